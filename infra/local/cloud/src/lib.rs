@@ -1,0 +1,1 @@
+//! The local cloud: everything a function needs, on loopback.

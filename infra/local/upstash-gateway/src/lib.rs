@@ -1,0 +1,1 @@
+//! An Upstash-compatible HTTP gateway in front of any Redis.

@@ -1,0 +1,142 @@
+//! Configuration: read once, all problems reported together.
+//!
+//! A variable is a constant of [`variables`]; nothing else in the workspace reads the environment. Values are trimmed: a
+//! secret that was stored with a trailing newline must not become a wrong password.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use secrecy::SecretString;
+
+pub mod variables;
+
+pub use variables::Variable;
+
+/// The environment of a process and the problems found in it so far.
+#[derive(Default)]
+pub struct Config {
+    values: HashMap<String, String>,
+    problems: Vec<Problem>,
+}
+
+/// Something could not be built; why stands among the problems of the [`Config`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incomplete;
+
+/// One wrong or missing variable. Never carries the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The variable, or the variables of which one is needed.
+    pub name: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// The form that it should have.
+    pub form: &'static str,
+    /// Where to set it.
+    pub place: &'static str,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}: expected {}; set it in {}", self.name, self.what, self.form, self.place)
+    }
+}
+
+impl Config {
+    /// The environment of this process.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may ask")]
+    pub fn from_process() -> Self {
+        Self::from_pairs(std::env::vars())
+    }
+
+    /// An environment made by hand.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
+        let values = pairs
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into().trim().to_owned()))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        Self { values, problems: Vec::new() }
+    }
+
+    /// The variable, else its default; without both, a problem.
+    pub fn required<T: FromStr>(&mut self, variable: &Variable) -> Result<T, Incomplete> {
+        match self.optional(variable)? {
+            Some(value) => Ok(value),
+            None => Err(self.problem(variable, "is not set")),
+        }
+    }
+
+    /// The variable, else its default, else nothing; a value of another form is a problem.
+    pub fn optional<T: FromStr>(&mut self, variable: &Variable) -> Result<Option<T>, Incomplete> {
+        match self.text(variable).map(str::parse) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(_)) => Err(self.problem(variable, "has another form")),
+        }
+    }
+
+    /// The variable as a secret; without it, a problem.
+    pub fn secret(&mut self, variable: &Variable) -> Result<SecretString, Incomplete> {
+        self.required::<String>(variable).map(SecretString::from)
+    }
+
+    /// Records that the value of a variable cannot be used.
+    pub fn problem(&mut self, variable: &Variable, what: impl Into<String>) -> Incomplete {
+        self.problems.push(Problem {
+            name: variable.name.to_owned(),
+            what: what.into(),
+            form: variable.form,
+            place: variable.place,
+        });
+        Incomplete
+    }
+
+    /// All problems found so far, each once.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = Vec::new();
+        for problem in &self.problems {
+            if !problems.contains(problem) {
+                problems.push(problem.clone());
+            }
+        }
+        problems
+    }
+
+    fn text(&self, variable: &Variable) -> Option<&str> {
+        self.values.get(variable.name).map(String::as_str).or(variable.default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::variables::{ENCRYPTION_KEY, PORT};
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[test]
+    fn a_secret_loses_its_trailing_newline() {
+        let mut config = Config::from_pairs([("ENCRYPTION_KEY", "abc\n")]);
+        assert_eq!(config.secret(&ENCRYPTION_KEY).unwrap().expose_secret(), "abc");
+    }
+
+    #[test]
+    fn problems_are_collected_and_never_show_a_value() {
+        let mut config = Config::from_pairs([("PORT", "hunter2")]);
+        assert_eq!(config.required::<u16>(&PORT), Err(Incomplete));
+        assert!(config.secret(&ENCRYPTION_KEY).is_err());
+        assert!(config.secret(&ENCRYPTION_KEY).is_err());
+        let text = config.problems().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(text.len(), 2, "{text:?}");
+        assert!(text.iter().all(|line| !line.contains("hunter2")), "{text:?}");
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let mut config = Config::from_pairs([("PORT", " ")]);
+        assert_eq!(config.required::<u16>(&PORT), Ok(8080));
+    }
+}

@@ -1,0 +1,94 @@
+//! Postgres: all SQL of the project, one file an aggregate.
+//!
+//! The application's tables are used as they are; what is ours lives in the schema `jobs` (`shared/migrations`).
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
+
+use crate::config::{Config, Incomplete, variables};
+use crate::job::Failure;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const STATEMENT_TIMEOUT: &str = "30s";
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// A handle on the database; clones share a small pool that connects on first use.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: PgPool,
+}
+
+/// A statement failed.
+#[derive(Debug, thiserror::Error)]
+#[error("database")]
+pub struct Error(#[from] sqlx::Error);
+
+impl Db {
+    /// Reads `DATABASE_URL` or the `DATABASE_*` parts; connects on first use.
+    pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
+        let size = config.required(&variables::DATABASE_POOL_SIZE);
+        let options = connect_options(config);
+        Ok(Self::connect_lazily(options?, size?))
+    }
+
+    /// A pool of at most `size` connections, none of them open yet.
+    #[must_use]
+    pub fn connect_lazily(options: PgConnectOptions, size: u32) -> Self {
+        let options = options
+            .options([("timezone", "UTC"), ("statement_timeout", STATEMENT_TIMEOUT)])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(size.max(1))
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_lazy_with(options);
+        Self { pool }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Asks the database for an answer, for readiness checks.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+fn connect_options(config: &mut Config) -> Result<PgConnectOptions, Incomplete> {
+    if let Some(url) = config.optional::<PgConnectOptions>(&variables::DATABASE_URL)? {
+        return Ok(url);
+    }
+    if config.optional::<String>(&variables::DATABASE_HOST)?.is_none() {
+        return Err(config.problem(&variables::DATABASE_URL, "is not set, and DATABASE_HOST neither"));
+    }
+    let host = config.required::<String>(&variables::DATABASE_HOST);
+    let port = config.required(&variables::DATABASE_PORT);
+    let name = config.required::<String>(&variables::DATABASE_NAME);
+    let user = config.required::<String>(&variables::DATABASE_USER);
+    let password = config.optional::<String>(&variables::DATABASE_PASSWORD);
+    let (host, port) = (host?, port?);
+    let options = PgConnectOptions::new_without_pgpass().port(port).database(&name?).username(&user?);
+    let options = if host.starts_with('/') { options.socket(host) } else { options.host(&host) };
+    Ok(match password? {
+        Some(password) => options.password(&password),
+        None => options,
+    })
+}
+
+impl From<Error> for Failure {
+    /// Without an answer the database is away for every task; a refused statement concerns this one.
+    fn from(error: Error) -> Self {
+        let away = match &error.0 {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+            // Class 08: connection; 53: resources (too many connections); 57P: shutting down or starting up.
+            sqlx::Error::Database(refused) => refused
+                .code()
+                .is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class))),
+            _ => false,
+        };
+        if away { Self::unavailable(RETRY_AFTER, error) } else { Self::transient(error) }
+    }
+}

@@ -1,0 +1,127 @@
+//! The contract of a job: what it is given, and what it may answer.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Incomplete;
+use crate::payload::Payload;
+pub use crate::service::Setup;
+
+/// One queue's work. The implementing struct *is* its dependencies: it holds what it names, and nothing else.
+pub trait Job: Sized + Send + Sync + 'static {
+    /// What a task carries.
+    type Payload: Payload;
+
+    /// Takes what the job needs. Ask for everything before the first `?`, so that all problems are reported together.
+    fn new(setup: &mut Setup) -> Result<Self, Incomplete>;
+
+    /// Runs one task. May run again after a crash at any point, so each effect must bear repetition.
+    ///
+    /// Dropped at an await point when the queue's timeout is over; [`Context::cancelled`] comes earlier, on shutdown.
+    fn run(
+        &self,
+        payload: Self::Payload,
+        context: &Context,
+    ) -> impl Future<Output = Result<Outcome, Failure>> + Send;
+}
+
+/// What a job knows about the task that it runs.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Names this task and every redelivery of it, and no other: the stem for names of tasks that it creates.
+    pub key: String,
+    /// 1 for the first run.
+    pub attempt: u32,
+    /// A failure now makes a dead letter.
+    pub last_attempt: bool,
+    /// The minute for which a scheduler created the task, or the time of its creation.
+    pub occasion: DateTime<Utc>,
+    pub(crate) clock: Clock,
+    pub(crate) deadline: Instant,
+    pub(crate) cancelled: CancellationToken,
+}
+
+impl Context {
+    /// The present moment, UTC.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// Time until the job is dropped: a job that can stop between two parts asks this before the next one.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// The instance is asked to stop: a job that can commit a part should do so now.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+}
+
+/// How a task that did not fail ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The work is done; the value is kept and answered to duplicates.
+    Done(Value),
+    /// There was nothing to do, for a reason with a stable name.
+    Skipped(&'static str),
+    /// The task comes back at that time, without using up an attempt.
+    Snooze(DateTime<Utc>),
+}
+
+impl Outcome {
+    /// [`Outcome::Done`] with a result that serialises.
+    ///
+    /// # Panics
+    /// If `result` has a map with keys that are no strings.
+    pub fn done(result: impl Serialize) -> Self {
+        Self::Done(serde_json::to_value(result).expect("results are plain structs"))
+    }
+}
+
+/// How a task failed. Each client's errors are classified beside that client.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Trying again cannot help: a dead letter now.
+    #[error("{0}")]
+    Permanent(#[source] BoxError),
+    /// Trying again may help: the queue's backoff, then a dead letter.
+    #[error("{0}")]
+    Transient(#[source] BoxError),
+    /// Something that every task needs is away: the queue slows down, and no attempt is lost to it.
+    #[error("{source}")]
+    Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+        /// What is away.
+        source: BoxError,
+    },
+}
+
+/// Any error, as the source of a [`Failure`].
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Failure {
+    /// See [`Failure::Permanent`].
+    pub fn permanent(error: impl Into<BoxError>) -> Self {
+        Self::Permanent(error.into())
+    }
+
+    /// See [`Failure::Transient`].
+    pub fn transient(error: impl Into<BoxError>) -> Self {
+        Self::Transient(error.into())
+    }
+
+    /// See [`Failure::Unavailable`].
+    pub fn unavailable(retry_after: Duration, error: impl Into<BoxError>) -> Self {
+        Self::Unavailable { retry_after, source: error.into() }
+    }
+}

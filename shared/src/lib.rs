@@ -1,0 +1,30 @@
+//! Runtime and contracts of the background-job functions.
+//!
+//! Layers, top to bottom; no arrow points upwards:
+//!
+//! 1. [`service`]: one HTTP service a function, one tower layer a file
+//! 2. [`job`], [`payload`], [`envelope`], [`queue`]: the contract between a producer, a queue and a job
+//! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
+//! 4. [`redis`], [`tasks`], `google`, [`oidc`], [`db`]: the other sides
+//! 5. [`config`], [`http`], [`clock`], [`telemetry`]: what everything stands on
+
+#[cfg(feature = "cache")]
+pub mod cache;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod envelope;
+#[cfg(feature = "google")]
+pub mod google;
+pub mod http;
+pub mod idempotency;
+pub mod job;
+pub mod oidc;
+pub mod payload;
+pub mod queue;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
+pub mod redis;
+pub mod service;
+pub mod tasks;
+pub mod telemetry;

@@ -1,0 +1,65 @@
+//! What each queue's tasks carry: the contract between producers and jobs.
+//!
+//! Fields are camelCase JSON; unknown fields are ignored. A payload type names its queue, so a task
+//! cannot be sent to a queue of another kind.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::queue::Queue;
+
+mod sync;
+
+pub use sync::{AdaptiveSync, CalendarSync, ContactsResume, GoogleContactsSync, SyncType, TokenRefresh, Trigger};
+
+mod suggestion;
+
+pub use suggestion::{RegenerationReason, SuggestionRegeneration};
+
+/// A task's content, tied to the queue that carries it.
+pub trait Payload: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'static {
+    /// The queue of all tasks with this payload.
+    const QUEUE: Queue;
+
+    /// Version of the shape; a task of another version becomes a dead letter.
+    const VERSION: u32 = 1;
+
+    /// The user that the task is about, for logs; `None` for a sweep.
+    fn user_id(&self) -> Option<Uuid>;
+}
+
+/// A Google integration of a user, as the database spells it.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    serde::Deserialize,
+    strum::EnumIter,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Integration {
+    /// Calendar v3.
+    GoogleCalendar,
+    /// People v1.
+    GoogleContacts,
+}
+
+impl Integration {
+    /// The value of `integration_type` and `provider` columns.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}

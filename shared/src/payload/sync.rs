@@ -1,0 +1,139 @@
+//! Payloads of the queues that keep tokens, calendars and contacts up to date.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Integration, Payload};
+use crate::queue::Queue;
+
+/// A sweep over due tokens, or, with a user, the refresh of that user's tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenRefresh {
+    /// Whose tokens; `None` is a sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<Uuid>,
+    /// Which token; `None` is all that the user has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration_type: Option<Integration>,
+    /// Where a sweep goes on: the last row of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Uuid>,
+    /// The occasion of a sweep: what names the tasks that it creates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep_id: Option<String>,
+}
+
+impl Payload for TokenRefresh {
+    const QUEUE: Queue = Queue::TokenRefresh;
+
+    fn user_id(&self) -> Option<Uuid> {
+        self.user_id
+    }
+}
+
+/// A sweep over the users whose next sync is due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdaptiveSync {
+    /// Which schedule.
+    pub integration_type: Integration,
+    /// Where the sweep goes on: the last user of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Uuid>,
+    /// The occasion of the sweep: what names the tasks that it creates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep_id: Option<String>,
+}
+
+impl Payload for AdaptiveSync {
+    const QUEUE: Queue = Queue::AdaptiveSync;
+
+    fn user_id(&self) -> Option<Uuid> {
+        None
+    }
+}
+
+/// One user's calendars.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CalendarSync {
+    /// Whose calendars.
+    pub user_id: Uuid,
+    /// Why, for `sync_metrics`; the running application sends nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+}
+
+impl Payload for CalendarSync {
+    const QUEUE: Queue = Queue::CalendarSync;
+
+    fn user_id(&self) -> Option<Uuid> {
+        Some(self.user_id)
+    }
+}
+
+/// What asked for a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The schedule.
+    Schedule,
+    /// A push notification.
+    Webhook,
+    /// A person.
+    Manual,
+}
+
+/// How much of a collection a sync asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncType {
+    /// All of it.
+    Full,
+    /// What changed since the last sync.
+    Incremental,
+}
+
+/// One user's contacts, or the next part of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GoogleContactsSync {
+    /// Whose contacts.
+    pub user_id: Uuid,
+    /// How much.
+    pub sync_type: SyncType,
+    /// Why, for `sync_metrics`; the running application sends nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// Where a sync goes on that did not fit into one task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<ContactsResume>,
+}
+
+/// Where a sync of contacts goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContactsResume {
+    /// When the first part began: what a full sync has not touched since is gone.
+    pub started_at: chrono::DateTime<chrono::Utc>,
+    /// Google's token of the next page.
+    pub page_token: String,
+    /// Token with which an incremental sync began; all its pages must carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_token: Option<String>,
+    /// People seen by the parts before.
+    pub items: u64,
+    /// Rows written by the parts before.
+    pub changed: u64,
+    /// API calls made by the parts before.
+    pub api_calls: u64,
+}
+
+impl Payload for GoogleContactsSync {
+    const QUEUE: Queue = Queue::GoogleContactsSync;
+
+    fn user_id(&self) -> Option<Uuid> {
+        Some(self.user_id)
+    }
+}
