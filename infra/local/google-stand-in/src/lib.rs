@@ -1,1 +1,36 @@
-//! A stand-in for Google: token endpoint, Calendar v3 and People v1 over a seeded world.
+//! A stand-in for Google: token endpoint, Calendar v3 and People v1 over a seeded world that changes over time, with
+//! faults on demand. It binds loopback only, and the vendors' own client libraries work against it.
+//!
+//! - [`World`] is what Google knows: users, grants, calendars, address books. Tests change it and look into it.
+//! - [`serve`] answers Google's calls from a world, and the operator's on `/admin`.
+//! - [`Fault`]s say what is to go wrong, for whom, in which call and how often.
+
+mod account;
+mod address_book;
+mod calendar;
+mod call;
+mod change;
+mod clock;
+mod dice;
+mod event;
+mod fault;
+mod grants;
+mod person;
+mod push;
+mod seed;
+mod seed_calendar;
+mod state;
+mod words;
+mod world;
+
+pub use account::{Grant, GrantState, Integration, User};
+pub use calendar::Calendar;
+pub use call::{Call, CallCounts};
+pub use clock::Clock;
+pub use event::{Attendee, Event, EventStatus, EventTime, Recurrence, ResponseStatus};
+pub use fault::{Fault, FaultKind, Times};
+pub use person::{Address, ContactGroup, GroupType, Labelled, Organization, Person, PersonName};
+pub use push::Channel;
+pub use seed::{HUGE_BOOK, SeedOptions};
+pub use state::Unknown;
+pub use world::World;

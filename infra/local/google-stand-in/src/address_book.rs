@@ -1,0 +1,415 @@
+//! An address book of any size: people are made anew from their number whenever they are asked for, and only those
+//! that changed are kept. A book of 100,000 people costs nothing until it is read, and then a page at a time.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chrono::{DateTime, Utc};
+
+use crate::dice::{Dice, mix};
+use crate::person::{Address, ContactGroup, GroupType, Labelled, Organization, Person, PersonName};
+use crate::words::{CITIES, COMPANIES, FAMILY, GIVEN, GROUPS, TITLES};
+
+/// The group that every contact belongs to.
+pub(crate) const MY_CONTACTS: &str = "contactGroups/myContacts";
+const STARRED: &str = "contactGroups/starred";
+const SYSTEM_GROUPS: &[&str] = &["myContacts", "starred", "friends", "family", "coworkers", "blocked"];
+
+/// Resource names are decimal; this leaves room for a million people in a book.
+const BOOK_SPAN: u64 = 1_000_000;
+/// Longer than any column of the application that an address is copied to.
+const LONG_ADDRESS_REPEATS: usize = 12;
+
+/// A person that differs from what their number says: `None` when deleted.
+#[derive(Debug, Clone)]
+struct Change {
+    revision: u64,
+    person: Option<Person>,
+}
+
+/// A contact group with its place in the book's history.
+#[derive(Debug, Clone)]
+pub(crate) struct GroupRecord {
+    pub(crate) group: ContactGroup,
+    pub(crate) revision: u64,
+    pub(crate) deleted: bool,
+    pub(crate) updated: DateTime<Utc>,
+}
+
+/// One row of a list of people.
+#[derive(Debug)]
+pub(crate) enum Row {
+    Live(Person),
+    Deleted { resource_name: String, etag: String },
+}
+
+/// All people and contact groups of a user.
+#[derive(Debug, Clone)]
+pub(crate) struct AddressBook {
+    seed: u64,
+    /// People below this number exist from the start, ...
+    generated: u64,
+    /// ... in the groups below this one.
+    generated_groups: usize,
+    /// The number of the next newcomer.
+    next: u64,
+    changes: BTreeMap<u64, Change>,
+    pub(crate) groups: Vec<GroupRecord>,
+    pub(crate) revision: u64,
+    /// Sync tokens of another epoch have expired.
+    pub(crate) epoch: u64,
+}
+
+impl AddressBook {
+    /// A book of `people` people in `user_groups` groups of the user's own besides Google's.
+    pub(crate) fn new(seed: u64, people: u64, user_groups: usize, now: DateTime<Utc>) -> Self {
+        let own = GROUPS.iter().take(user_groups).enumerate().map(|(at, name)| {
+            (format!("contactGroups/{:x}", mix(seed, at as u64) >> 4), GroupType::UserContactGroup, *name)
+        });
+        let system = SYSTEM_GROUPS
+            .iter()
+            .map(|name| (format!("contactGroups/{name}"), GroupType::SystemContactGroup, *name));
+        let groups = system.chain(own).map(|(resource_name, group_type, name)| GroupRecord {
+            group: ContactGroup {
+                etag: etag(&resource_name, 0),
+                resource_name,
+                group_type,
+                name: name.to_owned(),
+                member_count: 0,
+            },
+            revision: 0,
+            deleted: false,
+            updated: now,
+        });
+        let groups: Vec<GroupRecord> = groups.collect();
+        let mut book = Self {
+            seed,
+            generated: people,
+            generated_groups: groups.len(),
+            next: people,
+            changes: BTreeMap::new(),
+            groups,
+            revision: 0,
+            epoch: 0,
+        };
+        for number in 0..people {
+            // Memberships come first off the dice, so that counting them need not make the person.
+            for name in book.memberships(&mut book.dice(number)) {
+                if let Some(record) = book.group_mut(&name) {
+                    record.group.member_count += 1;
+                }
+            }
+        }
+        book
+    }
+
+    /// How many numbers were ever given out; a cursor below this has people left to list.
+    pub(crate) fn end(&self) -> u64 {
+        self.next
+    }
+
+    /// The person of a number; `None` when deleted or never there.
+    pub(crate) fn person(&self, number: u64) -> Option<Person> {
+        match self.changes.get(&number) {
+            Some(change) => change.person.clone(),
+            None => (number < self.generated).then(|| self.generate(number)),
+        }
+    }
+
+    /// All live people with their numbers from `from` on.
+    pub(crate) fn live(&self, from: u64) -> impl Iterator<Item = (u64, Person)> {
+        (from..self.next).filter_map(|number| Some((number, self.person(number)?)))
+    }
+
+    /// How many people are in the book, without making any of them.
+    pub(crate) fn len(&self) -> usize {
+        let deleted = self.changes.values().filter(|change| change.person.is_none()).count();
+        usize::try_from(self.next).expect("a book fits into memory") - deleted
+    }
+
+    /// Everybody from number `from` on who changed after `revision`.
+    pub(crate) fn changed(&self, from: u64, revision: u64) -> impl Iterator<Item = (u64, Row)> {
+        self.changes.range(from..).filter(move |(_, change)| change.revision > revision).map(
+            |(number, change)| {
+                let row = change.person.clone().map_or_else(
+                    || Row::Deleted {
+                        resource_name: self.resource_name(*number),
+                        etag: etag(&self.resource_name(*number), change.revision),
+                    },
+                    Row::Live,
+                );
+                (*number, row)
+            },
+        )
+    }
+
+    /// The number behind a resource name of this book.
+    pub(crate) fn number(&self, resource_name: &str) -> Option<u64> {
+        let digits: u64 = resource_name.strip_prefix("people/c")?.parse().ok()?;
+        let number = digits.checked_sub(self.first_id())?;
+        (number < self.next).then_some(number)
+    }
+
+    /// Adds a person and gives them their resource name.
+    pub(crate) fn add(&mut self, person: Person) -> Person {
+        let number = self.next;
+        self.next += 1;
+        self.set(number, Some(person)).expect("a person was put there")
+    }
+
+    /// Puts a person in place of the one with this number, or deletes them.
+    pub(crate) fn set(&mut self, number: u64, person: Option<Person>) -> Option<Person> {
+        self.revision += 1;
+        let revision = self.revision;
+        let before = if number < self.next { self.person(number) } else { None };
+        let person = person.map(|mut person| {
+            person.resource_name = self.resource_name(number);
+            person.etag = etag(&person.resource_name, revision);
+            person
+        });
+        let members =
+            |person: &Option<Person>| person.as_ref().map_or_else(Vec::new, |p| p.memberships.clone());
+        let (left, joined) = (members(&before), members(&person));
+        self.changes.insert(number, Change { revision, person: person.clone() });
+        for name in left.iter().filter(|name| !joined.contains(name)) {
+            self.recount(name, |count| count.saturating_sub(1));
+        }
+        for name in joined.iter().filter(|name| !left.contains(name)) {
+            self.recount(name, |count| count + 1);
+        }
+        person
+    }
+
+    fn recount(&mut self, name: &str, count: impl FnOnce(usize) -> usize) {
+        self.change_group(name, None, |group| group.member_count = count(group.member_count));
+    }
+
+    /// Changes a live group as the newest change of the book; false when there is none of that name.
+    pub(crate) fn change_group(
+        &mut self,
+        name: &str,
+        now: Option<DateTime<Utc>>,
+        change: impl FnOnce(&mut ContactGroup),
+    ) -> bool {
+        self.revision += 1;
+        let revision = self.revision;
+        let Some(record) = self.group_mut(name) else { return false };
+        change(&mut record.group);
+        record.revision = revision;
+        record.group.etag = etag(name, revision);
+        record.updated = now.unwrap_or(record.updated);
+        true
+    }
+
+    /// Adds a group of the user's own.
+    pub(crate) fn add_group(&mut self, name: &str, now: DateTime<Utc>) -> ContactGroup {
+        self.revision += 1;
+        let resource_name = format!("contactGroups/{:x}", mix(self.seed, self.revision.rotate_left(32)) >> 4);
+        let group = ContactGroup {
+            etag: etag(&resource_name, self.revision),
+            resource_name,
+            group_type: GroupType::UserContactGroup,
+            name: name.to_owned(),
+            member_count: 0,
+        };
+        let record =
+            GroupRecord { group: group.clone(), revision: self.revision, deleted: false, updated: now };
+        self.groups.push(record);
+        group
+    }
+
+    /// Deletes a group of the user's own, and everybody's membership in it. False when there is none.
+    pub(crate) fn delete_group(&mut self, name: &str, now: DateTime<Utc>) -> bool {
+        let own = |record: &&mut GroupRecord| record.group.group_type == GroupType::UserContactGroup;
+        if self.group_mut(name).filter(own).is_none() {
+            return false;
+        }
+        let members: Vec<_> =
+            self.live(0).filter(|(_, person)| person.memberships.iter().any(|m| m == name)).collect();
+        for (number, mut person) in members {
+            person.memberships.retain(|membership| membership != name);
+            self.set(number, Some(person));
+        }
+        self.change_group(name, Some(now), |_| ());
+        if let Some(record) = self.group_mut(name) {
+            record.deleted = true;
+        }
+        true
+    }
+
+    pub(crate) fn live_groups(&self) -> impl Iterator<Item = &ContactGroup> {
+        self.groups.iter().filter(|record| !record.deleted).map(|record| &record.group)
+    }
+
+    fn group_mut(&mut self, name: &str) -> Option<&mut GroupRecord> {
+        self.groups.iter_mut().find(|record| !record.deleted && record.group.resource_name == name)
+    }
+
+    fn first_id(&self) -> u64 {
+        (1_000_000 + self.seed % 8_000_000) * BOOK_SPAN
+    }
+
+    fn resource_name(&self, number: u64) -> String {
+        format!("people/c{}", self.first_id() + number)
+    }
+
+    fn dice(&self, number: u64) -> Dice {
+        Dice::new(mix(self.seed, number))
+    }
+
+    fn generate(&self, number: u64) -> Person {
+        let mut dice = self.dice(number);
+        let memberships = self.memberships(&mut dice);
+        let resource_name = self.resource_name(number);
+        let mut person =
+            Person { etag: etag(&resource_name, 0), resource_name, memberships, ..invent(&mut dice, number) };
+        if number > 0 && dice.chance(4) {
+            self.share_a_value(&mut person, number, &mut dice);
+        }
+        person
+    }
+
+    /// Gives the person an address or number of somebody before them, written differently: the same human twice.
+    fn share_a_value(&self, person: &mut Person, number: u64, dice: &mut Dice) {
+        let mut other = self.dice(dice.below(number));
+        let _ = self.memberships(&mut other);
+        let other = invent(&mut other, 0);
+        if let (Some(mine), Some(theirs)) = (person.emails.first_mut(), other.emails.first()) {
+            mine.value = theirs.value.to_uppercase();
+        } else if let (Some(mine), Some(theirs)) = (person.phones.first_mut(), other.phones.first()) {
+            mine.value = theirs.value.chars().filter(char::is_ascii_digit).collect();
+        }
+    }
+
+    fn memberships(&self, dice: &mut Dice) -> Vec<String> {
+        let mut names = vec![MY_CONTACTS.to_owned()];
+        if dice.chance(5) {
+            names.push(STARRED.to_owned());
+        }
+        let own = &self.groups[SYSTEM_GROUPS.len()..self.generated_groups];
+        for at in [dice.index(8), dice.index(40)] {
+            if let Some(record) = own.get(at).filter(|record| !names.contains(&record.group.resource_name)) {
+                names.push(record.group.resource_name.clone());
+            }
+        }
+        names
+    }
+}
+
+fn etag(name: &str, revision: u64) -> String {
+    format!("%{}", STANDARD_NO_PAD.encode(format!("{name}:{revision}")))
+}
+
+/// A person as chance makes them, without what the book gives: resource name, etag, memberships.
+pub(crate) fn invent(dice: &mut Dice, number: u64) -> Person {
+    let (given, family) = (dice.pick(GIVEN), dice.pick(FAMILY));
+    let tag = dice.below(1_000_000);
+    let plain: String = given.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
+    let mut person = Person::default();
+    if !dice.chance(3) {
+        let family = if dice.chance(5) { "" } else { family };
+        person.name = Some(PersonName { given: given.to_owned(), family: family.to_owned() });
+    }
+    for at in 0..[0, 1, 1, 1, 2, 3][dice.index(6)] {
+        let host = ["mail.example.test", "Work.Example.Test", "home.example.test"][at];
+        person.emails.push(labelled(format!("{plain}.{tag}@{host}"), ["home", "work", "other"][at]));
+    }
+    for at in 0..[0, 1, 1, 2][dice.index(4)] {
+        let (area, line) = (dice.between(200, 989), dice.between(1_000, 9_999));
+        let value = match dice.below(4) {
+            0 => format!("+1 ({area}) 555-{line}"),
+            1 => format!("+1{area}555{line}"),
+            2 => format!("{area}.555.{line}"),
+            _ => format!("0{area} 555 {line}"),
+        };
+        person.phones.push(labelled(value, ["mobile", "work"][at]));
+    }
+    // Not always the first: a reader has to look for the mark.
+    mark_primary(&mut person.emails, dice);
+    mark_primary(&mut person.phones, dice);
+    if dice.chance(40) {
+        let name = (!dice.chance(15)).then(|| dice.pick(COMPANIES).to_owned());
+        let title = (name.is_none() || dice.chance(70)).then(|| dice.pick(TITLES).to_owned());
+        person.organizations.push(Organization { name, title });
+    }
+    if dice.chance(20) {
+        person.urls.push(labelled(format!("https://{plain}-{tag}.example.test/"), "homePage"));
+    }
+    if dice.chance(25) {
+        let host = ["www.linkedin.com", "linkedin.com", "de.linkedin.com"][dice.index(3)];
+        person.urls.push(labelled(format!("https://{host}/in/{plain}-{tag}"), "profile"));
+    }
+    if dice.chance(30) {
+        let (city, country) = dice.pick(CITIES);
+        let street = format!("{} Main Street", number % 400 + 1);
+        let street = if dice.chance(1) { format!("{street}, ").repeat(LONG_ADDRESS_REPEATS) } else { street };
+        person.addresses.push(Address {
+            formatted: format!("{street}\n{city}\n{country}"),
+            city: city.to_owned(),
+            country: country.to_owned(),
+            label: "home".to_owned(),
+        });
+    }
+    person
+}
+
+fn labelled(value: String, label: &str) -> Labelled {
+    Labelled { value, label: label.to_owned(), primary: false }
+}
+
+fn mark_primary(values: &mut [Labelled], dice: &mut Dice) {
+    let at = if dice.chance(80) { 0 } else { dice.index(values.len()) };
+    if let Some(value) = values.get_mut(at) {
+        value.primary = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(people: u64) -> AddressBook {
+        AddressBook::new(11, people, 4, DateTime::UNIX_EPOCH)
+    }
+
+    fn members(book: &AddressBook, group: &str) -> usize {
+        book.live(0).filter(|(_, person)| person.memberships.iter().any(|name| name == group)).count()
+    }
+
+    #[test]
+    fn a_person_is_the_same_each_time_they_are_made() {
+        assert_eq!(book(50).person(31), book(50).person(31));
+    }
+
+    #[test]
+    fn a_groups_count_is_that_of_its_members_before_and_after_changes() {
+        let mut book = book(300);
+        book.set(7, None);
+        book.add(Person { memberships: vec![STARRED.to_owned()], ..Person::default() });
+        let own = book.live_groups().last().expect("groups").resource_name.clone();
+        book.delete_group(&own, DateTime::UNIX_EPOCH);
+        for group in book.live_groups() {
+            assert_eq!(group.member_count, members(&book, &group.resource_name), "{}", group.name);
+        }
+        assert_eq!(members(&book, &own), 0);
+        assert_eq!(book.len(), 300);
+    }
+
+    #[test]
+    fn a_resource_name_leads_back_to_its_number() {
+        let book = book(20);
+        let person = book.person(13).expect("person");
+        assert_eq!(book.number(&person.resource_name), Some(13));
+        assert_eq!(book.number("people/c1"), None);
+    }
+
+    #[test]
+    fn some_people_lack_a_name_and_some_share_an_address_in_another_case() {
+        let people: Vec<Person> = book(2_000).live(0).map(|(_, person)| person).collect();
+        assert!(people.iter().any(|person| person.name.is_none()));
+        let addresses: Vec<&str> =
+            people.iter().flat_map(|person| &person.emails).map(|email| email.value.as_str()).collect();
+        assert!(addresses.iter().any(|a| addresses.iter().any(|b| a != b && a.eq_ignore_ascii_case(b))));
+    }
+}

@@ -1,0 +1,203 @@
+//! Faults on demand, per user and per call.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::call::Call;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FaultKind {
+    /// 401, as for an access token that is not valid.
+    Unauthorized,
+    /// 403 `userRateLimitExceeded`.
+    RateLimit,
+    /// 429 with `Retry-After`.
+    TooManyRequests {
+        /// Seconds.
+        #[serde(default = "default_retry_after_s")]
+        retry_after_s: u32,
+    },
+    /// 410 `fullSyncRequired`.
+    Gone,
+    /// 400 with the reason `EXPIRED_SYNC_TOKEN`.
+    ExpiredSyncToken,
+    /// 500, or the status given.
+    ServerError {
+        /// A status from 500 to 599.
+        #[serde(default = "default_server_error")]
+        status: u16,
+    },
+    /// The right answer, late.
+    Slow {
+        /// Milliseconds.
+        delay_ms: u64,
+    },
+    /// The connection is reset without an answer.
+    Reset,
+    /// `invalid_grant` from the token endpoint, 401 from the rest.
+    Revoked,
+    /// 200 with a body that is not what it says.
+    Garbage,
+    /// 200 with a body of a gibibyte.
+    Huge,
+}
+
+const fn default_retry_after_s() -> u32 {
+    30
+}
+
+const fn default_server_error() -> u16 {
+    500
+}
+
+/// For how many calls a fault holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", untagged)]
+pub enum Times {
+    /// This many.
+    Count(u32),
+    /// Until it is taken away.
+    #[serde(with = "forever")]
+    Forever,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self::Count(1)
+    }
+}
+
+/// The word `forever`, which an untagged enum would otherwise write as null.
+mod forever {
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("forever")
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "forever" => Ok(()),
+            _ => Err(de::Error::custom("a number or \"forever\"")),
+        }
+    }
+}
+
+/// Something that is to go wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Whose calls; `None` for everybody's.
+    pub user: Option<Uuid>,
+    /// Which calls; `None` for all.
+    pub call: Option<Call>,
+    /// What happens to them.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+    /// To how many of them.
+    pub times: Times,
+    /// After how many that go well.
+    pub after: u32,
+}
+
+impl Fault {
+    /// A fault that strikes everybody's next call.
+    #[must_use]
+    pub const fn new(kind: FaultKind) -> Self {
+        Self { user: None, call: None, kind, times: Times::Count(1), after: 0 }
+    }
+
+    /// Only for this user.
+    #[must_use]
+    pub const fn user(self, user: Uuid) -> Self {
+        Self { user: Some(user), ..self }
+    }
+
+    /// Only for this method.
+    #[must_use]
+    pub const fn call(self, call: Call) -> Self {
+        Self { call: Some(call), ..self }
+    }
+
+    /// This many times.
+    #[must_use]
+    pub const fn times(self, times: Times) -> Self {
+        Self { times, ..self }
+    }
+
+    /// Not before this many calls went well.
+    #[must_use]
+    pub const fn after(self, after: u32) -> Self {
+        Self { after, ..self }
+    }
+
+    fn concerns(&self, user: Option<Uuid>, call: Call) -> bool {
+        self.user.is_none_or(|of| user == Some(of)) && self.call.is_none_or(|of| of == call)
+    }
+}
+
+/// The fault that strikes this call, if any; the first one armed wins, and what is used up is dropped.
+pub(crate) fn strike(faults: &mut Vec<Fault>, user: Option<Uuid>, call: Call) -> Option<FaultKind> {
+    let mut struck = None;
+    for fault in faults.iter_mut().filter(|fault| fault.concerns(user, call)) {
+        if fault.after > 0 {
+            fault.after -= 1;
+        } else if struck.is_none() {
+            struck = Some(fault.kind);
+            if let Times::Count(left) = &mut fault.times {
+                *left = left.saturating_sub(1);
+            }
+        }
+    }
+    faults.retain(|fault| fault.times != Times::Count(0));
+    struck
+}
+
+impl FaultKind {
+    /// How long the answer is held back.
+    pub(crate) const fn delay(self) -> Option<Duration> {
+        match self {
+            Self::Slow { delay_ms } => Some(Duration::from_millis(delay_ms)),
+            Self::Unauthorized
+            | Self::RateLimit
+            | Self::TooManyRequests { .. }
+            | Self::Gone
+            | Self::ExpiredSyncToken
+            | Self::ServerError { .. }
+            | Self::Reset
+            | Self::Revoked
+            | Self::Garbage
+            | Self::Huge => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strikes(faults: &mut Vec<Fault>, calls: usize) -> Vec<bool> {
+        (0..calls).map(|_| strike(faults, None, Call::EventsList).is_some()).collect()
+    }
+
+    #[test]
+    fn a_fault_skips_the_first_calls_strikes_its_number_and_is_gone() {
+        let fault = Fault::new(FaultKind::Reset).call(Call::EventsList).after(1).times(Times::Count(2));
+        let mut faults = vec![fault];
+        assert_eq!(strike(&mut faults, None, Call::Token), None);
+        assert_eq!(strikes(&mut faults, 5), [false, true, true, false, false]);
+        assert!(faults.is_empty());
+    }
+
+    #[test]
+    fn times_reads_and_writes_numbers_and_the_word_forever() {
+        for (times, text) in [(Times::Count(3), "3"), (Times::Forever, "\"forever\"")] {
+            assert_eq!(serde_json::to_string(&times).expect("json"), text);
+            assert_eq!(serde_json::from_str::<Times>(text).expect("json"), times);
+        }
+        assert!(serde_json::from_str::<Times>("\"never\"").is_err());
+    }
+}

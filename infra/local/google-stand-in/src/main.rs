@@ -1,0 +1,3 @@
+//! The stand-in for Google as a process of its own.
+
+fn main() {}

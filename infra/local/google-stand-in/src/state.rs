@@ -1,0 +1,111 @@
+//! Everything the world knows, behind one lock.
+
+use std::collections::{HashMap, VecDeque};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::account::{Integration, User};
+use crate::address_book::AddressBook;
+use crate::calendar::Shelf;
+use crate::call::CallLog;
+use crate::dice::Dice;
+use crate::fault::Fault;
+use crate::push::{Channel, Notification};
+
+/// What a caller named does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// No user has this id.
+    #[error("no such user")]
+    User,
+    /// The user has no such calendar.
+    #[error("no such calendar")]
+    Calendar,
+    /// The calendar has no such event.
+    #[error("no such event")]
+    Event,
+    /// The address book has no such person.
+    #[error("no such person")]
+    Person,
+    /// The address book has no such group of the user's own.
+    #[error("no such contact group")]
+    Group,
+    /// The user granted nothing for this integration.
+    #[error("no such grant")]
+    Grant,
+}
+
+/// Whose an access token is, for what, and until when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AccessToken {
+    pub(crate) user: Uuid,
+    pub(crate) integration: Integration,
+    pub(crate) expires_at: DateTime<Utc>,
+}
+
+/// A user with all that Google keeps for them.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) user: User,
+    pub(crate) shelves: Vec<Shelf>,
+    /// Revision of the calendar list.
+    pub(crate) list_revision: u64,
+    /// Sync tokens of the calendar list of another epoch are refused with 410.
+    pub(crate) list_epoch: u64,
+    pub(crate) book: AddressBook,
+    pub(crate) channels: Vec<Channel>,
+    /// Integrations whose next refresh hands out a new refresh token.
+    pub(crate) rotating: Vec<Integration>,
+}
+
+impl Account {
+    /// The calendar of an id; `primary` stands for the account's own.
+    pub(crate) fn shelf(&self, calendar_id: &str) -> Option<&Shelf> {
+        self.shelves.iter().find(|shelf| answers_to(shelf, calendar_id))
+    }
+
+    pub(crate) fn shelf_mut(&mut self, calendar_id: &str) -> Option<&mut Shelf> {
+        self.shelves.iter_mut().find(|shelf| answers_to(shelf, calendar_id))
+    }
+}
+
+fn answers_to(shelf: &Shelf, calendar_id: &str) -> bool {
+    !shelf.deleted && (shelf.calendar.id == calendar_id || shelf.calendar.primary && calendar_id == "primary")
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Told apart from another run of the same seed, so that tokens do not outlive the world they speak of.
+    pub(crate) born: DateTime<Utc>,
+    /// In the order in which they were made.
+    pub(crate) accounts: Vec<Account>,
+    /// For identifiers and tokens, whose number depends on who calls.
+    pub(crate) ids: Dice,
+    /// For changes over time, which must not depend on who calls.
+    pub(crate) fate: Dice,
+    pub(crate) access_tokens: HashMap<String, AccessToken>,
+    pub(crate) refresh_tokens: HashMap<String, (Uuid, Integration)>,
+    pub(crate) calls: CallLog,
+    pub(crate) faults: Vec<Fault>,
+    /// Push notifications that wait to be delivered.
+    pub(crate) outbox: VecDeque<Notification>,
+}
+
+impl State {
+    pub(crate) fn account(&self, user: Uuid) -> Result<&Account, Unknown> {
+        self.accounts.iter().find(|account| account.user.id == user).ok_or(Unknown::User)
+    }
+
+    pub(crate) fn account_mut(&mut self, user: Uuid) -> Result<&mut Account, Unknown> {
+        self.accounts.iter_mut().find(|account| account.user.id == user).ok_or(Unknown::User)
+    }
+
+    /// Tells everybody who watches this calendar that it changed.
+    pub(crate) fn announce(&mut self, user: Uuid, calendar_id: &str, now: DateTime<Utc>) {
+        let Some(account) = self.accounts.iter_mut().find(|account| account.user.id == user) else { return };
+        let watching =
+            account.channels.iter_mut().filter(|c| c.calendar_id == calendar_id && c.expiration > now);
+        self.outbox.extend(watching.map(|channel| channel.next_notification("exists")));
+    }
+}
