@@ -1,0 +1,237 @@
+//! The functions as real processes, each with its complete environment and its log.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+use serde::Deserialize;
+use shared::config::Variable;
+use shared::config::variables::{HOST, PORT};
+use shared::queue::Queue;
+use tokio::time::sleep;
+
+use crate::owned::{Manner, Process};
+use crate::postgres::free_port;
+
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Cloud Run sends `SIGTERM` and kills ten seconds later.
+const AS_CLOUD_RUN: Manner = Manner { signal: Signal::TERM, grace: Duration::from_secs(10) };
+
+/// Variables of one function.
+pub type Environment = BTreeMap<&'static str, String>;
+
+/// Adds a variable by its declaration.
+pub fn set(environment: &mut Environment, variable: &Variable, value: impl ToString) {
+    environment.insert(variable.name, value.to_string());
+}
+
+/// One task's canonical log line, as far as reports read it; `shared::telemetry::line` declares the names.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TaskLine {
+    /// Queue, without `-queue`.
+    #[serde(rename = "task.queue")]
+    pub queue: String,
+    /// Short name of the task.
+    #[serde(rename = "task.name")]
+    pub task: String,
+    /// How the dispatch ended.
+    #[serde(rename = "task.outcome")]
+    pub outcome: String,
+    /// 1 for the first run.
+    #[serde(rename = "task.attempt")]
+    pub attempt: u32,
+    /// Stable reason of a skip or a failure.
+    #[serde(rename = "task.reason", default)]
+    pub reason: Option<String>,
+    /// From arrival to answer.
+    #[serde(rename = "task.duration_ms")]
+    pub duration_ms: f64,
+    /// Billed Redis commands for the claim.
+    #[serde(rename = "redis.idempotency")]
+    pub redis_idempotency: u64,
+    /// Billed Redis commands for limits.
+    #[serde(rename = "redis.rate_limit")]
+    pub redis_rate_limit: u64,
+    /// Billed Redis commands for the cache.
+    #[serde(rename = "redis.cache")]
+    pub redis_cache: u64,
+    /// SQL statements.
+    #[serde(rename = "sql.statements", default)]
+    pub sql_statements: u64,
+}
+
+/// The program of a function among `folder`'s, if it was built.
+#[must_use]
+pub fn program(folder: &Path, queue: Queue) -> Option<PathBuf> {
+    Some(folder.join(queue.name())).filter(|program| program.exists())
+}
+
+/// The folder that the running program was built into, for a binary as well as for a test.
+pub fn built_programs() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let folder = program.parent().context("this program is in no folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    Ok(folder.to_owned())
+}
+
+/// A running function. Dropping it ends it as Cloud Run does.
+#[derive(Debug)]
+pub struct FunctionProcess {
+    queue: Queue,
+    program: PathBuf,
+    environment: Environment,
+    address: SocketAddr,
+    log: PathBuf,
+    lines: Arc<Mutex<Vec<TaskLine>>>,
+    process: Process,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl FunctionProcess {
+    /// Starts `program` on a free port, with this environment and nothing else; its output is kept in `log`.
+    pub fn spawn(queue: Queue, program: &Path, environment: &Environment, log: &Path) -> anyhow::Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let mut environment = environment.clone();
+        set(&mut environment, &HOST, address.ip());
+        set(&mut environment, &PORT, address.port());
+        let lines = Arc::default();
+        let (process, reader) = start(program, &environment, log, &lines)?;
+        Ok(Self {
+            queue,
+            program: program.to_owned(),
+            environment,
+            address,
+            log: log.to_owned(),
+            lines,
+            process,
+            reader: Some(reader),
+        })
+    }
+
+    /// Waits until the function is ready; its end, or 30 s, is an error that shows its log.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let http = shared::http::client(PROBE_TIMEOUT, PROBE_TIMEOUT);
+        let url = format!("http://{}/health/ready", self.address);
+        let deadline = Instant::now() + READY_DEADLINE;
+        loop {
+            if http.get(&url).send().await.is_ok_and(|response| response.status().is_success()) {
+                return Ok(());
+            }
+            if let Some(status) = self.process.ended()? {
+                self.join_reader();
+                bail!("{} ended with {status}:\n{}", self.queue.name(), self.log());
+            }
+            if Instant::now() > deadline {
+                bail!("{} is not ready after {READY_DEADLINE:?}:\n{}", self.queue.name(), self.log());
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// The queue that it serves.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        self.queue
+    }
+
+    /// Where it listens, also after [`FunctionProcess::respawn`].
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Kills it where it stands, as `kill -9` does, and waits for its end.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill().context("cannot kill")?;
+        self.join_reader();
+        Ok(())
+    }
+
+    /// Asks it to end, and does not wait.
+    pub fn terminate(&self) {
+        self.process.ask();
+    }
+
+    /// The exit status, once it has ended.
+    pub fn ended(&mut self) -> anyhow::Result<Option<std::process::ExitStatus>> {
+        Ok(self.process.ended()?)
+    }
+
+    /// Starts it again after its end, at the same address and with the same log.
+    pub fn respawn(&mut self) -> anyhow::Result<()> {
+        let (process, reader) = start(&self.program, &self.environment, &self.log, &self.lines)?;
+        self.process = process;
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    /// The canonical lines so far, over all its lives.
+    #[must_use]
+    pub fn lines(&self) -> Vec<TaskLine> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Everything that it wrote so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Where [`FunctionProcess::log`] is kept.
+    #[must_use]
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    fn join_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            // It can only have panicked over a full disk; the log is then as far as it got.
+            let _panicked = reader.join();
+        }
+    }
+}
+
+fn start(
+    program: &Path,
+    environment: &Environment,
+    log: &Path,
+    lines: &Arc<Mutex<Vec<TaskLine>>>,
+) -> anyhow::Result<(Process, JoinHandle<()>)> {
+    let log = File::options().create(true).append(true).open(log).context("cannot write a log")?;
+    let mut command = Command::new(program);
+    command.env_clear().envs(environment).stdout(Stdio::piped()).stderr(log.try_clone()?);
+    let mut process = Process::spawn(&mut command, AS_CLOUD_RUN)?;
+    let output = process.take_stdout().context("the function has no output")?;
+    let lines = Arc::clone(lines);
+    let reader = thread::Builder::new()
+        .name("function-log".to_owned())
+        .spawn(move || read(BufReader::new(output), log, &lines))
+        .context("cannot start a thread")?;
+    Ok((process, reader))
+}
+
+fn read(output: impl BufRead, mut log: File, lines: &Mutex<Vec<TaskLine>>) {
+    for line in output.lines().map_while(Result::ok) {
+        // A log that cannot be written must not stop the function, which would block on a full pipe.
+        let _unwritten = writeln!(log, "{line}");
+        if let Ok(line) = serde_json::from_str(&line) {
+            lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    }
+}

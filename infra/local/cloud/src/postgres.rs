@@ -1,0 +1,307 @@
+//! Postgres: the given server, or a private cluster from the installed programs.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::Signal;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+use tokio::sync::OnceCell;
+use tokio::time::sleep;
+use url::Url;
+use uuid::Uuid;
+
+use crate::owned::{Folder, Manner, Process};
+
+/// The running application's tables, for databases of ours only.
+pub const APPLICATION_SCHEMA: &str = include_str!("../schema/application.sql");
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+/// Another process may take a free port before the server does.
+const PORT_ATTEMPTS: usize = 5;
+/// `SIGQUIT`: at once, without a checkpoint; the data are thrown away with the cluster.
+const AT_ONCE: Manner = Manner { signal: Signal::QUIT, grace: Duration::from_secs(10) };
+/// Users that may own a cluster when this process runs as root, which Postgres refuses to.
+const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
+
+/// A server on which databases can be created. A private one ends, with all its data, when this is dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    url: Url,
+    template: OnceCell<String>,
+    cluster: Option<Cluster>,
+}
+
+#[derive(Debug)]
+struct Cluster {
+    // Dropped in this order: the server first.
+    _server: Process,
+    _folder: Folder,
+}
+
+impl Postgres {
+    /// The server that `given` names, on which only databases of our own are created and used; else a private cluster.
+    ///
+    /// A private cluster listens on a port of 127.0.0.1 and on a socket. It survives nothing: `fsync` is off.
+    pub async fn start(given: Option<&Url>) -> anyhow::Result<Self> {
+        let (url, cluster) = match given {
+            Some(url) => {
+                connect(url).await.context("cannot reach the server that DATABASE_URL names")?.close().await?;
+                (url.clone(), None)
+            }
+            None => {
+                let (url, cluster) = Cluster::start().await?;
+                (url, Some(cluster))
+            }
+        };
+        Ok(Self { url, template: OnceCell::new(), cluster })
+    }
+
+    /// The server's own database `postgres`, or the one that was given.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether the server is ours and ends with us.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// Creates a database with all tables, and answers its URL. Cheap: the first one serves as a template.
+    pub async fn create_database(&self, name: &str) -> anyhow::Result<Url> {
+        let template = self.template.get_or_try_init(|| self.create_template()).await?;
+        self.create(name, &format!("TEMPLATE {}", quoted(template))).await
+    }
+
+    /// Creates a database without any table.
+    pub async fn create_empty_database(&self, name: &str) -> anyhow::Result<Url> {
+        self.create(name, "").await
+    }
+
+    /// Drops a database, also one in use.
+    pub async fn drop_database(&self, name: &str) -> anyhow::Result<()> {
+        self.execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name))).await
+    }
+
+    /// Drops what a given server would keep. A private one needs no farewell.
+    pub async fn forget_template(&self) -> anyhow::Result<()> {
+        match self.template.get() {
+            Some(template) if !self.is_private() => self.drop_database(template).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn create_template(&self) -> anyhow::Result<String> {
+        let name = format!("local_cloud_template_{}", Uuid::new_v4().simple());
+        let url = self.create_empty_database(&name).await?;
+        prepare(&url).await?;
+        Ok(name)
+    }
+
+    async fn create(&self, name: &str, from: &str) -> anyhow::Result<Url> {
+        self.execute(&format!("CREATE DATABASE {} {from}", quoted(name))).await?;
+        let mut url = self.url.clone();
+        url.set_path(name);
+        Ok(url)
+    }
+
+    async fn execute(&self, sql: &str) -> anyhow::Result<()> {
+        let mut connection = connect(&self.url).await?;
+        connection.execute(AssertSqlSafe(sql)).await.with_context(|| format!("failed: {sql}"))?;
+        connection.close().await?;
+        Ok(())
+    }
+}
+
+/// Gives an empty database the application's tables and the schema `jobs`.
+pub async fn prepare(url: &Url) -> anyhow::Result<()> {
+    let mut connection = connect(url).await?;
+    connection.execute(APPLICATION_SCHEMA).await.context("cannot create the application's tables")?;
+    connection.close().await?;
+    shared::db::migrations::migrate(options(url)?).await.context("cannot migrate the schema `jobs`")
+}
+
+/// One connection whose session is in UTC.
+pub async fn connect(url: &Url) -> anyhow::Result<PgConnection> {
+    let options = options(url)?.options([("timezone", "UTC")]).disable_statement_logging();
+    PgConnection::connect_with(&options).await.context("cannot connect to Postgres")
+}
+
+fn options(url: &Url) -> anyhow::Result<PgConnectOptions> {
+    PgConnectOptions::from_url(url).context("not a Postgres URL")
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl Cluster {
+    async fn start() -> anyhow::Result<(Url, Self)> {
+        let folder = Folder::new()?;
+        let programs = Programs::find()?;
+        let owner = Owner::of_clusters()?;
+        owner.give(folder.path())?;
+        let data = folder.path().join("data");
+        initialise(&programs, owner, &data)?;
+        for _ in 0..PORT_ATTEMPTS {
+            let port = free_port()?;
+            let log = folder.path().join("postgres.log");
+            let mut server = serve(&programs, owner, &data, folder.path(), port, &log)?;
+            let url = format!("postgres://postgres@127.0.0.1:{port}/postgres").parse()?;
+            if until_ready(&mut server, &url).await? {
+                return Ok((url, Self { _server: server, _folder: folder }));
+            }
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            ensure!(log.contains("could not bind"), "Postgres did not start:\n{log}");
+        }
+        bail!("found no free port for Postgres")
+    }
+}
+
+fn initialise(programs: &Programs, owner: Owner, data: &Path) -> anyhow::Result<()> {
+    // With locale C, `lower` would leave all but ASCII as it is, unlike in production.
+    let locale = if cfg!(target_os = "macos") { "en_US.UTF-8" } else { "C.UTF-8" };
+    let output = owner
+        .run(&programs.initdb)
+        .args(["--auth=trust", "--encoding=UTF8", "--no-sync", "--username=postgres"])
+        .arg(format!("--locale={locale}"))
+        .arg("--pgdata")
+        .arg(data)
+        .output()
+        .context("cannot run initdb")?;
+    ensure!(output.status.success(), "initdb failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn serve(
+    programs: &Programs,
+    owner: Owner,
+    data: &Path,
+    sockets: &Path,
+    port: u16,
+    log: &Path,
+) -> anyhow::Result<Process> {
+    const SETTINGS: [&str; 6] = [
+        "listen_addresses=127.0.0.1",
+        "fsync=off",
+        "full_page_writes=off",
+        "synchronous_commit=off",
+        "max_connections=300",
+        "timezone=UTC",
+    ];
+    let log = File::create(log).context("cannot write the log of Postgres")?;
+    let mut command = owner.run(&programs.postgres);
+    command.arg("-D").arg(data).arg("-k").arg(sockets).arg("-p").arg(port.to_string());
+    command.args(SETTINGS.iter().flat_map(|setting| ["-c", *setting]));
+    Process::spawn(command.stdout(Stdio::null()).stderr(log), AT_ONCE)
+}
+
+/// False when the server ended instead.
+async fn until_ready(server: &mut Process, url: &Url) -> anyhow::Result<bool> {
+    let deadline = Instant::now() + START_DEADLINE;
+    loop {
+        if server.ended()?.is_some() {
+            return Ok(false);
+        }
+        match connect(url).await {
+            Ok(connection) => {
+                connection.close().await?;
+                return Ok(true);
+            }
+            Err(error) if Instant::now() > deadline => return Err(error.context("Postgres is not ready in time")),
+            Err(_not_yet) => sleep(POLL).await,
+        }
+    }
+}
+
+/// A port of 127.0.0.1 that nobody listens on at this moment.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on 127.0.0.1")?;
+    Ok(listener.local_addr()?.port())
+}
+
+struct Programs {
+    initdb: PathBuf,
+    postgres: PathBuf,
+}
+
+impl Programs {
+    /// Debian keeps them out of the search path, and so does Homebrew for all but the newest version.
+    fn find() -> anyhow::Result<Self> {
+        const VERSIONED: [(&str, &str); 3] =
+            [("/usr/lib/postgresql", ""), ("/opt/homebrew/opt", "postgresql@"), ("/usr/local/opt", "postgresql@")];
+        let newest = VERSIONED
+            .iter()
+            .flat_map(|(parent, prefix)| versions(Path::new(parent), prefix))
+            .max_by_key(|(version, _)| *version)
+            .map(|(_, folder)| folder.join("bin"));
+        let folders = newest.into_iter().chain(["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from));
+        folders
+            .map(|folder| Self { initdb: folder.join("initdb"), postgres: folder.join("postgres") })
+            .find(|programs| programs.initdb.exists() && programs.postgres.exists())
+            .context("Postgres is not installed: run scripts/install, or set DATABASE_URL")
+    }
+}
+
+fn versions(parent: &Path, prefix: &str) -> Vec<(u32, PathBuf)> {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let version = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
+            Some((version, entry.path()))
+        })
+        .collect()
+}
+
+/// As whom a cluster runs.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    Ourselves,
+    User { uid: u32, gid: u32 },
+}
+
+impl Owner {
+    fn of_clusters() -> anyhow::Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Self::Ourselves);
+        }
+        let users = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+        UNPRIVILEGED
+            .iter()
+            .find_map(|name| user(&users, name))
+            .context("Postgres refuses to run as root, and there is neither a user `postgres` nor `nobody`")
+    }
+
+    fn run(self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        if let Self::User { uid, gid } = self {
+            command.uid(uid).gid(gid);
+        }
+        // A folder that this user may not enter would make the programs complain.
+        command.current_dir("/tmp");
+        command
+    }
+
+    fn give(self, folder: &Path) -> anyhow::Result<()> {
+        if let Self::User { uid, gid } = self {
+            chown(folder, Some(uid), Some(gid)).context("cannot give a folder to the owner of the cluster")?;
+        }
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        Ok(())
+    }
+}
+
+/// The line of `name` in the format of `/etc/passwd`.
+fn user(users: &str, name: &str) -> Option<Owner> {
+    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
+    Some(Owner::User { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
+}
