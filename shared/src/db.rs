@@ -10,6 +10,8 @@ use sqlx::{ConnectOptions, PgPool};
 use crate::config::{Config, Incomplete, variables};
 use crate::job::Failure;
 
+pub mod dead_letters;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: &str = "30s";
 const RETRY_AFTER: Duration = Duration::from_secs(30);

@@ -61,5 +61,6 @@ variables! {
     GOOGLE_CLIENT_SECRET: "Secret of that client.", "any text", None, SECRET;
     GOOGLE_TOKEN_URL: "Token endpoint.", "https://host/path (http on loopback)", Some("https://oauth2.googleapis.com/token"), SERVICE;
     GOOGLE_API_URL: "Endpoint of Calendar and People when it is not Google's.", "https://host (http on loopback)", None, SERVICE;
+    APP_BASE_URL: "Where people use the application: links to it begin with this.", "https://host", None, SERVICE;
     LEGACY_SLOT_CACHE: "`true` also drops the slots that the running application cached, which needs SCAN.", "true or false", Some("false"), SERVICE;
 }

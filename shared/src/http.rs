@@ -1,0 +1,110 @@
+//! Outgoing HTTP: one way to make a client, one way to read an answer.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use reqwest::redirect;
+use rustls::{ClientConfig, RootCertStore};
+use url::Url;
+
+/// A client with both timeouts, our roots, no proxy and no redirects. Clones of it share their connections.
+///
+/// `timeout` bounds the whole request, its answer included.
+///
+/// # Panics
+/// Never: everything that can fail in building it is fixed here.
+#[must_use]
+pub fn client(connect_timeout: Duration, timeout: Duration) -> reqwest::Client {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls())
+        .connect_timeout(connect_timeout)
+        .timeout(timeout)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .tcp_nodelay(true)
+        .build()
+        .expect("the TLS configuration is of the version that reqwest uses")
+}
+
+/// TLS with ring and Mozilla's roots, which are part of the binary: an empty container has none.
+///
+/// # Panics
+/// Never: ring supports the default protocol versions.
+#[must_use]
+pub fn tls() -> ClientConfig {
+    static CONFIG: LazyLock<ClientConfig> = LazyLock::new(|| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    });
+    CONFIG.clone()
+}
+
+/// An answer could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection broke or the time was over.
+    #[error("answer broke off")]
+    Broken(#[from] reqwest::Error),
+    /// The answer is longer than anyone could mean.
+    #[error("answer is longer than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// The body of an answer, if it is at most `max_bytes` long.
+pub async fn read_limited(mut response: reqwest::Response, max_bytes: usize) -> Result<Bytes, Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > max_bytes {
+            return Err(Error::TooLarge(max_bytes));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.into())
+}
+
+/// Whether traffic to `url` stays on this machine: the only place where plain HTTP may carry a credential.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether a credential may be sent to `url`: over TLS, or without leaving this machine.
+#[must_use]
+pub fn is_safe_for_credentials(url: &Url) -> bool {
+    match url.scheme() {
+        "https" => true,
+        "http" => is_loopback(url),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_travel_over_tls_or_stay_on_the_machine() {
+        for (url, safe) in [
+            ("https://example.com", true),
+            ("http://127.0.0.1:1", true),
+            ("http://[::1]:1", true),
+            ("http://a.localhost:1", true),
+            ("http://example.com", false),
+            ("http://127.0.0.1.example.com", false),
+            ("ftp://127.0.0.1", false),
+        ] {
+            assert_eq!(is_safe_for_credentials(&url.parse().unwrap()), safe, "{url}");
+        }
+    }
+}

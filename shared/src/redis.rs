@@ -1,0 +1,350 @@
+//! Redis over HTTP, as Upstash serves it: a function holds no TCP connection to Redis and is billed by the command.
+//!
+//! **Every command sent through this client must be safe to repeat**: a request whose connection broke is sent once
+//! more, and nobody can tell whether the first one was carried out. Commands that set, delete or carry a token of
+//! their sender are safe; a bare `INCR` or `LPUSH` is not. No scripts either: `EVAL` is billed with each call inside.
+//!
+//! Source: <https://upstash.com/docs/redis/features/restapi>.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use url::Url;
+
+use crate::config::{Config, Incomplete, variables};
+use crate::http::{client, is_safe_for_credentials, read_limited};
+use crate::telemetry::{self, Counter};
+
+mod answer;
+mod breaker;
+mod command;
+mod error;
+
+pub use answer::Value;
+pub use command::Command;
+pub use error::Error;
+
+use answer::Answer;
+use breaker::Breaker;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
+const FAILURES_BEFORE_REST: u32 = 5;
+/// Longer than a probe can take, its retry included.
+const REST: Duration = Duration::from_secs(5);
+/// Far above what we store, far below what would endanger a small container.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// A handle on Redis; clones share connections and circuit breaker.
+#[derive(Clone)]
+pub struct Redis(Arc<Inner>);
+
+struct Inner {
+    http: reqwest::Client,
+    single: Url,
+    pipeline: Url,
+    transaction: Url,
+    authorization: HeaderValue,
+    breaker: Mutex<Breaker>,
+}
+
+/// What a command is for: the account on which it is billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Claims of tasks.
+    Idempotency,
+    /// Limits.
+    RateLimit,
+    /// The cache.
+    Cache,
+}
+
+impl From<Purpose> for Counter {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Idempotency => Self::RedisIdempotency,
+            Purpose::RateLimit => Self::RedisRateLimit,
+            Purpose::Cache => Self::RedisCache,
+        }
+    }
+}
+
+/// How long to wait for Redis, and when to stop asking.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Time for a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// Time for one attempt, its answer included.
+    pub timeout: Duration,
+    /// Failures in a row after which Redis is left alone.
+    pub failures: u32,
+    /// How long it is left alone before one probe; must be longer than a probe can take.
+    pub rest: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect_timeout: CONNECT_TIMEOUT,
+            timeout: TIMEOUT,
+            failures: FAILURES_BEFORE_REST,
+            rest: REST,
+        }
+    }
+}
+
+/// Why an endpoint cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// The URL would show the token to the network.
+    #[error("would send the token without TLS to another machine")]
+    Unprotected,
+    /// The URL carries more than a place: user, password, query or fragment.
+    #[error("carries more than scheme, host and path")]
+    Decorated,
+    /// The token has characters that a header cannot carry.
+    #[error("cannot stand in a header")]
+    Token,
+}
+
+impl Redis {
+    /// Reads `UPSTASH_REDIS_REST_URL` and `UPSTASH_REDIS_REST_TOKEN`; asks nothing yet.
+    pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
+        let url = config.required::<Url>(&variables::UPSTASH_REDIS_REST_URL);
+        let token = config.secret(&variables::UPSTASH_REDIS_REST_TOKEN);
+        Self::new(&url?, &token?, Patience::default()).map_err(|unusable| {
+            let variable = match unusable {
+                Unusable::Unprotected | Unusable::Decorated => &variables::UPSTASH_REDIS_REST_URL,
+                Unusable::Token => &variables::UPSTASH_REDIS_REST_TOKEN,
+            };
+            config.problem(variable, unusable.to_string())
+        })
+    }
+
+    /// The Redis at `url`.
+    pub fn new(url: &Url, token: &SecretString, patience: Patience) -> Result<Self, Unusable> {
+        if !is_safe_for_credentials(url) {
+            return Err(Unusable::Unprotected);
+        }
+        let decorated = !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some();
+        if decorated {
+            return Err(Unusable::Decorated);
+        }
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
+            .map_err(|_shows_the_token| Unusable::Token)?;
+        authorization.set_sensitive(true);
+        Ok(Self(Arc::new(Inner {
+            http: client(patience.connect_timeout, patience.timeout),
+            single: below(url, ""),
+            pipeline: below(url, "pipeline"),
+            transaction: below(url, "multi-exec"),
+            authorization,
+            breaker: Mutex::new(Breaker::new(patience.failures, patience.rest)),
+        })))
+    }
+
+    /// Runs one command.
+    ///
+    /// Cancelled while under way, the command may still be carried out.
+    pub async fn run(&self, purpose: Purpose, command: Command) -> Result<Value, Error> {
+        self.post(&self.0.single, purpose, 1, &command, |body| {
+            serde_json::from_slice::<Answer>(body).map_err(|_| Error::Garbage)?.into()
+        })
+        .await
+    }
+
+    /// Runs commands in their order, but not as a unit: others' commands may run between them, and each may fail alone.
+    pub async fn pipeline(
+        &self,
+        purpose: Purpose,
+        commands: Vec<Command>,
+    ) -> Result<Vec<Result<Value, Error>>, Error> {
+        self.batch(&self.0.pipeline, purpose, commands).await
+    }
+
+    /// Runs commands in their order with nothing between them. Each may fail alone; that undoes no other.
+    pub async fn transaction(
+        &self,
+        purpose: Purpose,
+        commands: Vec<Command>,
+    ) -> Result<Vec<Result<Value, Error>>, Error> {
+        self.batch(&self.0.transaction, purpose, commands).await
+    }
+
+    async fn batch(
+        &self,
+        url: &Url,
+        purpose: Purpose,
+        commands: Vec<Command>,
+    ) -> Result<Vec<Result<Value, Error>>, Error> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.post(url, purpose, commands.len(), &commands, |body| {
+            if let Ok(answers) = serde_json::from_slice::<Vec<Answer>>(body) {
+                let complete = answers.len() == commands.len();
+                return if complete { Ok(answers.into_iter().map(Into::into).collect()) } else { Err(Error::Garbage) };
+            }
+            // A transaction that was discarded as a whole.
+            match serde_json::from_slice(body) {
+                Ok(Answer::Error { error }) => Err(Error::refused(&error)),
+                Ok(Answer::Result { .. }) | Err(_) => Err(Error::Garbage),
+            }
+        })
+        .await
+    }
+
+    async fn post<T>(
+        &self,
+        url: &Url,
+        purpose: Purpose,
+        commands: usize,
+        body: &impl Serialize,
+        read: impl Fn(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if !self.with_breaker(|breaker| breaker.admits(Instant::now())) {
+            return Err(Error::Resting);
+        }
+        let body = Bytes::from(serde_json::to_vec(body).expect("commands are lists of strings"));
+        let mut answer = self.attempt(url, purpose, commands, body.clone()).await;
+        if matches!(answer, Err(Error::Unreachable(_))) {
+            answer = self.attempt(url, purpose, commands, body).await;
+        }
+        let result = answer.and_then(|body| read(&body));
+        let away = result.as_ref().is_err_and(Error::is_away);
+        self.with_breaker(|breaker| if away { breaker.failed(Instant::now()) } else { breaker.succeeded() });
+        result
+    }
+
+    async fn attempt(
+        &self,
+        url: &Url,
+        purpose: Purpose,
+        commands: usize,
+        body: Bytes,
+    ) -> Result<Bytes, Error> {
+        let mut bill = Bill { purpose, commands };
+        let request = self
+            .0
+            .http
+            .post(url.clone())
+            .header(header::AUTHORIZATION, self.0.authorization.clone())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body);
+        let response = request.send().await.inspect_err(|error| {
+            if error.is_connect() {
+                bill.commands = 0;
+            }
+        })?;
+        let status = response.status();
+        let body = read_limited(response, MAX_ANSWER_BYTES).await?;
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::BAD_REQUEST => match serde_json::from_slice(&body) {
+                Ok(Answer::Error { error }) => Err(Error::refused(&error)),
+                Ok(Answer::Result { .. }) | Err(_) => Err(Error::Garbage),
+            },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Error::Unauthorized),
+            other => Err(Error::Status(other.as_u16())),
+        }
+    }
+
+    fn with_breaker<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
+        act(&mut self.0.breaker.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Redis({})", self.0.single)
+    }
+}
+
+/// Counts the commands of one attempt when it ends, also by being cancelled. What reached no server is not billed.
+struct Bill {
+    purpose: Purpose,
+    commands: usize,
+}
+
+impl Drop for Bill {
+    fn drop(&mut self) {
+        if self.commands > 0 {
+            telemetry::count(self.purpose.into(), self.commands as u64);
+        }
+    }
+}
+
+/// The path below the endpoint, whether or not that ends with a slash.
+fn below(endpoint: &Url, path: &str) -> Url {
+    let mut url = endpoint.clone();
+    url.set_path(&format!("{}/{path}", endpoint.path().trim_end_matches('/')));
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pairs: &[(&str, &str)], problems: &[&str]) {
+        let mut config = Config::from_pairs(pairs.iter().copied());
+        let _ = Redis::from_config(&mut config);
+        let found: Vec<_> =
+            config.problems().into_iter().map(|problem| format!("{} {}", problem.name, problem.what)).collect();
+        assert_eq!(found, problems);
+    }
+
+    #[test]
+    fn both_variables_are_missed_together() {
+        check(&[], &["UPSTASH_REDIS_REST_URL is not set", "UPSTASH_REDIS_REST_TOKEN is not set"]);
+    }
+
+    #[test]
+    fn the_token_leaves_the_machine_only_over_tls() {
+        let token = ("UPSTASH_REDIS_REST_TOKEN", "secret");
+        check(&[("UPSTASH_REDIS_REST_URL", "http://127.0.0.1:8079"), token], &[]);
+        check(&[("UPSTASH_REDIS_REST_URL", "https://eu1.upstash.io"), token], &[]);
+        check(
+            &[("UPSTASH_REDIS_REST_URL", "http://eu1.upstash.io"), token],
+            &["UPSTASH_REDIS_REST_URL would send the token without TLS to another machine"],
+        );
+    }
+
+    #[test]
+    fn a_url_that_carries_a_secret_is_refused() {
+        check(
+            &[("UPSTASH_REDIS_REST_URL", "https://eu1.upstash.io/?_token=x"), ("UPSTASH_REDIS_REST_TOKEN", "x")],
+            &["UPSTASH_REDIS_REST_URL carries more than scheme, host and path"],
+        );
+    }
+
+    #[test]
+    fn a_token_that_no_header_can_carry_is_refused() {
+        check(
+            &[("UPSTASH_REDIS_REST_URL", "https://eu1.upstash.io"), ("UPSTASH_REDIS_REST_TOKEN", "a\nb")],
+            &["UPSTASH_REDIS_REST_TOKEN cannot stand in a header"],
+        );
+    }
+
+    #[test]
+    fn the_token_is_not_in_the_debug_form() {
+        let token = SecretString::from("hunter2");
+        let redis = Redis::new(&"http://127.0.0.1:1/".parse().unwrap(), &token, Patience::default()).unwrap();
+        assert_eq!(format!("{redis:?}"), "Redis(http://127.0.0.1:1/)");
+    }
+
+    #[test]
+    fn paths_stand_below_the_endpoint() {
+        for (endpoint, url) in [("http://a.localhost", "http://a.localhost/pipeline"), ("http://a.localhost/r/", "http://a.localhost/r/pipeline")] {
+            assert_eq!(below(&endpoint.parse().unwrap(), "pipeline").as_str(), url);
+        }
+    }
+}

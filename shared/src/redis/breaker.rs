@@ -1,0 +1,138 @@
+//! Keeps a dead Redis from adding its timeout to each job.
+
+use std::time::{Duration, Instant};
+
+/// Closed, every call passes. After some failures in a row it opens, and one call passes in each `rest`, as a probe.
+///
+/// A probe starts the next rest at once, so one that is cancelled and never reports back delays the next and no more.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    threshold: u32,
+    rest: Duration,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed { failures: u32 },
+    Open { until: Instant },
+}
+
+impl Breaker {
+    pub(super) fn new(threshold: u32, rest: Duration) -> Self {
+        Self { threshold, rest, state: State::Closed { failures: 0 } }
+    }
+
+    /// Whether a call may be made now.
+    pub(super) fn admits(&mut self, now: Instant) -> bool {
+        match self.state {
+            State::Closed { .. } => true,
+            State::Open { until } if now < until => false,
+            State::Open { .. } => {
+                self.state = State::Open { until: now + self.rest };
+                true
+            }
+        }
+    }
+
+    /// A call ended well.
+    pub(super) fn succeeded(&mut self) {
+        self.state = State::Closed { failures: 0 };
+    }
+
+    /// A call failed.
+    pub(super) fn failed(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Closed { failures } => {
+                *failures += 1;
+                if *failures >= self.threshold {
+                    self.state = State::Open { until: now + self.rest };
+                }
+            }
+            // The probe, which has set the next rest already, or a call from before the breaker opened.
+            State::Open { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const THRESHOLD: u32 = 3;
+    const REST: Duration = Duration::from_secs(5);
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Wait(u64),
+        Call { fails: bool },
+        CancelledCall,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..7_000_u64).prop_map(Step::Wait),
+            any::<bool>().prop_map(|fails| Step::Call { fails }),
+            Just(Step::CancelledCall),
+        ]
+    }
+
+    proptest! {
+        /// The model: the history of calls. One may pass unless the last `THRESHOLD` that reported back failed, and then
+        /// once a rest has gone by since the failure that opened it and since each later call that passed.
+        #[test]
+        fn it_does_what_the_history_says(steps in prop::collection::vec(step(), 1..80)) {
+            let mut breaker = Breaker::new(THRESHOLD, REST);
+            let mut now = Instant::now();
+            let mut failures = 0;
+            let mut rested_since = now;
+            for step in steps {
+                let outcome = match step {
+                    Step::Wait(ms) => {
+                        now += Duration::from_millis(ms);
+                        continue;
+                    }
+                    Step::Call { fails } => Some(fails),
+                    Step::CancelledCall => None,
+                };
+                let open = failures >= THRESHOLD;
+                let expected = !open || now >= rested_since + REST;
+                prop_assert_eq!(breaker.admits(now), expected);
+                if !expected {
+                    continue;
+                }
+                if open {
+                    rested_since = now;
+                }
+                match outcome {
+                    Some(true) => {
+                        breaker.failed(now);
+                        failures += 1;
+                        if failures == THRESHOLD {
+                            rested_since = now;
+                        }
+                    }
+                    Some(false) => {
+                        breaker.succeeded();
+                        failures = 0;
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn calls_under_way_when_it_opened_neither_prolong_the_rest_nor_open_it_twice() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(THRESHOLD, REST);
+        for _ in 0..THRESHOLD {
+            breaker.failed(now);
+        }
+        breaker.failed(now + REST / 2);
+        assert!(!breaker.admits(now + REST / 2));
+        assert!(breaker.admits(now + REST), "one probe");
+        assert!(!breaker.admits(now + REST), "and no second one");
+    }
+}

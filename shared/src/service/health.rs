@@ -1,0 +1,28 @@
+//! What Cloud Run's probes and Prometheus ask. Google's front end keeps `/healthz` for itself.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use crate::db::Db;
+use crate::telemetry::metrics;
+
+pub(super) fn routes(db: Db) -> Router {
+    Router::new()
+        .route("/health/live", get(|| async { "alive\n" }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(|| async { metrics::render() }))
+        .with_state(db)
+}
+
+/// Ready when Postgres answers, which every task needs. Redis is not asked: a probe would be billed.
+async fn ready(State(db): State<Db>) -> (StatusCode, &'static str) {
+    match db.ping().await {
+        Ok(()) => (StatusCode::OK, "ready\n"),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "not ready");
+            (StatusCode::SERVICE_UNAVAILABLE, "database\n")
+        }
+    }
+}

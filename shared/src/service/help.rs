@@ -1,0 +1,49 @@
+//! What a function's binary says to a person.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::config::{Problem, variables};
+use crate::job::Job;
+use crate::payload::Payload;
+use crate::queue::Queue;
+
+/// Answers `--help`, `--version` and unknown arguments; `None` means: run.
+pub(super) fn answer<J: Job>(mut arguments: impl Iterator<Item = String>) -> Option<ExitCode> {
+    let argument = arguments.next()?;
+    let name = J::Payload::QUEUE.name();
+    // A closed pipe on the other side is no reason to fail.
+    let mut out = std::io::stdout().lock();
+    let (_written, code) = match argument.as_str() {
+        "--help" | "-h" => (out.write_all(usage(name).as_bytes()), ExitCode::SUCCESS),
+        "--version" | "-V" => (writeln!(out, "{name} {}", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS),
+        other => (
+            writeln!(std::io::stderr(), "{name}: unknown argument {other}; see {name} --help"),
+            ExitCode::from(super::EXIT_CONFIGURATION),
+        ),
+    };
+    Some(code)
+}
+
+/// Writes all problems to standard error, in one go.
+pub(super) fn report(queue: Queue, problems: &[Problem]) {
+    let mut text = format!("{}: the configuration has {} problem(s)\n", queue.name(), problems.len());
+    for problem in problems {
+        text.push_str("  ");
+        text.push_str(&problem.to_string());
+        text.push('\n');
+    }
+    let _nobody_listens = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn usage(name: &str) -> String {
+    let mut text = format!(
+        "Serves the tasks of {name}-queue over HTTP until SIGTERM.\n\nUsage: {name} [--help | --version]\n\n\
+         Exit codes: 0 stopped, 1 cannot listen, 2 configuration cannot be used.\n\nEnvironment:\n"
+    );
+    for variable in variables::ALL {
+        let default = variable.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
+        text.push_str(&format!("  {:<26} {}{default}\n", variable.name, variable.what));
+    }
+    text
+}

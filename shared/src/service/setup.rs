@@ -1,0 +1,66 @@
+//! What jobs are built from.
+
+use crate::clock::Clock;
+use crate::config::{Config, Incomplete};
+use crate::db::Db;
+use crate::oidc::Verifier;
+use crate::queue::Queue;
+use crate::redis::Redis;
+use crate::tasks::{Targets, Tasks};
+
+/// The clients that a job may ask for. Each is made once and shared.
+pub struct Setup {
+    config: Config,
+    clock: Clock,
+    db: Result<Db, Incomplete>,
+    redis: Result<Redis, Incomplete>,
+    tasks: Result<Tasks, Incomplete>,
+}
+
+impl Setup {
+    /// Clients as the environment describes them, by the machine's clock.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self::with_clock(config, Clock::system())
+    }
+
+    /// Clients by another clock.
+    #[must_use]
+    pub fn with_clock(mut config: Config, clock: Clock) -> Self {
+        let db = Db::from_config(&mut config);
+        let redis = Redis::from_config(&mut config);
+        let tasks = Tasks::from_config(&mut config, clock.clone());
+        Self { config, clock, db, redis, tasks }
+    }
+
+    /// What is configured, and what is wrong with it.
+    pub fn config(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// Postgres.
+    pub fn db(&self) -> Result<Db, Incomplete> {
+        self.db.clone()
+    }
+
+    /// Redis over HTTP.
+    pub fn redis(&self) -> Result<Redis, Incomplete> {
+        self.redis.clone()
+    }
+
+    /// The producing side of the queues.
+    pub fn tasks(&self) -> Result<Tasks, Incomplete> {
+        self.tasks.clone()
+    }
+
+    pub(super) fn verifier(&mut self, queue: Queue) -> Result<Verifier, Incomplete> {
+        let audience = Targets::from_config(&mut self.config).map(|targets| targets.base(queue));
+        Verifier::from_config(&mut self.config, audience, self.clock.clone())
+    }
+}

@@ -1,0 +1,213 @@
+//! The producing side: tasks are created with `tasks.enqueue(&payload)`, and the payload's type names the queue.
+//!
+//! Tasks go to Cloud Tasks ([`cloud`]), or, with `USE_CLOUD_TASKS=false`, straight to the function ([`direct`]).
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, Incomplete, variables};
+use crate::envelope::{Envelope, sha256_hex};
+use crate::job::Failure;
+use crate::payload::Payload;
+use crate::queue::Queue;
+use crate::telemetry::Scope;
+
+mod cloud;
+mod direct;
+mod options;
+mod target;
+
+pub use options::Options;
+pub(crate) use target::Targets;
+
+/// Tasks of one [`Tasks::enqueue_many`] that are being created at the same time.
+const CONCURRENCY: usize = 64;
+
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Creates tasks; clones share connections and credentials.
+#[derive(Debug, Clone)]
+pub struct Tasks {
+    route: Route,
+    clock: Clock,
+}
+
+#[derive(Debug, Clone)]
+enum Route {
+    Cloud(cloud::CloudTasks),
+    Direct(direct::Direct),
+}
+
+/// What became of a task that was to be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is new.
+    Created,
+    /// A task of that name exists, or did until recently: the work is taken care of.
+    Existing,
+}
+
+/// What became of many tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// New ones.
+    pub created: u64,
+    /// Ones that were there already.
+    pub existing: u64,
+}
+
+/// A task could not be created; nothing is known to have been created.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No answer, or one that broke off.
+    #[error("task could not be sent")]
+    Transport(#[source] reqwest::Error),
+    /// No credentials for Cloud Tasks.
+    #[error("no credentials for cloud tasks")]
+    Credentials(#[source] gcp_auth::Error),
+    /// The other side cannot serve at the moment: 429 and 5xx.
+    #[error("task was answered with status {0}")]
+    Unavailable(u16),
+    /// The other side will not take the task: other 4xx.
+    #[error("task was refused with status {status}: {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// What the other side said, shortened.
+        message: String,
+    },
+    /// The payload cannot be written as JSON.
+    #[error("payload cannot be serialised")]
+    Payload(#[from] serde_json::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Transport(_) | Error::Credentials(_) | Error::Unavailable(_) => {
+                Self::unavailable(RETRY_AFTER, error)
+            }
+            Error::Refused { .. } => Self::transient(error),
+            Error::Payload(_) => Self::permanent(error),
+        }
+    }
+}
+
+impl Tasks {
+    /// Reads where tasks go.
+    pub fn from_config(config: &mut Config, clock: Clock) -> Result<Self, Incomplete> {
+        let targets = Targets::from_config(config);
+        let use_cloud_tasks = config.required::<bool>(&variables::USE_CLOUD_TASKS);
+        let route = if use_cloud_tasks? {
+            Route::Cloud(cloud::CloudTasks::from_config(config, targets)?)
+        } else {
+            Route::Direct(direct::Direct::from_config(config, targets)?)
+        };
+        Ok(Self { route, clock })
+    }
+
+    /// Creates a task that runs as soon as its queue allows.
+    pub async fn enqueue<P: Payload>(&self, payload: &P) -> Result<Enqueued, Error> {
+        self.enqueue_with(payload, Options::default()).await
+    }
+
+    /// Creates a task; see [`Options`].
+    ///
+    /// Cancelled before it returns, the task may or may not have been created.
+    pub async fn enqueue_with<P: Payload>(&self, payload: &P, options: Options) -> Result<Enqueued, Error> {
+        let now = self.clock.now();
+        let (name, at) = options.resolve(now);
+        let name = name.map(|text| task_name(P::QUEUE, &text));
+        let envelope = Envelope {
+            data: RawValue::from_string(serde_json::to_string(payload)?)?,
+            idempotency_key: Some(name.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string())),
+            job_name: Some(P::QUEUE.name().to_owned()),
+            version: P::VERSION,
+            trace: Scope::current().and_then(|scope| scope.trace),
+            enqueued_at: Some(now),
+            prior_attempts: 0,
+        };
+        self.send(&NewTask { queue: P::QUEUE, name, at, envelope }).await
+    }
+
+    /// Creates many tasks, a bounded number at a time, in bounded memory. The first error ends it.
+    pub async fn enqueue_many<P: Payload>(
+        &self,
+        tasks: impl IntoIterator<Item = (P, Options), IntoIter: Send> + Send,
+    ) -> Result<Summary, Error> {
+        stream::iter(tasks)
+            .map(async |(payload, options)| self.enqueue_with(&payload, options).await)
+            .buffer_unordered(CONCURRENCY)
+            .try_fold(Summary::default(), async |mut summary, enqueued| {
+                match enqueued {
+                    Enqueued::Created => summary.created += 1,
+                    Enqueued::Existing => summary.existing += 1,
+                }
+                Ok(summary)
+            })
+            .await
+    }
+
+    /// Sends a dispatched task on under another name; `distinct` tells its return apart from its other ones.
+    pub(crate) async fn come_back(
+        &self,
+        queue: Queue,
+        envelope: Envelope,
+        distinct: &str,
+        at: DateTime<Utc>,
+    ) -> Result<Enqueued, Error> {
+        self.send(&NewTask { queue, name: Some(task_name(queue, distinct)), at: Some(at), envelope }).await
+    }
+
+    /// Sends what is held back to its functions now: the process is about to end. Nothing waits in the usual case.
+    pub(crate) async fn flush(&self, deadline: CancellationToken) {
+        match &self.route {
+            Route::Cloud(_) => {}
+            Route::Direct(direct) => direct.flush(deadline).await,
+        }
+    }
+
+    async fn send(&self, task: &NewTask) -> Result<Enqueued, Error> {
+        match &self.route {
+            Route::Cloud(cloud) => cloud.create(task).await,
+            Route::Direct(direct) => direct.call(task, self.clock.now()).await,
+        }
+    }
+}
+
+/// A task on its way to a queue.
+#[derive(Debug, Clone)]
+struct NewTask {
+    queue: Queue,
+    name: Option<String>,
+    at: Option<DateTime<Utc>>,
+    envelope: Envelope,
+}
+
+/// Names begin with a hash: sequential ones make Cloud Tasks slow.
+fn task_name(queue: Queue, text: &str) -> String {
+    let hash = sha256_hex([queue.name(), "\0", text]);
+    format!("{}-{}", &hash[..32], queue.name())
+}
+
+/// What an answer's status says about the task.
+async fn judge(response: reqwest::Response) -> Result<Enqueued, Error> {
+    const MAX_MESSAGE_BYTES: usize = 300;
+    const MAX_ANSWER_BYTES: usize = 64 * 1024;
+    let status = response.status();
+    match status.as_u16() {
+        200..=299 => Ok(Enqueued::Created),
+        409 => Ok(Enqueued::Existing),
+        429 | 500..=599 => Err(Error::Unavailable(status.as_u16())),
+        status => {
+            let body = crate::http::read_limited(response, MAX_ANSWER_BYTES).await.unwrap_or_default();
+            let message = String::from_utf8_lossy(&body).chars().take(MAX_MESSAGE_BYTES).collect();
+            Err(Error::Refused { status, message })
+        }
+    }
+}

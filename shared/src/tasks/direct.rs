@@ -1,0 +1,105 @@
+//! Tasks without Cloud Tasks: the function is called over HTTP, as Cloud Tasks would call it.
+//!
+//! A switch for one machine, or for an outage. There is no queue: a call that fails is the caller's error, and a task
+//! for later waits in this process. [`Direct::flush`] sends what waits before the process ends.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::{Enqueued, Error, NewTask, Targets, judge};
+use crate::config::{Config, Incomplete, variables};
+use crate::http;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// An identity token has some 1,000 bytes.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+#[derive(Debug, Clone)]
+pub(super) struct Direct {
+    http: reqwest::Client,
+    identity_url: Url,
+    targets: Targets,
+    waiting: TaskTracker,
+    hurry: CancellationToken,
+}
+
+impl Direct {
+    pub(super) fn from_config(config: &mut Config, targets: Result<Targets, Incomplete>) -> Result<Self, Incomplete> {
+        let identity_url = config.required::<Url>(&variables::IDENTITY_URL);
+        Ok(Self {
+            // The function's own deadline bounds the call; this one only bounds a lost connection.
+            http: http::client(CONNECT_TIMEOUT, Duration::from_hours(1)),
+            identity_url: identity_url?,
+            targets: targets?,
+            waiting: TaskTracker::new(),
+            hurry: CancellationToken::new(),
+        })
+    }
+
+    pub(super) async fn call(&self, task: &NewTask, now: DateTime<Utc>) -> Result<Enqueued, Error> {
+        let wait = task.at.and_then(|at| (at - now).to_std().ok()).unwrap_or_default();
+        if wait.is_zero() {
+            return self.post(task).await;
+        }
+        let (this, task) = (self.clone(), task.clone());
+        self.waiting.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = this.hurry.cancelled() => {}
+            }
+            if let Err(error) = this.post(&task).await {
+                tracing::error!(queue = task.queue.name(), error = &error as &dyn std::error::Error, "delayed call failed");
+            }
+        });
+        Ok(Enqueued::Created)
+    }
+
+    pub(super) async fn flush(&self, deadline: CancellationToken) {
+        self.hurry.cancel();
+        self.waiting.close();
+        tokio::select! {
+            () = self.waiting.wait() => {}
+            () = deadline.cancelled() => tracing::error!(calls = self.waiting.len(), "delayed calls were lost"),
+        }
+    }
+
+    async fn post(&self, task: &NewTask) -> Result<Enqueued, Error> {
+        let name = task.name.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let response = self
+            .http
+            .post(self.targets.job(task.queue))
+            .timeout(task.queue.policy().dispatch_deadline())
+            .bearer_auth(self.identity(&self.targets.base(task.queue)).await?)
+            .header("X-CloudTasks-QueueName", task.queue.cloud_name())
+            .header("X-CloudTasks-TaskName", name)
+            .header("X-CloudTasks-TaskRetryCount", "0")
+            .json(&task.envelope)
+            .send()
+            .await
+            .map_err(|error| Error::Transport(error.without_url()))?;
+        judge(response).await
+    }
+
+    /// An identity token for `audience`, from the metadata server, which keeps it until it expires.
+    async fn identity(&self, audience: &str) -> Result<String, Error> {
+        let response = self
+            .http
+            .get(self.identity_url.clone())
+            .timeout(CONNECT_TIMEOUT)
+            .query(&[("audience", audience), ("format", "full")])
+            .header("Metadata-Flavor", "Google")
+            .send()
+            .await
+            .map_err(|error| Error::Transport(error.without_url()))?;
+        let status = response.status();
+        let token = http::read_limited(response, MAX_TOKEN_BYTES).await;
+        match (status.is_success(), token) {
+            (true, Ok(token)) => Ok(String::from_utf8_lossy(&token).trim().to_owned()),
+            _ => Err(Error::Refused { status: status.as_u16(), message: "no identity token".to_owned() }),
+        }
+    }
+}

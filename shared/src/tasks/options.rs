@@ -1,0 +1,96 @@
+//! When a task runs, and what it is called.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// Added to the end of a debounce window, so that a change seen by a clock that is behind still comes before the run.
+const DEBOUNCE_GRACE: TimeDelta = TimeDelta::seconds(2);
+
+/// When a task runs, and what it is called. The default: now, under a name of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    name: Option<String>,
+    when: When,
+}
+
+#[derive(Debug, Clone, Default)]
+enum When {
+    #[default]
+    Now,
+    After(Duration),
+    At(DateTime<Utc>),
+    Debounced(String, Duration),
+}
+
+impl Options {
+    /// Runs not before `delay` is over.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.when = When::After(delay);
+        self
+    }
+
+    /// Runs not before `at`; a past time means now.
+    #[must_use]
+    pub fn at(mut self, at: DateTime<Utc>) -> Self {
+        self.when = When::At(at);
+        self
+    }
+
+    /// Creates nothing when the queue has, or had within the last hours, a task of the same name. The text goes into a
+    /// hash, so it may say anything.
+    #[must_use]
+    pub fn named(mut self, text: impl fmt::Display) -> Self {
+        self.name = Some(text.to_string());
+        self
+    }
+
+    /// At most one task for `key` in each window; it runs when the window is over, so it sees all that happened in it.
+    /// Takes the place of a name and a time.
+    #[must_use]
+    pub fn debounced(mut self, key: impl fmt::Display, window: Duration) -> Self {
+        self.when = When::Debounced(key.to_string(), window);
+        self
+    }
+
+    /// The text of the name, and the time, for a task that is created `now`.
+    pub(super) fn resolve(self, now: DateTime<Utc>) -> (Option<String>, Option<DateTime<Utc>>) {
+        match self.when {
+            When::Now => (self.name, None),
+            When::After(delay) => (self.name, Some(now + delay)),
+            When::At(at) => (self.name, Some(at)),
+            When::Debounced(key, window) => {
+                let width = i64::try_from(window.as_millis()).unwrap_or(i64::MAX).max(1);
+                let number = now.timestamp_millis().div_euclid(width);
+                let end = DateTime::from_timestamp_millis((number + 1).saturating_mul(width)).unwrap_or(now);
+                (Some(format!("debounce:{key}:{width}:{number}")), Some(end + DEBOUNCE_GRACE))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn debounced(at_ms: i64) -> (String, DateTime<Utc>) {
+        let now = DateTime::from_timestamp_millis(at_ms).unwrap();
+        let (name, at) = Options::default().debounced("k", Duration::from_mins(1)).resolve(now);
+        (name.unwrap(), at.unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn of_two_changes_the_task_of_the_later_one_runs_after_both(first in 0..10_000_000_i64, gap in 0..200_000_i64) {
+            let ((name, at), (later_name, later_at)) = (debounced(first), debounced(first + gap));
+            prop_assert!(at.timestamp_millis() > first);
+            prop_assert!(later_at.timestamp_millis() > first + gap);
+            prop_assert!(at.timestamp_millis() - first <= 60_000 + DEBOUNCE_GRACE.num_milliseconds());
+            prop_assert_eq!(name == later_name, at == later_at);
+            if gap >= 60_000 { prop_assert_ne!(name, later_name); }
+        }
+    }
+}

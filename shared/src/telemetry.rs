@@ -1,0 +1,49 @@
+//! What the system says about itself: logs, one canonical line a task, and metrics.
+//!
+//! Nothing here carries a token, a message, or personal data: users appear as ids.
+
+use std::sync::Arc;
+
+pub mod line;
+mod log;
+mod meter;
+pub mod metrics;
+
+pub use log::start;
+pub use meter::{Counter, Meter};
+
+tokio::task_local! {
+    static SCOPE: Scope;
+}
+
+/// The task that the present code runs for: its meter, and what its log entries are labelled with.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// Counts of this task alone.
+    pub meter: Arc<Meter>,
+    /// Queue of the task.
+    pub queue: &'static str,
+    /// Short name of the task.
+    pub task: String,
+    /// W3C traceparent of the task.
+    pub trace: Option<String>,
+}
+
+impl Scope {
+    /// Runs `future` on behalf of the task. Tasks that it spawns must enter the scope again.
+    pub async fn enter<F: Future>(self, future: F) -> F::Output {
+        SCOPE.scope(self, future).await
+    }
+
+    /// The scope of the calling code, if it runs for a task.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        SCOPE.try_with(Clone::clone).ok()
+    }
+}
+
+/// Adds to the running task's meter and to the totals of the process.
+pub fn count(counter: Counter, n: u64) {
+    metrics::count(counter, n);
+    let _outside_of_a_task = SCOPE.try_with(|scope| scope.meter.add(counter, n));
+}
