@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::clock::Clock;
 use crate::redis::{Command, Error, Purpose, Redis, Value};
@@ -73,19 +73,14 @@ impl Limiter {
     /// Asks for one call on behalf of `subject`, such as a user's id or an address.
     ///
     /// Cancelled while under way, the call may be counted.
-    pub async fn acquire(&self, limit: &'static Limit, subject: impl fmt::Display) -> Verdict {
+    pub async fn acquire(&self, limit: &Limit, subject: impl fmt::Display) -> Verdict {
         self.acquire_many(limit, subject, 1).await
     }
 
     /// Asks for several calls, all or none, at the price of one. More than the limit's `max` are never allowed.
     ///
     /// Cancelled while under way, the calls may be counted.
-    pub async fn acquire_many(
-        &self,
-        limit: &'static Limit,
-        subject: impl fmt::Display,
-        calls: u32,
-    ) -> Verdict {
+    pub async fn acquire_many(&self, limit: &Limit, subject: impl fmt::Display, calls: u32) -> Verdict {
         if calls == 0 {
             return Verdict::Allowed;
         }
@@ -135,19 +130,29 @@ impl Limiter {
         let until = behind + limit.window;
         if until > now {
             known.deny(calls, until);
-            self.0.redis.run(Purpose::RateLimit, key.remove(&members)).await?;
+            self.tidy(key.remove(&members)).await;
             return Ok(Verdict::DeniedUntil(until));
         }
         if Known::is_due(known.trimmed_at, asked_at, limit.window) {
-            self.0.redis.run(Purpose::RateLimit, key.trim(now - limit.window * WINDOWS_LISTED)).await?;
             known.trimmed_at = Some(asked_at);
+            self.tidy(key.trim(now - limit.window * WINDOWS_LISTED)).await;
         }
         Ok(Verdict::Allowed)
     }
 
+    /// Removes members. When that fails they count until they are outdated, which allows less, never more.
+    async fn tidy(&self, command: Command) {
+        if let Err(error) = self.0.redis.run(Purpose::RateLimit, command).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "members of a limit were not removed");
+        }
+    }
+
     fn note_absence(&self, error: &Error) {
         if self.0.unchecked.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(error = error as &dyn std::error::Error, "limits are not checked: calls are allowed");
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "limits are not checked: calls are allowed"
+            );
         }
     }
 
@@ -201,4 +206,3 @@ fn time_of_member(answer: Value) -> Result<Option<DateTime<Utc>>, Error> {
     };
     ms.and_then(DateTime::from_timestamp_millis).map(Some).ok_or(Error::Garbage)
 }
-

@@ -191,7 +191,11 @@ impl Redis {
         self.post(url, purpose, commands.len(), &commands, |body| {
             if let Ok(answers) = serde_json::from_slice::<Vec<Answer>>(body) {
                 let complete = answers.len() == commands.len();
-                return if complete { Ok(answers.into_iter().map(Into::into).collect()) } else { Err(Error::Garbage) };
+                return if complete {
+                    Ok(answers.into_iter().map(Into::into).collect())
+                } else {
+                    Err(Error::Garbage)
+                };
             }
             // A transaction that was discarded as a whole.
             match serde_json::from_slice(body) {
@@ -297,8 +301,11 @@ mod tests {
     fn check(pairs: &[(&str, &str)], problems: &[&str]) {
         let mut config = Config::from_pairs(pairs.iter().copied());
         let _ = Redis::from_config(&mut config);
-        let found: Vec<_> =
-            config.problems().into_iter().map(|problem| format!("{} {}", problem.name, problem.what)).collect();
+        let found: Vec<_> = config
+            .problems()
+            .into_iter()
+            .map(|problem| format!("{} {}", problem.name, problem.what))
+            .collect();
         assert_eq!(found, problems);
     }
 
@@ -321,7 +328,10 @@ mod tests {
     #[test]
     fn a_url_that_carries_a_secret_is_refused() {
         check(
-            &[("UPSTASH_REDIS_REST_URL", "https://eu1.upstash.io/?_token=x"), ("UPSTASH_REDIS_REST_TOKEN", "x")],
+            &[
+                ("UPSTASH_REDIS_REST_URL", "https://eu1.upstash.io/?_token=x"),
+                ("UPSTASH_REDIS_REST_TOKEN", "x"),
+            ],
             &["UPSTASH_REDIS_REST_URL carries more than scheme, host and path"],
         );
     }
@@ -343,7 +353,10 @@ mod tests {
 
     #[test]
     fn paths_stand_below_the_endpoint() {
-        for (endpoint, url) in [("http://a.localhost", "http://a.localhost/pipeline"), ("http://a.localhost/r/", "http://a.localhost/r/pipeline")] {
+        for (endpoint, url) in [
+            ("http://a.localhost", "http://a.localhost/pipeline"),
+            ("http://a.localhost/r/", "http://a.localhost/r/pipeline"),
+        ] {
             assert_eq!(below(&endpoint.parse().unwrap(), "pipeline").as_str(), url);
         }
     }

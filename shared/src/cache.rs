@@ -1,0 +1,210 @@
+//! A cache in two tiers: this process's memory over Redis.
+//!
+//! Misses of one key wait for one loader; when that fails or is cancelled, the next takes over. What one process drops
+//! it no longer serves itself, and nobody finds it in Redis; another process may go on serving its own copy for
+//! [`LOCAL_TIME_TO_LIVE`]. When Redis is away everything is a miss.
+//!
+//! One race remains, between processes: one that loaded before a change and writes after it was dropped leaves the old
+//! value until its time to live is over. Values of a [scope with parts](CacheKey::part) do not have it: they would be
+//! written under a generation that nobody asks for any more.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use quick_cache::Weighter;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::config::{Config, Incomplete, variables};
+use crate::redis::Redis;
+use crate::telemetry::{self, Counter};
+
+mod encoding;
+mod epochs;
+mod key;
+mod legacy;
+mod remote;
+
+pub use key::{CacheKey, CalendarSlots, ContactList, ContactProfile, Slot, SuggestionList, UserPreferences};
+
+use epochs::Epochs;
+use remote::{Found, Remote};
+
+/// How long a process serves what it holds without asking Redis: what others have dropped lives on this long here.
+pub const LOCAL_TIME_TO_LIVE: Duration = Duration::from_secs(30);
+/// Memory for the values of the local tier, by the length of their JSON.
+const LOCAL_BYTES: u64 = 4 << 20;
+/// For how many values the local tier is laid out.
+const LOCAL_VALUES: usize = 1_000;
+
+/// The cache; clones share it.
+#[derive(Debug, Clone)]
+pub struct Cache(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    local: quick_cache::sync::Cache<String, Entry, ByLength>,
+    epochs: Epochs,
+    remote: Remote,
+}
+
+/// A value of the local tier; which type it has follows from its key.
+#[derive(Clone)]
+struct Entry {
+    value: Arc<dyn Any + Send + Sync>,
+    bytes: u64,
+    epoch: u64,
+    fresh_until: DateTime<Utc>,
+}
+
+#[derive(Clone)]
+struct ByLength;
+
+impl Weighter<String, Entry> for ByLength {
+    fn weight(&self, key: &String, entry: &Entry) -> u64 {
+        key.len() as u64 + entry.bytes
+    }
+}
+
+impl Cache {
+    /// A cache over that Redis. Reads `LEGACY_SLOT_CACHE`.
+    pub fn from_config(config: &mut Config, redis: Redis, clock: Clock) -> Result<Self, Incomplete> {
+        let drops_legacy_slots = config.required(&variables::LEGACY_SLOT_CACHE)?;
+        Ok(Self::new(redis, clock, drops_legacy_slots))
+    }
+
+    /// A cache over that Redis. `drops_legacy_slots`: when slots change, also search for those of the application.
+    #[must_use]
+    pub fn new(redis: Redis, clock: Clock, drops_legacy_slots: bool) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            local: quick_cache::sync::Cache::with_weighter(LOCAL_VALUES, LOCAL_BYTES, ByLength),
+            epochs: Epochs::default(),
+            remote: Remote { redis, drops_legacy_slots },
+        }))
+    }
+
+    /// The cached value, else what `load` gives, which is then cached.
+    ///
+    /// `load` is not polled unless it is needed. Its failure is the caller's alone: whoever else waits tries its own.
+    pub async fn get_or_load<K: CacheKey, E>(
+        &self,
+        key: &K,
+        load: impl Future<Output = Result<K::Value, E>>,
+    ) -> Result<Arc<K::Value>, E> {
+        let scope = key.scope();
+        let name = match key.part() {
+            Some(part) => format!("{scope}:{part}"),
+            None => scope.clone(),
+        };
+        let vacancy = loop {
+            match self.0.local.get_value_or_guard_async(name.as_str()).await {
+                Ok(entry) => match self.fresh(&scope, &entry).then(|| entry.value.downcast()) {
+                    Some(Ok(value)) => {
+                        telemetry::count(Counter::CacheHit, 1);
+                        return Ok(value);
+                    }
+                    Some(Err(_)) | None => {
+                        self.0.local.remove_if(name.as_str(), |entry| !self.fresh(&scope, entry));
+                    }
+                },
+                Err(vacancy) => break vacancy,
+            }
+        };
+
+        let epoch = self.0.epochs.get(&scope);
+        let entry = |value: &Arc<K::Value>, bytes| Entry {
+            value: Arc::<K::Value>::clone(value),
+            bytes,
+            epoch,
+            fresh_until: self.0.clock.now()
+                + K::TIME_TO_LIVE.unwrap_or(LOCAL_TIME_TO_LIVE).min(LOCAL_TIME_TO_LIVE),
+        };
+        let place = match self.0.remote.find(key).await {
+            Found::Value { value, bytes } => {
+                telemetry::count(Counter::CacheHit, 1);
+                let value = Arc::new(value);
+                let _dropped_meanwhile = vacancy.insert(entry(&value, bytes));
+                return Ok(value);
+            }
+            Found::Place(place) => Some(place),
+            Found::Away => None,
+        };
+        telemetry::count(Counter::CacheMiss, 1);
+        let value = Arc::new(load.await?);
+        let Some(encoded) = encoding::encode::<K>(&value) else { return Ok(value) };
+        let _dropped_meanwhile = vacancy.insert(entry(&value, encoded.len() as u64));
+        if let Some(place) = place
+            && self.0.epochs.get(&scope) == epoch
+        {
+            self.0.remote.store::<K>(&place, &encoded).await;
+        }
+        Ok(value)
+    }
+
+    /// The user's contacts changed: one command. Profiles are dropped apart from the list.
+    pub async fn contacts_changed(&self, user_id: Uuid) {
+        self.drop_scopes(&[ContactList(user_id).scope()]).await;
+    }
+
+    /// A contact changed: one command.
+    pub async fn contact_changed(&self, contact_id: Uuid) {
+        self.contact_profiles_changed(&[contact_id]).await;
+    }
+
+    /// Contacts changed: one command for some hundreds of them.
+    pub async fn contact_profiles_changed(&self, contact_ids: &[Uuid]) {
+        let scopes: Vec<_> =
+            contact_ids.iter().map(|contact_id| ContactProfile(*contact_id).scope()).collect();
+        self.drop_scopes(&scopes).await;
+    }
+
+    /// The user's preferences changed: one command.
+    pub async fn preferences_changed(&self, user_id: Uuid) {
+        self.drop_scopes(&[UserPreferences(user_id).scope()]).await;
+    }
+
+    /// A suggestion of the user changed: one command.
+    pub async fn suggestions_changed(&self, user_id: Uuid) {
+        self.drop_scopes(&[SuggestionList(user_id).scope()]).await;
+    }
+
+    /// The user's calendar events changed: one command, and with `LEGACY_SLOT_CACHE` a bounded search.
+    pub async fn events_changed(&self, user_id: Uuid) {
+        self.slots_changed(user_id).await;
+    }
+
+    /// The user's availability changed: one command, and with `LEGACY_SLOT_CACHE` a bounded search.
+    pub async fn availability_changed(&self, user_id: Uuid) {
+        self.slots_changed(user_id).await;
+    }
+
+    async fn slots_changed(&self, user_id: Uuid) {
+        let scope = CalendarSlots::scope_of(user_id);
+        self.0.epochs.advance(&scope);
+        self.0.remote.next_generation(&scope, CalendarSlots::TIME_TO_LIVE).await;
+        self.0.remote.drop_legacy_slots(user_id).await;
+        self.0.epochs.advance(&scope);
+    }
+
+    /// Epochs advance before, so that loads under way are not written to Redis after it was cleaned, and after, so that
+    /// what was read from Redis in between is not served from memory.
+    async fn drop_scopes(&self, scopes: &[String]) {
+        self.0.epochs.advance_all(scopes);
+        self.0.remote.delete(scopes).await;
+        self.0.epochs.advance_all(scopes);
+    }
+
+    fn fresh(&self, scope: &str, entry: &Entry) -> bool {
+        entry.epoch == self.0.epochs.get(scope) && self.0.clock.now() < entry.fresh_until
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} values, {:?}", self.local.len(), self.remote)
+    }
+}
