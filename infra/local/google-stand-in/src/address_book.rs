@@ -221,8 +221,7 @@ impl AddressBook {
 
     /// Deletes a group of the user's own, and everybody's membership in it. False when there is none.
     pub(crate) fn delete_group(&mut self, name: &str, now: DateTime<Utc>) -> bool {
-        let own = |record: &&mut GroupRecord| record.group.group_type == GroupType::UserContactGroup;
-        if self.group_mut(name).filter(own).is_none() {
+        if !self.live_groups().any(|group| group.resource_name == name && is_own(group)) {
             return false;
         }
         let members: Vec<_> =
@@ -295,6 +294,11 @@ impl AddressBook {
         }
         names
     }
+}
+
+/// Whether the user made it, and so may delete it.
+pub(crate) fn is_own(group: &ContactGroup) -> bool {
+    group.group_type == GroupType::UserContactGroup
 }
 
 fn etag(name: &str, revision: u64) -> String {

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::account::{GrantState, Integration};
 use crate::address_book::{AddressBook, MY_CONTACTS};
-use crate::calendar::{Calendar, Shelf};
-use crate::event::{Event, Recurrence};
+use crate::calendar::{Calendar, Diary};
+use crate::event::{Event, Recurrence, new_id};
 use crate::person::{ContactGroup, Person};
 use crate::state::{State, Unknown};
 use crate::world::World;
@@ -47,16 +47,7 @@ impl World {
     /// Moves an event to another calendar, where it keeps its id; in the first one it is cancelled.
     pub fn move_event_to(&self, user: Uuid, from: &str, event_id: &str, to: &str) -> Result<Event, Unknown> {
         let now = self.now();
-        self.with(|state| {
-            let account = state.account_mut(user)?;
-            account.shelf(to).ok_or(Unknown::Calendar)?;
-            let shelf = account.shelf_mut(from).ok_or(Unknown::Calendar)?;
-            let event = shelf.event(event_id).filter(|event| event.live()).cloned().ok_or(Unknown::Event)?;
-            shelf.cancel(event_id, now);
-            let from = shelf.calendar.id.clone();
-            state.announce(user, &from, now);
-            state.add_event(user, to, event, now)
-        })
+        self.with(|state| state.move_event_to(user, from, event_id, to, now))
     }
 
     /// Deletes an event from every calendar of the user that it appears in; a recurring one with all its instances.
@@ -74,7 +65,7 @@ impl World {
             }
             let account = state.account_mut(user)?;
             account.list_revision += 1;
-            account.shelves.push(Shelf::new(calendar.clone(), account.list_revision, now));
+            account.diaries.push(Diary::new(calendar.clone(), account.list_revision, now));
             Ok(calendar)
         })
     }
@@ -85,10 +76,10 @@ impl World {
             let account = state.account_mut(user)?;
             account.list_revision += 1;
             let revision = account.list_revision;
-            let shelf = account.shelf_mut(calendar_id).ok_or(Unknown::Calendar)?;
-            shelf.deleted = true;
-            shelf.listed_at = revision;
-            let id = shelf.calendar.id.clone();
+            let diary = account.diary_mut(calendar_id).ok_or(Unknown::Calendar)?;
+            diary.deleted = true;
+            diary.listed_at = revision;
+            let id = diary.calendar.id.clone();
             account.channels.retain(|channel| channel.calendar_id != id);
             Ok(())
         })
@@ -172,8 +163,8 @@ impl World {
             let account = state.account_mut(user)?;
             account.list_epoch += 1;
             account.book.epoch += 1;
-            for shelf in &mut account.shelves {
-                shelf.epoch += 1;
+            for diary in &mut account.diaries {
+                diary.epoch += 1;
             }
             Ok(())
         })
@@ -213,17 +204,17 @@ impl State {
         now: Time,
     ) -> Result<Event, Unknown> {
         if event.id.is_empty() {
-            event.id = self.ids.hex(2)[..EVENT_ID_DIGITS].to_owned();
+            event.id = new_id(&mut self.ids);
         }
-        let shelf = self.account_mut(user)?.shelf_mut(calendar_id).ok_or(Unknown::Calendar)?;
+        let diary = self.account_mut(user)?.diary_mut(calendar_id).ok_or(Unknown::Calendar)?;
         if event.time_zone == Tz::UTC || event.is_all_day() {
-            event.time_zone = shelf.calendar.time_zone;
+            event.time_zone = diary.calendar.time_zone;
         }
         if event.created == Time::UNIX_EPOCH {
             event.created = now;
         }
-        let event = shelf.put(event, now).clone();
-        let id = shelf.calendar.id.clone();
+        let event = diary.put(event, now).clone();
+        let id = diary.calendar.id.clone();
         self.announce(user, &id, now);
         Ok(event)
     }
@@ -237,8 +228,8 @@ impl State {
         change: impl FnOnce(&mut Event),
     ) -> Result<Event, Unknown> {
         let account = self.account_mut(user)?;
-        let shelf = account.shelf(calendar_id).ok_or(Unknown::Calendar)?;
-        let mut event = shelf.event(event_id).filter(|event| event.live()).cloned().ok_or(Unknown::Event)?;
+        let diary = account.diary(calendar_id).ok_or(Unknown::Calendar)?;
+        let mut event = diary.event(event_id).filter(|event| event.live()).cloned().ok_or(Unknown::Event)?;
         change(&mut event);
         event_id.clone_into(&mut event.id);
         if let Recurrence::Instance { exception, .. } = &mut event.recurrence {
@@ -246,14 +237,32 @@ impl State {
         }
         let mut changed = Vec::new();
         let mut newest = event.clone();
-        for shelf in account.shelves.iter_mut().filter(|shelf| shows(shelf, event_id)) {
-            newest = shelf.put(event.clone(), now).clone();
-            changed.push(shelf.calendar.id.clone());
+        for diary in account.diaries.iter_mut().filter(|diary| shows(diary, event_id)) {
+            newest = diary.put(event.clone(), now).clone();
+            changed.push(diary.calendar.id.clone());
         }
         for id in changed {
             self.announce(user, &id, now);
         }
         Ok(newest)
+    }
+
+    pub(crate) fn move_event_to(
+        &mut self,
+        user: Uuid,
+        from: &str,
+        event_id: &str,
+        to: &str,
+        now: Time,
+    ) -> Result<Event, Unknown> {
+        let account = self.account_mut(user)?;
+        account.diary(to).ok_or(Unknown::Calendar)?;
+        let diary = account.diary_mut(from).ok_or(Unknown::Calendar)?;
+        let event = diary.event(event_id).filter(|event| event.live()).cloned().ok_or(Unknown::Event)?;
+        diary.cancel(event_id, now);
+        let from = diary.calendar.id.clone();
+        self.announce(user, &from, now);
+        self.add_event(user, to, event, now)
     }
 
     pub(crate) fn delete_event(
@@ -264,14 +273,14 @@ impl State {
         now: Time,
     ) -> Result<(), Unknown> {
         let account = self.account_mut(user)?;
-        let shelf = account.shelf(calendar_id).ok_or(Unknown::Calendar)?;
-        if !shows(shelf, event_id) {
+        let diary = account.diary(calendar_id).ok_or(Unknown::Calendar)?;
+        if !shows(diary, event_id) {
             return Err(Unknown::Event);
         }
         let mut changed = Vec::new();
-        for shelf in account.shelves.iter_mut().filter(|shelf| shows(shelf, event_id)) {
-            shelf.cancel(event_id, now);
-            changed.push(shelf.calendar.id.clone());
+        for diary in account.diaries.iter_mut().filter(|diary| shows(diary, event_id)) {
+            diary.cancel(event_id, now);
+            changed.push(diary.calendar.id.clone());
         }
         for id in changed {
             self.announce(user, &id, now);
@@ -280,9 +289,6 @@ impl State {
     }
 }
 
-/// Google's ids of events are at least 5 and at most 1024 characters of base32hex; its own have 26.
-pub(crate) const EVENT_ID_DIGITS: usize = 26;
-
-fn shows(shelf: &Shelf, event_id: &str) -> bool {
-    !shelf.deleted && shelf.event(event_id).is_some_and(Event::live)
+fn shows(diary: &Diary, event_id: &str) -> bool {
+    !diary.deleted && diary.event(event_id).is_some_and(Event::live)
 }

@@ -1,4 +1,4 @@
-//! Chance that repeats itself: SplitMix64, so that a seed names the same world on every machine and in every
+//! Chance that repeats itself: `SplitMix64`, so that a seed names the same world on every machine and in every
 //! version of this crate (the standard generators promise neither).
 
 use uuid::Uuid;
@@ -61,7 +61,7 @@ impl Dice {
 
     /// `words` × 16 lower-case hexadecimal digits.
     pub(crate) fn hex(&mut self, words: usize) -> String {
-        (0..words).map(|_| format!("{:016x}", self.roll())).collect()
+        (0..words).fold(String::new(), |text, _| format!("{text}{:016x}", self.roll()))
     }
 }
 

@@ -4,6 +4,8 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+use crate::dice::Dice;
+
 /// `status` of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,8 +97,7 @@ impl EventTime {
 /// The first instant of `day` in `zone`, also where daylight saving begins at midnight.
 fn midnight(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
     (0..24)
-        .filter_map(|hour| day.and_hms_opt(hour, 0, 0)?.and_local_timezone(zone).earliest())
-        .next()
+        .find_map(|hour| day.and_hms_opt(hour, 0, 0)?.and_local_timezone(zone).earliest())
         .map_or_else(|| day.and_time(chrono::NaiveTime::MIN).and_utc(), |local| local.to_utc())
 }
 
@@ -226,4 +227,12 @@ impl Event {
     pub(crate) fn is_own_entry(&self) -> bool {
         !matches!(self.recurrence, Recurrence::Instance { exception: false, .. })
     }
+}
+
+/// Google's own ids of events have 26 characters of base32hex.
+const ID_DIGITS: usize = 26;
+
+/// An id for a new event.
+pub(crate) fn new_id(dice: &mut Dice) -> String {
+    dice.hex(2)[..ID_DIGITS].to_owned()
 }

@@ -1,7 +1,5 @@
 //! Faults on demand, per user and per call.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -154,25 +152,6 @@ pub(crate) fn strike(faults: &mut Vec<Fault>, user: Option<Uuid>, call: Call) ->
     }
     faults.retain(|fault| fault.times != Times::Count(0));
     struck
-}
-
-impl FaultKind {
-    /// How long the answer is held back.
-    pub(crate) const fn delay(self) -> Option<Duration> {
-        match self {
-            Self::Slow { delay_ms } => Some(Duration::from_millis(delay_ms)),
-            Self::Unauthorized
-            | Self::RateLimit
-            | Self::TooManyRequests { .. }
-            | Self::Gone
-            | Self::ExpiredSyncToken
-            | Self::ServerError { .. }
-            | Self::Reset
-            | Self::Revoked
-            | Self::Garbage
-            | Self::Huge => None,
-        }
-    }
 }
 
 #[cfg(test)]

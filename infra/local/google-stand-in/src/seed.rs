@@ -148,10 +148,10 @@ fn account(options: &SeedOptions, place: usize, mut dice: Dice, now: DateTime<Ut
     for integration in Integration::ALL.into_iter().filter(|integration| kind.grants(*integration)) {
         *user.grant_mut(integration) = Some(grant(kind, integration, &mut dice, now));
     }
-    let shelves = if kind == Kind::Empty || user.calendar_grant.is_none() {
+    let diaries = if kind == Kind::Empty || user.calendar_grant.is_none() {
         Vec::new()
     } else {
-        seed_calendar::shelves(&user, &mut dice, now)
+        seed_calendar::diaries(&user, &mut dice, now)
     };
     let people = if user.contacts_grant.is_none() { 0 } else { people(options, place, kind, &mut dice) };
     let groups = if people == 0 { 0 } else { dice.index(7) };
@@ -160,7 +160,7 @@ fn account(options: &SeedOptions, place: usize, mut dice: Dice, now: DateTime<Ut
         list_epoch: 0,
         book: AddressBook::new(dice.roll(), people, groups, now),
         user,
-        shelves,
+        diaries,
         channels: Vec::new(),
         rotating: Vec::new(),
     }
@@ -179,14 +179,22 @@ fn grant(kind: Kind, integration: Integration, dice: &mut Dice, now: DateTime<Ut
         | Kind::ContactsOnly
         | Kind::LargestBook => false,
     };
+    let drawn = match dice.below(5) {
+        0 | 1 => -dice.between(1, 2_880),
+        2 => dice.between(1, 4),
+        _ => dice.between(10, 59),
+    };
     let minutes_left = match kind {
         Kind::NoRefreshToken => -120,
         Kind::NoRefreshTokenYetFresh => 50,
-        _ => match dice.below(5) {
-            0 | 1 => -dice.between(1, 2_880),
-            2 => dice.between(1, 4),
-            _ => dice.between(10, 59),
-        },
+        Kind::Usual
+        | Kind::Revoked
+        | Kind::ContactsRevoked
+        | Kind::Empty
+        | Kind::NothingGranted
+        | Kind::CalendarOnly
+        | Kind::ContactsOnly
+        | Kind::LargestBook => drawn,
     };
     let refreshable = !matches!(kind, Kind::NoRefreshToken | Kind::NoRefreshTokenYetFresh);
     let refresh_token = format!("1//{}", dice.hex(4));
@@ -217,6 +225,13 @@ fn people(options: &SeedOptions, place: usize, kind: Kind, dice: &mut Dice) -> u
         Kind::LargestBook => options.max_contacts,
         // The first two are there to work with.
         Kind::Usual if place < 2 => drawn.max(30).min(options.max_contacts),
-        _ => drawn.min(options.max_contacts),
+        Kind::Usual
+        | Kind::Revoked
+        | Kind::ContactsRevoked
+        | Kind::NoRefreshToken
+        | Kind::NoRefreshTokenYetFresh
+        | Kind::NothingGranted
+        | Kind::CalendarOnly
+        | Kind::ContactsOnly => drawn.min(options.max_contacts),
     }
 }

@@ -4,10 +4,9 @@ use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveTime, TimeDelta, Utc
 use chrono_tz::Tz;
 
 use crate::account::User;
-use crate::calendar::{Calendar, Shelf};
-use crate::change::EVENT_ID_DIGITS;
+use crate::calendar::{Calendar, Diary};
 use crate::dice::Dice;
-use crate::event::{Attendee, Event, EventStatus, EventTime, Recurrence, ResponseStatus};
+use crate::event::{Attendee, Event, EventStatus, EventTime, Recurrence, ResponseStatus, new_id};
 use crate::words::{CALENDARS, DAYS_OFF, FAMILY, GIVEN, MEETINGS, SERIES};
 
 /// Events lie from so many days before now ...
@@ -21,8 +20,8 @@ const MAX_AGE_HOURS: i64 = 60 * 24;
 const HOLIDAYS: &str = "en.usa#holiday@group.v.calendar.google.com";
 
 /// One to five calendars, the primary one first.
-pub(crate) fn shelves(user: &User, dice: &mut Dice, now: DateTime<Utc>) -> Vec<Shelf> {
-    let mut shelves = vec![shelf(
+pub(crate) fn diaries(user: &User, dice: &mut Dice, now: DateTime<Utc>) -> Vec<Diary> {
+    let mut diaries = vec![diary(
         Calendar {
             id: user.email.clone(),
             summary: user.email.clone(),
@@ -46,32 +45,32 @@ pub(crate) fn shelves(user: &User, dice: &mut Dice, now: DateTime<Utc>) -> Vec<S
             selected: dice.chance(50),
             access_role: if dice.chance(70) { "owner" } else { "reader" }.to_owned(),
         };
-        shelves.push(shelf(calendar, user, dice, now));
+        diaries.push(diary(calendar, user, dice, now));
     }
     if dice.chance(30) {
-        shelves.push(holidays(user.time_zone, dice, now));
+        diaries.push(holidays(user.time_zone, dice, now));
     }
-    share_an_event(&mut shelves, dice, now);
-    shelves
+    share_an_event(&mut diaries, dice, now);
+    diaries
 }
 
-fn shelf(calendar: Calendar, user: &User, dice: &mut Dice, now: DateTime<Utc>) -> Shelf {
+fn diary(calendar: Calendar, user: &User, dice: &mut Dice, now: DateTime<Utc>) -> Diary {
     let zone = calendar.time_zone;
-    let mut shelf = Shelf::new(calendar, 0, now);
+    let mut diary = Diary::new(calendar, 0, now);
     for _ in 0..dice.between(15, 70) {
         let event = invent(user, zone, dice, now);
-        put(&mut shelf, event, dice, now);
+        put(&mut diary, event, dice, now);
     }
     for _ in 0..dice.between(0, 3) {
-        recurring(&mut shelf, user, dice, now);
+        recurring(&mut diary, user, dice, now);
     }
-    shelf
+    diary
 }
 
 /// Puts an event in as one that was made and last changed some time ago.
-fn put(shelf: &mut Shelf, mut event: Event, dice: &mut Dice, now: DateTime<Utc>) {
+fn put(diary: &mut Diary, mut event: Event, dice: &mut Dice, now: DateTime<Utc>) {
     event.created = now - TimeDelta::hours(MAX_AGE_HOURS + 1);
-    shelf.put(event, now - TimeDelta::hours(dice.between(0, MAX_AGE_HOURS)));
+    diary.put(event, now - TimeDelta::hours(dice.between(0, MAX_AGE_HOURS)));
 }
 
 /// An event as chance makes it.
@@ -153,8 +152,8 @@ fn attendees(user: &User, dice: &mut Dice) -> Vec<Attendee> {
 }
 
 /// A weekly event at the same hour of the wall clock, with one instance moved and one cancelled.
-fn recurring(shelf: &mut Shelf, user: &User, dice: &mut Dice, now: DateTime<Utc>) {
-    let zone = shelf.calendar.time_zone;
+fn recurring(diary: &mut Diary, user: &User, dice: &mut Dice, now: DateTime<Utc>) {
+    let zone = diary.calendar.time_zone;
     let (count, hour) = (8 + dice.below(12), u32::try_from(dice.between(8, 18)).expect("an hour"));
     let first = local_day(now, zone, dice.between(-DAYS_BACK, 10));
     let length = TimeDelta::minutes(15 * dice.between(2, 6));
@@ -165,7 +164,7 @@ fn recurring(shelf: &mut Shelf, user: &User, dice: &mut Dice, now: DateTime<Utc>
     }
     let template = series.clone();
     series.recurrence = Recurrence::Series { rule: format!("RRULE:FREQ=WEEKLY;COUNT={count}") };
-    put(shelf, series, dice, now);
+    put(diary, series, dice, now);
     let (moved, cancelled) = (dice.below(count), dice.below(count));
     for week in 0..count {
         let original = hours(first + Days::new(7 * week), hour, zone, length);
@@ -177,7 +176,7 @@ fn recurring(shelf: &mut Shelf, user: &User, dice: &mut Dice, now: DateTime<Utc>
             recurrence: Recurrence::Instance { series: template.id.clone(), original, exception },
             ..template.clone()
         };
-        put(shelf, instance, dice, now);
+        put(diary, instance, dice, now);
     }
 }
 
@@ -189,7 +188,7 @@ fn instance_id(series: &str, original: EventTime) -> String {
 }
 
 /// A calendar of somebody else's with a `#` in its id and nothing but whole, transparent days.
-fn holidays(zone: Tz, dice: &mut Dice, now: DateTime<Utc>) -> Shelf {
+fn holidays(zone: Tz, dice: &mut Dice, now: DateTime<Utc>) -> Diary {
     let calendar = Calendar {
         id: HOLIDAYS.to_owned(),
         summary: "Holidays in United States".to_owned(),
@@ -199,7 +198,7 @@ fn holidays(zone: Tz, dice: &mut Dice, now: DateTime<Utc>) -> Shelf {
         selected: dice.chance(30),
         access_role: "reader".to_owned(),
     };
-    let mut shelf = Shelf::new(calendar, 0, now);
+    let mut diary = Diary::new(calendar, 0, now);
     let year = now.year();
     for (month, day, name) in
         [(1, 1, "New Year's Day"), (7, 4, "Independence Day"), (12, 25, "Christmas Day")]
@@ -209,24 +208,20 @@ fn holidays(zone: Tz, dice: &mut Dice, now: DateTime<Utc>) -> Shelf {
             let mut event = Event::new(name, days(date, 1), zone);
             event.id = format!("{}_holiday{month:02}", date.format("%Y%m%d"));
             event.transparent = true;
-            put(&mut shelf, event, dice, now);
+            put(&mut diary, event, dice, now);
         }
     }
-    shelf
+    diary
 }
 
 /// The same event, by id, in the two first selected calendars of the user's own, as when both were invited.
-fn share_an_event(shelves: &mut [Shelf], dice: &mut Dice, now: DateTime<Utc>) {
-    if let [first, second, ..] = shelves
+fn share_an_event(diaries: &mut [Diary], dice: &mut Dice, now: DateTime<Utc>) {
+    if let [first, second, ..] = diaries
         && second.calendar.access_role == "owner"
         && let Some(event) = first.live_singles().find(|event| event.recurrence == Recurrence::None).cloned()
     {
         put(second, event, dice, now);
     }
-}
-
-fn new_id(dice: &mut Dice) -> String {
-    dice.hex(2)[..EVENT_ID_DIGITS].to_owned()
 }
 
 fn local_day(now: DateTime<Utc>, zone: Tz, days_on: i64) -> NaiveDate {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::account::{Integration, User};
 use crate::address_book::AddressBook;
-use crate::calendar::Shelf;
+use crate::calendar::Diary;
 use crate::call::CallLog;
 use crate::dice::Dice;
 use crate::fault::Fault;
@@ -48,7 +48,7 @@ pub(crate) struct AccessToken {
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) user: User,
-    pub(crate) shelves: Vec<Shelf>,
+    pub(crate) diaries: Vec<Diary>,
     /// Revision of the calendar list.
     pub(crate) list_revision: u64,
     /// Sync tokens of the calendar list of another epoch are refused with 410.
@@ -61,17 +61,17 @@ pub(crate) struct Account {
 
 impl Account {
     /// The calendar of an id; `primary` stands for the account's own.
-    pub(crate) fn shelf(&self, calendar_id: &str) -> Option<&Shelf> {
-        self.shelves.iter().find(|shelf| answers_to(shelf, calendar_id))
+    pub(crate) fn diary(&self, calendar_id: &str) -> Option<&Diary> {
+        self.diaries.iter().find(|diary| answers_to(diary, calendar_id))
     }
 
-    pub(crate) fn shelf_mut(&mut self, calendar_id: &str) -> Option<&mut Shelf> {
-        self.shelves.iter_mut().find(|shelf| answers_to(shelf, calendar_id))
+    pub(crate) fn diary_mut(&mut self, calendar_id: &str) -> Option<&mut Diary> {
+        self.diaries.iter_mut().find(|diary| answers_to(diary, calendar_id))
     }
 }
 
-fn answers_to(shelf: &Shelf, calendar_id: &str) -> bool {
-    !shelf.deleted && (shelf.calendar.id == calendar_id || shelf.calendar.primary && calendar_id == "primary")
+fn answers_to(diary: &Diary, calendar_id: &str) -> bool {
+    !diary.deleted && (diary.calendar.id == calendar_id || diary.calendar.primary && calendar_id == "primary")
 }
 
 #[derive(Debug)]

@@ -61,16 +61,16 @@ impl World {
     /// The user's calendars, the primary one first; those whose grant is revoked keep theirs.
     pub fn calendars(&self, user: Uuid) -> Result<Vec<Calendar>, Unknown> {
         self.with(|state| {
-            let shelves = state.account(user)?.shelves.iter().filter(|shelf| !shelf.deleted);
-            Ok(shelves.map(|shelf| shelf.calendar.clone()).collect())
+            let diaries = state.account(user)?.diaries.iter().filter(|diary| !diary.deleted);
+            Ok(diaries.map(|diary| diary.calendar.clone()).collect())
         })
     }
 
     /// The live events of a calendar as `singleEvents=true` lists them, of all times.
     pub fn events(&self, user: Uuid, calendar_id: &str) -> Result<Vec<Event>, Unknown> {
         self.with(|state| {
-            let shelf = state.account(user)?.shelf(calendar_id).ok_or(Unknown::Calendar)?;
-            Ok(shelf.live_singles().cloned().collect())
+            let diary = state.account(user)?.diary(calendar_id).ok_or(Unknown::Calendar)?;
+            Ok(diary.live_singles().cloned().collect())
         })
     }
 

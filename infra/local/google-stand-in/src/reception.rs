@@ -1,0 +1,164 @@
+//! Where every call arrives: who calls, is it counted, does something go wrong with it, is the token good.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use futures_util::stream;
+use uuid::Uuid;
+
+use crate::account::Integration;
+use crate::call::Call;
+use crate::connection::Scissors;
+use crate::fault::FaultKind;
+use crate::query::Query;
+use crate::refusal::{Api, Refusal};
+use crate::serve::App;
+use crate::state::State;
+use crate::token_endpoint;
+use crate::world::World;
+
+const HUGE_CHUNK_BYTES: usize = 1 << 16;
+const HUGE_CHUNKS: usize = (1 << 30) / HUGE_CHUNK_BYTES;
+const GARBAGE: &str = "<!doctype html><title>Sorry</title> {\"items\": [";
+
+/// A call at the door.
+pub(crate) struct Reception {
+    app: App,
+    scissors: Scissors,
+    bearer: Option<String>,
+    query: Query,
+}
+
+impl FromRequestParts<App> for Reception {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let ConnectInfo(scissors) = ConnectInfo::<Scissors>::from_request_parts(parts, app)
+            .await
+            .expect("the service is always made with connect info");
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let bearer = bearer(&parts.headers).or_else(|| query.text("access_token").map(str::to_owned));
+        Ok(Self { app: app.clone(), scissors, bearer, query })
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+impl Reception {
+    /// Answers a call of Calendar or People by `work`, which gets the state, the caller, the parameters and the time.
+    pub(crate) async fn answer(
+        self,
+        call: Call,
+        work: impl FnOnce(&mut State, Uuid, &Query, DateTime<Utc>) -> Result<Response, Refusal>,
+    ) -> Response {
+        let (integration, api) = match call {
+            Call::PeopleConnectionsList | Call::ContactGroupsList => {
+                (Integration::GoogleContacts, Api::People)
+            }
+            Call::CalendarListList
+            | Call::CalendarsGet
+            | Call::EventsList
+            | Call::EventsWatch
+            | Call::ChannelsStop
+            | Call::Token => (Integration::GoogleCalendar, Api::Calendar),
+        };
+        let world = &self.app.world;
+        let token =
+            self.bearer.as_ref().and_then(|text| world.with(|state| state.access_tokens.get(text).copied()));
+        let fault = world.receive(token.map(|token| token.user), call);
+        if let Some(kind) = fault {
+            if let Some(answer) = self.body_fault(kind).await {
+                return answer;
+            }
+            if let Some(refusal) = refusal(kind) {
+                return refusal.into_answer(api);
+            }
+        }
+        let now = world.now();
+        let token = match token {
+            Some(token) if token.expires_at <= now => Err(Refusal::unauthorized()),
+            Some(token) if token.integration != integration => Err(Refusal::scope_insufficient()),
+            Some(token) => Ok(token),
+            None => Err(Refusal::unauthorized()),
+        };
+        let answer = token.and_then(|token| world.with(|state| work(state, token.user, &self.query, now)));
+        answer.unwrap_or_else(|refusal| refusal.into_answer(api))
+    }
+
+    /// Answers a call of the token endpoint.
+    pub(crate) async fn refresh(self, body: Bytes) -> Response {
+        let form = Query::parse(&String::from_utf8_lossy(&body));
+        let world: &World = &self.app.world;
+        let owner = form
+            .text("refresh_token")
+            .and_then(|token| world.with(|state| state.owner_of_refresh_token(token).map(|(user, _)| user)));
+        if let Some(kind) = world.receive(owner, Call::Token) {
+            if let Some(answer) = self.body_fault(kind).await {
+                return answer;
+            }
+            if let Some(answer) = token_endpoint::fault(kind) {
+                return answer;
+            }
+        }
+        let now = world.now();
+        world.with(|state| token_endpoint::refresh(state, &self.app.config, &form, now))
+    }
+
+    /// The faults that are the same for every call; a slow one is over when this returns.
+    async fn body_fault(&self, kind: FaultKind) -> Option<Response> {
+        match kind {
+            FaultKind::Slow { delay_ms } => {
+                tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
+                None
+            }
+            FaultKind::Reset => {
+                self.scissors.cut();
+                Some(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+            }
+            FaultKind::Garbage => {
+                Some(([(header::CONTENT_TYPE, "application/json; charset=UTF-8")], GARBAGE).into_response())
+            }
+            FaultKind::Huge => Some(huge()),
+            FaultKind::Unauthorized
+            | FaultKind::RateLimit
+            | FaultKind::TooManyRequests { .. }
+            | FaultKind::Gone
+            | FaultKind::ExpiredSyncToken
+            | FaultKind::ServerError { .. }
+            | FaultKind::Revoked => None,
+        }
+    }
+}
+
+/// What a fault makes Calendar and People answer; `None` where the answer itself does not change.
+fn refusal(kind: FaultKind) -> Option<Refusal> {
+    match kind {
+        FaultKind::Unauthorized | FaultKind::Revoked => Some(Refusal::unauthorized()),
+        FaultKind::RateLimit => Some(Refusal::rate_limit()),
+        FaultKind::TooManyRequests { retry_after_s } => Some(Refusal::too_many_requests(retry_after_s)),
+        FaultKind::Gone => Some(Refusal::full_sync_required()),
+        FaultKind::ExpiredSyncToken => Some(Refusal::expired_sync_token()),
+        FaultKind::ServerError { status } => {
+            let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Some(Refusal::server_error(code))
+        }
+        FaultKind::Slow { .. } | FaultKind::Reset | FaultKind::Garbage | FaultKind::Huge => None,
+    }
+}
+
+/// JSON that begins well and then is white space for a gibibyte.
+fn huge() -> Response {
+    let first = Bytes::from_static(b"{\"items\": [");
+    let blank = Bytes::from(vec![b' '; HUGE_CHUNK_BYTES]);
+    let chunks = std::iter::once(first).chain(std::iter::repeat_n(blank, HUGE_CHUNKS));
+    let body = Body::from_stream(stream::iter(chunks.map(Ok::<_, Infallible>)));
+    ([(header::CONTENT_TYPE, "application/json; charset=UTF-8")], body).into_response()
+}

@@ -1,0 +1,265 @@
+//! Change over time: what users do to their calendars and address books between two syncs.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::account::{GrantState, Integration};
+use crate::address_book::{AddressBook, MY_CONTACTS, invent as invent_person, is_own};
+use crate::dice::Dice;
+use crate::event::{Event, Recurrence};
+use crate::person::PersonName;
+use crate::seed_calendar::invent as invent_event;
+use crate::state::{Account, State};
+use crate::words::{CITIES, FAMILY, GIVEN, GROUPS, MEETINGS};
+use crate::world::World;
+
+/// Something that happened in a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// An event was entered.
+    EventAdded,
+    /// An event got another title or place.
+    EventChanged,
+    /// An event takes place at another time.
+    EventMoved,
+    /// An event went to another calendar of the user.
+    EventMovedToOtherCalendar,
+    /// An event was deleted.
+    EventDeleted,
+    /// A person was entered.
+    PersonAdded,
+    /// A person got other data.
+    PersonChanged,
+    /// A person was deleted.
+    PersonDeleted,
+    /// A person joined or left a group.
+    MembershipChanged,
+    /// A contact group was made.
+    GroupAdded,
+    /// A contact group got another name.
+    GroupRenamed,
+    /// A contact group was deleted.
+    GroupDeleted,
+    /// A user took a grant back.
+    GrantRevoked,
+}
+
+/// How often each happens among a hundred changes.
+const MIX: &[(u64, Change)] = &[
+    (22, Change::EventAdded),
+    (18, Change::EventChanged),
+    (12, Change::EventMoved),
+    (2, Change::EventMovedToOtherCalendar),
+    (10, Change::EventDeleted),
+    (12, Change::PersonAdded),
+    (10, Change::PersonChanged),
+    (5, Change::PersonDeleted),
+    (4, Change::MembershipChanged),
+    (2, Change::GroupAdded),
+    (1, Change::GroupRenamed),
+    (1, Change::GroupDeleted),
+    (1, Change::GrantRevoked),
+];
+/// Where a change finds nobody that it could happen to, it looks this often.
+const TRIES: usize = 20;
+/// At most one user in so many has their grants revoked, however long the world goes on.
+const REVOKED_ONE_IN: usize = 10;
+
+impl World {
+    /// Lets `changes` things happen to users chosen by chance. The same world and the same ticks give the same changes,
+    /// whoever called meanwhile. Says what happened how often.
+    #[expect(clippy::must_use_candidate, reason = "a caller may want no more than the changes")]
+    pub fn tick(&self, changes: usize) -> BTreeMap<Change, usize> {
+        let now = self.now();
+        let mut happened = BTreeMap::new();
+        for _ in 0..changes {
+            // One lock a change: calls in between see a world that is whole.
+            let change = self.with(|state| {
+                let mut fate = state.fate.clone();
+                let change = (0..TRIES).find_map(|_| state.happen(&mut fate, now));
+                state.fate = fate;
+                change
+            });
+            if let Some(change) = change {
+                *happened.entry(change).or_default() += 1;
+            }
+        }
+        happened
+    }
+}
+
+fn draw(fate: &mut Dice) -> Change {
+    let mut left = fate.below(MIX.iter().map(|(share, _)| share).sum());
+    for (share, change) in MIX {
+        if left < *share {
+            return *change;
+        }
+        left -= share;
+    }
+    Change::EventAdded
+}
+
+impl State {
+    /// Tries one change on one user.
+    fn happen(&mut self, fate: &mut Dice, now: DateTime<Utc>) -> Option<Change> {
+        let change = draw(fate);
+        let place = fate.index(self.accounts.len());
+        let account = self.accounts.get(place)?;
+        let user = account.user.id;
+        match change {
+            Change::EventAdded
+            | Change::EventChanged
+            | Change::EventMoved
+            | Change::EventMovedToOtherCalendar
+            | Change::EventDeleted => self.happen_to_event(change, user, fate, now)?,
+            Change::PersonAdded
+            | Change::PersonChanged
+            | Change::PersonDeleted
+            | Change::MembershipChanged => {
+                account.user.contacts_grant.as_ref()?;
+                happen_to_person(change, &mut self.accounts.get_mut(place)?.book, fate)?;
+            }
+            Change::GroupAdded | Change::GroupRenamed | Change::GroupDeleted => {
+                account.user.contacts_grant.as_ref()?;
+                happen_to_group(change, &mut self.accounts.get_mut(place)?.book, fate, now)?;
+            }
+            Change::GrantRevoked => self.happen_to_grant(user, fate)?,
+        }
+        Some(change)
+    }
+
+    fn happen_to_event(
+        &mut self,
+        change: Change,
+        user: Uuid,
+        fate: &mut Dice,
+        now: DateTime<Utc>,
+    ) -> Option<()> {
+        let account = self.account(user).ok()?;
+        let diaries: Vec<_> = account.diaries.iter().filter(|diary| !diary.deleted).collect();
+        let diary = diaries.get(fate.index(diaries.len()))?;
+        let calendar_id = diary.calendar.id.clone();
+        if change == Change::EventAdded {
+            let mut event = invent_event(&account.user, diary.calendar.time_zone, fate, now);
+            event.status = crate::event::EventStatus::Confirmed;
+            self.add_event(user, &calendar_id, event, now).ok()?;
+            return Some(());
+        }
+        let events: Vec<&Event> = diary.live_singles().collect();
+        let event = *events.get(fate.index(events.len()))?;
+        let id = event.id.clone();
+        match change {
+            Change::EventMovedToOtherCalendar => {
+                // Neither an instance nor an event that the other calendar has already.
+                let to = diaries.iter().find(|other| other.event(&id).is_none())?.calendar.id.clone();
+                if event.recurrence != Recurrence::None {
+                    return None;
+                }
+                self.move_event_to(user, &calendar_id, &id, &to, now).ok()?;
+            }
+            Change::EventDeleted => self.delete_event(user, &calendar_id, &id, now).ok()?,
+            _ => {
+                let by = TimeDelta::hours(fate.between(1, 72));
+                let (title, room) = (fate.pick(MEETINGS), fate.between(1, 40));
+                let edit = |event: &mut Event| {
+                    if change == Change::EventMoved {
+                        event.time = event.time.shifted(by);
+                    } else {
+                        event.summary = Some(title.to_owned());
+                        event.location = Some(format!("Room {room}"));
+                    }
+                };
+                self.change_event(user, &calendar_id, &id, now, edit).ok()?;
+            }
+        }
+        Some(())
+    }
+
+    fn happen_to_grant(&mut self, user: Uuid, fate: &mut Dice) -> Option<()> {
+        let revoked = |account: &&Account| {
+            Integration::ALL
+                .iter()
+                .filter_map(|integration| account.user.grant(*integration))
+                .any(|grant| grant.state == GrantState::Revoked)
+        };
+        if self.accounts.iter().filter(revoked).count() * REVOKED_ONE_IN >= self.accounts.len() {
+            return None;
+        }
+        let integration = fate.pick(&Integration::ALL);
+        let grant = self.grant_mut(user, integration).ok()?;
+        if grant.state == GrantState::Revoked {
+            return None;
+        }
+        self.revoke(user, integration).ok()
+    }
+}
+
+fn happen_to_person(change: Change, book: &mut AddressBook, fate: &mut Dice) -> Option<()> {
+    let (given, family) = (fate.pick(GIVEN), fate.pick(FAMILY));
+    if change == Change::PersonAdded {
+        let mut person = invent_person(fate, book.end());
+        person.memberships.push(MY_CONTACTS.to_owned());
+        book.add(person);
+        return Some(());
+    }
+    let number = fate.below(book.end());
+    let mut person = book.person(number)?;
+    match change {
+        Change::PersonDeleted => {
+            book.set(number, None);
+            return Some(());
+        }
+        Change::MembershipChanged => {
+            let own: Vec<String> = book
+                .live_groups()
+                .filter(|group| is_own(group))
+                .map(|group| group.resource_name.clone())
+                .collect();
+            let group = own.get(fate.index(own.len()))?;
+            if person.memberships.contains(group) {
+                person.memberships.retain(|name| name != group);
+            } else {
+                person.memberships.push(group.clone());
+            }
+        }
+        _ => {
+            person.name = Some(PersonName { given: given.to_owned(), family: family.to_owned() });
+            if let Some(phone) = person.phones.first_mut() {
+                phone.value = format!("+44 20 7946 {:04}", fate.below(10_000));
+            }
+            if let Some(address) = person.addresses.first_mut() {
+                let (city, country) = fate.pick(CITIES);
+                address.formatted = format!("1 New Street\n{city}\n{country}");
+                city.clone_into(&mut address.city);
+                country.clone_into(&mut address.country);
+            }
+        }
+    }
+    book.set(number, Some(person)).map(|_| ())
+}
+
+fn happen_to_group(
+    change: Change,
+    book: &mut AddressBook,
+    fate: &mut Dice,
+    now: DateTime<Utc>,
+) -> Option<()> {
+    let name = format!("{} {}", fate.pick(GROUPS), fate.below(1_000));
+    if change == Change::GroupAdded {
+        book.add_group(&name, now);
+        return Some(());
+    }
+    let own = book.live_groups().filter(|group| is_own(group));
+    let own: Vec<String> = own.map(|group| group.resource_name.clone()).collect();
+    let group = own.get(fate.index(own.len()))?;
+    let done = if change == Change::GroupDeleted {
+        book.delete_group(group, now)
+    } else {
+        book.change_group(group, Some(now), |group| group.name = name)
+    };
+    done.then_some(())
+}
