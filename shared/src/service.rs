@@ -96,12 +96,18 @@ pub async fn run<J: Job>() -> ExitCode {
     }
 }
 
-/// The job's routes as [`run`] serves them, and the handle that stops them. Tests call this one too.
-pub fn build<J: Job>(setup: &mut Setup) -> Result<(Router, Shutdown), Incomplete> {
+fn build<J: Job>(setup: &mut Setup) -> Result<(Router, Shutdown), Incomplete> {
     let job = J::new(setup);
+    // Its problems are reported together with those of the job.
+    let verifier = setup.verifier(J::Payload::QUEUE).map(drop);
+    verifier.and(job).and_then(|job| router(job, setup))
+}
+
+/// The job's routes as [`run`] serves them, and the handle that stops them: what tests call, too.
+pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), Incomplete> {
     let verifier = setup.verifier(J::Payload::QUEUE);
-    let (db, redis, tasks) = (setup.db(), setup.redis(), setup.tasks());
-    let (job, verifier, db, redis, tasks) = (Arc::new(job?), verifier?, db?, redis?, tasks?);
+    let (db, redis, tasks) = (setup.db()?, setup.redis()?, setup.tasks()?);
+    let (job, verifier) = (Arc::new(job), verifier?);
     let clock = setup.clock();
     let queue = J::Payload::QUEUE;
     let shutdown = Shutdown::new(tasks.clone());

@@ -59,6 +59,31 @@ impl Setup {
         self.tasks.clone()
     }
 
+    /// The users' OAuth tokens.
+    #[cfg(feature = "google")]
+    pub fn tokens(&mut self) -> Result<crate::google::Tokens, Incomplete> {
+        let db = self.db.clone();
+        crate::google::Tokens::from_config(&mut self.config, db?, self.clock.clone())
+    }
+
+    /// Calendar v3.
+    #[cfg(feature = "calendar")]
+    pub fn calendar(&mut self) -> Result<crate::google::Calendar, Incomplete> {
+        crate::google::Calendar::from_config(&mut self.config)
+    }
+
+    /// People v1.
+    #[cfg(feature = "people")]
+    pub fn people(&mut self) -> Result<crate::google::People, Incomplete> {
+        crate::google::People::from_config(&mut self.config)
+    }
+
+    /// Limits.
+    #[cfg(feature = "rate-limit")]
+    pub fn limiter(&self) -> Result<crate::rate_limit::Limiter, Incomplete> {
+        Ok(crate::rate_limit::Limiter::new(self.redis()?, self.clock()))
+    }
+
     pub(super) fn verifier(&mut self, queue: Queue) -> Result<Verifier, Incomplete> {
         let audience = Targets::from_config(&mut self.config).map(|targets| targets.base(queue));
         Verifier::from_config(&mut self.config, audience, self.clock.clone())
