@@ -40,21 +40,21 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(json: &str, expected: Value) {
+    fn check(json: &str, expected: &Value) {
         match serde_json::from_str(json).unwrap() {
-            Answer::Result { result } => assert_eq!(result, expected),
+            Answer::Result { result } => assert_eq!(&result, expected),
             Answer::Error { error } => panic!("{error}"),
         }
     }
 
     #[test]
     fn every_kind_of_result_is_read() {
-        check(r#"{"result":null}"#, Value::Nil);
-        check(r#"{"result":-7}"#, Value::Int(-7));
-        check(r#"{"result":"7"}"#, Value::Text("7".into()));
+        check(r#"{"result":null}"#, &Value::Nil);
+        check(r#"{"result":-7}"#, &Value::Int(-7));
+        check(r#"{"result":"7"}"#, &Value::Text("7".into()));
         check(
             r#"{"result":["0",[],[null]]}"#,
-            Value::List(vec![Value::Text("0".into()), Value::List(vec![]), Value::List(vec![Value::Nil])]),
+            &Value::List(vec![Value::Text("0".into()), Value::List(vec![]), Value::List(vec![Value::Nil])]),
         );
     }
 
