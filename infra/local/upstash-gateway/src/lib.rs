@@ -1,1 +1,57 @@
 //! An Upstash-compatible HTTP gateway in front of any Redis.
+//!
+//! Upstash sells Redis over HTTP. This crate serves the same protocol on top of a Redis, Valkey or Memorystore that one
+//! runs oneself, so that programs written for Upstash, its official JavaScript and Python clients and its rate
+//! limiters among them, work without a change.
+//!
+//! # Use
+//! As a program: `UPSTASH_REDIS_REST_TOKEN=… REDIS_URL=redis://host:6379/0 upstash-gateway --listen 127.0.0.1:8079`
+//! (`--help` lists every option). As a library: [`serve`] with a [`Config`] on a listener of one's own; the
+//! [`Billing`] in the configuration counts what Upstash would charge for.
+//!
+//! The gateway speaks plain HTTP/1.1 to its clients and plain RESP2 to Redis; put TLS and access from outside into the
+//! proxy or network in front of it.
+//!
+//! # The protocol
+//! Source: Upstash's REST API page and the code of its official clients.
+//! - `POST /` with a JSON array; `/CMD/arg/…` with an optional body as last argument, followed by the query
+//!   parameters; `/pipeline`; `/multi-exec` (one `MULTI`/`EXEC`; a discarded transaction is one `{"error"}`, 400);
+//!   `/subscribe/<channel>`, `/psubscribe/<pattern>` and `/monitor` as server-sent events. `GET`, `HEAD`, `POST`, `PUT`.
+//! - `Authorization: Bearer` or `?_token=`. A second, read-only token allows what Redis flags as reading, except `SCAN`
+//!   and what Redis calls dangerous (`KEYS`).
+//! - `Upstash-Encoding: base64`, `Upstash-Response-Format: resp2`, `Upstash-Sync-Token`.
+//! - Upstash's additions to Redis 7: `SET … IFEQ|IFNE|IFDEQ|IFDNE`, `DELEX`, `DIGEST` (passed through where the server
+//!   has them, otherwise emulated by a script, also inside transactions), and the shebang flag `allow-key-locking` in
+//!   scripts, which keep the SHA-1 that the client knows.
+//!
+//! # Not over this protocol
+//! Blocking commands (and `BLOCK`), `MULTI`/`EXEC`/`WATCH`, subscribing in the plain forms, connection commands other
+//! than `PING` and `ECHO`, and commands that administer the server (`CONFIG`, `ACL`, `SHUTDOWN`, `REPLICAOF`, …): see
+//! [`policy`]. The emulated commands cannot be called from inside a client's own script.
+//!
+//! # Behaviour under trouble
+//! Every request to Redis has a timeout. Redis unreachable or still loading is 503, silent 504, lost in the middle 502,
+//! always with an `{"error"}` body. Commands are never sent twice: whether to repeat one is the client's decision. A
+//! dead connection is replaced by the next request that needs it. Requests over 10 MB are 413. Connections, streams and
+//! what may wait in a stream are bounded; the size of a reply is not (Redis' own limits apply).
+
+mod auth;
+mod backend;
+mod billing;
+mod command;
+mod conditional;
+mod config;
+mod execute;
+mod failure;
+mod handle;
+mod policy;
+mod reply;
+mod request;
+mod script;
+mod server;
+mod stream;
+mod sync_token;
+
+pub use billing::{Bill, Billing};
+pub use config::{Config, ConfigProblem, DEFAULT_MAX_REQUEST_BYTES};
+pub use server::{ServeError, serve};

@@ -1,0 +1,295 @@
+//! The connections to Redis: a few, shared, opened when needed, replaced when dead.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis::aio::{Monitor, MultiplexedConnection, PubSub};
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisError, ServerError, Value,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+/// A command as it goes to Redis.
+pub(crate) type Wire = Vec<Vec<u8>>;
+
+/// Redis gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackendError {
+    /// Nothing was sent.
+    #[error("ERR Redis cannot be reached")]
+    Unreachable(#[source] ConnectError),
+    /// The commands may or may not have been carried out.
+    #[error("ERR Redis did not answer in time")]
+    Silent(#[source] RedisError),
+    /// The commands may or may not have been carried out.
+    #[error("ERR the connection to Redis was lost before its answer")]
+    Lost(#[source] RedisError),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("connecting failed")]
+    Socket(#[source] io::Error),
+    #[error("the handshake failed")]
+    Handshake(#[source] RedisError),
+    #[error("connecting took too long")]
+    Timeout,
+    #[error("this kind of address is not supported")]
+    Address,
+}
+
+/// A pool of shared connections. A request uses one, together with others; slots are taken in turn.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    info: ConnectionInfo,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    slots: Box<[Mutex<Option<Arc<Link>>>]>,
+    turn: AtomicUsize,
+}
+
+impl Backend {
+    pub(crate) fn new(
+        info: ConnectionInfo,
+        connections: usize,
+        connect_timeout: Duration,
+        response_timeout: Duration,
+    ) -> Self {
+        let slots = (0..connections).map(|_| Mutex::default()).collect();
+        Self { info, connect_timeout, response_timeout, slots, turn: AtomicUsize::new(0) }
+    }
+
+    /// A live connection, made now if need be.
+    pub(crate) async fn link(&self) -> Result<Arc<Link>, BackendError> {
+        let slot = &self.slots[self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len()];
+        // Waiting for another request's attempt counts too: nobody waits longer than one attempt may take.
+        self.in_time(async {
+            let mut slot = slot.lock().await;
+            match slot.as_ref() {
+                Some(link) if link.is_usable() => Ok(Arc::clone(link)),
+                Some(_) | None => {
+                    let link = Arc::new(self.connect().await?);
+                    Ok(Arc::clone(slot.insert(link)))
+                }
+            }
+        })
+        .await
+    }
+
+    /// A connection of its own for a subscriber.
+    pub(crate) async fn subscriber(&self) -> Result<PubSub, BackendError> {
+        self.in_time(async {
+            let socket = self.socket().await?;
+            PubSub::new(self.info.redis_settings(), socket).await.map_err(ConnectError::Handshake)
+        })
+        .await
+    }
+
+    /// A connection of its own that reports every command.
+    pub(crate) async fn monitor(&self) -> Result<Monitor, BackendError> {
+        self.in_time(async {
+            let client = redis::Client::open(self.info.clone()).map_err(ConnectError::Handshake)?;
+            client.get_async_monitor().await.map_err(ConnectError::Handshake)
+        })
+        .await
+    }
+
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, BackendError> {
+        tokio::time::timeout(self.connect_timeout, work)
+            .await
+            .unwrap_or(Err(ConnectError::Timeout))
+            .map_err(BackendError::Unreachable)
+    }
+
+    async fn connect(&self) -> Result<Link, ConnectError> {
+        let settings = AsyncConnectionConfig::new().set_response_timeout(Some(self.response_timeout));
+        let socket = self.socket().await?;
+        let (mut connection, driver) =
+            MultiplexedConnection::new_with_config(self.info.redis_settings(), socket, settings)
+                .await
+                .map_err(ConnectError::Handshake)?;
+        let driver = Driver(tokio::spawn(driver));
+        let server = match connection.send_packed_command(&redis::cmd("COMMAND")).await {
+            Ok(reply) => Capabilities::read(&reply),
+            Err(error) => return Err(ConnectError::Handshake(error)),
+        };
+        Ok(Link { connection, driver, given_up: AtomicBool::new(false), server })
+    }
+
+    async fn socket(&self) -> Result<Box<dyn Socket>, ConnectError> {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream =
+                    TcpStream::connect((host.as_str(), *port)).await.map_err(ConnectError::Socket)?;
+                stream.set_nodelay(true).map_err(ConnectError::Socket)?;
+                Ok(Box::new(stream))
+            }
+            ConnectionAddr::Unix(path) => {
+                Ok(Box::new(UnixStream::connect(path).await.map_err(ConnectError::Socket)?))
+            }
+            _ => Err(ConnectError::Address),
+        }
+    }
+}
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// One shared connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    connection: MultiplexedConnection,
+    driver: Driver,
+    given_up: AtomicBool,
+    server: Capabilities,
+}
+
+/// The task that moves bytes; it ends by itself when Redis closes the connection.
+#[derive(Debug)]
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Link {
+    /// What the server at the other end can do.
+    pub(crate) fn server(&self) -> &Capabilities {
+        &self.server
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.given_up.load(Ordering::Relaxed) && !self.driver.0.is_finished()
+    }
+
+    /// Takes the connection out of use. A server that left one request unanswered for so long answers none behind it.
+    fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+        self.driver.0.abort();
+    }
+
+    /// Sends the commands in one go, nothing between them, and returns a reply for each (errors among them).
+    ///
+    /// Cancelling does not unsend: the commands are carried out, their replies dropped.
+    pub(crate) async fn run(&self, commands: &[Wire]) -> Result<Vec<Value>, BackendError> {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for parts in commands {
+            let mut command = Cmd::with_capacity(parts.len(), parts.iter().map(Vec::len).sum());
+            for part in parts {
+                command.arg(part.as_slice());
+            }
+            pipeline.add_command(command);
+        }
+        let replies = self.connection.clone().send_packed_commands(&pipeline, 0, commands.len()).await;
+        match replies {
+            Ok(replies) => {
+                if replies.iter().any(is_read_only_error) {
+                    // A failover left us with a replica; the name may lead to the new primary.
+                    self.given_up.store(true, Ordering::Relaxed);
+                }
+                Ok(replies)
+            }
+            Err(error) => {
+                self.give_up();
+                Err(if error.is_timeout() { BackendError::Silent(error) } else { BackendError::Lost(error) })
+            }
+        }
+    }
+}
+
+fn is_read_only_error(reply: &Value) -> bool {
+    matches!(reply, Value::ServerError(error) if error.code() == "READONLY")
+}
+
+/// An error reply as Redis wrote it.
+pub(crate) fn error_text(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+/// The server's own list of its commands. Empty when it does not tell (a restrictive ACL).
+#[derive(Debug, Default)]
+pub(crate) struct Capabilities {
+    commands: HashMap<String, Flags>,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    reads_only: bool,
+    writes: bool,
+    dangerous: bool,
+}
+
+impl Capabilities {
+    /// Reads the reply to `COMMAND`: of each command the name, the arity, the flags, three key positions and the ACL
+    /// categories.
+    fn read(reply: &Value) -> Self {
+        let commands = items(reply).iter().filter_map(|command| {
+            let fields = items(command);
+            let name = text(fields.first()?)?.to_uppercase();
+            let has = |index: usize, word: &str| {
+                fields
+                    .get(index)
+                    .is_some_and(|list| items(list).iter().any(|flag| text(flag).as_deref() == Some(word)))
+            };
+            let flags = Flags {
+                reads_only: has(2, "readonly"),
+                writes: has(2, "write"),
+                dangerous: has(6, "@dangerous"),
+            };
+            Some((name, flags))
+        });
+        Self { commands: commands.collect() }
+    }
+
+    /// Whether the server has this command; everything is thought possible of a server that does not tell.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.commands.is_empty() || self.commands.contains_key(name)
+    }
+
+    /// Whether the server itself has `SET … IFEQ`, `DELEX` and `DIGEST` (Redis 8.4 brought all three).
+    pub(crate) fn has_conditions(&self) -> bool {
+        self.commands.contains_key("DELEX") && self.commands.contains_key("DIGEST")
+    }
+
+    pub(crate) fn reads_only(&self, name: &str) -> bool {
+        self.commands.get(name).is_some_and(|flags| flags.reads_only)
+    }
+
+    pub(crate) fn writes(&self, name: &str) -> bool {
+        self.commands.get(name).map_or(self.commands.is_empty(), |flags| flags.writes)
+    }
+
+    pub(crate) fn is_dangerous(&self, name: &str) -> bool {
+        self.commands.get(name).is_none_or(|flags| flags.dangerous)
+    }
+}
+
+fn items(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(items) => items,
+        _ => &[],
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    }
+}
