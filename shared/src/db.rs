@@ -5,12 +5,30 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::config::{Config, Incomplete, variables};
 use crate::job::Failure;
+use crate::telemetry::{self, Counter};
 
+pub mod calendar_events;
+pub mod calendar_sync_state;
+pub mod calendars;
+pub mod circuit_breaker;
+pub mod contact_groups;
+pub mod contacts;
+mod contacts_sync_runs;
+pub mod contacts_sync_state;
 pub mod dead_letters;
+#[cfg(feature = "migrate")]
+pub mod migrations;
+pub mod oauth_tokens;
+pub mod sweeps;
+pub mod sync_metrics;
+pub mod sync_schedule;
+mod text;
+pub mod token_health;
+mod users;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: &str = "30s";
@@ -24,7 +42,7 @@ pub struct Db {
 
 /// A statement failed.
 #[derive(Debug, thiserror::Error)]
-#[error("database")]
+#[error("database statement failed")]
 pub struct Error(#[from] sqlx::Error);
 
 impl Db {
@@ -48,14 +66,37 @@ impl Db {
         Self { pool }
     }
 
-    pub(crate) fn pool(&self) -> &PgPool {
+    /// Where one statement runs; counts it.
+    fn statement(&self) -> &PgPool {
+        telemetry::count(Counter::SqlStatement, 1);
         &self.pool
+    }
+
+    /// Several statements that count together or not at all.
+    async fn begin(&self) -> Result<Work, Error> {
+        Ok(Work(self.pool.begin().await?))
     }
 
     /// Asks the database for an answer, for readiness checks.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        sqlx::query_scalar!("SELECT 1").fetch_one(self.statement()).await?;
         Ok(())
+    }
+}
+
+/// A transaction; dropped without [`Work::commit`] it leaves nothing behind.
+#[derive(Debug)]
+struct Work(Transaction<'static, Postgres>);
+
+impl Work {
+    /// Where one statement of the transaction runs; counts it.
+    fn statement(&mut self) -> &mut PgConnection {
+        telemetry::count(Counter::SqlStatement, 1);
+        &mut self.0
+    }
+
+    async fn commit(self) -> Result<(), Error> {
+        Ok(self.0.commit().await?)
     }
 }
 

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, Error, StoredToken};
+use super::oauth_tokens::StoredToken;
+use super::{Db, Error};
 use crate::payload::Integration;
 
 /// Whether a token works, as the database spells it.
@@ -115,7 +116,7 @@ impl Db {
                 "
                 INSERT INTO token_health_notifications
                     (user_id, integration_type, notification_type, message, re_auth_link, created_at, updated_at)
-                SELECT $1, $2, $3::varchar, $4, $5, $6, $6
+                SELECT $1, $2::text, $3::text, $4, $5, $6, $6
                 WHERE NOT EXISTS (
                     SELECT FROM token_health_notifications
                     WHERE user_id = $1 AND integration_type = $2 AND notification_type = $3 AND resolved_at IS NULL

@@ -1,0 +1,67 @@
+//! `jobs.sweeps`: what became of a sweep and of the tasks that it created.
+
+use chrono::{DateTime, Utc};
+
+use super::{Db, Error};
+use crate::queue::Queue;
+
+impl Db {
+    /// Adds a page to a sweep. Count only tasks that are new, so that a page which runs twice counts once.
+    pub async fn sweep_page(
+        &self,
+        queue: Queue,
+        sweep_id: &str,
+        created: u64,
+        finished: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            INSERT INTO jobs.sweeps AS s (queue, sweep_id, started_at, tasks, finished_at)
+            VALUES ($1, $2, $3, $4, CASE WHEN $5::boolean THEN $3::timestamptz END)
+            ON CONFLICT (queue, sweep_id) DO UPDATE
+            SET tasks = s.tasks + excluded.tasks, finished_at = COALESCE(excluded.finished_at, s.finished_at)
+            ",
+            queue.name(),
+            sweep_id,
+            now,
+            created.cast_signed(),
+            finished,
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// Adds the results of a sweep's task, and marks the sweep when more than the share `high_above` of its results
+    /// so far are failures.
+    pub async fn sweep_result(
+        &self,
+        queue: Queue,
+        sweep_id: &str,
+        succeeded: u64,
+        failed: u64,
+        high_above: f64,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            INSERT INTO jobs.sweeps AS s (queue, sweep_id, started_at, succeeded, failed, high_failure_rate)
+            VALUES ($1, $2, $3, $4, $5, $5::bigint > $6::float8 * ($4::bigint + $5::bigint))
+            ON CONFLICT (queue, sweep_id) DO UPDATE
+            SET succeeded = s.succeeded + excluded.succeeded, failed = s.failed + excluded.failed,
+                high_failure_rate = s.failed + excluded.failed
+                    > $6 * (s.succeeded + excluded.succeeded + s.failed + excluded.failed)
+            ",
+            queue.name(),
+            sweep_id,
+            now,
+            succeeded.cast_signed(),
+            failed.cast_signed(),
+            high_above,
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(())
+    }
+}

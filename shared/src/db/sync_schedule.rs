@@ -1,0 +1,167 @@
+//! `sync_schedule`: when each user is synced next, and the sweep over those who are due.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Db, Error, Work};
+use crate::payload::Integration;
+
+mod rules;
+
+pub(super) use rules::{Next, Schedule};
+
+/// One page of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuePage {
+    /// Users to sync.
+    pub users: Vec<Uuid>,
+    /// Where the next page begins; `None` when this was the last.
+    pub next: Option<Uuid>,
+}
+
+impl Db {
+    /// The next users, by id after `after` (nil to begin), whose sync is due, who are not revoked and whose breaker is
+    /// not open. Those who have a token but no schedule get one first, and are due at once.
+    pub async fn syncs_due(
+        &self,
+        integration: Integration,
+        now: DateTime<Utc>,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<DuePage, Error> {
+        let page = usize::try_from(limit).unwrap_or(usize::MAX);
+        let newcomers = self.schedule_newcomers(integration, now, after, limit).await?;
+        let users = sqlx::query_scalar!(
+            "
+            SELECT s.user_id
+            FROM sync_schedule s
+            JOIN oauth_tokens t ON t.user_id = s.user_id AND t.provider = s.integration_type
+            LEFT JOIN token_health h ON h.user_id = s.user_id AND h.integration_type = s.integration_type
+            LEFT JOIN circuit_breaker_state b ON b.user_id = s.user_id AND b.integration_type = s.integration_type
+            WHERE s.integration_type = $1 AND s.user_id > $2 AND s.next_sync_at <= $3
+              AND h.status IS DISTINCT FROM 'revoked'
+              AND (b.state IS NULL OR b.state = 'closed' OR b.next_retry_at IS NULL OR b.next_retry_at <= $3)
+            ORDER BY s.user_id
+            LIMIT $4
+            ",
+            integration.as_str(),
+            after,
+            now.naive_utc(),
+            i64::from(limit),
+        )
+        .fetch_all(self.statement())
+        .await?;
+        let next = if users.len() == page {
+            users.last().copied()
+        } else if newcomers.len() == page {
+            // Everybody due was listed, but behind these newcomers there may be more.
+            newcomers.last().copied()
+        } else {
+            None
+        };
+        Ok(DuePage { users, next })
+    }
+
+    async fn schedule_newcomers(
+        &self,
+        integration: Integration,
+        now: DateTime<Utc>,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<Uuid>, Error> {
+        let users = sqlx::query!(
+            r#"
+            SELECT t.user_id, t.created_at
+            FROM oauth_tokens t
+            WHERE t.provider = $1 AND t.user_id > $2
+              AND NOT EXISTS (SELECT FROM sync_schedule s WHERE s.user_id = t.user_id AND s.integration_type = $1)
+            ORDER BY t.user_id
+            LIMIT $3
+            "#,
+            integration.as_str(),
+            after,
+            i64::from(limit),
+        )
+        .fetch_all(self.statement())
+        .await?;
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let schedules: Vec<_> =
+            users.iter().map(|user| Schedule::new(integration, user.created_at.unwrap_or(now))).collect();
+        let ms = |interval: fn(&Schedule) -> std::time::Duration| -> Vec<i64> {
+            schedules.iter().map(|schedule| milliseconds(interval(schedule))).collect()
+        };
+        let user_ids: Vec<Uuid> = users.iter().map(|user| user.user_id).collect();
+        let onboarding: Vec<_> =
+            schedules.iter().map(|schedule| schedule.onboarding_until.map(|time| time.naive_utc())).collect();
+        sqlx::query!(
+            "
+            INSERT INTO sync_schedule
+                (user_id, integration_type, current_frequency_ms, default_frequency_ms, min_frequency_ms,
+                 max_frequency_ms, onboarding_until, next_sync_at, created_at, updated_at)
+            SELECT u.user_id, $1, u.current_ms, u.default_ms, u.longest_ms, u.shortest_ms, u.onboarding_until, $8, $8, $8
+            FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamp[])
+                AS u(user_id, current_ms, default_ms, longest_ms, shortest_ms, onboarding_until)
+            ON CONFLICT (user_id, integration_type) DO NOTHING
+            ",
+            integration.as_str(),
+            &user_ids,
+            &ms(|schedule| schedule.current),
+            &ms(|schedule| schedule.default),
+            &ms(|schedule| schedule.longest),
+            &ms(|schedule| schedule.shortest),
+            onboarding.as_slice() as _,
+            now.naive_utc(),
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(user_ids)
+    }
+}
+
+impl Work {
+    /// Writes what a sync made of its schedule; `synced_at` when it went well.
+    pub(super) async fn store_schedule(
+        &mut self,
+        user_id: Uuid,
+        integration: Integration,
+        schedule: &Schedule,
+        next: &Next,
+        synced_at: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            INSERT INTO sync_schedule AS s
+                (user_id, integration_type, current_frequency_ms, default_frequency_ms, min_frequency_ms,
+                 max_frequency_ms, onboarding_until, consecutive_no_changes, last_sync_at, next_sync_at, created_at,
+                 updated_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+            ON CONFLICT (user_id, integration_type) DO UPDATE
+            SET current_frequency_ms = excluded.current_frequency_ms,
+                consecutive_no_changes = excluded.consecutive_no_changes,
+                last_sync_at = COALESCE(excluded.last_sync_at, s.last_sync_at),
+                next_sync_at = excluded.next_sync_at, updated_at = excluded.updated_at
+            ",
+            user_id,
+            integration.as_str(),
+            milliseconds(next.current),
+            milliseconds(schedule.default),
+            milliseconds(schedule.longest),
+            milliseconds(schedule.shortest),
+            schedule.onboarding_until.map(|time| time.naive_utc()),
+            i32::try_from(next.no_changes).unwrap_or(i32::MAX),
+            synced_at.map(|time| time.naive_utc()),
+            next.at.naive_utc(),
+            now.naive_utc(),
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(())
+    }
+}
+
+fn milliseconds(interval: std::time::Duration) -> i64 {
+    i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)
+}
