@@ -2,7 +2,7 @@
 //!
 //! Layers, top to bottom; no arrow points upwards:
 //!
-//! 1. [`service`]: one HTTP service a function, one tower layer a file
+//! 1. [`service`]: one HTTP service a function, one tower layer a file; [`sweep`]: what sweeping jobs share
 //! 2. [`job`], [`payload`], [`envelope`], [`queue`]: the contract between a producer, a queue and a job
 //! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
 //! 4. [`redis`], [`tasks`], `google`, [`oidc`], [`db`]: the other sides
@@ -26,5 +26,6 @@ pub mod queue;
 pub mod rate_limit;
 pub mod redis;
 pub mod service;
+pub mod sweep;
 pub mod tasks;
 pub mod telemetry;

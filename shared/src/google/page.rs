@@ -1,0 +1,33 @@
+//! Pages of Google's lists.
+
+use super::Error;
+
+/// Some of a list.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// What is on this page.
+    pub items: Vec<T>,
+    /// How it goes on.
+    pub next: Next,
+}
+
+/// What comes after a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Another page, by this token.
+    Page(String),
+    /// This was the last page; the next sync begins with this token.
+    Sync(String),
+}
+
+impl Next {
+    /// Every list that is read here ends with a sync token. An answer without any token is no page of it: taken for the
+    /// last one, it would pass for an empty list.
+    pub(super) fn of(page_token: Option<String>, sync_token: Option<String>) -> Result<Self, Error> {
+        match (page_token, sync_token) {
+            (Some(token), _) => Ok(Self::Page(token)),
+            (None, Some(token)) => Ok(Self::Sync(token)),
+            (None, None) => Err(Error::Garbage(serde::de::Error::custom("neither page token nor sync token"))),
+        }
+    }
+}
