@@ -31,6 +31,8 @@ pub struct CalendarToSync {
     pub sync_token: Option<String>,
     /// Where the last full sync ended.
     pub horizon: Option<DateTime<Utc>>,
+    /// When its last sync began.
+    pub synced_at: Option<DateTime<Utc>>,
 }
 
 impl Db {
@@ -81,7 +83,8 @@ impl Db {
         let calendars = sqlx::query_as!(
             CalendarToSync,
             r#"
-            SELECT c.calendar_id, s.sync_token AS "sync_token?", s.horizon AS "horizon?"
+            SELECT c.calendar_id, s.sync_token AS "sync_token?", s.horizon AS "horizon?",
+                   s.last_sync_at AS "synced_at?"
             FROM google_calendars c
             LEFT JOIN jobs.calendar_sync_state s ON s.user_id = c.user_id AND s.calendar_id = c.calendar_id
             WHERE c.user_id = $1
