@@ -218,7 +218,7 @@ async fn a_dead_server_is_left_alone_probed_once_in_a_rest_and_used_again_when_i
     for _ in 0..HASTY.failures {
         assert!(redis.run(Purpose::Cache, ping()).await.is_err());
     }
-    server.from_now_on(Fate::ok(r#"{"result":"PONG"}"#));
+    server.henceforth(Fate::ok(r#"{"result":"PONG"}"#));
     eventually(async || redis.run(Purpose::Cache, ping()).await.ok()).await;
     assert!(redis.run(Purpose::Cache, ping()).await.is_ok(), "closed after one good probe");
 }

@@ -71,7 +71,7 @@ impl Faulty {
         self.requests.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn from_now_on(&self, fate: Fate) {
+    pub(crate) fn henceforth(&self, fate: Fate) {
         *self.fates.lock().unwrap() = [fate].into();
     }
 }

@@ -45,13 +45,12 @@ impl Model {
         let calls = calls as usize;
         // With this many calls inside the window there is no room: the newest `MAX - calls + 1`.
         let oldest_in_the_way = self.0.iter().rev().nth(MAX - calls).copied();
-        match oldest_in_the_way.map(|time| time + WINDOW_MS).filter(|until| *until > now) {
-            Some(until) => Verdict::DeniedUntil(DateTime::from_timestamp_millis(until).unwrap()),
-            None => {
-                self.0.extend(std::iter::repeat_n(now, calls));
-                Verdict::Allowed
-            }
+        let until = oldest_in_the_way.map(|time| time + WINDOW_MS);
+        if let Some(until) = until.filter(|until| *until > now) {
+            return Verdict::DeniedUntil(DateTime::from_timestamp_millis(until).unwrap());
         }
+        self.0.extend(std::iter::repeat_n(now, calls));
+        Verdict::Allowed
     }
 }
 
