@@ -65,7 +65,8 @@ impl<S, I, O> Stage<I, O> for S where
 }
 
 async fn call<I: Send, O>(stage: impl Stage<I, O>, input: I) -> O {
-    match stage.oneshot(input).await {
+    // Boxed, since ten futures inside each other are more than the compiler likes to lay out.
+    match Box::pin(stage.oneshot(input)).await {
         Ok(output) => output,
         Err(never) => match never {},
     }

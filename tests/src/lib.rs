@@ -1,1 +1,11 @@
-//! Test kit.
+//! The test kit: real servers, and the pieces of the world that tests hold in their hands.
+
+pub mod issuer;
+pub mod probe;
+pub mod redis_proxy;
+pub mod stack;
+
+pub use issuer::Issuer;
+pub use probe::Probe;
+pub use redis_proxy::RedisProxy;
+pub use stack::{Answer, Delivery, Service, Stack};

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -18,9 +19,13 @@ use super::Scope;
 use crate::clock::Clock;
 use crate::config::{Config, Incomplete, variables};
 
+/// Set by [`start`]: a library that nobody asked to log is silent.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
 /// Sends log entries at or above `LOG_LEVEL` to standard output. A second call in one process changes nothing.
 pub fn start(config: &mut Config) -> Result<(), Incomplete> {
     let level: LevelFilter = config.required(&variables::LOG_LEVEL)?;
+    STARTED.store(true, Ordering::Relaxed);
     let _already_started = tracing_subscriber::registry().with(CloudLogging.with_filter(level)).try_init();
     Ok(())
 }
@@ -45,6 +50,9 @@ struct Labels {
 
 /// Writes one entry, labelled with the task that the calling code runs for.
 pub(super) fn write(severity: &'static str, message: &str, fields: impl Serialize) {
+    if !STARTED.load(Ordering::Relaxed) {
+        return;
+    }
     let scope = Scope::current();
     let entry = Entry {
         severity,

@@ -37,7 +37,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         task_duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
     };
     let registry = &mut metrics.registry;
-    registry.register("redis_commands", "Redis commands as billed, by purpose", metrics.redis_commands.clone());
+    registry.register(
+        "redis_commands",
+        "Redis commands as billed, by purpose",
+        metrics.redis_commands.clone(),
+    );
     registry.register("cache_lookups", "Lookups in the cache, by result", metrics.cache_lookups.clone());
     registry.register("sql_statements", "SQL statements", metrics.sql_statements.clone());
     registry.register("vendor_calls", "Calls to vendors, by method", metrics.vendor_calls.clone());

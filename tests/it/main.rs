@@ -1,0 +1,10 @@
+//! What the system promises, shown on real servers.
+
+mod attempts;
+mod bad_input;
+mod configuration;
+mod deliveries;
+mod identity;
+mod interleavings;
+mod outages;
+mod producer;

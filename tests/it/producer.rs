@@ -1,0 +1,138 @@
+//! The producing side, against Cloud Tasks and without it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use local_cloud::Background;
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::job::Outcome;
+use shared::queue::Queue;
+use shared::tasks::{Enqueued, Options, Summary, Tasks};
+use tests::probe::Going;
+use tests::{Probe, Stack};
+
+fn producer(stack: &Stack, other: &[(&'static str, String)]) -> Tasks {
+    let mut environment = stack.environment();
+    environment.extend(other.iter().cloned());
+    Tasks::from_config(&mut Config::from_pairs(environment), Clock::system())
+        .expect("the environment is complete")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_carries_its_envelope_and_its_schedule() {
+    let stack = Stack::start().await;
+    let tasks = producer(&stack, &[]);
+    let at = Clock::system().now() + chrono::TimeDelta::hours(1);
+    tasks.enqueue_with(&Going { n: 5 }, Options::default().at(at).named("five")).await.unwrap();
+    let listed = stack.tasks.list(Queue::TokenRefresh).await.unwrap();
+    let scheduled = listed[0]["scheduleTime"].as_str().unwrap();
+    assert_eq!(
+        scheduled.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_millis(),
+        at.timestamp_millis()
+    );
+    assert_eq!(listed[0]["dispatchDeadline"], "180s");
+    let name = listed[0]["name"].as_str().unwrap().rsplit('/').next().unwrap();
+    assert!(
+        name.split('-').next().unwrap().chars().all(|digit| digit.is_ascii_hexdigit()),
+        "the hash comes first: {name}"
+    );
+
+    let task = stack.take_tasks(Queue::TokenRefresh).await.remove(0);
+    let envelope: Value = serde_json::from_str(&task.body).unwrap();
+    assert_eq!(envelope["data"], json!({ "n": 5 }));
+    assert_eq!(envelope["jobName"], "token-refresh");
+    assert_eq!((envelope["v"].clone(), envelope["priorAttempts"].clone()), (json!(1), json!(0)));
+    assert!(envelope["enqueuedAt"].is_string() && envelope["idempotencyKey"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_used_once_also_after_its_task_ended() {
+    let stack = Stack::start().await;
+    let tasks = producer(&stack, &[]);
+    let named = || Options::default().named("the same");
+    assert_eq!(tasks.enqueue_with(&Going { n: 1 }, named()).await.unwrap(), Enqueued::Created);
+    assert_eq!(tasks.enqueue_with(&Going { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
+    assert_eq!(stack.take_tasks(Queue::TokenRefresh).await.len(), 1);
+    assert_eq!(tasks.enqueue_with(&Going { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
+    assert_eq!(tasks.enqueue(&Going { n: 1 }).await.unwrap(), Enqueued::Created);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_within_a_window_are_one_task() {
+    let stack = Stack::start().await;
+    let tasks = producer(&stack, &[]);
+    let debounced = || Options::default().debounced("user", Duration::from_hours(24));
+    for _ in 0..5 {
+        tasks.enqueue_with(&Going { n: 1 }, debounced()).await.unwrap();
+    }
+    assert_eq!(stack.tasks.count(Queue::TokenRefresh).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tasks_are_created_once() {
+    let stack = Stack::start().await;
+    let tasks = producer(&stack, &[]);
+    let sweep = || (0..300).map(|n| (Going { n }, Options::default().named(format_args!("sweep:{n}"))));
+    let (first, second) = tokio::join!(tasks.enqueue_many(sweep()), tasks.enqueue_many(sweep()));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!(first.created + second.created, 300);
+    assert_eq!(first.existing + second.existing, 300);
+    assert_eq!(stack.tasks.count(Queue::TokenRefresh).await.unwrap(), 300);
+    assert_eq!(tasks.enqueue_many(sweep()).await.unwrap(), Summary { created: 0, existing: 300 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_enqueue_is_an_error_that_the_caller_sees() {
+    let stack = Stack::start().await;
+    let away = producer(&stack, &[("CLOUD_TASKS_URL", "http://127.0.0.1:1".to_owned())]);
+    assert!(away.enqueue(&Going { n: 1 }).await.is_err());
+    let elsewhere = producer(&stack, &[("GCP_PROJECT_ID", "another".to_owned())]);
+    assert!(elsewhere.enqueue(&Going { n: 1 }).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_cloud_tasks_the_function_is_called_directly() {
+    let stack = Stack::start().await;
+    let probe = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
+    let asked = Arc::new(AtomicU32::new(0));
+    let identity = {
+        let (token, asked) = (
+            stack.issuer.token(&stack.tasks.settings().function_url(Queue::TokenRefresh)),
+            Arc::clone(&asked),
+        );
+        Background::start("identity", |listener| async move {
+            let answer = get(move || {
+                asked.fetch_add(1, Ordering::SeqCst);
+                async move { token }
+            });
+            axum::serve(listener, Router::new().route("/identity", answer)).await
+        })
+        .unwrap()
+    };
+    let service = stack.service(probe.clone());
+    let router = service.router.clone();
+    let function =
+        Background::start("function", |listener| async move { axum::serve(listener, router).await }).unwrap();
+    let tasks = producer(
+        &stack,
+        &[
+            ("USE_CLOUD_TASKS", "false".to_owned()),
+            ("CLOUD_RUN_URL", function.url()),
+            ("IDENTITY_URL", format!("{}/identity", identity.url())),
+        ],
+    );
+    tasks.enqueue(&Going { n: 1 }).await.unwrap();
+    assert_eq!(probe.runs(), 1);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+
+    tasks.enqueue_with(&Going { n: 2 }, Options::default().delay(Duration::from_millis(50))).await.unwrap();
+    while probe.runs() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(stack.tasks.count(Queue::TokenRefresh).await.unwrap(), 0);
+}

@@ -1,0 +1,96 @@
+//! A job that does what a test says.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use shared::config::Incomplete;
+use shared::job::{Context, Failure, Job, Outcome, Setup};
+use shared::payload::Payload;
+use shared::queue::Queue;
+use uuid::Uuid;
+
+/// A payload on a queue that goes on without Redis; it has 3 attempts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Going {
+    /// Anything.
+    pub n: u32,
+}
+
+impl Payload for Going {
+    const QUEUE: Queue = Queue::TokenRefresh;
+
+    fn user_id(&self) -> Option<Uuid> {
+        None
+    }
+}
+
+/// A payload on a queue that waits for Redis; it has 3 attempts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Holding {
+    /// Anything.
+    pub n: u32,
+}
+
+impl Payload for Holding {
+    const QUEUE: Queue = Queue::NotificationReminder;
+
+    fn user_id(&self) -> Option<Uuid> {
+        None
+    }
+}
+
+type Act = dyn Fn(Context) -> BoxFuture<'static, Result<Outcome, Failure>> + Send + Sync;
+
+/// A job that does what a test says, and counts its runs.
+pub struct Probe<P> {
+    act: Arc<Act>,
+    runs: Arc<AtomicU32>,
+    payload: PhantomData<fn() -> P>,
+}
+
+impl<P> Clone for Probe<P> {
+    fn clone(&self) -> Self {
+        Self { act: Arc::clone(&self.act), runs: Arc::clone(&self.runs), payload: PhantomData }
+    }
+}
+
+impl<P: Payload> Probe<P> {
+    /// Does `act` on each run.
+    pub fn new<F>(act: impl Fn(Context) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Outcome, Failure>> + Send + 'static,
+    {
+        Self {
+            act: Arc::new(move |context| Box::pin(act(context))),
+            runs: Arc::default(),
+            payload: PhantomData,
+        }
+    }
+
+    /// Answers the same each time.
+    pub fn answering(outcome: impl Fn() -> Result<Outcome, Failure> + Send + Sync + 'static) -> Self {
+        Self::new(move |_| std::future::ready(outcome()))
+    }
+
+    /// How often it ran, clones included.
+    #[must_use]
+    pub fn runs(&self) -> u32 {
+        self.runs.load(Ordering::SeqCst)
+    }
+}
+
+impl<P: Payload> Job for Probe<P> {
+    type Payload = P;
+
+    fn new(_: &mut Setup) -> Result<Self, Incomplete> {
+        Err(Incomplete)
+    }
+
+    async fn run(&self, _: P, context: &Context) -> Result<Outcome, Failure> {
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        (self.act)(context.clone()).await
+    }
+}

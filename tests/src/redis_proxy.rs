@@ -1,0 +1,97 @@
+//! Stands between a function and the gateway, and decides over each command.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Router, http};
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use local_cloud::Background;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It reaches Redis, and its answer the function.
+    Pass,
+    /// It reaches Redis; the connection breaks before the answer.
+    LoseAnswer,
+    /// It does not reach Redis; the answer is rubbish.
+    Garbage,
+    /// It does not reach Redis; the answer is 500.
+    Fail,
+}
+
+/// One request of a function.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// First part of the path: who asks.
+    pub client: String,
+    /// The body, a command as JSON.
+    pub body: String,
+}
+
+type Decide = dyn Fn(Request) -> BoxFuture<'static, Fate> + Send + Sync;
+
+/// A proxy; it ends when it is dropped.
+pub struct RedisProxy(Background);
+
+#[derive(Clone)]
+struct Proxy {
+    upstream: String,
+    http: reqwest::Client,
+    decide: Arc<Decide>,
+}
+
+impl RedisProxy {
+    /// In front of the gateway at `upstream`.
+    pub fn start<F>(upstream: &str, decide: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Fate> + Send + 'static,
+    {
+        let proxy = Proxy {
+            upstream: upstream.to_owned(),
+            http: shared::http::client(Duration::from_secs(5), Duration::from_secs(60)),
+            decide: Arc::new(move |request| Box::pin(decide(request))),
+        };
+        let server = Background::start("redis-proxy", |listener| async move {
+            let router = Router::new().route("/{client}/", post(forward)).route("/{client}", post(forward));
+            axum::serve(listener, router.with_state(proxy)).await
+        });
+        Self(server.expect("loopback is there"))
+    }
+
+    /// `UPSTASH_REDIS_REST_URL` of the client with that name.
+    #[must_use]
+    pub fn url(&self, client: &str) -> String {
+        format!("{}/{client}/", self.0.url())
+    }
+}
+
+async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let client = uri.path().trim_matches('/').to_owned();
+    let request = Request { client, body: String::from_utf8_lossy(&body).into_owned() };
+    let fate = (proxy.decide)(request).await;
+    match fate {
+        Fate::Garbage => return "rubbish".into_response(),
+        Fate::Fail => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Fate::Pass | Fate::LoseAnswer => {}
+    }
+    let authorization =
+        headers.get(http::header::AUTHORIZATION).cloned().expect("functions show their token");
+    let sent = proxy.http.post(&proxy.upstream).header(http::header::AUTHORIZATION, authorization).body(body);
+    let Ok(answer) = sent.send().await else { return broken() };
+    let status = answer.status();
+    let Ok(text) = answer.bytes().await else { return broken() };
+    if fate == Fate::LoseAnswer { broken() } else { (status, text).into_response() }
+}
+
+/// An answer that breaks off.
+fn broken() -> Response {
+    let nothing = stream::once(async { Err::<Bytes, _>(std::io::Error::other("broken on purpose")) });
+    Response::new(Body::from_stream(nothing))
+}

@@ -1,0 +1,320 @@
+//! Real servers for one test, and a function's router among them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::TimeDelta;
+use http_body_util::BodyExt;
+use local_cloud::tasks::Settings;
+use local_cloud::{Background, CloudTasks, Postgres, Redis};
+use serde_json::Value;
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::job::{Job, Setup};
+use shared::payload::Payload;
+use shared::queue::Queue;
+use shared::service::{self, Shutdown};
+use sqlx::PgConnection;
+use tokio::sync::OnceCell;
+use tower::ServiceExt;
+use upstash_gateway::Billing;
+use url::Url;
+use uuid::Uuid;
+
+use crate::issuer::{CALLER, Issuer};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Token of every test's gateway.
+pub const REDIS_TOKEN: &str = "a-token-for-tests";
+
+/// One server for all tests of this process; each test has a database of its own.
+pub async fn postgres() -> &'static Postgres {
+    static POSTGRES: OnceCell<Postgres> = OnceCell::const_new();
+    POSTGRES
+        .get_or_init(async || Postgres::start(given_server().as_ref()).await.expect("Postgres starts"))
+        .await
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the server that a developer has is no configuration of the system"
+)]
+fn given_server() -> Option<Url> {
+    Some(std::env::var("DATABASE_URL").ok()?.parse().expect("DATABASE_URL is a URL"))
+}
+
+/// Postgres with a database of one's own, Redis behind a gateway, Cloud Tasks with paused queues, and an issuer.
+pub struct Stack {
+    /// The test's database.
+    pub database: Url,
+    /// Redis itself.
+    pub redis: Redis,
+    /// Redis over HTTP.
+    pub gateway: Background,
+    /// What Upstash would bill.
+    pub billing: Arc<Billing>,
+    /// Cloud Tasks; nothing is dispatched until a test says so.
+    pub tasks: CloudTasks,
+    /// Who signs the tokens of [`Service::deliver`].
+    pub issuer: Issuer,
+    ahead_seconds: Arc<AtomicI64>,
+}
+
+impl Stack {
+    /// Starts everything.
+    ///
+    /// # Panics
+    /// If a server does not start: the message says which.
+    pub async fn start() -> Self {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let database = postgres().await.create_database(&name).await.expect("a database can be created");
+        let redis = Redis::start(None).await.expect("Redis starts");
+        let mut config = upstash_gateway::Config::new(redis.url(), REDIS_TOKEN);
+        config.count_script_calls = true;
+        let billing = Arc::clone(&config.billing);
+        let gateway = Background::start("gateway", |listener| {
+            upstash_gateway::serve(listener, config, std::future::pending())
+        });
+        Self {
+            database,
+            redis,
+            gateway: gateway.expect("the gateway starts"),
+            billing,
+            tasks: CloudTasks::start(Settings::default()).await.expect("Cloud Tasks starts"),
+            issuer: Issuer::start(),
+            ahead_seconds: Arc::default(),
+        }
+    }
+
+    /// Lets time pass for the services of this stack, and for nothing else.
+    pub fn advance(&self, seconds: i64) {
+        self.ahead_seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let (ahead, machine) = (Arc::clone(&self.ahead_seconds), Clock::system());
+        Clock::from_fn(move || machine.now() + TimeDelta::seconds(ahead.load(Ordering::SeqCst)))
+    }
+
+    /// Asks Redis itself, past the gateway.
+    ///
+    /// # Panics
+    /// If Redis refuses.
+    pub async fn redis(&self, command: &[&str]) -> redis::Value {
+        let client = redis::Client::open(self.redis.url()).expect("the URL is right");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.expect("Redis obeys")
+    }
+
+    /// The environment of a function.
+    #[must_use]
+    pub fn environment(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
+            ("DATABASE_URL", self.database.to_string()),
+            ("UPSTASH_REDIS_REST_URL", self.gateway.url()),
+            ("UPSTASH_REDIS_REST_TOKEN", REDIS_TOKEN.to_owned()),
+            ("GCP_PROJECT_ID", self.tasks.settings().project.clone()),
+            ("GCP_REGION", self.tasks.settings().region.clone()),
+            ("CLOUD_RUN_URL", self.tasks.settings().functions_url.clone()),
+            ("CLOUD_TASKS_URL", self.tasks.url()),
+            ("SERVICE_ACCOUNT_EMAIL", CALLER.to_owned()),
+            ("OIDC_ISSUER", self.issuer.url()),
+            ("OIDC_JWKS_URL", self.issuer.jwks_url()),
+        ])
+    }
+
+    /// The job behind its real layers.
+    pub fn service<J: Job>(&self, job: J) -> Service {
+        self.service_with(job, [])
+    }
+
+    /// The job behind its real layers, with other values for some variables.
+    ///
+    /// # Panics
+    /// If the environment cannot be used.
+    pub fn service_with<J: Job>(
+        &self,
+        job: J,
+        other: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Service {
+        let mut environment = self.environment();
+        environment.extend(other);
+        let mut setup = Setup::with_clock(Config::from_pairs(environment), self.clock());
+        let (router, shutdown) = service::router(job, &mut setup)
+            .unwrap_or_else(|_| panic!("the environment cannot be used: {:?}", setup.config().problems()));
+        let queue = J::Payload::QUEUE;
+        let audience = self.tasks.settings().function_url(queue);
+        Service { router, shutdown, queue, token: self.issuer.token(&audience), audience }
+    }
+
+    /// A connection to the test's database.
+    ///
+    /// # Panics
+    /// If it is away.
+    pub async fn connect(&self) -> PgConnection {
+        local_cloud::postgres::connect(&self.database).await.expect("the database answers")
+    }
+
+    /// The dead letters: state, reason, body.
+    ///
+    /// # Panics
+    /// If the database is away.
+    pub async fn dead_letters(&self) -> Vec<(String, String, Vec<u8>)> {
+        sqlx::query_as("SELECT state, reason, body FROM jobs.dead_letters ORDER BY created_at")
+            .fetch_all(&mut self.connect().await)
+            .await
+            .expect("the table is there")
+    }
+
+    /// Takes the tasks that wait in a queue: their names and bodies.
+    ///
+    /// # Panics
+    /// If Cloud Tasks is away.
+    pub async fn take_tasks(&self, queue: Queue) -> Vec<Delivery> {
+        let tasks = self.tasks.list(queue).await.expect("Cloud Tasks answers");
+        let mut taken = Vec::new();
+        for task in tasks {
+            let path = task["name"].as_str().expect("tasks have names");
+            let name = path.rsplit('/').next().expect("a path has a last part");
+            taken.push(Delivery::new(self.take_task(path).await).task(name));
+        }
+        taken
+    }
+
+    /// Removes the task at `path` and answers its body.
+    async fn take_task(&self, path: &str) -> String {
+        let http = shared::http::client(TIMEOUT, TIMEOUT);
+        let url = format!("{}/v2/{path}", self.tasks.url());
+        let task = http.get(format!("{url}?responseView=FULL")).send().await.expect("Cloud Tasks answers");
+        let task: Value = task.json().await.expect("tasks are JSON");
+        http.delete(url)
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .expect("the task is there");
+        let body = STANDARD.decode(task["httpRequest"]["body"].as_str().expect("tasks have bodies"));
+        String::from_utf8(body.expect("bodies are base64")).expect("bodies are JSON")
+    }
+}
+
+/// A job's router.
+#[derive(Clone)]
+pub struct Service {
+    /// The routes.
+    pub router: Router,
+    /// Stops the job.
+    pub shutdown: Shutdown,
+    /// Whose job.
+    pub queue: Queue,
+    /// The audience of its callers.
+    pub audience: String,
+    token: String,
+}
+
+/// One dispatch of a task.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Short name.
+    pub task: String,
+    /// Attempts so far.
+    pub retry_count: u32,
+    /// The body.
+    pub body: String,
+    /// `None` shows an honest token.
+    pub authorization: Option<String>,
+    /// `None` is the job's own path.
+    pub path: Option<String>,
+}
+
+impl Delivery {
+    /// The first dispatch of a task with that body.
+    pub fn new(body: impl Into<String>) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let task = format!("task-{number}");
+        Self { task, retry_count: 0, body: body.into(), authorization: None, path: None }
+    }
+
+    /// Of that name.
+    #[must_use]
+    pub fn task(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.task);
+        self
+    }
+
+    /// The same task, dispatched again after so many attempts.
+    #[must_use]
+    pub fn again(mut self, retry_count: u32) -> Self {
+        self.retry_count = retry_count;
+        self
+    }
+}
+
+/// What a function answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u64>,
+    /// The body; null when it is no JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The outcome that the body names.
+    #[must_use]
+    pub fn outcome(&self) -> &str {
+        self.body["status"].as_str().unwrap_or_default()
+    }
+
+    /// The reason that the body names.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.body["reason"].as_str().unwrap_or_default()
+    }
+}
+
+impl Service {
+    /// Delivers a task as Cloud Tasks does.
+    ///
+    /// # Panics
+    /// If the answer breaks off.
+    pub async fn deliver(&self, delivery: Delivery) -> Answer {
+        let path = delivery.path.unwrap_or_else(|| format!("/api/jobs/{}", self.queue.name()));
+        let authorization = delivery.authorization.unwrap_or_else(|| format!("Bearer {}", self.token));
+        let request = Request::post(path)
+            .header("authorization", authorization)
+            .header("content-type", "application/json")
+            .header("x-cloudtasks-queuename", self.queue.cloud_name())
+            .header("x-cloudtasks-taskname", delivery.task)
+            .header("x-cloudtasks-taskretrycount", delivery.retry_count)
+            .body(Body::from(delivery.body))
+            .expect("the request is well formed");
+        self.send(request).await
+    }
+
+    /// Sends any request.
+    ///
+    /// # Panics
+    /// If the answer breaks off.
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("routers do not fail");
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("the answer is whole").to_bytes();
+        let retry_after = head.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        Answer {
+            status: head.status.as_u16(),
+            retry_after,
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        }
+    }
+}
