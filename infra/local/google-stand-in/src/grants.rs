@@ -41,16 +41,16 @@ impl State {
         let access_token = format!("ya29.{}", self.ids.hex(6));
         let refresh_token = rotates.then(|| format!("1//{}", self.ids.hex(4)));
         self.put_access_token(access_token.clone(), user, integration, now);
-        if let Some(new) = &refresh_token {
-            self.refresh_tokens.insert(new.clone(), (user, integration));
-        } else {
-            // The application knows this one: those before it are of no more use.
-            self.refresh_tokens.retain(|known, owner| known == token || *owner != (user, integration));
-        }
         let grant = self.grant_mut(user, integration).ok()?;
         grant.access_token.clone_from(&access_token);
         grant.access_token_expires_at = now + ACCESS_TOKEN_LIFETIME;
-        grant.refresh_token = Some(refresh_token.clone().unwrap_or_else(|| token.to_owned()));
+        if let Some(new) = &refresh_token {
+            grant.refresh_token = Some(new.clone());
+            self.refresh_tokens.insert(new.clone(), (user, integration));
+        } else if grant.refresh_token.as_deref() == Some(token) {
+            // The application has the newest: those before it are of no more use.
+            self.refresh_tokens.retain(|known, owner| known == token || *owner != (user, integration));
+        }
         Some(Refreshed { access_token, refresh_token, scope: integration.scope() })
     }
 

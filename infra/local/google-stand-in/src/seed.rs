@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
 use crate::account::{Grant, GrantState, Integration, User};
 use crate::address_book::AddressBook;
@@ -99,7 +99,8 @@ impl Kind {
 }
 
 pub(crate) fn seed(options: &SeedOptions) -> State {
-    let now = options.clock.now();
+    // Whole microseconds, as Postgres keeps them.
+    let now = options.clock.now().trunc_subsecs(6);
     let mut state = State {
         born: now,
         accounts: Vec::with_capacity(options.users),

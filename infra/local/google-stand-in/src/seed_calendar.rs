@@ -61,7 +61,7 @@ fn diary(calendar: Calendar, user: &User, dice: &mut Dice, now: DateTime<Utc>) -
         let event = invent(user, zone, dice, now);
         put(&mut diary, event, dice, now);
     }
-    for _ in 0..dice.between(0, 3) {
+    for _ in 0..dice.between(i64::from(diary.calendar.primary), 3) {
         recurring(&mut diary, user, dice, now);
     }
     diary

@@ -1,0 +1,229 @@
+//! A stand-in on a port of its own, with a world and a time of its own, and a caller that speaks plain HTTP to it.
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
+use google_stand_in::{Clock, Config, Integration, SeedOptions, User, World, serve};
+use http_body_util::BodyExt as _;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use url::form_urlencoded::Serializer;
+
+/// A time that stands still until it is told to go on.
+#[derive(Debug, Clone)]
+pub(crate) struct Time(Arc<Mutex<DateTime<Utc>>>);
+
+impl Time {
+    pub(crate) fn start() -> Self {
+        let start = Utc.with_ymd_and_hms(2026, 3, 20, 10, 30, 0).single().expect("a time");
+        Self(Arc::new(Mutex::new(start)))
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let time = self.clone();
+        Clock::new(move || *time.0.lock().expect("time"))
+    }
+
+    pub(crate) fn pass(&self, by: TimeDelta) {
+        *self.0.lock().expect("time") += by;
+    }
+}
+
+/// A world that is made fast: few users, small books.
+pub(crate) fn small(time: &Time) -> SeedOptions {
+    SeedOptions { seed: 7, users: 12, max_contacts: 120, huge_user: None, clock: time.clock() }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.body);
+        self.body
+    }
+
+    /// `error.errors[0].reason` of Calendar.
+    pub(crate) fn reason(&self) -> &str {
+        self.body["error"]["errors"][0]["reason"].as_str().unwrap_or_default()
+    }
+
+    /// The `ErrorInfo` reason of People.
+    pub(crate) fn info(&self) -> &str {
+        self.body["error"]["details"][0]["reason"].as_str().unwrap_or_default()
+    }
+}
+
+pub(crate) struct Site {
+    pub(crate) world: World,
+    pub(crate) time: Time,
+    pub(crate) base: String,
+    client: Client<HttpConnector, Body>,
+    /// Dropping it ends the server.
+    _server: JoinSet<()>,
+}
+
+impl Site {
+    pub(crate) async fn open() -> Self {
+        let time = Time::start();
+        let world = World::seeded(small(&time));
+        Self::open_with(world, time).await
+    }
+
+    pub(crate) async fn open_with(world: World, time: Time) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let mut server = JoinSet::new();
+        let shared = world.clone();
+        server.spawn(async move {
+            serve(listener, shared, Config::default(), std::future::pending()).await.expect("serve");
+        });
+        Self {
+            world,
+            time,
+            base,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            _server: server,
+        }
+    }
+
+    /// The first user: both integrations work.
+    pub(crate) fn user(&self) -> User {
+        self.world.users().swap_remove(0)
+    }
+
+    /// A good access token of the first user.
+    pub(crate) async fn token(&self, integration: Integration) -> String {
+        let grant = self.user().grant(integration).cloned().expect("a grant");
+        let body = self.refresh(&grant.refresh_token.expect("a refresh token")).await.ok();
+        body["access_token"].as_str().expect("an access token").to_owned()
+    }
+
+    pub(crate) async fn calendar(&self) -> Api<'_> {
+        Api { site: self, token: self.token(Integration::GoogleCalendar).await }
+    }
+
+    pub(crate) async fn contacts(&self) -> Api<'_> {
+        Api { site: self, token: self.token(Integration::GoogleContacts).await }
+    }
+
+    pub(crate) async fn refresh(&self, refresh_token: &str) -> Answer {
+        let config = Config::default();
+        self.form(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", &config.client_id),
+            ("client_secret", &config.client_secret),
+            ("refresh_token", refresh_token),
+        ])
+        .await
+    }
+
+    pub(crate) async fn form(&self, fields: &[(&str, &str)]) -> Answer {
+        let body = Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = Request::post(format!("{}/token", self.base))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(body))
+            .expect("a request");
+        self.send(request).await.expect("an answer")
+    }
+
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}/admin{path}", self.base))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
+            .expect("a request");
+        self.send(request).await.expect("an answer")
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Answer, String> {
+        let answer = self.client.request(request).await.map_err(|error| error.to_string())?;
+        let (parts, body) = answer.into_parts();
+        let bytes: Bytes = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+}
+
+/// Calls with a token.
+pub(crate) struct Api<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) token: String,
+}
+
+impl Api<'_> {
+    pub(crate) async fn try_get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, String> {
+        let query = Serializer::new(String::new()).extend_pairs(query).finish();
+        let request = Request::get(format!("{}{path}?{query}", self.site.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .body(Body::empty())
+            .expect("a request");
+        self.site.send(request).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Answer {
+        self.try_get(path, query).await.expect("an answer")
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        let request = Request::post(format!("{}{path}", self.site.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))
+            .expect("a request");
+        self.site.send(request).await.expect("an answer")
+    }
+
+    /// All pages of a list: the items under `key`, how many pages there were, and the last page.
+    pub(crate) async fn all(
+        &self,
+        path: &str,
+        key: &str,
+        query: &[(&str, &str)],
+    ) -> (Vec<Value>, usize, Value) {
+        let (mut items, mut pages) = (Vec::new(), 0);
+        let mut next: Option<String> = None;
+        loop {
+            let mut query = query.to_vec();
+            if let Some(token) = &next {
+                query.push(("pageToken", token));
+            }
+            let mut page = self.get(path, &query).await.ok();
+            pages += 1;
+            if let Value::Array(more) = page[key].take() {
+                items.extend(more);
+            }
+            match page["nextPageToken"].as_str() {
+                Some(token) => {
+                    assert!(page["nextSyncToken"].is_null(), "a sync token before the last page");
+                    next = Some(token.to_owned());
+                }
+                None => return (items, pages, page),
+            }
+        }
+    }
+}
+
+/// The values under `key`, sorted.
+pub(crate) fn sorted(items: &[Value], key: &str) -> Vec<String> {
+    let mut values: Vec<String> = items.iter().map(|item| text(item, key)).collect();
+    values.sort_unstable();
+    values
+}
+
+#[track_caller]
+pub(crate) fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}")).to_owned()
+}
