@@ -1,6 +1,5 @@
 //! The functions as real processes, each with its complete environment and its log.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,11 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 use serde::Deserialize;
-use shared::config::Variable;
 use shared::config::variables::{HOST, PORT};
 use shared::queue::Queue;
 use tokio::time::sleep;
 
+use crate::environment::{Environment, set};
 use crate::owned::{Manner, Process};
 use crate::postgres::free_port;
 
@@ -26,14 +25,6 @@ const POLL: Duration = Duration::from_millis(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Cloud Run sends `SIGTERM` and kills ten seconds later.
 const AS_CLOUD_RUN: Manner = Manner { signal: Signal::TERM, grace: Duration::from_secs(10) };
-
-/// Variables of one function.
-pub type Environment = BTreeMap<&'static str, String>;
-
-/// Adds a variable by its declaration.
-pub fn set(environment: &mut Environment, variable: &Variable, value: impl ToString) {
-    environment.insert(variable.name, value.to_string());
-}
 
 /// One task's canonical log line, as far as reports read it; `shared::telemetry::line` declares the names.
 #[derive(Debug, Clone, Deserialize)]
@@ -185,6 +176,12 @@ impl FunctionProcess {
     #[must_use]
     pub fn lines(&self) -> Vec<TaskLine> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many canonical lines there are so far.
+    #[must_use]
+    pub fn dispatches(&self) -> usize {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Everything that it wrote so far.

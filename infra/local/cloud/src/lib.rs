@@ -1,16 +1,25 @@
 //! The local cloud: everything that a function needs, on loopback, as pieces that can be composed.
 //!
 //! Each piece ends when it is dropped, and with this process even when nothing is dropped: a watchdog sees to that.
+//! [`LocalCloud`] is one composition of them; tests make others.
 
 mod background;
+pub mod console;
+pub mod environment;
 pub mod functions;
 mod owned;
 pub mod postgres;
 pub mod redis;
+pub mod report;
+pub mod seed;
+pub mod stack;
 pub mod tasks;
+pub mod verify;
 
 pub use background::Background;
+pub use environment::{Environment, Surroundings};
 pub use functions::FunctionProcess;
 pub use postgres::Postgres;
 pub use redis::Redis;
+pub use stack::LocalCloud;
 pub use tasks::CloudTasks;

@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -31,11 +33,14 @@ const AT_ONCE: Manner = Manner { signal: Signal::QUIT, grace: Duration::from_sec
 /// Users that may own a cluster when this process runs as root, which Postgres refuses to.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
-/// A server on which databases can be created. A private one ends, with all its data, when this is dropped.
+/// A server on which databases can be created. When this is dropped, a private one ends with all its data, and from a
+/// given one the databases created here are dropped.
 #[derive(Debug)]
 pub struct Postgres {
     url: Url,
     template: OnceCell<String>,
+    /// Databases on a server that outlives us.
+    created: Mutex<Vec<String>>,
     cluster: Option<Cluster>,
 }
 
@@ -61,7 +66,7 @@ impl Postgres {
                 (url, Some(cluster))
             }
         };
-        Ok(Self { url, template: OnceCell::new(), cluster })
+        Ok(Self { url, template: OnceCell::new(), created: Mutex::default(), cluster })
     }
 
     /// The server's own database `postgres`, or the one that was given.
@@ -87,19 +92,6 @@ impl Postgres {
         self.create(name, "").await
     }
 
-    /// Drops a database, also one in use.
-    pub async fn drop_database(&self, name: &str) -> anyhow::Result<()> {
-        self.execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name))).await
-    }
-
-    /// Drops what a given server would keep. A private one needs no farewell.
-    pub async fn forget_template(&self) -> anyhow::Result<()> {
-        match self.template.get() {
-            Some(template) if !self.is_private() => self.drop_database(template).await,
-            Some(_) | None => Ok(()),
-        }
-    }
-
     async fn create_template(&self) -> anyhow::Result<String> {
         let name = format!("local_cloud_template_{}", Uuid::new_v4().simple());
         let url = self.create_empty_database(&name).await?;
@@ -108,18 +100,47 @@ impl Postgres {
     }
 
     async fn create(&self, name: &str, from: &str) -> anyhow::Result<Url> {
-        self.execute(&format!("CREATE DATABASE {} {from}", quoted(name))).await?;
+        execute(&self.url, &format!("CREATE DATABASE {} {from}", quoted(name))).await?;
+        if !self.is_private() {
+            self.created.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+        }
         let mut url = self.url.clone();
         url.set_path(name);
         Ok(url)
     }
 
-    async fn execute(&self, sql: &str) -> anyhow::Result<()> {
-        let mut connection = connect(&self.url).await?;
-        connection.execute(AssertSqlSafe(sql)).await.with_context(|| format!("failed: {sql}"))?;
-        connection.close().await?;
+    async fn drop_databases(url: &Url, names: &[String]) -> anyhow::Result<()> {
+        for name in names {
+            execute(url, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name))).await?;
+        }
         Ok(())
     }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let names = std::mem::take(self.created.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if names.is_empty() {
+            return;
+        }
+        let url = &self.url;
+        let farewell = || -> anyhow::Result<()> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(Self::drop_databases(url, &names))
+        };
+        // A thread of its own: this one may belong to a runtime, in which nothing may block on another.
+        let result = thread::scope(|scope| scope.spawn(farewell).join());
+        if !matches!(result, Ok(Ok(()))) {
+            eprintln!("could not drop from the server that DATABASE_URL names: {}", names.join(", "));
+        }
+    }
+}
+
+async fn execute(url: &Url, sql: &str) -> anyhow::Result<()> {
+    let mut connection = connect(url).await?;
+    connection.execute(AssertSqlSafe(sql)).await.with_context(|| format!("failed: {sql}"))?;
+    connection.close().await?;
+    Ok(())
 }
 
 /// Gives an empty database the application's tables and the schema `jobs`.
@@ -224,7 +245,7 @@ async fn until_ready(server: &mut Process, url: &Url) -> anyhow::Result<bool> {
 }
 
 /// A port of 127.0.0.1 that nobody listens on at this moment.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
+pub fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on 127.0.0.1")?;
     Ok(listener.local_addr()?.port())
 }

@@ -50,7 +50,9 @@ impl Settings {
         self.functions_url.replace(PLACEHOLDER, queue.name())
     }
 
-    fn parent(&self) -> String {
+    /// The name under which the API has all queues.
+    #[must_use]
+    pub fn parent(&self) -> String {
         format!("projects/{}/locations/{}", self.project, self.region)
     }
 

@@ -1,0 +1,70 @@
+//! The complete environment of a function in the local cloud.
+
+use shared::config::Variable;
+use shared::config::variables::{
+    APP_BASE_URL, CLOUD_RUN_URL, CLOUD_TASKS_URL, DATABASE_URL, ENCRYPTION_KEY, GCP_PROJECT_ID, GCP_REGION,
+    GOOGLE_API_URL, GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET, GOOGLE_TOKEN_URL, OIDC_ISSUER, OIDC_JWKS_URL,
+    SERVICE_ACCOUNT_EMAIL, UPSTASH_REDIS_REST_TOKEN, UPSTASH_REDIS_REST_URL,
+};
+use std::collections::BTreeMap;
+
+use url::Url;
+
+use crate::tasks::CloudTasks;
+
+/// Variables of a process and their values.
+pub type Environment = BTreeMap<&'static str, String>;
+
+/// Adds a variable by its declaration.
+pub fn set(environment: &mut Environment, variable: &Variable, value: impl ToString) {
+    environment.insert(variable.name, value.to_string());
+}
+
+/// What a function needs to know of the local cloud.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The prepared database.
+    pub database: &'a Url,
+    /// Redis over HTTP.
+    pub redis_url: &'a str,
+    /// Its token.
+    pub redis_token: &'a str,
+    /// Where tasks come from and go to.
+    pub tasks: &'a CloudTasks,
+    /// Google's endpoints, token endpoint included.
+    pub google_url: &'a str,
+    /// Key of the tokens in the database.
+    pub encryption_key: &'a str,
+}
+
+impl Surroundings<'_> {
+    /// The same for all functions; host and port come with the process.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        let mut environment = Environment::new();
+        let settings = self.tasks.settings();
+        let google = google_stand_in::Config::default();
+        let token_url = format!("{}/token", self.google_url);
+        for (variable, value) in [
+            (&APP_BASE_URL, "https://app.example.test"),
+            (&CLOUD_RUN_URL, &settings.functions_url),
+            (&CLOUD_TASKS_URL, &self.tasks.url()),
+            (&DATABASE_URL, self.database.as_str()),
+            (&ENCRYPTION_KEY, self.encryption_key),
+            (&GCP_PROJECT_ID, &settings.project),
+            (&GCP_REGION, &settings.region),
+            (&GOOGLE_API_URL, self.google_url),
+            (&GOOGLE_CLIENT_ID, &google.client_id),
+            (&GOOGLE_CLIENT_SECRET, &google.client_secret),
+            (&GOOGLE_TOKEN_URL, &token_url),
+            (&OIDC_ISSUER, &self.tasks.url()),
+            (&OIDC_JWKS_URL, &self.tasks.jwks_url()),
+            (&SERVICE_ACCOUNT_EMAIL, &settings.caller),
+            (&UPSTASH_REDIS_REST_TOKEN, self.redis_token),
+            (&UPSTASH_REDIS_REST_URL, self.redis_url),
+        ] {
+            set(&mut environment, variable, value);
+        }
+        environment
+    }
+}

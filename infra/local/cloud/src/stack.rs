@@ -1,0 +1,272 @@
+//! The whole local cloud, composed: one world, one database, all functions that were built.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use google_stand_in::{SeedOptions, World};
+use shared::queue::{Queue, Schedule};
+use tokio::time::sleep;
+use url::Url;
+use uuid::Uuid;
+
+use crate::background::Background;
+use crate::environment::Surroundings;
+use crate::functions::{self, FunctionProcess, TaskLine};
+use crate::postgres::Postgres;
+use crate::redis::Redis;
+use crate::seed::{self, Seeded, Variety};
+use crate::tasks::{CloudTasks, Settings};
+
+const POLL: Duration = Duration::from_millis(200);
+
+/// What the local cloud is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A server for a database of our own; a private one otherwise.
+    pub postgres: Option<Url>,
+    /// A Redis of which an empty database is used; a private one otherwise.
+    pub redis: Option<Url>,
+    /// The world.
+    pub world: SeedOptions,
+    /// Backoffs of the queues are divided by this.
+    pub backoff_divisor: u32,
+    /// Folder of the functions' programs.
+    pub programs: PathBuf,
+    /// Folder for their logs.
+    pub logs: PathBuf,
+}
+
+/// A running local cloud. Dropping it ends everything that it started, functions first.
+#[derive(Debug)]
+pub struct LocalCloud {
+    // Dropped in this order.
+    functions: Vec<FunctionProcess>,
+    tasks: CloudTasks,
+    gateway: Background,
+    google: Background,
+    redis: Redis,
+    _postgres: Postgres,
+    database: Url,
+    redis_token: String,
+    world: World,
+    seeded: Seeded,
+}
+
+/// How far the queues are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Tasks in queues that run.
+    pub waiting: usize,
+    /// Dispatches so far.
+    pub dispatched: usize,
+}
+
+/// The servers without the functions: what fails here is a matter of what is installed and configured.
+#[derive(Debug)]
+pub struct Servers {
+    redis: Redis,
+    postgres: Postgres,
+    database: Url,
+}
+
+impl Servers {
+    /// Starts or finds both servers and prepares a database.
+    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        let redis = Redis::start(options.redis.as_ref()).await?;
+        let postgres = Postgres::start(options.postgres.as_ref()).await?;
+        let name = format!("local_cloud_{}", Uuid::new_v4().simple());
+        let database = postgres.create_empty_database(&name).await?;
+        crate::postgres::prepare(&database).await?;
+        Ok(Self { redis, postgres, database })
+    }
+}
+
+impl LocalCloud {
+    /// Seeds the database, starts the stand-ins and the functions, and lets the queues run.
+    pub async fn start(options: &Options, servers: Servers) -> anyhow::Result<Self> {
+        let Servers { redis, postgres, database } = servers;
+        let world = World::seeded(options.world.clone());
+        let encryption_key = seed::new_encryption_key();
+        let seeded = seed::seed(&database, &world, &encryption_key, Variety::Varied).await?;
+        let google = serve_google(&world)?;
+        let redis_token = Uuid::new_v4().simple().to_string();
+        let gateway = serve_gateway(redis.url(), &redis_token)?;
+        let tasks =
+            CloudTasks::start(Settings { backoff_divisor: options.backoff_divisor, ..Settings::default() }).await?;
+        let surroundings = Surroundings {
+            database: &database,
+            redis_url: &gateway.url(),
+            redis_token: &redis_token,
+            tasks: &tasks,
+            google_url: &google.url(),
+            encryption_key: &encryption_key,
+        };
+        let functions = start_functions(options, &surroundings).await?;
+        for function in &functions {
+            tasks.route(function.queue(), function.address()).await?;
+        }
+        Ok(Self {
+            functions,
+            tasks,
+            gateway,
+            google,
+            redis,
+            _postgres: postgres,
+            database,
+            redis_token,
+            world,
+            seeded,
+        })
+    }
+
+    /// Creates the task of a schedule, as Cloud Scheduler would.
+    pub async fn run_schedule(&self, queue: Queue, schedule: &Schedule) -> anyhow::Result<()> {
+        self.tasks.create_scheduled(queue, schedule).await
+    }
+
+    /// Creates the task of every schedule of `queue`.
+    pub async fn run_schedules(&self, queue: Queue) -> anyhow::Result<()> {
+        for schedule in &queue.policy().schedules {
+            self.run_schedule(queue, schedule).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no running queue holds a task, and tells `progress` how far they are.
+    ///
+    /// Two looks in a row must find nothing, and no dispatch between them: while one queue is looked at, a task of
+    /// another may create one in it.
+    pub async fn until_idle(
+        &mut self,
+        limit: Duration,
+        mut progress: impl FnMut(Standing),
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + limit;
+        let mut before = None;
+        loop {
+            let standing = self.standing().await?;
+            progress(standing);
+            if standing.waiting == 0 && before == Some(standing) {
+                return Ok(());
+            }
+            for function in &mut self.functions {
+                if let Some(status) = function.ended()? {
+                    bail!("{} ended with {status}; its log: {}", function.queue().name(), function.log_path().display());
+                }
+            }
+            ensure!(Instant::now() < deadline, "{} tasks are left after {limit:?}", standing.waiting);
+            before = Some(standing);
+            sleep(POLL).await;
+        }
+    }
+
+    /// How far the queues are.
+    pub async fn standing(&self) -> anyhow::Result<Standing> {
+        let mut waiting = 0;
+        for function in &self.functions {
+            waiting += self.tasks.count(function.queue()).await?;
+        }
+        Ok(Standing { waiting, dispatched: self.functions.iter().map(FunctionProcess::dispatches).sum() })
+    }
+
+    /// Tasks that wait in queues whose function was not built.
+    pub async fn held(&self) -> anyhow::Result<Vec<(Queue, usize)>> {
+        let mut held = Vec::new();
+        for queue in Queue::all().filter(|queue| !self.serves(*queue)) {
+            held.push((queue, self.tasks.count(queue).await?));
+        }
+        Ok(held)
+    }
+
+    /// Whether the function of a queue runs here.
+    #[must_use]
+    pub fn serves(&self, queue: Queue) -> bool {
+        self.functions.iter().any(|function| function.queue() == queue)
+    }
+
+    /// The canonical lines of all functions.
+    #[must_use]
+    pub fn lines(&self) -> Vec<TaskLine> {
+        self.functions.iter().flat_map(FunctionProcess::lines).collect()
+    }
+
+    /// What Google knows.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// What was in the database at the beginning.
+    #[must_use]
+    pub fn seeded(&self) -> &Seeded {
+        &self.seeded
+    }
+
+    /// The functions' database.
+    #[must_use]
+    pub fn database(&self) -> &Url {
+        &self.database
+    }
+
+    /// Name and address of everything that listens.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(&'static str, String)> {
+        let mut addresses = vec![
+            ("Postgres", self.database.to_string()),
+            ("Redis", self.redis.url().to_owned()),
+            ("Redis over HTTP", format!("{}  token {}", self.gateway.url(), self.redis_token)),
+            ("Cloud Tasks", format!("{}/v2/{}", self.tasks.url(), self.tasks.settings().parent())),
+            ("Google", self.google.url()),
+        ];
+        addresses.extend(self.functions.iter().map(|function| {
+            let address: SocketAddr = function.address();
+            (function.queue().name(), format!("http://{address}  log {}", function.log_path().display()))
+        }));
+        addresses
+    }
+}
+
+impl Drop for LocalCloud {
+    fn drop(&mut self) {
+        // All at once; each is then waited for when it is dropped.
+        for function in &self.functions {
+            function.terminate();
+        }
+    }
+}
+
+/// Google for this world, with the OAuth client that [`Surroundings`] names.
+pub fn serve_google(world: &World) -> anyhow::Result<Background> {
+    let world = world.clone();
+    Background::start("google", move |listener| {
+        google_stand_in::serve(listener, world, google_stand_in::Config::default(), std::future::pending())
+    })
+}
+
+/// Redis over HTTP.
+pub fn serve_gateway(redis_url: &str, token: &str) -> anyhow::Result<Background> {
+    let config = upstash_gateway::Config::new(redis_url, token);
+    Background::start("redis-gateway", move |listener| {
+        upstash_gateway::serve(listener, config, std::future::pending())
+    })
+}
+
+async fn start_functions(options: &Options, surroundings: &Surroundings<'_>) -> anyhow::Result<Vec<FunctionProcess>> {
+    let environment = surroundings.environment();
+    std::fs::create_dir_all(&options.logs).context("cannot make a folder for the logs")?;
+    let mut functions = Vec::new();
+    for queue in Queue::all() {
+        if let Some(program) = functions::program(&options.programs, queue) {
+            let log = options.logs.join(format!("{}.log", queue.name()));
+            std::fs::write(&log, "").context("cannot write a log")?;
+            functions.push(FunctionProcess::spawn(queue, &program, &environment, &log)?);
+        }
+    }
+    ensure!(!functions.is_empty(), "no function was built into {}", options.programs.display());
+    for function in &mut functions {
+        function.ready().await?;
+    }
+    Ok(functions)
+}

@@ -1,0 +1,91 @@
+//! That each due sync happened exactly once, and what it left: metrics, schedule, breaker.
+
+use chrono::{NaiveDateTime, TimeDelta};
+use google_stand_in::Integration;
+use sqlx::FromRow;
+
+use super::Check;
+use crate::seed::Start;
+
+#[derive(FromRow)]
+struct ScheduleRow {
+    last_sync_at: Option<NaiveDateTime>,
+    next_sync_at: NaiveDateTime,
+}
+
+impl Check<'_> {
+    pub(super) async fn syncs(&mut self) -> anyhow::Result<()> {
+        for integration in Integration::ALL {
+            self.metrics(integration).await?;
+            self.schedule(integration).await?;
+            self.breaker(integration).await?;
+        }
+        Ok(())
+    }
+
+    async fn metrics(&mut self, integration: Integration) -> anyhow::Result<()> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT sync_type, result FROM sync_metrics
+             WHERE user_id = $1 AND integration_type = $2 AND result <> 'skipped'",
+        )
+        .bind(self.user.id)
+        .bind(integration.provider())
+        .fetch_all(&mut *self.db)
+        .await?;
+        // The first sync of all is a full one, also when an incremental one was asked for.
+        let first = ("full".to_owned(), "success".to_owned());
+        let expected = if self.is_synced(integration) { vec![first] } else { Vec::new() };
+        self.same(format!("sync_metrics {}", integration.provider()), rows, expected);
+        Ok(())
+    }
+
+    async fn schedule(&mut self, integration: Integration) -> anyhow::Result<()> {
+        let row: Option<ScheduleRow> = sqlx::query_as(
+            "SELECT last_sync_at, next_sync_at FROM sync_schedule WHERE user_id = $1 AND integration_type = $2",
+        )
+        .bind(self.user.id)
+        .bind(integration.provider())
+        .fetch_optional(&mut *self.db)
+        .await?;
+        let name = format!("sync_schedule {}", integration.provider());
+        let Some(row) = row else {
+            let connected = self.user.grant(integration).is_some();
+            self.same(name, connected, false);
+            return Ok(());
+        };
+        if self.is_synced(integration) {
+            let interval = first_interval(integration, self.before.start);
+            self.same(name, Some(row.next_sync_at - interval), row.last_sync_at);
+        } else {
+            self.same(name, row.last_sync_at, None);
+        }
+        Ok(())
+    }
+
+    async fn breaker(&mut self, integration: Integration) -> anyhow::Result<()> {
+        let state: Option<String> = sqlx::query_scalar(
+            "SELECT state FROM circuit_breaker_state WHERE user_id = $1 AND integration_type = $2",
+        )
+        .bind(self.user.id)
+        .bind(integration.provider())
+        .fetch_optional(&mut *self.db)
+        .await?;
+        let tripped = matches!(self.before.start, Start::BreakerOpen | Start::BreakerRetries)
+            && self.user.grant(integration).is_some();
+        let closed = state.as_deref().is_none_or(|state| state == "closed");
+        let should_be_closed = !tripped || self.is_synced(integration);
+        self.same(format!("circuit_breaker_state {}", integration.provider()), closed, should_be_closed);
+        Ok(())
+    }
+}
+
+/// From the first sync to the next: one without changes leaves the default as it is.
+fn first_interval(integration: Integration, start: Start) -> TimeDelta {
+    match (integration, start) {
+        // Connected within the last day.
+        (Integration::GoogleCalendar, Start::NoSchedule) => TimeDelta::hours(2),
+        (Integration::GoogleContacts, Start::NoSchedule) => TimeDelta::hours(1),
+        (Integration::GoogleCalendar, _) => TimeDelta::hours(24),
+        (Integration::GoogleContacts, _) => TimeDelta::days(7),
+    }
+}

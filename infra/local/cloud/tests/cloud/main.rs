@@ -1,0 +1,5 @@
+//! The pieces of the local cloud, each over the real programs.
+
+mod cleanup;
+mod schema;
+mod servers;

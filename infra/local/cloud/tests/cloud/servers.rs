@@ -1,0 +1,145 @@
+//! Postgres, Redis and Cloud Tasks as tests and the local cloud use them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use local_cloud::tasks::Settings;
+use local_cloud::{CloudTasks, Postgres, Redis, postgres};
+use serde_json::{Value, json};
+use shared::queue::Queue;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use url::Url;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn databases_of_one_server_are_apart_and_made_at_the_same_time() {
+    let postgres = Postgres::start(None).await.expect("Postgres starts");
+    let (first, second) = tokio::join!(postgres.create_database("first"), postgres.create_database("second"));
+    for (url, email) in [(first.expect("first"), "a@example.test"), (second.expect("second"), "b@example.test")] {
+        let mut connection = postgres::connect(&url).await.expect("a connection");
+        sqlx::query("INSERT INTO users (email, google_id) VALUES ($1, 'same')")
+            .bind(email)
+            .execute(&mut connection)
+            .await
+            .expect("an empty table");
+        let letters: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs.dead_letters")
+            .fetch_one(&mut connection)
+            .await
+            .expect("the schema of the jobs");
+        assert_eq!(letters, 0);
+    }
+}
+
+#[tokio::test]
+async fn databases_on_a_given_server_are_dropped_and_the_server_stays() {
+    let server = Postgres::start(None).await.expect("Postgres starts");
+    let guest = Postgres::start(Some(server.url())).await.expect("the server is reached");
+    let url = guest.create_database("guest").await.expect("a database");
+    assert!(postgres::connect(&url).await.is_ok());
+    drop(guest);
+    let mut connection = postgres::connect(server.url()).await.expect("the server is still there");
+    let left: Vec<String> = sqlx::query_scalar("SELECT datname FROM pg_database WHERE NOT datistemplate")
+        .fetch_all(&mut connection)
+        .await
+        .expect("databases");
+    assert_eq!(left, ["postgres"]);
+}
+
+async fn command(url: &str, words: &[&str]) -> redis::Value {
+    let client = redis::Client::open(url).expect("a URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]).query_async(&mut connection).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn of_a_given_redis_an_empty_database_is_used_and_left_empty() {
+    let server = Redis::start(None).await.expect("Redis starts");
+    // The client takes the number of the database from the path of a TCP address only.
+    let port = local_cloud::postgres::free_port().expect("a port").to_string();
+    command(server.url(), &["CONFIG", "SET", "port", &port]).await;
+    let given: Url = format!("redis://127.0.0.1:{port}").parse().expect("a URL");
+    command(given.as_str(), &["SET", "somebody's", "key"]).await;
+    let guest = Redis::start(Some(&given)).await.expect("an empty database");
+    assert!(guest.url().ends_with("/1"), "{}", guest.url());
+    command(guest.url(), &["SET", "ours", "key"]).await;
+    drop(guest);
+    assert_eq!(command(&format!("{given}/1"), &["DBSIZE"]).await, redis::Value::Int(0));
+    assert_eq!(command(given.as_str(), &["DBSIZE"]).await, redis::Value::Int(1));
+    let full: Url = format!("redis://127.0.0.1:{port}/0").parse().expect("a URL");
+    assert!(Redis::start(Some(&full)).await.is_err());
+}
+
+/// A handler that answers 200 and passes on what it was sent: head and body.
+async fn handler() -> (SocketAddr, mpsc::UnboundedReceiver<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut received = Vec::new();
+            let mut buffer = [0; 4096];
+            let (head, length) = loop {
+                let read = stream.read(&mut buffer).await.expect("a request");
+                received.extend_from_slice(&buffer[..read]);
+                let text = String::from_utf8_lossy(&received).to_lowercase();
+                if let Some(end) = text.find("\r\n\r\n") {
+                    let length = text[..end]
+                        .lines()
+                        .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok())
+                        .unwrap_or_default();
+                    break (end + 4, length);
+                }
+            };
+            while received.len() < head + length {
+                let read = stream.read(&mut buffer).await.expect("a body");
+                received.extend_from_slice(&buffer[..read]);
+            }
+            let body = received.split_off(head);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.expect("written");
+            sender.send((String::from_utf8_lossy(&received).into_owned(), body)).expect("the test waits");
+        }
+    });
+    (address, receiver)
+}
+
+#[tokio::test]
+async fn a_scheduled_task_reaches_the_routed_function_with_a_token_and_without_a_key() {
+    let tasks = CloudTasks::start(Settings::default()).await.expect("Cloud Tasks starts");
+    let (address, mut received) = handler().await;
+    let queue = Queue::AdaptiveSync;
+    let schedule = &queue.policy().schedules[0];
+    tasks.create_scheduled(queue, schedule).await.expect("a task");
+    assert_eq!(tasks.count(queue).await.expect("a list"), 1, "a queue without a route is paused");
+    tasks.route(queue, address).await.expect("a route");
+    let (head, body) = timeout(PATIENCE, received.recv()).await.expect("a dispatch").expect("a request");
+    assert!(head.starts_with("POST /api/jobs/adaptive-sync HTTP/1.1"), "{head}");
+    assert!(head.to_lowercase().contains("authorization: bearer "), "{head}");
+    assert!(head.to_lowercase().contains("x-cloudtasks-queuename: adaptive-sync-queue"), "{head}");
+    let envelope: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(envelope, json!({ "data": schedule.payload, "jobName": "adaptive-sync" }));
+}
+
+#[tokio::test]
+async fn queues_are_declared_as_in_production_but_for_shorter_backoffs() {
+    let settings = Settings { backoff_divisor: 100, ..Settings::default() };
+    let tasks = CloudTasks::start(settings).await.expect("Cloud Tasks starts");
+    let url = format!("{}/v2/{}/queues", tasks.url(), tasks.settings().parent());
+    let http = shared::http::client(PATIENCE, PATIENCE);
+    let answer: Value = http.get(url).send().await.expect("an answer").json().await.expect("JSON");
+    let queues = answer["queues"].as_array().expect("queues");
+    assert_eq!(queues.len(), Queue::all().count());
+    let queue = queues
+        .iter()
+        .find(|queue| queue["name"].as_str().is_some_and(|name| name.ends_with("/calendar-sync-queue")))
+        .expect("calendar-sync-queue");
+    assert_eq!(queue["rateLimits"]["maxDispatchesPerSecond"], 20);
+    assert_eq!(queue["retryConfig"]["maxAttempts"], 100);
+    assert_eq!(queue["retryConfig"]["minBackoff"], "0.300s");
+    assert_eq!(queue["retryConfig"]["maxBackoff"], "18s");
+    assert_eq!(queue["state"], "PAUSED");
+}
