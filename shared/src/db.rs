@@ -126,7 +126,10 @@ impl From<Error> for Failure {
     /// Without an answer the database is away for every task; a refused statement concerns this one.
     fn from(error: Error) -> Self {
         let away = match &error.0 {
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed => true,
             // Class 08: connection; 53: resources (too many connections); 57P: shutting down or starting up.
             sqlx::Error::Database(refused) => refused
                 .code()

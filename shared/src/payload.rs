@@ -13,7 +13,10 @@ use crate::queue::Queue;
 
 mod sync;
 
-pub use sync::{AdaptiveSync, CalendarSync, ContactsResume, GoogleContactsSync, SyncType, TokenRefresh, Trigger};
+pub use sync::{
+    AdaptiveSync, CalendarSync, ContactsResume, ContactsStep, GoogleContactsSync, SyncType, TokenRefresh,
+    Trigger,
+};
 
 mod suggestion;
 

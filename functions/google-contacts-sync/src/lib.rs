@@ -1,1 +1,206 @@
-//! The google-contacts-sync function.
+//! Brings one user's contacts and contact groups up to date with Google, to which nothing is ever written.
+//!
+//! An address book of any size passes through in pages; what must be remembered between pages stands in the database.
+//! A sync that meets a limit, or the end of its time, commits what it has and goes on in a new task.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::cache::Cache;
+use shared::config::Incomplete;
+use shared::db::Db;
+use shared::db::circuit_breaker::{Admission, Admitted, Entry, Refusal};
+use shared::db::sync_metrics::{SyncKind, SyncRun};
+use shared::google::people::PEOPLE_PER_PAGE;
+use shared::google::{People, Tokens};
+use shared::job::{Context, Failure, Job, Outcome, Setup};
+use shared::payload::{self, ContactsResume, ContactsStep, Integration, SyncType};
+use shared::rate_limit::Limiter;
+use shared::tasks::{Options, Tasks};
+use uuid::Uuid;
+
+mod group;
+mod mapping;
+mod notes;
+mod page;
+mod person;
+mod sync;
+
+use sync::{Part, Stop};
+
+/// Syncs a user's contacts.
+pub struct GoogleContactsSync {
+    db: Db,
+    tasks: Tasks,
+    tokens: Tokens,
+    people: People,
+    cache: Cache,
+    limiter: Limiter,
+}
+
+/// What a part came to.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Synced {
+    sync_type: SyncType,
+    people: u64,
+    changed: u64,
+    api_calls: u64,
+    /// The rest is in a new task.
+    continued: bool,
+}
+
+impl Job for GoogleContactsSync {
+    type Payload = payload::GoogleContactsSync;
+
+    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+        let (db, tasks, tokens) = (setup.db(), setup.tasks(), setup.tokens());
+        let (people, cache, limiter) = (setup.people(), setup.cache(), setup.limiter());
+        Ok(Self {
+            db: db?,
+            tasks: tasks?,
+            tokens: tokens?,
+            people: people?,
+            cache: cache?,
+            limiter: limiter?,
+        })
+    }
+
+    async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        let user_id = payload.user_id;
+        let entry = if payload.resume.is_some() { Entry::Continued } else { Entry::First };
+        let admission =
+            self.db.admit_sync(user_id, Integration::GoogleContacts, entry, context.now()).await?;
+        let state = self.db.contacts_sync_state(user_id).await?;
+        let mut progress = match &payload.resume {
+            Some(resume) => resume.clone(),
+            None => beginning(payload.sync_type, state.sync_token, context.now()),
+        };
+        let changed_before = progress.changed;
+        let admitted = match admission {
+            Admission::Admitted(admitted) => admitted,
+            Admission::Refused(Refusal::UnknownUser) => {
+                return Ok(Outcome::Skipped(Refusal::UnknownUser.code()));
+            }
+            Admission::Refused(refusal) => {
+                return self.skip(&payload, &progress, refusal, context.now()).await;
+            }
+        };
+        let ended = Part { job: self, context, user_id, progress: &mut progress }.run().await;
+        // What a run before this one wrote was perhaps never announced.
+        if progress.changed > changed_before || context.attempt > 1 {
+            self.cache.contacts_changed(user_id).await;
+        }
+        match ended {
+            Ok(()) => {
+                let run = SyncRun {
+                    api_calls_saved: calls_saved(&progress, state.linked),
+                    ..run(&payload, &progress, context.now())
+                };
+                self.db.sync_succeeded(&run, &admitted, progress.changed > 0, context.now()).await?;
+                Ok(synced(&progress, false))
+            }
+            Err(Stop::Later(time)) => {
+                let rest = payload::GoogleContactsSync { resume: Some(progress.clone()), ..payload };
+                // A part has one successor, however often it runs.
+                let options = Options::default().named(format_args!("{}:next", context.key)).at(time);
+                self.tasks.enqueue_with(&rest, options).await?;
+                Ok(synced(&progress, true))
+            }
+            Err(Stop::Refused(refusal)) => self.skip(&payload, &progress, refusal, context.now()).await,
+            Err(Stop::Superseded) => Ok(Outcome::Skipped("superseded")),
+            Err(Stop::Failed(failure)) => {
+                self.record_failure(
+                    &run(&payload, &progress, context.now()),
+                    &admitted,
+                    &failure,
+                    context.now(),
+                )
+                .await;
+                Err(failure)
+            }
+        }
+    }
+}
+
+impl GoogleContactsSync {
+    async fn skip(
+        &self,
+        payload: &payload::GoogleContactsSync,
+        progress: &ContactsResume,
+        refusal: Refusal,
+        now: DateTime<Utc>,
+    ) -> Result<Outcome, Failure> {
+        self.db.sync_skipped(&run(payload, progress, now), refusal.code(), now).await?;
+        Ok(Outcome::Skipped(refusal.code()))
+    }
+
+    /// The failure itself is what the task answers with, whether or not it could be recorded.
+    async fn record_failure(
+        &self,
+        run: &SyncRun,
+        admitted: &Admitted,
+        failure: &Failure,
+        now: DateTime<Utc>,
+    ) {
+        if let Failure::Unavailable { .. } = failure {
+            // What every task needs is away: no fault of this user's integration.
+            return;
+        }
+        let error = failure.to_string();
+        let recorded = async {
+            self.db.contacts_sync_failed(run.user_id, &error).await?;
+            self.db.sync_failed(run, admitted, &error, now).await
+        };
+        if let Err(error) = recorded.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a failed sync could not be recorded");
+        }
+    }
+}
+
+fn beginning(asked: SyncType, sync_token: Option<String>, now: DateTime<Utc>) -> ContactsResume {
+    let sync_token = match asked {
+        SyncType::Full => None,
+        SyncType::Incremental => sync_token,
+    };
+    ContactsResume {
+        run: Uuid::new_v4(),
+        started_at: now,
+        sync_type: if sync_token.is_some() { SyncType::Incremental } else { SyncType::Full },
+        step: ContactsStep::People,
+        page_token: None,
+        sync_token,
+        gathered: false,
+        items: 0,
+        changed: 0,
+        api_calls: 0,
+    }
+}
+
+fn run(payload: &payload::GoogleContactsSync, progress: &ContactsResume, now: DateTime<Utc>) -> SyncRun {
+    SyncRun {
+        user_id: payload.user_id,
+        integration: Integration::GoogleContacts,
+        kind: SyncKind::new(payload.trigger, progress.sync_type),
+        duration: (now - progress.started_at).to_std().unwrap_or_default(),
+        items: progress.items,
+        api_calls: progress.api_calls,
+        api_calls_saved: None,
+    }
+}
+
+/// Calls that a full sync of `linked` people would have made on top of an incremental one.
+fn calls_saved(progress: &ContactsResume, linked: u64) -> Option<u64> {
+    let pages = linked.div_ceil(u64::from(PEOPLE_PER_PAGE.unsigned_abs())).max(1);
+    // One more for the groups.
+    (progress.sync_type == SyncType::Incremental).then(|| (pages + 1).saturating_sub(progress.api_calls))
+}
+
+fn synced(progress: &ContactsResume, continued: bool) -> Outcome {
+    Outcome::done(Synced {
+        sync_type: progress.sync_type,
+        people: progress.items,
+        changed: progress.changed,
+        api_calls: progress.api_calls,
+        continued,
+    })
+}

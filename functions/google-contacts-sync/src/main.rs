@@ -1,2 +1,8 @@
-//! Entry point.
-fn main() {}
+//! Serves the google-contacts-sync queue.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::service::run::<google_contacts_sync::GoogleContactsSync>().await
+}

@@ -60,7 +60,8 @@ impl Db {
             .iter()
             .enumerate()
             .filter(|(index, event)| {
-                last[event.google_event_id.as_str()] == *index && event.google_event_id.chars().count() <= ID_CHARS
+                last[event.google_event_id.as_str()] == *index
+                    && event.google_event_id.chars().count() <= ID_CHARS
             })
             .map(|(_, event)| event)
             .collect();

@@ -24,7 +24,11 @@ pub struct CalendarPosition {
 
 impl Db {
     /// Keeps the place, instead of the one kept before.
-    pub async fn store_calendar_position(&self, user_id: Uuid, position: &CalendarPosition) -> Result<(), Error> {
+    pub async fn store_calendar_position(
+        &self,
+        user_id: Uuid,
+        position: &CalendarPosition,
+    ) -> Result<(), Error> {
         sqlx::query!(
             "
             INSERT INTO jobs.calendar_positions

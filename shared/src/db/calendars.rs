@@ -38,7 +38,11 @@ pub struct CalendarToSync {
 impl Db {
     /// Makes the list of a user's calendars equal to Google's, and answers how many rows that took. What the user
     /// selected stays selected. Events of calendars that are gone leave with [`Db::keep_events_of`].
-    pub async fn replace_calendars(&self, user_id: Uuid, calendars: &[CalendarEntry<'_>]) -> Result<u64, Error> {
+    pub async fn replace_calendars(
+        &self,
+        user_id: Uuid,
+        calendars: &[CalendarEntry<'_>],
+    ) -> Result<u64, Error> {
         let calendars: Vec<_> =
             calendars.iter().filter(|calendar| calendar.calendar_id.chars().count() <= ID_CHARS).collect();
         let ids: Vec<&str> = calendars.iter().map(|calendar| calendar.calendar_id).collect();

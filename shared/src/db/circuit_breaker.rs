@@ -124,7 +124,10 @@ impl Db {
         } else {
             Schedule::new(integration, standing.connected_at.unwrap_or(now))
         };
-        Ok(Admission::Admitted(Admitted { probe, schedule: schedule.with_push_channel(standing.push_channel) }))
+        Ok(Admission::Admitted(Admitted {
+            probe,
+            schedule: schedule.with_push_channel(standing.push_channel),
+        }))
     }
 
     /// A probe that comes back later without having done anything lets the next one try.
@@ -148,7 +151,12 @@ impl Db {
         Ok(())
     }
 
-    async fn take_probe(&self, user_id: Uuid, integration: Integration, now: DateTime<Utc>) -> Result<bool, Error> {
+    async fn take_probe(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
         let taken = sqlx::query!(
             "
             UPDATE circuit_breaker_state SET state = 'half_open', next_retry_at = $4, updated_at = $3

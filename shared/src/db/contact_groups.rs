@@ -195,11 +195,16 @@ impl Db {
     }
 
     /// Writes suggestions to Google groups that have none.
-    pub async fn suggest_mappings(&self, user_id: Uuid, suggestions: &[MappingSuggestion]) -> Result<(), Error> {
+    pub async fn suggest_mappings(
+        &self,
+        user_id: Uuid,
+        suggestions: &[MappingSuggestion],
+    ) -> Result<(), Error> {
         let resource_names: Vec<&str> =
             suggestions.iter().map(|suggestion| suggestion.resource_name.as_str()).collect();
         let group_ids: Vec<Option<Uuid>> = suggestions.iter().map(|suggestion| suggestion.group_id).collect();
-        let group_names: Vec<&str> = suggestions.iter().map(|suggestion| suggestion.group_name.as_str()).collect();
+        let group_names: Vec<&str> =
+            suggestions.iter().map(|suggestion| suggestion.group_name.as_str()).collect();
         let confidences: Vec<f64> = suggestions.iter().map(|suggestion| suggestion.confidence).collect();
         let reasons: Vec<&str> = suggestions.iter().map(|suggestion| suggestion.reason.as_str()).collect();
         sqlx::query!(

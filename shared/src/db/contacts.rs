@@ -93,9 +93,12 @@ impl Db {
     /// Begins a page. Pages of one user wait for each other, so that two syncs at the same time agree on who is new.
     pub async fn contacts_page(&self, user_id: Uuid) -> Result<ContactsPage, Error> {
         let mut work = self.begin().await?;
-        sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('contacts:' || $1::uuid::text, 0))", user_id)
-            .execute(work.statement())
-            .await?;
+        sqlx::query!(
+            "SELECT pg_advisory_xact_lock(hashtextextended('contacts:' || $1::uuid::text, 0))",
+            user_id
+        )
+        .execute(work.statement())
+        .await?;
         Ok(ContactsPage { work, user_id })
     }
 }
@@ -123,7 +126,7 @@ impl ContactsPage {
     }
 
     /// Finds an unlinked contact for each person that has one, by e-mail, else by phone: pairs of the person's index in
-    /// `people` and the contact. [`Db::gather_unlinked_contacts`] must have run.
+    /// `people` and the contact. [`ContactsPage::gather_unlinked`] must have run.
     ///
     /// No contact is given twice. Of several contacts with one key the first person gets the best: one that is not
     /// archived, then the oldest.
@@ -187,7 +190,7 @@ impl ContactsPage {
         .fetch_all(self.work.statement())
         .await?;
         let matches = matches.into_iter().map(|row| {
-            let index = usize::try_from(row.ordinal - 1).expect("ordinals count from 1");
+            let index = usize::try_from(row.ordinal - 1).map_err(|error| sqlx::Error::Decode(error.into()))?;
             let contact = StoredContact {
                 id: row.id,
                 resource_name: None,
@@ -201,9 +204,9 @@ impl ContactsPage {
                 from_google: row.from_google,
                 groups: row.groups,
             };
-            (index, contact)
+            Ok((index, contact))
         });
-        Ok(matches.collect())
+        matches.collect()
     }
 
     /// Writes new values to contacts, linking them. Columns that are not Google's stay as they are.
@@ -212,9 +215,9 @@ impl ContactsPage {
             return Ok(());
         }
         let ids: Vec<Uuid> = updates.iter().map(|update| update.id).collect();
-        let notes_before: Vec<Option<&str>> = updates.iter().map(|update| update.notes_before.as_deref()).collect();
-        let fields: Vec<&PersonFields> = updates.iter().map(|update| &update.fields).collect();
-        let columns = Columns::of(&fields);
+        let notes_before: Vec<Option<&str>> =
+            updates.iter().map(|update| update.notes_before.as_deref()).collect();
+        let columns = Columns::of(updates.iter().map(|update| &update.fields));
         sqlx::query!(
             "
             UPDATE contacts c
@@ -249,7 +252,7 @@ impl ContactsPage {
     /// Adds contacts, and answers the resource name and id of each.
     pub async fn insert(
         &mut self,
-        people: &[&PersonFields],
+        people: &[PersonFields],
         now: DateTime<Utc>,
     ) -> Result<Vec<(String, Uuid)>, Error> {
         if people.is_empty() {
@@ -283,13 +286,13 @@ impl ContactsPage {
         Ok(rows.into_iter().map(|row| (row.resource_name, row.id)).collect())
     }
 
-    /// Archives the contacts of people that were deleted in Google, and answers how many were not archived before.
-    pub async fn archive(&mut self, resource_names: &[&str], now: DateTime<Utc>) -> Result<u64, Error> {
+    /// Archives the contacts of people that were deleted in Google, and answers who was not archived before.
+    pub async fn archive(&mut self, resource_names: &[&str], now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
         if resource_names.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let archived = sqlx::query_scalar!(
-            r#"
+            "
             WITH archived AS (
                 UPDATE contacts SET archived = true, archived_at = $3, last_synced_at = $3
                 WHERE user_id = $1 AND google_resource_name = ANY ($2) AND archived IS NOT TRUE
@@ -297,20 +300,24 @@ impl ContactsPage {
             ), memberships AS (
                 DELETE FROM contact_google_memberships m USING archived a WHERE m.contact_id = a.id
             )
-            SELECT count(*) AS "archived!" FROM archived
-            "#,
+            SELECT id FROM archived
+            ",
             self.user_id,
             resource_names as _,
             now,
         )
-        .fetch_one(self.work.statement())
+        .fetch_all(self.work.statement())
         .await?;
-        Ok(archived.cast_unsigned())
+        Ok(archived)
     }
 
     /// Adds and removes memberships. Who leaves a Google group also leaves the `CatchUp` group that it is mapped to,
     /// unless another Google group leads there.
-    pub async fn change_memberships(&mut self, joined: &[Membership], left: &[Membership]) -> Result<(), Error> {
+    pub async fn change_memberships(
+        &mut self,
+        joined: &[Membership],
+        left: &[Membership],
+    ) -> Result<(), Error> {
         if joined.is_empty() && left.is_empty() {
             return Ok(());
         }
@@ -374,7 +381,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(people: &[&'a PersonFields]) -> Self {
+    fn of(people: impl IntoIterator<Item = &'a PersonFields>) -> Self {
         let mut columns = Self::default();
         for person in people {
             columns.resource_names.push(&person.resource_name);

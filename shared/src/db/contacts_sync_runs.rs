@@ -11,7 +11,12 @@ const GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(2);
 
 impl Db {
     /// Begins a run, and clears away what runs that were given up left behind. Beginning it again changes nothing.
-    pub async fn begin_contacts_run(&self, run: Uuid, user_id: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn begin_contacts_run(
+        &self,
+        run: Uuid,
+        user_id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
         sqlx::query!(
             "
             WITH given_up AS (DELETE FROM jobs.contacts_sync_runs WHERE started_at < $4 AND run <> $1)
@@ -29,15 +34,23 @@ impl Db {
 
     /// Ends a run without consequences.
     pub async fn end_contacts_run(&self, run: Uuid) -> Result<(), Error> {
-        sqlx::query!("DELETE FROM jobs.contacts_sync_runs WHERE run = $1", run).execute(self.statement()).await?;
+        sqlx::query!("DELETE FROM jobs.contacts_sync_runs WHERE run = $1", run)
+            .execute(self.statement())
+            .await?;
         Ok(())
     }
+}
 
+impl ContactsPage {
     /// Copies what the user's unlinked contacts can be matched with to where [`ContactsPage::match_unlinked`] finds it
-    /// by index.
-    pub async fn gather_unlinked_contacts(&self, run: Uuid, user_id: Uuid) -> Result<(), Error> {
+    /// by index. Begins the run, if need be.
+    pub async fn gather_unlinked(&mut self, run: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query!(
             "
+            WITH begun AS (
+                INSERT INTO jobs.contacts_sync_runs (run, user_id, started_at) VALUES ($1, $2, $3)
+                ON CONFLICT DO NOTHING
+            )
             INSERT INTO jobs.contacts_sync_unlinked (run, contact_id, email, phone)
             SELECT $1, id, email, phone
             FROM (
@@ -49,15 +62,14 @@ impl Db {
             ON CONFLICT DO NOTHING
             ",
             run,
-            user_id,
+            self.user_id,
+            now,
         )
-        .execute(self.statement())
+        .execute(self.work.statement())
         .await?;
         Ok(())
     }
-}
 
-impl ContactsPage {
     /// Marks people as met by a full sync. `false` when the run has ended: another task has finished it.
     pub async fn mark_seen(&mut self, run: Uuid, resource_names: &[&str]) -> Result<bool, Error> {
         let running = sqlx::query_scalar!(
@@ -78,11 +90,15 @@ impl ContactsPage {
         Ok(running)
     }
 
-    /// Ends a full sync: archives the Google contacts that it did not meet, and forgets the run. Answers how many were
+    /// Ends a full sync: archives the Google contacts that it did not meet, and forgets the run. Answers who was
     /// archived; `None` when another task has ended the run before.
-    pub async fn archive_unseen(&mut self, run: Uuid, now: DateTime<Utc>) -> Result<Option<u64>, Error> {
+    pub async fn archive_unseen(
+        &mut self,
+        run: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Vec<Uuid>>, Error> {
         let archived = sqlx::query_scalar!(
-            r#"
+            "
             WITH archived AS (
                 UPDATE contacts c SET archived = true, archived_at = $3, last_synced_at = $3
                 WHERE c.user_id = $1 AND c.google_resource_name IS NOT NULL AND c.archived IS NOT TRUE
@@ -94,17 +110,17 @@ impl ContactsPage {
             ), memberships AS (
                 DELETE FROM contact_google_memberships m USING archived a WHERE m.contact_id = a.id
             )
-            SELECT count(*) AS "archived!" FROM archived
-            "#,
+            SELECT id FROM archived
+            ",
             self.user_id,
             run,
             now,
         )
-        .fetch_one(self.work.statement())
+        .fetch_all(self.work.statement())
         .await?;
         let ended = sqlx::query!("DELETE FROM jobs.contacts_sync_runs WHERE run = $1", run)
             .execute(self.work.statement())
             .await?;
-        Ok((ended.rows_affected() == 1).then_some(archived.cast_unsigned()))
+        Ok((ended.rows_affected() == 1).then_some(archived))
     }
 }

@@ -33,14 +33,6 @@ impl Db {
         }))
     }
 
-    /// Forgets the sync token: the next sync is a full one.
-    pub async fn forget_contacts_sync_token(&self, user_id: Uuid) -> Result<(), Error> {
-        sqlx::query!("UPDATE google_contacts_sync_state SET sync_token = NULL WHERE user_id = $1", user_id)
-            .execute(self.statement())
-            .await?;
-        Ok(())
-    }
-
     /// Notes that a sync failed. The sync token stays. `error` is for operators: no secret, no personal datum.
     pub async fn contacts_sync_failed(&self, user_id: Uuid, error: &str) -> Result<(), Error> {
         sqlx::query!(

@@ -42,6 +42,10 @@ mod tests {
     #[test]
     fn every_file_of_the_folder_is_embedded() {
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap().count();
-        assert_eq!(migrator().iter().count(), files, "rebuild: the folder changed after this file was compiled");
+        assert_eq!(
+            migrator().iter().count(),
+            files,
+            "rebuild: the folder changed after this file was compiled"
+        );
     }
 }

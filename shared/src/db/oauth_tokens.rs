@@ -70,9 +70,12 @@ impl Db {
 
     /// The integrations that the user has tokens for.
     pub async fn connected_integrations(&self, user_id: Uuid) -> Result<Vec<Integration>, Error> {
-        let providers = sqlx::query_scalar!("SELECT provider FROM oauth_tokens WHERE user_id = $1 ORDER BY provider", user_id)
-            .fetch_all(self.statement())
-            .await?;
+        let providers = sqlx::query_scalar!(
+            "SELECT provider FROM oauth_tokens WHERE user_id = $1 ORDER BY provider",
+            user_id
+        )
+        .fetch_all(self.statement())
+        .await?;
         // The application keeps tokens of other providers in the same table.
         Ok(providers.iter().filter_map(|provider| provider.parse().ok()).collect())
     }
@@ -106,7 +109,10 @@ impl Db {
         .await?;
         Ok(users
             .into_iter()
-            .map(|row| DueTokens { user_id: row.user_id, integration: row.only.and_then(|only| only.parse().ok()) })
+            .map(|row| DueTokens {
+                user_id: row.user_id,
+                integration: row.only.and_then(|only| only.parse().ok()),
+            })
             .collect())
     }
 

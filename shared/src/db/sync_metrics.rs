@@ -71,7 +71,8 @@ impl Db {
         work.close_breaker(run.user_id, run.integration, now).await?;
         if run.kind != SyncKind::Manual {
             let next = admitted.schedule.after_success(changed, now);
-            work.store_schedule(run.user_id, run.integration, &admitted.schedule, &next, Some(now), now).await?;
+            work.store_schedule(run.user_id, run.integration, &admitted.schedule, &next, Some(now), now)
+                .await?;
         }
         work.add_metrics(run, "success", None, None, now).await?;
         work.commit().await

@@ -8,12 +8,10 @@ use super::{Db, Error};
 impl Db {
     /// Whether there is such a user.
     pub async fn user_exists(&self, user_id: Uuid) -> Result<bool, Error> {
-        let exists = sqlx::query_scalar!(
-            r#"SELECT EXISTS (SELECT FROM users WHERE id = $1) AS "exists!""#,
-            user_id
-        )
-        .fetch_one(self.statement())
-        .await?;
+        let exists =
+            sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM users WHERE id = $1) AS "exists!""#, user_id)
+                .fetch_one(self.statement())
+                .await?;
         Ok(exists)
     }
 

@@ -111,23 +111,43 @@ pub struct GoogleContactsSync {
     pub resume: Option<ContactsResume>,
 }
 
-/// Where a sync of contacts goes on.
+/// Where a sync of contacts goes on: all that its parts hand on to each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContactsResume {
-    /// When the first part began: what a full sync has not touched since is gone.
+    /// Names what the run keeps in the database between its pages.
+    pub run: Uuid,
+    /// When the first part began.
     pub started_at: chrono::DateTime<chrono::Utc>,
-    /// Google's token of the next page.
-    pub page_token: String,
+    /// How much is asked for; an incremental sync may have turned out full.
+    pub sync_type: SyncType,
+    /// What comes next.
+    pub step: ContactsStep,
+    /// Google's token of the next page of people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_token: Option<String>,
     /// Token with which an incremental sync began; all its pages must carry it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_token: Option<String>,
-    /// People seen by the parts before.
+    /// The user's unlinked contacts stand ready for matching.
+    #[serde(default)]
+    pub gathered: bool,
+    /// People listed so far.
     pub items: u64,
-    /// Rows written by the parts before.
+    /// Rows written so far.
     pub changed: u64,
-    /// API calls made by the parts before.
+    /// API calls made so far.
     pub api_calls: u64,
+}
+
+/// A step of a sync of contacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContactsStep {
+    /// The people, a page at a time.
+    People,
+    /// The groups.
+    Groups,
 }
 
 impl Payload for GoogleContactsSync {

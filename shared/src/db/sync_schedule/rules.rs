@@ -71,7 +71,16 @@ impl Schedule {
     pub(in crate::db) fn new(integration: Integration, connected_at: DateTime<Utc>) -> Self {
         let Intervals { default, longest, shortest, onboarding } = Intervals::of(integration);
         let onboarding_until = Some(connected_at + ONBOARDING);
-        Self { current: default, default, longest, shortest, no_changes: 0, onboarding_until, onboarding, push_channel: false }
+        Self {
+            current: default,
+            default,
+            longest,
+            shortest,
+            no_changes: 0,
+            onboarding_until,
+            onboarding,
+            push_channel: false,
+        }
     }
 
     /// The schedule of a row: the current, default, longest and shortest interval in milliseconds, and the rest.
@@ -85,7 +94,16 @@ impl Schedule {
             intervals_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
         let no_changes = u32::try_from(no_changes).unwrap_or(0);
         let onboarding = Intervals::of(integration).onboarding;
-        Self { current, default, longest, shortest, no_changes, onboarding_until, onboarding, push_channel: false }
+        Self {
+            current,
+            default,
+            longest,
+            shortest,
+            no_changes,
+            onboarding_until,
+            onboarding,
+            push_channel: false,
+        }
     }
 
     /// Only calendars have push channels.

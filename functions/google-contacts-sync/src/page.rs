@@ -1,0 +1,224 @@
+//! What a page of people changes among the contacts.
+
+use std::collections::{BTreeSet, HashMap};
+
+use shared::db::contacts::{ContactUpdate, Membership, PersonFields, StoredContact};
+use shared::google::people::Person;
+use uuid::Uuid;
+
+use crate::notes;
+use crate::person::{Card, Listed};
+
+/// A page of people, each once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct People {
+    pub(crate) named: Vec<Card>,
+    pub(crate) nameless: Vec<String>,
+    pub(crate) deleted: Vec<String>,
+}
+
+impl People {
+    /// Sorts a page. Of a person who is listed twice, the last word counts.
+    pub(crate) fn of(page: Vec<Person>) -> Self {
+        let listed: Vec<Listed> = page.into_iter().filter_map(Listed::of).collect();
+        let last: HashMap<String, usize> = listed
+            .iter()
+            .enumerate()
+            .map(|(index, person)| (person.resource_name().to_owned(), index))
+            .collect();
+        let mut people = Self::default();
+        for (index, person) in listed.into_iter().enumerate() {
+            if last[person.resource_name()] != index {
+                continue;
+            }
+            match person {
+                Listed::Named(card) => people.named.push(card),
+                Listed::Nameless(resource_name) => people.nameless.push(resource_name),
+                Listed::Deleted(resource_name) => people.deleted.push(resource_name),
+            }
+        }
+        people
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.nameless.is_empty() && self.deleted.is_empty()
+    }
+
+    /// Everybody who is in the address book.
+    pub(crate) fn present(&self) -> Vec<&str> {
+        self.named.iter().map(|card| &card.resource_name).chain(&self.nameless).map(String::as_str).collect()
+    }
+}
+
+/// What must be written to a contact for it to show the person; `None` when it does already.
+///
+/// A contact that came from Google shows what Google has and nothing else. One that the user made keeps what Google
+/// does not know.
+pub(crate) fn update(card: &Card, contact: &StoredContact) -> Option<ContactUpdate> {
+    let shown = |google: &Option<String>, stored: &Option<String>| match google {
+        Some(value) => Some(value.clone()),
+        None if contact.from_google => None,
+        None => stored.clone(),
+    };
+    // A note that was merged with this version of the person is the user's to change.
+    let merged_before = card.etag.is_some() && card.etag == contact.etag;
+    let fields = PersonFields {
+        resource_name: card.resource_name.clone(),
+        etag: card.etag.clone(),
+        name: card.name.clone(),
+        phone: shown(&card.phone, &contact.phone),
+        email: shown(&card.email, &contact.email),
+        linked_in: shown(&card.linked_in, &contact.linked_in),
+        location: shown(&card.location, &contact.location),
+        custom_notes: if merged_before {
+            contact.custom_notes.clone()
+        } else {
+            notes::merge(contact.custom_notes.as_deref(), card.organization.as_deref())
+        },
+    };
+    let same = contact.resource_name.as_deref() == Some(&fields.resource_name)
+        && contact.etag == fields.etag
+        && contact.name == fields.name
+        && contact.phone == fields.phone
+        && contact.email == fields.email
+        && contact.linked_in == fields.linked_in
+        && contact.location == fields.location
+        && contact.custom_notes == fields.custom_notes;
+    (!same).then(|| ContactUpdate { id: contact.id, notes_before: contact.custom_notes.clone(), fields })
+}
+
+/// A contact for somebody new.
+pub(crate) fn newcomer(card: &Card) -> PersonFields {
+    PersonFields {
+        resource_name: card.resource_name.clone(),
+        etag: card.etag.clone(),
+        name: card.name.clone(),
+        phone: card.phone.clone(),
+        email: card.email.clone(),
+        linked_in: card.linked_in.clone(),
+        location: card.location.clone(),
+        custom_notes: card.organization.clone(),
+    }
+}
+
+/// Changes of memberships.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memberships {
+    pub(crate) joined: Vec<Membership>,
+    pub(crate) left: Vec<Membership>,
+}
+
+impl Memberships {
+    /// Notes what makes the stored groups of a contact equal to the person's.
+    pub(crate) fn replace(&mut self, contact_id: Uuid, stored: &[String], groups: &BTreeSet<String>) {
+        let membership = |group: &String| Membership { contact_id, group: group.clone() };
+        self.joined.extend(groups.iter().filter(|group| !stored.contains(group)).map(membership));
+        self.left.extend(stored.iter().filter(|group| !groups.contains(*group)).map(membership));
+    }
+
+    /// How many rows they take.
+    pub(crate) fn rows(&self) -> usize {
+        self.joined.len() + self.left.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn card() -> Card {
+        Card {
+            resource_name: "people/c1".into(),
+            etag: Some("1".into()),
+            name: "Ada".into(),
+            email: Some("ada@example.org".into()),
+            organization: Some("Engineer at Acme".into()),
+            ..Card::default()
+        }
+    }
+
+    fn showing(card: &Card) -> StoredContact {
+        let fields = newcomer(card);
+        StoredContact {
+            id: Uuid::nil(),
+            resource_name: Some(fields.resource_name),
+            etag: fields.etag,
+            name: fields.name,
+            phone: fields.phone,
+            email: fields.email,
+            linked_in: fields.linked_in,
+            location: fields.location,
+            custom_notes: fields.custom_notes,
+            from_google: true,
+            groups: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_contact_that_shows_the_person_is_left_alone() {
+        assert_eq!(update(&card(), &showing(&card())), None);
+    }
+
+    #[test]
+    fn what_google_dropped_goes_from_a_contact_that_came_from_google() {
+        let contact = StoredContact { phone: Some("1".into()), ..showing(&card()) };
+        assert_eq!(update(&card(), &contact).unwrap().fields.phone, None);
+    }
+
+    #[test]
+    fn a_contact_that_the_user_made_keeps_what_google_does_not_know() {
+        let made = StoredContact {
+            resource_name: None,
+            etag: None,
+            name: "ada l.".into(),
+            phone: Some("1".into()),
+            custom_notes: Some("Likes tea".into()),
+            from_google: false,
+            ..showing(&card())
+        };
+        let fields = update(&card(), &made).unwrap().fields;
+        assert_eq!((fields.name.as_str(), fields.phone.as_deref()), ("Ada", Some("1")));
+        assert_eq!(fields.custom_notes.as_deref(), Some("Likes tea\nEngineer at Acme"));
+        let linked = StoredContact { from_google: false, phone: Some("1".into()), ..showing(&card()) };
+        assert_eq!(update(&card(), &linked), None);
+    }
+
+    #[test]
+    fn a_note_that_the_user_emptied_stays_empty_until_the_person_changes() {
+        let contact = StoredContact { custom_notes: None, ..showing(&card()) };
+        assert_eq!(update(&card(), &contact), None);
+        let changed = Card { etag: Some("2".into()), ..card() };
+        assert_eq!(
+            update(&changed, &contact).unwrap().fields.custom_notes.as_deref(),
+            Some("Engineer at Acme")
+        );
+    }
+
+    #[test]
+    fn memberships_become_equal() {
+        let mut changes = Memberships::default();
+        changes.replace(Uuid::nil(), &["a".into(), "b".into()], &["b".into(), "c".into()].into());
+        let groups =
+            |memberships: &[Membership]| memberships.iter().map(|one| one.group.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (groups(&changes.joined), groups(&changes.left)),
+            (vec!["c".to_owned()], vec!["a".to_owned()])
+        );
+        assert_eq!(changes.rows(), 2);
+    }
+
+    #[test]
+    fn of_a_person_listed_twice_the_last_word_counts() {
+        let person = |name: &str, deleted: bool| {
+            serde_json::from_value::<Person>(json!({
+                "resourceName": "people/c1", "names": [{"displayName": name}], "metadata": {"deleted": deleted},
+            }))
+            .unwrap()
+        };
+        let people = People::of(vec![person("Ada", false), person("Ada K.", false)]);
+        assert_eq!(people.named.iter().map(|card| card.name.as_str()).collect::<Vec<_>>(), ["Ada K."]);
+        let people = People::of(vec![person("Ada", false), person("", true)]);
+        assert_eq!((people.present().len(), people.deleted.len()), (0, 1));
+    }
+}

@@ -1,0 +1,294 @@
+//! One part of a sync: page by page, each page committed before the next is asked for.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use shared::db::circuit_breaker::Refusal;
+use shared::db::contact_groups::Overlap;
+use shared::db::contacts::MatchKeys;
+use shared::google::people::Person;
+use shared::google::{Access, Error, Next, TokenError};
+use shared::job::{Context, Failure};
+use shared::payload::{ContactsResume, ContactsStep, Integration, SyncType};
+use shared::rate_limit::{GOOGLE_PEOPLE, Verdict};
+use shared::{db, google};
+use uuid::Uuid;
+
+use crate::group::UserGroup;
+use crate::page::{Memberships, People, newcomer, update};
+use crate::{GoogleContactsSync, mapping};
+
+/// Time that one page may need, from asking for it to its commit.
+const PAGE_RESERVE: Duration = Duration::from_secs(90);
+/// Profiles that one command drops from the cache.
+const PROFILES_AT_ONCE: usize = 500;
+
+/// Why a part ends before the sync does.
+pub(crate) enum Stop {
+    /// The rest may begin at that time, in a task of its own.
+    Later(DateTime<Utc>),
+    /// The user may not be synced any more.
+    Refused(Refusal),
+    /// Another task has brought this run to its end.
+    Superseded,
+    /// It failed.
+    Failed(Failure),
+}
+
+impl From<db::Error> for Stop {
+    fn from(error: db::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<TokenError> for Stop {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::NotConnected => Self::Refused(Refusal::NotConnected),
+            TokenError::Revoked => Self::Refused(Refusal::TokenRevoked),
+            error => Self::Failed(error.into()),
+        }
+    }
+}
+
+/// A sync on its way: what is done for one user, what is handed on, and what is needed to go on.
+pub(crate) struct Part<'a> {
+    pub(crate) job: &'a GoogleContactsSync,
+    pub(crate) context: &'a Context,
+    pub(crate) user_id: Uuid,
+    pub(crate) progress: &'a mut ContactsResume,
+}
+
+impl Part<'_> {
+    /// Goes on until the end, or until it must stop; `progress` then says where the next part begins.
+    pub(crate) async fn run(&mut self) -> Result<(), Stop> {
+        let mut access = Access::begin(&self.job.tokens, self.user_id, Integration::GoogleContacts).await?;
+        match self.progress.step {
+            ContactsStep::People => {
+                self.people(&mut access).await?;
+                self.progress.step = ContactsStep::Groups;
+                self.groups(&mut access).await
+            }
+            ContactsStep::Groups => self.groups(&mut access).await,
+        }
+    }
+
+    async fn people(&mut self, access: &mut Access) -> Result<(), Stop> {
+        // A page token that was handed on may have grown too old on the way.
+        let mut handed_on = self.progress.page_token.is_some();
+        if self.progress.sync_type == SyncType::Full && !handed_on {
+            self.job.db.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
+        }
+        loop {
+            self.turn().await?;
+            let calls = access.calls();
+            let ContactsResume { sync_token, page_token, .. } = &*self.progress;
+            let answer =
+                self.job.people.connections(access, sync_token.as_deref(), page_token.as_deref()).await;
+            self.progress.api_calls += u64::from(access.calls() - calls);
+            let page = match answer {
+                Ok(page) => page,
+                Err(Error::SyncTokenExpired) if self.progress.sync_token.is_some() || handed_on => {
+                    self.start_over().await?;
+                    handed_on = false;
+                    continue;
+                }
+                Err(Error::Refused { .. }) if handed_on => {
+                    self.start_over().await?;
+                    handed_on = false;
+                    continue;
+                }
+                Err(error) => return Err(self.stop(error)),
+            };
+            handed_on = false;
+            self.apply(page.items).await?;
+            match page.next {
+                Next::Page(token) => self.progress.page_token = Some(token),
+                Next::Sync(token) => return self.finish_people(&token).await,
+            }
+        }
+    }
+
+    /// Begins anew, with everybody.
+    async fn start_over(&mut self) -> Result<(), Stop> {
+        let given_up = std::mem::replace(&mut self.progress.run, Uuid::new_v4());
+        self.progress.sync_type = SyncType::Full;
+        self.progress.sync_token = None;
+        self.progress.page_token = None;
+        self.progress.gathered = false;
+        self.job.db.end_contacts_run(given_up).await?;
+        self.job.db.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
+        Ok(())
+    }
+
+    /// Writes one page in one transaction.
+    async fn apply(&mut self, people: Vec<Person>) -> Result<(), Stop> {
+        let people = People::of(people);
+        if people.is_empty() {
+            return Ok(());
+        }
+        let now = self.context.now();
+        let run = self.progress.run;
+        let mut page = self.job.db.contacts_page(self.user_id).await?;
+        if self.progress.sync_type == SyncType::Full && !page.mark_seen(run, &people.present()).await? {
+            return Err(Stop::Superseded);
+        }
+
+        let names: Vec<&str> = people.named.iter().map(|card| card.resource_name.as_str()).collect();
+        let linked = if names.is_empty() { Vec::new() } else { page.linked(&names).await? };
+        let mut contacts: HashMap<&str, _> = HashMap::with_capacity(linked.len());
+        let mut linked: HashMap<_, _> =
+            linked.into_iter().map(|contact| (contact.resource_name.clone(), contact)).collect();
+        for name in &names {
+            if let Some(contact) = linked.remove(&Some((*name).to_owned())) {
+                contacts.insert(*name, contact);
+            }
+        }
+        let strangers: Vec<_> =
+            people.named.iter().filter(|card| !contacts.contains_key(card.resource_name.as_str())).collect();
+        if strangers.iter().any(|card| card.email.is_some() || card.phone.is_some()) {
+            if !self.progress.gathered {
+                page.gather_unlinked(run, now).await?;
+            }
+            let keys: Vec<_> = strangers
+                .iter()
+                .map(|card| MatchKeys { email: card.email.as_deref(), phone: card.phone.as_deref() })
+                .collect();
+            for (index, contact) in page.match_unlinked(run, &keys).await? {
+                contacts.insert(&strangers[index].resource_name, contact);
+            }
+        }
+
+        let known = |name: &str| contacts.get(name);
+        let updates: Vec<_> =
+            people.named.iter().filter_map(|card| update(card, known(&card.resource_name)?)).collect();
+        page.update(&updates, now).await?;
+        let newcomers: Vec<_> =
+            people.named.iter().filter(|card| known(&card.resource_name).is_none()).map(newcomer).collect();
+        let inserted: HashMap<String, Uuid> = page.insert(&newcomers, now).await?.into_iter().collect();
+        let mut memberships = Memberships::default();
+        for card in &people.named {
+            match known(&card.resource_name) {
+                Some(contact) => memberships.replace(contact.id, &contact.groups, &card.groups),
+                None => {
+                    if let Some(id) = inserted.get(&card.resource_name) {
+                        memberships.replace(*id, &[], &card.groups);
+                    }
+                }
+            }
+        }
+        page.change_memberships(&memberships.joined, &memberships.left).await?;
+        let deleted: Vec<&str> = people.deleted.iter().map(String::as_str).collect();
+        let archived = page.archive(&deleted, now).await?;
+        let gathered = self.progress.gathered
+            || strangers.iter().any(|card| card.email.is_some() || card.phone.is_some());
+        page.commit().await?;
+
+        self.progress.gathered = gathered;
+        self.progress.items += (people.named.len() + people.nameless.len() + people.deleted.len()) as u64;
+        self.progress.changed +=
+            (updates.len() + inserted.len() + memberships.rows() + archived.len()) as u64;
+        let changed: Vec<Uuid> = updates.iter().map(|update| update.id).chain(archived).collect();
+        self.drop_profiles(&changed).await;
+        Ok(())
+    }
+
+    /// All pages are in the database: whom a full sync did not meet is archived, and the next sync may begin here.
+    async fn finish_people(&mut self, sync_token: &str) -> Result<(), Stop> {
+        let now = self.context.now();
+        let mut page = self.job.db.contacts_page(self.user_id).await?;
+        let archived = match self.progress.sync_type {
+            SyncType::Full => page.archive_unseen(self.progress.run, now).await?.ok_or(Stop::Superseded)?,
+            SyncType::Incremental => Vec::new(),
+        };
+        self.progress.changed += archived.len() as u64;
+        let recount = self.progress.sync_type == SyncType::Full || self.progress.changed > 0;
+        page.store_sync_state(self.progress.sync_type, Some(sync_token), recount, now).await?;
+        page.commit().await?;
+        if self.progress.gathered && self.progress.sync_type == SyncType::Incremental {
+            self.job.db.end_contacts_run(self.progress.run).await?;
+        }
+        self.drop_profiles(&archived).await;
+        Ok(())
+    }
+
+    async fn groups(&mut self, access: &mut Access) -> Result<(), Stop> {
+        let db = &self.job.db;
+        let mut seen = Vec::new();
+        let mut changed = 0;
+        let mut page_token: Option<String> = None;
+        loop {
+            self.turn().await?;
+            let calls = access.calls();
+            let answer = self.job.people.contact_groups(access, page_token.as_deref()).await;
+            self.progress.api_calls += u64::from(access.calls() - calls);
+            let page = answer.map_err(|error| self.stop(error))?;
+            let groups: Vec<_> =
+                page.items.into_iter().filter_map(UserGroup::of).map(|UserGroup(group)| group).collect();
+            changed += db.upsert_google_groups(self.user_id, &groups, self.context.now()).await?;
+            seen.extend(groups.into_iter().map(|group| group.resource_name));
+            match page.next {
+                Next::Page(token) => page_token = Some(token),
+                Next::Sync(_) => break,
+            }
+        }
+        changed += db.remove_unseen_google_groups(self.user_id, &seen).await?;
+        self.suggest_mappings().await?;
+        changed += db.fill_mapped_groups(self.user_id).await?;
+        self.progress.changed += changed;
+        Ok(())
+    }
+
+    async fn suggest_mappings(&self) -> Result<(), Stop> {
+        let db = &self.job.db;
+        let unmapped = db.unmapped_google_groups(self.user_id).await?;
+        if unmapped.is_empty() {
+            return Ok(());
+        }
+        let own = db.own_groups(self.user_id).await?;
+        let names: Vec<&str> = unmapped.iter().map(|group| group.resource_name.as_str()).collect();
+        let overlaps: HashMap<(String, Uuid), u64> = db
+            .group_overlaps(self.user_id, &names)
+            .await?
+            .into_iter()
+            .map(|Overlap { resource_name, group_id, common }| ((resource_name, group_id), common))
+            .collect();
+        let suggestions: Vec<_> = unmapped
+            .iter()
+            .map(|group| {
+                mapping::suggest(group, &own, |own| {
+                    overlaps.get(&(group.resource_name.clone(), own.id)).copied().unwrap_or(0)
+                })
+            })
+            .collect();
+        db.suggest_mappings(self.user_id, &suggestions).await?;
+        Ok(())
+    }
+
+    /// Whether there is time for one more call, and leave to make it.
+    async fn turn(&self) -> Result<(), Stop> {
+        if self.context.is_cancelled() || self.context.time_left() < PAGE_RESERVE {
+            return Err(Stop::Later(self.context.now()));
+        }
+        match self.job.limiter.acquire(&GOOGLE_PEOPLE, self.user_id).await {
+            Verdict::Allowed => Ok(()),
+            Verdict::DeniedUntil(time) => Err(Stop::Later(time)),
+        }
+    }
+
+    /// What a call that failed means for the sync.
+    fn stop(&self, error: google::Error) -> Stop {
+        match error {
+            Error::Limited { retry_after } => Stop::Later(self.context.now() + retry_after),
+            Error::Token(error) => error.into(),
+            error => Stop::Failed(error.into()),
+        }
+    }
+
+    async fn drop_profiles(&self, contact_ids: &[Uuid]) {
+        for some in contact_ids.chunks(PROFILES_AT_ONCE) {
+            self.job.cache.contact_profiles_changed(some).await;
+        }
+    }
+}
