@@ -222,8 +222,6 @@ await check("limiter: rates, analytics, blocking and limits changed while runnin
   await changed.pending;
   assert.equal(changed.limit, 7);
 });
-  assert.equal((await ratelimit.limit("two")).limit, 7);
-});
 
 if (CHECK_BILLING === "1") {
   await check("what a limiter costs: 5 first, 4 steady, 3 denied, 0 from the cache", async () => {

@@ -35,15 +35,19 @@ impl Command {
 }
 
 /// Reads the arguments of one command. Strings are taken as they are; numbers and booleans as their JSON text, so that
-/// no digit is lost. `None` for null, arrays and objects, which Redis has no arguments for.
-pub(crate) fn arguments(values: &[&RawValue]) -> Option<Vec<Vec<u8>>> {
+/// no digit is lost. Null, arrays and objects are refused in Upstash's words.
+pub(crate) fn arguments(values: &[&RawValue]) -> Result<Vec<Vec<u8>>, &'static str> {
     values.iter().map(|value| argument(value.get())).collect()
 }
 
-fn argument(json: &str) -> Option<Vec<u8>> {
-    match json.as_bytes().first()? {
-        b'"' => serde_json::from_str::<String>(json).ok().map(String::into_bytes),
-        b'-' | b'0'..=b'9' | b't' | b'f' => Some(json.as_bytes().to_vec()),
-        _ => None,
+fn argument(json: &str) -> Result<Vec<u8>, &'static str> {
+    match json.as_bytes().first() {
+        // A lone surrogate is JSON, but no text.
+        Some(b'"') => {
+            serde_json::from_str(json).map(String::into_bytes).map_err(|_| "ERR failed to parse command")
+        }
+        Some(b'n') => Err("ERR null args are not supported"),
+        Some(b'[' | b'{') | None => Err("ERR unsupported arg type"),
+        Some(_) => Ok(json.as_bytes().to_vec()),
     }
 }

@@ -136,28 +136,26 @@ pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Failure> {
 }
 
 fn single(body: &[u8]) -> Result<Wish, Failure> {
-    let Ok(values) = serde_json::from_slice::<Vec<&RawValue>>(body) else {
-        return refuse(if body.is_empty() { "ERR empty command" } else { "ERR failed to parse command" });
-    };
-    command(&values, "ERR failed to parse command").map(Wish::Command)
+    match serde_json::from_slice::<Vec<&RawValue>>(body) {
+        Ok(values) => command(&values).map(Wish::Command),
+        Err(_) if body.is_empty() => refuse("ERR empty command"),
+        Err(_) => refuse("ERR failed to parse command"),
+    }
 }
 
 fn many(body: &[u8], what: &str) -> Result<Vec<Command>, Failure> {
-    let unreadable = format!("ERR failed to parse {what} request");
-    let Ok(commands) = serde_json::from_slice::<Vec<Vec<&RawValue>>>(body) else {
-        return refuse(&unreadable);
-    };
-    if commands.is_empty() {
-        return refuse(&format!("ERR empty {what} request"));
+    match serde_json::from_slice::<Vec<Vec<&RawValue>>>(body) {
+        Ok(commands) if commands.is_empty() => refuse(&format!("ERR empty {what} request")),
+        Ok(commands) => commands.iter().map(|values| command(values)).collect(),
+        Err(_) => refuse(&format!("ERR failed to parse {what} request")),
     }
-    commands.iter().map(|values| command(values, &unreadable)).collect()
 }
 
-fn command(values: &[&RawValue], unreadable: &str) -> Result<Command, Failure> {
+fn command(values: &[&RawValue]) -> Result<Command, Failure> {
     match arguments(values).map(Command::new) {
-        Some(Some(command)) => Ok(command),
-        Some(None) => refuse("ERR empty command"),
-        None => refuse(unreadable),
+        Ok(Some(command)) => Ok(command),
+        Ok(None) => refuse("ERR empty command"),
+        Err(message) => refuse(message),
     }
 }
 

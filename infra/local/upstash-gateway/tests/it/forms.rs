@@ -57,9 +57,9 @@ async fn what_cannot_be_understood_is_a_400_that_says_so() {
     check("/", "", "ERR empty command").await;
     check("/", "[]", "ERR empty command").await;
     check("/", "{}", "ERR failed to parse command").await;
-    check("/", r#"["SET", "a", null]"#, "ERR failed to parse command").await;
-    check("/", r#"["SET", "a", ["b"]]"#, "ERR failed to parse command").await;
-    check("/", r#"[["GET", "a"]]"#, "ERR failed to parse command").await;
+    check("/", r#"["SET", "a", null]"#, "ERR null args are not supported").await;
+    check("/", r#"["SET", "a", ["b"]]"#, "ERR unsupported arg type").await;
+    check("/", r#"[["GET", "a"]]"#, "ERR unsupported arg type").await;
     check("/pipeline", "[]", "ERR empty pipeline request").await;
     check("/pipeline", r#"["GET", "a"]"#, "ERR failed to parse pipeline request").await;
     check("/pipeline", "[[]]", "ERR empty command").await;
