@@ -19,12 +19,13 @@ pub async fn fan_out<U: Payload, C: Payload>(
     users: impl IntoIterator<Item = (Uuid, U), IntoIter: Send> + Send,
     rest: Option<(Uuid, C)>,
 ) -> Result<Summary, Error> {
-    let named = users
-        .into_iter()
-        .map(|(user_id, payload)| (payload, Options::default().named(format_args!("sweep:{sweep_id}:{user_id}"))));
+    let named = users.into_iter().map(|(user_id, payload)| {
+        (payload, Options::default().named(format_args!("sweep:{sweep_id}:{user_id}")))
+    });
     let summary = tasks.enqueue_many(named).await?;
     if let Some((after, payload)) = rest {
-        tasks.enqueue_with(&payload, Options::default().named(format_args!("sweep:{sweep_id}:after:{after}"))).await?;
+        let name = format!("sweep:{sweep_id}:after:{after}");
+        tasks.enqueue_with(&payload, Options::default().named(name)).await?;
     }
     Ok(summary)
 }

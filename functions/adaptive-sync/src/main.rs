@@ -1,2 +1,8 @@
-//! Entry point.
-fn main() {}
+//! Serves the adaptive-sync queue.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::service::run::<adaptive_sync::AdaptiveSync>().await
+}

@@ -1,2 +1,8 @@
-//! Entry point.
-fn main() {}
+//! Serves the calendar-sync queue.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::service::run::<calendar_sync::CalendarSync>().await
+}

@@ -1,1 +1,140 @@
-//! The token-refresh function.
+//! Keeps the users' OAuth tokens usable: a daily sweep finds those that are due, and a task a user renews them.
+
+use serde::Serialize;
+use shared::config::Incomplete;
+use shared::db::Db;
+use shared::google::{TokenError, Tokens};
+use shared::job::{Context, Failure, Job, Outcome, Setup};
+use shared::payload::{self, Integration, Payload};
+use shared::queue::Queue;
+use shared::sweep;
+use shared::tasks::Tasks;
+use uuid::Uuid;
+
+const QUEUE: Queue = <payload::TokenRefresh as Payload>::QUEUE;
+
+/// A sweep with a larger share of failed tokens than this is remarkable.
+const HIGH_FAILURE_RATE: f64 = 0.1;
+
+/// Renews tokens, and finds those that are due.
+pub struct TokenRefresh {
+    db: Db,
+    tasks: Tasks,
+    tokens: Tokens,
+}
+
+/// What one page of the sweep did.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Swept {
+    due: usize,
+    created: u64,
+    existing: u64,
+    /// A continuation task looks at the next users.
+    continued: bool,
+}
+
+/// What became of one user's tokens.
+#[derive(Debug, Default, Serialize)]
+struct Refreshed {
+    refreshed: u64,
+    failed: u64,
+}
+
+impl Job for TokenRefresh {
+    type Payload = payload::TokenRefresh;
+
+    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+        let (db, tasks, tokens) = (setup.db(), setup.tasks(), setup.tokens());
+        Ok(Self { db: db?, tasks: tasks?, tokens: tokens? })
+    }
+
+    async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        match payload.user_id {
+            Some(user_id) => self.refresh(user_id, &payload, context).await,
+            None => self.sweep(payload, context).await,
+        }
+    }
+}
+
+impl TokenRefresh {
+    async fn sweep(&self, payload: payload::TokenRefresh, context: &Context) -> Result<Outcome, Failure> {
+        let now = context.now();
+        let sweep_id = payload.sweep_id.unwrap_or_else(|| context.occasion.to_rfc3339());
+        let due = self.db.tokens_due(now, payload.cursor.unwrap_or(Uuid::nil()), sweep::PAGE).await?;
+        let found = due.len();
+        let is_full = u32::try_from(found).is_ok_and(|found| found == sweep::PAGE);
+        let cursor = due.last().map(|user| user.user_id).filter(|_| is_full);
+
+        let task = |user_id, integration_type, cursor| payload::TokenRefresh {
+            user_id,
+            integration_type,
+            cursor,
+            sweep_id: Some(sweep_id.clone()),
+        };
+        let users =
+            due.into_iter().map(|user| (user.user_id, task(Some(user.user_id), user.integration, None)));
+        let rest = cursor.map(|cursor| (cursor, task(None, None, Some(cursor))));
+        let summary = sweep::fan_out(&self.tasks, &sweep_id, users, rest).await?;
+
+        self.db.sweep_page(QUEUE, &sweep_id, summary.created, cursor.is_none(), now).await?;
+        Ok(Outcome::done(Swept {
+            due: found,
+            created: summary.created,
+            existing: summary.existing,
+            continued: cursor.is_some(),
+        }))
+    }
+
+    async fn refresh(
+        &self,
+        user_id: Uuid,
+        payload: &payload::TokenRefresh,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        if !self.db.user_exists(user_id).await? {
+            return Ok(Outcome::Skipped("unknown_user"));
+        }
+        let integrations = match payload.integration_type {
+            Some(integration) => vec![integration],
+            None => self.db.connected_integrations(user_id).await?,
+        };
+        let mut done = Refreshed::default();
+        let mut trouble = None;
+        for integration in integrations {
+            match self.tokens.refresh(user_id, integration).await {
+                Ok(_) => done.refreshed += 1,
+                Err(TokenError::Revoked) => done.failed += 1,
+                Err(TokenError::NotConnected) => {}
+                Err(error) => {
+                    log_trouble(user_id, integration, &error);
+                    done.failed += 1;
+                    trouble = Some(error);
+                }
+            }
+        }
+        // A task that comes back counts when it does.
+        let comes_back = trouble.is_some() && !context.last_attempt;
+        if let (Some(sweep_id), false) = (&payload.sweep_id, comes_back) {
+            let now = context.now();
+            self.db
+                .sweep_result(QUEUE, sweep_id, done.refreshed, done.failed, HIGH_FAILURE_RATE, now)
+                .await?;
+        }
+        match trouble {
+            Some(error) => Err(error.into()),
+            None if done.refreshed + done.failed == 0 => Ok(Outcome::Skipped("not_connected")),
+            None => Ok(Outcome::done(done)),
+        }
+    }
+}
+
+/// Of several failures the task reports one; each stands in the log.
+fn log_trouble(user_id: Uuid, integration: Integration, error: &TokenError) {
+    tracing::warn!(
+        %user_id,
+        integration = integration.as_str(),
+        error = error as &dyn std::error::Error,
+        "a token was not refreshed"
+    );
+}

@@ -1,2 +1,8 @@
-//! Entry point.
-fn main() {}
+//! Serves the token-refresh queue.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::service::run::<token_refresh::TokenRefresh>().await
+}

@@ -38,7 +38,11 @@ impl Access {
     }
 
     /// Makes one call of `method`: `send` is given the access token, and a second time a fresh one after a 401.
-    pub(super) async fn call<T, F>(&mut self, method: &'static str, send: impl Fn(String) -> F) -> Result<T, Error>
+    pub(super) async fn call<T, F>(
+        &mut self,
+        method: &'static str,
+        send: impl Fn(String) -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {

@@ -17,7 +17,8 @@ const CALENDARS_PER_PAGE: i32 = 250;
 /// A page must stay small also when a company's all-hands meeting is on it.
 const MAX_ATTENDEES: i32 = 100;
 
-const CALENDAR_FIELDS: &str = "nextPageToken,nextSyncToken,items(id,summary,summaryOverride,description,primary,deleted,timeZone)";
+const CALENDAR_FIELDS: &str =
+    "nextPageToken,nextSyncToken,items(id,summary,summaryOverride,description,primary,deleted,timeZone)";
 const EVENT_FIELDS: &str = "nextPageToken,nextSyncToken,timeZone,items(id,status,summary,description,location,start,end,\
                             transparency,attendees(email,displayName,responseStatus,self,organizer))";
 
@@ -60,12 +61,20 @@ impl Calendar {
     }
 
     /// One page of `calendarList.list`.
-    pub async fn calendars(&self, access: &mut Access, page_token: Option<&str>) -> Result<Page<CalendarListEntry>, Error> {
+    pub async fn calendars(
+        &self,
+        access: &mut Access,
+        page_token: Option<&str>,
+    ) -> Result<Page<CalendarListEntry>, Error> {
         access
             .call("calendar.calendarList.list", |token| async move {
                 let hub = self.hub(token);
                 let mut refusal = Refusal::default();
-                let mut call = hub.calendar_list().list().max_results(CALENDARS_PER_PAGE).param("fields", CALENDAR_FIELDS);
+                let mut call = hub
+                    .calendar_list()
+                    .list()
+                    .max_results(CALENDARS_PER_PAGE)
+                    .param("fields", CALENDAR_FIELDS);
                 if let Some(page_token) = page_token {
                     call = call.page_token(page_token);
                 }

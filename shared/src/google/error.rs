@@ -11,11 +11,11 @@ use super::TokenError;
 use crate::job::Failure;
 
 /// Wait after a limit that names no time: the windows of Google's limits are a minute long.
-const LIMIT_WAIT: Duration = Duration::from_secs(60);
+const LIMIT_WAIT: Duration = Duration::from_mins(1);
 /// Wait after a daily quota is used up.
-const QUOTA_WAIT: Duration = Duration::from_secs(3600);
+const QUOTA_WAIT: Duration = Duration::from_hours(1);
 /// Longest wait that a `Retry-After` may ask for.
-const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+const MAX_WAIT: Duration = Duration::from_hours(24);
 
 /// A call of a Google API failed.
 #[derive(Debug, thiserror::Error)]
@@ -140,12 +140,15 @@ impl Refusal {
             return Error::Incomplete;
         };
         let has = |names: &[&str]| reasons.iter().any(|reason| names.contains(reason));
-        let limited = |wait: Duration| Error::Limited { retry_after: self.retry_after.unwrap_or(wait).min(MAX_WAIT) };
+        let limited =
+            |wait: Duration| Error::Limited { retry_after: self.retry_after.unwrap_or(wait).min(MAX_WAIT) };
         let reason = || reasons.first().copied().unwrap_or("no reason given").to_owned();
         match status.as_u16() {
             401 => Error::Unauthorized,
             403 | 429 if has(&["quotaExceeded", "dailyLimitExceeded"]) => limited(QUOTA_WAIT),
-            403 if has(&["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"]) => limited(LIMIT_WAIT),
+            403 if has(&["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"]) => {
+                limited(LIMIT_WAIT)
+            }
             429 => limited(LIMIT_WAIT),
             410 => Error::SyncTokenExpired,
             400 if has(&["EXPIRED_SYNC_TOKEN"]) => Error::SyncTokenExpired,

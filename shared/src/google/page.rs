@@ -27,7 +27,9 @@ impl Next {
         match (page_token, sync_token) {
             (Some(token), _) => Ok(Self::Page(token)),
             (None, Some(token)) => Ok(Self::Sync(token)),
-            (None, None) => Err(Error::Garbage(serde::de::Error::custom("neither page token nor sync token"))),
+            (None, None) => {
+                Err(Error::Garbage(serde::de::Error::custom("neither page token nor sync token")))
+            }
         }
     }
 }

@@ -14,8 +14,16 @@ use crate::config::{Config, Incomplete};
 pub const PEOPLE_PER_PAGE: i32 = 1000;
 
 const OWNER: &str = "people/me";
-const PERSON_FIELDS: [&str; 8] =
-    ["names", "emailAddresses", "phoneNumbers", "organizations", "urls", "addresses", "memberships", "metadata"];
+const PERSON_FIELDS: [&str; 8] = [
+    "names",
+    "emailAddresses",
+    "phoneNumbers",
+    "organizations",
+    "urls",
+    "addresses",
+    "memberships",
+    "metadata",
+];
 const GROUP_FIELDS: [&str; 4] = ["name", "groupType", "memberCount", "metadata"];
 
 /// The address books of users. Clones share their connections.
@@ -70,7 +78,11 @@ impl People {
     }
 
     /// One page of `contactGroups.list`.
-    pub async fn contact_groups(&self, access: &mut Access, page_token: Option<&str>) -> Result<Page<ContactGroup>, Error> {
+    pub async fn contact_groups(
+        &self,
+        access: &mut Access,
+        page_token: Option<&str>,
+    ) -> Result<Page<ContactGroup>, Error> {
         access
             .call("people.contactGroups.list", |token| async move {
                 let hub = self.hub(token);

@@ -125,10 +125,26 @@ mod tests {
 
     #[test]
     fn only_invalid_grant_concerns_the_user() {
-        check(400, r#"{"error":"invalid_grant","error_description":"Bad Request"}"#, "refresh token revoked or missing");
-        check(400, r#"{"error":"invalid_request"}"#, "token endpoint refuses the application: 400 Bad Request invalid_request");
-        check(401, r#"{"error":"invalid_client"}"#, "token endpoint refuses the application: 401 Unauthorized invalid_client");
-        check(401, r#"{"error":"invalid_grant"}"#, "token endpoint refuses the application: 401 Unauthorized invalid_grant");
+        check(
+            400,
+            r#"{"error":"invalid_grant","error_description":"Bad Request"}"#,
+            "refresh token revoked or missing",
+        );
+        check(
+            400,
+            r#"{"error":"invalid_request"}"#,
+            "token endpoint refuses the application: 400 Bad Request invalid_request",
+        );
+        check(
+            401,
+            r#"{"error":"invalid_client"}"#,
+            "token endpoint refuses the application: 401 Unauthorized invalid_client",
+        );
+        check(
+            401,
+            r#"{"error":"invalid_grant"}"#,
+            "token endpoint refuses the application: 401 Unauthorized invalid_grant",
+        );
         check(400, "<html>", "token endpoint refuses the application: 400 Bad Request ");
         check(429, "{}", "token endpoint answers 429 Too Many Requests");
         check(500, r#"{"error":"invalid_grant"}"#, "token endpoint answers 500 Internal Server Error");

@@ -21,9 +21,9 @@ use crate::job::Failure;
 use crate::payload::Integration;
 
 /// An access token that expires within this time is renewed before it is used.
-const USABLE_FOR: Duration = Duration::from_secs(5 * 60);
+const USABLE_FOR: Duration = Duration::from_mins(5);
 /// A token that cannot be renewed is announced to its user this long before it ends.
-const EXPIRES_SOON: Duration = Duration::from_secs(24 * 3600);
+const EXPIRES_SOON: Duration = Duration::from_hours(24);
 
 /// The users' tokens. Clones share everything.
 #[derive(Debug, Clone)]
@@ -115,7 +115,11 @@ impl Tokens {
     /// An access token that is good for five minutes at least, renewed if need be.
     ///
     /// One that cannot be renewed is given out until its end.
-    pub async fn access_token(&self, user_id: Uuid, integration: Integration) -> Result<SecretString, TokenError> {
+    pub async fn access_token(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+    ) -> Result<SecretString, TokenError> {
         let stored = self.stored(user_id, integration).await?;
         if outlasts(&stored, self.clock.now() + USABLE_FOR) {
             return self.decrypt(&stored);
@@ -237,13 +241,16 @@ impl Tokens {
         status: TokenStatus,
     ) -> Result<bool, TokenError> {
         let (kind, error) = match status {
-            TokenStatus::Revoked if used.refresh_token.is_some() => (Some(NoticeKind::TokenInvalid), Some("invalid_grant")),
+            TokenStatus::Revoked if used.refresh_token.is_some() => {
+                (Some(NoticeKind::TokenInvalid), Some("invalid_grant"))
+            }
             TokenStatus::Revoked => (Some(NoticeKind::TokenInvalid), Some("no refresh token")),
             TokenStatus::ExpiringSoon => (Some(NoticeKind::TokenExpiringSoon), Some("no refresh token")),
             TokenStatus::Valid | TokenStatus::Expired | TokenStatus::Unknown => (None, None),
         };
         let texts = kind.map(|kind| (kind, message(integration, kind), self.re_auth_link(integration)));
-        let notice = texts.as_ref().map(|(kind, message, re_auth_link)| Notice { kind: *kind, message, re_auth_link });
+        let notice =
+            texts.as_ref().map(|(kind, message, re_auth_link)| Notice { kind: *kind, message, re_auth_link });
         let report = HealthReport { status, expires_at: used.expires_at, error, notice };
         Ok(self.db.report_token_health(user_id, integration, used, &report, self.clock.now()).await?)
     }
@@ -273,7 +280,9 @@ fn message(integration: Integration, kind: NoticeKind) -> String {
             format!("CatchUp can no longer read your {name}. Connect it again to keep it up to date.")
         }
         NoticeKind::TokenExpiringSoon => {
-            format!("CatchUp's access to your {name} ends within a day. Connect it again to keep it up to date.")
+            format!(
+                "CatchUp's access to your {name} ends within a day. Connect it again to keep it up to date."
+            )
         }
     }
 }

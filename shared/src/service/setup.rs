@@ -84,6 +84,13 @@ impl Setup {
         Ok(crate::rate_limit::Limiter::new(self.redis()?, self.clock()))
     }
 
+    /// Tiers of the cache.
+    #[cfg(feature = "cache")]
+    pub fn cache(&mut self) -> Result<crate::cache::Cache, Incomplete> {
+        let redis = self.redis.clone();
+        crate::cache::Cache::from_config(&mut self.config, redis?, self.clock.clone())
+    }
+
     pub(super) fn verifier(&mut self, queue: Queue) -> Result<Verifier, Incomplete> {
         let audience = Targets::from_config(&mut self.config).map(|targets| targets.base(queue));
         Verifier::from_config(&mut self.config, audience, self.clock.clone())

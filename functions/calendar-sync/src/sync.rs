@@ -1,0 +1,317 @@
+//! The walk through a user's calendars and the pages of their events.
+//!
+//! Each page is in the database before the next is asked for, and a calendar's sync token after its last page, so a sync
+//! may end anywhere and the next one goes on.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::db;
+use shared::db::calendar_positions::CalendarPosition;
+use shared::db::calendar_sync_state::CalendarCursor;
+use shared::db::calendars::{CalendarEntry, CalendarToSync};
+use shared::google::calendar::{CalendarListEntry, EventPage, Extent};
+use shared::google::{Access, Error, Next, TokenError};
+use shared::job::Context;
+use shared::payload::Integration;
+use shared::rate_limit::{self, Verdict};
+use uuid::Uuid;
+
+use crate::CalendarSync;
+use crate::event_row::{Changes, Window};
+
+/// How far back a full sync looks.
+const BACK: TimeDelta = TimeDelta::days(1);
+/// How far ahead a full sync looks.
+const AHEAD: TimeDelta = TimeDelta::days(60);
+/// Instances that enter the window later are not reported, so a horizon nearer than this asks for a full sync.
+const NEAREST_HORIZON: TimeDelta = TimeDelta::days(30);
+/// Events are kept for this time after their end.
+const KEPT: TimeDelta = TimeDelta::days(30);
+
+/// How far a sync came.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) calendars: u64,
+    /// Events that Google listed.
+    pub(crate) events: u64,
+    /// Event rows written or removed.
+    pub(crate) changed: u64,
+    pub(crate) unusable: u64,
+    pub(crate) api_calls: u32,
+    /// A calendar was read from its beginning.
+    pub(crate) full: bool,
+}
+
+/// Why a sync ends before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// A limit is met, until then.
+    Wait(DateTime<Utc>),
+    /// Google, or the way to it, fails.
+    Google(Error),
+    /// Postgres fails.
+    Database(db::Error),
+}
+
+impl From<TokenError> for Stop {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Database(error) => Self::Database(error),
+            error => Self::Google(error.into()),
+        }
+    }
+}
+
+impl From<db::Error> for Stop {
+    fn from(error: db::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Syncs all calendars of a user that need it: those not synced since the task was created.
+pub(crate) async fn sync(
+    job: &CalendarSync,
+    user_id: Uuid,
+    context: &Context,
+) -> (Progress, Result<(), Stop>) {
+    let access = match Access::begin(&job.tokens, user_id, Integration::GoogleCalendar).await {
+        Ok(access) => access,
+        Err(error) => return (Progress::default(), Err(error.into())),
+    };
+    let mut sync = Sync { job, user_id, context, access, progress: Progress::default() };
+    let result = sync.run().await;
+    let progress = Progress { api_calls: sync.access.calls(), ..sync.progress };
+    (progress, result)
+}
+
+struct Sync<'a> {
+    job: &'a CalendarSync,
+    user_id: Uuid,
+    context: &'a Context,
+    access: Access,
+    progress: Progress,
+}
+
+/// A way through the pages of one calendar's events.
+struct Walk {
+    extent: Extent,
+    /// Where the last full sync ended, or where this one will.
+    horizon: DateTime<Utc>,
+    /// What changes later than this may not be on the pages.
+    began_at: DateTime<Utc>,
+    page_token: Option<String>,
+    /// Ids met by a full sync: others are gone.
+    seen: Vec<String>,
+}
+
+impl Sync<'_> {
+    async fn run(&mut self) -> Result<(), Stop> {
+        let db = &self.job.db;
+        self.list_calendars().await?;
+        let mut position = db.take_calendar_position(self.user_id).await?;
+        let calendars = db.calendars_to_sync(self.user_id).await?;
+        self.progress.calendars = calendars.len() as u64;
+        let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
+        self.progress.changed += db.keep_events_of(self.user_id, &ids).await?;
+        for calendar in calendars {
+            let position = position.take_if(|position| position.calendar_id == calendar.calendar_id);
+            if position.is_some() || !self.is_done(&calendar) {
+                self.sync_calendar(&calendar, position).await?;
+            }
+        }
+        // An event that left one calendar may still be in another, which was made to forget its token for that.
+        for calendar in db.calendars_to_sync(self.user_id).await? {
+            if calendar.sync_token.is_none() {
+                self.sync_calendar(&calendar, None).await?;
+            }
+        }
+        db.remove_ended_events(self.user_id, self.context.now() - KEPT).await?;
+        Ok(())
+    }
+
+    /// Synced since the task was created: by this task before it had to wait, or by another.
+    fn is_done(&self, calendar: &CalendarToSync) -> bool {
+        calendar.synced_at.is_some_and(|at| at >= self.context.occasion)
+    }
+
+    async fn list_calendars(&mut self) -> Result<(), Stop> {
+        let mut calendars: Vec<CalendarListEntry> = Vec::new();
+        let mut page_token = None;
+        loop {
+            self.ask_for_a_call().await?;
+            let page = self.job.calendar.calendars(&mut self.access, page_token.as_deref()).await;
+            let page = page.map_err(|error| self.stop(error))?;
+            calendars.extend(page.items);
+            match page.next {
+                Next::Page(token) => page_token = Some(token),
+                Next::Sync(_) => break,
+            }
+        }
+        // A list that changes while it is read may show a calendar twice.
+        calendars.sort_by(|a, b| a.id.cmp(&b.id));
+        calendars.dedup_by(|a, b| a.id == b.id);
+        let entries: Vec<_> = calendars.iter().filter_map(entry).collect();
+        self.job.db.replace_calendars(self.user_id, &entries).await?;
+        Ok(())
+    }
+
+    async fn sync_calendar(
+        &mut self,
+        calendar: &CalendarToSync,
+        position: Option<CalendarPosition>,
+    ) -> Result<(), Stop> {
+        let id = &calendar.calendar_id;
+        let now = self.context.now();
+        let walk = position.map(Walk::resume).or_else(|| Walk::incremental(calendar, now));
+        let result = match walk {
+            Some(walk) => match self.walk(id, walk).await {
+                // 410 says that a token has expired; a token that is refused otherwise is of no more use.
+                Err(Stop::Google(Error::SyncTokenExpired | Error::Refused { .. })) => {
+                    self.job.db.forget_calendar_cursor(self.user_id, id).await?;
+                    self.walk(id, Walk::full(now)).await
+                }
+                result => result,
+            },
+            None => self.walk(id, Walk::full(now)).await,
+        };
+        match result {
+            // It left between the list and now, or shows its events to nobody: no reason to let the others wait.
+            Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
+                tracing::warn!(user_id = %self.user_id, %error, "a calendar was passed over");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn walk(&mut self, calendar_id: &str, mut walk: Walk) -> Result<(), Stop> {
+        let db = &self.job.db;
+        let is_full = matches!(walk.extent, Extent::Full { .. });
+        self.progress.full |= is_full;
+        loop {
+            let page = match self.next_page(calendar_id, &walk).await {
+                Ok(page) => page,
+                Err(stop) => {
+                    if let (Stop::Wait(_), Some(position)) = (&stop, walk.position(calendar_id)) {
+                        db.store_calendar_position(self.user_id, &position).await?;
+                    }
+                    return Err(stop);
+                }
+            };
+            let now = self.context.now();
+            let window = Window { from: now - KEPT, until: walk.horizon };
+            self.progress.events += page.events.len() as u64;
+            let changes = Changes::read(page.events, page.time_zone.as_deref(), window);
+            self.progress.unusable += changes.unusable;
+            self.progress.changed +=
+                db.apply_events(self.user_id, calendar_id, &changes.rows, &changes.gone, now).await?;
+            if is_full {
+                walk.seen.extend(changes.rows.into_iter().map(|row| row.google_event_id));
+            }
+            match page.next {
+                Next::Page(token) => walk.page_token = Some(token),
+                Next::Sync(sync_token) => return self.finish(calendar_id, &walk, &sync_token).await,
+            }
+        }
+    }
+
+    async fn next_page(&mut self, calendar_id: &str, walk: &Walk) -> Result<EventPage, Stop> {
+        self.ask_for_a_call().await?;
+        let calendar = &self.job.calendar;
+        let page =
+            calendar.events(&mut self.access, calendar_id, &walk.extent, walk.page_token.as_deref()).await;
+        page.map_err(|error| self.stop(error))
+    }
+
+    async fn finish(&mut self, calendar_id: &str, walk: &Walk, sync_token: &str) -> Result<(), Stop> {
+        let db = &self.job.db;
+        let full_until = match walk.extent {
+            Extent::Full { from, until } => {
+                self.progress.changed +=
+                    db.remove_unseen_events(self.user_id, calendar_id, from, until, &walk.seen).await?;
+                Some(until)
+            }
+            Extent::Since(_) => None,
+        };
+        let cursor = CalendarCursor { calendar_id, sync_token, full_until };
+        Ok(db.store_calendar_cursor(self.user_id, &cursor, walk.began_at).await?)
+    }
+
+    async fn ask_for_a_call(&self) -> Result<(), Stop> {
+        match self.job.limiter.acquire(&rate_limit::GOOGLE_CALENDAR, self.user_id).await {
+            Verdict::Allowed => Ok(()),
+            Verdict::DeniedUntil(until) => Err(Stop::Wait(until)),
+        }
+    }
+
+    fn stop(&self, error: Error) -> Stop {
+        match error {
+            Error::Limited { retry_after } => Stop::Wait(self.context.now() + retry_after),
+            Error::Token(error) => error.into(),
+            error => Stop::Google(error),
+        }
+    }
+}
+
+impl Walk {
+    fn full(now: DateTime<Utc>) -> Self {
+        let horizon = now + AHEAD;
+        Self {
+            extent: Extent::Full { from: now - BACK, until: horizon },
+            horizon,
+            began_at: now,
+            page_token: None,
+            seen: Vec::new(),
+        }
+    }
+
+    /// `None` when a full sync is due.
+    fn incremental(calendar: &CalendarToSync, now: DateTime<Utc>) -> Option<Self> {
+        let sync_token = calendar.sync_token.clone()?;
+        let horizon = calendar.horizon.filter(|&horizon| horizon >= now + NEAREST_HORIZON)?;
+        Some(Self {
+            extent: Extent::Since(sync_token),
+            horizon,
+            began_at: now,
+            page_token: None,
+            seen: Vec::new(),
+        })
+    }
+
+    fn resume(position: CalendarPosition) -> Self {
+        Self {
+            extent: match position.sync_token {
+                Some(sync_token) => Extent::Since(sync_token),
+                None => Extent::Full { from: position.began_at - BACK, until: position.horizon },
+            },
+            horizon: position.horizon,
+            began_at: position.began_at,
+            page_token: Some(position.page_token),
+            seen: position.seen,
+        }
+    }
+
+    /// Where the walk goes on; `None` before its second page.
+    fn position(&self, calendar_id: &str) -> Option<CalendarPosition> {
+        Some(CalendarPosition {
+            calendar_id: calendar_id.to_owned(),
+            page_token: self.page_token.clone()?,
+            sync_token: match &self.extent {
+                Extent::Since(sync_token) => Some(sync_token.clone()),
+                Extent::Full { .. } => None,
+            },
+            horizon: self.horizon,
+            began_at: self.began_at,
+            seen: self.seen.clone(),
+        })
+    }
+}
+
+fn entry(calendar: &CalendarListEntry) -> Option<CalendarEntry<'_>> {
+    let calendar_id = calendar.id.as_deref()?;
+    Some(CalendarEntry {
+        calendar_id,
+        name: calendar.summary_override.as_deref().or(calendar.summary.as_deref()).unwrap_or(calendar_id),
+        description: calendar.description.as_deref(),
+        is_primary: calendar.primary == Some(true),
+    })
+}
