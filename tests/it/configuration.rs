@@ -59,3 +59,9 @@ fn an_unknown_argument_is_refused() {
     let output = function(Queue::AdaptiveSync).arg("--verbose").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn the_table_of_variables_is_up_to_date() {
+    let page = std::fs::read_to_string(tests::document::PAGE).unwrap();
+    assert_eq!(page, tests::document::with_variables(&page), "run cargo run --package tests --bin document");
+}

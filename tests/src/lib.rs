@@ -1,5 +1,6 @@
 //! The test kit: real servers, and the pieces of the world that tests hold in their hands.
 
+pub mod document;
 pub mod issuer;
 pub mod probe;
 pub mod redis_proxy;
