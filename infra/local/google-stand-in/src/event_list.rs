@@ -117,7 +117,11 @@ pub(crate) fn list(
         (if single_events { event.is_single() } else { event.is_own_entry() })
             && match &since {
                 Some(token) => record.concerns(token.revision, window),
-                None => record.in_window(window) && (event.live() || show_deleted || updated_min.is_some()),
+                None => {
+                    // Without it a client that expands recurring events itself would not know of the gap.
+                    let gap = !single_events && matches!(event.recurrence, Recurrence::Instance { .. });
+                    record.in_window(window) && (event.live() || show_deleted || updated_min.is_some() || gap)
+                }
             }
             && updated_min.is_none_or(|min| event.updated >= min)
             && query.text("iCalUID").is_none_or(|uid| ical_uid(event) == uid)

@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let config = Config { client_id: options.client_id, client_secret: options.client_secret };
     let listener = TcpListener::bind(options.listen).await.context("cannot listen there")?;
-    println!("http://{}", listener.local_addr()?);
+    println!("listening on http://{}", listener.local_addr()?);
     serve(listener, world, config, interrupted()).await.context("the server ended")
 }
 

@@ -238,6 +238,8 @@ async fn recurring_events_are_listed_as_instances_or_as_themselves() {
     assert_eq!(series(&singles), 0);
     assert!(series(&own) > 0);
     assert!(instances(&own) < instances(&singles), "only exceptions");
+    let cancelled = |items: &[Value]| items.iter().any(|item| item["status"] == "cancelled");
+    assert!(cancelled(&own) && !cancelled(&singles), "a gap shows only beside its series");
 }
 
 #[tokio::test]
