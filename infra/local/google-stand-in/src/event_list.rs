@@ -112,17 +112,18 @@ pub(crate) fn list(
     };
     let revision = page.as_ref().map_or(diary.revision, |page| page.revision);
 
+    // Without it a client that expands recurring events itself would not know of the gap.
+    let gap = |event: &Event| !single_events && matches!(event.recurrence, Recurrence::Instance { .. });
     let wanted = |record: &Record| {
         let event = &record.event;
         (if single_events { event.is_single() } else { event.is_own_entry() })
-            && match &since {
-                Some(token) => record.concerns(token.revision, window),
-                None => {
-                    // Without it a client that expands recurring events itself would not know of the gap.
-                    let gap = !single_events && matches!(event.recurrence, Recurrence::Instance { .. });
-                    record.in_window(window) && (event.live() || show_deleted || updated_min.is_some() || gap)
-                }
-            }
+            && since.as_ref().map_or_else(
+                || {
+                    record.in_window(window)
+                        && (event.live() || show_deleted || updated_min.is_some() || gap(event))
+                },
+                |token| record.concerns(token.revision, window),
+            )
             && updated_min.is_none_or(|min| event.updated >= min)
             && query.text("iCalUID").is_none_or(|uid| ical_uid(event) == uid)
             && query.text("q").is_none_or(|words| mentions(event, words))

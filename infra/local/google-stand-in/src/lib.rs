@@ -30,6 +30,7 @@ mod reception;
 mod refusal;
 mod seed;
 mod seed_calendar;
+mod seed_person;
 mod serve;
 mod state;
 mod tick;

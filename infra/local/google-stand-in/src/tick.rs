@@ -7,11 +7,12 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::account::{GrantState, Integration};
-use crate::address_book::{AddressBook, MY_CONTACTS, invent as invent_person, is_own};
+use crate::address_book::{AddressBook, MY_CONTACTS, is_own};
 use crate::dice::Dice;
 use crate::event::{Event, Recurrence};
 use crate::person::PersonName;
 use crate::seed_calendar::invent as invent_event;
+use crate::seed_person::invent as invent_person;
 use crate::state::{Account, State};
 use crate::words::{CITIES, FAMILY, GIVEN, GROUPS, MEETINGS};
 use crate::world::World;

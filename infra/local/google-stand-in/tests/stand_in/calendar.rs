@@ -201,7 +201,7 @@ async fn an_order_sorts_and_takes_the_sync_token_away() {
     assert!(starts.is_sorted());
     let refused = api.get(PRIMARY, &[("orderBy", "startTime")]).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST, "only with singleEvents");
-    let (items, _, _) = api.all(PRIMARY, "items", &[("orderBy", "updated")]).await;
+    let (items, _, _) = api.all(PRIMARY, "items", &[SINGLE, ("orderBy", "updated")]).await;
     assert!(items.iter().map(|item| text(item, "updated")).is_sorted());
 }
 
