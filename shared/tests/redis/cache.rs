@@ -10,13 +10,14 @@ use shared::cache::{
     Cache, CacheKey, CalendarSlots, ContactList, ContactProfile, LOCAL_TIME_TO_LIVE, Slot, SuggestionList,
     UserPreferences,
 };
-use shared::redis::{Purpose, Value};
+use shared::redis::{Patience, Purpose, Value};
 use shared::telemetry::Counter;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::stack::{HandClock, Stack, eventually, metered};
+use crate::faulty::{Fate, Faulty};
+use crate::stack::{HandClock, Stack, client, eventually, metered};
 
 fn cache(stack: &Stack) -> Cache {
     Cache::new(stack.redis(), HandClock::new().clock(), false)
@@ -262,6 +263,26 @@ async fn a_value_loaded_before_a_change_is_cached_nowhere() {
     assert_eq!(*value, json!("old"));
     assert_eq!(keys(&stack).await, Vec::<String>::new());
     assert!(!is_cached(&cache, &ContactList(user_id)).await);
+}
+
+#[tokio::test]
+async fn a_load_that_ends_while_redis_still_works_on_the_change_is_not_written() {
+    // GET finds nothing, DEL is never answered.
+    let server = Faulty::start([Fate::ok(r#"{"result":null}"#), Fate::Silence]).await;
+    let cache = Cache::new(client(&server.url, Patience::default()), HandClock::new().clock(), false);
+    let user_id = Uuid::new_v4();
+    let seen = async |requests| eventually(async || (server.requests() == requests).then_some(())).await;
+    let load = async {
+        seen(2).await;
+        Ok::<_, Infallible>(json!("old"))
+    };
+    let key = ContactList(user_id);
+    let change = async {
+        seen(1).await;
+        cache.contacts_changed(user_id).await;
+    };
+    let (Ok(_old), ()) = tokio::join!(cache.get_or_load(&key, load), change);
+    assert_eq!(server.requests(), 2, "no SET");
 }
 
 #[tokio::test]
