@@ -1,0 +1,91 @@
+//! The schema `jobs`: its migrations, dead letters and sweeps.
+
+use futures_util::future::join_all;
+use shared::db::dead_letters::{DeadLetter, State};
+use shared::db::migrations::migrate;
+use shared::queue::Queue;
+
+use crate::database::{Database, now};
+
+#[tokio::test]
+async fn migrations_run_any_number_of_times_and_touch_no_other_schema() {
+    let database = Database::new().await;
+    let tables =
+        "SELECT string_agg(tablename, ',' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'";
+    let before: String = database.value(tables).await;
+    for result in join_all((0..4).map(|_| migrate(database.options.clone()))).await {
+        result.unwrap();
+    }
+    assert_eq!(database.value::<String>(tables).await, before);
+    let schemas: Vec<(String,)> = database
+        .rows("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' ORDER BY 1")
+        .await;
+    assert_eq!(schemas, [("jobs".to_owned(),), ("public".to_owned(),)]);
+}
+
+fn letter(state: State, body: &[u8]) -> DeadLetter<'_> {
+    DeadLetter {
+        id: "id",
+        queue: "token-refresh",
+        task_name: Some("task"),
+        idempotency_key: Some("key"),
+        attempt: 3,
+        state,
+        reason: "reason",
+        error: "error",
+        body,
+        user_id: None,
+        trace: None,
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_keeps_the_body_that_came_first() {
+    let database = Database::new().await;
+    database.db.record_dead_letter(&letter(State::Started, b"first\0\xff")).await.unwrap();
+    database.db.record_dead_letter(&letter(State::Failed, b"second")).await.unwrap();
+    let rows: Vec<(String, Vec<u8>)> = database.rows("SELECT state, body FROM jobs.dead_letters").await;
+    assert_eq!(rows, [("failed".to_owned(), b"first\0\xff".to_vec())]);
+}
+
+#[tokio::test]
+async fn only_an_announced_dead_letter_is_taken_back() {
+    let database = Database::new().await;
+    for (state, left) in [(State::Started, 0_i64), (State::Failed, 1)] {
+        database.db.record_dead_letter(&letter(state, b"")).await.unwrap();
+        database.db.remove_started_dead_letter("id").await.unwrap();
+        assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.dead_letters").await, left);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_postgres_cannot_hold_does_not_lose_the_dead_letter() {
+    let database = Database::new().await;
+    let key = format!("a\0b{}", "c".repeat(10_000));
+    let letter = DeadLetter { idempotency_key: Some(&key), ..letter(State::Failed, b"body") };
+    database.db.record_dead_letter(&letter).await.unwrap();
+    assert_eq!(database.value::<i32>("SELECT length(idempotency_key) FROM jobs.dead_letters").await, 1000);
+}
+
+#[tokio::test]
+async fn a_sweep_adds_up_its_pages_and_results() {
+    let database = Database::new().await;
+    let (db, queue) = (&database.db, Queue::TokenRefresh);
+    db.sweep_page(queue, "s", 500, false, now()).await.unwrap();
+    for _ in 0..9 {
+        db.sweep_result(queue, "s", 1, 0, 0.1, now()).await.unwrap();
+    }
+    db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
+    db.sweep_page(queue, "s", 20, true, now()).await.unwrap();
+    let row = "SELECT tasks, succeeded, failed, high_failure_rate, finished_at IS NOT NULL FROM jobs.sweeps";
+    assert_eq!(database.rows::<(i64, i64, i64, bool, bool)>(row).await, [(520, 9, 1, false, true)]);
+    db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
+    assert_eq!(database.rows::<(i64, i64, i64, bool, bool)>(row).await, [(520, 9, 2, true, true)]);
+}
+
+#[tokio::test]
+async fn the_first_result_of_a_sweep_may_come_before_its_page() {
+    let database = Database::new().await;
+    database.db.sweep_result(Queue::TokenRefresh, "s", 0, 1, 0.1, now()).await.unwrap();
+    assert!(database.value::<bool>("SELECT high_failure_rate FROM jobs.sweeps").await);
+}

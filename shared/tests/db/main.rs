@@ -1,0 +1,10 @@
+//! All SQL against a real Postgres; every test has a database of its own.
+
+mod calendars;
+mod circuit_breaker;
+mod contact_groups;
+mod contacts;
+mod database;
+mod jobs_schema;
+mod schedule;
+mod tokens;

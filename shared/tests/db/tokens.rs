@@ -1,0 +1,173 @@
+//! Tokens, their health, and the sweep over those that are due.
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use shared::db::oauth_tokens::{DueTokens, NewToken, StoredToken};
+use shared::db::token_health::{HealthReport, Notice, NoticeKind, TokenStatus};
+use shared::payload::Integration::{self, GoogleCalendar, GoogleContacts};
+use uuid::Uuid;
+
+use crate::database::{Database, now};
+
+const BOTH: [Integration; 2] = [GoogleCalendar, GoogleContacts];
+
+const INVALID: HealthReport<'_> = HealthReport {
+    status: TokenStatus::Revoked,
+    expires_at: None,
+    error: Some("invalid_grant"),
+    notice: Some(Notice {
+        kind: NoticeKind::TokenInvalid,
+        message: "connect again",
+        re_auth_link: "https://app/",
+    }),
+};
+
+fn renewed() -> NewToken<'static> {
+    NewToken { access_token: "new access", refresh_token: None, expires_at: now() + TimeDelta::hours(1) }
+}
+
+async fn stored(database: &Database, user: Uuid) -> StoredToken {
+    database.db.oauth_token(user, GoogleCalendar).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_user_has_the_integrations_that_have_tokens() {
+    let database = Database::new().await;
+    let user = database.user(&BOTH).await;
+    database
+        .run(format!("INSERT INTO oauth_tokens (user_id, provider, access_token) VALUES ('{user}', 'x', '')"))
+        .await;
+    assert_eq!(database.db.connected_integrations(user).await.unwrap(), BOTH);
+    assert_eq!(database.db.oauth_token(Uuid::new_v4(), GoogleCalendar).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_renewed_token_is_stored_valid_and_resolves_what_was_open() {
+    let database = Database::new().await;
+    let user = database.user(&BOTH).await;
+    let used = stored(&database, user).await;
+    assert!(database.db.report_token_health(user, GoogleCalendar, &used, &INVALID, now()).await.unwrap());
+    assert!(database.db.token_refreshed(user, GoogleCalendar, &used, renewed(), now()).await.unwrap());
+    let token = stored(&database, user).await;
+    assert_eq!(
+        (token.access_token.as_str(), token.refresh_token.as_deref()),
+        ("new access", Some("refresh"))
+    );
+    assert_eq!(database.value::<String>("SELECT status FROM token_health").await, "valid");
+    assert!(database.value::<bool>("SELECT resolved_at IS NOT NULL FROM token_health_notifications").await);
+
+    let rotated = NewToken { refresh_token: Some("rotated"), ..renewed() };
+    assert!(database.db.token_refreshed(user, GoogleCalendar, &token, rotated, now()).await.unwrap());
+    assert_eq!(stored(&database, user).await.refresh_token.as_deref(), Some("rotated"));
+}
+
+#[tokio::test]
+async fn a_token_that_was_replaced_meanwhile_is_neither_overwritten_nor_blamed() {
+    let database = Database::new().await;
+    let user = database.user(&BOTH).await;
+    let used = stored(&database, user).await;
+    database.run("UPDATE oauth_tokens SET access_token = 'connected again'").await;
+    assert!(!database.db.token_refreshed(user, GoogleCalendar, &used, renewed(), now()).await.unwrap());
+    assert!(!database.db.report_token_health(user, GoogleCalendar, &used, &INVALID, now()).await.unwrap());
+    assert_eq!(stored(&database, user).await.access_token, "connected again");
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM token_health").await, 0);
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM token_health_notifications").await, 0);
+}
+
+#[tokio::test]
+async fn twenty_reports_at_once_open_one_notification() {
+    let database = Database::new().await;
+    let user = database.user(&BOTH).await;
+    let used = stored(&database, user).await;
+    let report = || database.db.report_token_health(user, GoogleCalendar, &used, &INVALID, now());
+    for result in join_all((0..20).map(|_| report())).await {
+        assert!(result.unwrap());
+    }
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM token_health_notifications").await, 1);
+    database.run("UPDATE token_health_notifications SET resolved_at = now()").await;
+    report().await.unwrap();
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM token_health_notifications").await, 2);
+}
+
+#[tokio::test]
+async fn a_report_of_health_resolves_only_when_valid() {
+    let database = Database::new().await;
+    let user = database.user(&BOTH).await;
+    let used = stored(&database, user).await;
+    let open = "SELECT count(*) FROM token_health_notifications WHERE resolved_at IS NULL";
+    let soon = HealthReport {
+        status: TokenStatus::ExpiringSoon,
+        notice: Some(Notice { kind: NoticeKind::TokenExpiringSoon, message: "", re_auth_link: "" }),
+        ..INVALID
+    };
+    database.db.report_token_health(user, GoogleCalendar, &used, &INVALID, now()).await.unwrap();
+    database.db.report_token_health(user, GoogleCalendar, &used, &soon, now()).await.unwrap();
+    assert_eq!(database.value::<i64>(open).await, 2);
+    let valid = HealthReport { status: TokenStatus::Valid, expires_at: None, error: None, notice: None };
+    database.db.report_token_health(user, GoogleCalendar, &used, &valid, now()).await.unwrap();
+    assert_eq!(database.value::<i64>(open).await, 0);
+}
+
+async fn due(database: &Database) -> Vec<DueTokens> {
+    database.db.tokens_due(now(), Uuid::nil(), 500).await.unwrap()
+}
+
+/// Tokens that last, checked an hour ago.
+async fn healthy(database: &Database) -> Uuid {
+    let user = database.user(&BOTH).await;
+    for integration in BOTH {
+        database
+            .run(format!(
+                "INSERT INTO token_health (user_id, integration_type, status, last_checked)
+                 VALUES ('{user}', '{}', 'valid', '{}')",
+                integration.as_str(),
+                (now() - TimeDelta::hours(1)).naive_utc(),
+            ))
+            .await;
+    }
+    user
+}
+
+#[tokio::test]
+async fn a_token_is_due_when_it_ends_soon_or_was_not_checked_for_a_day() {
+    let database = Database::new().await;
+    let user = healthy(&database).await;
+    assert_eq!(due(&database).await, []);
+
+    let ends = now() + TimeDelta::hours(47);
+    database
+        .run(format!("UPDATE oauth_tokens SET expires_at = '{ends}' WHERE provider = 'google_contacts'"))
+        .await;
+    assert_eq!(due(&database).await, [DueTokens { user_id: user, integration: Some(GoogleContacts) }]);
+
+    let checked = (now() - TimeDelta::hours(25)).naive_utc();
+    database
+        .run(format!(
+            "UPDATE token_health SET last_checked = '{checked}' WHERE integration_type = 'google_calendar'"
+        ))
+        .await;
+    assert_eq!(due(&database).await, [DueTokens { user_id: user, integration: None }]);
+
+    database.run("UPDATE token_health SET status = 'revoked'").await;
+    assert_eq!(due(&database).await, []);
+    database.run("DELETE FROM token_health").await;
+    assert_eq!(due(&database).await, [DueTokens { user_id: user, integration: None }]);
+}
+
+#[tokio::test]
+async fn pages_of_the_token_sweep_meet_everybody_once() {
+    let database = Database::new().await;
+    let mut users = Vec::new();
+    for _ in 0..7 {
+        users.push(database.user(&BOTH).await);
+    }
+    users.sort();
+    let (mut met, mut after) = (Vec::new(), Uuid::nil());
+    loop {
+        let page = database.db.tokens_due(now(), after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.user_id;
+        met.extend(page.iter().map(|due| due.user_id));
+    }
+    assert_eq!(met, users);
+}
