@@ -42,9 +42,9 @@ impl Console {
 
     /// Shows how far the queues are.
     pub fn progress(&mut self, standing: Standing) {
-        let due = self.shown.is_none_or(|(at, before)| {
-            before != standing && (self.in_place || at.elapsed() >= PAUSE)
-        });
+        let due = self
+            .shown
+            .is_none_or(|(at, before)| before != standing && (self.in_place || at.elapsed() >= PAUSE));
         if due {
             let (start, end) = if self.in_place { ("\r\x1b[K", "") } else { ("", "\n") };
             let Standing { waiting, dispatched } = standing;

@@ -16,7 +16,7 @@ use crate::tasks::CloudTasks;
 pub type Environment = BTreeMap<&'static str, String>;
 
 /// Adds a variable by its declaration.
-pub fn set(environment: &mut Environment, variable: &Variable, value: impl ToString) {
+pub fn set(environment: &mut Environment, variable: &Variable, value: &(impl ToString + ?Sized)) {
     environment.insert(variable.name, value.to_string());
 }
 

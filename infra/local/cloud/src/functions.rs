@@ -90,11 +90,16 @@ pub struct FunctionProcess {
 
 impl FunctionProcess {
     /// Starts `program` on a free port, with this environment and nothing else; its output is kept in `log`.
-    pub fn spawn(queue: Queue, program: &Path, environment: &Environment, log: &Path) -> anyhow::Result<Self> {
+    pub fn spawn(
+        queue: Queue,
+        program: &Path,
+        environment: &Environment,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut environment = environment.clone();
-        set(&mut environment, &HOST, address.ip());
-        set(&mut environment, &PORT, address.port());
+        set(&mut environment, &HOST, &address.ip());
+        set(&mut environment, &PORT, &address.port());
         let lines = Arc::default();
         let (process, reader) = start(program, &environment, log, &lines)?;
         Ok(Self {

@@ -40,7 +40,7 @@ struct Arguments {
 enum Command {
     /// Start everything, run every schedule once, and go on until Ctrl-C.
     Up(Up),
-    /// Create a database with all tables; run a command with its address in DATABASE_URL, or wait until Ctrl-C.
+    /// Create a database with all tables; run a command with its address in `DATABASE_URL`, or wait until Ctrl-C.
     Database(Database),
     /// Give an empty database all tables.
     Schema {
@@ -210,7 +210,8 @@ impl Up {
         for (name, address) in cloud.addresses() {
             console.say(&format!("  {name:<width$}  {address}"));
         }
-        let result = if self.once { self.once(&mut cloud, console).await } else { go_on(&mut cloud, console).await };
+        let result =
+            if self.once { self.once(&mut cloud, console).await } else { go_on(&mut cloud, console).await };
         let code = result.unwrap_or_else(|error| {
             console.say(&format!("failed: {error:#}"));
             ExitCode::from(FAILED)

@@ -24,7 +24,7 @@ use crate::owned::{Folder, Manner, Process};
 /// The running application's tables, for databases of ours only.
 pub const APPLICATION_SCHEMA: &str = include_str!("../schema/application.sql");
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 /// Another process may take a free port before the server does.
 const PORT_ATTEMPTS: usize = 5;
@@ -56,15 +56,12 @@ impl Postgres {
     ///
     /// A private cluster listens on a port of 127.0.0.1 and on a socket. It survives nothing: `fsync` is off.
     pub async fn start(given: Option<&Url>) -> anyhow::Result<Self> {
-        let (url, cluster) = match given {
-            Some(url) => {
-                connect(url).await.context("cannot reach the server that DATABASE_URL names")?.close().await?;
-                (url.clone(), None)
-            }
-            None => {
-                let (url, cluster) = Cluster::start().await?;
-                (url, Some(cluster))
-            }
+        let (url, cluster) = if let Some(url) = given {
+            connect(url).await.context("cannot reach the server that DATABASE_URL names")?.close().await?;
+            (url.clone(), None)
+        } else {
+            let (url, cluster) = Cluster::start().await?;
+            (url, Some(cluster))
         };
         Ok(Self { url, template: OnceCell::new(), created: Mutex::default(), cluster })
     }
@@ -238,7 +235,9 @@ async fn until_ready(server: &mut Process, url: &Url) -> anyhow::Result<bool> {
                 connection.close().await?;
                 return Ok(true);
             }
-            Err(error) if Instant::now() > deadline => return Err(error.context("Postgres is not ready in time")),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error.context("Postgres is not ready in time"));
+            }
             Err(_not_yet) => sleep(POLL).await,
         }
     }
@@ -258,14 +257,18 @@ struct Programs {
 impl Programs {
     /// Debian keeps them out of the search path, and so does Homebrew for all but the newest version.
     fn find() -> anyhow::Result<Self> {
-        const VERSIONED: [(&str, &str); 3] =
-            [("/usr/lib/postgresql", ""), ("/opt/homebrew/opt", "postgresql@"), ("/usr/local/opt", "postgresql@")];
+        const VERSIONED: [(&str, &str); 3] = [
+            ("/usr/lib/postgresql", ""),
+            ("/opt/homebrew/opt", "postgresql@"),
+            ("/usr/local/opt", "postgresql@"),
+        ];
         let newest = VERSIONED
             .iter()
             .flat_map(|(parent, prefix)| versions(Path::new(parent), prefix))
             .max_by_key(|(version, _)| *version)
             .map(|(_, folder)| folder.join("bin"));
-        let folders = newest.into_iter().chain(["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from));
+        let folders =
+            newest.into_iter().chain(["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin"].map(PathBuf::from));
         folders
             .map(|folder| Self { initdb: folder.join("initdb"), postgres: folder.join("postgres") })
             .find(|programs| programs.initdb.exists() && programs.postgres.exists())
@@ -314,7 +317,8 @@ impl Owner {
 
     fn give(self, folder: &Path) -> anyhow::Result<()> {
         if let Self::User { uid, gid } = self {
-            chown(folder, Some(uid), Some(gid)).context("cannot give a folder to the owner of the cluster")?;
+            chown(folder, Some(uid), Some(gid))
+                .context("cannot give a folder to the owner of the cluster")?;
         }
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         Ok(())
@@ -323,6 +327,7 @@ impl Owner {
 
 /// The line of `name` in the format of `/etc/passwd`.
 fn user(users: &str, name: &str) -> Option<Owner> {
-    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
+    let fields =
+        users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
     Some(Owner::User { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
 }

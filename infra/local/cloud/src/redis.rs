@@ -75,7 +75,9 @@ impl Server {
         loop {
             match size(url).await {
                 Ok(_) => return Ok(()),
-                Err(error) if Instant::now() > deadline => return Err(error.context("Redis is not ready in time")),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error.context("Redis is not ready in time"));
+                }
                 Err(_not_yet) => sleep(POLL).await,
             }
             if let Some(status) = self.process.ended()? {

@@ -66,7 +66,8 @@ impl Report {
 impl Row {
     fn of(lines: &[&TaskLine]) -> Self {
         let tasks = lines.iter().map(|line| &line.task).collect::<HashSet<_>>().len();
-        let count = |outcomes: &[&str]| lines.iter().filter(|line| outcomes.contains(&line.outcome.as_str())).count();
+        let count =
+            |outcomes: &[&str]| lines.iter().filter(|line| outcomes.contains(&line.outcome.as_str())).count();
         let per_task = |number: fn(&TaskLine) -> u64| {
             let sum: u64 = lines.iter().map(|line| number(line)).sum();
             ratio(sum, tasks as u64)
@@ -83,7 +84,9 @@ impl Row {
             refused: count(&["refused"]),
             p50_ms: percentile(&times, 50),
             p95_ms: percentile(&times, 95),
-            redis_commands_per_task: per_task(|line| line.redis_idempotency + line.redis_rate_limit + line.redis_cache),
+            redis_commands_per_task: per_task(|line| {
+                line.redis_idempotency + line.redis_rate_limit + line.redis_cache
+            }),
             redis_claim_commands_per_task: per_task(|line| line.redis_idempotency),
             sql_statements_per_task: per_task(|line| line.sql_statements),
         }
@@ -106,7 +109,17 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{:<24} {:>6} {:>6} {:>7} {:>9} {:>7} {:>5} {:>9} {:>9} {:>10} {:>9}",
-            "queue", "tasks", "done", "skipped", "postponed", "retried", "dead", "p50 ms", "p95 ms", "redis/task", "sql/task",
+            "queue",
+            "tasks",
+            "done",
+            "skipped",
+            "postponed",
+            "retried",
+            "dead",
+            "p50 ms",
+            "p95 ms",
+            "redis/task",
+            "sql/task",
         )?;
         for (queue, row) in &self.queues {
             writeln!(
@@ -159,6 +172,9 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_occurred() {
         let times: Vec<f64> = (1..=20).map(f64::from).collect();
-        assert_eq!([percentile(&times, 50), percentile(&times, 95), percentile(&[], 95)], [10.0, 19.0, 0.0]);
+        for (percent, expected) in [(50, 10.0), (95, 19.0), (100, 20.0), (0, 1.0)] {
+            assert!((percentile(&times, percent) - expected).abs() < f64::EPSILON, "{percent}");
+        }
+        assert!(percentile(&[], 95) < f64::EPSILON);
     }
 }

@@ -49,12 +49,11 @@ impl Start {
     /// By the user's place in the world; the first two users are always due.
     fn of(place: usize, variety: Variety) -> Self {
         match (variety, place % 20) {
-            (Variety::Plain, _) => Self::Due,
             (Variety::Varied, 6 | 11 | 16) => Self::NoSchedule,
-            (Variety::Varied, 15) => Self::NotDue,
             (Variety::Varied, 12) => Self::BreakerOpen,
             (Variety::Varied, 13) => Self::BreakerRetries,
-            (Variety::Varied, _) => Self::Due,
+            (Variety::Varied, 15) => Self::NotDue,
+            (Variety::Plain | Variety::Varied, _) => Self::Due,
         }
     }
 }
@@ -92,7 +91,12 @@ pub fn new_encryption_key() -> String {
 }
 
 /// Fills an empty database with the world's users.
-pub async fn seed(database: &Url, world: &World, encryption_key: &str, variety: Variety) -> anyhow::Result<Seeded> {
+pub async fn seed(
+    database: &Url,
+    world: &World,
+    encryption_key: &str,
+    variety: Variety,
+) -> anyhow::Result<Seeded> {
     let cipher = encryption_key.parse().context("the encryption key cannot be used")?;
     let mut connection = connect(database).await?;
     let mut transaction = connection.begin().await?;
@@ -144,12 +148,17 @@ impl Sower<'_> {
         if knows_calendars {
             self.calendars(user).await?;
         }
-        let people = if varied && user.contacts_grant.is_some() { self.world.people(user.id)? } else { Vec::new() };
+        let people =
+            if varied && user.contacts_grant.is_some() { self.world.people(user.id)? } else { Vec::new() };
         let contacts = contacts::plan(&people);
         for contact in &contacts {
             contact.insert(self.db, user.id, self.at).await?;
         }
-        let groups = if people.is_empty() { OwnGroups::default() } else { groups::plan(self.world, user.id, &people)? };
+        let groups = if people.is_empty() {
+            OwnGroups::default()
+        } else {
+            groups::plan(self.world, user.id, &people)?
+        };
         groups.insert(self.db, user.id).await?;
         Ok(SeededUser { id: user.id, start, knows_calendars, contacts, groups })
     }

@@ -94,7 +94,8 @@ impl LocalCloud {
         let redis_token = Uuid::new_v4().simple().to_string();
         let gateway = serve_gateway(redis.url(), &redis_token)?;
         let tasks =
-            CloudTasks::start(Settings { backoff_divisor: options.backoff_divisor, ..Settings::default() }).await?;
+            CloudTasks::start(Settings { backoff_divisor: options.backoff_divisor, ..Settings::default() })
+                .await?;
         let surroundings = Surroundings {
             database: &database,
             redis_url: &gateway.url(),
@@ -153,7 +154,11 @@ impl LocalCloud {
             }
             for function in &mut self.functions {
                 if let Some(status) = function.ended()? {
-                    bail!("{} ended with {status}; its log: {}", function.queue().name(), function.log_path().display());
+                    bail!(
+                        "{} ended with {status}; its log: {}",
+                        function.queue().name(),
+                        function.log_path().display()
+                    );
                 }
             }
             ensure!(Instant::now() < deadline, "{} tasks are left after {limit:?}", standing.waiting);
@@ -184,6 +189,23 @@ impl LocalCloud {
     #[must_use]
     pub fn serves(&self, queue: Queue) -> bool {
         self.functions.iter().any(|function| function.queue() == queue)
+    }
+
+    /// The process that serves a queue.
+    pub fn function_mut(&mut self, queue: Queue) -> Option<&mut FunctionProcess> {
+        self.functions.iter_mut().find(|function| function.queue() == queue)
+    }
+
+    /// Cloud Tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &CloudTasks {
+        &self.tasks
+    }
+
+    /// `redis://…` or `unix://…`: Redis itself, past the gateway.
+    #[must_use]
+    pub fn redis_url(&self) -> &str {
+        self.redis.url()
     }
 
     /// The canonical lines of all functions.
@@ -253,7 +275,10 @@ pub fn serve_gateway(redis_url: &str, token: &str) -> anyhow::Result<Background>
     })
 }
 
-async fn start_functions(options: &Options, surroundings: &Surroundings<'_>) -> anyhow::Result<Vec<FunctionProcess>> {
+async fn start_functions(
+    options: &Options,
+    surroundings: &Surroundings<'_>,
+) -> anyhow::Result<Vec<FunctionProcess>> {
     let environment = surroundings.environment();
     std::fs::create_dir_all(&options.logs).context("cannot make a folder for the logs")?;
     let mut functions = Vec::new();

@@ -89,10 +89,9 @@ enum Health {
 impl Health {
     fn of(grant: &Grant, now: DateTime<Utc>) -> Self {
         match (grant.state, &grant.refresh_token) {
-            (GrantState::Revoked, _) => Self::Revoked,
             (GrantState::Granted, Some(_)) => Self::Valid,
             (GrantState::Granted, None) if grant.access_token_expires_at > now => Self::ExpiringSoon,
-            (GrantState::Granted, None) => Self::Revoked,
+            (GrantState::Granted, None) | (GrantState::Revoked, _) => Self::Revoked,
         }
     }
 
@@ -122,6 +121,7 @@ impl Check<'_> {
     }
 
     /// Notes a difference between two values under the name of their place, without showing either.
+    #[expect(clippy::needless_pass_by_value, reason = "what is compared is often made for it")]
     fn same<T: PartialEq>(&mut self, what: impl fmt::Display, found: T, expected: T) {
         if found != expected {
             self.differs(format!("{what} differs"));

@@ -56,7 +56,8 @@ pub(super) fn plan(people: &[Person]) -> Vec<OwnContact> {
     if people.is_empty() {
         return Vec::new();
     }
-    let emails = count(people.iter().flat_map(|person| &person.emails).map(|email| email.value.to_lowercase()));
+    let emails =
+        count(people.iter().flat_map(|person| &person.emails).map(|email| email.value.to_lowercase()));
     let phones = count(people.iter().flat_map(|person| &person.phones).map(|phone| digits(&phone.value)));
     let mut free = people.iter().filter(|person| person.name.is_some()).filter(|person| {
         // A value that two people share could link the contact to either.

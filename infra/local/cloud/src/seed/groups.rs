@@ -34,7 +34,8 @@ pub struct Approved {
 }
 
 pub(super) fn plan(world: &World, user: Uuid, people: &[Person]) -> anyhow::Result<OwnGroups> {
-    let mut own = world.groups(user)?.into_iter().filter(|group| group.group_type == GroupType::UserContactGroup);
+    let mut own =
+        world.groups(user)?.into_iter().filter(|group| group.group_type == GroupType::UserContactGroup);
     let namesake = own.next().map(|group| pair(&group, group.name.to_uppercase()));
     let approved = own.next().map(|group| Approved {
         pair: pair(&group, "People I choose myself".to_owned()),

@@ -66,7 +66,9 @@ impl Check<'_> {
             let copies = listed.get(&row.google_event_id);
             match copies.and_then(|copies| copies.iter().find(|(calendar, _)| *calendar == row.calendar_id)) {
                 Some((_, event)) => self.event(row, event),
-                None => self.differs(format!("calendar_events {}: not in that calendar", row.google_event_id)),
+                None => {
+                    self.differs(format!("calendar_events {}: not in that calendar", row.google_event_id));
+                }
             }
         }
         Ok(())
@@ -85,7 +87,11 @@ impl Check<'_> {
     fn synced<'c>(&self, calendars: &'c [Calendar]) -> Vec<&'c Calendar> {
         let chosen: Vec<_> =
             calendars.iter().filter(|calendar| self.before.knows_calendars && calendar.selected).collect();
-        if chosen.is_empty() { calendars.iter().filter(|calendar| calendar.primary).collect() } else { chosen }
+        if chosen.is_empty() {
+            calendars.iter().filter(|calendar| calendar.primary).collect()
+        } else {
+            chosen
+        }
     }
 
     async fn calendar_list(&mut self, calendars: &[Calendar]) -> anyhow::Result<()> {
@@ -147,7 +153,11 @@ impl Check<'_> {
             ("is_all_day", row.is_all_day == Some(event.is_all_day())),
             ("is_busy", row.is_busy == Some(event.busy())),
             ("location", row.location == event.location.as_deref().map(|text| cut(text, SUMMARY_CHARS))),
-            ("attendees", attendees(row.attendees.as_ref()) == event.attendees.iter().map(|a| a.email.as_str()).collect()),
+            (
+                "attendees",
+                attendees(row.attendees.as_ref())
+                    == event.attendees.iter().map(|a| a.email.as_str()).collect(),
+            ),
         ];
         for (field, _) in fields.iter().filter(|(_, same)| !same) {
             self.differs(format!("calendar_events {id}: {field} differs"));
@@ -161,5 +171,10 @@ fn overlaps(event: &Event, from: DateTime<Utc>, until: DateTime<Utc>) -> bool {
 }
 
 fn attendees(stored: Option<&Value>) -> BTreeSet<&str> {
-    stored.and_then(Value::as_array).into_iter().flatten().filter_map(|attendee| attendee["email"].as_str()).collect()
+    stored
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|attendee| attendee["email"].as_str())
+        .collect()
 }

@@ -74,8 +74,11 @@ impl Check<'_> {
                 None => self.differs(format!("contacts {}: deleted", contact.id)),
             }
         }
-        let elsewhere =
-            before.contacts.iter().filter(|contact| matches!(contact.origin, Origin::Gone | Origin::Foreign)).count();
+        let elsewhere = before
+            .contacts
+            .iter()
+            .filter(|contact| matches!(contact.origin, Origin::Gone | Origin::Foreign))
+            .count();
         self.same("number of contacts", rows.len(), people.len() + elsewhere);
         self.memberships(&people, &linked).await?;
         self.sync_state(people.len()).await
@@ -109,11 +112,19 @@ impl Check<'_> {
             Origin::Gone => (row.google_resource_name.as_deref(), true),
             Origin::Foreign => (None, false),
         };
-        self.same(format!("contacts {id}: google_resource_name"), row.google_resource_name.as_deref(), linked_to);
+        self.same(
+            format!("contacts {id}: google_resource_name"),
+            row.google_resource_name.as_deref(),
+            linked_to,
+        );
         self.same(format!("contacts {id}: archived"), row.archived, archived);
         self.same(format!("contacts {id}: archived_at"), row.archived_at_is_set, archived);
         if let Some(note) = contact.expected_note(self.world, self.user.id) {
-            self.same(format!("contacts {id}: custom_notes"), row.custom_notes.as_deref(), Some(note.as_str()));
+            self.same(
+                format!("contacts {id}: custom_notes"),
+                row.custom_notes.as_deref(),
+                Some(note.as_str()),
+            );
         }
     }
 

@@ -59,9 +59,11 @@ impl Check<'_> {
     fn group(&mut self, row: &GroupRow, group: &ContactGroup) {
         let before = &self.before.groups;
         let namesake = before.namesake.as_ref().filter(|pair| pair.google == group.resource_name);
-        let approved = before.approved.as_ref().filter(|approved| approved.pair.google == group.resource_name);
+        let approved =
+            before.approved.as_ref().filter(|approved| approved.pair.google == group.resource_name);
         let suggestion = (row.suggested_action.as_deref(), row.suggested_group_id);
-        let confident = |expected: f64| row.confidence.is_some_and(|found| (found - expected).abs() < ROUNDING);
+        let confident =
+            |expected: f64| row.confidence.is_some_and(|found| (found - expected).abs() < ROUNDING);
         let (mapping, status) = match (approved, namesake) {
             (Some(approved), _) => (row.catchup_group_id == Some(approved.pair.group), "approved"),
             (None, Some(pair)) => {

@@ -30,7 +30,9 @@ impl Check<'_> {
             .await?;
             match (row, self.user.grant(integration)) {
                 (None, None) => {}
-                (Some(_), None) => self.differs(format!("oauth_tokens {}: nobody granted it", integration.provider())),
+                (Some(_), None) => {
+                    self.differs(format!("oauth_tokens {}: nobody granted it", integration.provider()));
+                }
                 (None, Some(_)) => self.differs(format!("oauth_tokens {}: lost", integration.provider())),
                 (Some(row), Some(grant)) => {
                     let grant = grant.clone();
@@ -45,8 +47,14 @@ impl Check<'_> {
     fn token(&mut self, integration: Integration, row: &TokenRow, grant: &Grant) -> anyhow::Result<()> {
         let cipher: TokenCipher = self.seeded.encryption_key.parse()?;
         let name = integration.provider();
-        let is = |stored: &str, token: &str| cipher.decrypt(stored).is_ok_and(|found| found.expose_secret() == token);
-        self.same(format!("oauth_tokens {name}: access_token"), is(&row.access_token, &grant.access_token), true);
+        let is = |stored: &str, token: &str| {
+            cipher.decrypt(stored).is_ok_and(|found| found.expose_secret() == token)
+        };
+        self.same(
+            format!("oauth_tokens {name}: access_token"),
+            is(&row.access_token, &grant.access_token),
+            true,
+        );
         let refresh_token_is_newest = match (&row.refresh_token, &grant.refresh_token) {
             (Some(stored), Some(token)) => is(stored, token),
             (None, None) => true,
@@ -54,7 +62,11 @@ impl Check<'_> {
         };
         self.same(format!("oauth_tokens {name}: refresh_token"), refresh_token_is_newest, true);
         let apart = row.expires_at.map(|time| (time - grant.access_token_expires_at).abs());
-        self.same(format!("oauth_tokens {name}: expires_at"), apart.is_some_and(|apart| apart < CLOCKS_APART), true);
+        self.same(
+            format!("oauth_tokens {name}: expires_at"),
+            apart.is_some_and(|apart| apart < CLOCKS_APART),
+            true,
+        );
         Ok(())
     }
 

@@ -75,17 +75,20 @@ async fn an_update_moves_updated_at_where_it_has_a_time_zone() {
     let postgres = Postgres::start(None).await.expect("Postgres starts");
     let url = postgres.create_database("triggers").await.expect("a database");
     let mut connection = postgres::connect(&url).await.expect("a connection");
-    let triggers: BTreeSet<String> =
-        sqlx::query_scalar("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'touch_updated_at'")
-            .fetch_all(&mut connection)
-            .await
-            .expect("triggers")
-            .into_iter()
-            .collect();
+    let triggers: BTreeSet<String> = sqlx::query_scalar(
+        "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'touch_updated_at'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("triggers")
+    .into_iter()
+    .collect();
     let expected: BTreeSet<String> = APPLICATION
         .lines()
-        .filter_map(|line| line.strip_suffix("\tupdated_at\ttimestamptz\tnull\tnow").or(
-            line.strip_suffix("\tupdated_at\ttimestamptz\tnot null\tnow")))
+        .filter_map(|line| {
+            line.strip_suffix("\tupdated_at\ttimestamptz\tnull\tnow")
+                .or(line.strip_suffix("\tupdated_at\ttimestamptz\tnot null\tnow"))
+        })
         .filter_map(|line| line.strip_prefix("column\t"))
         .map(str::to_owned)
         .collect();
@@ -99,10 +102,9 @@ async fn an_update_moves_updated_at_where_it_has_a_time_zone() {
     .await
     .expect("a user");
     assert!(moved);
-    let updated: bool =
-        sqlx::query_scalar("UPDATE users SET name = 'A' RETURNING updated_at > '2020-01-02'")
-            .fetch_one(&mut connection)
-            .await
-            .expect("an update");
+    let updated: bool = sqlx::query_scalar("UPDATE users SET name = 'A' RETURNING updated_at > '2020-01-02'")
+        .fetch_one(&mut connection)
+        .await
+        .expect("an update");
     assert!(updated);
 }

@@ -19,7 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 async fn databases_of_one_server_are_apart_and_made_at_the_same_time() {
     let postgres = Postgres::start(None).await.expect("Postgres starts");
     let (first, second) = tokio::join!(postgres.create_database("first"), postgres.create_database("second"));
-    for (url, email) in [(first.expect("first"), "a@example.test"), (second.expect("second"), "b@example.test")] {
+    for (url, email) in
+        [(first.expect("first"), "a@example.test"), (second.expect("second"), "b@example.test")]
+    {
         let mut connection = postgres::connect(&url).await.expect("a connection");
         sqlx::query("INSERT INTO users (email, google_id) VALUES ($1, 'same')")
             .bind(email)
@@ -78,15 +80,15 @@ async fn of_a_given_redis_an_empty_database_is_used_and_left_empty() {
 async fn handler() -> (SocketAddr, mpsc::UnboundedReceiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let (sender, receiver) = mpsc::unbounded_channel();
+    let (sender, requests) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut received = Vec::new();
+            let mut request = Vec::new();
             let mut buffer = [0; 4096];
             let (head, length) = loop {
                 let read = stream.read(&mut buffer).await.expect("a request");
-                received.extend_from_slice(&buffer[..read]);
-                let text = String::from_utf8_lossy(&received).to_lowercase();
+                request.extend_from_slice(&buffer[..read]);
+                let text = String::from_utf8_lossy(&request).to_lowercase();
                 if let Some(end) = text.find("\r\n\r\n") {
                     let length = text[..end]
                         .lines()
@@ -95,28 +97,31 @@ async fn handler() -> (SocketAddr, mpsc::UnboundedReceiver<(String, Vec<u8>)>) {
                     break (end + 4, length);
                 }
             };
-            while received.len() < head + length {
+            while request.len() < head + length {
                 let read = stream.read(&mut buffer).await.expect("a body");
-                received.extend_from_slice(&buffer[..read]);
+                request.extend_from_slice(&buffer[..read]);
             }
-            let body = received.split_off(head);
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.expect("written");
-            sender.send((String::from_utf8_lossy(&received).into_owned(), body)).expect("the test waits");
+            let body = request.split_off(head);
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .await
+                .expect("written");
+            sender.send((String::from_utf8_lossy(&request).into_owned(), body)).expect("the test waits");
         }
     });
-    (address, receiver)
+    (address, requests)
 }
 
 #[tokio::test]
 async fn a_scheduled_task_reaches_the_routed_function_with_a_token_and_without_a_key() {
     let tasks = CloudTasks::start(Settings::default()).await.expect("Cloud Tasks starts");
-    let (address, mut received) = handler().await;
+    let (address, mut requests) = handler().await;
     let queue = Queue::AdaptiveSync;
     let schedule = &queue.policy().schedules[0];
     tasks.create_scheduled(queue, schedule).await.expect("a task");
     assert_eq!(tasks.count(queue).await.expect("a list"), 1, "a queue without a route is paused");
     tasks.route(queue, address).await.expect("a route");
-    let (head, body) = timeout(PATIENCE, received.recv()).await.expect("a dispatch").expect("a request");
+    let (head, body) = timeout(PATIENCE, requests.recv()).await.expect("a dispatch").expect("a request");
     assert!(head.starts_with("POST /api/jobs/adaptive-sync HTTP/1.1"), "{head}");
     assert!(head.to_lowercase().contains("authorization: bearer "), "{head}");
     assert!(head.to_lowercase().contains("x-cloudtasks-queuename: adaptive-sync-queue"), "{head}");
