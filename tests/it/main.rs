@@ -4,6 +4,7 @@ mod attempts;
 mod bad_input;
 mod configuration;
 mod deliveries;
+mod end_to_end;
 mod identity;
 mod interleavings;
 mod outages;

@@ -19,7 +19,10 @@ pub fn with_variables(page: &str) -> String {
     let mut table = "| variable | what | form | default |\n|---|---|---|---|\n".to_owned();
     for variable in variables::ALL {
         let default = variable.default.map(|value| format!("`{value}`")).unwrap_or_default();
-        table.push_str(&format!("| `{}` | {} | {} | {default} |\n", variable.name, variable.what, variable.form));
+        table.push_str(&format!(
+            "| `{}` | {} | {} | {default} |\n",
+            variable.name, variable.what, variable.form
+        ));
     }
     format!("{head}{BEGIN}{table}{END}{tail}")
 }

@@ -51,6 +51,16 @@ fn given_server() -> Option<Url> {
     Some(std::env::var("DATABASE_URL").ok()?.parse().expect("DATABASE_URL is a URL"))
 }
 
+/// Asks the Redis at `url`.
+///
+/// # Panics
+/// If Redis refuses.
+pub async fn redis(url: &str, command: &[&str]) -> redis::Value {
+    let client = redis::Client::open(url).expect("the URL is right");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+    redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.expect("Redis obeys")
+}
+
 /// Postgres with a database of one's own, Redis behind a gateway, Cloud Tasks with paused queues, and an issuer.
 pub struct Stack {
     /// The test's database.
@@ -105,13 +115,8 @@ impl Stack {
     }
 
     /// Asks Redis itself, past the gateway.
-    ///
-    /// # Panics
-    /// If Redis refuses.
     pub async fn redis(&self, command: &[&str]) -> redis::Value {
-        let client = redis::Client::open(self.redis.url()).expect("the URL is right");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
-        redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.expect("Redis obeys")
+        redis(self.redis.url(), command).await
     }
 
     /// The environment of a function.

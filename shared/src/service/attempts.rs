@@ -35,9 +35,15 @@ struct Judge {
 }
 
 impl Judge {
-    async fn run(&self, inner: impl Stage<Dispatch, Result<Outcome, Interruption>>, dispatch: Dispatch) -> Ending {
+    async fn run(
+        &self,
+        inner: impl Stage<Dispatch, Result<Outcome, Interruption>>,
+        dispatch: Dispatch,
+    ) -> Ending {
         if dispatch.attempt() > self.queue.policy().attempts {
-            return released(self.letters.failed(&dispatch, "attempts_used_up", "the last attempt never answered").await);
+            return released(
+                self.letters.failed(&dispatch, "attempts_used_up", "the last attempt never answered").await,
+            );
         }
         if dispatch.is_last(self.queue)
             && let Err(error) = self.letters.started(&dispatch).await
@@ -48,7 +54,9 @@ impl Judge {
             return released(self.comeback.after_outage(&dispatch, "database", retry_after).await);
         }
         match call(inner, dispatch.clone()).await {
-            Ok(Outcome::Done(result)) => Ending { claim: Settlement::Settle(result.clone()), verdict: Verdict::Done(result) },
+            Ok(Outcome::Done(result)) => {
+                Ending { claim: Settlement::Settle(result.clone()), verdict: Verdict::Done(result) }
+            }
             Ok(Outcome::Skipped(reason)) => {
                 Ending { claim: Settlement::Settle(skipped(reason)), verdict: Verdict::Skipped(reason) }
             }
@@ -59,20 +67,37 @@ impl Judge {
 
     async fn interrupted(&self, dispatch: &Dispatch, interruption: Interruption) -> Verdict {
         match interruption {
-            Interruption::Unusable(error) => self.letters.failed(dispatch, error.code(), &chain(&error)).await,
-            Interruption::Failed(Failure::Permanent(error)) => self.failed("permanent", dispatch, &error, true).await,
-            Interruption::Failed(Failure::Transient(error)) => self.failed("transient", dispatch, &error, false).await,
+            Interruption::Unusable(error) => {
+                self.letters.failed(dispatch, error.code(), &chain(&error)).await
+            }
+            Interruption::Failed(Failure::Permanent(error)) => {
+                self.failed("permanent", dispatch, &error, true).await
+            }
+            Interruption::Failed(Failure::Transient(error)) => {
+                self.failed("transient", dispatch, &error, false).await
+            }
             Interruption::Failed(Failure::Unavailable { retry_after, source }) => {
-                tracing::warn!(error = source.as_ref() as &dyn std::error::Error, "something that every task needs is away");
+                tracing::warn!(
+                    error = source.as_ref() as &dyn std::error::Error,
+                    "something that every task needs is away"
+                );
                 self.comeback.after_outage(dispatch, "dependency", retry_after).await
             }
-            Interruption::TimedOut => self.failed("timeout", dispatch, &"the job's time was over".into(), false).await,
+            Interruption::TimedOut => {
+                self.failed("timeout", dispatch, &"the job's time was over".into(), false).await
+            }
             Interruption::Panicked(message) => self.failed("panic", dispatch, &message.into(), false).await,
             Interruption::Cancelled => self.comeback.now(dispatch, "shutdown").await,
         }
     }
 
-    async fn failed(&self, reason: &'static str, dispatch: &Dispatch, error: &BoxError, for_good: bool) -> Verdict {
+    async fn failed(
+        &self,
+        reason: &'static str,
+        dispatch: &Dispatch,
+        error: &BoxError,
+        for_good: bool,
+    ) -> Verdict {
         let text = chain(error.as_ref());
         if for_good || dispatch.is_last(self.queue) {
             self.letters.failed(dispatch, reason, &text).await

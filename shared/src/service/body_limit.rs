@@ -14,8 +14,8 @@ use super::{Stage, call};
 const MAX_BODY_BYTES: usize = 1_048_576;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(super) fn layer<S: Stage<Request<Bytes>, Verdict>>() -> impl Layer<S, Service: Stage<Request<Body>, Verdict>> + Clone
-{
+pub(super) fn layer<S: Stage<Request<Bytes>, Verdict>>()
+-> impl Layer<S, Service: Stage<Request<Body>, Verdict>> + Clone {
     layer_fn(|inner: S| {
         service_fn(move |request: Request<Body>| {
             let inner = inner.clone();

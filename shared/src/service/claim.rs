@@ -41,7 +41,8 @@ pub(super) fn layer<S: Stage<Dispatch, Ending>>(
     comeback: Comeback,
 ) -> impl Layer<S, Service: Stage<Dispatch, Verdict>> + Clone {
     layer_fn(move |inner: S| {
-        let guard = Guard { queue, claims: claims.clone(), letters: letters.clone(), comeback: comeback.clone() };
+        let guard =
+            Guard { queue, claims: claims.clone(), letters: letters.clone(), comeback: comeback.clone() };
         service_fn(move |dispatch: Dispatch| {
             let (inner, guard) = (inner.clone(), guard.clone());
             async move { Ok(guard.run(inner, dispatch).await) }
@@ -67,7 +68,9 @@ impl Guard {
                 Verdict::Duplicate(result)
             }
             Ok(Claim::Leased { until, lease }) => self.comeback.after_lease(&dispatch, until, &lease).await,
-            Ok(Claim::OtherPayload) => self.letters.failed(&dispatch, "key_reused", "the key belongs to another payload").await,
+            Ok(Claim::OtherPayload) => {
+                self.letters.failed(&dispatch, "key_reused", "the key belongs to another payload").await
+            }
             Err(error) => self.without_redis(inner, dispatch, &error).await,
         }
     }
@@ -89,7 +92,12 @@ impl Guard {
         }
     }
 
-    async fn run_under(&self, mut lease: Lease, inner: impl Stage<Dispatch, Ending>, dispatch: Dispatch) -> Verdict {
+    async fn run_under(
+        &self,
+        mut lease: Lease,
+        inner: impl Stage<Dispatch, Ending>,
+        dispatch: Dispatch,
+    ) -> Verdict {
         let ending = self.keep_while(&mut lease, call(inner, dispatch.clone())).await;
         let settled = match ending.claim {
             Settlement::Settle(result) => self.claims.settle(lease, &result).await,
@@ -99,7 +107,9 @@ impl Guard {
             Ok(Held::Yes) => {}
             // The effect is there and the verdict stands; another delivery may have run beside this one.
             Ok(Held::No) => tracing::warn!("lease was lost before the task was settled"),
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "task could not be settled"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "task could not be settled")
+            }
         }
         self.forget_started_if(&ending.verdict, &dispatch).await;
         ending.verdict
@@ -127,7 +137,9 @@ impl Guard {
             match renewed {
                 Ok(Held::Yes) => {}
                 Ok(Held::No) => tracing::warn!("lease was lost while the task ran"),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "lease was not renewed"),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "lease was not renewed")
+                }
             }
         }
     }

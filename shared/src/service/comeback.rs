@@ -28,7 +28,12 @@ impl Comeback {
     }
 
     /// When the lease of another delivery ends. All deliveries that meet one lease come back as one task.
-    pub(super) async fn after_lease(&self, dispatch: &Dispatch, until: DateTime<Utc>, lease: &str) -> Verdict {
+    pub(super) async fn after_lease(
+        &self,
+        dispatch: &Dispatch,
+        until: DateTime<Utc>,
+        lease: &str,
+    ) -> Verdict {
         // A clock that is ahead must not turn the wait into a busy loop, nor one that is behind into a long sleep.
         let (now, lease_time) = (self.clock.now(), self.queue.policy().lease());
         let until = until.clamp(now, now + lease_time) + LEASE_GRACE;
@@ -42,11 +47,17 @@ impl Comeback {
 
     /// At once: the instance has to go.
     pub(super) async fn now(&self, dispatch: &Dispatch, reason: &'static str) -> Verdict {
-        self.send(dispatch, &self.distinct(dispatch, reason), self.clock.now(), Verdict::Requeued(reason)).await
+        self.send(dispatch, &self.distinct(dispatch, reason), self.clock.now(), Verdict::Requeued(reason))
+            .await
     }
 
     /// An outage slows the queue; only where the queue's next try would be one too many, a new task waits instead.
-    pub(super) async fn after_outage(&self, dispatch: &Dispatch, what: &'static str, retry_after: Duration) -> Verdict {
+    pub(super) async fn after_outage(
+        &self,
+        dispatch: &Dispatch,
+        what: &'static str,
+        retry_after: Duration,
+    ) -> Verdict {
         if !dispatch.is_last(self.queue) {
             return Verdict::Unavailable(what, retry_after);
         }
@@ -60,7 +71,13 @@ impl Comeback {
         format!("{reason}:{}:{task}:{}", dispatch.key, dispatch.headers.retry_count)
     }
 
-    async fn send(&self, dispatch: &Dispatch, distinct: &str, at: DateTime<Utc>, verdict: Verdict) -> Verdict {
+    async fn send(
+        &self,
+        dispatch: &Dispatch,
+        distinct: &str,
+        at: DateTime<Utc>,
+        verdict: Verdict,
+    ) -> Verdict {
         let mut envelope = dispatch.envelope.clone();
         envelope.prior_attempts = dispatch.attempt() - 1;
         // The new name must not make a new task of it.

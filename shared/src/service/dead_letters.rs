@@ -23,7 +23,12 @@ impl DeadLetters {
     }
 
     /// A body that no retry can make usable.
-    pub(super) async fn unusable(&self, headers: &TaskHeaders, body: &Bytes, error: &envelope::Error) -> Verdict {
+    pub(super) async fn unusable(
+        &self,
+        headers: &TaskHeaders,
+        body: &Bytes,
+        error: &envelope::Error,
+    ) -> Verdict {
         let id = match &headers.name {
             Some(name) => sha256_hex([self.queue.name().as_bytes(), b"\0task\0", name.as_bytes()]),
             None => sha256_hex([self.queue.name().as_bytes(), b"\0body\0", body.as_ref()]),
@@ -60,7 +65,10 @@ impl DeadLetters {
     /// Takes back what [`Self::started`] announced.
     pub(super) async fn forget_started(&self, dispatch: &Dispatch) {
         if let Err(error) = self.db.remove_started_dead_letter(&self.id(dispatch)).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "a last attempt went well and stays announced as dead");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a last attempt went well and stays announced as dead"
+            );
         }
     }
 
@@ -74,7 +82,9 @@ impl DeadLetters {
                 tracing::error!(error = chain(&failure), reason, "dead letter could not be written");
                 match failure {
                     Failure::Unavailable { retry_after, .. } => Verdict::Unavailable("database", retry_after),
-                    Failure::Permanent(_) | Failure::Transient(_) => Verdict::Retry("dead_letter_not_written"),
+                    Failure::Permanent(_) | Failure::Transient(_) => {
+                        Verdict::Retry("dead_letter_not_written")
+                    }
                 }
             }
         }

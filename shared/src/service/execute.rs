@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use tower::service_fn;
 
 use super::Stage;
@@ -35,7 +36,9 @@ pub(super) fn service<J: Job>(
                 deadline: Instant::now() + queue.policy().timeout(),
                 cancelled,
             };
-            Ok(job.run(payload, &context).await.map_err(Interruption::Failed))
+            // Boxed, so that the layers' types do not contain the job's, which may be deep.
+            let run: BoxFuture<'_, _> = Box::pin(job.run(payload, &context));
+            Ok(run.await.map_err(Interruption::Failed))
         }
     })
 }

@@ -21,13 +21,17 @@ pub(super) fn layer<S: Stage<Request<Body>, Verdict>>(
         service_fn(move |request: Request<Body>| {
             let (inner, verifier) = (inner.clone(), verifier.clone());
             async move {
-                let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+                let authorization =
+                    request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
                 Ok(match verifier.verify(authorization).await {
                     Ok(()) => call(inner, request).await,
                     Err(Error::Unauthorized(reason)) => Verdict::Unauthorized(reason),
                     Err(Error::Forbidden) => Verdict::Forbidden,
                     Err(error @ Error::Unavailable(_)) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "tokens cannot be verified");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "tokens cannot be verified"
+                        );
                         Verdict::Unavailable("oidc_keys", RETRY_AFTER)
                     }
                 })

@@ -35,9 +35,11 @@ pub(super) fn layer<S: Stage<Dispatch, Verdict>>(
                     due: headers.due,
                     ..Facts::default()
                 });
-                let named = request.uri().path().strip_prefix("/api/jobs/").is_none_or(|name| name == queue.name());
+                let named =
+                    request.uri().path().strip_prefix("/api/jobs/").is_none_or(|name| name == queue.name());
                 let envelope = Envelope::parse(queue, request.body());
-                let envelope = envelope.and_then(|envelope| if named { Ok(envelope) } else { Err(Error::WrongJob) });
+                let envelope =
+                    envelope.and_then(|envelope| if named { Ok(envelope) } else { Err(Error::WrongJob) });
                 let body = request.into_body();
                 Ok(match envelope {
                     Ok(envelope) => {
@@ -58,7 +60,13 @@ pub(super) fn layer<S: Stage<Dispatch, Verdict>>(
     })
 }
 
-fn dispatch(queue: Queue, headers: TaskHeaders, body: Bytes, envelope: Envelope, now: DateTime<Utc>) -> Dispatch {
+fn dispatch(
+    queue: Queue,
+    headers: TaskHeaders,
+    body: Bytes,
+    envelope: Envelope,
+    now: DateTime<Utc>,
+) -> Dispatch {
     let created = envelope.enqueued_at.or(headers.due).unwrap_or(now);
     let key = envelope.key(queue, headers.name.as_deref(), created);
     Dispatch { occasion: occasion(queue, created), user_id: user_id(&envelope), key, headers, body, envelope }

@@ -64,8 +64,15 @@ struct Answer {
 }
 
 fn answer(verdict: &Verdict) -> Answer {
-    let plain = |status, outcome, details| Answer { status, outcome, reason: None, retry_after_seconds: None, details };
-    let because = |status, outcome, reason| Answer { reason: Some(reason), ..plain(status, outcome, json!({})) };
+    let plain = |status, outcome, details| Answer {
+        status,
+        outcome,
+        reason: None,
+        retry_after_seconds: None,
+        details,
+    };
+    let because =
+        |status, outcome, reason| Answer { reason: Some(reason), ..plain(status, outcome, json!({})) };
     let ok = StatusCode::OK;
     match verdict {
         Verdict::Done(result) => plain(ok, "done", json!({ "result": result })),

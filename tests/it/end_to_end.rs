@@ -1,0 +1,95 @@
+//! Real processes: the functions as they are shipped, Cloud Tasks dispatching to them, a world at Google's side.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use google_stand_in::{Call, Integration, SeedOptions, World};
+use local_cloud::functions::{TaskLine, built_programs};
+use local_cloud::stack::{LocalCloud, Options, Servers};
+use serde_json::{Value, json};
+use shared::queue::Queue;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+mod contacts;
+mod kills;
+mod schedules;
+mod syncs;
+
+/// Backoffs are divided by this: seconds instead of minutes.
+const SHORTER_BACKOFF: u32 = 100;
+/// Longer than several leases.
+const PATIENCE: Duration = Duration::from_secs(400);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A local cloud whose functions serve this world.
+async fn start(world: SeedOptions) -> LocalCloud {
+    let programs = built_programs().unwrap();
+    let logs: PathBuf = programs.join("test-logs").join(Uuid::new_v4().simple().to_string());
+    let options = Options {
+        postgres: Some(tests::stack::postgres().await.url().clone()),
+        redis: None,
+        world,
+        backoff_divisor: SHORTER_BACKOFF,
+        programs,
+        logs,
+    };
+    let servers = Servers::start(&options).await.unwrap();
+    LocalCloud::start(&options, servers).await.unwrap()
+}
+
+/// A small world: some users, few contacts.
+fn small() -> SeedOptions {
+    SeedOptions { users: 8, max_contacts: 60, ..SeedOptions::default() }
+}
+
+async fn database(cloud: &LocalCloud) -> PgConnection {
+    local_cloud::postgres::connect(cloud.database()).await.unwrap()
+}
+
+/// Creates a task as a person's request would, and waits until its queue is empty.
+async fn run(cloud: &mut LocalCloud, queue: Queue, data: &Value) -> Vec<TaskLine> {
+    create(cloud, queue, data).await;
+    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    cloud.function_mut(queue).unwrap().lines()
+}
+
+async fn create(cloud: &LocalCloud, queue: Queue, data: &Value) {
+    let envelope = json!({ "data": data, "jobName": queue.name() });
+    cloud.tasks().create(queue, envelope.to_string().as_bytes()).await.unwrap();
+}
+
+fn calls(world: &World, user: Uuid, call: Call) -> u64 {
+    world.calls(user).get(&call).copied().unwrap_or_default()
+}
+
+/// A user whose integration works and has something in it.
+fn healthy(world: &World, integration: Integration, has: impl Fn(&World, Uuid) -> bool) -> Uuid {
+    let users = world.users();
+    let mut usable =
+        users.iter().filter(|user| user.grant(integration).is_some_and(local_cloud::seed::works));
+    usable.find(|user| has(world, user.id)).expect("the world has such a user").id
+}
+
+/// Waits until something is so.
+#[track_caller]
+fn within<'a, F: Future<Output = bool>>(
+    limit: Duration,
+    what: &'a str,
+    mut holds: impl FnMut() -> F + 'a,
+) -> impl Future<Output = ()> + 'a {
+    let place = std::panic::Location::caller();
+    async move {
+        let deadline = Instant::now() + limit;
+        while !holds().await {
+            assert!(Instant::now() < deadline, "{place}: never {what}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// A fingerprint of a table's rows that changes with every write, also one that changes no value.
+async fn fingerprint(db: &mut PgConnection, table: &str) -> Option<String> {
+    let sql = format!("SELECT md5(string_agg(id::text || xmin::text, ',' ORDER BY id)) FROM {table}");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(db).await.unwrap()
+}
