@@ -105,7 +105,9 @@ impl Envelope {
     #[must_use]
     pub fn key(&self, queue: Queue, task: Option<&str>, minute: DateTime<Utc>) -> String {
         let key = match (&self.idempotency_key, task) {
-            (Some(key), Some(task)) if *key == sha256_hex([queue.name(), self.data.get()]) => format!("{key}:{task}"),
+            (Some(key), Some(task)) if *key == sha256_hex([queue.name(), self.data.get()]) => {
+                format!("{key}:{task}")
+            }
             (Some(key), _) => key.clone(),
             (None, Some(task)) => format!("{}:{task}", queue.name()),
             (None, None) => {

@@ -88,7 +88,12 @@ impl Claims {
         };
         mine.value = mine.value_until(self.clock.now() + lease);
         for _ in 0..MAX_ROUNDS {
-            let set = Command::new("SET").arg(&mine.key).arg(&mine.value).arg("NX").arg("PX").arg(lease.as_millis());
+            let set = Command::new("SET")
+                .arg(&mine.key)
+                .arg(&mine.value)
+                .arg("NX")
+                .arg("PX")
+                .arg(lease.as_millis());
             if self.changed(set).await? {
                 return Ok(Claim::Mine(mine));
             }
@@ -109,7 +114,8 @@ impl Claims {
     pub async fn renew(&self, held: &mut Lease, lease: Duration) -> Result<Held, redis::Error> {
         let value = held.value_until(self.clock.now() + lease);
         let command = Command::new("SET").arg(&held.key).arg(&value);
-        let renewed = self.changed(command.arg("IFEQ").arg(&held.value).arg("PX").arg(lease.as_millis())).await?;
+        let renewed =
+            self.changed(command.arg("IFEQ").arg(&held.value).arg("PX").arg(lease.as_millis())).await?;
         if renewed {
             held.value = value;
             return Ok(Held::Yes);
@@ -168,7 +174,9 @@ fn text(stored: &Stored) -> String {
 /// What another one's value says to a delivery with this payload.
 fn judge(found: &str, payload_hash: &str) -> Claim {
     match serde_json::from_str(found) {
-        Ok(Stored::Lease { payload, .. } | Stored::Done { payload, .. }) if payload != payload_hash => Claim::OtherPayload,
+        Ok(Stored::Lease { payload, .. } | Stored::Done { payload, .. }) if payload != payload_hash => {
+            Claim::OtherPayload
+        }
         Ok(Stored::Lease { lease, until_ms, .. }) => {
             let until = DateTime::from_timestamp_millis(until_ms).unwrap_or_default();
             Claim::Leased { until, lease: format!("{lease}:{until_ms}") }

@@ -114,7 +114,12 @@ impl Verifier {
             return Err(Error::Unauthorized("algorithm"));
         }
         let key_id = header.kid.ok_or(Error::Unauthorized("no key id"))?;
-        let key = self.keys.get(&key_id).await.map_err(Error::Unavailable)?.ok_or(Error::Unauthorized("unknown key"))?;
+        let key = self
+            .keys
+            .get(&key_id)
+            .await
+            .map_err(Error::Unavailable)?
+            .ok_or(Error::Unauthorized("unknown key"))?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &self.validation)
             .map_err(|error| Error::Unauthorized(reason(error.kind())))?
             .claims;

@@ -8,7 +8,17 @@ use serde::Deserialize;
 
 /// A queue, named as its function; the Cloud Tasks queue is [`Queue::cloud_name`].
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, strum::EnumIter, strum::IntoStaticStr,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Deserialize,
+    strum::EnumIter,
+    strum::IntoStaticStr,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -143,7 +153,8 @@ struct Declaration {
 }
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../infra/queues.json")).expect("infra/queues.json is checked by a test")
+    serde_json::from_str(include_str!("../../infra/queues.json"))
+        .expect("infra/queues.json is checked by a test")
 });
 
 #[cfg(test)]
@@ -153,7 +164,10 @@ mod tests {
     #[test]
     fn every_queue_is_declared_once_and_its_times_are_in_order() {
         assert_eq!(Queue::all().count(), 11);
-        assert_eq!(Queue::all().collect::<std::collections::BTreeSet<_>>(), DECLARATION.queues.keys().copied().collect());
+        assert_eq!(
+            Queue::all().collect::<std::collections::BTreeSet<_>>(),
+            DECLARATION.queues.keys().copied().collect()
+        );
         for queue in Queue::all() {
             let policy = queue.policy();
             assert!(policy.lease() <= policy.timeout(), "{queue:?}");

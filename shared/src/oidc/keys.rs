@@ -93,7 +93,10 @@ impl Keys {
                 }
                 // Old keys are better than none: the issuer does not sign with a key that it withdrew.
                 Err(error) if known.keys.contains_key(id) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "keys of the issuer not refreshed");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "keys of the issuer not refreshed"
+                    );
                 }
                 Err(error) => return Err(error),
             }

@@ -32,7 +32,10 @@ pub(super) struct CloudTasks {
 }
 
 impl CloudTasks {
-    pub(super) fn from_config(config: &mut Config, targets: Result<Targets, Incomplete>) -> Result<Self, Incomplete> {
+    pub(super) fn from_config(
+        config: &mut Config,
+        targets: Result<Targets, Incomplete>,
+    ) -> Result<Self, Incomplete> {
         let endpoint = config.required::<Url>(&variables::CLOUD_TASKS_URL);
         let project = config.required::<String>(&variables::GCP_PROJECT_ID);
         let region = config.required::<String>(&variables::GCP_REGION);
@@ -62,7 +65,9 @@ impl CloudTasks {
         // A connection that could not be made has created nothing; a name makes any repetition harmless.
         let again = request.try_clone();
         let response = match (request.send().await, again) {
-            (Err(error), Some(again)) if error.is_connect() || (task.name.is_some() && !error.is_timeout()) => {
+            (Err(error), Some(again))
+                if error.is_connect() || (task.name.is_some() && !error.is_timeout()) =>
+            {
                 again.send().await
             }
             (result, _) => result,

@@ -28,7 +28,10 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    pub(super) fn from_config(config: &mut Config, targets: Result<Targets, Incomplete>) -> Result<Self, Incomplete> {
+    pub(super) fn from_config(
+        config: &mut Config,
+        targets: Result<Targets, Incomplete>,
+    ) -> Result<Self, Incomplete> {
         let identity_url = config.required::<Url>(&variables::IDENTITY_URL);
         Ok(Self {
             // The function's own deadline bounds the call; this one only bounds a lost connection.
@@ -52,7 +55,11 @@ impl Direct {
                 () = this.hurry.cancelled() => {}
             }
             if let Err(error) = this.post(&task).await {
-                tracing::error!(queue = task.queue.name(), error = &error as &dyn std::error::Error, "delayed call failed");
+                tracing::error!(
+                    queue = task.queue.name(),
+                    error = &error as &dyn std::error::Error,
+                    "delayed call failed"
+                );
             }
         });
         Ok(Enqueued::Created)

@@ -17,7 +17,9 @@ impl Targets {
         let pattern: String = config.required(&variables::CLOUD_RUN_URL)?;
         let sample = pattern.replace(PLACEHOLDER, Queue::TokenRefresh.name());
         match sample.parse::<Url>() {
-            Ok(url) if http::is_safe_for_credentials(&url) => Ok(Self(pattern.trim_end_matches('/').to_owned())),
+            Ok(url) if http::is_safe_for_credentials(&url) => {
+                Ok(Self(pattern.trim_end_matches('/').to_owned()))
+            }
             Ok(_) => Err(config.problem(&variables::CLOUD_RUN_URL, "would send credentials in the clear")),
             Err(_) => Err(config.problem(&variables::CLOUD_RUN_URL, "has another form")),
         }
