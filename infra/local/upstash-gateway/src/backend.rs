@@ -293,3 +293,54 @@ fn text(value: &Value) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::Capabilities;
+
+    fn command(name: &str, flags: &[&str], categories: &[&str]) -> Value {
+        let words = |words: &[&str]| {
+            Value::Array(words.iter().map(|w| Value::SimpleString((*w).to_owned())).collect())
+        };
+        let name = Value::BulkString(name.into());
+        let number = Value::Int(1);
+        Value::Array(vec![
+            name,
+            number.clone(),
+            words(flags),
+            number.clone(),
+            number.clone(),
+            number,
+            words(categories),
+        ])
+    }
+
+    #[test]
+    fn the_servers_own_list_says_what_it_can_do() {
+        let get = command("get", &["readonly", "fast"], &["@read"]);
+        let keys = command("keys", &["readonly"], &["@read", "@dangerous"]);
+        let delex = command("delex", &["write"], &["@write"]);
+        let digest = command("digest", &["readonly"], &["@read"]);
+
+        let without = Capabilities::read(&Value::Array(vec![get.clone(), keys.clone()]));
+        assert!(without.knows("GET") && without.reads_only("GET") && !without.writes("GET"));
+        assert!(without.is_dangerous("KEYS") && !without.is_dangerous("GET"));
+        assert!(!without.knows("DELEX") && !without.has_conditions());
+
+        let with = Capabilities::read(&Value::Array(vec![get, keys, delex, digest]));
+        assert!(with.has_conditions() && with.writes("DELEX"));
+    }
+
+    #[test]
+    fn of_a_server_that_does_not_tell_every_command_may_write() {
+        let silent = Capabilities::read(&Value::Nil);
+        assert!(
+            silent.knows("GET")
+                && silent.writes("GET")
+                && !silent.reads_only("GET")
+                && !silent.has_conditions()
+        );
+    }
+}

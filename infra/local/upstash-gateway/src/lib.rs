@@ -26,8 +26,7 @@
 //!
 //! # Not over this protocol
 //! Blocking commands (and `BLOCK`), `MULTI`/`EXEC`/`WATCH`, subscribing in the plain forms, connection commands other
-//! than `PING` and `ECHO`, and commands that administer the server (`CONFIG`, `ACL`, `SHUTDOWN`, `REPLICAOF`, …): see
-//! [`policy`]. The emulated commands cannot be called from inside a client's own script.
+//! than `PING` and `ECHO`, and commands that administer the server (`CONFIG`, `ACL`, `SHUTDOWN`, `REPLICAOF`, …). The emulated commands cannot be called from inside a client's own script.
 //!
 //! # Behaviour under trouble
 //! Every request to Redis has a timeout. Redis unreachable or still loading is 503, silent 504, lost in the middle 502,

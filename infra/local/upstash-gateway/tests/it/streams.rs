@@ -34,9 +34,10 @@ impl Events {
         }
     }
 
-    async fn ends(mut self) {
+    /// Waits for the end; how many bytes came until then.
+    async fn ends(mut self) -> usize {
         let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).await.expect("the end");
+        self.0.read_to_end(&mut rest).await.expect("the end")
     }
 }
 
@@ -62,11 +63,6 @@ async fn subscribers_get_their_confirmation_and_then_every_message() {
 #[tokio::test]
 async fn monitor_shows_the_commands_that_follow() {
     let gateway = Gateway::start().await;
-    // The connection that carries commands is made before, so that its handshake is not shown.
-    let gateway = {
-        gateway.run(json!(["PING"])).await;
-        gateway
-    };
     let mut events = Events::open(&gateway, "/monitor").await;
     assert_eq!(events.data().await, "\"OK\"");
     gateway.run(json!(["SET", "k", "v"])).await;
@@ -114,4 +110,18 @@ async fn streams_end_when_redis_goes_away() {
     assert_eq!(events.data().await, "subscribe,a,1");
     gateway.redis.kill();
     events.ends().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off_before_memory_fills() {
+    const MESSAGE_BYTES: usize = 1024 * 1024;
+    const MESSAGES: usize = 64;
+    let gateway = Gateway::start().await;
+    let mut events = Events::open(&gateway, "/subscribe/flood").await;
+    assert_eq!(events.data().await, "subscribe,flood,1");
+    let message = vec![b'x'; MESSAGE_BYTES];
+    for _ in 0..MESSAGES {
+        assert_eq!(gateway.request("POST", "/publish/flood", &[], &message).await.status, 200);
+    }
+    assert!(events.ends().await < MESSAGES * MESSAGE_BYTES);
 }
