@@ -43,6 +43,7 @@ impl fmt::Display for Difference {
 pub async fn verify(database: &Url, world: &World, seeded: &Seeded) -> anyhow::Result<Vec<Difference>> {
     let mut connection = connect(database).await?;
     let mut differences = dead_letters(&mut connection).await?;
+    differences.extend(unfinished_runs(&mut connection).await?);
     for (user, before) in world.users().iter().zip(&seeded.users) {
         let mut check = Check {
             db: &mut connection,
@@ -76,6 +77,15 @@ async fn dead_letters(db: &mut PgConnection) -> anyhow::Result<Vec<Difference>> 
             what: format!("{count} dead letter(s) of {queue}, {state}: {reason}"),
         })
         .collect())
+}
+
+/// Syncs of contacts that began and of whose end nothing is known.
+async fn unfinished_runs(db: &mut PgConnection) -> anyhow::Result<Vec<Difference>> {
+    let users: Vec<Uuid> =
+        sqlx::query_scalar("SELECT user_id FROM jobs.contacts_sync_runs").fetch_all(db).await?;
+    let unfinished =
+        |user| Difference { user: Some(user), what: "a row of jobs.contacts_sync_runs is left".to_owned() };
+    Ok(users.into_iter().map(unfinished).collect())
 }
 
 /// What Google's side of an integration comes to.

@@ -1,10 +1,13 @@
 //! What the local cloud started goes with it, however it ends, and nothing else does.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use local_cloud::Redis;
+use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,6 +43,88 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A function that answers 200 to everything, in a folder as a build leaves it.
+const FUNCTION: &str = "#!/usr/bin/env python3
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    do_POST = do_GET
+http.server.ThreadingHTTPServer((os.environ['HOST'], int(os.environ['PORT'])), Handler).serve_forever()
+";
+
+/// `local-cloud up` with that function, up to the moment when everything runs.
+fn up() -> (Child, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("adaptive-sync");
+    fs::write(&program, FUNCTION).expect("a program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("may run");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_local-cloud"))
+        .args(["up", "--users", "2", "--max-contacts", "10", "--programs"])
+        .arg(folder.path())
+        .env_remove("DATABASE_URL")
+        .env_remove("REDIS_URL")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let console = child.stderr.take().expect("its console");
+    let mut lines = BufReader::new(console).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("Ctrl-C stops everything")), "everything runs");
+    // Nobody reads any further, and nobody has to.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, folder)
+}
+
+/// The processes below this one.
+fn descendants(parent: u32) -> Vec<u32> {
+    let output = Command::new("ps").args(["-eo", "pid,ppid"]).output().expect("ps");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let pairs: Vec<(u32, u32)> = text
+        .lines()
+        .filter_map(|line| {
+            let mut numbers = line.split_whitespace().map(str::parse);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        })
+        .collect();
+    let mut found = vec![parent];
+    let mut at = 0;
+    while let Some(above) = found.get(at).copied() {
+        found.extend(pairs.iter().filter(|(_, below)| *below == above).map(|(process, _)| *process));
+        at += 1;
+    }
+    found.split_off(1)
+}
+
+fn is_alive(process: u32) -> bool {
+    let output = Command::new("ps").args(["-o", "stat=", "-p", &process.to_string()]).output().expect("ps");
+    let state = String::from_utf8_lossy(&output.stdout);
+    !state.trim().is_empty() && !state.starts_with('Z')
+}
+
+#[track_caller]
+fn check_that_everything_ends_after(name: &str, code: Option<i32>) {
+    let (mut child, _folder) = up();
+    let started = descendants(child.id());
+    // Postgres with its own, Redis, the function and the watchdog.
+    assert!(started.len() >= 4, "{started:?}");
+    signal(&child, name);
+    assert_eq!(child.wait().expect("its end").code(), code);
+    wait_until("all that it started is gone", || !started.iter().any(|process| is_alive(*process)));
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_everything_that_up_started_and_nothing_else() {
+    let other = Redis::start(None).await.expect("Redis starts");
+    check_that_everything_ends_after("-INT", Some(0));
+    assert!(runs(other.url().trim_start_matches("unix://")));
+}
+
+#[test]
+fn a_killed_up_leaves_no_process_behind() {
+    check_that_everything_ends_after("-KILL", None);
 }
 
 fn signal(child: &Child, name: &str) {
