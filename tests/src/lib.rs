@@ -1,11 +1,13 @@
 //! The test kit: real servers, and the pieces of the world that tests hold in their hands.
 
 pub mod document;
+pub mod google;
 pub mod issuer;
 pub mod probe;
 pub mod redis_proxy;
 pub mod stack;
 
+pub use google::Google;
 pub use issuer::Issuer;
 pub use probe::Probe;
 pub use redis_proxy::RedisProxy;

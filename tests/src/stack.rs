@@ -150,14 +150,20 @@ impl Stack {
         job: J,
         other: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Service {
-        let mut environment = self.environment();
-        environment.extend(other);
-        let mut setup = Setup::with_clock(Config::from_pairs(environment), self.clock());
+        let mut setup = self.setup(other);
         let (router, shutdown) = service::router(job, &mut setup)
             .unwrap_or_else(|_| panic!("the environment cannot be used: {:?}", setup.config().problems()));
         let queue = J::Payload::QUEUE;
         let audience = self.tasks.settings().function_url(queue);
         Service { router, shutdown, queue, token: self.issuer.token(&audience), audience }
+    }
+
+    /// What a function's own job is made from, with other values for some variables.
+    #[must_use]
+    pub fn setup(&self, other: impl IntoIterator<Item = (&'static str, String)>) -> Setup {
+        let mut environment = self.environment();
+        environment.extend(other);
+        Setup::with_clock(Config::from_pairs(environment), self.clock())
     }
 
     /// A connection to the test's database.

@@ -46,7 +46,7 @@ impl Changes {
             }
             match row(id, event, zone) {
                 Ok(row) if row.end_time >= window.from && row.start_time < window.until => {
-                    changes.rows.push(row)
+                    changes.rows.push(row);
                 }
                 Ok(row) => changes.gone.push(row.google_event_id),
                 Err(Unplaced) => changes.unusable += 1,
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn row_of(event: Value, zone: &str) -> EventRow {
+    fn row_of(event: &Value, zone: &str) -> EventRow {
         let changes = read(json!([event]), zone);
         assert_eq!((changes.gone.len(), changes.unusable), (0, 0));
         changes.rows.into_iter().next().unwrap()
@@ -153,12 +153,12 @@ mod tests {
         let mut event = event;
         event["id"] = json!("e");
         event["start"] = json!({"dateTime": "2026-02-01T10:00:00Z"});
-        assert_eq!(row_of(event, "UTC").is_busy, expected);
+        assert_eq!(row_of(&event, "UTC").is_busy, expected);
     }
 
     #[track_caller]
     fn check_all_day(zone: &str, date: &str, end: &str, start_time: &str, end_time: &str) {
-        let row = row_of(json!({"id": "e", "start": {"date": date}, "end": {"date": end}}), zone);
+        let row = row_of(&json!({"id": "e", "start": {"date": date}, "end": {"date": end}}), zone);
         assert_eq!((row.start_time, row.end_time), (time(start_time), time(end_time)));
         assert!(row.is_all_day);
         assert_eq!(row.timezone, zone);
@@ -177,7 +177,7 @@ mod tests {
             ],
         });
         assert_eq!(
-            row_of(event, "Europe/Berlin"),
+            row_of(&event, "Europe/Berlin"),
             EventRow {
                 google_event_id: "abc_20260201T090000Z".to_owned(),
                 summary: Some("Lunch".to_owned()),
@@ -254,7 +254,7 @@ mod tests {
             json!({"id": "e", "start": {"dateTime": at}}),
             json!({"id": "e", "start": {"dateTime": at}, "end": {"dateTime": "2026-02-01T09:00:00Z"}}),
         ] {
-            let row = row_of(event, "UTC");
+            let row = row_of(&event, "UTC");
             assert_eq!((row.start_time, row.end_time), (time(at), time(at)));
         }
     }

@@ -1,0 +1,167 @@
+//! The sweep over schedules, over a real Postgres and Cloud Tasks.
+
+use adaptive_sync::AdaptiveSync;
+use serde_json::{Value, json};
+use shared::job::Job;
+use shared::queue::Queue;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, FromRow};
+use tests::{Answer, Delivery, Service, Stack};
+
+/// One more than a page of the sweep.
+const MANY: usize = 501;
+
+struct Scene {
+    stack: Stack,
+    service: Service,
+}
+
+impl Scene {
+    /// Users who connected both integrations some days ago and have no schedule yet.
+    async fn new(users: usize) -> Self {
+        let stack = Stack::start().await;
+        let job = AdaptiveSync::new(&mut stack.setup([])).unwrap();
+        let service = stack.service(job);
+        let scene = Self { stack, service };
+        scene
+            .run(&format!(
+                "INSERT INTO users (id, email, google_id)
+                 SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text
+                 FROM generate_series(1, {users}) n"
+            ))
+            .await;
+        scene
+            .run(
+                "INSERT INTO oauth_tokens (user_id, provider, access_token, created_at)
+                 SELECT id, provider, '', now() - interval '3 days'
+                 FROM users, (VALUES ('google_calendar'), ('google_contacts')) AS v (provider)",
+            )
+            .await;
+        scene
+    }
+
+    async fn run(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
+    }
+
+    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
+    }
+
+    async fn sweep(&self, integration: &str) -> Answer {
+        let envelope = json!({ "data": { "integrationType": integration }, "jobName": "adaptive-sync" });
+        self.service.deliver(Delivery::new(envelope.to_string())).await
+    }
+
+    /// The payloads of the tasks that wait in a queue, by user.
+    async fn payloads(&self, queue: Queue) -> Vec<Value> {
+        let tasks = self.stack.take_tasks(queue).await;
+        let mut payloads: Vec<Value> = tasks
+            .iter()
+            .map(|task| serde_json::from_str::<Value>(&task.body).unwrap()["data"].clone())
+            .collect();
+        payloads.sort_by_key(|data| data["userId"].to_string());
+        payloads
+    }
+}
+
+fn user(number: usize) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+#[track_caller]
+fn check_result(answer: &Answer, due: u32, created: u32, existing: u32, continued: bool) {
+    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
+    let expected = json!({ "due": due, "created": created, "existing": existing, "continued": continued });
+    assert_eq!(answer.body["result"], expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_due_users_get_one_sync_in_pages_and_a_second_sweep_of_the_hour_adds_none() {
+    let scene = Scene::new(MANY).await;
+    check_result(&scene.sweep("google_calendar").await, 500, 500, 0, true);
+    assert_eq!(scene.payloads(Queue::CalendarSync).await.len(), 500);
+    let mut rest = scene.stack.take_tasks(Queue::AdaptiveSync).await;
+    assert_eq!(rest.len(), 1);
+    check_result(&scene.service.deliver(rest.remove(0)).await, 1, 1, 0, false);
+    assert_eq!(
+        scene.payloads(Queue::CalendarSync).await,
+        [json!({ "userId": user(MANY), "trigger": "schedule" })]
+    );
+
+    check_result(&scene.sweep("google_calendar").await, 500, 0, 500, true);
+    assert!(scene.stack.take_tasks(Queue::AdaptiveSync).await.is_empty());
+    assert!(scene.payloads(Queue::CalendarSync).await.is_empty());
+    // The other integration's sweep of the same hour is another one.
+    check_result(&scene.sweep("google_contacts").await, 500, 500, 0, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contacts_are_synced_incrementally() {
+    let scene = Scene::new(1).await;
+    check_result(&scene.sweep("google_contacts").await, 1, 1, 0, false);
+    assert_eq!(
+        scene.payloads(Queue::GoogleContactsSync).await,
+        [json!({ "userId": user(1), "syncType": "incremental", "trigger": "schedule" })]
+    );
+    assert!(scene.payloads(Queue::CalendarSync).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_a_token_but_no_schedule_gets_one() {
+    const HOUR_MS: i64 = 3_600_000;
+    let scene = Scene::new(2).await;
+    scene.run(&format!("UPDATE oauth_tokens SET created_at = now() WHERE user_id = '{}'", user(2))).await;
+    for integration in ["google_calendar", "google_contacts"] {
+        check_result(&scene.sweep(integration).await, 2, 2, 0, false);
+    }
+    let schedules = scene.rows::<(String, i64, bool)>(
+        "SELECT integration_type, default_frequency_ms, onboarding_until > timezone('UTC', now())
+         FROM sync_schedule ORDER BY integration_type, user_id",
+    );
+    let schedules: Vec<_> = schedules.await.into_iter().map(|row| (row.0, row.1 / HOUR_MS, row.2)).collect();
+    let of = |integration: &str, hours, onboarding| (integration.to_owned(), hours, onboarding);
+    assert_eq!(
+        schedules,
+        [
+            of("google_calendar", 24, false),
+            of("google_calendar", 24, true),
+            of("google_contacts", 7 * 24, false),
+            of("google_contacts", 7 * 24, true),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
+    let scene = Scene::new(5).await;
+    check_result(&scene.sweep("google_calendar").await, 5, 5, 0, false);
+    scene.payloads(Queue::CalendarSync).await;
+    scene
+        .run(&format!(
+            "UPDATE sync_schedule SET next_sync_at = next_sync_at + interval '1 day' WHERE user_id = '{}'",
+            user(1)
+        ))
+        .await;
+    scene
+        .run(&format!(
+            "INSERT INTO token_health (user_id, integration_type, status) VALUES ('{}', 'google_calendar', 'revoked')",
+            user(2)
+        ))
+        .await;
+    scene
+        .run(&format!(
+            "INSERT INTO circuit_breaker_state (user_id, integration_type, state, next_retry_at) VALUES
+                 ('{}', 'google_calendar', 'open', timezone('UTC', now()) + interval '2 hours'),
+                 ('{}', 'google_calendar', 'open', timezone('UTC', now()))",
+            user(3),
+            user(4)
+        ))
+        .await;
+    scene.run(&format!("DELETE FROM oauth_tokens WHERE user_id = '{}'", user(5))).await;
+    // The next hour's sweep.
+    scene.stack.advance(3600);
+    check_result(&scene.sweep("google_calendar").await, 1, 1, 0, false);
+    let payloads = scene.payloads(Queue::CalendarSync).await;
+    assert_eq!(payloads, [json!({ "userId": user(4), "trigger": "schedule" })]);
+}

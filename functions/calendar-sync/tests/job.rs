@@ -1,0 +1,353 @@
+//! Whole syncs that meet a limit, a trouble or a user's choice: over real servers and the stand-in for Google.
+
+use calendar_sync::CalendarSync;
+use chrono::TimeDelta;
+use google_stand_in::{Calendar, Call, Event, Fault, FaultKind, Integration, SeedOptions, Times, World};
+use serde_json::json;
+use shared::job::Job;
+use shared::queue::Queue;
+use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, FromRow};
+use tests::{Answer, Delivery, Google, Service, Stack};
+use uuid::Uuid;
+
+/// Longer than the window of Google's limit.
+const WINDOW_SECONDS: i64 = 61;
+
+struct Scene {
+    stack: Stack,
+    google: Google,
+    service: Service,
+    limiter: Limiter,
+    user: Uuid,
+    primary: String,
+}
+
+impl Scene {
+    /// A user with a primary calendar who was never synced.
+    async fn new() -> Self {
+        let stack = Stack::start().await;
+        let google =
+            Google::start(&stack, SeedOptions { users: 1, max_contacts: 1, ..SeedOptions::default() }).await;
+        let user = google.world.users()[0].id;
+        let primary = google.world.calendars(user).unwrap()[0].id.clone();
+        let mut setup = stack.setup(google.environment());
+        let limiter = setup.limiter().unwrap();
+        let job = CalendarSync::new(&mut setup).unwrap();
+        let service = stack.service_with(job, google.environment());
+        let scene = Self { stack, google, service, limiter, user, primary };
+        // What the seed made of the calendars is of no interest here.
+        for calendar in
+            scene.world().calendars(user).unwrap().into_iter().filter(|calendar| !calendar.primary)
+        {
+            scene.world().delete_calendar(user, &calendar.id).unwrap();
+        }
+        scene
+    }
+
+    fn world(&self) -> &World {
+        &self.google.world
+    }
+
+    async fn sync(&self) -> Answer {
+        let answer = self.deliver(&json!({ "userId": self.user })).await;
+        // So that the next sync of the test is not kept waiting.
+        self.stack.advance(WINDOW_SECONDS);
+        answer
+    }
+
+    async fn deliver(&self, data: &serde_json::Value) -> Answer {
+        let envelope = json!({ "data": data, "jobName": "calendar-sync" });
+        self.service.deliver(Delivery::new(envelope.to_string())).await
+    }
+
+    /// Delivers the task that waits, when its time has come.
+    async fn go_on(&self) -> Answer {
+        let mut tasks = self.stack.take_tasks(Queue::CalendarSync).await;
+        assert_eq!(tasks.len(), 1, "{tasks:?}");
+        self.stack.advance(WINDOW_SECONDS);
+        self.service.deliver(tasks.remove(0)).await
+    }
+
+    /// A calendar of the user, selected or not.
+    async fn add_calendar(&self, id: &str, selected: bool) {
+        let like = self.world().calendars(self.user).unwrap().remove(0);
+        let calendar = Calendar { id: id.to_owned(), primary: false, ..like };
+        self.world().add_calendar(self.user, calendar).unwrap();
+        sqlx::query(
+            "INSERT INTO google_calendars (user_id, calendar_id, name, selected) VALUES ($1, $2, $2, $3)",
+        )
+        .bind(self.user)
+        .bind(id)
+        .bind(selected)
+        .execute(&mut self.stack.connect().await)
+        .await
+        .unwrap();
+    }
+
+    fn add_event(&self, calendar: &str, summary: &str) -> Event {
+        let event = Event::timed(summary, self.world().now() + TimeDelta::days(3), TimeDelta::hours(1));
+        self.world().add_event(self.user, calendar, event).unwrap()
+    }
+
+    fn calls(&self, call: Call) -> u64 {
+        self.world().calls(self.user).get(&call).copied().unwrap_or_default()
+    }
+
+    fn fail(&self, call: Call, kind: FaultKind, times: Times) {
+        self.world().inject(Fault::new(kind).call(call).times(times));
+    }
+
+    async fn run(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
+    }
+
+    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
+    }
+
+    async fn count(&self, what: &str) -> i64 {
+        self.rows::<(i64,)>(&format!("SELECT count(*) FROM {what}")).await[0].0
+    }
+
+    /// Where an event's only row is.
+    async fn calendar_of(&self, event: &Event) -> Option<String> {
+        let mut rows = self
+            .rows::<(String,)>(&format!(
+                "SELECT calendar_id FROM calendar_events WHERE google_event_id = '{}'",
+                event.id
+            ))
+            .await;
+        assert!(rows.len() <= 1);
+        rows.pop().map(|row| row.0)
+    }
+
+    /// The results of all syncs, in their order.
+    async fn results(&self) -> Vec<(String, String, Option<String>)> {
+        self.rows("SELECT sync_type, result, skip_reason FROM sync_metrics ORDER BY created_at").await
+    }
+}
+
+#[track_caller]
+fn check_done(answer: &Answer, changed: u64) {
+    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
+    assert_eq!(answer.body["result"]["changed"], json!(changed), "{answer:?}");
+}
+
+#[track_caller]
+fn check(answer: &Answer, status: u16, outcome: &str, reason: &str) {
+    assert_eq!((answer.status, answer.outcome(), answer.reason()), (status, outcome, reason), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_calendars_than_calls_are_synced_in_two_runs_and_none_twice() {
+    const CALENDARS: u64 = 12;
+    let scene = Scene::new().await;
+    for number in 0..CALENDARS {
+        let id = format!("calendar-{number:02}@example.test");
+        scene.add_calendar(&id, true).await;
+        scene.add_event(&id, "Tea");
+    }
+    let answer = scene.deliver(&json!({ "userId": scene.user })).await;
+    check(&answer, 200, "snoozed", "");
+    assert_eq!(scene.count("calendar_events").await, 9, "the list was the tenth call");
+
+    let answer = scene.go_on().await;
+    check_done(&answer, 3);
+    assert_eq!(scene.count("calendar_events").await, 12);
+    assert_eq!(scene.calls(Call::EventsList), CALENDARS);
+    let results: Vec<_> =
+        scene.results().await.into_iter().map(|(_, result, reason)| (result, reason)).collect();
+    assert_eq!(
+        results,
+        [("skipped".to_owned(), Some("rate_limited".to_owned())), ("success".to_owned(), None)]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_met_between_two_pages_costs_neither_page_nor_event() {
+    let scene = Scene::new().await;
+    for number in 0..2600 {
+        scene.add_event(&scene.primary, &number.to_string());
+    }
+    let spent = scene.limiter.acquire_many(&GOOGLE_CALENDAR, scene.user, GOOGLE_CALENDAR.max - 2).await;
+    assert_eq!(spent, Verdict::Allowed);
+    check(&scene.deliver(&json!({ "userId": scene.user })).await, 200, "snoozed", "");
+    assert_eq!(scene.count("calendar_events").await, 2500);
+
+    let answer = scene.go_on().await;
+    assert_eq!(answer.outcome(), "done", "{answer:?}");
+    assert!(scene.count("calendar_events WHERE summary ~ '^[0-9]+$'").await == 2600);
+    assert_eq!(scene.calls(Call::EventsList), 2);
+    assert_eq!(scene.count("jobs.calendar_positions").await, 0);
+    check_done(&scene.sync().await, 0);
+    assert_eq!(scene.calls(Call::EventsList), 3, "incremental");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn googles_own_limit_makes_the_task_wait_and_costs_no_attempt() {
+    let scene = Scene::new().await;
+    scene.fail(Call::EventsList, FaultKind::TooManyRequests { retry_after_s: 30 }, Times::Count(1));
+    check(&scene.deliver(&json!({ "userId": scene.user })).await, 200, "snoozed", "");
+    assert_eq!(scene.count("circuit_breaker_state WHERE failure_count > 0").await, 0);
+    assert_eq!(scene.go_on().await.outcome(), "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_moves_between_selected_calendars_stays_one_row() {
+    let scene = Scene::new().await;
+    for (from, to) in [("a@example.test", "b@example.test"), ("d@example.test", "c@example.test")] {
+        scene.add_calendar(from, true).await;
+        scene.add_calendar(to, true).await;
+        let event = scene.add_event(from, "Choir");
+        assert_eq!(scene.sync().await.outcome(), "done");
+        assert_eq!(scene.calendar_of(&event).await.as_deref(), Some(from));
+        scene.world().move_event_to(scene.user, from, &event.id, to).unwrap();
+        assert_eq!(scene.sync().await.outcome(), "done");
+        assert_eq!(scene.calendar_of(&event).await.as_deref(), Some(to));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_users_choice_of_calendars_is_kept_and_followed() {
+    let scene = Scene::new().await;
+    let own = scene.add_event(&scene.primary, "Mine");
+    scene.add_calendar("choir@example.test", true).await;
+    let choir = scene.add_event("choir@example.test", "Choir");
+    assert_eq!(scene.sync().await.outcome(), "done");
+    assert_eq!((scene.calendar_of(&own).await, scene.calendar_of(&choir).await.is_some()), (None, true));
+
+    scene.run("UPDATE google_calendars SET selected = false").await;
+    assert_eq!(scene.sync().await.outcome(), "done");
+    assert_eq!(
+        (scene.calendar_of(&own).await, scene.calendar_of(&choir).await),
+        (Some(scene.primary.clone()), None)
+    );
+
+    scene.run("UPDATE google_calendars SET selected = true WHERE NOT is_primary").await;
+    assert_eq!(scene.sync().await.outcome(), "done");
+    assert!(scene.calendar_of(&choir).await.is_some(), "it was read from its beginning again");
+    scene.world().delete_calendar(scene.user, "choir@example.test").unwrap();
+    assert_eq!(scene.sync().await.outcome(), "done");
+    assert_eq!(
+        (scene.calendar_of(&own).await, scene.calendar_of(&choir).await),
+        (Some(scene.primary.clone()), None)
+    );
+    assert_eq!(scene.count("google_calendars").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_horizon_that_came_near_and_events_long_over_are_seen_to() {
+    let scene = Scene::new().await;
+    let event = scene.add_event(&scene.primary, "Tea");
+    assert_eq!(scene.sync().await.outcome(), "done");
+    scene.run("UPDATE jobs.calendar_sync_state SET horizon = now() + interval '29 days'").await;
+    // Google tells of this one only when asked for everything.
+    scene.run(&format!("DELETE FROM calendar_events WHERE google_event_id = '{}'", event.id)).await;
+    scene
+        .run(&format!(
+            "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone)
+             SELECT '{}', 'over-' || days, '{}', now() - days * interval '1 day', now() - days * interval '1 day', 'UTC'
+             FROM (VALUES (29), (31)) AS v (days)",
+            scene.user, scene.primary
+        ))
+        .await;
+    assert_eq!(scene.sync().await.outcome(), "done");
+    assert!(scene.calendar_of(&event).await.is_some());
+    assert_eq!(scene.count("jobs.calendar_sync_state WHERE horizon > now() + interval '59 days'").await, 1);
+    let over = scene
+        .rows::<(String,)>("SELECT google_event_id FROM calendar_events WHERE google_event_id LIKE 'over-%'");
+    assert_eq!(over.await, [("over-29".to_owned(),)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_ask_for_other_suggestions_once_a_minute() {
+    let scene = Scene::new().await;
+    scene.add_event(&scene.primary, "Tea");
+    assert_eq!(scene.sync().await.outcome(), "done");
+    let mut tasks = scene.stack.take_tasks(Queue::SuggestionRegeneration).await;
+    assert_eq!(tasks.len(), 1);
+    let envelope: serde_json::Value = serde_json::from_str(&tasks.remove(0).body).unwrap();
+    assert_eq!(envelope["data"], json!({ "userId": scene.user, "reason": "calendar_sync" }));
+
+    check_done(&scene.sync().await, 0);
+    assert!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rubbish_from_google_empties_nothing() {
+    let scene = Scene::new().await;
+    scene.add_event(&scene.primary, "Tea");
+    assert_eq!(scene.sync().await.outcome(), "done");
+    let before = (scene.count("calendar_events").await, scene.count("google_calendars").await);
+    for call in [Call::CalendarListList, Call::EventsList] {
+        scene.fail(call, FaultKind::Garbage, Times::Count(1));
+        assert_eq!(scene.sync().await.status, 500);
+        assert_eq!((scene.count("calendar_events").await, scene.count("google_calendars").await), before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_failures_open_the_breaker_and_one_success_closes_it() {
+    let scene = Scene::new().await;
+    scene.fail(Call::CalendarListList, FaultKind::ServerError { status: 500 }, Times::Count(3));
+    for _ in 0..3 {
+        assert_eq!(scene.sync().await.status, 500);
+    }
+    check(&scene.sync().await, 200, "skipped", "circuit_open");
+    assert_eq!(scene.calls(Call::CalendarListList), 3);
+    scene.run("UPDATE circuit_breaker_state SET next_retry_at = next_retry_at - interval '1 hour'").await;
+    assert_eq!(scene.sync().await.outcome(), "done");
+    assert_eq!(scene.count("circuit_breaker_state WHERE state = 'closed'").await, 1);
+    let results: Vec<_> = scene.results().await.into_iter().map(|(_, result, _)| result).collect();
+    assert_eq!(results, ["failure", "failure", "failure", "skipped", "success"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_open_breaker_keeps_its_one_turn_for_a_sync_that_has_to_wait() {
+    let scene = Scene::new().await;
+    scene
+        .run(&format!(
+            "INSERT INTO circuit_breaker_state (user_id, integration_type, state, failure_count, next_retry_at)
+             VALUES ('{}', 'google_calendar', 'open', 3, now() - interval '1 minute')",
+            scene.user
+        ))
+        .await;
+    scene.fail(Call::CalendarListList, FaultKind::RateLimit, Times::Count(1));
+    check(&scene.deliver(&json!({ "userId": scene.user })).await, 200, "snoozed", "");
+    assert_eq!(scene.go_on().await.outcome(), "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_cannot_be_synced_is_skipped_and_not_failed() {
+    let scene = Scene::new().await;
+    check(&scene.deliver(&json!({ "userId": Uuid::new_v4() })).await, 200, "skipped", "unknown_user");
+    scene.world().revoke_grant(scene.user, Integration::GoogleCalendar).unwrap();
+    for _ in 0..2 {
+        check(&scene.sync().await, 200, "skipped", "token_revoked");
+    }
+    assert_eq!(scene.calls(Call::Token), 1, "the second time its health is known");
+    scene.run("DELETE FROM oauth_tokens").await;
+    check(&scene.sync().await, 200, "skipped", "not_connected");
+    let results: Vec<_> =
+        scene.results().await.into_iter().map(|(_, result, reason)| (result, reason.unwrap())).collect();
+    assert_eq!(
+        results,
+        ["token_revoked", "token_revoked", "not_connected"]
+            .map(|reason| ("skipped".to_owned(), reason.to_owned()))
+    );
+    assert!(scene.stack.dead_letters().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_asked_for_a_sync_stands_in_its_metrics() {
+    let scene = Scene::new().await;
+    for trigger in [json!(null), json!("webhook"), json!("manual"), json!("schedule")] {
+        let answer = scene.deliver(&json!({ "userId": scene.user, "trigger": trigger })).await;
+        assert_eq!(answer.outcome(), "done", "{answer:?}");
+        scene.stack.advance(WINDOW_SECONDS);
+    }
+    let kinds: Vec<_> = scene.results().await.into_iter().map(|(kind, _, _)| kind).collect();
+    assert_eq!(kinds, ["full", "webhook_triggered", "manual", "incremental"]);
+}

@@ -1,0 +1,48 @@
+//! A Google world beside a stack, whose database knows its users.
+
+use google_stand_in::{SeedOptions, World};
+use local_cloud::Background;
+use local_cloud::seed::{self, Variety};
+
+use crate::stack::Stack;
+
+/// The stand-in for Google.
+pub struct Google {
+    /// What Google knows.
+    pub world: World,
+    encryption_key: String,
+    server: Background,
+}
+
+impl Google {
+    /// Starts it, and puts its users into the stack's database.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub async fn start(stack: &Stack, options: SeedOptions) -> Self {
+        let world = World::seeded(options);
+        let server = Background::start("google", {
+            let (world, config) = (world.clone(), google_stand_in::Config::default());
+            |listener| google_stand_in::serve(listener, world, config, std::future::pending())
+        });
+        let encryption_key = seed::new_encryption_key();
+        seed::seed(&stack.database, &world, &encryption_key, Variety::Plain)
+            .await
+            .expect("the database is empty");
+        Self { world, encryption_key, server: server.expect("the stand-in starts") }
+    }
+
+    /// What a function's environment says about Google.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 6] {
+        let client = google_stand_in::Config::default();
+        [
+            ("ENCRYPTION_KEY", self.encryption_key.clone()),
+            ("GOOGLE_CLIENT_ID", client.client_id),
+            ("GOOGLE_CLIENT_SECRET", client.client_secret),
+            ("GOOGLE_TOKEN_URL", format!("{}/token", self.server.url())),
+            ("GOOGLE_API_URL", self.server.url()),
+            ("APP_BASE_URL", "https://app.example.test".to_owned()),
+        ]
+    }
+}
