@@ -18,6 +18,7 @@ use shared::rate_limit::Limiter;
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
 
+mod apply;
 mod group;
 mod mapping;
 mod notes;

@@ -40,8 +40,12 @@ impl People {
         people
     }
 
+    pub(crate) fn len(&self) -> u64 {
+        (self.named.len() + self.nameless.len() + self.deleted.len()) as u64
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.named.is_empty() && self.nameless.is_empty() && self.deleted.is_empty()
+        self.len() == 0
     }
 
     /// Everybody who is in the address book.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::db::circuit_breaker::Refusal;
 use shared::db::contact_groups::Overlap;
-use shared::db::contacts::MatchKeys;
 use shared::google::people::Person;
 use shared::google::{Access, Error, Next, TokenError};
 use shared::job::{Context, Failure};
@@ -15,8 +14,9 @@ use shared::rate_limit::{GOOGLE_PEOPLE, Verdict};
 use shared::{db, google};
 use uuid::Uuid;
 
+use crate::apply::apply;
 use crate::group::UserGroup;
-use crate::page::{Memberships, People, newcomer, update};
+use crate::page::People;
 use crate::{GoogleContactsSync, mapping};
 
 /// Time that one page may need, from asking for it to its commit.
@@ -47,7 +47,14 @@ impl From<TokenError> for Stop {
         match error {
             TokenError::NotConnected => Self::Refused(Refusal::NotConnected),
             TokenError::Revoked => Self::Refused(Refusal::TokenRevoked),
-            error => Self::Failed(error.into()),
+            error @ (TokenError::Superseded
+            | TokenError::Encryption(_)
+            | TokenError::Refused { .. }
+            | TokenError::Unavailable(_)
+            | TokenError::Transport(_)
+            | TokenError::Answer(_)
+            | TokenError::Garbage
+            | TokenError::Database(_)) => Self::Failed(error.into()),
         }
     }
 }
@@ -89,14 +96,12 @@ impl Part<'_> {
             self.progress.api_calls += u64::from(access.calls() - calls);
             let page = match answer {
                 Ok(page) => page,
-                Err(Error::SyncTokenExpired) if self.progress.sync_token.is_some() || handed_on => {
+                Err(Error::SyncTokenExpired) if self.progress.sync_token.is_some() => {
                     self.start_over().await?;
-                    handed_on = false;
                     continue;
                 }
-                Err(Error::Refused { .. }) if handed_on => {
+                Err(Error::SyncTokenExpired | Error::Refused { .. }) if std::mem::take(&mut handed_on) => {
                     self.start_over().await?;
-                    handed_on = false;
                     continue;
                 }
                 Err(error) => return Err(self.stop(error)),
@@ -122,75 +127,17 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// Writes one page in one transaction.
-    async fn apply(&mut self, people: Vec<Person>) -> Result<(), Stop> {
-        let people = People::of(people);
+    async fn apply(&mut self, page: Vec<Person>) -> Result<(), Stop> {
+        let people = People::of(page);
         if people.is_empty() {
             return Ok(());
         }
-        let now = self.context.now();
-        let run = self.progress.run;
-        let mut page = self.job.db.contacts_page(self.user_id).await?;
-        if self.progress.sync_type == SyncType::Full && !page.mark_seen(run, &people.present()).await? {
-            return Err(Stop::Superseded);
-        }
-
-        let names: Vec<&str> = people.named.iter().map(|card| card.resource_name.as_str()).collect();
-        let linked = if names.is_empty() { Vec::new() } else { page.linked(&names).await? };
-        let mut contacts: HashMap<&str, _> = HashMap::with_capacity(linked.len());
-        let mut linked: HashMap<_, _> =
-            linked.into_iter().map(|contact| (contact.resource_name.clone(), contact)).collect();
-        for name in &names {
-            if let Some(contact) = linked.remove(&Some((*name).to_owned())) {
-                contacts.insert(*name, contact);
-            }
-        }
-        let strangers: Vec<_> =
-            people.named.iter().filter(|card| !contacts.contains_key(card.resource_name.as_str())).collect();
-        if strangers.iter().any(|card| card.email.is_some() || card.phone.is_some()) {
-            if !self.progress.gathered {
-                page.gather_unlinked(run, now).await?;
-            }
-            let keys: Vec<_> = strangers
-                .iter()
-                .map(|card| MatchKeys { email: card.email.as_deref(), phone: card.phone.as_deref() })
-                .collect();
-            for (index, contact) in page.match_unlinked(run, &keys).await? {
-                contacts.insert(&strangers[index].resource_name, contact);
-            }
-        }
-
-        let known = |name: &str| contacts.get(name);
-        let updates: Vec<_> =
-            people.named.iter().filter_map(|card| update(card, known(&card.resource_name)?)).collect();
-        page.update(&updates, now).await?;
-        let newcomers: Vec<_> =
-            people.named.iter().filter(|card| known(&card.resource_name).is_none()).map(newcomer).collect();
-        let inserted: HashMap<String, Uuid> = page.insert(&newcomers, now).await?.into_iter().collect();
-        let mut memberships = Memberships::default();
-        for card in &people.named {
-            match known(&card.resource_name) {
-                Some(contact) => memberships.replace(contact.id, &contact.groups, &card.groups),
-                None => {
-                    if let Some(id) = inserted.get(&card.resource_name) {
-                        memberships.replace(*id, &[], &card.groups);
-                    }
-                }
-            }
-        }
-        page.change_memberships(&memberships.joined, &memberships.left).await?;
-        let deleted: Vec<&str> = people.deleted.iter().map(String::as_str).collect();
-        let archived = page.archive(&deleted, now).await?;
-        let gathered = self.progress.gathered
-            || strangers.iter().any(|card| card.email.is_some() || card.phone.is_some());
-        page.commit().await?;
-
-        self.progress.gathered = gathered;
-        self.progress.items += (people.named.len() + people.nameless.len() + people.deleted.len()) as u64;
-        self.progress.changed +=
-            (updates.len() + inserted.len() + memberships.rows() + archived.len()) as u64;
-        let changed: Vec<Uuid> = updates.iter().map(|update| update.id).chain(archived).collect();
-        self.drop_profiles(&changed).await;
+        let page = self.job.db.contacts_page(self.user_id).await?;
+        let applied = apply(page, &people, self.progress, self.context.now()).await?;
+        self.progress.gathered = applied.gathered;
+        self.progress.items += people.len();
+        self.progress.changed += applied.rows;
+        self.drop_profiles(&applied.changed).await;
         Ok(())
     }
 
@@ -282,7 +229,17 @@ impl Part<'_> {
         match error {
             Error::Limited { retry_after } => Stop::Later(self.context.now() + retry_after),
             Error::Token(error) => error.into(),
-            error => Stop::Failed(error.into()),
+            error @ (Error::Unauthorized
+            | Error::SyncTokenExpired
+            | Error::NotFound
+            | Error::Forbidden { .. }
+            | Error::Refused { .. }
+            | Error::Unavailable(_)
+            | Error::Timeout
+            | Error::Transport(_)
+            | Error::Incomplete
+            | Error::Garbage(_)
+            | Error::Client(_)) => Stop::Failed(error.into()),
         }
     }
 

@@ -106,6 +106,9 @@ impl Db {
 impl ContactsPage {
     /// The contacts that are linked to these people.
     pub async fn linked(&mut self, resource_names: &[&str]) -> Result<Vec<StoredContact>, Error> {
+        if resource_names.is_empty() {
+            return Ok(Vec::new());
+        }
         let contacts = sqlx::query_as!(
             StoredContact,
             r#"
@@ -190,7 +193,8 @@ impl ContactsPage {
         .fetch_all(self.work.statement())
         .await?;
         let matches = matches.into_iter().map(|row| {
-            let index = usize::try_from(row.ordinal - 1).map_err(|error| sqlx::Error::Decode(error.into()))?;
+            let index =
+                usize::try_from(row.ordinal - 1).map_err(|error| sqlx::Error::Decode(error.into()))?;
             let contact = StoredContact {
                 id: row.id,
                 resource_name: None,

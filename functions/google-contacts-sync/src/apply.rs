@@ -1,0 +1,95 @@
+//! Brings one page of people into the database, in one transaction.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use shared::db::contacts::{ContactsPage, MatchKeys, PersonFields, StoredContact};
+use shared::payload::{ContactsResume, SyncType};
+use uuid::Uuid;
+
+use crate::page::{Memberships, People, newcomer, update};
+use crate::person::Card;
+use crate::sync::Stop;
+
+/// What a page has done.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// Rows written.
+    pub(crate) rows: u64,
+    /// Contacts that were there before and look different now.
+    pub(crate) changed: Vec<Uuid>,
+    /// See [`ContactsResume::gathered`].
+    pub(crate) gathered: bool,
+}
+
+/// Writes what the page changes, and commits it. Nothing is written where nothing changed.
+pub(crate) async fn apply(
+    mut page: ContactsPage,
+    people: &People,
+    progress: &ContactsResume,
+    now: DateTime<Utc>,
+) -> Result<Applied, Stop> {
+    let is_full = progress.sync_type == SyncType::Full;
+    if is_full && !page.mark_seen(progress.run, &people.present()).await? {
+        return Err(Stop::Superseded);
+    }
+    let (contacts, gathered) = contacts_of(&mut page, &people.named, progress, now).await?;
+    let contact = |card: &Card| contacts.get(&card.resource_name);
+
+    let updates: Vec<_> = people.named.iter().filter_map(|card| update(card, contact(card)?)).collect();
+    page.update(&updates, now).await?;
+    let newcomers: Vec<PersonFields> =
+        people.named.iter().filter(|card| contact(card).is_none()).map(newcomer).collect();
+    let inserted: HashMap<String, Uuid> = page.insert(&newcomers, now).await?.into_iter().collect();
+
+    let mut memberships = Memberships::default();
+    for card in &people.named {
+        match (contact(card), inserted.get(&card.resource_name)) {
+            (Some(contact), _) => memberships.replace(contact.id, &contact.groups, &card.groups),
+            (None, Some(id)) => memberships.replace(*id, &[], &card.groups),
+            // Another sync has inserted this person meanwhile, groups included.
+            (None, None) => {}
+        }
+    }
+    page.change_memberships(&memberships.joined, &memberships.left).await?;
+    let deleted: Vec<&str> = people.deleted.iter().map(String::as_str).collect();
+    let archived = page.archive(&deleted, now).await?;
+    page.commit().await?;
+
+    let rows = updates.len() + inserted.len() + memberships.rows() + archived.len();
+    let changed = updates.iter().map(|update| update.id).chain(archived).collect();
+    Ok(Applied { rows: rows as u64, changed, gathered })
+}
+
+/// The contacts that people are linked to or can be linked to, by the people's resource names; and whether the user's
+/// unlinked contacts now stand ready for matching.
+async fn contacts_of(
+    page: &mut ContactsPage,
+    people: &[Card],
+    progress: &ContactsResume,
+    now: DateTime<Utc>,
+) -> Result<(HashMap<String, StoredContact>, bool), Stop> {
+    let names: Vec<&str> = people.iter().map(|card| card.resource_name.as_str()).collect();
+    let linked = page.linked(&names).await?.into_iter();
+    let mut contacts: HashMap<String, StoredContact> =
+        linked.filter_map(|contact| Some((contact.resource_name.clone()?, contact))).collect();
+    let strangers: Vec<&Card> = people
+        .iter()
+        .filter(|card| !contacts.contains_key(&card.resource_name))
+        .filter(|card| card.email.is_some() || card.phone.is_some())
+        .collect();
+    if strangers.is_empty() {
+        return Ok((contacts, progress.gathered));
+    }
+    if !progress.gathered {
+        page.gather_unlinked(progress.run, now).await?;
+    }
+    let keys: Vec<_> = strangers
+        .iter()
+        .map(|card| MatchKeys { email: card.email.as_deref(), phone: card.phone.as_deref() })
+        .collect();
+    for (index, contact) in page.match_unlinked(progress.run, &keys).await? {
+        contacts.insert(strangers[index].resource_name.clone(), contact);
+    }
+    Ok((contacts, true))
+}

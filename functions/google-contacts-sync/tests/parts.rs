@@ -1,0 +1,278 @@
+//! A sync that cannot go through in one piece, and one that fails: over real servers and the stand-in for Google.
+
+use std::collections::BTreeMap;
+
+use google_contacts_sync::GoogleContactsSync;
+use google_stand_in::{Call, Fault, FaultKind, Integration, SeedOptions, Times, World};
+use local_cloud::Background;
+use local_cloud::seed::{self, Variety};
+use serde_json::{Value, json};
+use shared::config::Config;
+use shared::job::{Job, Setup};
+use shared::queue::Queue;
+use shared::rate_limit::{GOOGLE_PEOPLE, Verdict};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, FromRow};
+use tests::stack::{Answer, Delivery, Service, Stack};
+use uuid::Uuid;
+
+/// People of the address book, in three pages.
+const PEOPLE: u64 = 2_100;
+
+struct Scene {
+    stack: Stack,
+    world: World,
+    user: Uuid,
+    service: Service,
+    environment: BTreeMap<&'static str, String>,
+    _google: Background,
+}
+
+impl Scene {
+    /// A user with three pages of people who was never synced.
+    async fn new() -> Self {
+        let stack = Stack::start().await;
+        let world = World::seeded(SeedOptions { users: 2, max_contacts: 10, ..SeedOptions::default() });
+        let google = Background::start("google", {
+            let (world, config) = (world.clone(), google_stand_in::Config::default());
+            |listener| google_stand_in::serve(listener, world, config, std::future::pending())
+        })
+        .unwrap();
+        let key = seed::new_encryption_key();
+        seed::seed(&stack.database, &world, &key, Variety::Plain).await.unwrap();
+        let users = world.users();
+        let user =
+            users.iter().find(|user| user.contacts_grant.as_ref().is_some_and(seed::works)).unwrap().id;
+        world.add_address_book(user, PEOPLE).unwrap();
+
+        let client = google_stand_in::Config::default();
+        let mut environment = stack.environment();
+        environment.extend([
+            ("ENCRYPTION_KEY", key),
+            ("GOOGLE_CLIENT_ID", client.client_id),
+            ("GOOGLE_CLIENT_SECRET", client.client_secret),
+            ("GOOGLE_TOKEN_URL", format!("{}/token", google.url())),
+            ("GOOGLE_API_URL", google.url()),
+            ("APP_BASE_URL", "https://app.example.test".to_owned()),
+        ]);
+        let service = container(&stack, &environment);
+        Self { stack, world, user, service, environment, _google: google }
+    }
+
+    async fn sync(&self) -> Answer {
+        let data = json!({ "userId": self.user, "syncType": "incremental" });
+        let envelope = json!({ "data": data, "jobName": "google-contacts-sync" });
+        self.service.deliver(Delivery::new(envelope.to_string())).await
+    }
+
+    /// The one task that waits for its time.
+    async fn next_part(&self) -> Delivery {
+        let mut tasks = self.stack.take_tasks(Queue::GoogleContactsSync).await;
+        assert_eq!(tasks.len(), 1, "{tasks:?}");
+        tasks.remove(0)
+    }
+
+    /// The pages of people after `after` of them go wrong.
+    fn fail(&self, kind: FaultKind, after: u32, times: Times) {
+        let fault = Fault::new(kind).user(self.user).call(Call::PeopleConnectionsList).times(times);
+        self.world.inject(Fault { after, ..fault });
+    }
+
+    fn calls(&self, call: Call) -> u64 {
+        self.world.calls(self.user).get(&call).copied().unwrap_or_default()
+    }
+
+    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
+    }
+
+    async fn count(&self, what: &str) -> i64 {
+        self.rows::<(i64,)>(&format!("SELECT count(*) FROM {what}")).await[0].0
+    }
+
+    async fn run(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
+    }
+
+    /// Everybody with a name is there, and nobody is archived.
+    async fn check_complete(&self) {
+        let named =
+            self.world.people(self.user).unwrap().iter().filter(|person| person.name.is_some()).count();
+        assert_eq!(self.count("contacts WHERE NOT archived").await, i64::try_from(named).unwrap());
+        assert_eq!(self.count("contacts WHERE archived").await, 0);
+    }
+}
+
+fn setup(environment: &BTreeMap<&'static str, String>) -> Setup {
+    Setup::new(Config::from_pairs(environment.clone()))
+}
+
+/// The function as it comes up anew.
+fn container(stack: &Stack, environment: &BTreeMap<&'static str, String>) -> Service {
+    let mut setup = setup(environment);
+    let job = GoogleContactsSync::new(&mut setup);
+    stack.service(
+        job.unwrap_or_else(|_| panic!("the environment cannot be used: {:?}", setup.config().problems())),
+    )
+}
+
+#[track_caller]
+fn check_done(answer: &Answer, continued: bool) {
+    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
+    assert_eq!(answer.body["result"]["continued"], Value::Bool(continued), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_meets_googles_limit_goes_on_in_a_task_of_its_own() {
+    let scene = Scene::new().await;
+    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 2, Times::Count(1));
+    check_done(&scene.sync().await, true);
+    let (stored, tokens) = (scene.count("contacts").await, scene.count("google_contacts_sync_state").await);
+    assert!(stored > 1_000, "the pages before are committed");
+    assert_eq!((tokens, scene.count("sync_metrics").await), (0, 0), "nothing has ended yet");
+
+    check_done(&scene.service.deliver(scene.next_part().await).await, false);
+    scene.check_complete().await;
+    assert_eq!(scene.count("jobs.contacts_sync_runs").await, 0, "nothing is left of the run");
+    assert_eq!(
+        scene.calls(Call::PeopleConnectionsList),
+        4,
+        "no page was asked for twice but the refused one"
+    );
+    let metrics = scene.rows::<(String, String, i32, i32)>(
+        "SELECT sync_type, result, items_processed, api_calls_made FROM sync_metrics",
+    );
+    let items = i32::try_from(PEOPLE).unwrap();
+    assert_eq!(metrics.await, [("full".to_owned(), "success".to_owned(), items, 5)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_meets_our_own_limit_waits_without_a_call() {
+    let scene = Scene::new().await;
+    let limiter = setup(&scene.environment).limiter().unwrap();
+    assert_eq!(limiter.acquire_many(&GOOGLE_PEOPLE, scene.user, 499).await, Verdict::Allowed);
+    check_done(&scene.sync().await, true);
+    assert_eq!(scene.calls(Call::PeopleConnectionsList), 1);
+    let part = scene.next_part().await;
+    scene.stack.redis(&["FLUSHALL"]).await;
+    // Another container: the first one knows of the limit without asking Redis.
+    let other = container(&scene.stack, &scene.environment);
+    check_done(&other.deliver(part).await, false);
+    scene.check_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_runs_again_has_no_second_successor() {
+    let scene = Scene::new().await;
+    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Forever);
+    let data = json!({ "userId": scene.user, "syncType": "full" });
+    let envelope = json!({ "data": data, "jobName": "google-contacts-sync" });
+    let delivery = Delivery::new(envelope.to_string());
+    check_done(&scene.service.deliver(delivery.clone()).await, true);
+    // As after a container that died between its last effect and its answer.
+    scene.stack.redis(&["FLUSHALL"]).await;
+    check_done(&scene.service.deliver(delivery.again(1)).await, true);
+    scene.world.clear_faults();
+    check_done(&scene.service.deliver(scene.next_part().await).await, false);
+    scene.check_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_run_that_has_ended_does_nothing() {
+    let scene = Scene::new().await;
+    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
+    check_done(&scene.sync().await, true);
+    let part = scene.next_part().await;
+    check_done(&scene.service.deliver(part.clone()).await, false);
+    scene.stack.redis(&["FLUSHALL"]).await;
+    let answer = scene.service.deliver(part.again(1)).await;
+    assert_eq!((answer.outcome(), answer.reason()), ("skipped", "superseded"), "{answer:?}");
+    scene.check_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_token_that_grew_too_old_starts_the_sync_over() {
+    let scene = Scene::new().await;
+    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
+    check_done(&scene.sync().await, true);
+    let mut part = scene.next_part().await;
+    let mut envelope: Value = serde_json::from_str(&part.body).unwrap();
+    envelope["data"]["resume"]["pageToken"] = json!("too old");
+    part.body = envelope.to_string();
+    check_done(&scene.service.deliver(part).await, false);
+    scene.check_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_page_is_recorded_and_the_sync_token_stays() {
+    let scene = Scene::new().await;
+    check_done(&scene.sync().await, false);
+    let token = "SELECT sync_token FROM google_contacts_sync_state";
+    let before = scene.rows::<(String,)>(token).await;
+    scene.fail(FaultKind::ServerError { status: 500 }, 0, Times::Count(1));
+    assert_eq!(scene.sync().await.status, 500);
+    assert_eq!(scene.rows::<(String,)>(token).await, before);
+    assert_eq!(scene.count("sync_metrics WHERE result = 'failure'").await, 1);
+    assert_eq!(scene.count("google_contacts_sync_state WHERE last_sync_status = 'failed'").await, 1);
+    assert_eq!(scene.count("circuit_breaker_state WHERE failure_count = 1").await, 1);
+
+    check_done(&scene.sync().await, false);
+    assert_eq!(scene.count("google_contacts_sync_state WHERE last_sync_status = 'success'").await, 1);
+    assert_eq!(scene.count("circuit_breaker_state WHERE failure_count = 0").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_failures_open_the_breaker_and_the_next_sync_is_skipped() {
+    let scene = Scene::new().await;
+    scene.fail(FaultKind::ServerError { status: 500 }, 0, Times::Forever);
+    for _ in 0..3 {
+        assert_eq!(scene.sync().await.status, 500);
+    }
+    let calls = scene.calls(Call::PeopleConnectionsList);
+    let answer = scene.sync().await;
+    assert_eq!((answer.outcome(), answer.reason()), ("skipped", "circuit_open"), "{answer:?}");
+    assert_eq!(scene.calls(Call::PeopleConnectionsList), calls);
+    assert_eq!(scene.count("sync_metrics WHERE skip_reason = 'circuit_open'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_took_the_grant_back_is_skipped() {
+    let scene = Scene::new().await;
+    scene.world.revoke_grant(scene.user, Integration::GoogleContacts).unwrap();
+    for _ in 0..2 {
+        let answer = scene.sync().await;
+        assert_eq!((answer.outcome(), answer.reason()), ("skipped", "token_revoked"), "{answer:?}");
+    }
+    assert_eq!(scene.count("sync_metrics WHERE result = 'skipped'").await, 2);
+    assert_eq!(scene.count("circuit_breaker_state WHERE failure_count > 0").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_unknown_is_synced() {
+    let scene = Scene::new().await;
+    scene.run("DELETE FROM users").await;
+    let answer = scene.sync().await;
+    assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_of_the_users_own_is_linked_wherever_its_person_is_listed() {
+    let scene = Scene::new().await;
+    let people = scene.world.people(scene.user).unwrap();
+    let last = people.iter().rfind(|person| person.name.is_some() && person.emails.len() == 1).unwrap();
+    let email = last.emails[0].value.to_uppercase();
+    scene
+        .run(&format!(
+            "INSERT INTO contacts (user_id, name, email, instagram) VALUES ('{}', 'own', '{email}', '@own')",
+            scene.user
+        ))
+        .await;
+    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
+    check_done(&scene.sync().await, true);
+    check_done(&scene.service.deliver(scene.next_part().await).await, false);
+    let linked = scene.rows::<(String, String)>(
+        "SELECT google_resource_name, source FROM contacts WHERE instagram = '@own'",
+    );
+    assert_eq!(linked.await, [(last.resource_name.clone(), "manual".to_owned())]);
+    scene.check_complete().await;
+}
