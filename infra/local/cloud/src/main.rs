@@ -72,10 +72,10 @@ struct Up {
     #[arg(long)]
     once: bool,
     /// With --once: print the result as JSON.
-    #[arg(long)]
+    #[arg(long, requires = "once")]
     json: bool,
     /// With --once: after the result, go on until Ctrl-C.
-    #[arg(long)]
+    #[arg(long, requires = "once")]
     keep: bool,
     /// Users of the world.
     #[arg(long, default_value_t = 50, value_name = "N")]
@@ -100,7 +100,7 @@ struct Up {
     /// Folder of the functions' programs [default: that of this program].
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
-    /// Folder for logs [default: local-cloud, beside the programs].
+    /// Folder for logs [default: local-cloud-logs, beside the programs].
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
 }
