@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::config::{Config, Incomplete, variables};
-use crate::job::Failure;
+use crate::failure::Failure;
 use crate::telemetry::{self, Counter};
 
 pub mod calendar_events;

@@ -43,12 +43,12 @@ fn first_version() -> u32 {
     1
 }
 
-/// A body that no retry can make usable.
-#[derive(Debug, thiserror::Error)]
+/// A body that no retry can make usable. Says where it is wrong and never what stands there: bodies are personal.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not JSON, or not an envelope.
-    #[error("not an envelope")]
-    Envelope(#[source] serde_json::Error),
+    #[error("not an envelope (line {}, column {})", .0.line, .0.column)]
+    Envelope(Place),
     /// Names another job.
     #[error("names another job")]
     WrongJob,
@@ -56,8 +56,23 @@ pub enum Error {
     #[error("payload version {0} is not known")]
     UnknownVersion(u32),
     /// The payload has another shape.
-    #[error("payload has another shape")]
-    Payload(#[source] serde_json::Error),
+    #[error("payload has another shape (line {}, column {})", .0.line, .0.column)]
+    Payload(Place),
+}
+
+/// Where reading ended, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Line of the text.
+    pub line: usize,
+    /// Column of the line.
+    pub column: usize,
+}
+
+impl From<serde_json::Error> for Place {
+    fn from(error: serde_json::Error) -> Self {
+        Self { line: error.line(), column: error.column() }
+    }
 }
 
 impl Error {
@@ -76,7 +91,7 @@ impl Error {
 impl Envelope {
     /// Reads a body that was sent to `queue`.
     pub fn parse(queue: Queue, body: &[u8]) -> Result<Self, Error> {
-        let envelope: Self = serde_json::from_slice(body).map_err(Error::Envelope)?;
+        let envelope: Self = serde_json::from_slice(body).map_err(|error| Error::Envelope(error.into()))?;
         match &envelope.job_name {
             Some(name) if name != queue.name() => Err(Error::WrongJob),
             _ => Ok(envelope),
@@ -88,7 +103,7 @@ impl Envelope {
         if self.version != P::VERSION {
             return Err(Error::UnknownVersion(self.version));
         }
-        serde_json::from_str(self.data.get()).map_err(Error::Payload)
+        serde_json::from_str(self.data.get()).map_err(|error| Error::Payload(error.into()))
     }
 
     /// Hash of the payload's exact text.
@@ -104,13 +119,12 @@ impl Envelope {
     /// the task's name serves, and without a name the minute: never the payload alone.
     #[must_use]
     pub fn key(&self, queue: Queue, task: Option<&str>, minute: DateTime<Utc>) -> String {
+        let names_content = |key: &&String| **key == sha256_hex([queue.name(), self.data.get()]);
         let key = match (&self.idempotency_key, task) {
-            (Some(key), Some(task)) if *key == sha256_hex([queue.name(), self.data.get()]) => {
-                format!("{key}:{task}")
-            }
-            (Some(key), _) => key.clone(),
-            (None, Some(task)) => format!("{}:{task}", queue.name()),
-            (None, None) => {
+            (Some(key), Some(task)) if names_content(&key) => format!("{key}:{task}"),
+            (Some(key), _) if !names_content(&key) => key.clone(),
+            (_, Some(task)) => format!("{}:{task}", queue.name()),
+            (_, None) => {
                 let minute = minute.with_second(0).unwrap_or(minute).trunc_subsecs(0).to_rfc3339();
                 sha256_hex([queue.name(), self.data.get(), &minute])
             }
@@ -187,6 +201,21 @@ mod tests {
         assert_eq!(envelope.key(QUEUE, Some("t"), first), envelope.key(QUEUE, Some("t"), later));
         assert_eq!(envelope.key(QUEUE, None, first), envelope.key(QUEUE, None, same));
         assert_ne!(envelope.key(QUEUE, None, first), envelope.key(QUEUE, None, later));
+    }
+
+    #[test]
+    fn a_key_that_only_names_the_content_never_stands_alone() {
+        let content = sha256_hex(["token-refresh", "{}"]);
+        let envelope = parse(&format!(r#"{{"data":{{}},"idempotencyKey":"{content}"}}"#)).unwrap();
+        assert_ne!(envelope.key(QUEUE, None, minute("2026-01-01T00:00:00Z")), content);
+    }
+
+    #[test]
+    fn an_error_does_not_show_what_it_met() {
+        let error = parse(r#"{"data":{"integrationType":"alice@example.com"}}"#)
+            .and_then(|envelope| envelope.payload::<AdaptiveSync>())
+            .unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("alice"), "{error:?}");
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub enum Held {
 
 /// What stands under a key.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged, rename_all = "camelCase")]
+#[serde(untagged)]
 enum Stored {
     Lease { lease: String, until_ms: i64, payload: String },
     Done { done: Value, payload: String },
@@ -87,18 +87,16 @@ impl Claims {
             value: String::new(),
         };
         mine.value = mine.value_until(self.clock.now() + lease);
-        for _ in 0..MAX_ROUNDS {
-            let set = Command::new("SET")
-                .arg(&mine.key)
-                .arg(&mine.value)
-                .arg("NX")
-                .arg("PX")
-                .arg(lease.as_millis());
-            if self.changed(set).await? {
-                return Ok(Claim::Mine(mine));
+        for round in 0..MAX_ROUNDS {
+            let set = Command::new("SET").arg(&mine.key).arg(&mine.value).arg("NX");
+            match self.changed(set.arg("PX").arg(lease.as_millis())).await {
+                Ok(true) => return Ok(Claim::Mine(mine)),
+                Ok(false) => {}
+                // Perhaps it went through: asked again, it meets its own value.
+                Err(redis::Error::Timeout) if round == 0 => continue,
+                Err(error) => return Err(error),
             }
-            let get = Command::new("GET").arg(&mine.key);
-            match self.redis.run(Purpose::Idempotency, get).await? {
+            match self.get(&mine.key).await? {
                 // Our own value: the claim went through and its answer was lost.
                 redis::Value::Text(found) if found == mine.value => return Ok(Claim::Mine(mine)),
                 redis::Value::Text(found) => return Ok(judge(&found, payload_hash)),
@@ -112,34 +110,56 @@ impl Claims {
 
     /// Makes a lease hold for the time of `lease` from now.
     pub async fn renew(&self, held: &mut Lease, lease: Duration) -> Result<Held, redis::Error> {
-        let value = held.value_until(self.clock.now() + lease);
-        let command = Command::new("SET").arg(&held.key).arg(&value);
-        let renewed =
-            self.changed(command.arg("IFEQ").arg(&held.value).arg("PX").arg(lease.as_millis())).await?;
-        if renewed {
-            held.value = value;
-            return Ok(Held::Yes);
+        let renewed = held.value_until(self.clock.now() + lease);
+        let result = self
+            .while_held(held, |held| {
+                let set = Command::new("SET").arg(&held.key).arg(&renewed).arg("IFEQ").arg(&held.value);
+                set.arg("PX").arg(lease.as_millis())
+            })
+            .await?;
+        if result == Held::Yes {
+            held.value = renewed;
         }
-        // Repeated after a lost answer, the command meets its own effect.
-        let found = self.redis.run(Purpose::Idempotency, Command::new("GET").arg(&held.key)).await?;
-        if found == redis::Value::Text(value.clone()) {
-            held.value = value;
-            return Ok(Held::Yes);
-        }
-        Ok(Held::No)
+        Ok(result)
     }
 
     /// Records the result in place of the lease, if the lease is still ours.
-    pub async fn settle(&self, held: Lease, result: &Value) -> Result<Held, redis::Error> {
-        let done = Stored::Done { done: result.clone(), payload: held.payload_hash };
-        let command = Command::new("SET").arg(&held.key).arg(text(&done)).arg("IFEQ").arg(&held.value);
-        Ok(self.changed(command.arg("EX").arg(DONE_TIME_TO_LIVE.as_secs())).await?.into())
+    pub async fn settle(&self, mut held: Lease, result: &Value) -> Result<Held, redis::Error> {
+        let done = text(&Stored::Done { done: result.clone(), payload: held.payload_hash.clone() });
+        self.while_held(&mut held, |held| {
+            let set = Command::new("SET").arg(&held.key).arg(&done).arg("IFEQ").arg(&held.value);
+            set.arg("EX").arg(DONE_TIME_TO_LIVE.as_secs())
+        })
+        .await
     }
 
     /// Gives the task free, if the lease is still ours.
-    pub async fn release(&self, held: Lease) -> Result<Held, redis::Error> {
-        let command = Command::new("DELEX").arg(&held.key).arg("IFEQ").arg(&held.value);
-        Ok(self.changed(command).await?.into())
+    pub async fn release(&self, mut held: Lease) -> Result<Held, redis::Error> {
+        self.while_held(&mut held, |held| Command::new("DELEX").arg(&held.key).arg("IFEQ").arg(&held.value))
+            .await
+    }
+
+    /// Runs a command that is conditional on our value. A renewal whose answer was lost leaves a value behind that is
+    /// ours and not the one we remember: it is taken over, and the command repeated.
+    async fn while_held(
+        &self,
+        held: &mut Lease,
+        command: impl Fn(&Lease) -> Command,
+    ) -> Result<Held, redis::Error> {
+        if self.changed(command(held)).await? {
+            return Ok(Held::Yes);
+        }
+        match self.get(&held.key).await? {
+            redis::Value::Text(found) if held.is_ours(&found) => held.value = found,
+            redis::Value::Nil | redis::Value::Int(_) | redis::Value::Text(_) | redis::Value::List(_) => {
+                return Ok(Held::No);
+            }
+        }
+        Ok(self.changed(command(held)).await?.into())
+    }
+
+    async fn get(&self, key: &str) -> Result<redis::Value, redis::Error> {
+        self.redis.run(Purpose::Idempotency, Command::new("GET").arg(key)).await
     }
 
     /// `SET` answers nil and `DELEX` answers 0 when the condition did not hold.
@@ -152,6 +172,11 @@ impl Claims {
 }
 
 impl Lease {
+    /// Whether a value was written by this lease's owner.
+    fn is_ours(&self, value: &str) -> bool {
+        matches!(serde_json::from_str(value), Ok(Stored::Lease { lease, .. }) if lease == self.token)
+    }
+
     fn value_until(&self, until: DateTime<Utc>) -> String {
         text(&Stored::Lease {
             lease: self.token.clone(),
@@ -203,6 +228,20 @@ mod tests {
         let stored = text(&Stored::Done { done: json!({ "n": 1 }), payload: "hash".into() });
         assert!(matches!(judge(&stored, "hash"), Claim::Done(Some(result)) if result == json!({ "n": 1 })));
         assert!(matches!(judge(&stored, "other"), Claim::OtherPayload));
+    }
+
+    #[test]
+    fn a_lease_knows_every_value_that_it_wrote() {
+        let lease = |token: &str| Lease {
+            key: "k".into(),
+            payload_hash: "hash".into(),
+            token: token.into(),
+            value: String::new(),
+        };
+        let earlier = lease("mine").value_until(DateTime::from_timestamp_millis(1).unwrap());
+        assert!(lease("mine").is_ours(&earlier));
+        assert!(!lease("another").is_ours(&earlier));
+        assert!(!lease("mine").is_ours("1"));
     }
 
     #[test]

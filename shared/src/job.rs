@@ -9,8 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Incomplete;
+pub use crate::failure::{BoxError, Failure};
 use crate::payload::Payload;
-pub use crate::service::Setup;
+
+mod setup;
+
+pub use setup::Setup;
 
 /// One queue's work. The implementing struct *is* its dependencies: it holds what it names, and nothing else.
 pub trait Job: Sized + Send + Sync + 'static {
@@ -84,44 +88,5 @@ impl Outcome {
     /// If `result` has a map with keys that are no strings.
     pub fn done(result: impl Serialize) -> Self {
         Self::Done(serde_json::to_value(result).expect("results are plain structs"))
-    }
-}
-
-/// How a task failed. Each client's errors are classified beside that client.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// Trying again cannot help: a dead letter now.
-    #[error("{0}")]
-    Permanent(#[source] BoxError),
-    /// Trying again may help: the queue's backoff, then a dead letter.
-    #[error("{0}")]
-    Transient(#[source] BoxError),
-    /// Something that every task needs is away: the queue slows down, and no attempt is lost to it.
-    #[error("{source}")]
-    Unavailable {
-        /// When to try again.
-        retry_after: Duration,
-        /// What is away.
-        source: BoxError,
-    },
-}
-
-/// Any error, as the source of a [`Failure`].
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-impl Failure {
-    /// See [`Failure::Permanent`].
-    pub fn permanent(error: impl Into<BoxError>) -> Self {
-        Self::Permanent(error.into())
-    }
-
-    /// See [`Failure::Transient`].
-    pub fn transient(error: impl Into<BoxError>) -> Self {
-        Self::Transient(error.into())
-    }
-
-    /// See [`Failure::Unavailable`].
-    pub fn unavailable(retry_after: Duration, error: impl Into<BoxError>) -> Self {
-        Self::Unavailable { retry_after, source: error.into() }
     }
 }

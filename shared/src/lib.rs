@@ -3,10 +3,11 @@
 //! Layers, top to bottom; no arrow points upwards:
 //!
 //! 1. [`service`]: one HTTP service a function, one tower layer a file; [`sweep`]: what sweeping jobs share
-//! 2. [`job`], [`payload`], [`envelope`], [`queue`]: the contract between a producer, a queue and a job
+//! 2. [`job`]: the contract of a job, and what jobs are built from
 //! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
 //! 4. [`redis`], [`tasks`], `google`, [`oidc`], [`db`]: the other sides
-//! 5. [`config`], [`http`], [`clock`], [`telemetry`]: what everything stands on
+//! 5. [`queue`], [`payload`], [`envelope`], [`failure`]: plain data that producers, queues and jobs agree on
+//! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything stands on
 
 #[cfg(feature = "cache")]
 pub mod cache;
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod envelope;
+pub mod failure;
 #[cfg(feature = "google")]
 pub mod google;
 pub mod http;

@@ -2,7 +2,7 @@
 //!
 //! A dispatch passes the layers in this order, and its answer passes them in reverse:
 //!
-//! 1. [`respond`]: turns the verdict into an answer, writes the canonical log line
+//! 1. [`respond`]: turns the verdict into an answer, writes the canonical log line, outlives its caller
 //! 2. [`oidc`]: 401 or 403 before anything else is touched
 //! 3. [`body_limit`]: 413
 //! 4. [`parse`]: an unusable body becomes a dead letter
@@ -20,12 +20,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::post_service;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 use crate::config::{Config, Incomplete, variables};
-use crate::job::Job;
+use crate::job::{Job, Setup};
 use crate::payload::Payload;
 use crate::{idempotency, telemetry};
 
@@ -42,12 +41,11 @@ mod oidc;
 mod panic;
 mod parse;
 mod respond;
-mod setup;
+mod server;
 mod shutdown;
 mod timeout;
 mod verdict;
 
-pub use setup::Setup;
 pub use shutdown::Shutdown;
 
 /// Exit code for a configuration that cannot be used.
@@ -88,8 +86,12 @@ pub async fn run<J: Job>() -> ExitCode {
         help::report(J::Payload::QUEUE, &setup.config().problems());
         return ExitCode::from(EXIT_CONFIGURATION);
     };
-    match serve(address, router, shutdown).await {
-        Ok(()) => ExitCode::SUCCESS,
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            tracing::info!(%address, "listening");
+            server::serve(listener, router, &shutdown).await;
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, %address, "cannot listen");
             ExitCode::FAILURE
@@ -113,11 +115,11 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
     let queue = J::Payload::QUEUE;
     let shutdown = Shutdown::new(tasks.clone());
     let claims = idempotency::Claims::new(redis, clock.clone());
-    let letters = dead_letters::DeadLetters::new(queue, db.clone());
     let comeback = comeback::Comeback::new(queue, tasks, clock.clone());
+    let letters = dead_letters::DeadLetters::new(queue, db.clone(), comeback.clone());
 
     let dispatch = ServiceBuilder::new()
-        .layer(respond::layer(queue, clock.clone()))
+        .layer(respond::layer(queue, clock.clone(), shutdown.running()))
         .layer(oidc::layer(Arc::new(verifier)))
         .layer(body_limit::layer())
         .layer(parse::layer(queue, letters.clone(), clock.clone()))
@@ -133,18 +135,6 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
         .route("/api/jobs/{job}", post_service(dispatch))
         .merge(health::routes(db));
     Ok((router, shutdown))
-}
-
-async fn serve(address: SocketAddr, router: Router, shutdown: Shutdown) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
-    let listener = listener.tap_io(|stream| {
-        // Answers are small; waiting for more to send would only cost time.
-        let _best_effort = stream.set_nodelay(true);
-    });
-    tracing::info!(%address, "listening");
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().signalled()).await?;
-    shutdown.finish().await;
-    Ok(())
 }
 
 fn address(config: &mut Config) -> Result<SocketAddr, Incomplete> {

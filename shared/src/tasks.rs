@@ -7,12 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Config, Incomplete, variables};
 use crate::envelope::{Envelope, sha256_hex};
-use crate::job::Failure;
+use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::queue::Queue;
 use crate::telemetry::Scope;
@@ -70,6 +69,9 @@ pub enum Error {
     /// No credentials for Cloud Tasks.
     #[error("no credentials for cloud tasks")]
     Credentials(#[source] gcp_auth::Error),
+    /// Whoever gives credentials for Cloud Tasks does not answer.
+    #[error("no credentials for cloud tasks in time")]
+    NoCredentials,
     /// The other side cannot serve at the moment: 429 and 5xx.
     #[error("task was answered with status {0}")]
     Unavailable(u16),
@@ -89,7 +91,7 @@ pub enum Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::Transport(_) | Error::Credentials(_) | Error::Unavailable(_) => {
+            Error::Transport(_) | Error::Credentials(_) | Error::NoCredentials | Error::Unavailable(_) => {
                 Self::unavailable(RETRY_AFTER, error)
             }
             Error::Refused { .. } => Self::transient(error),
@@ -103,11 +105,13 @@ impl Tasks {
     pub fn from_config(config: &mut Config, clock: Clock) -> Result<Self, Incomplete> {
         let targets = Targets::from_config(config);
         let use_cloud_tasks = config.required::<bool>(&variables::USE_CLOUD_TASKS);
-        let route = if use_cloud_tasks? {
-            Route::Cloud(cloud::CloudTasks::from_config(config, targets)?)
+        // A switch that cannot be read is no reason to keep the other problems back.
+        let route = if use_cloud_tasks.unwrap_or(true) {
+            cloud::CloudTasks::from_config(config, targets).map(Route::Cloud)
         } else {
-            Route::Direct(direct::Direct::from_config(config, targets)?)
+            direct::Direct::from_config(config, targets).map(Route::Direct)
         };
+        let route = use_cloud_tasks.and(route)?;
         Ok(Self { route, clock })
     }
 
@@ -165,10 +169,10 @@ impl Tasks {
     }
 
     /// Sends what is held back to its functions now: the process is about to end. Nothing waits in the usual case.
-    pub(crate) async fn flush(&self, deadline: CancellationToken) {
+    pub(crate) async fn flush(&self) {
         match &self.route {
             Route::Cloud(_) => {}
-            Route::Direct(direct) => direct.flush(deadline).await,
+            Route::Direct(direct) => direct.flush().await,
         }
     }
 
@@ -190,7 +194,7 @@ struct NewTask {
 }
 
 /// Names begin with a hash: sequential ones make Cloud Tasks slow.
-fn task_name(queue: Queue, text: &str) -> String {
+pub(crate) fn task_name(queue: Queue, text: &str) -> String {
     let hash = sha256_hex([queue.name(), "\0", text]);
     format!("{}-{}", &hash[..32], queue.name())
 }

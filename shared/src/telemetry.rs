@@ -42,6 +42,22 @@ impl Scope {
     }
 }
 
+/// An error and what it came from, in one line.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// Adds to the running task's meter and to the totals of the process.
 pub fn count(counter: Counter, n: u64) {
     metrics::count(counter, n);

@@ -57,7 +57,7 @@ impl Db {
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
             ON CONFLICT (id) DO UPDATE
             SET attempt = excluded.attempt, state = excluded.state, reason = excluded.reason, error = excluded.error,
-                updated_at = now()
+                updated_at = now(), replayed_at = NULL
             ",
             letter.id,
             letter.queue,
@@ -74,6 +74,14 @@ impl Db {
         .execute(self.statement())
         .await?;
         Ok(())
+    }
+
+    /// Whether there is a letter of that id: whether a last attempt has begun.
+    pub async fn has_dead_letter(&self, id: &str) -> Result<bool, Error> {
+        let found = sqlx::query_scalar!("SELECT EXISTS (SELECT FROM jobs.dead_letters WHERE id = $1)", id)
+            .fetch_one(self.statement())
+            .await?;
+        Ok(found.unwrap_or(false))
     }
 
     /// The last attempt went well after all.

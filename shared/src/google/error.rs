@@ -8,12 +8,14 @@ use http::header::RETRY_AFTER;
 use serde_json::Value;
 
 use super::TokenError;
-use crate::job::Failure;
+use crate::failure::Failure;
 
 /// Wait after a limit that names no time: the windows of Google's limits are a minute long.
 const LIMIT_WAIT: Duration = Duration::from_mins(1);
 /// Wait after a daily quota is used up.
 const QUOTA_WAIT: Duration = Duration::from_hours(1);
+/// Shortest wait: a `Retry-After` of nothing must not become a busy loop.
+const MIN_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait that a `Retry-After` may ask for.
 const MAX_WAIT: Duration = Duration::from_hours(24);
 
@@ -140,8 +142,9 @@ impl Refusal {
             return Error::Incomplete;
         };
         let has = |names: &[&str]| reasons.iter().any(|reason| names.contains(reason));
-        let limited =
-            |wait: Duration| Error::Limited { retry_after: self.retry_after.unwrap_or(wait).min(MAX_WAIT) };
+        let limited = |wait: Duration| Error::Limited {
+            retry_after: self.retry_after.unwrap_or(wait).clamp(MIN_WAIT, MAX_WAIT),
+        };
         let reason = || reasons.first().copied().unwrap_or("no reason given").to_owned();
         match status.as_u16() {
             401 => Error::Unauthorized,
@@ -209,6 +212,7 @@ mod tests {
         check(403, old_form("quotaExceeded"), None, "limit of google met, free in 3600 s");
         check(429, json!({}), None, "limit of google met, free in 60 s");
         check(429, json!({}), Some("Wed, 21 Oct 2015 07:28:00 GMT"), "limit of google met, free in 60 s");
+        check(429, json!({}), Some("0"), "limit of google met, free in 1 s");
         check(429, json!({}), Some("99999999999"), "limit of google met, free in 86400 s");
         check(403, old_form("insufficientPermissions"), None, "forbidden by google: insufficientPermissions");
         check(400, old_form("badRequest"), None, "refused by google with 400 Bad Request: badRequest");

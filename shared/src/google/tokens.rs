@@ -16,8 +16,8 @@ use crate::config::{Config, Incomplete, variables};
 use crate::db::oauth_tokens::{NewToken, StoredToken};
 use crate::db::token_health::{HealthReport, Notice, NoticeKind, TokenStatus};
 use crate::db::{self, Db};
+use crate::failure::Failure;
 use crate::http;
-use crate::job::Failure;
 use crate::payload::Integration;
 
 /// An access token that expires within this time is renewed before it is used.

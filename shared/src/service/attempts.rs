@@ -5,13 +5,15 @@ use serde_json::{Value, json};
 use tower::{Layer, layer::layer_fn, service_fn};
 
 use super::claim::{Ending, Settlement};
-use super::comeback::Comeback;
+use super::comeback::{Comeback, Then};
 use super::dead_letters::DeadLetters;
 use super::dispatch::Dispatch;
 use super::verdict::{Interruption, Verdict};
 use super::{Stage, call};
-use crate::job::{BoxError, Failure, Outcome};
+use crate::failure::Failure;
+use crate::job::Outcome;
 use crate::queue::Queue;
+use crate::telemetry::chain;
 
 pub(super) fn layer<S: Stage<Dispatch, Result<Outcome, Interruption>>>(
     queue: Queue,
@@ -40,94 +42,70 @@ impl Judge {
         inner: impl Stage<Dispatch, Result<Outcome, Interruption>>,
         dispatch: Dispatch,
     ) -> Ending {
-        if dispatch.attempt() > self.queue.policy().attempts {
-            return released(
-                self.letters.failed(&dispatch, "attempts_used_up", "the last attempt never answered").await,
-            );
-        }
-        if dispatch.is_last(self.queue)
-            && let Err(error) = self.letters.started(&dispatch).await
-        {
-            let Failure::Unavailable { retry_after, .. } = error else {
-                return released(Verdict::Retry("dead_letter_not_written"));
-            };
-            return released(self.comeback.after_outage(&dispatch, "database", retry_after).await);
+        if let Err(then) = self.admit(&dispatch).await {
+            return released(then);
         }
         match call(inner, dispatch.clone()).await {
-            Ok(Outcome::Done(result)) => {
-                Ending { claim: Settlement::Settle(result.clone()), verdict: Verdict::Done(result) }
-            }
-            Ok(Outcome::Skipped(reason)) => {
-                Ending { claim: Settlement::Settle(skipped(reason)), verdict: Verdict::Skipped(reason) }
-            }
-            Ok(Outcome::Snooze(until)) => released(self.comeback.at(&dispatch, until).await),
+            Ok(Outcome::Done(result)) => Ending {
+                claim: Settlement::Settle(result.clone()),
+                then: Then::Answer(Verdict::Done(result)),
+            },
+            Ok(Outcome::Skipped(reason)) => Ending {
+                claim: Settlement::Settle(skipped(reason)),
+                then: Then::Answer(Verdict::Skipped(reason)),
+            },
+            Ok(Outcome::Snooze(until)) => released(self.comeback.at(&dispatch, until)),
             Err(interruption) => released(self.interrupted(&dispatch, interruption).await),
         }
     }
 
-    async fn interrupted(&self, dispatch: &Dispatch, interruption: Interruption) -> Verdict {
+    /// A last attempt is announced before it runs. Dispatches also count that met nobody (a bad deployment, no instance,
+    /// an outage), so a task beyond its attempts is dead only if a last attempt was announced and never reported back.
+    async fn admit(&self, dispatch: &Dispatch) -> Result<(), Then> {
+        let is_beyond = dispatch.attempt() > self.queue.policy().attempts;
+        if is_beyond && self.letters.was_started(dispatch).await? {
+            let error = "the last attempt never answered";
+            return Err(self.letters.failed(dispatch, "attempts_used_up", error).await);
+        }
+        if dispatch.is_last(self.queue) {
+            self.letters.started(dispatch).await?;
+        }
+        Ok(())
+    }
+
+    async fn interrupted(&self, dispatch: &Dispatch, interruption: Interruption) -> Then {
         match interruption {
             Interruption::Unusable(error) => {
-                self.letters.failed(dispatch, error.code(), &chain(&error)).await
+                self.letters.failed(dispatch, error.code(), &error.to_string()).await
             }
-            Interruption::Failed(Failure::Permanent(error)) => {
-                self.failed("permanent", dispatch, &error, true).await
-            }
-            Interruption::Failed(Failure::Transient(error)) => {
-                self.failed("transient", dispatch, &error, false).await
-            }
-            Interruption::Failed(Failure::Unavailable { retry_after, source }) => {
-                tracing::warn!(
-                    error = source.as_ref() as &dyn std::error::Error,
-                    "something that every task needs is away"
-                );
-                self.comeback.after_outage(dispatch, "dependency", retry_after).await
-            }
-            Interruption::TimedOut => {
-                self.failed("timeout", dispatch, &"the job's time was over".into(), false).await
-            }
-            Interruption::Panicked(message) => self.failed("panic", dispatch, &message.into(), false).await,
-            Interruption::Cancelled => self.comeback.now(dispatch, "shutdown").await,
+            Interruption::Failed(failure) => match failure {
+                Failure::Permanent(_) => self.letters.failed(dispatch, "permanent", &chain(&failure)).await,
+                Failure::Transient(_) => self.failed("transient", dispatch, &chain(&failure)).await,
+                Failure::Unavailable { retry_after, .. } => {
+                    tracing::warn!(error = chain(&failure), "something that every task needs is away");
+                    self.comeback.after_outage(dispatch, "dependency", retry_after)
+                }
+            },
+            Interruption::TimedOut => self.failed("timeout", dispatch, "the job's time was over").await,
+            Interruption::Panicked => self.failed("panic", dispatch, "the job panicked").await,
+            Interruption::Cancelled => Then::ComeBack(self.comeback.now(dispatch, "shutdown")),
         }
     }
 
-    async fn failed(
-        &self,
-        reason: &'static str,
-        dispatch: &Dispatch,
-        error: &BoxError,
-        for_good: bool,
-    ) -> Verdict {
-        let text = chain(error.as_ref());
-        if for_good || dispatch.is_last(self.queue) {
-            self.letters.failed(dispatch, reason, &text).await
-        } else {
-            tracing::warn!(reason, error = text, attempt = dispatch.attempt(), "attempt failed");
-            Verdict::Retry(reason)
+    async fn failed(&self, reason: &'static str, dispatch: &Dispatch, error: &str) -> Then {
+        if dispatch.is_last(self.queue) {
+            return self.letters.failed(dispatch, reason, error).await;
         }
+        tracing::warn!(reason, error, attempt = dispatch.attempt(), "attempt failed");
+        Then::Answer(Verdict::Retry(reason))
     }
 }
 
-fn released(verdict: Verdict) -> Ending {
-    Ending { verdict, claim: Settlement::Release }
+fn released(then: Then) -> Ending {
+    Ending { then, claim: Settlement::Release }
 }
 
 /// What answers the duplicates of a skipped task.
 fn skipped(reason: &str) -> Value {
     json!({ "skipped": reason })
-}
-
-/// An error and what it came from.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

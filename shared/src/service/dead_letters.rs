@@ -1,25 +1,45 @@
 //! Dead letters: what cannot be done is kept in Postgres, whole, where an operator can replay it.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 
-use super::attempts::chain;
+use super::comeback::{Comeback, Then};
 use super::dispatch::{Dispatch, TaskHeaders};
 use super::verdict::Verdict;
-use crate::db::Db;
 use crate::db::dead_letters::{DeadLetter, State};
+use crate::db::{self, Db};
 use crate::envelope::{self, sha256_hex};
-use crate::job::Failure;
+use crate::failure::Failure;
 use crate::queue::Queue;
+use crate::telemetry::chain;
+
+/// Longer than a statement may take. A database that is cut off would otherwise hold the answer back for minutes.
+const TIMEOUT: Duration = Duration::from_secs(40);
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(super) struct DeadLetters {
     queue: Queue,
     db: Db,
+    comeback: Comeback,
+}
+
+/// The database did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("database does not answer")]
+struct Silent;
+
+async fn in_time<T>(statement: impl Future<Output = Result<T, db::Error>>) -> Result<T, Failure> {
+    match tokio::time::timeout(TIMEOUT, statement).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Failure::unavailable(RETRY_AFTER, Silent)),
+    }
 }
 
 impl DeadLetters {
-    pub(super) fn new(queue: Queue, db: Db) -> Self {
-        Self { queue, db }
+    pub(super) fn new(queue: Queue, db: Db, comeback: Comeback) -> Self {
+        Self { queue, db, comeback }
     }
 
     /// A body that no retry can make usable.
@@ -41,58 +61,75 @@ impl DeadLetters {
             attempt: headers.retry_count.saturating_add(1),
             state: State::Failed,
             reason: error.code(),
-            error: &chain(error),
+            error: &error.to_string(),
             body,
             user_id: None,
             trace: None,
         };
-        self.dead(&letter, error.code()).await
+        match self.write(&letter).await {
+            Ok(()) => Verdict::Dead(error.code()),
+            Err(Failure::Unavailable { retry_after, .. }) => Verdict::Unavailable("database", retry_after),
+            Err(Failure::Permanent(_) | Failure::Transient(_)) => Verdict::Retry("dead_letter_not_written"),
+        }
     }
 
-    /// A task that failed for good. If even that cannot be written down, the task stays with Cloud Tasks.
-    pub(super) async fn failed(&self, dispatch: &Dispatch, reason: &'static str, error: &str) -> Verdict {
+    /// A task that failed for good. If even that cannot be written down, the task stays in its queue.
+    pub(super) async fn failed(&self, dispatch: &Dispatch, reason: &'static str, error: &str) -> Then {
         let id = self.id(dispatch);
-        self.dead(&self.letter(&id, dispatch, State::Failed, reason, error), reason).await
+        match self.write(&self.letter(&id, dispatch, State::Failed, reason, error)).await {
+            Ok(()) => Then::Answer(Verdict::Dead(reason)),
+            Err(failure) => self.unwritten(dispatch, &failure),
+        }
     }
 
-    /// Announces a last attempt, so that even one that is killed leaves a record.
-    pub(super) async fn started(&self, dispatch: &Dispatch) -> Result<(), Failure> {
+    /// Announces a last attempt, so that even one that is killed leaves a record; answers why that was not possible.
+    pub(super) async fn started(&self, dispatch: &Dispatch) -> Result<(), Then> {
         let id = self.id(dispatch);
         let letter = self.letter(&id, dispatch, State::Started, "last_attempt", "the last attempt has begun");
-        Ok(self.db.record_dead_letter(&letter).await?)
+        in_time(self.db.record_dead_letter(&letter))
+            .await
+            .map_err(|failure| self.unwritten(dispatch, &failure))
+    }
+
+    /// Whether a last attempt was ever announced.
+    pub(super) async fn was_started(&self, dispatch: &Dispatch) -> Result<bool, Then> {
+        let id = self.id(dispatch);
+        in_time(self.db.has_dead_letter(&id)).await.map_err(|failure| self.unwritten(dispatch, &failure))
     }
 
     /// Takes back what [`Self::started`] announced.
     pub(super) async fn forget_started(&self, dispatch: &Dispatch) {
-        if let Err(error) = self.db.remove_started_dead_letter(&self.id(dispatch)).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a last attempt went well and stays announced as dead"
-            );
+        if let Err(failure) = in_time(self.db.remove_started_dead_letter(&self.id(dispatch))).await {
+            tracing::error!(error = chain(&failure), "a last attempt went well and stays announced as dead");
         }
     }
 
-    async fn dead(&self, letter: &DeadLetter<'_>, reason: &'static str) -> Verdict {
-        match self.db.record_dead_letter(letter).await.map_err(Failure::from) {
-            Ok(()) => {
-                tracing::error!(reason, error = letter.error, attempt = letter.attempt, "dead letter");
-                Verdict::Dead(reason)
+    async fn write(&self, letter: &DeadLetter<'_>) -> Result<(), Failure> {
+        in_time(self.db.record_dead_letter(letter)).await?;
+        tracing::error!(
+            reason = letter.reason,
+            error = letter.error,
+            attempt = letter.attempt,
+            "dead letter"
+        );
+        Ok(())
+    }
+
+    fn unwritten(&self, dispatch: &Dispatch, failure: &Failure) -> Then {
+        tracing::error!(error = chain(failure), "dead letter could not be written");
+        match failure {
+            Failure::Unavailable { retry_after, .. } => {
+                self.comeback.after_outage(dispatch, "database", *retry_after)
             }
-            Err(failure) => {
-                tracing::error!(error = chain(&failure), reason, "dead letter could not be written");
-                match failure {
-                    Failure::Unavailable { retry_after, .. } => Verdict::Unavailable("database", retry_after),
-                    Failure::Permanent(_) | Failure::Transient(_) => {
-                        Verdict::Retry("dead_letter_not_written")
-                    }
-                }
+            Failure::Permanent(_) | Failure::Transient(_) => {
+                Then::Answer(Verdict::Retry("dead_letter_not_written"))
             }
         }
     }
 
-    /// All deliveries of one task write the same letter.
+    /// All deliveries of one task write the same letter; another payload under the same key is another task.
     fn id(&self, dispatch: &Dispatch) -> String {
-        sha256_hex([self.queue.name(), "\0key\0", &dispatch.key])
+        sha256_hex([self.queue.name(), "\0key\0", &dispatch.key, "\0", &dispatch.envelope.payload_hash()])
     }
 
     fn letter<'a>(

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::routing::get;
 
 use crate::db::Db;
@@ -12,7 +12,10 @@ pub(super) fn routes(db: Db) -> Router {
     Router::new()
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(ready))
-        .route("/metrics", get(|| async { metrics::render() }))
+        .route(
+            "/metrics",
+            get(|| async { ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render()) }),
+        )
         .with_state(db)
 }
 

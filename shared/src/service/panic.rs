@@ -1,6 +1,5 @@
 //! Turns a job's panic into a failed attempt; the service lives on.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
@@ -19,14 +18,8 @@ pub(super) fn layer<S: Stage<Dispatch, Result<Outcome, Interruption>>>()
             async move {
                 // What a job shares with others are handles on pools and connections, which outlive a panic.
                 let outcome = AssertUnwindSafe(call(inner, dispatch)).catch_unwind().await;
-                Ok(outcome.unwrap_or_else(|panic| Err(Interruption::Panicked(message(panic.as_ref())))))
+                Ok(outcome.unwrap_or(Err(Interruption::Panicked)))
             }
         })
     })
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("panic without a message").to_owned()
 }

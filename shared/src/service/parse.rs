@@ -49,7 +49,7 @@ pub(super) fn layer<S: Stage<Dispatch, Verdict>>(
                             attempt: dispatch.attempt(),
                             due: dispatch.headers.due,
                             user_id: dispatch.user_id,
-                            trace: dispatch.envelope.trace.clone(),
+                            trace: dispatch.envelope.trace.clone().filter(|trace| is_traceparent(trace)),
                         });
                         record.scope(queue).enter(call(inner, dispatch)).await
                     }
@@ -81,6 +81,12 @@ fn occasion(queue: Queue, created: DateTime<Utc>) -> DateTime<Utc> {
             DateTime::from_timestamp(seconds - seconds.rem_euclid(period.into()), 0).unwrap_or(created)
         }
     }
+}
+
+/// W3C Trace Context, section 3.2: `version-traceid-parentid-flags`, in hexadecimal digits.
+fn is_traceparent(text: &str) -> bool {
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    lengths == [2, 32, 16, 2] && text.chars().all(|digit| digit == '-' || digit.is_ascii_hexdigit())
 }
 
 /// The user that a payload of any shape names.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::{Layer, layer::layer_fn, service_fn};
 
 use super::dispatch::Dispatch;
@@ -14,20 +15,28 @@ use crate::tasks::Tasks;
 
 /// Cloud Run kills an instance 10 seconds after SIGTERM; the rest is for releasing claims.
 const GRACE: Duration = Duration::from_secs(8);
+/// What interrupted jobs get to release their claims and to go on their way.
+const LEAVE: Duration = Duration::from_secs(1);
 /// What is left for calls that wait in this process.
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH: Duration = Duration::from_millis(500);
 
 /// Stops a service; clones stop the same one.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     begun: CancellationToken,
     over: CancellationToken,
+    running: TaskTracker,
     tasks: Tasks,
 }
 
 impl Shutdown {
     pub(super) fn new(tasks: Tasks) -> Self {
-        Self { begun: CancellationToken::new(), over: CancellationToken::new(), tasks }
+        Self {
+            begun: CancellationToken::new(),
+            over: CancellationToken::new(),
+            running: TaskTracker::new(),
+            tasks,
+        }
     }
 
     /// Begins: jobs see [`crate::job::Context::is_cancelled`] and are interrupted when the grace period is over.
@@ -50,8 +59,17 @@ impl Shutdown {
         self.begun.clone()
     }
 
+    pub(super) fn over(&self) -> CancellationToken {
+        self.over.clone()
+    }
+
+    /// Knows every dispatch that is being worked on.
+    pub(super) fn running(&self) -> TaskTracker {
+        self.running.clone()
+    }
+
     /// Waits for SIGTERM or Ctrl-C, then begins.
-    pub(super) async fn signalled(self) {
+    pub(super) async fn signalled(&self) {
         let terminate = async {
             match signal(SignalKind::terminate()) {
                 Ok(mut terminate) => drop(terminate.recv().await),
@@ -60,24 +78,25 @@ impl Shutdown {
         };
         tokio::select! {
             () = terminate => {}
-            _ = tokio::signal::ctrl_c() => {}
+            Ok(()) = tokio::signal::ctrl_c() => {}
         }
         tracing::info!("stopping");
         self.begin();
     }
 
-    /// Sends on what waits in this process.
+    /// Waits until no dispatch is worked on, and sends on what waits in this process; not beyond Cloud Run's patience.
     pub(super) async fn finish(&self) {
-        let deadline = CancellationToken::new();
-        let flushed = self.tasks.flush(deadline.clone());
-        let expired = async {
-            tokio::time::sleep(FLUSH).await;
-            deadline.cancel();
-            std::future::pending::<()>().await;
+        self.running.close();
+        let left = async {
+            self.over.cancelled().await;
+            tokio::time::sleep(LEAVE).await;
         };
         tokio::select! {
-            () = flushed => {}
-            () = expired => {}
+            () = self.running.wait() => {}
+            () = left => tracing::error!(dispatches = self.running.len(), "stopped while dispatches are worked on"),
+        }
+        if tokio::time::timeout(FLUSH, self.tasks.flush()).await.is_err() {
+            tracing::error!("stopped while delayed calls wait");
         }
     }
 }
@@ -86,7 +105,7 @@ pub(super) fn layer<S: Stage<Dispatch, Result<Outcome, Interruption>>>(
     shutdown: Shutdown,
 ) -> impl Layer<S, Service: Stage<Dispatch, Result<Outcome, Interruption>>> + Clone {
     layer_fn(move |inner: S| {
-        let over = shutdown.over.clone();
+        let over = shutdown.over();
         service_fn(move |dispatch: Dispatch| {
             let (inner, over) = (inner.clone(), over.clone());
             async move {

@@ -46,8 +46,8 @@ pub(super) enum Interruption {
     Unusable(crate::envelope::Error),
     /// Its time was over.
     TimedOut,
-    /// It panicked.
-    Panicked(String),
+    /// It panicked; where stands in the log.
+    Panicked,
     /// The instance has to go.
     Cancelled,
 }

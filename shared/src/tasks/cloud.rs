@@ -101,8 +101,11 @@ impl CloudTasks {
 
     async fn token(&self) -> Result<Option<String>, Error> {
         let Some(cell) = &self.credentials else { return Ok(None) };
-        let provider = cell.get_or_try_init(gcp_auth::provider).await.map_err(Error::Credentials)?;
-        let token = provider.token(SCOPES).await.map_err(Error::Credentials)?;
+        // The library has no timeout of its own and tries several times.
+        let token = tokio::time::timeout(TIMEOUT, async {
+            cell.get_or_try_init(gcp_auth::provider).await?.token(SCOPES).await
+        });
+        let token = token.await.map_err(|_| Error::NoCredentials)?.map_err(Error::Credentials)?;
         Ok(Some(token.as_str().to_owned()))
     }
 }

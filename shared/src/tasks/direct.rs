@@ -1,7 +1,8 @@
 //! Tasks without Cloud Tasks: the function is called over HTTP, as Cloud Tasks would call it.
 //!
-//! A switch for one machine, or for an outage. There is no queue: a call that fails is the caller's error, and a task
-//! for later waits in this process. [`Direct::flush`] sends what waits before the process ends.
+//! A switch for one machine, or for an outage of Cloud Tasks. There is no queue: the caller waits until the job has run,
+//! nothing is repeated, and a task for later waits in this process. [`Direct::flush`] sends early what waits when the
+//! process ends; what its function does not accept by then is lost.
 
 use std::time::Duration;
 
@@ -15,8 +16,13 @@ use crate::config::{Config, Incomplete, variables};
 use crate::http;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The metadata server speaks plain HTTP on a link that ends in the machine.
+const METADATA_HOST: &str = "metadata.google.internal";
 /// An identity token has some 1,000 bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// What a function answers when an attempt failed.
+const FAILED_ATTEMPT: u16 = 500;
 
 #[derive(Debug, Clone)]
 pub(super) struct Direct {
@@ -32,11 +38,14 @@ impl Direct {
         config: &mut Config,
         targets: Result<Targets, Incomplete>,
     ) -> Result<Self, Incomplete> {
-        let identity_url = config.required::<Url>(&variables::IDENTITY_URL);
+        let identity_url = config.required::<Url>(&variables::IDENTITY_URL)?;
+        if identity_url.host_str() != Some(METADATA_HOST) && !http::is_safe_for_credentials(&identity_url) {
+            return Err(config.problem(&variables::IDENTITY_URL, "would show tokens to the network"));
+        }
         Ok(Self {
             // The function's own deadline bounds the call; this one only bounds a lost connection.
             http: http::client(CONNECT_TIMEOUT, Duration::from_hours(1)),
-            identity_url: identity_url?,
+            identity_url,
             targets: targets?,
             waiting: TaskTracker::new(),
             hurry: CancellationToken::new(),
@@ -65,13 +74,10 @@ impl Direct {
         Ok(Enqueued::Created)
     }
 
-    pub(super) async fn flush(&self, deadline: CancellationToken) {
+    pub(super) async fn flush(&self) {
         self.hurry.cancel();
         self.waiting.close();
-        tokio::select! {
-            () = self.waiting.wait() => {}
-            () = deadline.cancelled() => tracing::error!(calls = self.waiting.len(), "delayed calls were lost"),
-        }
+        self.waiting.wait().await;
     }
 
     async fn post(&self, task: &NewTask) -> Result<Enqueued, Error> {
@@ -88,6 +94,11 @@ impl Direct {
             .send()
             .await
             .map_err(|error| Error::Transport(error.without_url()))?;
+        if response.status().as_u16() == FAILED_ATTEMPT {
+            // The task was delivered and its job failed: no reason for its producer to stop.
+            tracing::error!(queue = task.queue.name(), "a directly called job failed and is not repeated");
+            return Ok(Enqueued::Created);
+        }
         judge(response).await
     }
 

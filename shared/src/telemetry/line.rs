@@ -21,9 +21,9 @@ pub struct Line {
     /// 1 for the first run.
     #[serde(rename = "task.attempt")]
     pub attempt: u32,
-    /// See `service::respond::Verdict`.
+    /// How it ended.
     #[serde(rename = "task.outcome")]
-    pub outcome: &'static str,
+    pub outcome: Outcome,
     /// Stable reason of a skip or a failure.
     #[serde(rename = "task.reason", skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -35,13 +35,62 @@ pub struct Line {
     pub duration_ms: f64,
     /// From the time for which the task was scheduled to its arrival.
     #[serde(rename = "task.waited_ms", skip_serializing_if = "Option::is_none")]
-    pub waited_ms: Option<i64>,
+    pub waited_ms: Option<f64>,
     /// The user that the task is about.
     #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
     pub user_id: Option<Uuid>,
     /// What happened on the way, counted.
     #[serde(flatten)]
     pub counts: Counts,
+}
+
+/// How a dispatch ended; log-based metrics count by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Outcome {
+    /// The job ran.
+    Done,
+    /// The task ran before.
+    Duplicate,
+    /// There was nothing to do.
+    Skipped,
+    /// The job asked to come back.
+    Snoozed,
+    /// It met another delivery's lease.
+    Deferred,
+    /// Interrupted, and sent on.
+    Requeued,
+    /// The attempt failed.
+    Retry,
+    /// Something that every task needs is away.
+    Unavailable,
+    /// A dead letter keeps the task.
+    Dead,
+    /// The request was not a task.
+    Refused,
+}
+
+impl Outcome {
+    /// The name that stands in logs, metrics and answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// A dead letter is an error, a failed attempt a warning, the rest is information.
+    fn severity(self) -> &'static str {
+        match self {
+            Self::Dead => "ERROR",
+            Self::Retry | Self::Unavailable | Self::Refused => "WARNING",
+            Self::Done
+            | Self::Duplicate
+            | Self::Skipped
+            | Self::Snoozed
+            | Self::Deferred
+            | Self::Requeued => "INFO",
+        }
+    }
 }
 
 /// The counts of a [`Meter`] under their field names.
@@ -78,13 +127,8 @@ impl From<&Meter> for Counts {
 }
 
 impl Line {
-    /// Writes the line. A dead letter is an error, a failed attempt a warning, the rest is information.
+    /// Writes the line.
     pub fn write(&self) {
-        let severity = match self.outcome {
-            "dead" => "ERROR",
-            "retry" | "unavailable" | "refused" => "WARNING",
-            _ => "INFO",
-        };
-        log::write(severity, "task", self);
+        log::write(self.outcome.severity(), "task", self);
     }
 }

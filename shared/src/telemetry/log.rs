@@ -15,17 +15,22 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::Scope;
+use super::{Scope, chain};
 use crate::clock::Clock;
 use crate::config::{Config, Incomplete, variables};
 
 /// Set by [`start`]: a library that nobody asked to log is silent.
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// Sends log entries at or above `LOG_LEVEL` to standard output. A second call in one process changes nothing.
+/// Sends log entries at or above `LOG_LEVEL`, and the places of panics, to standard output. A second call in one process changes nothing.
 pub fn start(config: &mut Config) -> Result<(), Incomplete> {
     let level: LevelFilter = config.required(&variables::LOG_LEVEL)?;
     STARTED.store(true, Ordering::Relaxed);
+    // What a panic says may quote what a job held; where it happened is enough to find it.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        write("ERROR", "panic", Place { place });
+    }));
     let _already_started = tracing_subscriber::registry().with(CloudLogging.with_filter(level)).try_init();
     Ok(())
 }
@@ -41,6 +46,11 @@ struct Entry<'a, T> {
     labels: Option<Labels>,
     #[serde(flatten)]
     fields: T,
+}
+
+#[derive(Serialize)]
+struct Place {
+    place: String,
 }
 
 #[derive(Serialize)]
@@ -131,13 +141,6 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        self.insert(field, text);
+        self.insert(field, chain(value));
     }
 }

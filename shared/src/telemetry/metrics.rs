@@ -24,6 +24,7 @@ struct Metrics {
     vendor_calls: Family<[Label; 1], Total>,
     tasks: Family<[Label; 2], Total>,
     task_duration: Family<[Label; 1], Histogram>,
+    task_wait: Family<[Label; 1], Histogram>,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
@@ -35,6 +36,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         vendor_calls: Family::default(),
         tasks: Family::default(),
         task_duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+        task_wait: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
     };
     let registry = &mut metrics.registry;
     registry.register(
@@ -47,6 +49,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     registry.register("vendor_calls", "Calls to vendors, by method", metrics.vendor_calls.clone());
     registry.register("tasks", "Dispatches, by queue and outcome", metrics.tasks.clone());
     registry.register("task_duration_seconds", "Time from dispatch to answer", metrics.task_duration.clone());
+    registry.register("task_wait_seconds", "Time from schedule to dispatch", metrics.task_wait.clone());
     metrics
 });
 
@@ -66,13 +69,19 @@ pub(super) fn count(counter: Counter, n: u64) {
     family.get_or_create(&[label]).inc_by(n);
 }
 
-/// Counts one dispatch.
-pub fn count_task(queue: &'static str, outcome: &'static str, duration: Duration) {
+/// The media type of [`render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Counts one dispatch, and how long its task had waited if that is known.
+pub fn count_task(queue: &'static str, outcome: &'static str, duration: Duration, wait: Option<Duration>) {
     METRICS.tasks.get_or_create(&[("queue", queue), ("outcome", outcome)]).inc();
     METRICS.task_duration.get_or_create(&[("queue", queue)]).observe(duration.as_secs_f64());
+    if let Some(wait) = wait {
+        METRICS.task_wait.get_or_create(&[("queue", queue)]).observe(wait.as_secs_f64());
+    }
 }
 
-/// All totals in Prometheus' text format.
+/// All totals in the OpenMetrics text format, which Prometheus reads.
 #[must_use]
 pub fn render() -> String {
     let mut text = String::new();

@@ -91,7 +91,7 @@ impl Setup {
         crate::cache::Cache::from_config(&mut self.config, redis?, self.clock.clone())
     }
 
-    pub(super) fn verifier(&mut self, queue: Queue) -> Result<Verifier, Incomplete> {
+    pub(crate) fn verifier(&mut self, queue: Queue) -> Result<Verifier, Incomplete> {
         let audience = Targets::from_config(&mut self.config).map(|targets| targets.base(queue));
         Verifier::from_config(&mut self.config, audience, self.clock.clone())
     }
