@@ -86,9 +86,9 @@ impl Db {
                 ) AS p(google_event_id, summary, description, start_time, end_time, timezone, is_all_day, is_busy,
                        location, attendees)
             ), removed AS (
-                DELETE FROM calendar_events
-                WHERE user_id = $1 AND calendar_id = $2 AND google_event_id = ANY ($13)
-                RETURNING google_event_id
+                DELETE FROM calendar_events e USING unnest($13::text[]) AS cancelled(google_event_id)
+                WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.google_event_id = cancelled.google_event_id
+                RETURNING e.google_event_id
             ), taken_over AS (
                 INSERT INTO jobs.calendar_event_copies (user_id, google_event_id, calendar_id)
                 SELECT $1, e.google_event_id, e.calendar_id

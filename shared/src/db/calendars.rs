@@ -48,7 +48,10 @@ impl Db {
         let ids: Vec<&str> = calendars.iter().map(|calendar| calendar.calendar_id).collect();
         let names: Vec<String> =
             calendars.iter().map(|calendar| text::shortened(calendar.name, NAME_CHARS)).collect();
-        let descriptions: Vec<Option<&str>> = calendars.iter().map(|calendar| calendar.description).collect();
+        let descriptions: Vec<Option<String>> = calendars
+            .iter()
+            .map(|calendar| calendar.description.map(|text| text::shortened(text, usize::MAX)))
+            .collect();
         let primary: Vec<bool> = calendars.iter().map(|calendar| calendar.is_primary).collect();
         let written = sqlx::query_scalar!(
             r#"

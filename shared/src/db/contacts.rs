@@ -1,4 +1,8 @@
 //! `contacts` and `contact_google_memberships`: one page of an address book, one transaction of set-based statements.
+//!
+//! A first sync fills the table faster than the server's statistics follow, and a plan that looks through all of a user's
+//! contacts for each page would make it quadratic. `LATERAL (… OFFSET 0)` and keys alone leave no choice but one look
+//! into an index a person.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -104,7 +108,7 @@ impl Db {
 }
 
 impl ContactsPage {
-    /// The contacts that are linked to these people.
+    /// The contacts that are linked to these people, each of whom is named once.
     pub async fn linked(&mut self, resource_names: &[&str]) -> Result<Vec<StoredContact>, Error> {
         if resource_names.is_empty() {
             return Ok(Vec::new());
@@ -117,8 +121,10 @@ impl ContactsPage {
                    ARRAY(
                        SELECT m.google_group_resource_name FROM contact_google_memberships m WHERE m.contact_id = c.id
                    ) AS "groups!: Vec<String>"
-            FROM contacts c
-            WHERE c.user_id = $1 AND c.google_resource_name = ANY ($2)
+            FROM unnest($2::text[]) AS listed(resource_name)
+            CROSS JOIN LATERAL (
+                SELECT * FROM contacts WHERE user_id = $1 AND google_resource_name = listed.resource_name OFFSET 0
+            ) c
             "#,
             self.user_id,
             resource_names as _,
@@ -145,7 +151,7 @@ impl ContactsPage {
             WITH person AS (
                 SELECT ordinal, NULLIF(lower(btrim(email)), '') AS email,
                        NULLIF(regexp_replace(phone, '[^0-9]', '', 'g'), '') AS phone
-                FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS p(email, phone, ordinal)
+                FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS p(email, phone, ordinal)
             ), by_email AS (
                 SELECT p.ordinal, k.contact_id
                 FROM (
@@ -156,9 +162,12 @@ impl ContactsPage {
                     SELECT u.contact_id, u.email, row_number() OVER (
                         PARTITION BY u.email ORDER BY c.archived IS TRUE, c.created_at, c.id
                     ) AS place
-                    FROM jobs.contacts_sync_unlinked u
-                    JOIN contacts c ON c.id = u.contact_id AND c.user_id = $1 AND c.google_resource_name IS NULL
-                    WHERE u.run = $2 AND u.email IN (SELECT email FROM person)
+                    FROM (SELECT DISTINCT email FROM person) wanted
+                    CROSS JOIN LATERAL (
+                        SELECT contact_id, email FROM jobs.contacts_sync_unlinked
+                        WHERE run = $1 AND email = wanted.email OFFSET 0
+                    ) u
+                    JOIN contacts c ON c.id = u.contact_id AND c.google_resource_name IS NULL
                 ) k USING (email, place)
             ), by_phone AS (
                 SELECT p.ordinal, k.contact_id
@@ -170,10 +179,13 @@ impl ContactsPage {
                     SELECT u.contact_id, u.phone, row_number() OVER (
                         PARTITION BY u.phone ORDER BY c.archived IS TRUE, c.created_at, c.id
                     ) AS place
-                    FROM jobs.contacts_sync_unlinked u
-                    JOIN contacts c ON c.id = u.contact_id AND c.user_id = $1 AND c.google_resource_name IS NULL
-                    WHERE u.run = $2 AND u.phone IN (SELECT phone FROM person)
-                      AND u.contact_id NOT IN (SELECT contact_id FROM by_email)
+                    FROM (SELECT DISTINCT phone FROM person) wanted
+                    CROSS JOIN LATERAL (
+                        SELECT contact_id, phone FROM jobs.contacts_sync_unlinked
+                        WHERE run = $1 AND phone = wanted.phone OFFSET 0
+                    ) u
+                    JOIN contacts c ON c.id = u.contact_id AND c.google_resource_name IS NULL
+                    WHERE u.contact_id NOT IN (SELECT contact_id FROM by_email)
                 ) k USING (phone, place)
             )
             SELECT m.ordinal AS "ordinal!", c.id, c.google_etag AS etag, c.name, c.phone, c.email, c.linked_in,
@@ -185,7 +197,6 @@ impl ContactsPage {
             JOIN contacts c ON c.id = m.contact_id
             ORDER BY m.ordinal
             "#,
-            self.user_id,
             run,
             emails.as_slice() as _,
             phones.as_slice() as _,
@@ -229,13 +240,12 @@ impl ContactsPage {
                 email = u.email, linked_in = u.linked_in, location = u.location,
                 custom_notes =
                     CASE WHEN c.custom_notes IS NOT DISTINCT FROM u.notes_before THEN u.notes ELSE c.custom_notes END,
-                last_synced_at = $12
-            FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                        $10::text[], $11::text[])
+                last_synced_at = $11
+            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                        $9::text[], $10::text[])
                 AS u(id, resource_name, etag, name, phone, email, linked_in, location, notes, notes_before)
-            WHERE c.id = u.id AND c.user_id = $1
+            WHERE c.id = u.id
             ",
-            self.user_id,
             &ids,
             columns.resource_names.as_slice() as _,
             columns.etags.as_slice() as _,
@@ -298,9 +308,13 @@ impl ContactsPage {
         let archived = sqlx::query_scalar!(
             "
             WITH archived AS (
-                UPDATE contacts SET archived = true, archived_at = $3, last_synced_at = $3
-                WHERE user_id = $1 AND google_resource_name = ANY ($2) AND archived IS NOT TRUE
-                RETURNING id
+                UPDATE contacts c SET archived = true, archived_at = $3, last_synced_at = $3
+                FROM unnest($2::text[]) AS deleted(resource_name)
+                CROSS JOIN LATERAL (
+                    SELECT id FROM contacts WHERE user_id = $1 AND google_resource_name = deleted.resource_name OFFSET 0
+                ) gone
+                WHERE c.id = gone.id AND c.archived IS NOT TRUE
+                RETURNING c.id
             ), memberships AS (
                 DELETE FROM contact_google_memberships m USING archived a WHERE m.contact_id = a.id
             )
