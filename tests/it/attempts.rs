@@ -77,14 +77,66 @@ async fn a_last_attempt_is_announced_before_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_beyond_its_attempts_is_a_dead_letter_without_a_run() {
+async fn a_task_whose_last_attempt_was_announced_and_never_answered_is_dead_without_another_run() {
     let stack = Stack::start().await;
-    let probe = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
+    let probe = Probe::<Going>::new(|_| std::future::pending());
     let service = stack.service(probe.clone());
+    let killed = service.clone();
+    let last = tokio::spawn(async move { killed.deliver(Delivery::new(body()).again(ATTEMPTS - 1)).await });
+    while stack.dead_letters().await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // The container is gone, and its lease has ended.
+    last.abort();
+    stack.redis(&["DEL", "idempotency:k"]).await;
     let answer = service.deliver(Delivery::new(body()).again(ATTEMPTS)).await;
     assert_eq!((answer.outcome(), answer.reason()), ("dead", "attempts_used_up"));
-    assert_eq!(probe.runs(), 0);
-    assert_eq!(stack.dead_letters().await[0].0, "failed");
+    assert_eq!(probe.runs(), 1);
+    assert_eq!(
+        stack.dead_letters().await,
+        [("failed".into(), "attempts_used_up".into(), body().into_bytes())]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dispatches_that_met_nobody_do_not_make_a_dead_letter() {
+    let stack = Stack::start().await;
+    let probe = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
+    let answer = stack.service(probe.clone()).deliver(Delivery::new(body()).again(40)).await;
+    assert_eq!(answer.outcome(), "done", "a bad deployment for an hour costs the task nothing");
+    assert_eq!(stack.dead_letters().await, []);
+
+    let failing = Probe::<Going>::answering(|| Err(Failure::transient("no luck")));
+    let other = json!({ "data": { "n": 2 } }).to_string();
+    let answer = stack.service(failing).deliver(Delivery::new(other).again(40)).await;
+    assert_eq!((answer.outcome(), answer.reason()), ("dead", "transient"), "it has one attempt, the last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_attempt_that_cannot_come_back_is_not_dead() {
+    let stack = Stack::start().await;
+    let after = std::time::Duration::from_secs(5);
+    let away = Probe::<Going>::answering(move || Err(Failure::unavailable(after, "vendor")));
+    let nowhere = [("CLOUD_TASKS_URL", "http://127.0.0.1:1".to_owned())];
+    let delivery = Delivery::new(body());
+    let answer = stack.service_with(away, nowhere).deliver(delivery.clone().again(ATTEMPTS - 1)).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(stack.dead_letters().await, []);
+    let well = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
+    assert_eq!(stack.service(well).deliver(delivery.again(ATTEMPTS)).await.outcome(), "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_panics_with_is_kept_nowhere() {
+    let stack = Stack::start().await;
+    let probe = Probe::<Going>::new(|_| async { panic!("alice@example.com") });
+    let answer = stack.service(probe).deliver(Delivery::new(body()).again(ATTEMPTS - 1)).await;
+    assert_eq!(answer.reason(), "panic");
+    let error: String = sqlx::query_scalar("SELECT error FROM jobs.dead_letters")
+        .fetch_one(&mut stack.connect().await)
+        .await
+        .unwrap();
+    assert_eq!(error, "the job panicked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +218,12 @@ async fn meeting_a_lease_spends_no_attempt() {
     let envelope: serde_json::Value = serde_json::from_str(&back[0].body).unwrap();
     assert_eq!(envelope["priorAttempts"], json!(1), "one run before this dispatch");
 
+    // A clock that is behind, or a slow network: the lease is still there when the task is back.
+    assert_eq!(service.deliver(back[0].clone()).await.outcome(), "deferred");
+    let again = stack.take_tasks(Queue::TokenRefresh).await;
+    assert_eq!(again.len(), 1, "the only copy of the task is not lost");
+
     stack.redis(&["DEL", "idempotency:k"]).await;
-    assert_eq!(service.deliver(back[0].clone()).await.outcome(), "done");
+    assert_eq!(service.deliver(again[0].clone()).await.outcome(), "done");
     assert_eq!(probe.runs(), 1);
 }

@@ -1,13 +1,19 @@
 //! A task that is delivered more than once has its effect once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use shared::clock::Clock;
+use shared::idempotency::{Claim, Claims, Held};
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
+use shared::redis::{Patience, Redis};
 use tests::probe::Going;
+use tests::redis_proxy::{Fate, RedisProxy};
+use tests::stack::REDIS_TOKEN;
 use tests::{Delivery, Probe, Stack};
 use tokio::sync::Barrier;
 
@@ -87,6 +93,72 @@ async fn a_key_with_another_payload_is_a_dead_letter() {
     assert_eq!(probe.runs(), 1);
     let letters = stack.dead_letters().await;
     assert_eq!(letters, [("failed".into(), "key_reused".into(), other.into_bytes())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_body_under_a_key_that_is_reused_is_kept() {
+    let stack = Stack::start().await;
+    let service = stack.service(Probe::<Going>::answering(done));
+    let other = |n: u32| json!({ "data": { "n": n }, "idempotencyKey": "k" }).to_string();
+    for n in 1..=3 {
+        service.deliver(Delivery::new(other(n))).await;
+    }
+    let kept: Vec<_> = stack.dead_letters().await.into_iter().map(|(_, _, body)| body).collect();
+    assert_eq!(kept, [other(2).into_bytes(), other(3).into_bytes()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_hangs_up_does_not_cut_the_job_off() {
+    let stack = Stack::start().await;
+    let (begun, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (at_begin, at_end) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let probe = Probe::<Going>::new(move |_| {
+        let (at_begin, at_end) = (Arc::clone(&at_begin), Arc::clone(&at_end));
+        async move {
+            at_begin.wait().await;
+            at_end.wait().await;
+            done()
+        }
+    });
+    let service = stack.service(probe.clone());
+    let caller = service.clone();
+    let call = tokio::spawn(async move { caller.deliver(Delivery::new(body())).await });
+    begun.wait().await;
+    call.abort();
+    go_on.wait().await;
+    loop {
+        let answer = service.deliver(Delivery::new(body())).await;
+        if answer.outcome() == "duplicate" {
+            break;
+        }
+        assert_eq!(answer.outcome(), "deferred");
+    }
+    assert_eq!(probe.runs(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_whose_answer_is_late_does_not_lose_the_lease() {
+    let stack = Stack::start().await;
+    let late = Arc::new(AtomicBool::new(false));
+    let is_late = Arc::clone(&late);
+    let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
+        let fate = if is_late.swap(false, Ordering::SeqCst) { Fate::AnswerLate } else { Fate::Pass };
+        async move { fate }
+    });
+    let url = proxy.url("p").parse().unwrap();
+    let redis = Redis::new(&url, &REDIS_TOKEN.to_owned().into(), Patience::default()).unwrap();
+    let claims = Claims::new(redis, Clock::system());
+    let time = Duration::from_mins(1);
+    let Claim::Mine(mut lease) = claims.claim("k", "hash", time).await.unwrap() else {
+        panic!("nobody else is there")
+    };
+    late.store(true, Ordering::SeqCst);
+    assert!(claims.renew(&mut lease, time).await.is_err(), "the answer is lost");
+    assert_eq!(claims.renew(&mut lease, time).await.unwrap(), Held::Yes);
+    late.store(true, Ordering::SeqCst);
+    assert!(claims.renew(&mut lease, time).await.is_err());
+    assert_eq!(claims.settle(lease, &json!(1)).await.unwrap(), Held::Yes);
+    assert!(matches!(claims.claim("k", "hash", time).await.unwrap(), Claim::Done(Some(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

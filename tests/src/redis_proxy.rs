@@ -13,6 +13,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream;
 use local_cloud::Background;
 
+/// Longer than a function waits for Redis.
+const LATE: Duration = Duration::from_secs(4);
+
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -20,6 +23,8 @@ pub enum Fate {
     Pass,
     /// It reaches Redis; the connection breaks before the answer.
     LoseAnswer,
+    /// It reaches Redis; the answer comes when nobody waits for it any more.
+    AnswerLate,
     /// It does not reach Redis; the answer is rubbish.
     Garbage,
     /// It does not reach Redis; the answer is 500.
@@ -79,7 +84,7 @@ async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body:
     match fate {
         Fate::Garbage => return "rubbish".into_response(),
         Fate::Fail => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        Fate::Pass | Fate::LoseAnswer => {}
+        Fate::Pass | Fate::LoseAnswer | Fate::AnswerLate => {}
     }
     let authorization =
         headers.get(http::header::AUTHORIZATION).cloned().expect("functions show their token");
@@ -87,6 +92,9 @@ async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body:
     let Ok(answer) = sent.send().await else { return broken() };
     let status = answer.status();
     let Ok(text) = answer.bytes().await else { return broken() };
+    if fate == Fate::AnswerLate {
+        tokio::time::sleep(LATE).await;
+    }
     if fate == Fate::LoseAnswer { broken() } else { (status, text).into_response() }
 }
 

@@ -103,6 +103,8 @@ async fn a_container_that_is_asked_to_stop_sends_its_task_on() {
     let user = hanging(&cloud).await;
     let world = cloud.world().clone();
     within(PATIENCE, "in the middle of the job", || async { calls(&world, user, Call::Token) >= 1 }).await;
+    // A dispatch that finds nobody would count as an attempt.
+    cloud.tasks().pause(QUEUE).await.unwrap();
     let function = cloud.function_mut(QUEUE).unwrap();
     function.terminate();
     within(Duration::from_secs(10), "over within Cloud Run's ten seconds", || {
@@ -113,6 +115,8 @@ async fn a_container_that_is_asked_to_stop_sends_its_task_on() {
     assert!(function.ended().unwrap().unwrap().success());
     world.clear_faults();
     function.respawn().unwrap();
+    function.ready().await.unwrap();
+    cloud.tasks().resume(QUEUE).await.unwrap();
     cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
     let lines = cloud.function_mut(QUEUE).unwrap().lines();
     let outcomes: Vec<_> = lines.iter().map(|line| (line.outcome.as_str(), line.attempt)).collect();
