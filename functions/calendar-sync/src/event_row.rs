@@ -8,6 +8,8 @@ use shared::google::calendar::{Event, EventAttendee, EventDateTime};
 
 /// Longest id that the table can hold; Google allows 1024.
 const MAX_ID_CHARS: usize = 255;
+/// Postgres stores all characters but this one, in JSON neither.
+const NUL: char = '\0';
 /// How far a time zone ever jumped over midnight: Samoa left out a whole day.
 const LONGEST_GAP: TimeDelta = TimeDelta::hours(25);
 const GAP_STEP: TimeDelta = TimeDelta::minutes(15);
@@ -36,7 +38,7 @@ impl Changes {
         let zone = time_zone.unwrap_or("UTC");
         let mut changes = Self::default();
         for mut event in events {
-            let Some(id) = event.id.take().filter(|id| id.chars().count() <= MAX_ID_CHARS) else {
+            let Some(id) = event.id.take().filter(|id| is_storable(id)) else {
                 changes.unusable += 1;
                 continue;
             };
@@ -58,6 +60,10 @@ impl Changes {
 
 /// An event without start.
 struct Unplaced;
+
+fn is_storable(id: &str) -> bool {
+    id.chars().count() <= MAX_ID_CHARS && !id.contains(NUL)
+}
 
 fn row(google_event_id: String, event: Event, calendar_zone: &str) -> Result<EventRow, Unplaced> {
     let start = event.start.ok_or(Unplaced)?;
@@ -110,10 +116,11 @@ fn start_of_day(date: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
 
 /// An attendee in the words of the application, which are Google's; what is not said is left out.
 fn attendee(attendee: &EventAttendee) -> Value {
+    let text = |value: &Option<String>| value.as_ref().map(|value| value.replace(NUL, ""));
     let mut value = json!({
-        "email": attendee.email,
-        "displayName": attendee.display_name,
-        "responseStatus": attendee.response_status,
+        "email": text(&attendee.email),
+        "displayName": text(&attendee.display_name),
+        "responseStatus": text(&attendee.response_status),
         "self": attendee.self_,
         "organizer": attendee.organizer,
     });
@@ -173,7 +180,7 @@ mod tests {
             "end": {"dateTime": "2026-02-01T11:30:00+01:00", "timeZone": "Europe/Rome"},
             "attendees": [
                 {"email": "a@example.com", "responseStatus": "accepted", "self": true, "organizer": true},
-                {"email": "b@example.com", "displayName": "B", "responseStatus": "needsAction", "optional": true},
+                {"email": "b@example.com", "displayName": "B\0", "responseStatus": "needsAction", "optional": true},
             ],
         });
         assert_eq!(
@@ -287,11 +294,12 @@ mod tests {
                 {"id": "no start"},
                 {"id": "empty start", "start": {}},
                 {"id": "x".repeat(256), "start": start},
+                {"id": "\0", "start": start},
                 {"id": "ü".repeat(255), "start": start},
             ]),
             "UTC",
         );
-        assert_eq!((changes.rows.len(), changes.gone.len(), changes.unusable), (1, 0, 4));
+        assert_eq!((changes.rows.len(), changes.gone.len(), changes.unusable), (1, 0, 5));
     }
 
     proptest! {

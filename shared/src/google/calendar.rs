@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use google_apis_common::Client;
 use google_calendar3::CalendarHub;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 pub use google_calendar3::api::{CalendarListEntry, Event, EventAttendee, EventDateTime};
 use url::Url;
 
@@ -99,6 +100,8 @@ impl Calendar {
         extent: &Extent,
         page_token: Option<&str>,
     ) -> Result<EventPage, Error> {
+        // The generated client puts ids into its paths as they are; `#` in those of holiday calendars would end them.
+        let calendar_id = &utf8_percent_encode(calendar_id, NON_ALPHANUMERIC).to_string();
         access
             .call("calendar.events.list", |token| async move {
                 let hub = self.hub(token);

@@ -33,3 +33,16 @@ impl Next {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_any_token_is_no_last_page() {
+        let token = || Some("t".to_owned());
+        assert_eq!(Next::of(token(), None).unwrap(), Next::Page("t".to_owned()));
+        assert_eq!(Next::of(None, token()).unwrap(), Next::Sync("t".to_owned()));
+        assert!(matches!(Next::of(None, None), Err(Error::Garbage(_))));
+    }
+}
