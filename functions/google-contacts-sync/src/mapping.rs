@@ -124,7 +124,8 @@ mod tests {
         fn overlap_is_what_sets_say(one: BTreeSet<u8>, other: BTreeSet<u8>) {
             let common = one.intersection(&other).count();
             let union = one.union(&other).count();
-            let expected = if union == 0 { 0.0 } else { common as f64 / union as f64 };
+            let share = |part: usize| f64::from(u32::try_from(part).unwrap());
+            let expected = if union == 0 { 0.0 } else { share(common) / share(union) };
             prop_assert!((jaccard(one.len() as u64, other.len() as u64, common as u64) - expected).abs() < 1e-9);
         }
     }
