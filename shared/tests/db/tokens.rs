@@ -45,9 +45,9 @@ async fn a_user_has_the_integrations_that_have_tokens() {
 async fn a_renewed_token_is_stored_valid_and_resolves_what_was_open() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
-    let used = stored(&database, user).await;
-    assert!(database.db.report_token_health(user, GoogleCalendar, &used, &INVALID, now()).await.unwrap());
-    assert!(database.db.token_refreshed(user, GoogleCalendar, &used, renewed(), now()).await.unwrap());
+    let old = stored(&database, user).await;
+    assert!(database.db.report_token_health(user, GoogleCalendar, &old, &INVALID, now()).await.unwrap());
+    assert!(database.db.token_refreshed(user, GoogleCalendar, &old, renewed(), now()).await.unwrap());
     let token = stored(&database, user).await;
     assert_eq!(
         (token.access_token.as_str(), token.refresh_token.as_deref()),
@@ -65,10 +65,10 @@ async fn a_renewed_token_is_stored_valid_and_resolves_what_was_open() {
 async fn a_token_that_was_replaced_meanwhile_is_neither_overwritten_nor_blamed() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
-    let used = stored(&database, user).await;
+    let old = stored(&database, user).await;
     database.run("UPDATE oauth_tokens SET access_token = 'connected again'").await;
-    assert!(!database.db.token_refreshed(user, GoogleCalendar, &used, renewed(), now()).await.unwrap());
-    assert!(!database.db.report_token_health(user, GoogleCalendar, &used, &INVALID, now()).await.unwrap());
+    assert!(!database.db.token_refreshed(user, GoogleCalendar, &old, renewed(), now()).await.unwrap());
+    assert!(!database.db.report_token_health(user, GoogleCalendar, &old, &INVALID, now()).await.unwrap());
     assert_eq!(stored(&database, user).await.access_token, "connected again");
     assert_eq!(database.value::<i64>("SELECT count(*) FROM token_health").await, 0);
     assert_eq!(database.value::<i64>("SELECT count(*) FROM token_health_notifications").await, 0);
@@ -78,8 +78,8 @@ async fn a_token_that_was_replaced_meanwhile_is_neither_overwritten_nor_blamed()
 async fn twenty_reports_at_once_open_one_notification() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
-    let used = stored(&database, user).await;
-    let report = || database.db.report_token_health(user, GoogleCalendar, &used, &INVALID, now());
+    let old = stored(&database, user).await;
+    let report = || database.db.report_token_health(user, GoogleCalendar, &old, &INVALID, now());
     for result in join_all((0..20).map(|_| report())).await {
         assert!(result.unwrap());
     }
@@ -93,18 +93,18 @@ async fn twenty_reports_at_once_open_one_notification() {
 async fn a_report_of_health_resolves_only_when_valid() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
-    let used = stored(&database, user).await;
+    let old = stored(&database, user).await;
     let open = "SELECT count(*) FROM token_health_notifications WHERE resolved_at IS NULL";
     let soon = HealthReport {
         status: TokenStatus::ExpiringSoon,
         notice: Some(Notice { kind: NoticeKind::TokenExpiringSoon, message: "", re_auth_link: "" }),
         ..INVALID
     };
-    database.db.report_token_health(user, GoogleCalendar, &used, &INVALID, now()).await.unwrap();
-    database.db.report_token_health(user, GoogleCalendar, &used, &soon, now()).await.unwrap();
+    database.db.report_token_health(user, GoogleCalendar, &old, &INVALID, now()).await.unwrap();
+    database.db.report_token_health(user, GoogleCalendar, &old, &soon, now()).await.unwrap();
     assert_eq!(database.value::<i64>(open).await, 2);
     let valid = HealthReport { status: TokenStatus::Valid, expires_at: None, error: None, notice: None };
-    database.db.report_token_health(user, GoogleCalendar, &used, &valid, now()).await.unwrap();
+    database.db.report_token_health(user, GoogleCalendar, &old, &valid, now()).await.unwrap();
     assert_eq!(database.value::<i64>(open).await, 0);
 }
 
