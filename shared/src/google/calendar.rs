@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use google_apis_common::Client;
 use google_calendar3::CalendarHub;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 pub use google_calendar3::api::{CalendarListEntry, Event, EventAttendee, EventDateTime};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::error::Refusal;

@@ -91,6 +91,23 @@ async fn an_expired_sync_token_says_so() {
 }
 
 #[tokio::test]
+async fn the_events_of_any_calendar_id_are_found() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let like = stack.world.calendars(user_id).unwrap().remove(0);
+    let mut access = stack.access(GoogleCalendar).await;
+    for id in ["en.usa#holiday@group.v.calendar.google.com", "a/b?c=d%23 é@example.test", "{calendarId}"] {
+        let calendar = google_stand_in::Calendar { id: id.to_owned(), primary: false, ..like.clone() };
+        stack.world.add_calendar(user_id, calendar).unwrap();
+        let event = Event::timed("Tea", stack.world.now() + TimeDelta::hours(1), TimeDelta::hours(1));
+        let event = stack.world.add_event(user_id, id, event).unwrap();
+        let page = stack.calendar.events(&mut access, id, &full(&stack), None).await.unwrap();
+        assert_eq!(page.events.len(), 1, "{id}");
+        assert_eq!(page.events[0].id.as_deref(), Some(event.id.as_str()), "{id}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_calendar_is_not_found() {
     let stack = Stack::start().await;
     let mut access = stack.access(GoogleCalendar).await;
