@@ -2,6 +2,7 @@
 //!
 //! The application's tables are used as they are; what is ours lives in the schema `jobs` (`shared/migrations`).
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -53,9 +54,9 @@ pub struct Error(#[from] sqlx::Error);
 impl Db {
     /// Reads `DATABASE_URL` or the `DATABASE_*` parts; connects on first use.
     pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
-        let size = config.required(&variables::DATABASE_POOL_SIZE);
+        let size = config.required::<NonZeroU32>(&variables::DATABASE_POOL_SIZE);
         let options = connect_options(config);
-        Ok(Self::connect_lazily(options?, size?))
+        Ok(Self::connect_lazily(options?, size?.get()))
     }
 
     /// A pool of at most `size` connections, none of them open yet.
@@ -63,7 +64,7 @@ impl Db {
     pub fn connect_lazily(options: PgConnectOptions, size: u32) -> Self {
         let options = options.options(SESSION).disable_statement_logging();
         let pool = PgPoolOptions::new()
-            .max_connections(size.max(1))
+            .max_connections(size)
             .acquire_timeout(CONNECT_TIMEOUT)
             .connect_lazy_with(options);
         Self { pool }

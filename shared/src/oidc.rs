@@ -74,7 +74,12 @@ impl Verifier {
             return Err(config.problem(&variables::OIDC_JWKS_URL, "could be answered by anybody"));
         }
         let audiences = match audiences? {
-            Some(list) => split(&list).collect::<Vec<_>>(),
+            Some(list) => match split(&list).collect::<Vec<_>>() {
+                audiences if audiences.is_empty() => {
+                    return Err(config.problem(&variables::OIDC_AUDIENCES, "names no audience"));
+                }
+                audiences => audiences,
+            },
             None => vec![default_audience?],
         };
         let callers = std::iter::once(account?).chain(split(&others?.unwrap_or_default())).collect();

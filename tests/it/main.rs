@@ -3,6 +3,7 @@
 mod attempts;
 mod bad_input;
 mod configuration;
+mod declaration;
 mod deliveries;
 mod end_to_end;
 mod identity;

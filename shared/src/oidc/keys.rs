@@ -1,7 +1,7 @@
 //! The issuer's public keys (RFC 7517), kept as long as its `Cache-Control` allows.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -26,15 +26,21 @@ pub(super) struct Keys {
     url: Url,
     http: reqwest::Client,
     clock: Clock,
+    known: RwLock<Known>,
     /// Held while fetching, so that one request serves all who wait.
-    known: Mutex<Known>,
+    last_fetch: Mutex<Option<Fetch>>,
 }
 
 #[derive(Default)]
 struct Known {
     keys: HashMap<String, Arc<DecodingKey>>,
-    fetched: Option<DateTime<Utc>>,
     fresh_until: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Copy)]
+struct Fetch {
+    at: DateTime<Utc>,
+    failed: bool,
 }
 
 /// The keys could not be fetched.
@@ -62,7 +68,7 @@ struct KeySet {
     keys: Vec<Key>,
 }
 
-/// Keys of another type or use have other fields and are passed over.
+/// Keys of another type are passed over.
 #[derive(Deserialize)]
 struct Key {
     kid: Option<String>,
@@ -73,37 +79,59 @@ struct Key {
 
 impl Keys {
     pub(super) fn new(url: Url, clock: Clock) -> Self {
-        Self { url, http: http::client(CONNECT_TIMEOUT, TIMEOUT), clock, known: Mutex::default() }
+        let http = http::client(CONNECT_TIMEOUT, TIMEOUT);
+        Self { url, http, clock, known: RwLock::default(), last_fetch: Mutex::default() }
     }
 
-    /// The key of that id. An unknown id is asked for, since keys rotate, but seldom.
+    /// The key of that id. An unknown id is asked for, since keys rotate, but seldom. Old keys serve while newer ones
+    /// cannot be had: the issuer does not sign with a key that it withdrew.
     pub(super) async fn get(&self, id: &str) -> Result<Option<Arc<DecodingKey>>, Error> {
-        let mut known = self.known.lock().await;
         let now = self.clock.now();
-        let fresh = known.fresh_until.is_some_and(|until| now < until);
-        if let (Some(key), true) = (known.keys.get(id), fresh) {
-            return Ok(Some(key.clone()));
+        if let Some(key) = self.fresh(id, now) {
+            return Ok(Some(key));
         }
-        if known.fetched.is_none_or(|fetched| (now - fetched).abs() >= MIN_INTERVAL) {
-            known.fetched = Some(now);
-            match self.fetch().await {
-                Ok((keys, max_age)) => {
-                    known.keys = keys;
-                    known.fresh_until = Some(now + max_age);
-                }
-                // Old keys are better than none: the issuer does not sign with a key that it withdrew.
-                Err(error) if known.keys.contains_key(id) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "keys of the issuer not refreshed"
-                    );
-                }
-                Err(error) => return Err(error),
+        let stale = self.known().keys.get(id).cloned();
+        let mut last_fetch = match (self.last_fetch.try_lock(), &stale) {
+            (Ok(last_fetch), _) => last_fetch,
+            // Somebody is at it; nobody else needs to wait for that.
+            (Err(_), Some(_)) => return Ok(stale),
+            (Err(_), None) => self.last_fetch.lock().await,
+        };
+        if let Some(key) = self.fresh(id, now) {
+            return Ok(Some(key));
+        }
+        let recent = last_fetch.filter(|fetch| (now - fetch.at).abs() < MIN_INTERVAL);
+        match (recent, stale) {
+            (Some(_), Some(key)) => return Ok(Some(key)),
+            (Some(Fetch { failed: true, .. }), None) => return Err(Error::TooSoon),
+            (Some(Fetch { failed: false, .. }), None) => return Ok(None),
+            (None, _) => {}
+        }
+        let fetched = self.fetch().await;
+        *last_fetch = Some(Fetch { at: now, failed: fetched.is_err() });
+        let stale = self.known().keys.get(id).cloned();
+        match (fetched, stale) {
+            (Ok((keys, max_age)), _) => {
+                let key = keys.get(id).cloned();
+                let known = Known { keys, fresh_until: Some(now + max_age) };
+                *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+                Ok(key)
             }
-        } else if known.keys.is_empty() {
-            return Err(Error::TooSoon);
+            (Err(error), Some(key)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "keys of the issuer not refreshed");
+                Ok(Some(key))
+            }
+            (Err(error), None) => Err(error),
         }
-        Ok(known.keys.get(id).cloned())
+    }
+
+    fn fresh(&self, id: &str, now: DateTime<Utc>) -> Option<Arc<DecodingKey>> {
+        let known = self.known();
+        known.fresh_until.filter(|until| now < *until).and_then(|_| known.keys.get(id).cloned())
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch(&self) -> Result<(HashMap<String, Arc<DecodingKey>>, TimeDelta), Error> {
