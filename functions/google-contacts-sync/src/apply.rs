@@ -33,6 +33,9 @@ pub(crate) async fn apply(
     if is_full && !page.mark_seen(progress.run, &people.present()).await? {
         return Err(Stop::Superseded);
     }
+    // Before the others: who comes back under a new name in the same page takes up the contact.
+    let deleted: Vec<&str> = people.deleted.iter().map(String::as_str).collect();
+    let archived = page.archive(&deleted, now).await?;
     let (contacts, gathered) = contacts_of(&mut page, &people.named, progress, now).await?;
     let contact = |card: &Card| contacts.get(&card.resource_name);
 
@@ -52,8 +55,6 @@ pub(crate) async fn apply(
         }
     }
     page.change_memberships(&memberships.joined, &memberships.left).await?;
-    let deleted: Vec<&str> = people.deleted.iter().map(String::as_str).collect();
-    let archived = page.archive(&deleted, now).await?;
     page.commit().await?;
 
     let rows = updates.len() + inserted.len() + memberships.rows() + archived.len();
@@ -62,7 +63,7 @@ pub(crate) async fn apply(
 }
 
 /// The contacts that people are linked to or can be linked to, by the people's resource names; and whether the user's
-/// unlinked contacts now stand ready for matching.
+/// free contacts now stand ready for matching.
 async fn contacts_of(
     page: &mut ContactsPage,
     people: &[Card],
@@ -88,7 +89,8 @@ async fn contacts_of(
         .iter()
         .map(|card| MatchKeys { email: card.email.as_deref(), phone: card.phone.as_deref() })
         .collect();
-    for (index, contact) in page.match_unlinked(progress.run, &keys).await? {
+    let taken: Vec<Uuid> = contacts.values().map(|contact| contact.id).collect();
+    for (index, contact) in page.match_unlinked(progress.run, &keys, &taken).await? {
         contacts.insert(strangers[index].resource_name.clone(), contact);
     }
     Ok((contacts, true))

@@ -18,12 +18,13 @@ pub(crate) fn organization(title: Option<&str>, company: Option<&str>) -> Option
 }
 
 /// The note once Google says where the person works: set if empty, replaced if it is just an earlier
-/// "Title at Company", else appended once.
-pub(crate) fn merge(note: Option<&str>, organization: Option<&str>) -> Option<String> {
+/// "Title at Company", else appended once. Only a contact that is `linked` already can have an earlier one; in a note
+/// from before, "Lunch at Nobu" is the user's.
+pub(crate) fn merge(note: Option<&str>, linked: bool, organization: Option<&str>) -> Option<String> {
     let Some(organization) = organization else { return note.map(str::to_owned) };
     match note.filter(|note| !note.trim().is_empty()) {
         None => Some(organization.to_owned()),
-        Some(note) if is_organization(note) => Some(organization.to_owned()),
+        Some(note) if linked && is_organization(note) => Some(organization.to_owned()),
         Some(note) if note.lines().any(|line| line.trim() == organization) => Some(note.to_owned()),
         Some(note) => Some(format!("{}\n{organization}", note.trim_end())),
     }
@@ -53,7 +54,7 @@ mod tests {
 
     #[track_caller]
     fn check(note: Option<&str>, expected: &str) {
-        assert_eq!(merge(note, Some("Engineer at Acme")).as_deref(), Some(expected));
+        assert_eq!(merge(note, true, Some("Engineer at Acme")).as_deref(), Some(expected));
     }
 
     #[test]
@@ -83,8 +84,8 @@ mod tests {
 
     #[test]
     fn without_an_organization_the_note_stays() {
-        assert_eq!(merge(Some("Engineer at Acme"), None).as_deref(), Some("Engineer at Acme"));
-        assert_eq!(merge(None, None), None);
+        assert_eq!(merge(Some("Engineer at Acme"), true, None).as_deref(), Some("Engineer at Acme"));
+        assert_eq!(merge(None, true, None), None);
     }
 
     #[test]
@@ -99,14 +100,14 @@ mod tests {
         #[test]
         fn merging_twice_is_merging_once(note in "(?s).{0,80}", title in "[A-Z][a-z ]{0,9}", company in "[A-Z][a-z. ]{0,9}") {
             let organization = organization(Some(&title), Some(&company));
-            let once = merge(Some(&note), organization.as_deref());
-            prop_assert_eq!(merge(once.as_deref(), organization.as_deref()), once);
+            let once = merge(Some(&note), true, organization.as_deref());
+            prop_assert_eq!(merge(once.as_deref(), true, organization.as_deref()), once);
         }
 
         #[test]
         fn what_the_user_wrote_survives(first in "[a-z]{1,10}", second in "[a-z]{1,10}") {
             let note = format!("{first}\n{second}");
-            let merged = merge(Some(&note), Some("Engineer at Acme")).unwrap();
+            let merged = merge(Some(&note), true, Some("Engineer at Acme")).unwrap();
             prop_assert!(merged.starts_with(&note));
         }
     }

@@ -57,13 +57,14 @@ impl People {
 /// What must be written to a contact for it to show the person; `None` when it does already.
 ///
 /// A contact that came from Google shows what Google has and nothing else. One that the user made keeps what Google
-/// does not know.
+/// does not know. One that a sync archived is there again.
 pub(crate) fn update(card: &Card, contact: &StoredContact) -> Option<ContactUpdate> {
     let shown = |google: &Option<String>, stored: &Option<String>| match google {
         Some(value) => Some(value.clone()),
         None if contact.from_google => None,
         None => stored.clone(),
     };
+    let notes = contact.custom_notes.as_deref();
     // A note that was merged with this version of the person is the user's to change.
     let merged_before = card.etag.is_some() && card.etag == contact.etag;
     let fields = PersonFields {
@@ -77,10 +78,11 @@ pub(crate) fn update(card: &Card, contact: &StoredContact) -> Option<ContactUpda
         custom_notes: if merged_before {
             contact.custom_notes.clone()
         } else {
-            notes::merge(contact.custom_notes.as_deref(), card.organization.as_deref())
+            notes::merge(notes, contact.resource_name.is_some(), card.organization.as_deref())
         },
     };
-    let same = contact.resource_name.as_deref() == Some(&fields.resource_name)
+    let same = !contact.archived_by_sync
+        && contact.resource_name.as_deref() == Some(&fields.resource_name)
         && contact.etag == fields.etag
         && contact.name == fields.name
         && contact.phone == fields.phone
@@ -155,6 +157,7 @@ mod tests {
             location: fields.location,
             custom_notes: fields.custom_notes,
             from_google: true,
+            archived_by_sync: false,
             groups: Vec::new(),
         }
     }
@@ -186,6 +189,26 @@ mod tests {
         assert_eq!(fields.custom_notes.as_deref(), Some("Likes tea\nEngineer at Acme"));
         let linked = StoredContact { from_google: false, phone: Some("1".into()), ..showing(&card()) };
         assert_eq!(update(&card(), &linked), None);
+    }
+
+    #[test]
+    fn a_note_of_the_users_is_not_taken_for_an_earlier_organization() {
+        let unlinked = StoredContact {
+            resource_name: None,
+            etag: None,
+            custom_notes: Some("Lunch at Nobu".into()),
+            ..showing(&card())
+        };
+        let note = |contact| update(&card(), &contact).unwrap().fields.custom_notes.unwrap();
+        assert_eq!(note(unlinked.clone()), "Lunch at Nobu\nEngineer at Acme");
+        let linked = StoredContact { resource_name: Some(card().resource_name), ..unlinked };
+        assert_eq!(note(linked), "Engineer at Acme");
+    }
+
+    #[test]
+    fn a_contact_that_a_sync_archived_is_written_again() {
+        let contact = StoredContact { archived_by_sync: true, ..showing(&card()) };
+        assert_eq!(update(&card(), &contact).unwrap().fields, newcomer(&card()));
     }
 
     #[test]

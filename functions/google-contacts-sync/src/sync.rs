@@ -96,11 +96,11 @@ impl Part<'_> {
             self.progress.api_calls += u64::from(access.calls() - calls);
             let page = match answer {
                 Ok(page) => page,
-                Err(Error::SyncTokenExpired) if self.progress.sync_token.is_some() => {
-                    self.start_over().await?;
-                    continue;
-                }
-                Err(Error::SyncTokenExpired | Error::Refused { .. }) if std::mem::take(&mut handed_on) => {
+                // Google refuses a token without saying so, too: one that was given out for other parameters.
+                Err(Error::SyncTokenExpired | Error::Refused { .. })
+                    if self.progress.sync_token.is_some() || handed_on =>
+                {
+                    handed_on = false;
                     self.start_over().await?;
                     continue;
                 }

@@ -276,3 +276,37 @@ async fn a_contact_of_the_users_own_is_linked_wherever_its_person_is_listed() {
     assert_eq!(linked.await, [(last.resource_name.clone(), "manual".to_owned())]);
     scene.check_complete().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_token_that_google_refuses_starts_the_sync_over() {
+    let scene = Scene::new().await;
+    check_done(&scene.sync().await, false);
+    scene.run("UPDATE google_contacts_sync_state SET sync_token = 'of another system'").await;
+    let answer = scene.sync().await;
+    check_done(&answer, false);
+    assert_eq!(answer.body["result"]["syncType"], "full", "{answer:?}");
+    scene.check_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_under_another_name_takes_up_the_contact() {
+    let scene = Scene::new().await;
+    check_done(&scene.sync().await, false);
+    let mut people = scene.world.people(scene.user).unwrap().into_iter();
+    let mut person = people.rfind(|person| person.name.is_some() && person.emails.len() == 1).unwrap();
+    let contact = format!("contacts WHERE google_resource_name = '{}'", person.resource_name);
+    let before = scene.rows::<(Uuid,)>(&format!("SELECT id FROM {contact}")).await;
+    for synced_in_between in [true, false] {
+        scene.world.delete_person(scene.user, &person.resource_name).unwrap();
+        if synced_in_between {
+            check_done(&scene.sync().await, false);
+            assert_eq!(scene.count("contacts WHERE archived").await, 1);
+        }
+        person = scene.world.add_person(scene.user, person).unwrap();
+        check_done(&scene.sync().await, false);
+        let contact =
+            format!("SELECT id FROM contacts WHERE google_resource_name = '{}'", person.resource_name);
+        assert_eq!(scene.rows::<(Uuid,)>(&contact).await, before);
+        scene.check_complete().await;
+    }
+}

@@ -230,30 +230,50 @@ impl Db {
         Ok(())
     }
 
-    /// Gives the groups of approved mappings the members that the stored memberships name, but for those whom the user
-    /// excluded (by contact id or by Google's resource name), and answers how many that were.
+    /// Gives the groups of approved mappings the members that the stored memberships name, takes those out whom the user
+    /// excluded (by contact id or by Google's resource name) and whom no other mapping leads there, and answers how many
+    /// rows that took.
     pub async fn fill_mapped_groups(&self, user_id: Uuid) -> Result<u64, Error> {
-        let added = sqlx::query!(
-            "
-            INSERT INTO contact_groups (contact_id, group_id)
-            SELECT DISTINCT c.id, g.catchup_group_id
-            FROM google_contact_groups g
-            JOIN contact_google_memberships m
-                ON m.user_id = g.user_id AND m.google_group_resource_name = g.google_resource_name
-            JOIN contacts c ON c.id = m.contact_id
-            WHERE g.user_id = $1 AND g.catchup_group_id IS NOT NULL AND g.sync_enabled IS NOT FALSE
-              AND c.archived IS NOT TRUE
-              AND c.id::text <> ALL (COALESCE(g.excluded_members, '{}'))
-              AND c.google_resource_name <> ALL (COALESCE(g.excluded_members, '{}'))
-              AND NOT EXISTS (
-                  SELECT FROM contact_groups x WHERE x.contact_id = c.id AND x.group_id = g.catchup_group_id
-              )
-            ON CONFLICT DO NOTHING
-            ",
+        let changed = sqlx::query_scalar!(
+            r#"
+            WITH mapping AS (
+                SELECT google_resource_name, catchup_group_id AS group_id,
+                       COALESCE(excluded_members, '{}') AS excluded
+                FROM google_contact_groups
+                WHERE user_id = $1 AND catchup_group_id IS NOT NULL AND sync_enabled IS NOT FALSE
+            ), wanted AS MATERIALIZED (
+                SELECT DISTINCT c.id AS contact_id, g.group_id
+                FROM mapping g
+                JOIN contact_google_memberships m
+                    ON m.user_id = $1 AND m.google_group_resource_name = g.google_resource_name
+                JOIN contacts c ON c.id = m.contact_id
+                WHERE c.archived IS NOT TRUE
+                  AND c.id::text <> ALL (g.excluded) AND c.google_resource_name <> ALL (g.excluded)
+            ), removed AS (
+                DELETE FROM contact_groups x
+                USING mapping g, contacts c
+                WHERE x.group_id = g.group_id AND c.id = x.contact_id
+                  AND (c.id::text = ANY (g.excluded) OR c.google_resource_name = ANY (g.excluded))
+                  AND NOT EXISTS (
+                      SELECT FROM wanted w WHERE w.contact_id = x.contact_id AND w.group_id = x.group_id
+                  )
+                RETURNING 1
+            ), added AS (
+                INSERT INTO contact_groups (contact_id, group_id)
+                SELECT w.contact_id, w.group_id
+                FROM wanted w
+                WHERE NOT EXISTS (
+                    SELECT FROM contact_groups x WHERE x.contact_id = w.contact_id AND x.group_id = w.group_id
+                )
+                ON CONFLICT DO NOTHING
+                RETURNING 1
+            )
+            SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM added) AS "changed!"
+            "#,
             user_id
         )
-        .execute(self.statement())
+        .fetch_one(self.statement())
         .await?;
-        Ok(added.rows_affected())
+        Ok(changed.cast_unsigned())
     }
 }

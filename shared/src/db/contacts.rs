@@ -3,6 +3,10 @@
 //! A first sync fills the table faster than the server's statistics follow, and a plan that looks through all of a user's
 //! contacts for each page would make it quadratic. `LATERAL (… OFFSET 0)` and keys alone leave no choice but one look
 //! into an index a person.
+//!
+//! Whom a sync archives, it marks by one moment in `archived_at` and `last_synced_at`; whoever archives a contact by hand
+//! has a moment of their own. So a person who comes back takes up a contact that a sync archived, and what the user
+//! archived stays archived.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -32,6 +36,8 @@ pub struct StoredContact {
     pub custom_notes: Option<String>,
     /// It came from Google, rather than from the user.
     pub from_google: bool,
+    /// A sync archived it, since its person was gone.
+    pub archived_by_sync: bool,
     /// Resource names of its Google groups.
     pub groups: Vec<String>,
 }
@@ -118,6 +124,7 @@ impl ContactsPage {
             r#"
             SELECT c.id, c.google_resource_name AS resource_name, c.google_etag AS etag, c.name, c.phone, c.email,
                    c.linked_in, c.location, c.custom_notes, COALESCE(c.source = 'google', false) AS "from_google!",
+                   COALESCE(c.archived AND c.archived_at = c.last_synced_at, false) AS "archived_by_sync!",
                    ARRAY(
                        SELECT m.google_group_resource_name FROM contact_google_memberships m WHERE m.contact_id = c.id
                    ) AS "groups!: Vec<String>"
@@ -134,15 +141,17 @@ impl ContactsPage {
         Ok(contacts)
     }
 
-    /// Finds an unlinked contact for each person that has one, by e-mail, else by phone: pairs of the person's index in
-    /// `people` and the contact. [`ContactsPage::gather_unlinked`] must have run.
+    /// Finds a free contact for each person that has one, by e-mail, else by phone: pairs of the person's index in
+    /// `people` and the contact. Free is one without a person, and one that a sync archived: its person is gone.
+    /// [`ContactsPage::gather_unlinked`] must have run.
     ///
-    /// No contact is given twice. Of several contacts with one key the first person gets the best: one that is not
+    /// No contact is given twice, and none of those in `taken`. Of several contacts with one key the first person gets the best: one that is not
     /// archived, then the oldest.
     pub async fn match_unlinked(
         &mut self,
         run: Uuid,
         people: &[MatchKeys<'_>],
+        taken: &[Uuid],
     ) -> Result<Vec<(usize, StoredContact)>, Error> {
         let emails: Vec<Option<&str>> = people.iter().map(|person| person.email).collect();
         let phones: Vec<Option<&str>> = people.iter().map(|person| person.phone).collect();
@@ -167,7 +176,9 @@ impl ContactsPage {
                         SELECT contact_id, email FROM jobs.contacts_sync_unlinked
                         WHERE run = $1 AND email = wanted.email OFFSET 0
                     ) u
-                    JOIN contacts c ON c.id = u.contact_id AND c.google_resource_name IS NULL
+                    JOIN contacts c ON c.id = u.contact_id AND c.id <> ALL ($4) AND (
+                        c.google_resource_name IS NULL OR (c.archived AND c.archived_at = c.last_synced_at)
+                    )
                 ) k USING (email, place)
             ), by_phone AS (
                 SELECT p.ordinal, k.contact_id
@@ -184,12 +195,16 @@ impl ContactsPage {
                         SELECT contact_id, phone FROM jobs.contacts_sync_unlinked
                         WHERE run = $1 AND phone = wanted.phone OFFSET 0
                     ) u
-                    JOIN contacts c ON c.id = u.contact_id AND c.google_resource_name IS NULL
+                    JOIN contacts c ON c.id = u.contact_id AND c.id <> ALL ($4) AND (
+                        c.google_resource_name IS NULL OR (c.archived AND c.archived_at = c.last_synced_at)
+                    )
                     WHERE u.contact_id NOT IN (SELECT contact_id FROM by_email)
                 ) k USING (phone, place)
             )
-            SELECT m.ordinal AS "ordinal!", c.id, c.google_etag AS etag, c.name, c.phone, c.email, c.linked_in,
-                   c.location, c.custom_notes, COALESCE(c.source = 'google', false) AS "from_google!",
+            SELECT m.ordinal AS "ordinal!", c.id, c.google_resource_name AS resource_name, c.google_etag AS etag, c.name, c.phone,
+                   c.email, c.linked_in, c.location, c.custom_notes,
+                   COALESCE(c.source = 'google', false) AS "from_google!",
+                   COALESCE(c.archived AND c.archived_at = c.last_synced_at, false) AS "archived_by_sync!",
                    ARRAY(
                        SELECT g.google_group_resource_name FROM contact_google_memberships g WHERE g.contact_id = c.id
                    ) AS "groups!: Vec<String>"
@@ -200,6 +215,7 @@ impl ContactsPage {
             run,
             emails.as_slice() as _,
             phones.as_slice() as _,
+            taken,
         )
         .fetch_all(self.work.statement())
         .await?;
@@ -208,7 +224,7 @@ impl ContactsPage {
                 usize::try_from(row.ordinal - 1).map_err(|error| sqlx::Error::Decode(error.into()))?;
             let contact = StoredContact {
                 id: row.id,
-                resource_name: None,
+                resource_name: row.resource_name,
                 etag: row.etag,
                 name: row.name,
                 phone: row.phone,
@@ -217,6 +233,7 @@ impl ContactsPage {
                 location: row.location,
                 custom_notes: row.custom_notes,
                 from_google: row.from_google,
+                archived_by_sync: row.archived_by_sync,
                 groups: row.groups,
             };
             Ok((index, contact))
@@ -224,7 +241,8 @@ impl ContactsPage {
         matches.collect()
     }
 
-    /// Writes new values to contacts, linking them. Columns that are not Google's stay as they are.
+    /// Writes new values to contacts, linking them. What a sync archived is there again. Columns that are not Google's
+    /// stay as they are.
     pub async fn update(&mut self, updates: &[ContactUpdate], now: DateTime<Utc>) -> Result<(), Error> {
         if updates.is_empty() {
             return Ok(());
@@ -240,7 +258,8 @@ impl ContactsPage {
                 email = u.email, linked_in = u.linked_in, location = u.location,
                 custom_notes =
                     CASE WHEN c.custom_notes IS NOT DISTINCT FROM u.notes_before THEN u.notes ELSE c.custom_notes END,
-                last_synced_at = $11
+                archived = c.archived AND NOT COALESCE(c.archived_at = c.last_synced_at, false),
+                archived_at = NULLIF(c.archived_at, c.last_synced_at), last_synced_at = $11
             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                         $9::text[], $10::text[])
                 AS u(id, resource_name, etag, name, phone, email, linked_in, location, notes, notes_before)

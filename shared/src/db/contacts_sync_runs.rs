@@ -42,7 +42,7 @@ impl Db {
 }
 
 impl ContactsPage {
-    /// Copies what the user's unlinked contacts can be matched with to where [`ContactsPage::match_unlinked`] finds it
+    /// Copies what the user's free contacts can be matched with to where [`ContactsPage::match_unlinked`] finds it
     /// by index. Begins the run, if need be.
     pub async fn gather_unlinked(&mut self, run: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query!(
@@ -56,8 +56,10 @@ impl ContactsPage {
             FROM (
                 SELECT id, NULLIF(lower(btrim(email)), '') AS email,
                        NULLIF(regexp_replace(phone, '[^0-9]', '', 'g'), '') AS phone
-                FROM contacts WHERE user_id = $2 AND google_resource_name IS NULL
-            ) AS unlinked
+                FROM contacts
+                WHERE user_id = $2
+                  AND (google_resource_name IS NULL OR (archived AND archived_at = last_synced_at))
+            ) AS free
             WHERE email IS NOT NULL OR phone IS NOT NULL
             ON CONFLICT DO NOTHING
             ",
@@ -90,8 +92,8 @@ impl ContactsPage {
         Ok(running)
     }
 
-    /// Ends a full sync: archives the Google contacts that it did not meet, and forgets the run. Answers who was
-    /// archived; `None` when another task has ended the run before.
+    /// Ends a full sync: archives the Google contacts that it did not meet, but for those that another sync wrote since
+    /// the run began, and forgets the run. Answers who was archived; `None` when another task has ended the run before.
     pub async fn archive_unseen(
         &mut self,
         run: Uuid,
@@ -101,8 +103,9 @@ impl ContactsPage {
             "
             WITH archived AS (
                 UPDATE contacts c SET archived = true, archived_at = $3, last_synced_at = $3
-                WHERE c.user_id = $1 AND c.google_resource_name IS NOT NULL AND c.archived IS NOT TRUE
-                  AND EXISTS (SELECT FROM jobs.contacts_sync_runs r WHERE r.run = $2)
+                FROM jobs.contacts_sync_runs r
+                WHERE r.run = $2 AND c.user_id = $1 AND c.google_resource_name IS NOT NULL
+                  AND c.archived IS NOT TRUE AND (c.last_synced_at < r.started_at) IS NOT FALSE
                   AND NOT EXISTS (
                       SELECT FROM jobs.contacts_sync_seen s WHERE s.run = $2 AND s.resource_name = c.google_resource_name
                   )

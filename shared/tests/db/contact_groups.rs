@@ -146,6 +146,14 @@ async fn an_approved_mapping_gets_its_members_but_for_the_excluded() {
     assert_eq!(database.db.fill_mapped_groups(user).await.unwrap(), 2);
     assert_eq!(members(&database, group).await, sorted(contacts[3..].to_vec()));
     assert_eq!(database.db.fill_mapped_groups(user).await.unwrap(), 0);
+    // Excluded later.
+    database
+        .run("UPDATE google_contact_groups SET excluded_members = '{people/c3}' WHERE google_name = 'a'")
+        .await;
+    assert_eq!(database.db.fill_mapped_groups(user).await.unwrap(), 3, "two join, one leaves");
+    let kept = [0, 1, 4].map(|index| contacts[index]);
+    assert_eq!(members(&database, group).await, sorted(kept.to_vec()));
+    assert_eq!(database.db.fill_mapped_groups(user).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn matches(database: &Database, user: Uuid, keys: &[MatchKeys<'_>]) -> Vec
     let run = Uuid::new_v4();
     let mut page = page(database, user).await;
     page.gather_unlinked(run, now()).await.unwrap();
-    let found = page.match_unlinked(run, keys).await.unwrap();
+    let found = page.match_unlinked(run, keys, &[]).await.unwrap();
     found.into_iter().map(|(index, contact)| (index, contact.id)).collect()
 }
 
@@ -114,7 +114,7 @@ async fn a_contact_that_was_linked_by_an_earlier_page_is_not_matched_again() {
     page.gather_unlinked(run, now()).await.unwrap();
     let update = ContactUpdate { id, notes_before: None, fields: person(1) };
     page.update(&[update], now()).await.unwrap();
-    assert!(page.match_unlinked(run, &[key("a@b.c", "")]).await.unwrap().is_empty());
+    assert!(page.match_unlinked(run, &[key("a@b.c", "")], &[]).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -196,8 +196,12 @@ async fn a_full_sync_archives_whom_it_did_not_meet_and_nobody_else() {
     let ids = insert(&database, user, &people(1..=3)).await;
     insert(&database, stranger, &people([9])).await;
     own(&database, user, "a@b.c", "", AS_IT_IS).await;
-    let run = Uuid::new_v4();
-    database.db.begin_contacts_run(run, user, now()).await.unwrap();
+    let (run, began_at) = (Uuid::new_v4(), now() + TimeDelta::minutes(1));
+    database.db.begin_contacts_run(run, user, began_at).await.unwrap();
+    // Another sync brings somebody new, whom this one's pages were too early for.
+    let mut other = page(&database, user).await;
+    other.insert(&[person(4)], began_at).await.unwrap();
+    other.commit().await.unwrap();
     let mut met = page(&database, user).await;
     assert!(met.mark_seen(run, &["people/c1", "people/c2"]).await.unwrap());
     assert!(met.mark_seen(run, &["people/c2"]).await.unwrap());
@@ -211,6 +215,54 @@ async fn a_full_sync_archives_whom_it_did_not_meet_and_nobody_else() {
             database.value::<i64>(&format!("SELECT count(*) FROM jobs.contacts_sync_{table}")).await,
             0
         );
+    }
+}
+
+/// Somebody is archived by a sync; `by_hand`, the user then does it again in the application.
+async fn archived(database: &Database, by_hand: bool) -> (Uuid, Uuid) {
+    let user = database.user(&[GoogleContacts]).await;
+    let id = insert(database, user, &people([1])).await[0];
+    let mut page = page(database, user).await;
+    page.archive(&["people/c1"], now()).await.unwrap();
+    page.commit().await.unwrap();
+    if by_hand {
+        database.run("UPDATE contacts SET archived_at = archived_at + interval '1 hour'").await;
+    }
+    (user, id)
+}
+
+const ARCHIVED: &str = "SELECT archived, archived_at IS NOT NULL, google_resource_name FROM contacts";
+
+#[tokio::test]
+async fn who_comes_back_is_no_longer_archived_unless_the_user_wants_it() {
+    for by_hand in [false, true] {
+        let database = Database::new().await;
+        let (user, id) = archived(&database, by_hand).await;
+        let mut page = page(&database, user).await;
+        assert_eq!(page.linked(&["people/c1"]).await.unwrap()[0].archived_by_sync, !by_hand);
+        let update = ContactUpdate { id, notes_before: None, fields: person(1) };
+        page.update(&[update], now() + TimeDelta::hours(2)).await.unwrap();
+        page.commit().await.unwrap();
+        let expected = [(by_hand, by_hand, "people/c1".to_owned())];
+        assert_eq!(database.rows::<(bool, bool, String)>(ARCHIVED).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_under_another_name_is_matched_unless_the_contact_is_taken() {
+    for by_hand in [false, true] {
+        let database = Database::new().await;
+        let (user, id) = archived(&database, by_hand).await;
+        let run = Uuid::new_v4();
+        let mut page = page(&database, user).await;
+        page.gather_unlinked(run, now()).await.unwrap();
+        let keys = [key("1@example.org", "")];
+        let found = page.match_unlinked(run, &keys, &[]).await.unwrap();
+        let found: Vec<_> =
+            found.into_iter().map(|(_, contact)| (contact.id, contact.resource_name)).collect();
+        let expected = [(id, Some("people/c1".to_owned()))];
+        assert_eq!(found, if by_hand { &[][..] } else { &expected[..] });
+        assert!(page.match_unlinked(run, &keys, &[id]).await.unwrap().is_empty());
     }
 }
 
@@ -323,7 +375,7 @@ async fn sync_page(database: &Database, user: Uuid, size: u32) {
     page.gather_unlinked(run, now()).await.unwrap();
     page.mark_seen(run, &names).await.unwrap();
     assert!(page.linked(&names).await.unwrap().is_empty());
-    let matched = page.match_unlinked(run, &keys).await.unwrap();
+    let matched = page.match_unlinked(run, &keys, &[]).await.unwrap();
     assert_eq!(matched.len(), known.len());
     let updates: Vec<_> = matched
         .into_iter()
