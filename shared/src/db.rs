@@ -14,6 +14,7 @@ use crate::telemetry::{self, Counter};
 
 pub mod calendar_events;
 pub mod calendar_positions;
+pub mod calendar_sync_runs;
 pub mod calendar_sync_state;
 pub mod calendars;
 pub mod circuit_breaker;

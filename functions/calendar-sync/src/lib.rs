@@ -1,11 +1,13 @@
 //! Brings one user's cached calendars and events up to date with Google.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::cache::Cache;
 use shared::config::Incomplete;
 use shared::db::Db;
+use shared::db::calendar_sync_runs::CalendarSyncRun;
 use shared::db::circuit_breaker::{Admission, Admitted, Entry, Refusal};
 use shared::db::sync_metrics::{SyncKind, SyncRun};
 use shared::google::{Calendar, Error, TokenError, Tokens};
@@ -33,15 +35,15 @@ pub struct CalendarSync {
     limiter: Limiter,
 }
 
-/// What a sync came to.
+/// What a sync came to, over all its runs; `calendars` and `unusable` in the last one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Synced {
     calendars: u64,
-    events: u64,
-    changed: u64,
+    events: i64,
+    changed: i64,
     unusable: u64,
-    api_calls: u32,
+    api_calls: i64,
 }
 
 impl Job for CalendarSync {
@@ -61,38 +63,76 @@ impl Job for CalendarSync {
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
-        let started = Instant::now();
         let user_id = payload.user_id;
-        let run = |progress: &Progress| SyncRun {
-            user_id,
-            integration: Integration::GoogleCalendar,
-            kind: SyncKind::new(
-                payload.trigger,
-                if progress.full { SyncType::Full } else { SyncType::Incremental },
-            ),
-            duration: started.elapsed(),
-            items: progress.events,
-            api_calls: progress.api_calls.into(),
-            api_calls_saved: None,
-        };
+        let begun_at = context.now();
         let admission =
-            self.db.admit_sync(user_id, Integration::GoogleCalendar, Entry::First, context.now()).await?;
+            self.db.admit_sync(user_id, Integration::GoogleCalendar, Entry::First, begun_at).await?;
         let admitted = match admission {
             Admission::Admitted(admitted) => admitted,
             Admission::Refused(Refusal::UnknownUser) => {
                 return Ok(Outcome::Skipped(Refusal::UnknownUser.code()));
             }
             Admission::Refused(refusal) => {
-                self.db.sync_skipped(&run(&Progress::default()), refusal.code(), context.now()).await?;
+                let run = sync_run(&payload, &total(None, &Progress::default(), begun_at, context), context);
+                self.db.sync_skipped(&run, refusal.code(), context.now()).await?;
                 return Ok(Outcome::Skipped(refusal.code()));
             }
         };
         let (progress, result) = sync::sync(self, user_id, context).await;
-        // What an earlier attempt wrote was perhaps never announced.
-        if progress.changed > 0 || context.attempt > 1 {
-            self.announce_changes(user_id).await?;
+        let outcome = async {
+            let kept = self.db.calendar_sync_run(user_id).await?;
+            let total = total(kept, &progress, begun_at, context);
+            // Also what an earlier run wrote that was stopped before it could say so.
+            if total.changed > total.announced {
+                self.announce_changes(user_id).await?;
+                self.db.calendar_changes_announced(user_id, &total).await?;
+            }
+            self.settle(&payload, &admitted, (&progress, &total), result, context).await
+        };
+        let outcome = outcome.await;
+        self.db.sync_ended(user_id, Integration::GoogleCalendar, &admitted, context.now()).await;
+        outcome
+    }
+}
+
+/// What the sync came to: in this run, and before it as far as that is `kept`.
+fn total(
+    kept: Option<CalendarSyncRun>,
+    progress: &Progress,
+    begun_at: DateTime<Utc>,
+    context: &Context,
+) -> CalendarSyncRun {
+    let mut total = CalendarSyncRun {
+        started_at: begun_at,
+        changed: 0,
+        announced: 0,
+        items: progress.events.cast_signed(),
+        api_calls: progress.api_calls.into(),
+        is_full: progress.full,
+    };
+    if let Some(kept) = kept {
+        (total.changed, total.announced) = (kept.changed, kept.announced);
+        // Of a task that was never heard of again only what it wrote is of interest.
+        if kept.started_at >= context.occasion {
+            total.started_at = total.started_at.min(kept.started_at);
+            total.items += kept.items;
+            total.api_calls += kept.api_calls;
+            total.is_full |= kept.is_full;
         }
-        self.settle(&run(&progress), &admitted, &progress, result, context).await
+    }
+    total
+}
+
+fn sync_run(payload: &payload::CalendarSync, total: &CalendarSyncRun, context: &Context) -> SyncRun {
+    let sync_type = if total.is_full { SyncType::Full } else { SyncType::Incremental };
+    SyncRun {
+        user_id: payload.user_id,
+        integration: Integration::GoogleCalendar,
+        kind: SyncKind::new(payload.trigger, sync_type),
+        duration: (context.now() - total.started_at).to_std().unwrap_or_default(),
+        items: total.items.unsigned_abs(),
+        api_calls: total.api_calls.unsigned_abs(),
+        api_calls_saved: None,
     }
 }
 
@@ -107,69 +147,54 @@ impl CalendarSync {
         Ok(())
     }
 
-    /// Records how the sync ended: metrics, breaker and schedule.
+    /// Records how the sync ended: metrics, breaker and schedule. One that goes on later leaves no row.
     async fn settle(
         &self,
-        run: &SyncRun,
+        payload: &payload::CalendarSync,
         admitted: &Admitted,
-        progress: &Progress,
+        (progress, total): (&Progress, &CalendarSyncRun),
         result: Result<(), Stop>,
         context: &Context,
     ) -> Result<Outcome, Failure> {
-        let now = context.now();
-        match result {
+        let (user_id, now) = (payload.user_id, context.now());
+        let run = sync_run(payload, total, context);
+        let outcome = match result {
             Ok(()) => {
-                self.db.calendars_synced(run.user_id, now).await?;
-                self.db.sync_succeeded(run, admitted, progress.changed > 0, now).await?;
+                self.db.calendars_synced(user_id, now).await?;
+                self.db.sync_succeeded(&run, admitted, total.changed > 0, now).await?;
                 Ok(Outcome::done(Synced {
                     calendars: progress.calendars,
-                    events: progress.events,
-                    changed: progress.changed,
+                    events: total.items,
+                    changed: total.changed,
                     unusable: progress.unusable,
-                    api_calls: progress.api_calls,
+                    api_calls: total.api_calls,
                 }))
             }
             Err(Stop::Wait(until)) => {
-                self.not_finished(run, admitted, "rate_limited", context).await?;
-                Ok(Outcome::Snooze(until))
+                self.db.keep_calendar_sync_run(user_id, total).await?;
+                return Ok(Outcome::Snooze(until));
             }
             Err(Stop::Google(Error::Token(TokenError::Revoked))) => {
-                self.skip(run, admitted, Refusal::TokenRevoked, context).await
+                self.skip(&run, Refusal::TokenRevoked, now).await
             }
             Err(Stop::Google(Error::Token(TokenError::NotConnected))) => {
-                self.skip(run, admitted, Refusal::NotConnected, context).await
+                self.skip(&run, Refusal::NotConnected, now).await
             }
             Err(Stop::Google(error)) => {
-                self.db.sync_failed(run, admitted, &error.to_string(), now).await?;
-                Err(error.into())
+                let reason = error.to_string();
+                let failure = Failure::from(error);
+                let is_last = context.last_attempt || matches!(failure, Failure::Permanent(_));
+                self.db.sync_failed(&run, admitted, &reason, is_last, now).await?;
+                Err(failure)
             }
-            Err(Stop::Database(error)) => Err(error.into()),
-        }
+            Err(Stop::Database(error)) => return Err(error.into()),
+        };
+        self.db.end_calendar_sync_run(user_id, total).await?;
+        outcome
     }
 
-    async fn skip(
-        &self,
-        run: &SyncRun,
-        admitted: &Admitted,
-        refusal: Refusal,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
-        self.not_finished(run, admitted, refusal.code(), context).await?;
+    async fn skip(&self, run: &SyncRun, refusal: Refusal, now: DateTime<Utc>) -> Result<Outcome, Failure> {
+        self.db.sync_skipped(run, refusal.code(), now).await?;
         Ok(Outcome::Skipped(refusal.code()))
-    }
-
-    /// Neither a success nor a failure: a half-open breaker lets another sync try.
-    async fn not_finished(
-        &self,
-        run: &SyncRun,
-        admitted: &Admitted,
-        reason: &'static str,
-        context: &Context,
-    ) -> Result<(), Failure> {
-        if admitted.probe {
-            self.db.hand_back_probe(run.user_id, run.integration, context.now()).await?;
-        }
-        self.db.sync_skipped(run, reason, context.now()).await?;
-        Ok(())
     }
 }

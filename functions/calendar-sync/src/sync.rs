@@ -3,10 +3,12 @@
 //! Each page is in the database before the next is asked for, and a calendar's sync token after its last page, so a sync
 //! may end anywhere and the next one goes on.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::db;
 use shared::db::calendar_positions::CalendarPosition;
-use shared::db::calendar_sync_state::CalendarCursor;
+use shared::db::calendar_sync_state::{CalendarCursor, Walked};
 use shared::db::calendars::{CalendarEntry, CalendarToSync};
 use shared::google::calendar::{CalendarListEntry, EventPage, Extent};
 use shared::google::{Access, Error, Next, TokenError};
@@ -26,15 +28,15 @@ const AHEAD: TimeDelta = TimeDelta::days(60);
 const NEAREST_HORIZON: TimeDelta = TimeDelta::days(30);
 /// Events are kept for this time after their end.
 const KEPT: TimeDelta = TimeDelta::days(30);
+/// No call begins with less time left: its answer, also after a second call with a fresh token, must be written.
+const CALL_RESERVE: Duration = Duration::from_secs(90);
 
-/// How far a sync came.
+/// How far a sync came in this run. What it changed is counted where it is written.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) calendars: u64,
     /// Events that Google listed.
     pub(crate) events: u64,
-    /// Event rows written or removed.
-    pub(crate) changed: u64,
     pub(crate) unusable: u64,
     pub(crate) api_calls: u32,
     /// A calendar was read from its beginning.
@@ -44,7 +46,7 @@ pub(crate) struct Progress {
 /// Why a sync ends before its end.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// A limit is met, until then.
+    /// A limit is met, until then; or the time is up, or the instance stops.
     Wait(DateTime<Utc>),
     /// Google, or the way to it, fails.
     Google(Error),
@@ -108,19 +110,36 @@ impl Sync<'_> {
         let db = &self.job.db;
         self.list_calendars().await?;
         let mut position = db.take_calendar_position(self.user_id).await?;
-        let calendars = db.calendars_to_sync(self.user_id).await?;
+        let mut calendars = db.calendars_to_sync(self.user_id).await?;
+        // There is one place, so its calendar comes before any that may need one.
+        calendars.sort_by_key(|calendar| {
+            position.as_ref().is_none_or(|position| position.calendar_id != calendar.calendar_id)
+        });
         self.progress.calendars = calendars.len() as u64;
         let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
-        self.progress.changed += db.keep_events_of(self.user_id, &ids).await?;
+        db.keep_events_of(self.user_id, &ids, self.context.now()).await?;
+        let mut trouble = None;
         for calendar in calendars {
             let position = position.take_if(|position| position.calendar_id == calendar.calendar_id);
-            if position.is_some() || !self.is_done(&calendar) {
-                self.sync_calendar(&calendar, position).await?;
+            if position.is_none() && self.is_done(&calendar) {
+                continue;
+            }
+            match self.sync_calendar(&calendar, position).await {
+                // Perhaps it concerns this calendar alone: the others need not wait until it is over.
+                Err(Stop::Google(
+                    error @ (Error::Unavailable(_) | Error::Incomplete | Error::Garbage(_)),
+                )) => trouble = Some(error),
+                // A sync that waited instead of failing would meet the same trouble for ever.
+                Err(Stop::Wait(_)) if trouble.is_some() => break,
+                result => result?,
             }
         }
-        // An event that left one calendar may still be in another, which was made to forget its token for that.
+        if let Some(error) = trouble {
+            return Err(Stop::Google(error));
+        }
+        // An event that left one calendar may still be in another, whose sync was made not to count for that.
         for calendar in db.calendars_to_sync(self.user_id).await? {
-            if calendar.sync_token.is_none() {
+            if calendar.synced_at.is_none() {
                 self.sync_calendar(&calendar, None).await?;
             }
         }
@@ -177,7 +196,7 @@ impl Sync<'_> {
             // It left between the list and now, or shows its events to nobody: no reason to let the others wait.
             Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
                 tracing::warn!(user_id = %self.user_id, %error, "a calendar was passed over");
-                Ok(())
+                Ok(self.job.db.pass_over_calendar(self.user_id, id, now).await?)
             }
             result => result,
         }
@@ -202,8 +221,7 @@ impl Sync<'_> {
             self.progress.events += page.events.len() as u64;
             let changes = Changes::read(page.events, page.time_zone.as_deref(), window);
             self.progress.unusable += changes.unusable;
-            self.progress.changed +=
-                db.apply_events(self.user_id, calendar_id, &changes.rows, &changes.gone, now).await?;
+            db.apply_events(self.user_id, calendar_id, &changes.rows, &changes.gone, now).await?;
             if is_full {
                 walk.seen.extend(changes.rows.into_iter().map(|row| row.google_event_id));
             }
@@ -222,21 +240,24 @@ impl Sync<'_> {
         page.map_err(|error| self.stop(error))
     }
 
-    async fn finish(&mut self, calendar_id: &str, walk: &Walk, sync_token: &str) -> Result<(), Stop> {
+    async fn finish(&self, calendar_id: &str, walk: &Walk, sync_token: &str) -> Result<(), Stop> {
         let db = &self.job.db;
-        let full_until = match walk.extent {
-            Extent::Full { from, until } => {
-                self.progress.changed +=
-                    db.remove_unseen_events(self.user_id, calendar_id, from, until, &walk.seen).await?;
-                Some(until)
+        let walked = match &walk.extent {
+            &Extent::Full { from, until } => {
+                let (seen, began_at) = (&walk.seen, walk.began_at);
+                db.remove_unseen_events(self.user_id, calendar_id, from, until, seen, began_at).await?;
+                Walked::Full(until)
             }
-            Extent::Since(_) => None,
+            Extent::Since(begun_with) => Walked::Since(begun_with),
         };
-        let cursor = CalendarCursor { calendar_id, sync_token, full_until };
+        let cursor = CalendarCursor { calendar_id, sync_token, walked };
         Ok(db.store_calendar_cursor(self.user_id, &cursor, walk.began_at).await?)
     }
 
     async fn ask_for_a_call(&self) -> Result<(), Stop> {
+        if self.context.is_cancelled() || self.context.time_left() < CALL_RESERVE {
+            return Err(Stop::Wait(self.context.now()));
+        }
         match self.job.limiter.acquire(&rate_limit::GOOGLE_CALENDAR, self.user_id).await {
             Verdict::Allowed => Ok(()),
             Verdict::DeniedUntil(until) => Err(Stop::Wait(until)),

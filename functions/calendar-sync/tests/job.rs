@@ -57,6 +57,15 @@ impl Scene {
         answer
     }
 
+    /// A sync that fails for good.
+    async fn fail_to_sync(&self) {
+        let envelope = json!({ "data": { "userId": self.user }, "jobName": "calendar-sync" });
+        let last = Queue::CalendarSync.policy().attempts - 1;
+        let answer = self.service.deliver(Delivery::new(envelope.to_string()).again(last)).await;
+        self.stack.advance(WINDOW_SECONDS);
+        assert_eq!(answer.outcome(), "dead", "{answer:?}");
+    }
+
     async fn deliver(&self, data: &serde_json::Value) -> Answer {
         let envelope = json!({ "data": data, "jobName": "calendar-sync" });
         self.service.deliver(Delivery::new(envelope.to_string())).await
@@ -154,15 +163,61 @@ async fn more_calendars_than_calls_are_synced_in_two_runs_and_none_twice() {
     assert_eq!(scene.count("calendar_events").await, 9, "the list was the tenth call");
 
     let answer = scene.go_on().await;
-    check_done(&answer, 3);
+    check_done(&answer, 12);
     assert_eq!(scene.count("calendar_events").await, 12);
     assert_eq!(scene.calls(Call::EventsList), CALENDARS);
-    let results: Vec<_> =
-        scene.results().await.into_iter().map(|(_, result, reason)| (result, reason)).collect();
-    assert_eq!(
-        results,
-        [("skipped".to_owned(), Some("rate_limited".to_owned())), ("success".to_owned(), None)]
-    );
+    // One row, over both runs: each lists the calendars once.
+    let rows =
+        scene.rows::<(String, i32, i32)>("SELECT result, items_processed, api_calls_made FROM sync_metrics");
+    assert_eq!(rows.await, [("success".to_owned(), 12, 14)]);
+    assert_eq!(scene.count("jobs.calendar_sync_runs").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calendars_that_cannot_be_read_are_asked_for_once() {
+    let scene = Scene::new().await;
+    for number in 0..6 {
+        scene.add_calendar(&format!("calendar-{number}@example.test"), true).await;
+    }
+    // The sync before this one passed them over, and had to wait.
+    scene
+        .run(&format!(
+            "INSERT INTO jobs.calendar_sync_state (user_id, calendar_id, last_sync_at)
+             SELECT user_id, calendar_id, now() + interval '1 hour' FROM google_calendars WHERE user_id = '{}'",
+            scene.user
+        ))
+        .await;
+    check_done(&scene.sync().await, 0);
+    assert_eq!(scene.calls(Call::EventsList), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_calendar_that_always_fails_does_not_stop_those_behind_it() {
+    let scene = Scene::new().await;
+    for id in ["a@example.test", "b@example.test"] {
+        scene.add_calendar(id, true).await;
+        scene.add_event(id, "Tea");
+    }
+    scene.fail(Call::EventsList, FaultKind::ServerError { status: 500 }, Times::Count(1));
+    assert_eq!(scene.sync().await.status, 500);
+    assert_eq!(scene.count("calendar_events WHERE calendar_id = 'b@example.test'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stopped_sync_wrote_is_announced_by_the_next() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.sync().await.outcome(), "done");
+    scene.stack.take_tasks(Queue::SuggestionRegeneration).await;
+    scene
+        .run(&format!(
+            "INSERT INTO jobs.calendar_sync_runs (user_id, started_at, changed) VALUES ('{}', now(), 3)",
+            scene.user
+        ))
+        .await;
+    check_done(&scene.sync().await, 3);
+    assert_eq!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 1);
+    check_done(&scene.sync().await, 0);
+    assert!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,19 +344,20 @@ async fn rubbish_from_google_empties_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_failures_open_the_breaker_and_one_success_closes_it() {
+async fn three_failed_tasks_open_the_breaker_and_one_success_closes_it() {
     let scene = Scene::new().await;
-    scene.fail(Call::CalendarListList, FaultKind::ServerError { status: 500 }, Times::Count(3));
+    scene.fail(Call::CalendarListList, FaultKind::ServerError { status: 500 }, Times::Count(4));
+    assert_eq!(scene.sync().await.status, 500, "an attempt, not a task");
     for _ in 0..3 {
-        assert_eq!(scene.sync().await.status, 500);
+        scene.fail_to_sync().await;
     }
     check(&scene.sync().await, 200, "skipped", "circuit_open");
-    assert_eq!(scene.calls(Call::CalendarListList), 3);
+    assert_eq!(scene.calls(Call::CalendarListList), 4);
     scene.run("UPDATE circuit_breaker_state SET next_retry_at = next_retry_at - interval '1 hour'").await;
     assert_eq!(scene.sync().await.outcome(), "done");
     assert_eq!(scene.count("circuit_breaker_state WHERE state = 'closed'").await, 1);
     let results: Vec<_> = scene.results().await.into_iter().map(|(_, result, _)| result).collect();
-    assert_eq!(results, ["failure", "failure", "failure", "skipped", "success"]);
+    assert_eq!(results, ["failure", "failure", "failure", "failure", "skipped", "success"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,6 +91,9 @@ impl Job for GoogleContactsSync {
         if progress.changed > changed_before || context.attempt > 1 {
             self.cache.contacts_changed(user_id).await;
         }
+        if let Err(Stop::Refused(_) | Stop::Superseded | Stop::Failed(_)) = ended {
+            self.db.sync_ended(user_id, Integration::GoogleContacts, &admitted, context.now()).await;
+        }
         match ended {
             Ok(()) => {
                 let run = SyncRun {
@@ -110,13 +113,8 @@ impl Job for GoogleContactsSync {
             Err(Stop::Refused(refusal)) => self.skip(&payload, &progress, refusal, context.now()).await,
             Err(Stop::Superseded) => Ok(Outcome::Skipped("superseded")),
             Err(Stop::Failed(failure)) => {
-                self.record_failure(
-                    &run(&payload, &progress, context.now()),
-                    &admitted,
-                    &failure,
-                    context.now(),
-                )
-                .await;
+                self.record_failure(&run(&payload, &progress, context.now()), &admitted, &failure, context)
+                    .await;
                 Err(failure)
             }
         }
@@ -136,21 +134,16 @@ impl GoogleContactsSync {
     }
 
     /// The failure itself is what the task answers with, whether or not it could be recorded.
-    async fn record_failure(
-        &self,
-        run: &SyncRun,
-        admitted: &Admitted,
-        failure: &Failure,
-        now: DateTime<Utc>,
-    ) {
+    async fn record_failure(&self, run: &SyncRun, admitted: &Admitted, failure: &Failure, context: &Context) {
         if let Failure::Unavailable { .. } = failure {
             // What every task needs is away: no fault of this user's integration.
             return;
         }
-        let error = failure.to_string();
+        let (error, now) = (failure.to_string(), context.now());
+        let is_last = context.last_attempt || matches!(failure, Failure::Permanent(_));
         let recorded = async {
             self.db.contacts_sync_failed(run.user_id, &error).await?;
-            self.db.sync_failed(run, admitted, &error, now).await
+            self.db.sync_failed(run, admitted, &error, is_last, now).await
         };
         if let Err(error) = recorded.await {
             tracing::error!(error = &error as &dyn std::error::Error, "a failed sync could not be recorded");

@@ -64,17 +64,17 @@ impl TokenRefresh {
         let due = self.db.tokens_due(now, payload.cursor.unwrap_or(Uuid::nil()), sweep::PAGE).await?;
         let found = due.len();
         let is_full = u32::try_from(found).is_ok_and(|found| found == sweep::PAGE);
-        let cursor = due.last().map(|user| user.user_id).filter(|_| is_full);
+        let cursor = due.last().copied().filter(|_| is_full);
 
-        let task = |user_id, integration_type, cursor| payload::TokenRefresh {
+        // A user's task is the same at whatever moment the sweep comes by: it looks itself at what there is to do.
+        let task = |user_id, cursor| payload::TokenRefresh {
             user_id,
-            integration_type,
+            integration_type: None,
             cursor,
             sweep_id: Some(sweep_id.clone()),
         };
-        let users =
-            due.into_iter().map(|user| (user.user_id, task(Some(user.user_id), user.integration, None)));
-        let rest = cursor.map(|cursor| (cursor, task(None, None, Some(cursor))));
+        let users = due.into_iter().map(|user_id| (user_id, task(Some(user_id), None)));
+        let rest = cursor.map(|cursor| (cursor, task(None, Some(cursor))));
         let summary = sweep::fan_out(&self.tasks, &sweep_id, users, rest).await?;
 
         self.db.sweep_page(QUEUE, &sweep_id, summary.created, cursor.is_none(), now).await?;
@@ -97,7 +97,7 @@ impl TokenRefresh {
         }
         let integrations = match payload.integration_type {
             Some(integration) => vec![integration],
-            None => self.db.connected_integrations(user_id).await?,
+            None => self.db.working_integrations(user_id).await?,
         };
         let mut done = Refreshed::default();
         let mut trouble = None;

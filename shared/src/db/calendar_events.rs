@@ -125,6 +125,10 @@ impl Db {
                     is_all_day = excluded.is_all_day, is_busy = excluded.is_busy, location = excluded.location,
                     attendees = excluded.attendees, synced_at = excluded.synced_at
                 RETURNING id
+            ), counted AS (
+                INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, changed)
+                SELECT $1, $14, n.changed FROM (SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written) AS changed) n WHERE n.changed > 0
+                ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
             )
             SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written) AS "written!"
             "#,
@@ -149,7 +153,7 @@ impl Db {
     }
 
     /// After a full sync that asked for `from` to `until`: removes the calendar's events inside of it that Google did
-    /// not list, and answers how many.
+    /// not list, and answers how many. What another sync wrote since this one `began_at` is newer than its list.
     pub async fn remove_unseen_events(
         &self,
         user_id: Uuid,
@@ -157,6 +161,7 @@ impl Db {
         from: DateTime<Utc>,
         until: DateTime<Utc>,
         seen: &[String],
+        began_at: DateTime<Utc>,
     ) -> Result<u64, Error> {
         let removed = sqlx::query_scalar!(
             r#"
@@ -164,6 +169,7 @@ impl Db {
             removed AS (
                 DELETE FROM calendar_events e
                 WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.end_time > $3 AND e.start_time < $4
+                  AND e.synced_at < $6
                   AND NOT EXISTS (SELECT FROM seen s WHERE s.google_event_id = e.google_event_id)
                 RETURNING e.google_event_id
             ), copies AS (
@@ -176,6 +182,10 @@ impl Db {
             ), asked_again AS (
                 DELETE FROM jobs.calendar_sync_state s USING copies c JOIN removed r USING (google_event_id)
                 WHERE s.user_id = $1 AND s.calendar_id = c.calendar_id AND s.calendar_id <> $2
+            ), counted AS (
+                INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, changed)
+                SELECT $1, $6, n.changed FROM (SELECT count(*) AS changed FROM removed) n WHERE n.changed > 0
+                ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
             )
             SELECT count(*) AS "removed!" FROM removed
             "#,
@@ -184,6 +194,7 @@ impl Db {
             from,
             until,
             seen,
+            began_at,
         )
         .fetch_one(self.statement())
         .await?;
@@ -211,7 +222,12 @@ impl Db {
     }
 
     /// Removes the events and cursors of all calendars but these, and answers how many events.
-    pub async fn keep_events_of(&self, user_id: Uuid, calendars: &[String]) -> Result<u64, Error> {
+    pub async fn keep_events_of(
+        &self,
+        user_id: Uuid,
+        calendars: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<u64, Error> {
         let removed = sqlx::query_scalar!(
             r#"
             WITH removed AS (
@@ -227,11 +243,16 @@ impl Db {
             ), asked_again AS (
                 DELETE FROM jobs.calendar_sync_state s USING copies c JOIN removed r USING (google_event_id)
                 WHERE s.user_id = $1 AND s.calendar_id = c.calendar_id AND s.calendar_id = ANY ($2)
+            ), counted AS (
+                INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, changed)
+                SELECT $1, $3, n.changed FROM (SELECT count(*) AS changed FROM removed) n WHERE n.changed > 0
+                ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
             )
             SELECT count(*) AS "removed!" FROM removed
             "#,
             user_id,
             calendars,
+            now,
         )
         .fetch_one(self.statement())
         .await?;

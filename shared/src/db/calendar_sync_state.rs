@@ -12,20 +12,32 @@ pub struct CalendarCursor<'a> {
     pub calendar_id: &'a str,
     /// What to ask for the next changes with.
     pub sync_token: &'a str,
-    /// Where a full sync ended; `None` after an incremental one, which keeps the horizon.
-    pub full_until: Option<DateTime<Utc>>,
+    /// How all changes until then were met.
+    pub walked: Walked<'a>,
+}
+
+/// How a calendar was synced.
+#[derive(Debug, Clone, Copy)]
+pub enum Walked<'a> {
+    /// From its beginning, until this horizon.
+    Full(DateTime<Utc>),
+    /// From this sync token on, which keeps the horizon.
+    Since(&'a str),
 }
 
 impl Db {
     /// Keeps the sync token of a calendar. Call it only when all pages are in the database.
+    ///
+    /// After an incremental sync it counts only in place of the token which that began with: another sync may have got
+    /// further, or have asked for a full one.
     pub async fn store_calendar_cursor(
         &self,
         user_id: Uuid,
         cursor: &CalendarCursor<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        match cursor.full_until {
-            Some(horizon) => {
+        match cursor.walked {
+            Walked::Full(horizon) => {
                 sqlx::query!(
                     "
                     INSERT INTO jobs.calendar_sync_state
@@ -44,21 +56,43 @@ impl Db {
                 .execute(self.statement())
                 .await?;
             }
-            None => {
+            Walked::Since(begun_with) => {
                 sqlx::query!(
                     "
                     UPDATE jobs.calendar_sync_state SET sync_token = $3, last_sync_at = $4
-                    WHERE user_id = $1 AND calendar_id = $2
+                    WHERE user_id = $1 AND calendar_id = $2 AND sync_token = $5
                     ",
                     user_id,
                     cursor.calendar_id,
                     cursor.sync_token,
                     now,
+                    begun_with,
                 )
                 .execute(self.statement())
                 .await?;
             }
         }
+        Ok(())
+    }
+
+    /// A calendar cannot be read: it is done until its next sync, which begins where this one would have.
+    pub async fn pass_over_calendar(
+        &self,
+        user_id: Uuid,
+        calendar_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            INSERT INTO jobs.calendar_sync_state (user_id, calendar_id, last_sync_at) VALUES ($1, $2, $3)
+            ON CONFLICT (user_id, calendar_id) DO UPDATE SET last_sync_at = excluded.last_sync_at
+            ",
+            user_id,
+            calendar_id,
+            now,
+        )
+        .execute(self.statement())
+        .await?;
         Ok(())
     }
 

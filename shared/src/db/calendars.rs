@@ -31,7 +31,7 @@ pub struct CalendarToSync {
     pub sync_token: Option<String>,
     /// Where the last full sync ended.
     pub horizon: Option<DateTime<Utc>>,
-    /// When its last sync began.
+    /// When its last sync began, or passed it over; `None` when there was none or its result no longer counts.
     pub synced_at: Option<DateTime<Utc>>,
 }
 

@@ -1,6 +1,6 @@
 //! `circuit_breaker_state`: whether a user's integration may be synced at all.
 //!
-//! Closed → three failures in a row → open for an hour → half-open: one sync goes through → closed by its success, open
+//! What counts is a task that failed for good, not each of its attempts. Closed → three failures in a row → open for an hour → half-open: one sync goes through → closed by its success, open
 //! for another hour by its failure. A sync that goes through and is never heard of again counts as that failure.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -80,7 +80,7 @@ impl Db {
                    t.id IS NOT NULL AS "connected!",
                    COALESCE(h.status = 'revoked', false) AS "revoked!",
                    COALESCE(b.state <> 'closed', false) AS "tripped!",
-                   EXISTS (
+                   $2 = 'google_calendar' AND EXISTS (
                        SELECT FROM calendar_webhook_subscriptions w WHERE w.user_id = u.id AND w.expiration > $3
                    ) AS "push_channel!",
                    s.id IS NOT NULL AS "scheduled!",
@@ -130,8 +130,24 @@ impl Db {
         }))
     }
 
-    /// A probe that comes back later without having done anything lets the next one try.
-    pub async fn hand_back_probe(
+    /// However a sync ended, the breaker is not left half-open: a probe that neither succeeded nor failed lets the next
+    /// one try. Best effort: what is not handed back counts as a failure when its hour is over.
+    pub async fn sync_ended(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        admitted: &Admitted,
+        now: DateTime<Utc>,
+    ) {
+        if !admitted.probe {
+            return;
+        }
+        if let Err(error) = self.hand_back_probe(user_id, integration, now).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a probe was not handed back");
+        }
+    }
+
+    async fn hand_back_probe(
         &self,
         user_id: Uuid,
         integration: Integration,

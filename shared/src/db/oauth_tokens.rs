@@ -41,15 +41,6 @@ pub struct NewToken<'a> {
     pub expires_at: DateTime<Utc>,
 }
 
-/// A user with tokens that the sweep must look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DueTokens {
-    /// Whose tokens.
-    pub user_id: Uuid,
-    /// The one that is due; `None` when several are.
-    pub integration: Option<Integration>,
-}
-
 impl Db {
     /// The user's tokens for an integration; `None` when it was never connected.
     pub async fn oauth_token(
@@ -68,38 +59,20 @@ impl Db {
         Ok(token)
     }
 
-    /// The integrations that the user has tokens for.
-    pub async fn connected_integrations(&self, user_id: Uuid) -> Result<Vec<Integration>, Error> {
-        let providers = sqlx::query_scalar!(
-            "SELECT provider FROM oauth_tokens WHERE user_id = $1 ORDER BY provider",
-            user_id
-        )
-        .fetch_all(self.statement())
-        .await?;
-        // The application keeps tokens of other providers in the same table.
-        Ok(providers.iter().filter_map(|provider| provider.parse().ok()).collect())
-    }
-
     /// The next users, by id after `after` (nil to begin), whose tokens expire soon or were not checked for long.
-    pub async fn tokens_due(
-        &self,
-        now: DateTime<Utc>,
-        after: Uuid,
-        limit: u32,
-    ) -> Result<Vec<DueTokens>, Error> {
-        let users = sqlx::query!(
-            r#"
-            SELECT t.user_id, CASE WHEN count(*) = 1 THEN min(t.provider) END AS only
+    pub async fn tokens_due(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Vec<Uuid>, Error> {
+        let users = sqlx::query_scalar!(
+            "
+            SELECT DISTINCT t.user_id
             FROM oauth_tokens t
             LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider
             WHERE t.user_id > $1
               AND t.provider IN ('google_calendar', 'google_contacts')
               AND h.status IS DISTINCT FROM 'revoked'
               AND (t.expires_at < $2 OR h.last_checked IS NULL OR h.last_checked < $3)
-            GROUP BY t.user_id
             ORDER BY t.user_id
             LIMIT $4
-            "#,
+            ",
             after,
             now + DUE_BEFORE_EXPIRY,
             (now - DUE_AFTER_CHECK).naive_utc(),
@@ -107,13 +80,25 @@ impl Db {
         )
         .fetch_all(self.statement())
         .await?;
-        Ok(users
-            .into_iter()
-            .map(|row| DueTokens {
-                user_id: row.user_id,
-                integration: row.only.and_then(|only| only.parse().ok()),
-            })
-            .collect())
+        Ok(users)
+    }
+
+    /// Of the integrations that the user has tokens for, those whose token is not known to be revoked.
+    pub async fn working_integrations(&self, user_id: Uuid) -> Result<Vec<Integration>, Error> {
+        let providers = sqlx::query_scalar!(
+            "
+            SELECT t.provider
+            FROM oauth_tokens t
+            LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider
+            WHERE t.user_id = $1 AND h.status IS DISTINCT FROM 'revoked'
+            ORDER BY t.provider
+            ",
+            user_id,
+        )
+        .fetch_all(self.statement())
+        .await?;
+        // The application keeps tokens of other providers in the same table.
+        Ok(providers.iter().filter_map(|provider| provider.parse().ok()).collect())
     }
 
     /// Stores what was got in exchange for `used`: the tokens, a valid health, and open notifications resolved.

@@ -78,7 +78,9 @@ impl Db {
         work.commit().await
     }
 
-    /// A sync failed: the breaker counts it, the schedule backs off (unless a person asked), adds the row.
+    /// An attempt failed: adds the row. When it was the task's last one, or the sync that a half-open breaker let
+    /// through, the breaker counts it and the schedule backs off (unless a person asked): the attempts of one task are
+    /// one failure.
     ///
     /// `error` is for operators: no secret, no personal datum.
     pub async fn sync_failed(
@@ -86,14 +88,18 @@ impl Db {
         run: &SyncRun,
         admitted: &Admitted,
         error: &str,
+        is_last: bool,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let error = text::shortened(error, ERROR_CHARS);
         let mut work = self.begin().await?;
-        let failures = work.count_failure(run.user_id, run.integration, &error, now).await?;
-        if run.kind != SyncKind::Manual {
-            let next = admitted.schedule.after_failure(failures, now);
-            work.store_schedule(run.user_id, run.integration, &admitted.schedule, &next, None, now).await?;
+        if is_last || admitted.probe {
+            let failures = work.count_failure(run.user_id, run.integration, &error, now).await?;
+            if run.kind != SyncKind::Manual {
+                let next = admitted.schedule.after_failure(failures, now);
+                work.store_schedule(run.user_id, run.integration, &admitted.schedule, &next, None, now)
+                    .await?;
+            }
         }
         work.add_metrics(run, "failure", None, Some(&error), now).await?;
         work.commit().await

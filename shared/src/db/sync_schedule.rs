@@ -29,21 +29,19 @@ impl Db {
         after: Uuid,
         limit: u32,
     ) -> Result<DuePage, Error> {
-        let page = usize::try_from(limit).unwrap_or(usize::MAX);
-        let newcomers = self.schedule_newcomers(integration, now, after, limit).await?;
-        let users = sqlx::query_scalar!(
-            "
-            SELECT s.user_id
-            FROM sync_schedule s
-            JOIN oauth_tokens t ON t.user_id = s.user_id AND t.provider = s.integration_type
-            LEFT JOIN token_health h ON h.user_id = s.user_id AND h.integration_type = s.integration_type
-            LEFT JOIN circuit_breaker_state b ON b.user_id = s.user_id AND b.integration_type = s.integration_type
-            WHERE s.integration_type = $1 AND s.user_id > $2 AND s.next_sync_at <= $3
+        let users = sqlx::query!(
+            r#"
+            SELECT t.user_id, t.created_at, s.id IS NULL AS "newcomer!"
+            FROM oauth_tokens t
+            LEFT JOIN sync_schedule s ON s.user_id = t.user_id AND s.integration_type = t.provider
+            LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider
+            LEFT JOIN circuit_breaker_state b ON b.user_id = t.user_id AND b.integration_type = t.provider
+            WHERE t.provider = $1 AND t.user_id > $2 AND (s.id IS NULL OR s.next_sync_at <= $3)
               AND h.status IS DISTINCT FROM 'revoked'
               AND (b.state IS NULL OR b.state = 'closed' OR b.next_retry_at IS NULL OR b.next_retry_at <= $3)
-            ORDER BY s.user_id
+            ORDER BY t.user_id
             LIMIT $4
-            ",
+            "#,
             integration.as_str(),
             after,
             now.naive_utc(),
@@ -51,48 +49,33 @@ impl Db {
         )
         .fetch_all(self.statement())
         .await?;
-        let next = if users.len() == page {
-            users.last().copied()
-        } else if newcomers.len() == page {
-            // Everybody due was listed, but behind these newcomers there may be more.
-            newcomers.last().copied()
-        } else {
-            None
-        };
-        Ok(DuePage { users, next })
+        let newcomers: Vec<_> = users
+            .iter()
+            .filter(|user| user.newcomer)
+            .map(|user| (user.user_id, user.created_at.unwrap_or(now)))
+            .collect();
+        self.schedule_newcomers(integration, &newcomers, now).await?;
+        let users: Vec<Uuid> = users.into_iter().map(|user| user.user_id).collect();
+        let is_full = u32::try_from(users.len()).is_ok_and(|found| found == limit);
+        Ok(DuePage { next: users.last().copied().filter(|_| is_full), users })
     }
 
+    /// Newcomers: who, and when they connected.
     async fn schedule_newcomers(
         &self,
         integration: Integration,
+        newcomers: &[(Uuid, DateTime<Utc>)],
         now: DateTime<Utc>,
-        after: Uuid,
-        limit: u32,
-    ) -> Result<Vec<Uuid>, Error> {
-        let users = sqlx::query!(
-            r#"
-            SELECT t.user_id, t.created_at
-            FROM oauth_tokens t
-            WHERE t.provider = $1 AND t.user_id > $2
-              AND NOT EXISTS (SELECT FROM sync_schedule s WHERE s.user_id = t.user_id AND s.integration_type = $1)
-            ORDER BY t.user_id
-            LIMIT $3
-            "#,
-            integration.as_str(),
-            after,
-            i64::from(limit),
-        )
-        .fetch_all(self.statement())
-        .await?;
-        if users.is_empty() {
-            return Ok(Vec::new());
+    ) -> Result<(), Error> {
+        if newcomers.is_empty() {
+            return Ok(());
         }
         let schedules: Vec<_> =
-            users.iter().map(|user| Schedule::new(integration, user.created_at.unwrap_or(now))).collect();
+            newcomers.iter().map(|&(_, connected_at)| Schedule::new(integration, connected_at)).collect();
         let ms = |interval: fn(&Schedule) -> std::time::Duration| -> Vec<i64> {
             schedules.iter().map(|schedule| milliseconds(interval(schedule))).collect()
         };
-        let user_ids: Vec<Uuid> = users.iter().map(|user| user.user_id).collect();
+        let user_ids: Vec<Uuid> = newcomers.iter().map(|&(user_id, _)| user_id).collect();
         let onboarding: Vec<_> =
             schedules.iter().map(|schedule| schedule.onboarding_until.map(|time| time.naive_utc())).collect();
         sqlx::query!(
@@ -116,7 +99,7 @@ impl Db {
         )
         .execute(self.statement())
         .await?;
-        Ok(user_ids)
+        Ok(())
     }
 }
 

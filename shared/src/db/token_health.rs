@@ -47,7 +47,7 @@ pub struct Notice<'a> {
 /// What was found out about a token.
 #[derive(Debug, Clone, Copy)]
 pub struct HealthReport<'a> {
-    /// Its health; [`TokenStatus::Valid`] resolves open notifications.
+    /// Its health; [`TokenStatus::Valid`] resolves open notifications, another notification those of other kinds.
     pub status: TokenStatus,
     /// When it ends, if known.
     pub expires_at: Option<DateTime<Utc>>,
@@ -73,13 +73,15 @@ impl Db {
         let status: &str = report.status.into();
         let now = now.naive_utc();
         let mut work = self.begin().await?;
-        // Also locks the row, so that of two reports at the same time the second one sees the first one's notification.
+        // Waits for a refresh that is about to replace the token, and then finds it gone. Of two reports at the same time the second
+        // sees the first one's notification.
         let written = sqlx::query!(
             "
             INSERT INTO token_health
                 (user_id, integration_type, status, last_checked, expiry_date, error_message, created_at, updated_at)
             SELECT user_id, provider, $4, $5, $6, $7, $5, $5
             FROM oauth_tokens WHERE user_id = $1 AND provider = $2 AND access_token = $3
+            FOR UPDATE
             ON CONFLICT (user_id, integration_type) DO UPDATE
             SET status = excluded.status, last_checked = excluded.last_checked, expiry_date = excluded.expiry_date,
                 error_message = excluded.error_message, updated_at = excluded.updated_at
@@ -97,15 +99,18 @@ impl Db {
         if written.rows_affected() == 0 {
             return Ok(false);
         }
-        if report.status == TokenStatus::Valid {
+        let kind: Option<&str> = report.notice.map(|notice| notice.kind.into());
+        if report.status == TokenStatus::Valid || kind.is_some() {
             sqlx::query!(
                 "
                 UPDATE token_health_notifications SET resolved_at = $3, updated_at = $3
                 WHERE user_id = $1 AND integration_type = $2 AND resolved_at IS NULL
+                  AND notification_type IS DISTINCT FROM $4
                 ",
                 user_id,
                 integration.as_str(),
                 now,
+                kind,
             )
             .execute(work.statement())
             .await?;

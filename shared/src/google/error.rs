@@ -54,7 +54,7 @@ pub enum Error {
         /// Google's word for it.
         reason: String,
     },
-    /// 5xx, or a status that no API answers with.
+    /// 5xx, 408, or a status that no API answers with.
     #[error("google answers {0}")]
     Unavailable(StatusCode),
     /// No answer in time.
@@ -157,6 +157,7 @@ impl Refusal {
             400 if has(&["EXPIRED_SYNC_TOKEN"]) => Error::SyncTokenExpired,
             403 => Error::Forbidden { reason: reason() },
             404 => Error::NotFound,
+            408 => Error::Unavailable(status),
             400..=499 => Error::Refused { status, reason: reason() },
             _ => Error::Unavailable(status),
         }
@@ -233,6 +234,7 @@ mod tests {
             (401, "google refuses a fresh access token"),
             (404, "not found at google"),
             (500, "google answers 500 Internal Server Error"),
+            (408, "google answers 408 Request Timeout"),
             (503, "google answers 503 Service Unavailable"),
             (304, "google answers 304 Not Modified"),
         ] {

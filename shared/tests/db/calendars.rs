@@ -3,7 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use shared::db::calendar_events::EventRow;
-use shared::db::calendar_sync_state::CalendarCursor;
+use shared::db::calendar_sync_runs::CalendarSyncRun;
+use shared::db::calendar_sync_state::{CalendarCursor, Walked};
 use shared::db::calendars::CalendarEntry;
 use shared::payload::Integration::GoogleCalendar;
 use uuid::Uuid;
@@ -45,7 +46,7 @@ async fn events(database: &Database) -> Vec<(String, String)> {
 }
 
 async fn cursor(database: &Database, user: Uuid, calendar_id: &str) {
-    let cursor = CalendarCursor { calendar_id, sync_token: "token", full_until: Some(now()) };
+    let cursor = CalendarCursor { calendar_id, sync_token: "token", walked: Walked::Full(now()) };
     database.db.store_calendar_cursor(user, &cursor, now()).await.unwrap();
 }
 
@@ -97,8 +98,10 @@ async fn a_cursor_keeps_its_horizon_over_incremental_syncs() {
     let user = database.user(&[GoogleCalendar]).await;
     database.db.replace_calendars(user, &[entry("primary")]).await.unwrap();
     cursor(&database, user, "primary").await;
-    let next = CalendarCursor { calendar_id: "primary", sync_token: "next", full_until: None };
-    database.db.store_calendar_cursor(user, &next, now()).await.unwrap();
+    for (begun_with, sync_token) in [("token", "next"), ("token", "of a sync that was overtaken")] {
+        let next = CalendarCursor { calendar_id: "primary", sync_token, walked: Walked::Since(begun_with) };
+        database.db.store_calendar_cursor(user, &next, now()).await.unwrap();
+    }
     let calendar = database.db.calendars_to_sync(user).await.unwrap().pop().unwrap();
     assert_eq!((calendar.sync_token.as_deref(), calendar.horizon), (Some("next"), Some(now())));
     database.db.forget_calendar_cursor(user, "primary").await.unwrap();
@@ -148,9 +151,12 @@ async fn a_full_sync_removes_what_it_did_not_see_inside_its_window() {
     apply(&database, user, "a", &[event("1"), event("2"), old], &[]).await;
     apply(&database, user, "b", &[event("3")], &[]).await;
     let (from, until) = (now() - TimeDelta::days(1), now() + TimeDelta::days(60));
-    let removed =
-        database.db.remove_unseen_events(user, "a", from, until, &["1".into(), "1".into()]).await.unwrap();
-    assert_eq!(removed, 1);
+    let remove = async |began_at| {
+        let seen = ["1".into(), "1".into()];
+        database.db.remove_unseen_events(user, "a", from, until, &seen, began_at).await.unwrap()
+    };
+    assert_eq!(remove(now()).await, 0, "another sync wrote it since");
+    assert_eq!(remove(now() + TimeDelta::seconds(1)).await, 1);
     assert_eq!(events(&database).await, pairs(&[("1", "a"), ("3", "b"), ("old", "a")]));
     assert_eq!(database.db.remove_ended_events(user, now() - TimeDelta::days(7)).await.unwrap(), 1);
 }
@@ -197,7 +203,7 @@ async fn events_and_cursors_of_calendars_that_are_no_longer_synced_go() {
     apply(&database, user, "a", &[event("1")], &[]).await;
     apply(&database, user, "b", &[event("2")], &[]).await;
     apply(&database, other, "b", &[event("3")], &[]).await;
-    assert_eq!(database.db.keep_events_of(user, &["a".into()]).await.unwrap(), 1);
+    assert_eq!(database.db.keep_events_of(user, &["a".into()], now()).await.unwrap(), 1);
     assert_eq!(events(&database).await, pairs(&[("1", "a"), ("3", "b")]));
     assert_eq!(cursors(&database).await, ["a"]);
 }
@@ -217,4 +223,48 @@ async fn a_place_between_two_pages_is_given_out_once() {
     database.db.store_calendar_position(user, &position).await.unwrap();
     assert_eq!(database.db.take_calendar_position(user).await.unwrap(), Some(position));
     assert_eq!(database.db.take_calendar_position(user).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_written_is_counted_until_it_was_announced_and_the_sync_has_ended() {
+    let database = Database::new().await;
+    let db = &database.db;
+    let user = database.user(&[GoogleCalendar]).await;
+    apply(&database, user, "a", &[], &["unknown"]).await;
+    assert_eq!(db.calendar_sync_run(user).await.unwrap(), None);
+    apply(&database, user, "a", &[event("1"), event("2"), event("3")], &[]).await;
+    apply(&database, user, "a", &[event("1")], &["2"]).await;
+    let (from, until) = (now() - TimeDelta::days(1), now() + TimeDelta::days(60));
+    let later = now() + TimeDelta::seconds(1);
+    db.remove_unseen_events(user, "a", from, until, &["1".into()], later).await.unwrap();
+    db.keep_events_of(user, &[], now()).await.unwrap();
+    let run = db.calendar_sync_run(user).await.unwrap().unwrap();
+    assert_eq!((run.started_at, run.changed, run.announced), (now(), 6, 0));
+
+    let waits = CalendarSyncRun { items: 7, api_calls: 2, is_full: true, ..run };
+    db.keep_calendar_sync_run(user, &waits).await.unwrap();
+    db.calendar_changes_announced(user, &waits).await.unwrap();
+    let kept = db.calendar_sync_run(user).await.unwrap().unwrap();
+    assert_eq!(kept, CalendarSyncRun { announced: 6, ..waits });
+
+    apply(&database, user, "a", &[event("4")], &[]).await;
+    db.end_calendar_sync_run(user, &kept).await.unwrap();
+    let other = db.calendar_sync_run(user).await.unwrap().unwrap();
+    assert_eq!((other.changed, other.announced), (7, 6), "of another sync, which has not ended");
+    db.end_calendar_sync_run(user, &other).await.unwrap();
+    assert_eq!(db.calendar_sync_run(user).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_calendar_that_was_passed_over_is_done_and_begins_where_it_would_have() {
+    let database = Database::new().await;
+    let user = database.user(&[GoogleCalendar]).await;
+    database.db.replace_calendars(user, &[entry("primary")]).await.unwrap();
+    let state = async || database.db.calendars_to_sync(user).await.unwrap().pop().unwrap();
+    database.db.pass_over_calendar(user, "primary", now()).await.unwrap();
+    assert_eq!((state().await.synced_at, state().await.sync_token), (Some(now()), None));
+    cursor(&database, user, "primary").await;
+    let later = now() + TimeDelta::hours(1);
+    database.db.pass_over_calendar(user, "primary", later).await.unwrap();
+    assert_eq!((state().await.synced_at, state().await.sync_token.as_deref()), (Some(later), Some("token")));
 }

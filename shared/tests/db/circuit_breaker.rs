@@ -42,7 +42,7 @@ fn run(user_id: Uuid) -> SyncRun {
 async fn trip(database: &Database, user: Uuid, at: DateTime<Utc>) {
     let admitted = admitted(admit(database, user, at).await);
     for _ in 0..3 {
-        database.db.sync_failed(&run(user), &admitted, "google answers 500", at).await.unwrap();
+        database.db.sync_failed(&run(user), &admitted, "google answers 500", true, at).await.unwrap();
     }
 }
 
@@ -103,9 +103,26 @@ async fn a_probe_that_is_handed_back_may_be_taken_again() {
     let user = database.user(&[GoogleContacts]).await;
     trip(&database, user, now()).await;
     let later = now() + TimeDelta::hours(1);
-    admitted(admit(&database, user, later).await);
-    database.db.hand_back_probe(user, GoogleContacts, later).await.unwrap();
-    admitted(admit(&database, user, later).await);
+    let probe = admitted(admit(&database, user, later).await);
+    database.db.sync_ended(user, GoogleContacts, &probe, later).await;
+    let probe = admitted(admit(&database, user, later).await);
+    // One that failed has nothing to hand back.
+    database.db.sync_failed(&run(user), &probe, "", false, later).await.unwrap();
+    database.db.sync_ended(user, GoogleContacts, &probe, later).await;
+    assert_eq!(admit(&database, user, later).await, Admission::Refused(Refusal::CircuitOpen));
+}
+
+#[tokio::test]
+async fn the_attempts_of_one_task_are_one_failure() {
+    let database = Database::new().await;
+    let user = database.user(&[GoogleContacts]).await;
+    let first = admitted(admit(&database, user, now()).await);
+    for is_last in [false, false, false, false, true] {
+        database.db.sync_failed(&run(user), &first, "google answers 500", is_last, now()).await.unwrap();
+    }
+    admitted(admit(&database, user, now()).await);
+    assert_eq!(database.value::<i32>("SELECT failure_count FROM circuit_breaker_state").await, 1);
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM sync_metrics WHERE result = 'failure'").await, 5);
 }
 
 #[tokio::test]
@@ -173,7 +190,7 @@ async fn any_history_agrees_with_the_model() {
             let Admission::Admitted(admitted) = admission else { continue };
             match event {
                 Event::Success => database.db.sync_succeeded(&run(user), &admitted, false, at).await.unwrap(),
-                Event::Failure => database.db.sync_failed(&run(user), &admitted, "", at).await.unwrap(),
+                Event::Failure => database.db.sync_failed(&run(user), &admitted, "", true, at).await.unwrap(),
             }
             model.ends(*event, at);
         }

@@ -144,11 +144,13 @@ async fn five_syncs_without_a_change_make_the_interval_longer() {
 }
 
 #[tokio::test]
-async fn an_active_push_channel_makes_it_twelve_hours() {
+async fn an_active_push_channel_makes_it_twelve_hours_for_calendars_alone() {
     let database = Database::new().await;
-    let user = database.user(&[GoogleCalendar]).await;
-    let run = run(user, GoogleCalendar, SyncKind::WebhookTriggered);
-    for (days, expected) in [(1, 12), (-1, 24)] {
+    let user = database.user(&[GoogleCalendar, GoogleContacts]).await;
+    for (integration, days, expected) in
+        [(GoogleCalendar, 1, 12), (GoogleCalendar, -1, 24), (GoogleContacts, 1, 7 * 24)]
+    {
+        let run = run(user, integration, SyncKind::Incremental);
         let expiration = (now() + TimeDelta::days(days)).naive_utc();
         database
             .run(format!(
@@ -159,7 +161,7 @@ async fn an_active_push_channel_makes_it_twelve_hours() {
                  ON CONFLICT (user_id) DO UPDATE SET expiration = excluded.expiration"
             ))
             .await;
-        let admitted = admitted(&database, user, GoogleCalendar).await;
+        let admitted = admitted(&database, user, integration).await;
         database.db.sync_succeeded(&run, &admitted, false, now()).await.unwrap();
         assert_eq!(hours_to_next(&database).await, expected);
     }
@@ -187,7 +189,7 @@ async fn failures_back_off_and_a_success_starts_over() {
     let run = run(user, GoogleContacts, SyncKind::Incremental);
     let admitted = admitted(&database, user, GoogleContacts).await;
     for minutes in [5, 10, 20] {
-        database.db.sync_failed(&run, &admitted, "google answers 500", now()).await.unwrap();
+        database.db.sync_failed(&run, &admitted, "google answers 500", true, now()).await.unwrap();
         let next: NaiveDateTime = database.value("SELECT next_sync_at FROM sync_schedule").await;
         assert_eq!((next.and_utc() - now()).num_minutes(), minutes);
     }
@@ -204,7 +206,7 @@ async fn what_a_person_asks_for_leaves_the_schedule_alone() {
     let admitted = admitted(&database, user, GoogleContacts).await;
     let run = run(user, GoogleContacts, SyncKind::Manual);
     database.db.sync_succeeded(&run, &admitted, true, now()).await.unwrap();
-    database.db.sync_failed(&run, &admitted, "", now()).await.unwrap();
+    database.db.sync_failed(&run, &admitted, "", true, now()).await.unwrap();
     assert_eq!(database.value::<i64>("SELECT count(*) FROM sync_schedule").await, 0);
     assert_eq!(
         database.value::<i64>("SELECT count(*) FROM sync_metrics WHERE sync_type = 'manual'").await,

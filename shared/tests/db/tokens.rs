@@ -2,9 +2,10 @@
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
-use shared::db::oauth_tokens::{DueTokens, NewToken, StoredToken};
+use shared::db::oauth_tokens::{NewToken, StoredToken};
 use shared::db::token_health::{HealthReport, Notice, NoticeKind, TokenStatus};
 use shared::payload::Integration::{self, GoogleCalendar, GoogleContacts};
+use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use crate::database::{Database, now};
@@ -31,13 +32,16 @@ async fn stored(database: &Database, user: Uuid) -> StoredToken {
 }
 
 #[tokio::test]
-async fn a_user_has_the_integrations_that_have_tokens() {
+async fn a_user_has_the_integrations_that_have_tokens_not_known_to_be_revoked() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
     database
         .run(format!("INSERT INTO oauth_tokens (user_id, provider, access_token) VALUES ('{user}', 'x', '')"))
         .await;
-    assert_eq!(database.db.connected_integrations(user).await.unwrap(), BOTH);
+    assert_eq!(database.db.working_integrations(user).await.unwrap(), BOTH);
+    let old = stored(&database, user).await;
+    assert!(database.db.report_token_health(user, GoogleCalendar, &old, &INVALID, now()).await.unwrap());
+    assert_eq!(database.db.working_integrations(user).await.unwrap(), [GoogleContacts]);
     assert_eq!(database.db.oauth_token(Uuid::new_v4(), GoogleCalendar).await.unwrap(), None);
 }
 
@@ -75,6 +79,26 @@ async fn a_token_that_was_replaced_meanwhile_is_neither_overwritten_nor_blamed()
 }
 
 #[tokio::test]
+async fn a_refresh_that_is_about_to_commit_is_waited_for_and_not_overwritten() {
+    let database = Database::new().await;
+    let user = database.user(&BOTH).await;
+    let old = stored(&database, user).await;
+    let mut refresh = PgConnection::connect_with(&database.options).await.unwrap();
+    refresh.execute("BEGIN; UPDATE oauth_tokens SET access_token = 'new access'").await.unwrap();
+    let db = database.db.clone();
+    let report =
+        tokio::spawn(
+            async move { db.report_token_health(user, GoogleCalendar, &old, &INVALID, now()).await },
+        );
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while !report.is_finished() && database.value::<i64>(waiting).await == 0 {}
+    refresh.execute("COMMIT").await.unwrap();
+    assert!(!report.await.unwrap().unwrap());
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM token_health").await, 0);
+}
+
+#[tokio::test]
 async fn twenty_reports_at_once_open_one_notification() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
@@ -90,7 +114,7 @@ async fn twenty_reports_at_once_open_one_notification() {
 }
 
 #[tokio::test]
-async fn a_report_of_health_resolves_only_when_valid() {
+async fn a_report_of_health_resolves_what_no_longer_holds() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
     let old = stored(&database, user).await;
@@ -100,15 +124,18 @@ async fn a_report_of_health_resolves_only_when_valid() {
         notice: Some(Notice { kind: NoticeKind::TokenExpiringSoon, message: "", re_auth_link: "" }),
         ..INVALID
     };
-    database.db.report_token_health(user, GoogleCalendar, &old, &INVALID, now()).await.unwrap();
-    database.db.report_token_health(user, GoogleCalendar, &old, &soon, now()).await.unwrap();
-    assert_eq!(database.value::<i64>(open).await, 2);
+    let kind = "SELECT notification_type FROM token_health_notifications WHERE resolved_at IS NULL";
+    for (report, expected) in [(&soon, "token_expiring_soon"), (&INVALID, "token_invalid")] {
+        database.db.report_token_health(user, GoogleCalendar, &old, report, now()).await.unwrap();
+        assert_eq!(database.value::<String>(kind).await, expected);
+        assert_eq!(database.value::<i64>(open).await, 1);
+    }
     let valid = HealthReport { status: TokenStatus::Valid, expires_at: None, error: None, notice: None };
     database.db.report_token_health(user, GoogleCalendar, &old, &valid, now()).await.unwrap();
     assert_eq!(database.value::<i64>(open).await, 0);
 }
 
-async fn due(database: &Database) -> Vec<DueTokens> {
+async fn due(database: &Database) -> Vec<Uuid> {
     database.db.tokens_due(now(), Uuid::nil(), 500).await.unwrap()
 }
 
@@ -132,13 +159,13 @@ async fn healthy(database: &Database) -> Uuid {
 async fn a_token_is_due_when_it_ends_soon_or_was_not_checked_for_a_day() {
     let database = Database::new().await;
     let user = healthy(&database).await;
-    assert_eq!(due(&database).await, []);
+    assert!(due(&database).await.is_empty());
 
     let ends = now() + TimeDelta::hours(47);
     database
         .run(format!("UPDATE oauth_tokens SET expires_at = '{ends}' WHERE provider = 'google_contacts'"))
         .await;
-    assert_eq!(due(&database).await, [DueTokens { user_id: user, integration: Some(GoogleContacts) }]);
+    assert_eq!(due(&database).await, [user]);
 
     let checked = (now() - TimeDelta::hours(25)).naive_utc();
     database
@@ -146,12 +173,12 @@ async fn a_token_is_due_when_it_ends_soon_or_was_not_checked_for_a_day() {
             "UPDATE token_health SET last_checked = '{checked}' WHERE integration_type = 'google_calendar'"
         ))
         .await;
-    assert_eq!(due(&database).await, [DueTokens { user_id: user, integration: None }]);
+    assert_eq!(due(&database).await, [user]);
 
     database.run("UPDATE token_health SET status = 'revoked'").await;
-    assert_eq!(due(&database).await, []);
+    assert!(due(&database).await.is_empty());
     database.run("DELETE FROM token_health").await;
-    assert_eq!(due(&database).await, [DueTokens { user_id: user, integration: None }]);
+    assert_eq!(due(&database).await, [user]);
 }
 
 #[tokio::test]
@@ -166,8 +193,8 @@ async fn pages_of_the_token_sweep_meet_everybody_once() {
     loop {
         let page = database.db.tokens_due(now(), after, 3).await.unwrap();
         let Some(last) = page.last() else { break };
-        after = last.user_id;
-        met.extend(page.iter().map(|due| due.user_id));
+        after = *last;
+        met.extend(page);
     }
     assert_eq!(met, users);
 }
