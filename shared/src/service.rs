@@ -2,16 +2,16 @@
 //!
 //! A dispatch passes the layers in this order, and its answer passes them in reverse:
 //!
-//! 1. [`respond`]: turns the verdict into an answer, writes the canonical log line, outlives its caller
-//! 2. [`oidc`]: 401 or 403 before anything else is touched
-//! 3. [`body_limit`]: 413
-//! 4. [`parse`]: an unusable body becomes a dead letter
-//! 5. [`claim`]: duplicates and leases; settles or releases the claim
-//! 6. [`attempts`]: dead letters, and who comes back when
-//! 7. [`shutdown`]: interrupts the job when the instance has to go
-//! 8. [`timeout`]: interrupts the job when its time is over
-//! 9. [`panic`]: turns a panic into a failure
-//! 10. [`execute`]: reads the payload, runs the job
+//! 1. [`respond`][]: turns the verdict into an answer, writes the canonical log line, outlives its caller
+//! 2. [`oidc`][]: 401 or 403 before anything else is touched
+//! 3. [`body_limit`][]: 413
+//! 4. [`parse`][]: an unusable body becomes a dead letter
+//! 5. [`claim`][]: duplicates and leases; settles or releases the claim
+//! 6. [`attempts`][]: dead letters, and who comes back when
+//! 7. [`shutdown`][]: interrupts the job when the instance has to go
+//! 8. [`timeout`][]: interrupts the job when its time is over
+//! 9. [`panic`][]: turns a panic into a failure
+//! 10. [`execute`][]: reads the payload, runs the job
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};

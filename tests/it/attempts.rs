@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde_json::json;
+use shared::clock::Clock;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use tests::probe::Going;
@@ -58,12 +59,12 @@ async fn a_last_attempt_that_goes_well_leaves_no_letter() {
 async fn a_last_attempt_is_announced_before_it_runs() {
     let stack = Arc::new(Stack::start().await);
     let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (begin, wait) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let (running, leave) = (Arc::clone(&begun), Arc::clone(&go_on));
     let probe = Probe::<Going>::new(move |_| {
-        let (begin, wait) = (Arc::clone(&begin), Arc::clone(&wait));
+        let (running, leave) = (Arc::clone(&running), Arc::clone(&leave));
         async move {
-            begin.notify_one();
-            wait.notified().await;
+            running.notify_one();
+            leave.notified().await;
             Ok(Outcome::Done(json!(1)))
         }
     });
@@ -142,7 +143,7 @@ async fn what_a_job_panics_with_is_kept_nowhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snoozed_task_comes_back_with_the_attempts_that_it_had() {
     let stack = Stack::start().await;
-    let until = Utc::now() + TimeDelta::minutes(5);
+    let until = Clock::system().now() + TimeDelta::minutes(5);
     let service = stack.service(Probe::<Going>::answering(move || Ok(Outcome::Snooze(until))));
     let answer = service.deliver(Delivery::new(body()).again(1)).await;
     assert_eq!((answer.status, answer.outcome()), (200, "snoozed"));
@@ -174,19 +175,8 @@ async fn a_panic_is_a_failed_attempt_and_the_service_lives_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_interrupts_a_job_and_sends_it_on_without_spending_the_attempt() {
     let stack = Stack::start().await;
-    let begun = Arc::new(Notify::new());
-    let begin = Arc::clone(&begun);
-    let probe = Probe::<Going>::new(move |context| {
-        let begin = Arc::clone(&begin);
-        async move {
-            if context.attempt == ATTEMPTS && begin.notified().await == () {
-                std::future::pending::<()>().await;
-            }
-            Ok(Outcome::Done(json!(1)))
-        }
-    });
+    let probe = Probe::<Going>::new(|_| std::future::pending());
     let service = stack.service(probe.clone());
-    begun.notify_one();
     let running = service.clone();
     let run = tokio::spawn(async move { running.deliver(Delivery::new(body()).again(ATTEMPTS - 1)).await });
     while probe.runs() == 0 {
@@ -208,7 +198,7 @@ async fn meeting_a_lease_spends_no_attempt() {
     let service = stack.service(probe.clone());
     let delivery = Delivery::new(body()).again(1);
     let envelope: shared::envelope::Envelope = serde_json::from_str(&delivery.body).unwrap();
-    let until = (Utc::now() + TimeDelta::seconds(40)).timestamp_millis();
+    let until = (Clock::system().now() + TimeDelta::seconds(40)).timestamp_millis();
     let lease = json!({ "lease": "of a killed one", "until_ms": until, "payload": envelope.payload_hash() });
     stack.redis(&["SET", "idempotency:k", &lease.to_string()]).await;
 

@@ -8,18 +8,13 @@ use futures_util::future::join_all;
 use serde_json::json;
 use shared::clock::Clock;
 use shared::idempotency::{Claim, Claims, Held};
-use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use shared::redis::{Patience, Redis};
-use tests::probe::Going;
+use tests::probe::{Going, done};
 use tests::redis_proxy::{Fate, RedisProxy};
 use tests::stack::REDIS_TOKEN;
 use tests::{Delivery, Probe, Stack};
 use tokio::sync::Barrier;
-
-fn done() -> Result<Outcome, Failure> {
-    Ok(Outcome::Done(json!({ "n": 7 })))
-}
 
 fn body() -> String {
     json!({ "data": { "n": 1 }, "idempotencyKey": "k", "jobName": "token-refresh" }).to_string()

@@ -1,6 +1,7 @@
 //! Who may call.
 
 use serde_json::{Value, json};
+use shared::clock::Clock;
 use shared::job::Outcome;
 use tests::issuer::{Key, sign, unsigned};
 use tests::probe::Going;
@@ -22,7 +23,7 @@ impl Forge<'_> {
     }
 
     /// An honest token but for these claims.
-    fn with(&self, claims: Value) -> String {
+    fn with(&self, claims: &Value) -> String {
         let mut all = self.stack.issuer.claims(&self.service.audience);
         for (name, value) in claims.as_object().unwrap() {
             all[name] = value.clone();
@@ -55,7 +56,7 @@ async fn forged_tokens_are_refused_before_anything_is_touched() {
     let probe = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
     let service = stack.service(probe.clone());
     let forge = Forge { stack: &stack, service: &service };
-    let (honest, now) = (forge.honest(), chrono::Utc::now().timestamp());
+    let (honest, now) = (forge.honest(), Clock::system().now().timestamp());
     let none = unsigned(&json!({ "alg": "none", "typ": "JWT" }), &stack.issuer.claims(&service.audience));
     let cases = [
         ("alg none", format!("{none}."), 401),
@@ -65,13 +66,13 @@ async fn forged_tokens_are_refused_before_anything_is_touched() {
             forge.headed(&json!({ "alg": "RS256", "kid": "unheard-of" }), &stack.issuer.key()),
             401,
         ),
-        ("other issuer", forge.with(json!({ "iss": "https://accounts.example.com" })), 401),
-        ("other audience", forge.with(json!({ "aud": "https://example.com" })), 401),
-        ("expired", forge.with(json!({ "iat": now - 7200, "exp": now - 3600 })), 401),
-        ("not yet valid", forge.with(json!({ "nbf": now + 3600 })), 401),
-        ("issued in the future", forge.with(json!({ "iat": now + 3600, "exp": now + 7200 })), 401),
-        ("other e-mail", forge.with(json!({ "email": "mallory@example.com" })), 403),
-        ("unverified e-mail", forge.with(json!({ "email_verified": false })), 403),
+        ("other issuer", forge.with(&json!({ "iss": "https://accounts.example.com" })), 401),
+        ("other audience", forge.with(&json!({ "aud": "https://example.com" })), 401),
+        ("expired", forge.with(&json!({ "iat": now - 7200, "exp": now - 3600 })), 401),
+        ("not yet valid", forge.with(&json!({ "nbf": now + 3600 })), 401),
+        ("issued in the future", forge.with(&json!({ "iat": now + 3600, "exp": now + 7200 })), 401),
+        ("other e-mail", forge.with(&json!({ "email": "mallory@example.com" })), 403),
+        ("unverified e-mail", forge.with(&json!({ "email_verified": false })), 403),
         ("no signature", honest.rsplit_once('.').unwrap().0.to_owned() + ".", 401),
         ("truncated", honest[..honest.len() - 10].to_owned(), 401),
         ("other key", forge.headed(&forge.header(), &Key::generate("other")), 401),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
-use tests::probe::Going;
+use tests::probe::{Going, done};
 use tests::redis_proxy::{Fate, RedisProxy};
 use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Stack};
@@ -173,10 +173,6 @@ async fn every_order(lost: usize, at_least: usize, outcome: fn() -> Result<Outco
         }
     }
     assert!(orders >= at_least, "only {orders} orders were tried");
-}
-
-fn done() -> Result<Outcome, Failure> {
-    Ok(Outcome::Done(json!(1)))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,18 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use shared::clock::Clock;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
-use tests::probe::{Going, Holding};
+use tests::probe::{Going, Holding, done};
 use tests::redis_proxy::{Fate, RedisProxy};
 use tests::{Delivery, Probe, Stack};
 
 const NOWHERE: &str = "http://127.0.0.1:1";
 const LAST: u32 = 2;
-
-fn done() -> Result<Outcome, Failure> {
-    Ok(Outcome::Done(json!(1)))
-}
 
 fn body() -> String {
     json!({ "data": { "n": 1 }, "idempotencyKey": "k" }).to_string()
@@ -122,7 +119,7 @@ async fn an_outage_that_a_job_meets_slows_the_queue_and_never_ends_the_task() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_cloud_tasks_a_task_that_has_to_come_back_stays_where_it_is() {
     let stack = Stack::start().await;
-    let until = chrono::Utc::now() + chrono::TimeDelta::minutes(1);
+    let until = Clock::system().now() + chrono::TimeDelta::minutes(1);
     let service = stack.service_with(
         Probe::<Going>::answering(move || Ok(Outcome::Snooze(until))),
         [("CLOUD_TASKS_URL", NOWHERE.to_owned())],

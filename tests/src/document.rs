@@ -1,6 +1,8 @@
 //! Documentation that is made from the code, and checked against it.
 
-use shared::config::variables;
+use std::fmt::Write;
+
+use shared::config::{Variable, variables};
 
 /// The page that has the table.
 pub const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/README.md");
@@ -9,9 +11,6 @@ const BEGIN: &str = "<!-- variables: made by `cargo run --package tests --bin do
 const END: &str = "<!-- end of variables -->\n";
 
 /// `page` with the table of the variables as they are declared.
-///
-/// # Panics
-/// If the page has lost its marks.
 #[must_use]
 pub fn with_variables(page: &str) -> String {
     let (head, rest) = page.split_once(BEGIN).expect("the page has the mark before the table");
@@ -19,10 +18,8 @@ pub fn with_variables(page: &str) -> String {
     let mut table = "| variable | what | form | default |\n|---|---|---|---|\n".to_owned();
     for variable in variables::ALL {
         let default = variable.default.map(|value| format!("`{value}`")).unwrap_or_default();
-        table.push_str(&format!(
-            "| `{}` | {} | {} | {default} |\n",
-            variable.name, variable.what, variable.form
-        ));
+        let Variable { name, what, form, .. } = variable;
+        let _infallible = writeln!(table, "| `{name}` | {what} | {form} | {default} |");
     }
     format!("{head}{BEGIN}{table}{END}{tail}")
 }

@@ -71,12 +71,12 @@ impl Issuer {
     pub fn start() -> Self {
         let key = Key::generate("first");
         let keys = Arc::new(Mutex::new(vec![key.jwk()]));
-        let served = Arc::clone(&keys);
+        let published = Arc::clone(&keys);
         let server = Background::start("issuer", |listener| async move {
             let router = Router::new().route(
                 "/jwks",
                 get(move || {
-                    let keys = served.lock().expect("no test panics holding it").clone();
+                    let keys = published.lock().expect("no test panics holding it").clone();
                     async move { ([("cache-control", "public, max-age=3600")], Json(json!({ "keys": keys }))) }
                 }),
             );

@@ -60,7 +60,7 @@ impl RedisProxy {
     {
         let proxy = Proxy {
             upstream: upstream.to_owned(),
-            http: shared::http::client(Duration::from_secs(5), Duration::from_secs(60)),
+            http: shared::http::client(Duration::from_secs(5), Duration::from_mins(1)),
             decide: Arc::new(move |request| Box::pin(decide(request))),
         };
         let server = Background::start("redis-proxy", |listener| async move {

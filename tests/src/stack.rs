@@ -52,9 +52,6 @@ fn given_server() -> Option<Url> {
 }
 
 /// Asks the Redis at `url`.
-///
-/// # Panics
-/// If Redis refuses.
 pub async fn redis(url: &str, command: &[&str]) -> redis::Value {
     let client = redis::Client::open(url).expect("the URL is right");
     let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
@@ -80,9 +77,6 @@ pub struct Stack {
 
 impl Stack {
     /// Starts everything.
-    ///
-    /// # Panics
-    /// If a server does not start: the message says which.
     pub async fn start() -> Self {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let database = postgres().await.create_database(&name).await.expect("a database can be created");
@@ -142,9 +136,6 @@ impl Stack {
     }
 
     /// The job behind its real layers, with other values for some variables.
-    ///
-    /// # Panics
-    /// If the environment cannot be used.
     pub fn service_with<J: Job>(
         &self,
         job: J,
@@ -167,17 +158,11 @@ impl Stack {
     }
 
     /// A connection to the test's database.
-    ///
-    /// # Panics
-    /// If it is away.
     pub async fn connect(&self) -> PgConnection {
         local_cloud::postgres::connect(&self.database).await.expect("the database answers")
     }
 
     /// The dead letters: state, reason, body.
-    ///
-    /// # Panics
-    /// If the database is away.
     pub async fn dead_letters(&self) -> Vec<(String, String, Vec<u8>)> {
         sqlx::query_as("SELECT state, reason, body FROM jobs.dead_letters ORDER BY created_at")
             .fetch_all(&mut self.connect().await)
@@ -186,9 +171,6 @@ impl Stack {
     }
 
     /// Takes the tasks that wait in a queue: their names and bodies.
-    ///
-    /// # Panics
-    /// If Cloud Tasks is away.
     pub async fn take_tasks(&self, queue: Queue) -> Vec<Delivery> {
         let tasks = self.tasks.list(queue).await.expect("Cloud Tasks answers");
         let mut taken = Vec::new();
@@ -296,9 +278,6 @@ impl Answer {
 
 impl Service {
     /// Delivers a task as Cloud Tasks does.
-    ///
-    /// # Panics
-    /// If the answer breaks off.
     pub async fn deliver(&self, delivery: Delivery) -> Answer {
         let path = delivery.path.unwrap_or_else(|| format!("/api/jobs/{}", self.queue.name()));
         let authorization = delivery.authorization.unwrap_or_else(|| format!("Bearer {}", self.token));
@@ -314,9 +293,6 @@ impl Service {
     }
 
     /// Sends any request.
-    ///
-    /// # Panics
-    /// If the answer breaks off.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.expect("routers do not fail");
         let (head, body) = response.into_parts();

@@ -1,6 +1,7 @@
 //! What a function's binary says to a person.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::config::{Problem, variables};
@@ -29,9 +30,7 @@ pub(super) fn answer<J: Job>(mut arguments: impl Iterator<Item = String>) -> Opt
 pub(super) fn report(queue: Queue, problems: &[Problem]) {
     let mut text = format!("{}: the configuration has {} problem(s)\n", queue.name(), problems.len());
     for problem in problems {
-        text.push_str("  ");
-        text.push_str(&problem.to_string());
-        text.push('\n');
+        let _infallible = writeln!(text, "  {problem}");
     }
     let _nobody_listens = std::io::stderr().write_all(text.as_bytes());
 }
@@ -43,7 +42,7 @@ fn usage(name: &str) -> String {
     );
     for variable in variables::ALL {
         let default = variable.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
-        text.push_str(&format!("  {:<26} {}{default}\n", variable.name, variable.what));
+        let _infallible = writeln!(text, "  {:<26} {}{default}", variable.name, variable.what);
     }
     text
 }
