@@ -60,9 +60,18 @@ impl Scene {
     }
 
     async fn sync(&self) -> Answer {
+        self.service.deliver(self.task()).await
+    }
+
+    /// The last attempt of a task of which all others failed.
+    async fn sync_for_the_last_time(&self) -> Answer {
+        let attempts = Queue::GoogleContactsSync.policy().attempts;
+        self.service.deliver(self.task().again(attempts - 1)).await
+    }
+
+    fn task(&self) -> Delivery {
         let data = json!({ "userId": self.user, "syncType": "incremental" });
-        let envelope = json!({ "data": data, "jobName": "google-contacts-sync" });
-        self.service.deliver(Delivery::new(envelope.to_string())).await
+        Delivery::new(json!({ "data": data, "jobName": "google-contacts-sync" }).to_string())
     }
 
     /// The one task that waits for its time.
@@ -209,11 +218,17 @@ async fn a_failed_page_is_recorded_and_the_sync_token_stays() {
     check_done(&scene.sync().await, false);
     let token = "SELECT sync_token FROM google_contacts_sync_state";
     let before = scene.rows::<(String,)>(token).await;
-    scene.fail(FaultKind::ServerError { status: 500 }, 0, Times::Count(1));
+    scene.fail(FaultKind::ServerError { status: 500 }, 0, Times::Count(2));
     assert_eq!(scene.sync().await.status, 500);
     assert_eq!(scene.rows::<(String,)>(token).await, before);
     assert_eq!(scene.count("sync_metrics WHERE result = 'failure'").await, 1);
     assert_eq!(scene.count("google_contacts_sync_state WHERE last_sync_status = 'failed'").await, 1);
+    assert_eq!(
+        scene.count("circuit_breaker_state WHERE failure_count > 0").await,
+        0,
+        "an attempt is no failed sync"
+    );
+    assert_eq!(scene.sync_for_the_last_time().await.outcome(), "dead");
     assert_eq!(scene.count("circuit_breaker_state WHERE failure_count = 1").await, 1);
 
     check_done(&scene.sync().await, false);
@@ -226,7 +241,7 @@ async fn three_failures_open_the_breaker_and_the_next_sync_is_skipped() {
     let scene = Scene::new().await;
     scene.fail(FaultKind::ServerError { status: 500 }, 0, Times::Forever);
     for _ in 0..3 {
-        assert_eq!(scene.sync().await.status, 500);
+        assert_eq!(scene.sync_for_the_last_time().await.outcome(), "dead");
     }
     let calls = scene.calls(Call::PeopleConnectionsList);
     let answer = scene.sync().await;
