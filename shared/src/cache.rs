@@ -71,9 +71,13 @@ impl Weighter<String, Entry> for ByLength {
 
 impl Cache {
     /// A cache over that Redis. Reads `LEGACY_SLOT_CACHE`.
-    pub fn from_config(config: &mut Config, redis: Redis, clock: Clock) -> Result<Self, Incomplete> {
-        let drops_legacy_slots = config.required(&variables::LEGACY_SLOT_CACHE)?;
-        Ok(Self::new(redis, clock, drops_legacy_slots))
+    pub fn from_config(
+        config: &mut Config,
+        redis: Result<Redis, Incomplete>,
+        clock: Clock,
+    ) -> Result<Self, Incomplete> {
+        let drops_legacy_slots = config.required(&variables::LEGACY_SLOT_CACHE);
+        Ok(Self::new(redis?, clock, drops_legacy_slots?))
     }
 
     /// A cache over that Redis. `drops_legacy_slots`: when slots change, also search for those of the application.

@@ -99,7 +99,13 @@ impl From<TokenError> for Failure {
 
 impl Tokens {
     /// Reads the encryption key, the application's OAuth client and the token endpoint.
-    pub fn from_config(config: &mut Config, db: Db, clock: Clock) -> Result<Self, Incomplete> {
+    ///
+    /// `db` may be incomplete too: its problems and these are reported together.
+    pub fn from_config(
+        config: &mut Config,
+        db: Result<Db, Incomplete>,
+        clock: Clock,
+    ) -> Result<Self, Incomplete> {
         let cipher = config.secret(&variables::ENCRYPTION_KEY).and_then(|key| {
             let cipher = key.expose_secret().parse();
             cipher.map_err(|error: token_encryption::Error| {
@@ -109,7 +115,7 @@ impl Tokens {
         let endpoint = TokenEndpoint::from_config(config);
         let application = config.required::<Url>(&variables::APP_BASE_URL);
         let inner = Inner { cipher: cipher?, endpoint: endpoint?, application: application? };
-        Ok(Self { db, clock, inner: Arc::new(inner) })
+        Ok(Self { db: db?, clock, inner: Arc::new(inner) })
     }
 
     /// An access token that is good for five minutes at least, renewed if need be.

@@ -63,7 +63,7 @@ impl Setup {
     #[cfg(feature = "google")]
     pub fn tokens(&mut self) -> Result<crate::google::Tokens, Incomplete> {
         let db = self.db.clone();
-        crate::google::Tokens::from_config(&mut self.config, db?, self.clock.clone())
+        crate::google::Tokens::from_config(&mut self.config, db, self.clock.clone())
     }
 
     /// Calendar v3.
@@ -88,7 +88,7 @@ impl Setup {
     #[cfg(feature = "cache")]
     pub fn cache(&mut self) -> Result<crate::cache::Cache, Incomplete> {
         let redis = self.redis.clone();
-        crate::cache::Cache::from_config(&mut self.config, redis?, self.clock.clone())
+        crate::cache::Cache::from_config(&mut self.config, redis, self.clock.clone())
     }
 
     pub(crate) fn verifier(&mut self, queue: Queue) -> Result<Verifier, Incomplete> {

@@ -82,7 +82,7 @@ impl Stack {
         };
         let db = Db::from_config(&mut config).unwrap();
         Self {
-            tokens: Tokens::from_config(&mut config, db, clock).unwrap(),
+            tokens: Tokens::from_config(&mut config, Ok(db), clock).unwrap(),
             calendar: Calendar::from_config(&mut config).unwrap(),
             people: People::from_config(&mut config).unwrap(),
             database,
