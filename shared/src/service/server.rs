@@ -17,6 +17,8 @@ use super::shutdown::Shutdown;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(620);
 /// How long accepting rests after it failed: no file descriptors left, usually.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What answers get to be sent once the work behind them is over.
+const LAST_ANSWERS: Duration = Duration::from_millis(250);
 
 /// Serves until `shutdown` is signalled and the answers under way are sent, or its grace period is over.
 pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown) {
@@ -39,12 +41,14 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: &Shut
     }
     drop(listener);
     let over = shutdown.over();
+    let mut answered = pin!(connections.shutdown());
     tokio::select! {
-        () = connections.shutdown() => {}
-        // Who sends half a request and stays silent is not waited for.
+        () = &mut answered => {}
         () = over.cancelled() => {}
     }
     shutdown.finish().await;
+    // The answers of interrupted jobs. Who sends half a request and stays silent is not waited for.
+    let _silent = tokio::time::timeout(LAST_ANSWERS, answered).await;
 }
 
 type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
