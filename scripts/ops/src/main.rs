@@ -1,0 +1,38 @@
+//! `ops`: what an operator and CI do with the functions, one subcommand a file.
+//!
+//! Exit codes: 0 all is right, 1 something is not, 2 the call itself is wrong.
+
+mod affected;
+mod program;
+mod repository;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Something is not right.
+const NOT_RIGHT: u8 = 1;
+
+/// The functions, from the side of those who ship and run them.
+#[derive(Parser)]
+#[command(name = "ops", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say which functions a change touches.
+    Affected(affected::Affected),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Affected(affected) => affected.run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("ops: {error:#}");
+        ExitCode::from(NOT_RIGHT)
+    })
+}

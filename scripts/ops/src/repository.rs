@@ -1,0 +1,48 @@
+//! The working tree that a command looks at, and its history.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::program;
+
+/// A working tree, and what git knows of it.
+pub(crate) struct Repository {
+    root: PathBuf,
+}
+
+impl Repository {
+    /// The one around the current folder.
+    pub(crate) fn here() -> anyhow::Result<Self> {
+        let root = program::output(Command::new("git").args(["rev-parse", "--show-toplevel"]))?;
+        Ok(Self { root: root.trim_end().into() })
+    }
+
+    /// The functions: folders under `functions/`.
+    pub(crate) fn functions(&self) -> anyhow::Result<BTreeSet<String>> {
+        let folder = self.root.join("functions");
+        let entries = folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut functions = BTreeSet::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.path().join("Cargo.toml").exists() {
+                functions.insert(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(functions)
+    }
+
+    /// Paths that differ between `base` and the working tree, files that git does not know yet included.
+    pub(crate) fn changed_since(&self, base: &str) -> anyhow::Result<BTreeSet<String>> {
+        let changed = self.git(&["diff", "--name-only", "--no-renames", "-z", base, "--"])?;
+        let new = self.git(&["ls-files", "--others", "--exclude-standard", "-z"])?;
+        let paths = changed.split('\0').chain(new.split('\0'));
+        Ok(paths.filter(|path| !path.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn git(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        program::output(Command::new("git").arg("-C").arg(&self.root).args(arguments))
+    }
+}
