@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
 
 use crate::config::{Config, Incomplete, variables};
 use crate::failure::Failure;
 use crate::telemetry::{self, Counter};
 
+pub mod availability;
 pub mod calendar_events;
 pub mod calendar_positions;
 pub mod calendar_sync_runs;
@@ -23,15 +25,20 @@ pub mod contacts;
 mod contacts_sync_runs;
 pub mod contacts_sync_state;
 pub mod dead_letters;
+pub mod deliveries;
 #[cfg(feature = "migrate")]
 pub mod migrations;
 pub mod oauth_tokens;
+pub mod recipients;
+pub mod reminders;
+pub mod suggestions;
 pub mod sweeps;
 pub mod sync_metrics;
 pub mod sync_schedule;
 mod text;
 pub mod token_health;
 mod users;
+pub mod webhook_channels;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Settings of every connection. A first sync fills a table by orders of magnitude within seconds, long before the server
@@ -51,6 +58,23 @@ pub struct Db {
 #[derive(Debug, thiserror::Error)]
 #[error("database statement failed")]
 pub struct Error(#[from] sqlx::Error);
+
+/// One page of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Users who are due, in the order of their ids.
+    pub users: Vec<Uuid>,
+    /// The next page begins behind this user; `None` when this was the last.
+    pub next: Option<Uuid>,
+}
+
+impl Page {
+    /// What a query for `limit` users found.
+    fn of(users: Vec<Uuid>, limit: u32) -> Self {
+        let is_full = u32::try_from(users.len()).is_ok_and(|found| found == limit);
+        Self { next: users.last().copied().filter(|_| is_full), users }
+    }
+}
 
 impl Db {
     /// Reads `DATABASE_URL` or the `DATABASE_*` parts; connects on first use.

@@ -9,6 +9,8 @@
 //! 5. [`queue`], [`payload`], [`envelope`], [`failure`]: plain data that producers, queues and jobs agree on
 //! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything stands on
 
+#[cfg(feature = "availability")]
+pub mod availability;
 #[cfg(feature = "cache")]
 pub mod cache;
 pub mod clock;
@@ -21,6 +23,8 @@ pub mod google;
 pub mod http;
 pub mod idempotency;
 pub mod job;
+#[cfg(feature = "notify")]
+pub mod notify;
 pub mod oidc;
 pub mod payload;
 pub mod queue;
@@ -31,3 +35,5 @@ pub mod service;
 pub mod sweep;
 pub mod tasks;
 pub mod telemetry;
+#[cfg(feature = "webhooks")]
+pub mod webhooks;

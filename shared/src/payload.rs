@@ -11,16 +11,20 @@ use uuid::Uuid;
 
 use crate::queue::Queue;
 
+mod notification;
+mod suggestion;
+mod sweep;
 mod sync;
+mod webhook;
 
+pub use notification::{BatchNotifications, NotificationReminder, TokenHealthReminder};
+pub use suggestion::{RegenerationReason, SuggestionGeneration, SuggestionRegeneration};
+pub use sweep::Position;
 pub use sync::{
     AdaptiveSync, CalendarSync, ContactsResume, ContactsStep, GoogleContactsSync, SyncType, TokenRefresh,
     Trigger,
 };
-
-mod suggestion;
-
-pub use suggestion::{RegenerationReason, SuggestionRegeneration};
+pub use webhook::{RenewalReason, WebhookHealthCheck, WebhookRenewal};
 
 /// A task's content, tied to the queue that carries it.
 pub trait Payload: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'static {

@@ -7,7 +7,7 @@ use shared::google::{TokenError, Tokens};
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::{self, Integration, Payload};
 use shared::queue::Queue;
-use shared::sweep;
+use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use uuid::Uuid;
 
@@ -21,17 +21,6 @@ pub struct TokenRefresh {
     db: Db,
     tasks: Tasks,
     tokens: Tokens,
-}
-
-/// What one page of the sweep did.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Swept {
-    due: usize,
-    created: u64,
-    existing: u64,
-    /// A continuation task looks at the next users.
-    continued: bool,
 }
 
 /// What became of one user's tokens.
@@ -59,31 +48,16 @@ impl Job for TokenRefresh {
 
 impl TokenRefresh {
     async fn sweep(&self, payload: payload::TokenRefresh, context: &Context) -> Result<Outcome, Failure> {
-        let now = context.now();
-        let sweep_id = payload.sweep_id.unwrap_or_else(|| context.occasion.to_rfc3339());
-        let due = self.db.tokens_due(now, payload.cursor.unwrap_or(Uuid::nil()), sweep::PAGE).await?;
-        let found = due.len();
-        let is_full = u32::try_from(found).is_ok_and(|found| found == sweep::PAGE);
-        let cursor = due.last().copied().filter(|_| is_full);
-
+        let sweep = Sweep::of(&payload.position, context);
+        let due = self.db.tokens_due(context.now(), sweep.after, sweep::PAGE).await?;
         // A user's task is the same at whatever moment the sweep comes by: it looks itself at what there is to do.
-        let task = |user_id, cursor| payload::TokenRefresh {
-            user_id,
+        let user = |user_id| payload::TokenRefresh {
+            user_id: Some(user_id),
             integration_type: None,
-            cursor,
-            sweep_id: Some(sweep_id.clone()),
+            position: sweep.origin(),
         };
-        let users = due.into_iter().map(|user_id| (user_id, task(Some(user_id), None)));
-        let rest = cursor.map(|cursor| (cursor, task(None, Some(cursor))));
-        let summary = sweep::fan_out(&self.tasks, &sweep_id, users, rest).await?;
-
-        self.db.sweep_page(QUEUE, &sweep_id, summary.created, cursor.is_none(), now).await?;
-        Ok(Outcome::done(Swept {
-            due: found,
-            created: summary.created,
-            existing: summary.existing,
-            continued: cursor.is_some(),
-        }))
+        let rest = |position| payload::TokenRefresh { position, ..payload::TokenRefresh::default() };
+        sweep.fan_out(&self.db, &self.tasks, due, user, rest).await
     }
 
     async fn refresh(
@@ -115,7 +89,7 @@ impl TokenRefresh {
         }
         // A task that comes back counts when it does.
         let comes_back = trouble.is_some() && !context.last_attempt;
-        if let (Some(sweep_id), false) = (&payload.sweep_id, comes_back) {
+        if let (Some(sweep_id), false) = (&payload.position.sweep_id, comes_back) {
             let now = context.now();
             self.db
                 .sweep_result(QUEUE, sweep_id, done.refreshed, done.failed, HIGH_FAILURE_RATE, now)

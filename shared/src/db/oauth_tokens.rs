@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Db, Error};
+use super::{Db, Error, Page};
 use crate::payload::Integration;
 
 /// A token that expires within this time is due for the sweep.
@@ -60,7 +60,7 @@ impl Db {
     }
 
     /// The next users, by id after `after` (nil to begin), whose tokens expire soon or were not checked for long.
-    pub async fn tokens_due(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Vec<Uuid>, Error> {
+    pub async fn tokens_due(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
         let users = sqlx::query_scalar!(
             "
             SELECT DISTINCT t.user_id
@@ -80,7 +80,7 @@ impl Db {
         )
         .fetch_all(self.statement())
         .await?;
-        Ok(users)
+        Ok(Page::of(users, limit))
     }
 
     /// Of the integrations that the user has tokens for, those whose token is not known to be revoked.

@@ -3,21 +3,12 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, Error, Work};
+use super::{Db, Error, Page, Work};
 use crate::payload::Integration;
 
 mod rules;
 
 pub(super) use rules::{Next, Schedule};
-
-/// One page of a sweep.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DuePage {
-    /// Users to sync.
-    pub users: Vec<Uuid>,
-    /// Where the next page begins; `None` when this was the last.
-    pub next: Option<Uuid>,
-}
 
 impl Db {
     /// The next users, by id after `after` (nil to begin), whose sync is due, who are not revoked and whose breaker is
@@ -28,7 +19,7 @@ impl Db {
         now: DateTime<Utc>,
         after: Uuid,
         limit: u32,
-    ) -> Result<DuePage, Error> {
+    ) -> Result<Page, Error> {
         let users = sqlx::query!(
             r#"
             SELECT t.user_id, t.created_at, s.id IS NULL AS "newcomer!"
@@ -56,8 +47,7 @@ impl Db {
             .collect();
         self.schedule_newcomers(integration, &newcomers, now).await?;
         let users: Vec<Uuid> = users.into_iter().map(|user| user.user_id).collect();
-        let is_full = u32::try_from(users.len()).is_ok_and(|found| found == limit);
-        Ok(DuePage { next: users.last().copied().filter(|_| is_full), users })
+        Ok(Page::of(users, limit))
     }
 
     /// Newcomers: who, and when they connected.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Payload;
+use super::{Payload, Position};
 use crate::queue::Queue;
 
 /// One user's suggestions, looked at again.
@@ -31,5 +31,27 @@ impl Payload for SuggestionRegeneration {
 
     fn user_id(&self) -> Option<Uuid> {
         Some(self.user_id)
+    }
+}
+
+/// A sweep over users with a calendar, or, with a user, new suggestions for that user.
+///
+/// The older form `{"batchSize","offset"}`, a slice of all users, is a sweep, too: its fields are ignored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SuggestionGeneration {
+    /// Whose suggestions; `None` is a sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<Uuid>,
+    /// Where the sweep is.
+    #[serde(flatten)]
+    pub position: Position,
+}
+
+impl Payload for SuggestionGeneration {
+    const QUEUE: Queue = Queue::SuggestionGeneration;
+
+    fn user_id(&self) -> Option<Uuid> {
+        self.user_id
     }
 }

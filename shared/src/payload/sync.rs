@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Integration, Payload};
+use super::{Integration, Payload, Position};
 use crate::queue::Queue;
 
 /// A sweep over due tokens, or, with a user, the refresh of that user's tokens.
@@ -16,12 +16,9 @@ pub struct TokenRefresh {
     /// Which token; `None` is all that the user has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integration_type: Option<Integration>,
-    /// Where a sweep goes on: the last row of the page before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<Uuid>,
-    /// The occasion of a sweep: what names the tasks that it creates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sweep_id: Option<String>,
+    /// Where the sweep is.
+    #[serde(flatten)]
+    pub position: Position,
 }
 
 impl Payload for TokenRefresh {
@@ -38,12 +35,9 @@ impl Payload for TokenRefresh {
 pub struct AdaptiveSync {
     /// Which schedule.
     pub integration_type: Integration,
-    /// Where the sweep goes on: the last user of the page before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<Uuid>,
-    /// The occasion of the sweep: what names the tasks that it creates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sweep_id: Option<String>,
+    /// Where the sweep is.
+    #[serde(flatten)]
+    pub position: Position,
 }
 
 impl Payload for AdaptiveSync {

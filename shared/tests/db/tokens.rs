@@ -136,7 +136,7 @@ async fn a_report_of_health_resolves_what_no_longer_holds() {
 }
 
 async fn due(database: &Database) -> Vec<Uuid> {
-    database.db.tokens_due(now(), Uuid::nil(), 500).await.unwrap()
+    database.db.tokens_due(now(), Uuid::nil(), 500).await.unwrap().users
 }
 
 /// Tokens that last, checked an hour ago.
@@ -192,9 +192,9 @@ async fn pages_of_the_token_sweep_meet_everybody_once() {
     let (mut met, mut after) = (Vec::new(), Uuid::nil());
     loop {
         let page = database.db.tokens_due(now(), after, 3).await.unwrap();
-        let Some(last) = page.last() else { break };
-        after = *last;
-        met.extend(page);
+        met.extend(page.users);
+        let Some(next) = page.next else { break };
+        after = next;
     }
     assert_eq!(met, users);
 }

@@ -1,0 +1,1 @@
+//! `availability_params`: when a user can meet people.

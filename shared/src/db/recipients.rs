@@ -1,0 +1,1 @@
+//! Who gets messages: addresses, numbers and preferences of users.

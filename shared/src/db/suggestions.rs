@@ -1,0 +1,1 @@
+//! `suggestions`: whom to meet when.

@@ -1,0 +1,16 @@
+//! What every sweep carries.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where a sweep is, or, in a user's task, which sweep created it. Flattened into the payloads of sweeping queues.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Position {
+    /// Where a sweep goes on: the last user of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Uuid>,
+    /// The occasion of a sweep: what names the tasks that it creates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep_id: Option<String>,
+}

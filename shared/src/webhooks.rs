@@ -1,0 +1,1 @@
+//! Push notifications from Google, as an axum router.
