@@ -1,7 +1,7 @@
 //! The working tree that a command looks at, and its history.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -18,6 +18,11 @@ impl Repository {
     pub(crate) fn here() -> anyhow::Result<Self> {
         let root = program::output(Command::new("git").args(["rev-parse", "--show-toplevel"]))?;
         Ok(Self { root: root.trim_end().into() })
+    }
+
+    /// Its folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The functions: folders under `functions/`.
@@ -42,7 +47,8 @@ impl Repository {
         Ok(paths.filter(|path| !path.is_empty()).map(str::to_owned).collect())
     }
 
-    fn git(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    /// What git answers about it.
+    pub(crate) fn git(&self, arguments: &[&str]) -> anyhow::Result<String> {
         program::output(Command::new("git").arg("-C").arg(&self.root).args(arguments))
     }
 }
