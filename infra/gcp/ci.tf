@@ -1,0 +1,74 @@
+# GitHub's workflows show a token of their own and hold no key.
+locals {
+  ci = var.ci[*]
+
+  deployers = toset([for account in google_service_account.ci : "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com"])
+}
+
+resource "google_iam_workload_identity_pool" "ci" {
+  count = length(local.ci)
+
+  project                   = var.project
+  workload_identity_pool_id = "github"
+  display_name              = "GitHub Actions"
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_iam_workload_identity_pool_provider" "ci" {
+  count = length(local.ci)
+
+  project                            = var.project
+  workload_identity_pool_id          = google_iam_workload_identity_pool.ci[0].workload_identity_pool_id
+  workload_identity_pool_provider_id = "github"
+  display_name                       = "GitHub Actions"
+
+  # Everybody on GitHub gets tokens from this issuer: the condition is what keeps the others out.
+  attribute_condition = "assertion.repository == \"${var.ci.repository}\" && assertion.ref == \"refs/heads/${var.ci.branch}\""
+  attribute_mapping = {
+    "google.subject"       = "assertion.sub"
+    "attribute.repository" = "assertion.repository"
+    "attribute.ref"        = "assertion.ref"
+  }
+
+  oidc {
+    issuer_uri = "https://token.actions.githubusercontent.com"
+  }
+}
+
+resource "google_service_account" "ci" {
+  count = length(local.ci)
+
+  project      = var.project
+  account_id   = "jobs-deployment"
+  display_name = "Pushes images and deploys functions"
+}
+
+resource "google_service_account_iam_binding" "ci" {
+  count = length(local.ci)
+
+  service_account_id = google_service_account.ci[0].name
+  role               = "roles/iam.workloadIdentityUser"
+  members = [
+    "principalSet://iam.googleapis.com/projects/${local.project.number}/locations/global/workloadIdentityPools/${google_iam_workload_identity_pool.ci[0].workload_identity_pool_id}/attribute.repository/${var.ci.repository}",
+  ]
+}
+
+resource "google_artifact_registry_repository_iam_member" "ci" {
+  for_each = local.deployers
+
+  project    = var.project
+  location   = var.region
+  repository = google_artifact_registry_repository.images.repository_id
+  role       = "roles/artifactregistry.writer"
+  member     = each.value
+}
+
+# A canary is judged by the function's own error rate.
+resource "google_project_iam_member" "ci_monitoring" {
+  for_each = local.deployers
+
+  project = var.project
+  role    = "roles/monitoring.viewer"
+  member  = each.value
+}

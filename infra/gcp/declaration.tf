@@ -1,0 +1,20 @@
+locals {
+  declaration = jsondecode(file("${path.module}/../queues.json"))
+  queues      = local.declaration.queues
+
+  needs     = jsondecode(file("${path.module}/functions.json"))
+  functions = local.needs.functions
+  features = {
+    for name, function in local.functions :
+    name => concat([local.needs.every], [for feature in function.features : local.needs.features[feature]])
+  }
+
+  # What each function reads from Secret Manager, and what it is told in the clear.
+  secrets   = { for name, features in local.features : name => toset(flatten(features[*].secrets)) }
+  variables = { for name, features in local.features : name => toset(flatten(features[*].variables)) }
+
+  secret_names  = toset(flatten([for names in local.secrets : tolist(names)]))
+  setting_names = toset(flatten([for names in local.variables : tolist(names)]))
+
+  enabled = var.enabled_queues == null ? keys(local.queues) : var.enabled_queues
+}

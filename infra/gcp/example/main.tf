@@ -1,0 +1,91 @@
+# A whole project: copy this folder, fill in terraform.tfvars, and follow ../README.md.
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 8.0"
+    }
+  }
+
+  # The bucket is named at `terraform init -backend-config=bucket=…`.
+  backend "gcs" {
+    prefix = "jobs"
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+  # Budgets are billed, and limited, to a project.
+  billing_project       = var.project
+  user_project_override = true
+}
+
+variable "project" {
+  description = "Id of the project."
+  type        = string
+  default     = "catchup-example"
+}
+
+variable "region" {
+  description = "Region of everything that has one."
+  type        = string
+  default     = "europe-west1"
+}
+
+variable "slack_token" {
+  description = "Token of Google's Slack application (TF_VAR_slack_token)."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
+module "jobs" {
+  source = "../"
+
+  project = var.project
+  region  = var.region
+  release = "first"
+
+  # Queue by queue: add a name and apply, remove it and apply. Without `predecessor` all are enabled.
+  predecessor = {
+    url                   = "https://api.example.com"
+    service_account_email = "tasks@${var.project}.iam.gserviceaccount.com"
+  }
+  enabled_queues   = ["token-refresh", "adaptive-sync"]
+  paused_schedules = ["webhook-renewal", "batch-notifications", "suggestion-generation", "webhook-health-check", "notification-reminder", "token-health-reminder"]
+
+  producers = {
+    for queue in ["calendar-sync", "google-contacts-sync", "suggestion-regeneration"] :
+    queue => ["serviceAccount:application@${var.project}.iam.gserviceaccount.com"]
+  }
+
+  database = {
+    instance = "${var.project}:${var.region}:catchup"
+    name     = "catchup"
+    user     = "jobs"
+  }
+
+  settings = {
+    LOG_LEVEL            = "info"
+    APP_BASE_URL         = "https://app.example.com"
+    CALENDAR_WEBHOOK_URL = "https://api.example.com/webhooks/google-calendar"
+    TWILIO_PHONE_NUMBER  = "+15550100"
+    SENDGRID_FROM_EMAIL  = "hello@example.com"
+  }
+
+  emails      = ["on-call@example.com"]
+  slack       = { channel = "#jobs" }
+  slack_token = var.slack_token
+  runbook_url = "https://github.com/example/catchup-jobs/blob/main/infra/runbook.md"
+
+  ci     = { repository = "example/catchup-jobs" }
+  budget = { billing_account = "000000-000000-000000", amount = 50 }
+}
+
+output "jobs" {
+  description = "What operators and CI need to know."
+  value       = module.jobs
+}

@@ -1,0 +1,67 @@
+data "google_project" "project" {
+  project_id = var.project
+}
+
+locals {
+  project = { id = var.project, number = data.google_project.project.number }
+
+  # Every task names a place and an identity; http_target overrides both for the queues that are enabled.
+  target = var.predecessor != null ? var.predecessor : {
+    url                   = "https://{function}-${local.project.number}.${var.region}.run.app"
+    service_account_email = null
+  }
+
+  database = {
+    DATABASE_HOST      = "/cloudsql/${var.database.instance}"
+    DATABASE_NAME      = var.database.name
+    DATABASE_USER      = var.database.user
+    DATABASE_POOL_SIZE = tostring(var.database.pool_size)
+  }
+}
+
+module "function" {
+  source   = "./modules/queue-function"
+  for_each = local.functions
+
+  name    = each.key
+  project = local.project
+  region  = var.region
+
+  queue = merge(local.queues[each.key], {
+    schedules = [for schedule in local.queues[each.key].schedules : merge(schedule, { payload = jsonencode(schedule.payload) })]
+  })
+  queue_attempts   = local.declaration.queueAttempts
+  enabled          = contains(local.enabled, each.key)
+  paused_schedules = contains(var.paused_schedules, each.key)
+  target           = local.target
+
+  image     = "${local.registry}/${each.key}:${var.release}"
+  cpu_boost = contains(var.cpu_boost, each.key)
+  scaling = {
+    concurrency   = each.value.concurrency
+    max_instances = each.value.maxInstances
+    min_instances = lookup(var.min_instances, each.key, 0)
+  }
+
+  environment        = merge(local.database, { for name in local.variables[each.key] : name => var.settings[name] })
+  secrets            = { for name in local.secrets[each.key] : name => google_secret_manager_secret.secret[name].secret_id }
+  cloud_sql_instance = var.database.instance
+  deployers          = local.deployers
+
+  depends_on = [google_project_service.api]
+}
+
+# Who may fill which queue: itself (continuations, come-backs, schedules), the functions that name it, and the application.
+resource "google_cloud_tasks_queue_iam_binding" "enqueuer" {
+  for_each = local.queues
+
+  project  = var.project
+  location = var.region
+  name     = module.function[each.key].queue
+  role     = "roles/cloudtasks.enqueuer"
+  members = concat(
+    module.function[each.key].producers,
+    [for name, function in local.functions : module.function[name].members.service if contains(function.enqueues, each.key)],
+    tolist(lookup(var.producers, each.key, [])),
+  )
+}

@@ -1,0 +1,93 @@
+# Three identities a queue: the service's own, the one with which its queue calls it, and the one that fills it on time.
+resource "google_service_account" "account" {
+  for_each = merge(
+    {
+      service = { id = var.name, what = "Runs ${var.name}" }
+      queue   = { id = "${var.name}-queue", what = "Calls ${var.name}" }
+    },
+    local.schedules == {} ? {} : {
+      cron = { id = "${var.name}-cron", what = "Creates the scheduled tasks of ${var.name}" }
+    },
+  )
+
+  project      = var.project.id
+  account_id   = each.value.id
+  display_name = each.value.what
+}
+
+locals {
+  # Written out instead of read back, so that a plan shows who gets which right.
+  accounts = {
+    for key, account in google_service_account.account :
+    key => "${account.account_id}@${account.project}.iam.gserviceaccount.com"
+  }
+  members = { for key, email in local.accounts : key => "serviceAccount:${email}" }
+
+  # Whoever creates a task of this function, besides foreign producers.
+  producers = [for key in ["service", "cron"] : local.members[key] if contains(keys(local.members), key)]
+
+  cloud_sql = toset(var.cloud_sql_instance[*])
+}
+
+# Bindings and not members: what somebody adds by hand, the next apply takes away.
+resource "google_cloud_run_v2_service_iam_binding" "invoker" {
+  project  = var.project.id
+  location = var.region
+  name     = google_cloud_run_v2_service.service.name
+  role     = "roles/run.invoker"
+  members  = [local.members.queue]
+}
+
+resource "google_cloud_run_v2_service_iam_binding" "developer" {
+  project  = var.project.id
+  location = var.region
+  name     = google_cloud_run_v2_service.service.name
+  role     = "roles/run.developer"
+  members  = var.deployers
+}
+
+# A task carries the identity of its caller, and whoever creates it must be allowed to act as that identity.
+resource "google_service_account_iam_binding" "act_as_queue" {
+  service_account_id = google_service_account.account["queue"].name
+  role               = "roles/iam.serviceAccountUser"
+  members            = local.producers
+}
+
+resource "google_service_account_iam_member" "act_as_target" {
+  for_each = var.target.service_account_email == null ? [] : toset(local.producers)
+
+  service_account_id = "projects/${var.project.id}/serviceAccounts/${var.target.service_account_email}"
+  role               = "roles/iam.serviceAccountUser"
+  member             = each.value
+}
+
+resource "google_service_account_iam_binding" "act_as_service" {
+  service_account_id = google_service_account.account["service"].name
+  role               = "roles/iam.serviceAccountUser"
+  members            = var.deployers
+}
+
+resource "google_secret_manager_secret_iam_member" "access" {
+  for_each = var.secrets
+
+  project   = var.project.id
+  secret_id = each.value
+  role      = "roles/secretmanager.secretAccessor"
+  member    = local.members.service
+}
+
+resource "google_project_iam_member" "cloud_sql" {
+  for_each = local.cloud_sql
+
+  project = var.project.id
+  role    = "roles/cloudsql.client"
+  member  = local.members.service
+
+  condition {
+    title      = "only ${split(":", each.value)[2]}"
+    expression = <<-CEL
+      resource.service == "sqladmin.googleapis.com" &&
+      resource.name == "projects/${split(":", each.value)[0]}/instances/${split(":", each.value)[2]}"
+    CEL
+  }
+}

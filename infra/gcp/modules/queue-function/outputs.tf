@@ -1,0 +1,34 @@
+output "queue" {
+  description = "Name of the Cloud Tasks queue."
+  value       = google_cloud_tasks_queue.queue.name
+}
+
+output "url" {
+  description = "Address of the service."
+  value       = local.url
+}
+
+output "enabled" {
+  description = "Whether the queue sends its tasks to this function."
+  value       = length(google_cloud_tasks_queue.queue.http_target) == 1
+}
+
+output "members" {
+  description = "The identities as IAM members: `service`, `queue` and, with schedules, `cron`."
+  value       = local.members
+}
+
+output "producers" {
+  description = "Those of the members that create tasks in the queue."
+  value       = local.producers
+}
+
+output "invokers" {
+  description = "Who may call the service."
+  value       = google_cloud_run_v2_service_iam_binding.invoker.members
+}
+
+output "secrets" {
+  description = "Secrets that the service may read."
+  value       = toset([for access in google_secret_manager_secret_iam_member.access : access.secret_id])
+}

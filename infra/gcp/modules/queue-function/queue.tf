@@ -1,0 +1,48 @@
+resource "google_cloud_tasks_queue" "queue" {
+  project  = var.project.id
+  location = var.region
+  name     = "${var.name}-queue"
+
+  rate_limits {
+    max_dispatches_per_second = var.queue.maxDispatchesPerSecond
+    # More than the service can hold would be answered with 429, which slows the whole queue.
+    max_concurrent_dispatches = var.scaling.concurrency * var.scaling.max_instances
+  }
+
+  # No max_retry_duration: unset means that only attempts end a task.
+  retry_config {
+    max_attempts  = var.queue_attempts
+    min_backoff   = "${var.queue.minBackoffSeconds}s"
+    max_backoff   = "${var.queue.maxBackoffSeconds}s"
+    max_doublings = var.queue.maxDoublings
+  }
+
+  # Takes the queue over, with all tasks that are in it; without it, they go where their producer said.
+  dynamic "http_target" {
+    for_each = var.enabled ? [local.url] : []
+
+    content {
+      http_method = "POST"
+
+      uri_override {
+        scheme                    = "HTTPS"
+        host                      = trimprefix(http_target.value, "https://")
+        uri_override_enforce_mode = "ALWAYS"
+
+        path_override {
+          path = local.path
+        }
+      }
+
+      oidc_token {
+        service_account_email = local.accounts.queue
+        audience              = http_target.value
+      }
+    }
+  }
+
+  lifecycle {
+    # A deleted queue takes its tasks along, and its name is blocked for days.
+    prevent_destroy = true
+  }
+}

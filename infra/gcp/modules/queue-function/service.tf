@@ -1,0 +1,143 @@
+locals {
+  # Known before the service exists: https://cloud.google.com/run/docs/triggering/https-request#deterministic
+  url  = "https://${var.name}-${var.project.number}.${var.region}.run.app"
+  path = "/api/jobs/${var.name}"
+
+  # What producers write into a task; http_target overrides it.
+  task_url      = "${replace(var.target.url, "{function}", var.name)}${local.path}"
+  task_identity = coalesce(var.target.service_account_email, local.accounts.queue)
+
+  environment = merge(var.environment, {
+    GCP_PROJECT_ID        = var.project.id
+    GCP_REGION            = var.region
+    CLOUD_RUN_URL         = var.target.url
+    SERVICE_ACCOUNT_EMAIL = local.task_identity
+    OIDC_CALLERS          = local.accounts.queue
+    OIDC_AUDIENCES        = local.url
+  })
+
+  # Also asked of the database by /health/ready, which no probe calls: a sleeping container must cost nothing.
+  health_path = "/health/live"
+}
+
+resource "google_cloud_run_v2_service" "service" {
+  project     = var.project.id
+  location    = var.region
+  name        = var.name
+  description = "Runs the tasks of ${google_cloud_tasks_queue.queue.name}."
+
+  # Cloud Tasks of the same project counts as internal.
+  ingress              = "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  invoker_iam_disabled = false
+
+  # Of the service, not of a revision: a canary must not double them.
+  scaling {
+    min_instance_count = var.scaling.min_instances
+    max_instance_count = var.scaling.max_instances
+  }
+
+  template {
+    service_account                  = local.accounts.service
+    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
+    timeout                          = "${var.queue.dispatchDeadlineSeconds}s"
+    max_instance_request_concurrency = var.scaling.concurrency
+
+    containers {
+      image = var.image
+
+      ports {
+        container_port = 8080
+      }
+
+      resources {
+        limits = var.limits
+        # CPU only while a task runs: nothing is to be done between tasks.
+        cpu_idle          = true
+        startup_cpu_boost = var.cpu_boost
+      }
+
+      startup_probe {
+        period_seconds    = 1
+        timeout_seconds   = 1
+        failure_threshold = 10
+
+        http_get {
+          path = local.health_path
+        }
+      }
+
+      liveness_probe {
+        period_seconds    = 30
+        timeout_seconds   = 5
+        failure_threshold = 3
+
+        http_get {
+          path = local.health_path
+        }
+      }
+
+      dynamic "env" {
+        for_each = local.environment
+
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      dynamic "env" {
+        for_each = var.secrets
+
+        content {
+          name = env.key
+
+          value_source {
+            secret_key_ref {
+              secret  = env.value
+              version = "latest"
+            }
+          }
+        }
+      }
+
+      dynamic "volume_mounts" {
+        for_each = local.cloud_sql
+
+        content {
+          name       = "cloudsql"
+          mount_path = "/cloudsql"
+        }
+      }
+    }
+
+    dynamic "volumes" {
+      for_each = local.cloud_sql
+
+      content {
+        name = "cloudsql"
+
+        cloud_sql_instance {
+          instances = [volumes.value]
+        }
+      }
+    }
+  }
+
+  lifecycle {
+    # Which image runs, and with what share of the traffic, is the matter of deployments.
+    ignore_changes = [
+      client,
+      client_version,
+      traffic,
+      template[0].labels,
+      template[0].revision,
+      template[0].containers[0].image,
+    ]
+  }
+
+  # A revision that may not read its secrets, or reach its database, does not start.
+  depends_on = [
+    google_secret_manager_secret_iam_member.access,
+    google_project_iam_member.cloud_sql,
+  ]
+}

@@ -1,0 +1,25 @@
+output "functions" {
+  description = "Each function with its address, its queue, and whether it has taken the queue over."
+  value = {
+    for name, function in module.function :
+    name => { url = function.url, queue = function.queue, enabled = function.enabled }
+  }
+}
+
+output "registry" {
+  description = "Where images are pushed."
+  value       = local.registry
+}
+
+output "secrets" {
+  description = "Secrets that wait for a value, each with the functions that read it."
+  value       = { for secret in local.secret_names : secret => [for name, names in local.secrets : name if contains(names, secret)] }
+}
+
+output "ci" {
+  description = "What the deployment workflow logs in with."
+  value = one([for provider in google_iam_workload_identity_pool_provider.ci : {
+    workload_identity_provider = provider.name
+    service_account            = "${google_service_account.ci[0].account_id}@${var.project}.iam.gserviceaccount.com"
+  }])
+}

@@ -1,0 +1,141 @@
+variable "project" {
+  description = "Id of the project."
+  type        = string
+}
+
+variable "region" {
+  description = "Region of everything that has one."
+  type        = string
+}
+
+variable "enabled_queues" {
+  description = "Queues whose tasks these functions run; the others' tasks go where their producer said. Null: all."
+  type        = set(string)
+  default     = null
+
+  validation {
+    condition     = length(setsubtract(coalesce(var.enabled_queues, []), keys(local.queues))) == 0
+    error_message = "enabled_queues names a queue that infra/queues.json does not have."
+  }
+
+  validation {
+    condition     = var.enabled_queues == null || var.predecessor != null || length(setsubtract(keys(local.queues), coalesce(var.enabled_queues, []))) == 0
+    error_message = "Without a predecessor nobody runs the tasks of a queue that is not enabled."
+  }
+}
+
+variable "paused_schedules" {
+  description = "Queues whose schedules rest, because the predecessor's scheduler still fills them."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = length(setsubtract(var.paused_schedules, keys(local.queues))) == 0
+    error_message = "paused_schedules names a queue that infra/queues.json does not have."
+  }
+}
+
+variable "predecessor" {
+  description = "The service from which queues are taken over, and the identity that it accepts from Cloud Tasks. New tasks carry both, so that a queue can be given back with all that is in it. Null: there is none, or none any more."
+  type        = object({ url = string, service_account_email = string })
+  default     = null
+}
+
+variable "producers" {
+  description = "Who creates tasks besides the functions and their schedules (the application), as IAM members by queue."
+  type        = map(set(string))
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.producers), keys(local.queues))) == 0
+    error_message = "producers names a queue that infra/queues.json does not have."
+  }
+}
+
+variable "release" {
+  description = "Tag of the images with which services are created; deployments replace them without Terraform."
+  type        = string
+}
+
+variable "settings" {
+  description = "Values of the plain variables that functions.json names."
+  type        = map(string)
+
+  validation {
+    condition     = length(setsubtract(local.setting_names, keys(var.settings))) == 0
+    error_message = "settings lacks ${join(", ", setsubtract(local.setting_names, keys(var.settings)))}."
+  }
+}
+
+variable "database" {
+  description = "Postgres in Cloud SQL: connection name (project:region:instance), database, user, connections that one instance holds, and connections that all functions together may hold."
+  type = object({
+    instance        = string
+    name            = string
+    user            = string
+    pool_size       = optional(number, 4)
+    max_connections = optional(number, 100)
+  })
+
+  validation {
+    condition     = can(regex("^[^:]+:[^:]+:[^:]+$", var.database.instance))
+    error_message = "The instance is named as project:region:instance."
+  }
+
+  validation {
+    condition     = var.database.pool_size * sum([for function in local.functions : function.maxInstances]) <= var.database.max_connections
+    error_message = "All functions at their maxInstances would hold more connections than max_connections."
+  }
+}
+
+variable "cpu_boost" {
+  description = "Functions whose instances get more CPU while they start. None needs it: they answer within milliseconds."
+  type        = set(string)
+  default     = []
+}
+
+variable "min_instances" {
+  description = "Instances that are kept warm, by function; the others sleep between tasks."
+  type        = map(number)
+  default     = {}
+}
+
+variable "emails" {
+  description = "Addresses that alerts and budget notices go to."
+  type        = set(string)
+}
+
+variable "slack" {
+  description = "Slack channel that alerts go to; null for none."
+  type        = object({ channel = string, token_version = optional(string, "1") })
+  default     = null
+}
+
+variable "slack_token" {
+  description = "Token of Google's Slack application. It is sent once for each slack.token_version and kept nowhere."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
+variable "runbook_url" {
+  description = "Address of infra/runbook.md as operators read it; alerts link to its sections."
+  type        = string
+}
+
+variable "ci" {
+  description = "GitHub repository (owner/name) and branch whose workflows may push images and deploy; null for none."
+  type        = object({ repository = string, branch = optional(string, "main") })
+  default     = null
+
+  validation {
+    condition     = var.ci == null || can(regex("^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", var.ci.repository))
+    error_message = "The repository is named as owner/name."
+  }
+}
+
+variable "budget" {
+  description = "Billing account, and the monthly amount in whole units of the account's currency; null for none."
+  type        = object({ billing_account = string, amount = number })
+  default     = null
+}
