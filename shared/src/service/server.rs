@@ -22,8 +22,17 @@ const LAST_ANSWERS: Duration = Duration::from_millis(250);
 
 /// Serves until `shutdown` is signalled and the answers under way are sent, or its grace period is over.
 pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown) {
+    serve_until(shutdown.signalled(), listener, router, shutdown).await;
+}
+
+async fn serve_until(
+    signalled: impl Future<Output = ()>,
+    listener: TcpListener,
+    router: Router,
+    shutdown: &Shutdown,
+) {
     let connections = GracefulShutdown::new();
-    let mut signalled = pin!(shutdown.signalled());
+    let mut signalled = pin!(signalled);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -60,4 +69,65 @@ fn connection(stream: TcpStream, router: Router) -> Connection {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::io::{Read as _, Write as _};
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::response::Response;
+    use axum::routing::any_service;
+    use tokio::runtime::Builder;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::tasks::Tasks;
+
+    fn shutdown() -> Shutdown {
+        let mut config = Config::from_pairs([
+            ("CLOUD_RUN_URL", "https://functions.example.test"),
+            ("CLOUD_TASKS_URL", "http://127.0.0.1:1"),
+            ("GCP_PROJECT_ID", "project"),
+            ("GCP_REGION", "region"),
+            ("SERVICE_ACCOUNT_EMAIL", "tasks@example.test"),
+        ]);
+        Shutdown::new(Tasks::from_config(&mut config, Clock::system()).unwrap())
+    }
+
+    #[test]
+    fn the_answer_of_an_interrupted_job_leaves_before_the_process_ends() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let shutdown = shutdown();
+        // A runtime of its own is the process: what is not sent when `serve` returns is never sent.
+        let process = std::thread::spawn(move || {
+            Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let (running, over, stop) = (shutdown.running(), shutdown.over(), shutdown.clone());
+                let job = service_fn(move |_: Request<Body>| {
+                    let over = over.clone();
+                    stop.interrupt();
+                    let work = running.spawn(async move { over.cancelled().await });
+                    async move {
+                        work.await.unwrap();
+                        Ok::<_, Infallible>(Response::new(Body::from("sent on")))
+                    }
+                });
+                let router = Router::new().route("/", any_service(job));
+                let stopped = async { shutdown.over().cancelled().await };
+                serve_until(stopped, TcpListener::from_std(listener).unwrap(), router, &shutdown).await;
+            });
+        });
+        let mut caller = std::net::TcpStream::connect(address).unwrap();
+        caller.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        caller.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("sent on"), "{answer:?}");
+        process.join().unwrap();
+    }
 }
