@@ -1,0 +1,146 @@
+//! Where accepted messages are.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use stand_in::Clock;
+
+use crate::fault::{Fault, Kind, strike};
+
+/// How a message reaches its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// A text message.
+    Sms,
+    /// E-mail.
+    Email,
+}
+
+/// By whom it was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// Twilio's Messages.
+    Twilio,
+    /// `SendGrid`'s Mail Send.
+    SendGrid,
+    /// The SMTP server.
+    Smtp,
+}
+
+impl Via {
+    /// What it carries.
+    #[must_use]
+    pub const fn channel(self) -> Channel {
+        match self {
+            Self::Twilio => Channel::Sms,
+            Self::SendGrid | Self::Smtp => Channel::Email,
+        }
+    }
+}
+
+/// A message that was accepted for one recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// SMS or e-mail.
+    pub channel: Channel,
+    /// Who accepted it.
+    pub via: Via,
+    /// E.164, or an e-mail address.
+    pub to: String,
+    /// Likewise.
+    pub from: String,
+    /// Of an e-mail.
+    pub subject: Option<String>,
+    /// The body, or an e-mail's plain part.
+    pub text: Option<String>,
+    /// An e-mail's HTML part.
+    pub html: Option<String>,
+    /// The id that the caller was told; the same for all recipients of one e-mail.
+    pub provider_id: String,
+    /// When it was accepted.
+    pub received_at: DateTime<Utc>,
+}
+
+/// An inbox with its faults. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Inbox {
+    clock: Clock,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: Vec<Message>,
+    faults: Vec<Fault>,
+    requests: [u64; 2],
+}
+
+impl Inbox {
+    /// An empty inbox that takes the time from `clock`.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, state: Arc::default() }
+    }
+
+    /// All accepted messages, oldest first.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Message> {
+        self.lock().messages.clone()
+    }
+
+    /// Those to this number or address.
+    #[must_use]
+    pub fn messages_to(&self, to: &str) -> Vec<Message> {
+        self.lock().messages.iter().filter(|message| message.to == to).cloned().collect()
+    }
+
+    /// Throws all messages away.
+    pub fn clear(&self) {
+        self.lock().messages.clear();
+    }
+
+    /// How many requests to send came in on a channel, refused and failed ones included.
+    #[must_use]
+    pub fn requests(&self, channel: Channel) -> u64 {
+        self.lock().requests[channel as usize]
+    }
+
+    /// Lets something go wrong.
+    pub fn fault(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
+    /// The faults that are still to strike.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        self.lock().faults.clone()
+    }
+
+    /// Lets all go well again.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Counts a request to send, and says what goes wrong with it.
+    pub(crate) fn receive(&self, channel: Channel, recipients: &[&str]) -> Option<Kind> {
+        let mut state = self.lock();
+        state.requests[channel as usize] += 1;
+        strike(&mut state.faults, channel, recipients)
+    }
+
+    pub(crate) fn accept(&self, messages: impl IntoIterator<Item = Message>) {
+        self.lock().messages.extend(messages);
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is one push or one assignment: a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
