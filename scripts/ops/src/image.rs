@@ -1,0 +1,230 @@
+//! `ops image`: images of functions, without a Docker daemon.
+
+mod bill;
+mod digest;
+mod layer;
+mod layout;
+mod recipe;
+mod roots;
+mod trial;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use self::digest::Digest;
+use self::layer::Layer;
+use self::layout::Written;
+use self::recipe::{Copied, Recipe};
+use crate::repository::Repository;
+use crate::{NOT_RIGHT, program};
+
+/// What an image may weigh where it runs.
+const LIMIT_BYTES: usize = 12_000_000;
+const BYTES_PER_MB: f64 = 1e6;
+/// Builds the program of one function.
+const BUILDER: &str = "infra/images/program";
+
+/// Make images of functions, as OCI layouts, and their bills of materials.
+///
+/// Each is <out>/<function> (for `skopeo copy oci:…`, `crane push`, `podman load`) and <out>/<function>.cdx.json.
+#[derive(Args)]
+pub(crate) struct Image {
+    /// Names of folders under functions/.
+    #[arg(required_unless_present_any = ["all", "renew_roots"])]
+    functions: Vec<String>,
+    /// All functions.
+    #[arg(long, conflicts_with = "functions")]
+    all: bool,
+    /// Only images of the release profile have the same digest on every machine, and at most 12 MB.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
+    /// Where the images are put [default: target/images/<profile>].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Run the local cloud with the file system of each image as the root of its function, and compare the result.
+    #[arg(long)]
+    check: bool,
+    /// With --check: options of scripts/up.
+    #[arg(last = true, requires = "check")]
+    up: Vec<String>,
+    /// Make no image; write the CA roots that images carry from the locked copy of Mozilla's.
+    #[arg(long, exclusive = true)]
+    renew_roots: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Profile {
+    /// As it is shipped.
+    Release,
+    /// To be tried: quickly built, large.
+    Dev,
+}
+
+/// One image.
+#[derive(Serialize)]
+struct Made {
+    function: String,
+    revision: String,
+    #[serde(flatten)]
+    written: Written,
+    layout: PathBuf,
+    bill: PathBuf,
+}
+
+impl Image {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let repository = Repository::here()?;
+        if self.renew_roots {
+            fs::write(repository.root().join(roots::PATH), roots::bundle())
+                .context("cannot write the roots")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        ensure!(
+            cfg!(target_os = "linux"),
+            "static programs are made on Linux; elsewhere use Docker, as infra/Dockerfile says"
+        );
+        let functions = self.chosen(&repository)?;
+        let workshop = Workshop::open(&repository, self.profile, self.out.as_deref())?;
+        let mut images = Vec::new();
+        for function in functions {
+            eprintln!("making the image of {function}");
+            images.push(workshop.make(&function).with_context(|| format!("the image of {function}"))?);
+        }
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&images)?);
+        } else {
+            images.iter().for_each(Made::print);
+        }
+        let mut right = true;
+        if self.profile == Profile::Release {
+            for image in images.iter().filter(|image| image.written.unpacked_bytes > LIMIT_BYTES) {
+                eprintln!("{} is larger than {:.0} MB", image.function, megabytes(LIMIT_BYTES));
+                right = false;
+            }
+        }
+        if self.check {
+            let images: Vec<_> = images.into_iter().map(|image| (image.function, image.layout)).collect();
+            right &= trial::passes(repository.root(), &images, &self.up)?;
+        }
+        Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(NOT_RIGHT) })
+    }
+
+    fn chosen(&self, repository: &Repository) -> anyhow::Result<Vec<String>> {
+        let all = repository.functions()?;
+        for function in &self.functions {
+            if !all.contains(function) {
+                let problem = format!("no function is called {function}\n");
+                clap::Error::raw(clap::error::ErrorKind::InvalidValue, problem).exit();
+            }
+        }
+        Ok(if self.all { all.into_iter().collect() } else { self.functions.clone() })
+    }
+}
+
+impl Profile {
+    /// Cargo's name of it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dev => "dev",
+        }
+    }
+}
+
+impl Made {
+    fn print(&self) {
+        let Written { digest, compressed_bytes, unpacked_bytes } = &self.written;
+        println!(
+            "{:<24} {digest}  {:>5.2} MB, {:>5.2} MB compressed",
+            self.function,
+            megabytes(*unpacked_bytes),
+            megabytes(*compressed_bytes),
+        );
+    }
+}
+
+/// What all images of one run share.
+struct Workshop<'a> {
+    root: &'a Path,
+    dockerfile: String,
+    revision: String,
+    created: String,
+    profile: Profile,
+    out: PathBuf,
+}
+
+impl<'a> Workshop<'a> {
+    fn open(repository: &'a Repository, profile: Profile, out: Option<&Path>) -> anyhow::Result<Self> {
+        let root = repository.root();
+        let mut revision = repository.git(&["rev-parse", "HEAD"])?.trim_end().to_owned();
+        if !repository.git(&["status", "--porcelain"])?.is_empty() {
+            eprintln!("the working tree is not what was committed: the images say so");
+            revision.push_str("-dirty");
+        }
+        let out = out.map_or_else(|| root.join("target/images").join(profile.name()), Path::to_owned);
+        fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+        Ok(Self {
+            root,
+            dockerfile: fs::read_to_string(root.join("infra/Dockerfile")).context("no Dockerfile")?,
+            revision,
+            created: repository.git(&["log", "-1", "--format=%cI"])?.trim_end().to_owned(),
+            profile,
+            out,
+        })
+    }
+
+    fn make(&self, function: &str) -> anyhow::Result<Made> {
+        let work = tempfile::tempdir().context("cannot make a folder")?;
+        let program = work.path().join("program");
+        let builder = Command::new(self.root.join(BUILDER))
+            .args([function, self.profile.name()])
+            .arg(&program)
+            .status()
+            .with_context(|| format!("cannot run {BUILDER}"))?;
+        ensure!(builder.success(), "the build failed");
+
+        let recipe = Recipe::read(&self.dockerfile, &self.arguments(function)?)?;
+        let layer = |copied: &Copied| match copied {
+            Copied::Folder(folder) => Layer::of_folder(&self.root.join(folder)),
+            Copied::Program(path) => Layer::of_program(&program, path),
+        };
+        let layers = recipe.copies.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
+        let layout = self.out.join(function);
+        let written = layout::write(&layout, &recipe, &layers)?;
+        let bill = self.out.join(format!("{function}.cdx.json"));
+        let sum = Digest::of(&fs::read(&program)?);
+        fs::write(&bill, bill::of(self.root, function, sum.hex()?, &self.created)?)?;
+        Ok(Made { function: function.to_owned(), revision: self.revision.clone(), written, layout, bill })
+    }
+
+    /// What `docker build` gets with `--build-arg`.
+    fn arguments(&self, function: &str) -> anyhow::Result<BTreeMap<&'static str, String>> {
+        let id = program::output(Command::new("cargo").current_dir(self.root).args([
+            "pkgid",
+            "--locked",
+            "--package",
+            function,
+        ]))?;
+        let version = id.trim_end().rsplit(['#', '@']).next().unwrap_or_default().to_owned();
+        Ok(BTreeMap::from([
+            ("FUNCTION", function.to_owned()),
+            ("VERSION", version),
+            ("REVISION", self.revision.clone()),
+            ("CREATED", self.created.clone()),
+        ]))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number to look at")]
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / BYTES_PER_MB
+}
