@@ -1,0 +1,58 @@
+module "alerts" {
+  source = "./modules/alert-rules"
+}
+
+resource "google_monitoring_alert_policy" "alert" {
+  for_each = module.alerts.rules
+
+  project               = var.project
+  display_name          = "Jobs: ${each.key}"
+  severity              = upper(each.value.severity)
+  combiner              = "OR"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = each.value.summary
+
+    condition_prometheus_query_language {
+      query               = each.value.cloud
+      duration            = local.seconds[each.key]
+      evaluation_interval = "60s"
+      rule_group          = "jobs"
+      alert_rule          = replace(each.key, "-", "_")
+      # A metric is unknown until its first value arrives.
+      disable_metric_validation = true
+    }
+  }
+
+  documentation {
+    subject   = "${each.value.severity}: ${each.value.summary}"
+    content   = trimspace("${each.value.then}\n\n${each.value.note}")
+    mime_type = "text/markdown"
+
+    links {
+      display_name = "Runbook"
+      url          = "${var.runbook_url}#${each.value.alert}"
+    }
+  }
+
+  alert_strategy {
+    auto_close           = "3600s"
+    notification_prompts = ["OPENED", "CLOSED"]
+  }
+
+  depends_on = [
+    google_logging_metric.tasks,
+    google_logging_metric.distribution,
+    google_logging_metric.entries,
+  ]
+}
+
+locals {
+  # Prometheus writes 5m, Google 300s.
+  unit = { s = 1, m = 60, h = 3600 }
+  seconds = {
+    for name, rule in module.alerts.rules :
+    name => "${tonumber(regex("^\\d+", rule.for)) * local.unit[regex("[smh]$", rule.for)]}s"
+  }
+}

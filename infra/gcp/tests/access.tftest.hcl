@@ -1,0 +1,118 @@
+# Who may do what.
+mock_provider "google" {
+  mock_data "google_project" {
+    defaults = { number = "123456789012" }
+  }
+}
+
+variables {
+  producers = { calendar-sync = ["serviceAccount:application@example.iam.gserviceaccount.com"] }
+  ci        = { repository = "example/jobs", branch = "main" }
+}
+
+run "each_service_is_called_by_its_queue_and_by_nobody_else" {
+  command = plan
+
+  assert {
+    condition = jsonencode({ for name, function in module.function : name => function.invokers }) == jsonencode({
+      for name in keys(local.queues) : name => ["serviceAccount:${name}-queue@example.iam.gserviceaccount.com"]
+    })
+    error_message = "Somebody else may call a service."
+  }
+}
+
+run "each_queue_is_filled_by_those_who_have_work_for_it" {
+  command = plan
+
+  assert {
+    condition = jsonencode({
+      for name, binding in google_cloud_tasks_queue_iam_binding.enqueuer :
+      name => sort([for member in binding.members : trimsuffix(trimprefix(member, "serviceAccount:"), "@example.iam.gserviceaccount.com")])
+      }) == jsonencode({
+      token-refresh           = ["token-refresh", "token-refresh-cron"]
+      calendar-sync           = ["adaptive-sync", "application", "calendar-sync"]
+      google-contacts-sync    = ["adaptive-sync", "google-contacts-sync"]
+      adaptive-sync           = ["adaptive-sync", "adaptive-sync-cron"]
+      webhook-renewal         = ["webhook-health-check", "webhook-renewal", "webhook-renewal-cron"]
+      suggestion-regeneration = ["calendar-sync", "suggestion-regeneration"]
+      batch-notifications     = ["batch-notifications", "batch-notifications-cron"]
+      suggestion-generation   = ["suggestion-generation", "suggestion-generation-cron"]
+      webhook-health-check    = ["webhook-health-check", "webhook-health-check-cron"]
+      notification-reminder   = ["notification-reminder", "notification-reminder-cron"]
+      token-health-reminder   = ["token-health-reminder", "token-health-reminder-cron"]
+    })
+    error_message = "Somebody else may fill a queue, or somebody who should may not."
+  }
+  assert {
+    condition     = alltrue([for name, binding in google_cloud_tasks_queue_iam_binding.enqueuer : binding.role == "roles/cloudtasks.enqueuer" && binding.name == "${name}-queue"])
+    error_message = "The right is another one."
+  }
+}
+
+run "each_service_reads_its_secrets_and_no_others" {
+  command = plan
+
+  assert {
+    condition = jsonencode({
+      for name, function in module.function :
+      name => sort(setsubtract(function.secrets, ["DATABASE_PASSWORD", "UPSTASH_REDIS_REST_TOKEN", "UPSTASH_REDIS_REST_URL"]))
+      }) == jsonencode({
+      token-refresh           = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+      calendar-sync           = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+      google-contacts-sync    = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+      webhook-renewal         = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+      webhook-health-check    = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+      adaptive-sync           = []
+      suggestion-regeneration = []
+      suggestion-generation   = []
+      batch-notifications     = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+      notification-reminder   = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+      token-health-reminder   = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+    })
+    error_message = "A service may read other secrets."
+  }
+  assert {
+    condition     = alltrue([for function in module.function : length(setsubtract(["DATABASE_PASSWORD", "UPSTASH_REDIS_REST_TOKEN", "UPSTASH_REDIS_REST_URL"], function.secrets)) == 0])
+    error_message = "A service lacks what every service needs."
+  }
+  assert {
+    condition     = toset(keys(google_secret_manager_secret.secret)) == toset(distinct(flatten([for function in module.function : tolist(function.secrets)])))
+    error_message = "There is a secret that nobody reads, or the other way round."
+  }
+}
+
+run "only_the_branch_of_the_repository_may_deploy" {
+  command = plan
+
+  assert {
+    condition     = google_iam_workload_identity_pool_provider.ci[0].attribute_condition == "assertion.repository == \"example/jobs\" && assertion.ref == \"refs/heads/main\""
+    error_message = "Others' workflows get in."
+  }
+  assert {
+    condition = google_service_account_iam_binding.ci[0].members == toset([
+      "principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/github/attribute.repository/example/jobs",
+    ])
+    error_message = "Others may act as the deployment."
+  }
+  assert {
+    condition     = local.deployers == toset(["serviceAccount:jobs-deployment@example.iam.gserviceaccount.com"])
+    error_message = "Somebody else deploys."
+  }
+  assert {
+    condition     = one([for access in google_artifact_registry_repository_iam_member.ci : access.role]) == "roles/artifactregistry.writer"
+    error_message = "The deployment has other rights on images."
+  }
+}
+
+run "without_ci_there_is_nobody_to_trust" {
+  command = plan
+
+  variables {
+    ci = null
+  }
+
+  assert {
+    condition     = length(local.deployers) == 0 && length(google_iam_workload_identity_pool_provider.ci) == 0 && output.ci == null
+    error_message = "Somebody may deploy."
+  }
+}

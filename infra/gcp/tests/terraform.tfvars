@@ -1,0 +1,21 @@
+# What every test here starts from.
+project = "example"
+region  = "europe-west1"
+release = "first"
+
+database = {
+  instance = "example:europe-west1:db"
+  name     = "catchup"
+  user     = "jobs"
+}
+
+settings = {
+  LOG_LEVEL            = "info"
+  APP_BASE_URL         = "https://app.example.com"
+  CALENDAR_WEBHOOK_URL = "https://api.example.com/webhooks/google-calendar"
+  TWILIO_PHONE_NUMBER  = "+15550100"
+  SENDGRID_FROM_EMAIL  = "hello@example.com"
+}
+
+emails      = ["on-call@example.com"]
+runbook_url = "https://example.com/runbook.md"

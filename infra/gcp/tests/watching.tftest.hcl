@@ -1,0 +1,124 @@
+# Alerts, metrics, dashboard, budget.
+mock_provider "google" {
+  mock_data "google_project" {
+    defaults = { number = "123456789012" }
+  }
+}
+
+variables {
+  slack       = { channel = "#jobs" }
+  slack_token = "not a token"
+  budget      = { billing_account = "000000-000000-000000", amount = 50 }
+}
+
+run "there_is_a_policy_for_each_threshold_of_the_list" {
+  command = plan
+
+  assert {
+    condition     = keys(google_monitoring_alert_policy.alert) == keys(module.alerts.rules)
+    error_message = "The policies are not those of infra/alerts.json."
+  }
+  assert {
+    condition = alltrue([
+      for name, policy in google_monitoring_alert_policy.alert :
+      policy.conditions[0].condition_prometheus_query_language[0].query == module.alerts.rules[name].cloud &&
+      policy.severity == upper(module.alerts.rules[name].severity) &&
+      policy.documentation[0].links[0].url == "https://example.com/runbook.md#${module.alerts.rules[name].alert}"
+    ])
+    error_message = "A policy asks for something else."
+  }
+  assert {
+    condition = alltrue([
+      google_monitoring_alert_policy.alert["failure-rate-critical"].conditions[0].condition_prometheus_query_language[0].duration == "300s",
+      google_monitoring_alert_policy.alert["response-time-warning"].conditions[0].condition_prometheus_query_language[0].duration == "3600s",
+      google_monitoring_alert_policy.alert["dead-letters-warning"].conditions[0].condition_prometheus_query_language[0].duration == "0s",
+    ])
+    error_message = "A duration was lost on the way."
+  }
+}
+
+run "every_metric_that_is_asked_for_is_made" {
+  command = plan
+
+  assert {
+    condition = length(setsubtract(
+      flatten([for query in module.alerts.queries : [for match in regexall("user_jobs_([a-z_]+?)(?:_sum|_count|_bucket)?\\{", query) : "jobs/${match[0]}"]]),
+      concat(
+        [google_logging_metric.tasks.name],
+        [for metric in google_logging_metric.distribution : metric.name],
+        [for metric in google_logging_metric.entries : metric.name],
+      ),
+    )) == 0
+    error_message = "An alert watches a metric that nobody makes."
+  }
+}
+
+run "metrics_read_what_the_code_writes" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for field in concat(["task.queue", "task.outcome"], [for distribution in local.distributions : distribution.field]) :
+      strcontains(file("${path.module}/../../shared/src/telemetry/line.rs"), "#[serde(rename = \"${field}\"")
+    ])
+    error_message = "The canonical line has no such field."
+  }
+  assert {
+    condition     = strcontains(file("${path.module}/../../shared/src/telemetry/line.rs"), "\"task\", self)")
+    error_message = "The canonical line has another message."
+  }
+  assert {
+    condition     = alltrue([for text in local.entries.redis_errors : strcontains(file("${path.module}/../../shared/src/service/claim.rs"), "\"${text}\"")])
+    error_message = "Nobody writes that entry."
+  }
+  assert {
+    condition = jsonencode(local.duration_bounds) == jsonencode([
+      for seconds in split(", ", regex("DURATION_BUCKETS: \\[f64; \\d+\\] = \\[([^]]+)\\]", file("${path.module}/../../shared/src/telemetry/metrics.rs"))[0]) :
+      tonumber(seconds) * 1000
+    ])
+    error_message = "The bounds differ from those of /metrics."
+  }
+}
+
+run "the_dashboard_shows_every_alert_and_lays_no_tile_on_another" {
+  command = plan
+
+  assert {
+    condition     = length(setsubtract(keys(module.alerts.queries), [for tile in jsondecode(google_monitoring_dashboard.jobs.dashboard_json).mosaicLayout.tiles : tile.widget.title])) == 0
+    error_message = "An alert has no tile."
+  }
+  assert {
+    condition     = length(distinct([for tile in jsondecode(google_monitoring_dashboard.jobs.dashboard_json).mosaicLayout.tiles : [tile.xPos, tile.yPos]])) == length(local.tiles)
+    error_message = "A tile hides another."
+  }
+}
+
+run "alerts_reach_mail_and_slack_and_the_budget_reaches_mail" {
+  command = plan
+
+  assert {
+    condition     = one([for channel in google_monitoring_notification_channel.email : channel.labels.email_address]) == "on-call@example.com"
+    error_message = "The mail goes elsewhere."
+  }
+  assert {
+    condition     = google_monitoring_notification_channel.slack[0].labels.channel_name == "#jobs" && google_monitoring_notification_channel.slack[0].sensitive_labels[0].auth_token == null
+    error_message = "Slack is not told, or the state would hold its token."
+  }
+  assert {
+    condition     = length(local.channels) == 2 && length(google_billing_budget.month[0].all_updates_rule[0].monitoring_notification_channels) == 1
+    error_message = "A channel is missing."
+  }
+  assert {
+    condition     = google_billing_budget.month[0].amount[0].specified_amount[0].units == "50" && length(google_billing_budget.month[0].threshold_rules) == 3
+    error_message = "The budget is another one."
+  }
+}
+
+run "old_images_go_and_what_a_rollback_needs_stays" {
+  command = plan
+
+  assert {
+    condition     = { for policy in google_artifact_registry_repository.images.cleanup_policies : policy.id => policy.action } == { keep-for-rollback = "KEEP", delete-untagged = "DELETE", delete-old = "DELETE" }
+    error_message = "The clean-up is another one."
+  }
+}
