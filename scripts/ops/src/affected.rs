@@ -1,32 +1,143 @@
-//! `ops affected`: which functions a change touches.
+//! `ops affected`: which functions a change touches, and which queues' Terraform.
+//!
+//! | changed | functions |
+//! |---|---|
+//! | a file of a workspace package | those that link the package; of `shared`, those that have the features of the module |
+//! | a package's `tests/`, `benches/`, `examples/` or prose | none |
+//! | `Cargo.lock`, a version or feature in `Cargo.toml` | those that link the crate |
+//! | a release profile | all |
+//! | an entry of `infra/queues.json` | as [`declaration`] says, field by field |
+//! | `.sqlx` | all: what a query answers has changed |
+//! | `shared/migrations` | none; migrations run before any deployment |
+//! | what builds the images | all |
+//! | other scripts, prose, Terraform, CI | none |
+//! | anything else | all |
 
-use std::collections::BTreeSet;
+mod cargo_files;
+mod closure;
+mod declaration;
+mod modules;
+mod paths;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::repository::Repository;
+use closure::Closures;
+use paths::Place;
 
-/// Which functions a change touches.
+/// The dependency that has features worth looking at.
+const SHARED: &str = "shared";
+const LOCK: &str = "Cargo.lock";
+const MANIFEST: &str = "Cargo.toml";
+const DECLARATION: &str = "infra/queues.json";
+
+/// Say which functions a change touches.
 #[derive(Args)]
 pub(crate) struct Affected {
-    /// What the working tree is compared with: a branch, tag or commit.
+    /// What the working tree is compared with: the commit that runs, or that a branch began at.
     base: String,
+    /// Print JSON: `functions`, `queues`, `migrations` and, for each function, `because`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a change comes to.
+#[derive(Debug, Default, Serialize)]
+struct Effects {
+    /// To be built and deployed.
+    functions: BTreeSet<String>,
+    /// Whose Terraform resources change.
+    queues: BTreeSet<String>,
+    /// Whether there are migrations to run before.
+    migrations: bool,
+    /// For each function, what touched it.
+    because: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Effects {
+    fn touch<'a>(&mut self, functions: impl IntoIterator<Item = &'a String>, why: &str) {
+        for function in functions {
+            self.functions.insert(function.clone());
+            self.because.entry(function.clone()).or_default().insert(why.to_owned());
+        }
+    }
 }
 
 impl Affected {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let repository = Repository::here()?;
-        let functions = repository.functions()?;
-        let changed = repository.changed_since(&self.base)?;
-        let touched: BTreeSet<_> = changed
-            .iter()
-            .filter_map(|path| path.strip_prefix("functions/")?.split('/').next())
-            .filter(|name| functions.contains(*name))
-            .collect();
-        for function in touched {
-            println!("{function}");
+        let effects = effects(&Repository::here()?, &self.base)?;
+        if self.json {
+            println!("{}", serde_json::to_string(&effects)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let width = effects.functions.iter().map(String::len).max().unwrap_or_default();
+        for (function, because) in &effects.because {
+            let because: Vec<_> = because.iter().map(String::as_str).collect();
+            println!("deploy {function:<width$}  {}", because.join(", "));
+        }
+        for queue in &effects.queues {
+            println!("plan   {queue}");
+        }
+        if effects.migrations {
+            println!("migrate");
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn effects(repository: &Repository, base: &str) -> anyhow::Result<Effects> {
+    let functions = repository.functions()?;
+    let closures = Closures::read(repository, &functions)?;
+    let mut effects = Effects::default();
+    for path in repository.changed_since(base)? {
+        match Place::of(&path, &closures.packages) {
+            Place::Nowhere => {}
+            Place::Everywhere => effects.touch(&functions, &path),
+            Place::Package(package) if package == SHARED => {
+                let needed = modules::features(repository.root(), &path)?;
+                effects.touch(&closures.with_features(SHARED, &needed)?, &path);
+            }
+            // No function links another.
+            Place::Package(package) if functions.contains(package) => {
+                effects.touch([&package.to_owned()], &path);
+            }
+            Place::Package(package) => effects.touch(&closures.linking(package)?, &path),
+            Place::Lock => {
+                for changed in cargo_files::locked(repository, base)? {
+                    effects.touch(&closures.linking(&changed)?, &format!("{LOCK}: {changed}"));
+                }
+            }
+            Place::Manifest => match cargo_files::manifest(repository, base)? {
+                cargo_files::Change::Everything => effects.touch(&functions, &path),
+                cargo_files::Change::Crates(crates) => {
+                    for changed in crates {
+                        effects.touch(&closures.linking(&changed)?, &format!("{MANIFEST}: {changed}"));
+                    }
+                }
+            },
+            Place::SharedManifest => {
+                if cargo_files::shared_manifest_matters(repository, base, &path)? {
+                    effects.touch(&functions, &path);
+                }
+            }
+            Place::Migrations => effects.migrations = true,
+            Place::Terraform => effects.queues.extend(functions.iter().cloned()),
+            Place::Declaration => {
+                let changes = declaration::changes(repository, base)?;
+                for (function, fields) in &changes.functions {
+                    for field in fields {
+                        let touched =
+                            functions.iter().filter(|name| function.as_ref().is_none_or(|f| f == *name));
+                        effects.touch(touched, &format!("{DECLARATION}: {field}"));
+                    }
+                }
+                effects.queues.extend(changes.queues);
+            }
+        }
+    }
+    Ok(effects)
 }

@@ -3,8 +3,14 @@
 //! Exit codes: 0 all is right, 1 something is not, 2 the call itself is wrong.
 
 mod affected;
+mod canary;
+mod deploy;
+mod gcloud;
+mod image;
 mod program;
 mod repository;
+mod rollback;
+mod service;
 
 use std::process::ExitCode;
 
@@ -23,13 +29,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Say which functions a change touches.
     Affected(affected::Affected),
+    Deploy(deploy::Deploy),
+    Image(image::Image),
+    Rollback(rollback::Rollback),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Affected(affected) => affected.run(),
+        Command::Deploy(deploy) => deploy.run(),
+        Command::Image(image) => image.run(),
+        Command::Rollback(rollback) => rollback.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("ops: {error:#}");

@@ -20,7 +20,7 @@ impl Repository {
         Ok(Self { root: root.trim_end().into() })
     }
 
-    /// Its folder.
+    /// Its top folder.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -45,6 +45,19 @@ impl Repository {
         let new = self.git(&["ls-files", "--others", "--exclude-standard", "-z"])?;
         let paths = changed.split('\0').chain(new.split('\0'));
         Ok(paths.filter(|path| !path.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// A file as it was at `base`, if it was there.
+    pub(crate) fn at(&self, base: &str, path: &str) -> anyhow::Result<Option<String>> {
+        if self.git(&["ls-tree", "--name-only", base, "--", path])?.is_empty() {
+            return Ok(None);
+        }
+        self.git(&["show", &format!("{base}:{path}")]).map(Some)
+    }
+
+    /// A file as it is.
+    pub(crate) fn current(&self, path: &str) -> anyhow::Result<String> {
+        std::fs::read_to_string(self.root.join(path)).with_context(|| format!("cannot read {path}"))
     }
 
     /// What git answers about it.

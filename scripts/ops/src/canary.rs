@@ -1,0 +1,146 @@
+//! What a new revision did with the tasks that it got, from the functions' own log lines and Cloud Run's.
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::gcloud::Gcloud;
+
+/// Fewer failures are no pattern: any vendor has a bad second.
+const PATTERN: u64 = 3;
+/// Log entries that are looked at.
+const ENTRIES: &str = "--limit=10000";
+/// The query reaches back a little further than the watch: clocks differ. No other revision has this one's name.
+const MARGIN: Duration = Duration::from_mins(1);
+/// Outcomes of `shared::telemetry::line` that say something of the revision.
+const FAILURES: [&str; 4] = ["retry", "unavailable", "dead", "refused"];
+
+/// How long and how strictly a new revision is watched.
+#[derive(Args, Clone)]
+pub(crate) struct Watch {
+    /// Seconds for which a new revision is watched, once with a share and once with all traffic.
+    #[arg(long = "watch", default_value_t = 300, value_name = "SECONDS")]
+    seconds: u64,
+    /// Seconds between two looks.
+    #[arg(long = "look-every", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Go on earlier when it has done so many tasks.
+    #[arg(long, default_value_t = 200, value_name = "TASKS", value_parser = clap::value_parser!(u64).range(1..))]
+    enough: u64,
+    /// Percentage of failed dispatches above which it is taken back.
+    #[arg(long, default_value_t = 5, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(0..100))]
+    max_failures: u64,
+}
+
+/// Dispatches of a revision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) dispatches: u64,
+    pub(crate) failures: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(default)]
+    json_payload: BTreeMap<String, serde_json::Value>,
+}
+
+impl Tally {
+    fn of(entries: &[Entry]) -> Self {
+        let outcome = |entry: &Entry| Some(entry.json_payload.get("task.outcome")?.as_str()?.to_owned());
+        let outcomes: Vec<String> = entries.iter().filter_map(outcome).collect();
+        let failures = outcomes.iter().filter(|outcome| FAILURES.contains(&outcome.as_str())).count() as u64;
+        // Of two lines about one failed request, the function's own and Cloud Run's, either may be missing: a process
+        // that dies writes none, and a dead letter is no failed request.
+        let dead = outcomes.iter().filter(|outcome| *outcome == "dead").count() as u64;
+        let requests = (entries.len() - outcomes.len()) as u64;
+        let unwritten = requests.saturating_sub(failures - dead);
+        Self { dispatches: outcomes.len() as u64 + unwritten, failures: failures + unwritten }
+    }
+
+    fn is_bad(self, max_percent: u64) -> bool {
+        self.failures >= PATTERN && self.failures * 100 > self.dispatches * max_percent
+    }
+}
+
+impl Watch {
+    /// Looks at a revision until it is found bad, has done enough, or the time is over. Answers whether it may stay.
+    pub(crate) fn run(&self, gcloud: &Gcloud, function: &str, revision: &str) -> anyhow::Result<bool> {
+        let started = Instant::now();
+        loop {
+            let tally = tally(gcloud, function, revision, started.elapsed())?;
+            eprintln!("  {revision}: {} dispatches, {} failed", tally.dispatches, tally.failures);
+            if tally.is_bad(self.max_failures) {
+                return Ok(false);
+            }
+            let rest = Duration::from_secs(self.seconds).saturating_sub(started.elapsed());
+            if tally.dispatches >= self.enough || rest.is_zero() {
+                if tally.dispatches == 0 {
+                    eprintln!("  no task came by: nothing is known of {revision} but that it starts");
+                }
+                return Ok(true);
+            }
+            sleep(rest.min(Duration::from_secs(self.every)));
+        }
+    }
+}
+
+fn tally(gcloud: &Gcloud, function: &str, revision: &str, since: Duration) -> anyhow::Result<Tally> {
+    let filter = format!(
+        "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{function}\" AND \
+         resource.labels.revision_name=\"{revision}\" AND (jsonPayload.\"task.outcome\":* OR httpRequest.status>=500)"
+    );
+    let freshness = format!("--freshness={}s", (since + MARGIN).as_secs());
+    let entries: Vec<Entry> = gcloud.read(&["logging", "read", &filter, &freshness, ENTRIES])?;
+    Ok(Tally::of(&entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(outcomes: &[&str], failed_requests: usize) -> Vec<Entry> {
+        let line = |outcome: &&str| format!(r#"{{"jsonPayload":{{"task.outcome":"{outcome}"}}}}"#);
+        let request = || r#"{"httpRequest":{"status":500}}"#.to_owned();
+        let all = outcomes.iter().map(line).chain(std::iter::repeat_with(request).take(failed_requests));
+        all.map(|entry| serde_json::from_str(&entry).unwrap()).collect()
+    }
+
+    #[test]
+    fn each_dispatch_counts_once() {
+        #[track_caller]
+        fn check(outcomes: &[&str], failed_requests: usize, dispatches: u64, failures: u64) {
+            let expected = Tally { dispatches, failures };
+            assert_eq!(
+                Tally::of(&entries(outcomes, failed_requests)),
+                expected,
+                "{outcomes:?} {failed_requests}"
+            );
+        }
+        check(&[], 0, 0, 0);
+        check(&["done", "skipped", "duplicate", "snoozed", "deferred", "requeued"], 0, 6, 0);
+        check(&["retry", "done"], 1, 2, 1);
+        check(&["retry", "done"], 0, 2, 1);
+        check(&["dead"], 0, 1, 1);
+        check(&["dead"], 1, 2, 2);
+        check(&["unavailable", "refused"], 2, 2, 2);
+        check(&["done"], 3, 4, 3);
+    }
+
+    #[test]
+    fn a_pattern_of_failures_is_bad_and_a_single_one_is_not() {
+        #[track_caller]
+        fn check(failures: u64, dispatches: u64, is_bad: bool) {
+            assert_eq!(Tally { dispatches, failures }.is_bad(5), is_bad, "{failures} of {dispatches}");
+        }
+        check(0, 0, false);
+        check(2, 2, false);
+        check(3, 3, true);
+        check(3, 60, false);
+        check(4, 60, true);
+    }
+}

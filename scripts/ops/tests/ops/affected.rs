@@ -1,0 +1,141 @@
+//! Which functions a change touches, on real histories of this project.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::history::History;
+
+fn affected(history: &History, base: &str) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_ops"))
+        .args(["affected", base, "--json"])
+        .current_dir(history.root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn names(effects: &Value, field: &str) -> Vec<String> {
+    serde_json::from_value(effects[field].clone()).unwrap()
+}
+
+/// The functions of this project: its folders.
+fn all(history: &History) -> Vec<String> {
+    let folders = history.root().join("functions").read_dir().unwrap();
+    let mut all: Vec<_> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn each_change_touches_what_it_must_and_nothing_else() {
+    let history = History::of_this_project();
+    let all = all(&history);
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let mut base = history.commit();
+    let mut check = |change: &dyn Fn(), functions: &[&str], queues: &[&str]| {
+        change();
+        let head = history.commit();
+        let effects = affected(&history, &base);
+        assert_eq!(names(&effects, "functions"), functions, "{effects}");
+        assert_eq!(names(&effects, "queues"), queues, "{effects}");
+        base = head;
+        effects
+    };
+
+    // Nothing.
+    check(&|| {}, &[], &[]);
+    // One function's folder: one function. Its tests: none.
+    check(&|| history.append("functions/token-refresh/src/lib.rs", "// x\n"), &["token-refresh"], &[]);
+    check(&|| history.append("functions/token-refresh/tests/job.rs", "// x\n"), &[], &[]);
+    // A module of `shared` behind a feature: who has the feature.
+    let calendar =
+        check(&|| history.append("shared/src/google/calendar.rs", "// x\n"), &users("calendar"), &[]);
+    assert!(names(&calendar, "functions").contains(&"calendar-sync".to_owned()));
+    // One without: everybody.
+    check(&|| history.append("shared/src/envelope.rs", "// x\n"), &all, &[]);
+    // A crate that some link.
+    let cache = users("cache");
+    check(
+        &|| history.replace("Cargo.toml", "[\"std\", \"safe-encode\"", "[\"safe-encode\", \"std\""),
+        &cache,
+        &[],
+    );
+    // A queue's limits: no function, one queue. Its attempts: one function, no queue.
+    let limits = |field: &str| {
+        let (path, from) = ("infra/queues.json", format!("\"{field}\": "));
+        history.replace(path, &from, &format!("\"{field}\": 1"));
+    };
+    check(&|| limits("maxDispatchesPerSecond"), &[], &["token-refresh"]);
+    check(&|| limits("attempts"), &["token-refresh"], &[]);
+    // Migrations run before; no function holds them.
+    let migration =
+        check(&|| history.append("shared/migrations/99999999999999_x.sql", "SELECT 1;\n"), &[], &[]);
+    assert_eq!(migration["migrations"], true);
+    // What is not shipped.
+    for path in
+        ["README.md", "tests/src/lib.rs", "infra/local/cloud/src/lib.rs", "scripts/up", ".github/x.yml"]
+    {
+        check(&|| history.append(path, "\n"), &[], &[]);
+    }
+    // What nobody can tell.
+    check(&|| history.append("something-new", "\n"), &all, &[]);
+}
+
+#[test]
+fn another_version_of_a_crate_touches_who_links_it() {
+    let history = History::of_this_project();
+    // The history's past is changed instead of its present, whose crates must be there to be looked at.
+    let locked = std::fs::read_to_string(history.root().join("Cargo.lock")).unwrap();
+    let version = |name: &str| {
+        let (_, after) = locked.split_once(&format!("name = \"{name}\"\n")).unwrap();
+        let line = after.lines().next().unwrap().to_owned();
+        format!("name = \"{name}\"\n{line}")
+    };
+    let old = |name: &str| format!("name = \"{name}\"\nversion = \"0.0.1\"");
+    let check = |names_of_crates: &[&str], expected: &[String]| {
+        for name in names_of_crates {
+            history.replace("Cargo.lock", &version(name), &old(name));
+        }
+        let base = history.commit();
+        for name in names_of_crates {
+            history.replace("Cargo.lock", &old(name), &version(name));
+        }
+        assert_eq!(names(&affected(&history, &base), "functions"), expected, "{names_of_crates:?}");
+        history.commit();
+    };
+    // Only tests link the second.
+    check(&["lz4_flex", "proptest"], &users("cache").into_iter().map(str::to_owned).collect::<Vec<_>>());
+    check(&["tokio"], &all(&history));
+}
+
+#[test]
+fn a_base_that_is_not_there_is_an_error() {
+    let history = History::of_this_project();
+    let output = Command::new(env!("CARGO_BIN_EXE_ops"))
+        .args(["affected", "no-such-branch"])
+        .current_dir(history.root())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-branch"));
+}
+
+/// Functions whose manifest asks `shared` for a feature.
+fn users(feature: &str) -> Vec<&'static str> {
+    let functions = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions");
+    let mut users: Vec<_> = functions
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| {
+            let manifest = std::fs::read_to_string(entry.path().join("Cargo.toml")).unwrap();
+            let shared = manifest.lines().find(|line| line.starts_with("shared"));
+            shared.is_some_and(|line| line.contains(&format!("\"{feature}\"")))
+        })
+        .map(|entry| &*entry.file_name().into_string().unwrap().leak())
+        .collect();
+    users.sort_unstable();
+    users
+}

@@ -1,0 +1,4 @@
+//! The operator's command line, run as a person runs it.
+
+mod affected;
+mod history;
