@@ -9,6 +9,8 @@
 //! 5. [`queue`], [`payload`], [`envelope`], [`failure`]: plain data that producers, queues and jobs agree on
 //! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything stands on
 
+#[cfg(any(feature = "google", feature = "notify"))]
+pub mod application;
 #[cfg(feature = "availability")]
 pub mod availability;
 #[cfg(feature = "cache")]

@@ -1,1 +1,259 @@
 //! Messages to people, each at most once.
+//!
+//! Every message has subjects: what it tells of. Before anything is sent, the ledger (`jobs.notification_deliveries`) is
+//! asked for the right to tell this person of them by this channel, and nobody gets that right twice. So a crash, or an
+//! answer that never came, leaves a subject `unknown`: it is not sent again by itself, and operators can list it
+//! ([`Db::unknown_deliveries`]). Only when a provider certainly did not take a message is the right given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use uuid::Uuid;
+
+use crate::application::Application;
+use crate::clock::Clock;
+use crate::config::{Config, Incomplete};
+use crate::db::deliveries::Telling;
+pub use crate::db::deliveries::{Channel, SubjectId};
+use crate::db::{self, Db};
+use crate::failure::Failure;
+use crate::http;
+use crate::rate_limit::{self, Limit, Limiter, Verdict};
+use crate::redis::Redis;
+
+mod answer;
+mod email;
+mod exchange;
+pub mod message;
+mod sendgrid;
+pub mod sms;
+mod smtp;
+mod twilio;
+pub mod zone;
+
+pub use answer::Trouble;
+use answer::{Answer, NoReceipt};
+use email::Mailer;
+use message::Subject;
+use twilio::Twilio;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time that a provider gets for its answer: long, because giving up leaves a message `unknown`.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sends messages. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Notifier(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    db: Db,
+    limiter: Limiter,
+    clock: Clock,
+    twilio: Twilio,
+    mailer: Mailer,
+    application: Application,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipient {
+    /// The user: limits and the ledger go by the person, not by numbers and addresses, which change.
+    pub user_id: Uuid,
+    /// The zone in which times are told; see [`zone::choose`].
+    pub zone: Tz,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Delivery {
+    /// The provider took it.
+    Sent {
+        /// The provider's name for it.
+        provider_id: String,
+    },
+    /// Nothing was left to tell: all subjects were claimed before, whatever became of that message.
+    AlreadyClaimed,
+    /// The provider will never take it for this recipient: an invalid number, an unsubscribed person. Recorded.
+    Refused {
+        /// The provider's word for it, such as `21610`.
+        code: String,
+    },
+    /// Nobody knows whether the provider took it. Recorded, and not sent again by itself.
+    Unknown,
+    /// A limit of ours, or of the provider's, is met: nothing was sent or claimed, and may be not before that time.
+    LimitedUntil(DateTime<Utc>),
+}
+
+/// A message was not sent, and its subjects are free.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The ledger failed; after the provider took the message this leaves it `unknown`.
+    #[error("ledger of messages cannot be read or written")]
+    Ledger(#[from] db::Error),
+    /// The provider certainly did not take the message, for a reason that may pass or be put right.
+    #[error("message was not taken by {provider}")]
+    NotTaken {
+        /// Who did not take it.
+        provider: &'static str,
+        /// Why.
+        source: Trouble,
+    },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Ledger(error) => error.into(),
+            Error::NotTaken { .. } => Self::transient(error),
+        }
+    }
+}
+
+impl Notifier {
+    /// Reads the providers' accounts and the application's address.
+    ///
+    /// `db` and `redis` may be incomplete too: their problems and these are reported together.
+    pub fn from_config(
+        config: &mut Config,
+        db: Result<Db, Incomplete>,
+        redis: Result<Redis, Incomplete>,
+        clock: Clock,
+    ) -> Result<Self, Incomplete> {
+        let http = http::client(CONNECT_TIMEOUT, TIMEOUT);
+        let twilio = Twilio::from_config(config, http.clone());
+        let mailer = Mailer::from_config(config, http, clock.clone());
+        let application = Application::from_config(config);
+        Ok(Self(Arc::new(Inner {
+            db: db?,
+            limiter: Limiter::new(redis?, clock.clone()),
+            clock,
+            twilio: twilio?,
+            mailer: mailer?,
+            application: application?,
+        })))
+    }
+
+    /// Tells a person of a subject by text message, to an E.164 number.
+    ///
+    /// Cancelled while under way, the message may stay `unknown`.
+    pub async fn send_sms<S: Subject>(
+        &self,
+        recipient: &Recipient,
+        number: &str,
+        subject: &S,
+    ) -> Result<Delivery, Error> {
+        let inner = &self.0;
+        let subjects = [subject.id().to_string()].into();
+        let claimed = match inner.claim(recipient.user_id, Channel::Sms, subjects).await? {
+            Claim::Granted(claimed) => claimed,
+            Claim::Not(delivery) => return Ok(delivery),
+        };
+        let sms = subject.sms(recipient.zone, &inner.application);
+        let answer = inner.twilio.send(number, &sms).await;
+        inner.settle(&claimed, Twilio::NAME, answer).await
+    }
+
+    /// Tells a person of several subjects in one e-mail: of those of which no e-mail told before.
+    ///
+    /// Cancelled while under way, the message may stay `unknown`.
+    pub async fn send_email<S: Subject>(
+        &self,
+        recipient: &Recipient,
+        address: &str,
+        subjects: &[S],
+    ) -> Result<Delivery, Error> {
+        let inner = &self.0;
+        let name = |subject: &S| subject.id().to_string();
+        let asked = subjects.iter().map(name).collect();
+        let claimed = match inner.claim(recipient.user_id, Channel::Email, asked).await? {
+            Claim::Granted(claimed) => claimed,
+            Claim::Not(delivery) => return Ok(delivery),
+        };
+        let told: Vec<&S> =
+            subjects.iter().filter(|subject| claimed.subjects.contains(&name(subject))).collect();
+        let email = S::email(&told, recipient.zone, &inner.application);
+        let answer = inner.mailer.send(address, &email).await;
+        inner.settle(&claimed, inner.mailer.name(), answer).await
+    }
+}
+
+/// Whether a message may be sent.
+enum Claim {
+    /// About these subjects, and nobody else may.
+    Granted(Telling),
+    Not(Delivery),
+}
+
+impl Inner {
+    async fn claim(&self, user_id: Uuid, channel: Channel, subjects: Vec<String>) -> Result<Claim, Error> {
+        let asked = Telling { user_id, channel, subjects };
+        // A task that comes back must not spend the person's limits on what it sent before.
+        let subjects = self.db.unclaimed(&asked).await?;
+        if subjects.is_empty() {
+            return Ok(Claim::Not(Delivery::AlreadyClaimed));
+        }
+        // The narrower first: a call that the second one denies is lost to the first.
+        for limit in [channel_limit(channel), &rate_limit::NOTIFICATION] {
+            if let Verdict::DeniedUntil(until) = self.limiter.acquire(limit, user_id).await {
+                return Ok(Claim::Not(Delivery::LimitedUntil(until)));
+            }
+        }
+        let free = Telling { subjects, ..asked };
+        let subjects = self.db.claim_deliveries(&free, self.clock.now()).await?;
+        if subjects.is_empty() {
+            return Ok(Claim::Not(Delivery::AlreadyClaimed));
+        }
+        Ok(Claim::Granted(Telling { subjects, ..free }))
+    }
+
+    /// Writes into the ledger what the provider said, and says what that means.
+    async fn settle(
+        &self,
+        claimed: &Telling,
+        provider: &'static str,
+        answer: Answer,
+    ) -> Result<Delivery, Error> {
+        let now = self.clock.now();
+        let (user_id, channel) = (claimed.user_id, claimed.channel.as_str());
+        match answer {
+            Ok(provider_id) => {
+                let recorded = self.db.deliveries_sent(claimed, provider, &provider_id, now).await;
+                if recorded.is_err() {
+                    // What an operator needs to settle by hand what stays unknown.
+                    tracing::error!(%user_id, channel, provider, provider_id, "a message was sent and not recorded");
+                }
+                recorded?;
+                Ok(Delivery::Sent { provider_id })
+            }
+            Err(NoReceipt::Refused(code)) => {
+                tracing::info!(%user_id, channel, provider, code, "a message was refused for good");
+                self.db.deliveries_refused(claimed, provider, &code, now).await?;
+                Ok(Delivery::Refused { code })
+            }
+            Err(NoReceipt::Limited(wait)) => {
+                self.db.release_deliveries(claimed).await?;
+                Ok(Delivery::LimitedUntil(now + wait))
+            }
+            Err(NoReceipt::NotTaken(source)) => {
+                self.db.release_deliveries(claimed).await?;
+                Err(Error::NotTaken { provider, source })
+            }
+            Err(NoReceipt::Unknown(trouble)) => {
+                let error = &trouble as &dyn std::error::Error;
+                tracing::warn!(%user_id, channel, provider, error, "nobody knows whether a message was sent");
+                Ok(Delivery::Unknown)
+            }
+        }
+    }
+}
+
+fn channel_limit(channel: Channel) -> &'static Limit {
+    match channel {
+        Channel::Sms => &rate_limit::SMS,
+        Channel::Email => &rate_limit::EMAIL,
+    }
+}

@@ -69,4 +69,13 @@ impl Integration {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// The vendor's name for it, as people know it.
+    #[must_use]
+    pub fn product(self) -> &'static str {
+        match self {
+            Self::GoogleCalendar => "Google Calendar",
+            Self::GoogleContacts => "Google Contacts",
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Nothing here carries a token, a message, or personal data: users appear as ids.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 pub mod line;
 mod log;
@@ -56,6 +57,18 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Counts a call of a vendor's method and, once it is answered, how long that took and whether it went well.
+pub async fn vendor_call<T, E>(
+    method: &'static str,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    count(Counter::VendorCall(method), 1);
+    let started = Instant::now();
+    let answer = call.await;
+    metrics::time_vendor_call(method, answer.is_ok(), started.elapsed());
+    answer
 }
 
 /// Adds to the running task's meter and to the totals of the process.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Error, TokenError, Tokens};
 use crate::payload::Integration;
-use crate::telemetry::{Counter, count};
+use crate::telemetry::vendor_call;
 
 /// Time that one call gets, its whole answer included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,9 +48,9 @@ impl Access {
     {
         loop {
             self.calls += 1;
-            count(Counter::VendorCall(method), 1);
             let token = self.token.expose_secret().to_owned();
-            match timeout(CALL_TIMEOUT, send(token)).await.unwrap_or(Err(Error::Timeout)) {
+            let call = async { timeout(CALL_TIMEOUT, send(token)).await.unwrap_or(Err(Error::Timeout)) };
+            match vendor_call(method, call).await {
                 Err(Error::Unauthorized) if !self.renewed => {
                     self.renewed = true;
                     self.token = self.tokens.renew(self.user_id, self.integration, &self.token).await?;

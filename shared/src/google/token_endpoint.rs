@@ -10,7 +10,7 @@ use url::Url;
 use super::TokenError;
 use crate::config::{Config, Incomplete, variables};
 use crate::http;
-use crate::telemetry::{Counter, count};
+use crate::telemetry::vendor_call;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -76,7 +76,10 @@ impl TokenEndpoint {
     /// Errors: [`TokenError::Revoked`] for `invalid_grant` alone; another 4xx is the application's fault, not the
     /// user's; all else may pass.
     pub(super) async fn exchange(&self, refresh_token: &SecretString) -> Result<Grant, TokenError> {
-        count(Counter::VendorCall("oauth2.token"), 1);
+        vendor_call("oauth2.token", self.ask(refresh_token)).await
+    }
+
+    async fn ask(&self, refresh_token: &SecretString) -> Result<Grant, TokenError> {
         let response = self
             .http
             .post(self.url.clone())

@@ -6,11 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
 use uuid::Uuid;
 
 use super::token_encryption::{self, TokenCipher};
 use super::token_endpoint::TokenEndpoint;
+use crate::application::Application;
 use crate::clock::Clock;
 use crate::config::{Config, Incomplete, variables};
 use crate::db::oauth_tokens::{NewToken, StoredToken};
@@ -37,7 +37,7 @@ pub struct Tokens {
 struct Inner {
     cipher: TokenCipher,
     endpoint: TokenEndpoint,
-    application: Url,
+    application: Application,
 }
 
 /// There is no usable access token.
@@ -113,7 +113,7 @@ impl Tokens {
             })
         });
         let endpoint = TokenEndpoint::from_config(config);
-        let application = config.required::<Url>(&variables::APP_BASE_URL);
+        let application = Application::from_config(config);
         let inner = Inner { cipher: cipher?, endpoint: endpoint?, application: application? };
         Ok(Self { db: db?, clock, inner: Arc::new(inner) })
     }
@@ -254,20 +254,11 @@ impl Tokens {
             TokenStatus::ExpiringSoon => (Some(NoticeKind::TokenExpiringSoon), Some("no refresh token")),
             TokenStatus::Valid | TokenStatus::Expired | TokenStatus::Unknown => (None, None),
         };
-        let texts = kind.map(|kind| (kind, message(integration, kind), self.re_auth_link(integration)));
+        let texts = kind.map(|kind| (kind, message(integration, kind), self.inner.application.re_auth_link(integration)));
         let notice =
             texts.as_ref().map(|(kind, message, re_auth_link)| Notice { kind: *kind, message, re_auth_link });
         let report = HealthReport { status, expires_at: used.expires_at, error, notice };
         Ok(self.db.report_token_health(user_id, integration, used, &report, self.clock.now()).await?)
-    }
-
-    /// Where the application begins to connect an integration again.
-    fn re_auth_link(&self, integration: Integration) -> String {
-        let application = self.inner.application.as_str().trim_end_matches('/');
-        match integration {
-            Integration::GoogleCalendar => format!("{application}/api/calendar/google/authorize"),
-            Integration::GoogleContacts => format!("{application}/api/contacts/google/authorize"),
-        }
     }
 }
 
@@ -277,10 +268,7 @@ fn outlasts(stored: &StoredToken, moment: DateTime<Utc>) -> bool {
 }
 
 fn message(integration: Integration, kind: NoticeKind) -> String {
-    let name = match integration {
-        Integration::GoogleCalendar => "Google Calendar",
-        Integration::GoogleContacts => "Google Contacts",
-    };
+    let name = integration.product();
     match kind {
         NoticeKind::TokenInvalid => {
             format!("CatchUp can no longer read your {name}. Connect it again to keep it up to date.")

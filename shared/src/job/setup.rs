@@ -84,6 +84,13 @@ impl Setup {
         Ok(crate::rate_limit::Limiter::new(self.redis()?, self.clock()))
     }
 
+    /// Messages to people.
+    #[cfg(feature = "notify")]
+    pub fn notifier(&mut self) -> Result<crate::notify::Notifier, Incomplete> {
+        let (db, redis, clock) = (self.db(), self.redis(), self.clock());
+        crate::notify::Notifier::from_config(&mut self.config, db, redis, clock)
+    }
+
     /// Tiers of the cache.
     #[cfg(feature = "cache")]
     pub fn cache(&mut self) -> Result<crate::cache::Cache, Incomplete> {

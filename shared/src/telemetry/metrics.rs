@@ -22,6 +22,7 @@ struct Metrics {
     cache_lookups: Family<[Label; 1], Total>,
     sql_statements: Total,
     vendor_calls: Family<[Label; 1], Total>,
+    vendor_call_duration: Family<[Label; 2], Histogram>,
     tasks: Family<[Label; 2], Total>,
     task_duration: Family<[Label; 1], Histogram>,
     task_wait: Family<[Label; 1], Histogram>,
@@ -34,6 +35,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         cache_lookups: Family::default(),
         sql_statements: Total::default(),
         vendor_calls: Family::default(),
+        vendor_call_duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
         tasks: Family::default(),
         task_duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
         task_wait: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
@@ -47,6 +49,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     registry.register("cache_lookups", "Lookups in the cache, by result", metrics.cache_lookups.clone());
     registry.register("sql_statements", "SQL statements", metrics.sql_statements.clone());
     registry.register("vendor_calls", "Calls to vendors, by method", metrics.vendor_calls.clone());
+    registry.register(
+        "vendor_call_duration_seconds",
+        "Time from a call to its answer, by method and result",
+        metrics.vendor_call_duration.clone(),
+    );
     registry.register("tasks", "Dispatches, by queue and outcome", metrics.tasks.clone());
     registry.register("task_duration_seconds", "Time from dispatch to answer", metrics.task_duration.clone());
     registry.register("task_wait_seconds", "Time from schedule to dispatch", metrics.task_wait.clone());
@@ -79,6 +86,12 @@ pub fn count_task(queue: &'static str, outcome: &'static str, duration: Duration
     if let Some(wait) = wait {
         METRICS.task_wait.get_or_create(&[("queue", queue)]).observe(wait.as_secs_f64());
     }
+}
+
+/// Notes how long a call to a vendor took.
+pub(super) fn time_vendor_call(method: &'static str, ok: bool, duration: Duration) {
+    let labels = [("method", method), ("result", if ok { "ok" } else { "error" })];
+    METRICS.vendor_call_duration.get_or_create(&labels).observe(duration.as_secs_f64());
 }
 
 /// All totals in the OpenMetrics text format, which Prometheus reads.

@@ -1,0 +1,89 @@
+//! What messages say: plain values become texts, and nothing else writes a word to a person.
+
+use chrono_tz::Tz;
+
+use super::sms;
+use crate::application::Application;
+use crate::db::deliveries::SubjectId;
+
+mod letter;
+mod suggestion;
+mod token_notice;
+
+pub use suggestion::Suggestion;
+pub use token_notice::TokenNotice;
+
+/// Something that people are told of.
+pub trait Subject: Sync {
+    /// Names it in the ledger.
+    fn id(&self) -> SubjectId;
+
+    /// The text message that tells of it.
+    fn sms(&self, zone: Tz, application: &Application) -> Sms;
+
+    /// The e-mail that tells of all these.
+    fn email(subjects: &[&Self], zone: Tz, application: &Application) -> Email;
+}
+
+/// A text message of at most [`sms::MAX_SEGMENTS`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sms(String);
+
+impl Sms {
+    /// The three in a row; of the `body`, as much as fits.
+    #[must_use]
+    pub fn new(head: &str, body: &str, tail: &str) -> Self {
+        Self(sms::fit(&plain(head), &plain(body), tail))
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An e-mail: the same said twice, for readers with and without HTML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    /// One line.
+    pub subject: String,
+    /// Plain text.
+    pub text: String,
+    /// A whole document.
+    pub html: String,
+}
+
+/// `text` on one line, without control characters: a name must not begin a header of its own.
+fn one_line(text: &str) -> String {
+    let parts = text.split(|c: char| c.is_whitespace() || c.is_control());
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// As [`one_line`], at most `max_chars` long, ended at a word.
+fn brief(text: &str, max_chars: usize) -> String {
+    let text = one_line(text);
+    let Some((end, _)) = text.char_indices().nth(max_chars) else { return text };
+    let kept = &text[..end];
+    let at_word = if text[end..].starts_with(' ') {
+        kept
+    } else {
+        kept.rsplit_once(' ').map_or(kept, |(words, _)| words)
+    };
+    format!("{at_word}…")
+}
+
+/// Typographic signs as GSM's alphabet has them: one of them would halve what a message holds.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '‘' | '’' | '‚' | '‛' | '′' | '`' => plain.push('\''),
+            '“' | '”' | '„' | '‟' | '″' => plain.push('"'),
+            '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' => plain.push('-'),
+            '…' => plain.push_str("..."),
+            other => plain.push(other),
+        }
+    }
+    plain
+}

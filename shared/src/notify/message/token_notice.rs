@@ -1,0 +1,66 @@
+//! Tokens that do not work, or soon will not: only the user can connect again.
+
+use chrono_tz::Tz;
+use uuid::Uuid;
+
+use super::{Email, Sms, Subject, letter::Letter};
+use crate::application::Application;
+use crate::db::deliveries::SubjectId;
+use crate::db::token_health::NoticeKind;
+use crate::payload::Integration;
+
+/// A notification about a token as its user is reminded of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenNotice {
+    /// Row of `token_health_notifications`.
+    pub id: Uuid,
+    /// Whose token.
+    pub integration: Integration,
+    /// What is the matter with it.
+    pub kind: NoticeKind,
+}
+
+impl TokenNotice {
+    fn matter(&self) -> String {
+        let product = self.integration.product();
+        match self.kind {
+            NoticeKind::TokenInvalid => format!("CatchUp can no longer read your {product}."),
+            NoticeKind::TokenExpiringSoon => format!("CatchUp's access to your {product} ends soon."),
+        }
+    }
+
+    fn title(&self) -> String {
+        let product = self.integration.product();
+        match self.kind {
+            NoticeKind::TokenInvalid => format!("Connect your {product} to CatchUp again"),
+            NoticeKind::TokenExpiringSoon => format!("CatchUp's access to your {product} ends soon"),
+        }
+    }
+}
+
+impl Subject for TokenNotice {
+    fn id(&self) -> SubjectId {
+        SubjectId::TokenNotice(self.id)
+    }
+
+    fn sms(&self, _zone: Tz, application: &Application) -> Sms {
+        let link = application.re_auth_link(self.integration);
+        Sms::new("", &format!("{} Connect it again:", self.matter()), &format!(" {link}"))
+    }
+
+    fn email(subjects: &[&Self], _zone: Tz, application: &Application) -> Email {
+        let title = match subjects {
+            [one] => one.title(),
+            _ => "Connect CatchUp to Google again".to_owned(),
+        };
+        subjects
+            .iter()
+            .fold(Letter::new(&title), |letter, notice| {
+                letter
+                    .paragraph(format!("{} Connect it again to keep it up to date.", notice.matter()))
+                    .link("Connect again", application.re_auth_link(notice.integration))
+            })
+            .paragraph("CatchUp only reads, and you can take the permission back at any time.")
+            .write()
+    }
+}
