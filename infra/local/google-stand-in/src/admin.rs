@@ -17,6 +17,7 @@ use crate::call::Call;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind, Times};
 use crate::person::Person;
+use crate::push::Channel;
 use crate::serve::App;
 use crate::state::Unknown;
 use crate::world::World;
@@ -34,6 +35,8 @@ pub(crate) fn router() -> Router<App> {
         .route("/users/{user}/expire-sync-tokens", post(expire_sync_tokens))
         .route("/users/{user}/grants/{provider}/{action}", post(change_grant))
         .route("/users/{user}/address-book", post(add_address_book))
+        .route("/users/{user}/channels", get(channels).post(open_channel))
+        .route("/users/{user}/channels/silence", post(silence_channels))
         .route("/users/{user}/people", post(add_person))
         .route("/users/{user}/people/{person}", axum::routing::delete(delete_person))
         .route("/users/{user}/calendars/{calendar}/events", post(add_event))
@@ -195,6 +198,33 @@ async fn change_grant(
         GrantAction::RotateRefreshToken => app.world.rotate_refresh_token(user, integration)?,
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn channels(State(app): State<App>, Path(user): Path<String>) -> Answer<Json<Vec<Channel>>> {
+    Ok(Json(app.world.channels(find(&app.world, &user)?)?))
+}
+
+#[derive(Debug, Deserialize)]
+struct ChannelRequest {
+    id: String,
+    address: String,
+    token: String,
+    expiration: DateTime<Utc>,
+}
+
+async fn open_channel(
+    State(app): State<App>,
+    Path(user): Path<String>,
+    Json(request): Json<ChannelRequest>,
+) -> Answer<Json<Channel>> {
+    let ChannelRequest { id, address, token, expiration } = request;
+    let user = find(&app.world, &user)?;
+    Ok(Json(app.world.open_channel(user, &id, &address, &token, expiration)?))
+}
+
+async fn silence_channels(State(app): State<App>, Path(user): Path<String>) -> Answer<Json<Value>> {
+    let silenced = app.world.silence_channels(find(&app.world, &user)?)?;
+    Ok(Json(json!({"silenced": silenced})))
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,6 @@
 //! The calls that the stand-in answers, and the count of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -58,11 +58,16 @@ pub enum Call {
 /// How often each method was called, refused calls included.
 pub type CallCounts = BTreeMap<Call, u64>;
 
+/// A user's calls that are remembered in their order.
+const RECENT: usize = 100;
+
 #[derive(Debug, Default)]
 pub(crate) struct CallLog {
     /// Of all callers, those whom no token named included.
     pub(crate) total: CallCounts,
     pub(crate) by_user: BTreeMap<Uuid, CallCounts>,
+    /// The newest last.
+    pub(crate) recent: BTreeMap<Uuid, VecDeque<Call>>,
 }
 
 impl CallLog {
@@ -70,6 +75,11 @@ impl CallLog {
         *self.total.entry(call).or_default() += 1;
         if let Some(user) = user {
             *self.by_user.entry(user).or_default().entry(call).or_default() += 1;
+            let recent = self.recent.entry(user).or_default();
+            if recent.len() == RECENT {
+                recent.pop_front();
+            }
+            recent.push_back(call);
         }
     }
 }

@@ -36,6 +36,8 @@ pub enum FaultKind {
     },
     /// The connection is reset without an answer.
     Reset,
+    /// The call is obeyed, and then the connection is reset: the caller does not hear of it.
+    AnswerLost,
     /// `invalid_grant` from the token endpoint, 401 from the rest.
     Revoked,
     /// 200 with a body that is not what it says.

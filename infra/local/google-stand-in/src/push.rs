@@ -39,6 +39,8 @@ pub struct Channel {
     pub expiration: DateTime<Utc>,
     /// The number of the last notification.
     pub message_number: u64,
+    /// It broke without anybody being told: changes are not announced on it any more.
+    pub silent: bool,
 }
 
 impl Channel {

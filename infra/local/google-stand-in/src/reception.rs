@@ -90,6 +90,7 @@ impl Reception {
             None => Err(Refusal::unauthorized()),
         };
         let answer = token.and_then(|token| world.with(|state| work(state, token.user, &self.query, now)));
+        self.lose_answer(fault);
         answer.unwrap_or_else(|refusal| refusal.into_answer(api))
     }
 
@@ -100,7 +101,8 @@ impl Reception {
         let owner = form
             .text("refresh_token")
             .and_then(|token| world.with(|state| state.owner_of_refresh_token(token).map(|(user, _)| user)));
-        if let Some(kind) = world.receive(owner, Call::Token) {
+        let fault = world.receive(owner, Call::Token);
+        if let Some(kind) = fault {
             if let Some(answer) = self.body_fault(kind).await {
                 return answer;
             }
@@ -109,7 +111,16 @@ impl Reception {
             }
         }
         let now = world.now();
-        world.with(|state| token_endpoint::refresh(state, &self.app.config, &form, now))
+        let answer = world.with(|state| token_endpoint::refresh(state, &self.app.config, &form, now));
+        self.lose_answer(fault);
+        answer
+    }
+
+    /// What the caller would have heard is never sent.
+    fn lose_answer(&self, fault: Option<FaultKind>) {
+        if fault == Some(FaultKind::AnswerLost) {
+            self.scissors.cut();
+        }
     }
 
     /// The faults that are the same for every call; a slow one is over when this returns.
@@ -133,6 +144,7 @@ impl Reception {
             | FaultKind::Gone
             | FaultKind::ExpiredSyncToken
             | FaultKind::ServerError { .. }
+            | FaultKind::AnswerLost
             | FaultKind::Revoked => None,
         }
     }
@@ -150,7 +162,11 @@ fn refusal(kind: FaultKind) -> Option<Refusal> {
             let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             Some(Refusal::server_error(code))
         }
-        FaultKind::Slow { .. } | FaultKind::Reset | FaultKind::Garbage | FaultKind::Huge => None,
+        FaultKind::Slow { .. }
+        | FaultKind::Reset
+        | FaultKind::AnswerLost
+        | FaultKind::Garbage
+        | FaultKind::Huge => None,
     }
 }
 

@@ -104,8 +104,9 @@ impl State {
     /// Tells everybody who watches this calendar that it changed.
     pub(crate) fn announce(&mut self, user: Uuid, calendar_id: &str, now: DateTime<Utc>) {
         let Some(account) = self.accounts.iter_mut().find(|account| account.user.id == user) else { return };
-        let watching =
-            account.channels.iter_mut().filter(|c| c.calendar_id == calendar_id && c.expiration > now);
+        let watching = account.channels.iter_mut().filter(|channel| {
+            channel.calendar_id == calendar_id && channel.expiration > now && !channel.silent
+        });
         self.outbox.extend(watching.map(|channel| channel.next_notification("exists")));
     }
 }

@@ -47,11 +47,13 @@ pub enum Change {
     GroupDeleted,
     /// A user took a grant back.
     GrantRevoked,
+    /// A user's push channels, if there are any, broke without a word.
+    ChannelSilenced,
 }
 
 /// How often each happens among a hundred changes.
 const MIX: &[(u64, Change)] = &[
-    (22, Change::EventAdded),
+    (21, Change::EventAdded),
     (18, Change::EventChanged),
     (12, Change::EventMoved),
     (2, Change::EventMovedToOtherCalendar),
@@ -64,6 +66,7 @@ const MIX: &[(u64, Change)] = &[
     (1, Change::GroupRenamed),
     (1, Change::GroupDeleted),
     (1, Change::GrantRevoked),
+    (1, Change::ChannelSilenced),
 ];
 /// Where a change finds nobody that it could happen to, it looks this often.
 const TRIES: usize = 20;
@@ -129,6 +132,10 @@ impl State {
                 happen_to_group(change, &mut self.accounts.get_mut(place)?.book, fate, now)?;
             }
             Change::GrantRevoked => self.happen_to_grant(user, fate)?,
+            // Happens to whoever it is: fate must not depend on the channels that callers opened.
+            Change::ChannelSilenced => {
+                self.accounts.get_mut(place)?.channels.iter_mut().for_each(|channel| channel.silent = true);
+            }
         }
         Some(change)
     }

@@ -64,7 +64,11 @@ pub(crate) fn fault(kind: FaultKind) -> Option<Response> {
             Some(refuse(code, "internal_failure", "Internal Error"))
         }
         FaultKind::Revoked => Some(invalid_grant()),
-        FaultKind::Slow { .. } | FaultKind::Reset | FaultKind::Garbage | FaultKind::Huge => None,
+        FaultKind::Slow { .. }
+        | FaultKind::Reset
+        | FaultKind::AnswerLost
+        | FaultKind::Garbage
+        | FaultKind::Huge => None,
     }
 }
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::dice::mix;
 use crate::push::{Channel, is_plain_loopback};
 use crate::refusal::Refusal;
-use crate::state::State;
+use crate::state::{State, Unknown};
+use crate::world::World;
 
 const LONGEST_ID: usize = 64;
 const LONGEST_TOKEN: usize = 256;
@@ -86,6 +87,7 @@ pub(crate) fn watch(
         token: body.token,
         expiration,
         message_number: 0,
+        silent: false,
     };
     let mut answer = json!({
         "kind": "api#channel",
@@ -102,6 +104,47 @@ pub(crate) fn watch(
     account.channels.push(channel);
     state.outbox.push_back(hello);
     Ok(axum::Json(answer).into_response())
+}
+
+impl World {
+    /// Opens a channel on the user's primary calendar as one that said its hello long ago: for worlds in which the
+    /// application has channels already.
+    pub fn open_channel(
+        &self,
+        user: Uuid,
+        id: &str,
+        address: &str,
+        token: &str,
+        expiration: DateTime<Utc>,
+    ) -> Result<Channel, Unknown> {
+        self.with(|state| {
+            let account = state.account_mut(user)?;
+            let calendar_id = account.diary("primary").ok_or(Unknown::Calendar)?.calendar.id.clone();
+            let channel = Channel {
+                id: id.to_owned(),
+                resource_id: resource_id(user, &calendar_id),
+                resource_uri: resource_uri(&calendar_id),
+                calendar_id,
+                address: address.to_owned(),
+                token: Some(token.to_owned()),
+                expiration,
+                message_number: 1,
+                silent: false,
+            };
+            account.channels.push(channel.clone());
+            Ok(channel)
+        })
+    }
+
+    /// Breaks all channels that the user has now, without telling anybody. Says how many there were.
+    pub fn silence_channels(&self, user: Uuid) -> Result<usize, Unknown> {
+        let now = self.now();
+        self.with(|state| {
+            let speaking = |channel: &&mut Channel| channel.expiration > now && !channel.silent;
+            let channels = state.account_mut(user)?.channels.iter_mut().filter(speaking);
+            Ok(channels.map(|channel| channel.silent = true).count())
+        })
+    }
 }
 
 fn required(value: Option<String>, name: &str) -> Result<String, Refusal> {

@@ -104,6 +104,12 @@ impl World {
         self.with(|state| state.calls.by_user.get(&user).cloned().unwrap_or_default())
     }
 
+    /// The last calls with this user's tokens, in their order; the oldest of them are forgotten.
+    #[must_use]
+    pub fn recent_calls(&self, user: Uuid) -> Vec<Call> {
+        self.with(|state| state.calls.recent.get(&user).into_iter().flatten().copied().collect())
+    }
+
     /// How often each method was called at all, also with tokens that nobody has.
     #[must_use]
     pub fn total_calls(&self) -> CallCounts {

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use chrono::TimeDelta;
-use google_stand_in::Event;
+use google_stand_in::{Call, Event, Fault, FaultKind};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -138,4 +138,43 @@ async fn bad_channels_are_refused_with_their_reason() {
         let answer = api.post(WATCH, body).await;
         assert_eq!((answer.status, answer.reason()), (StatusCode::BAD_REQUEST, reason));
     }
+}
+
+#[tokio::test]
+async fn a_silenced_channel_swallows_what_happens_and_another_one_tells() {
+    let site = Site::open().await;
+    let api = site.calendar().await;
+    let user = site.user();
+    let mut receiver = Receiver::open().await;
+    let at = |path: &str| format!("/users/{}/channels{path}", user.email);
+    let expiration = site.world.now() + TimeDelta::days(1);
+    let old = json!({"id": "old", "address": receiver.address, "token": "secret", "expiration": expiration});
+    let old = site.admin("POST", &at(""), Some(old)).await.ok();
+    assert!(receiver.quiet(), "it said its hello long ago");
+    let event = || Event::timed("x", site.world.now(), TimeDelta::hours(1));
+    site.world.add_event(user.id, "primary", event()).expect("added");
+    assert_eq!(header(&receiver.next().await, "x-goog-message-number"), "2");
+
+    assert_eq!(site.admin("POST", &at("/silence"), None).await.ok()["silenced"], 1);
+    assert_eq!(site.admin("POST", &at("/silence"), None).await.ok()["silenced"], 0);
+    site.world.add_event(user.id, "primary", event()).expect("added");
+    let opened = api.post(WATCH, channel("new", &receiver.address)).await.ok();
+    assert_eq!(opened["resourceId"], old["resourceId"]);
+    // Whatever the old channel would have told comes before the hello of the new one.
+    assert_eq!(header(&receiver.next().await, "x-goog-channel-id"), "new");
+    site.world.add_event(user.id, "primary", event()).expect("added");
+    assert_eq!(header(&receiver.next().await, "x-goog-channel-id"), "new");
+    let channels = site.admin("GET", &at(""), None).await.ok();
+    assert_eq!((&channels[0]["silent"], &channels[1]["silent"]), (&json!(true), &json!(false)));
+    assert!(receiver.quiet());
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_is_lost_was_obeyed() {
+    let site = Site::open().await;
+    let api = site.calendar().await;
+    site.world.inject(Fault::new(FaultKind::AnswerLost).call(Call::EventsWatch));
+    assert!(api.try_post(WATCH, channel("c", "https://app.example.test/hook")).await.is_err());
+    assert_eq!(site.world.channels(site.user().id).expect("ok").len(), 1);
+    assert_eq!(site.world.recent_calls(site.user().id).last(), Some(&Call::EventsWatch));
 }

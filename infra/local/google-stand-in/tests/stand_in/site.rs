@@ -178,12 +178,16 @@ impl Api<'_> {
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.try_post(path, body).await.expect("an answer")
+    }
+
+    pub(crate) async fn try_post(&self, path: &str, body: Value) -> Result<Answer, String> {
         let request = Request::post(format!("{}{path}", self.site.base))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body.to_string()))
             .expect("a request");
-        self.site.send(request).await.expect("an answer")
+        self.site.send(request).await
     }
 
     /// All pages of a list: the items under `key`, how many pages there were, and the last page.
