@@ -5,8 +5,9 @@ locals {
   needs     = jsondecode(file("${path.module}/functions.json"))
   functions = local.needs.functions
   features = {
-    for name, function in local.functions :
-    name => concat([local.needs.every], [for feature in function.features : local.needs.features[feature]])
+    for name, function in local.functions : name => concat([local.needs.every], [
+      for feature in function.features : local.needs.features[feature == "email" ? var.email_provider : feature]
+    ])
   }
 
   # What each function reads from Secret Manager, and what it is told in the clear.

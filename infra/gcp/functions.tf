@@ -43,7 +43,11 @@ module "function" {
     min_instances = lookup(var.min_instances, each.key, 0)
   }
 
-  environment        = merge(local.database, { for name in local.variables[each.key] : name => var.settings[name] })
+  environment = merge(
+    local.database,
+    { for name in local.variables[each.key] : name => var.settings[name] },
+    contains(each.value.features, "email") ? { EMAIL_PROVIDER = var.email_provider } : {},
+  )
   secrets            = { for name in local.secrets[each.key] : name => google_secret_manager_secret.secret[name].secret_id }
   cloud_sql_instance = var.database.instance
   deployers          = local.deployers

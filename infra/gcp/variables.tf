@@ -67,6 +67,17 @@ variable "settings" {
   }
 }
 
+variable "email_provider" {
+  description = "Who carries e-mail: sendgrid, or smtp for a mail server."
+  type        = string
+  default     = "sendgrid"
+
+  validation {
+    condition     = contains(["sendgrid", "smtp"], var.email_provider)
+    error_message = "E-mail goes through sendgrid or smtp."
+  }
+}
+
 variable "database" {
   description = "Postgres in Cloud SQL: connection name (project:region:instance), database, user, connections that one instance holds, and connections that all functions together may hold."
   type = object({

@@ -81,6 +81,26 @@ run "each_service_reads_its_secrets_and_no_others" {
   }
 }
 
+run "the_mail_server_replaces_sendgrid_with_all_its_rights" {
+  command = plan
+
+  variables {
+    email_provider = "smtp"
+    settings = {
+      LOG_LEVEL            = "info"
+      APP_BASE_URL         = "https://app.example.com"
+      CALENDAR_WEBHOOK_URL = "https://api.example.com/webhooks/google-calendar"
+      TWILIO_PHONE_NUMBER  = "+15550100"
+      SMTP_FROM_EMAIL      = "hello@example.com"
+    }
+  }
+
+  assert {
+    condition     = contains(module.function["batch-notifications"].secrets, "SMTP_URL") && !contains(keys(google_secret_manager_secret.secret), "SENDGRID_API_KEY")
+    error_message = "E-mail has the wrong secrets."
+  }
+}
+
 run "only_the_branch_of_the_repository_may_deploy" {
   command = plan
 

@@ -39,6 +39,8 @@ resource "google_cloud_run_v2_service_iam_binding" "invoker" {
 }
 
 resource "google_cloud_run_v2_service_iam_binding" "developer" {
+  count = length(var.deployers) > 0 ? 1 : 0
+
   project  = var.project.id
   location = var.region
   name     = google_cloud_run_v2_service.service.name
@@ -62,6 +64,8 @@ resource "google_service_account_iam_member" "act_as_target" {
 }
 
 resource "google_service_account_iam_binding" "act_as_service" {
+  count = length(var.deployers) > 0 ? 1 : 0
+
   service_account_id = google_service_account.account["service"].name
   role               = "roles/iam.serviceAccountUser"
   members            = var.deployers
@@ -84,10 +88,10 @@ resource "google_project_iam_member" "cloud_sql" {
   member  = local.members.service
 
   condition {
-    title      = "only ${split(":", each.value)[2]}"
-    expression = <<-CEL
-      resource.service == "sqladmin.googleapis.com" &&
-      resource.name == "projects/${split(":", each.value)[0]}/instances/${split(":", each.value)[2]}"
-    CEL
+    title = "only ${split(":", each.value)[2]}"
+    expression = join(" && ", [
+      "resource.service == \"sqladmin.googleapis.com\"",
+      "resource.name == \"projects/${split(":", each.value)[0]}/instances/${split(":", each.value)[2]}\"",
+    ])
   }
 }

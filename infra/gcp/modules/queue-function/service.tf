@@ -16,7 +16,7 @@ locals {
     OIDC_AUDIENCES        = local.url
   })
 
-  # Also asked of the database by /health/ready, which no probe calls: a sleeping container must cost nothing.
+  # Not /health/ready, which asks the database: a probe must not wake it.
   health_path = "/health/live"
 }
 
@@ -132,6 +132,7 @@ resource "google_cloud_run_v2_service" "service" {
       template[0].labels,
       template[0].revision,
       template[0].containers[0].image,
+      template[0].containers[0].name,
     ]
   }
 

@@ -187,7 +187,7 @@ run "only_the_queue_may_call_the_service" {
     error_message = "Somebody else may call the service."
   }
   assert {
-    condition     = google_cloud_run_v2_service_iam_binding.developer.members == toset(var.deployers) && google_service_account_iam_binding.act_as_service.members == toset(var.deployers)
+    condition     = google_cloud_run_v2_service_iam_binding.developer[0].members == toset(var.deployers) && google_service_account_iam_binding.act_as_service[0].members == toset(var.deployers)
     error_message = "Somebody else than CI may deploy."
   }
   assert {
@@ -200,6 +200,19 @@ run "only_the_queue_may_call_the_service" {
   assert {
     condition     = length(google_service_account_iam_member.act_as_target) == 0
     error_message = "Without a predecessor nobody needs its identity."
+  }
+}
+
+run "without_a_deployment_nobody_may_deploy" {
+  command = plan
+
+  variables {
+    deployers = []
+  }
+
+  assert {
+    condition     = length(google_cloud_run_v2_service_iam_binding.developer) == 0 && length(google_service_account_iam_binding.act_as_service) == 0
+    error_message = "Somebody may deploy."
   }
 }
 

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Applies the whole project to a provider that only knows the schemas, and looks at what comes of it.
+
+usage: applied.py [FOLDER]
+
+Shows what a change of the declarations plans and what it leaves alone, in terraform's own plan; and that each function
+whose binary is in FOLDER (target/debug) starts with the environment of its service, and with nothing less than its
+secrets. TF_CLI_CONFIG_FILE names the provider. Touches nothing but a temporary copy. Exit status: 0 all passed, 1 not.
+"""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+INFRA = pathlib.Path(__file__).resolve().parents[2]
+QUEUES = sorted(json.loads((INFRA / "queues.json").read_text())["queues"])
+PREDECESSOR = {"url": "https://api.example.com", "service_account_email": "tasks@example.iam.gserviceaccount.com"}
+
+# Values of the form that each secret has.
+SECRETS = {
+    "DATABASE_PASSWORD": "example",
+    "ENCRYPTION_KEY": "00" * 32,
+    "GOOGLE_CLIENT_ID": "example",
+    "GOOGLE_CLIENT_SECRET": "example",
+    "SENDGRID_API_KEY": "SG.example",
+    "TWILIO_ACCOUNT_SID": "AC" + "00" * 16,
+    "TWILIO_AUTH_TOKEN": "example",
+    "UPSTASH_REDIS_REST_TOKEN": "example",
+    "UPSTASH_REDIS_REST_URL": "https://redis.example.com",
+}
+# A socket may let its user in without one.
+OPTIONAL_SECRETS = {"DATABASE_PASSWORD"}
+# What Cloud Run says, and where a test may listen.
+GIVEN = {"HOST": "127.0.0.1", "PORT": "0"}
+START_DEADLINE_SECONDS = 20
+
+
+class Project:
+    """A copy of the declarations, applied once."""
+
+    def __init__(self, folder):
+        self.infra = pathlib.Path(folder) / "infra"
+        self.gcp = self.infra / "gcp"
+        left_out = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__")
+        shutil.copytree(INFRA / "gcp", self.gcp, ignore=left_out)
+        for declaration in ("queues.json", "alerts.json"):
+            shutil.copy(INFRA / declaration, self.infra)
+        self.terraform("init", "-backend=false", "-no-color")
+        self.terraform("apply", "-auto-approve", *self.arguments({}))
+
+    def terraform(self, *arguments):
+        done = subprocess.run(["terraform", *arguments], cwd=self.gcp, text=True, capture_output=True)
+        if done.returncode:
+            sys.exit(f"terraform {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def arguments(self, variables):
+        values = {"predecessor": PREDECESSOR, "enabled_queues": QUEUES, **variables}
+        (self.gcp / "scenario.tfvars.json").write_text(json.dumps(values))
+        return ["-no-color", "-input=false", "-var-file=tests/terraform.tfvars", "-var-file=scenario.tfvars.json"]
+
+    def plan(self, variables):
+        """What would change: the action and the differing attributes of each resource, by its address."""
+        self.terraform("plan", "-out=plan", *self.arguments(variables))
+        changes = {}
+        for resource in json.loads(self.terraform("show", "-json", "plan"))["resource_changes"]:
+            actions, before, after = (resource["change"][key] for key in ("actions", "before", "after"))
+            if actions != ["no-op"]:
+                before, after = before or {}, after or {}
+                differing = sorted(key for key in before | after if before.get(key) != after.get(key))
+                changes[resource["address"]] = [*actions, *differing]
+        return changes
+
+    def with_edit(self, path, change, then):
+        """Does `then` while a declaration is changed."""
+        file = self.infra / path
+        text = file.read_text()
+        declaration = json.loads(text)
+        change(declaration)
+        file.write_text(json.dumps(declaration))
+        try:
+            return then()
+        finally:
+            file.write_text(text)
+
+    def environments(self):
+        """Plain variables and names of secrets of each service, as they were applied."""
+        found = {}
+        for module in json.loads(self.terraform("show", "-json"))["values"]["root_module"]["child_modules"]:
+            for resource in module["resources"]:
+                if resource["type"] == "google_cloud_run_v2_service":
+                    variables = resource["values"]["template"][0]["containers"][0]["env"]
+                    plain = {v["name"]: v["value"] for v in variables if not v["value_source"]}
+                    found[resource["values"]["name"]] = (plain, {v["name"] for v in variables if v["value_source"]})
+        return found
+
+
+def plans(project):
+    """What was planned and what should have been, by what that shows."""
+    queue = 'module.function["calendar-sync"].google_cloud_tasks_queue.queue'
+    service = 'module.function["calendar-sync"].google_cloud_run_v2_service.service'
+    schedule = 'module.function["token-refresh"].google_cloud_scheduler_job.schedule["sweep"]'
+
+    def rate(declaration):
+        declaration["queues"]["calendar-sync"]["maxDispatchesPerSecond"] += 1
+
+    def concurrency(declaration):
+        declaration["functions"]["calendar-sync"]["concurrency"] += 1
+
+    def nothing(_):
+        pass
+
+    for name, path, change, variables, expected in [
+        ("nothing changes where nothing was changed", "queues.json", nothing, {}, {}),
+        ("a queue's limits plan that queue", "queues.json", rate, {}, {queue: ["update", "rate_limits"]}),
+        (
+            "what an instance holds plans its service, and its queue",
+            "gcp/functions.json",
+            concurrency,
+            {},
+            {queue: ["update", "rate_limits"], service: ["update", "template"]},
+        ),
+        (
+            "a queue that is given back loses its http_target, and nothing else changes",
+            "queues.json",
+            nothing,
+            {"enabled_queues": [name for name in QUEUES if name != "calendar-sync"]},
+            {queue: ["update", "http_target"]},
+        ),
+        (
+            "a schedule that rests plans that schedule",
+            "queues.json",
+            nothing,
+            {"paused_schedules": ["token-refresh"]},
+            {schedule: ["update", "paused"]},
+        ),
+        ("a release that was deployed plans nothing", "queues.json", nothing, {"release": "second"}, {}),
+    ]:
+        planned = project.with_edit(path, change, lambda: project.plan(variables))
+        yield name, planned == expected, json.dumps(planned, indent=2)
+
+
+def start(program, environment):
+    """Starts a function. None when it listens, otherwise what it wrote to standard error."""
+    process = subprocess.Popen(
+        [program], env=GIVEN | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    timer = threading.Timer(START_DEADLINE_SECONDS, process.kill)
+    timer.start()
+    try:
+        listens = any('"listening"' in line for line in process.stdout)
+        process.kill()
+        return None if listens else process.communicate()[1] or "it ended without a word"
+    finally:
+        timer.cancel()
+        process.wait()
+
+
+def starts(environments, folder):
+    for name, (plain, secrets) in environments.items():
+        program = folder / name
+        if not program.exists():
+            print(f"SKIPPED {name} is not built in {folder}")
+            continue
+        told = plain | {secret: SECRETS[secret] for secret in secrets}
+        problem = start(program, told)
+        yield f"{name} starts with the environment of its service", problem is None, problem
+        for secret in sorted(secrets - OPTIONAL_SECRETS):
+            less = {variable: value for variable, value in told.items() if variable != secret}
+            problem = start(program, less)
+            yield f"{name} needs {secret}", problem is not None and secret in problem, problem
+
+
+def main(arguments):
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        return 0
+    folder = pathlib.Path(arguments[0] if arguments else INFRA.parent / "target" / "debug").resolve()
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        project = Project(temporary)
+        for checks in (plans(project), starts(project.environments(), folder)):
+            for name, good, detail in checks:
+                passed, failed = passed + good, failed + (not good)
+                print(f"{'ok' if good else 'FAILED':7} {name}" + ("" if good else f"\n{detail}"))
+    print(f"applied: {passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.exit(main(sys.argv[1:]))
