@@ -1,4 +1,4 @@
-//! Google: the users' OAuth tokens, and clients of Calendar and People that can only read.
+//! Google: the users' OAuth tokens, and clients of Calendar and People that can only read, but for push channels.
 
 #[cfg(feature = "google-apis")]
 mod access;

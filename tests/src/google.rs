@@ -34,7 +34,7 @@ impl Google {
 
     /// What a function's environment says about Google.
     #[must_use]
-    pub fn environment(&self) -> [(&'static str, String); 6] {
+    pub fn environment(&self) -> [(&'static str, String); 7] {
         let client = google_stand_in::Config::default();
         [
             ("ENCRYPTION_KEY", self.encryption_key.clone()),
@@ -43,6 +43,8 @@ impl Google {
             ("GOOGLE_TOKEN_URL", format!("{}/token", self.server.url())),
             ("GOOGLE_API_URL", self.server.url()),
             ("APP_BASE_URL", "https://app.example.test".to_owned()),
+            // The stand-in delivers to this machine only, so nothing is sent there.
+            ("CALENDAR_WEBHOOK_URL", "https://app.example.test/webhooks/google-calendar".to_owned()),
         ]
     }
 }

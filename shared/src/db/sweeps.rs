@@ -33,8 +33,25 @@ impl Db {
         Ok(())
     }
 
+    /// Ids of the sweeps that went through all their pages, of those the `limit` that began last.
+    pub async fn finished_sweeps(&self, queue: Queue, limit: u32) -> Result<Vec<String>, Error> {
+        let ids = sqlx::query_scalar!(
+            "
+            SELECT sweep_id FROM jobs.sweeps
+            WHERE queue = $1 AND finished_at IS NOT NULL
+            ORDER BY started_at DESC
+            LIMIT $2
+            ",
+            queue.name(),
+            i64::from(limit),
+        )
+        .fetch_all(self.statement())
+        .await?;
+        Ok(ids)
+    }
+
     /// Adds the results of a sweep's task, and marks the sweep when more than the share `high_above` of its results
-    /// so far are failures.
+    /// so far are failures: answers whether it is marked.
     pub async fn sweep_result(
         &self,
         queue: Queue,
@@ -43,8 +60,8 @@ impl Db {
         failed: u64,
         high_above: f64,
         now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        sqlx::query!(
+    ) -> Result<bool, Error> {
+        let is_high = sqlx::query_scalar!(
             "
             INSERT INTO jobs.sweeps AS s (queue, sweep_id, started_at, succeeded, failed, high_failure_rate)
             VALUES ($1, $2, $3, $4, $5, $5::bigint > $6::float8 * ($4::bigint + $5::bigint))
@@ -52,6 +69,7 @@ impl Db {
             SET succeeded = s.succeeded + excluded.succeeded, failed = s.failed + excluded.failed,
                 high_failure_rate = s.failed + excluded.failed
                     > $6 * (s.succeeded + excluded.succeeded + s.failed + excluded.failed)
+            RETURNING high_failure_rate
             ",
             queue.name(),
             sweep_id,
@@ -60,8 +78,8 @@ impl Db {
             failed.cast_signed(),
             high_above,
         )
-        .execute(self.statement())
+        .fetch_one(self.statement())
         .await?;
-        Ok(())
+        Ok(is_high)
     }
 }

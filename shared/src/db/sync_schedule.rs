@@ -8,6 +8,7 @@ use crate::payload::Integration;
 
 mod rules;
 
+use rules::polling;
 pub(super) use rules::{Next, Schedule};
 
 impl Db {
@@ -127,6 +128,34 @@ impl Work {
             i32::try_from(next.no_changes).unwrap_or(i32::MAX),
             synced_at.map(|time| time.naive_utc()),
             next.at.naive_utc(),
+            now.naive_utc(),
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(())
+    }
+}
+
+impl Work {
+    /// The user's calendar has a push channel now, or could not be given one: sets the interval, within the schedule's
+    /// own bounds. A sync that is due sooner stays due; who has no schedule yet gets it from their first sync.
+    pub(super) async fn poll_calendar(
+        &mut self,
+        user_id: Uuid,
+        push_channel: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let interval = polling(push_channel);
+        sqlx::query!(
+            "
+            UPDATE sync_schedule
+            SET current_frequency_ms = GREATEST(LEAST($2, min_frequency_ms), max_frequency_ms),
+                next_sync_at = LEAST(next_sync_at, $3), updated_at = $4
+            WHERE user_id = $1 AND integration_type = 'google_calendar'
+            ",
+            user_id,
+            milliseconds(interval),
+            (now + interval).naive_utc(),
             now.naive_utc(),
         )
         .execute(self.statement())

@@ -1,10 +1,12 @@
-//! Calendar v3, read a page at a time.
+//! Calendar v3: calendars and events, read a page at a time, and push channels.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use google_apis_common::Client;
 use google_calendar3::CalendarHub;
+use google_calendar3::api::Channel;
 pub use google_calendar3::api::{CalendarListEntry, Event, EventAttendee, EventDateTime};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::error::Refusal;
@@ -22,6 +24,14 @@ const CALENDAR_FIELDS: &str =
     "nextPageToken,nextSyncToken,items(id,summary,summaryOverride,description,primary,deleted,timeZone)";
 const EVENT_FIELDS: &str = "nextPageToken,nextSyncToken,timeZone,items(id,status,summary,description,location,start,end,\
                             transparency,attendees(email,displayName,responseStatus,self,organizer))";
+
+const CHANNEL_FIELDS: &str = "resourceId,resourceUri,expiration";
+/// The calendar of the account itself.
+/// <https://developers.google.com/workspace/calendar/api/v3/reference/events/watch>
+pub const PRIMARY: &str = "primary";
+/// Deletions are forgotten after about four weeks, and with them what changed before:
+/// <https://developers.google.com/workspace/calendar/api/v3/reference/events/list> (`updatedMinTooLongAgo`).
+pub const CHANGES_KEPT: TimeDelta = TimeDelta::days(27);
 
 /// The calendars of users. Clones share their connections.
 #[derive(Clone)]
@@ -53,6 +63,30 @@ pub struct EventPage {
     pub time_zone: Option<String>,
     /// How the list goes on.
     pub next: Next,
+}
+
+/// A push channel to be opened.
+#[derive(Debug, Clone, Copy)]
+pub struct ChannelRequest<'a> {
+    /// At most 64 characters of `[A-Za-z0-9-_+/=]`, unique among all channels.
+    pub id: &'a str,
+    /// Where notifications go.
+    pub address: &'a Url,
+    /// Shown with each notification; at most 256 characters.
+    pub token: &'a SecretString,
+    /// When the channel is to end; Google may choose an earlier time.
+    pub ends_at: DateTime<Utc>,
+}
+
+/// A push channel that was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedChannel {
+    /// Google's id of what is watched; the same for every channel on one calendar.
+    pub resource_id: String,
+    /// Its address.
+    pub resource_uri: String,
+    /// When the channel ends.
+    pub ends_at: DateTime<Utc>,
 }
 
 impl Calendar {
@@ -100,8 +134,7 @@ impl Calendar {
         extent: &Extent,
         page_token: Option<&str>,
     ) -> Result<EventPage, Error> {
-        // The generated client puts ids into its paths as they are; `#` in those of holiday calendars would end them.
-        let calendar_id = &utf8_percent_encode(calendar_id, NON_ALPHANUMERIC).to_string();
+        let calendar_id = &in_path(calendar_id);
         access
             .call("calendar.events.list", |token| async move {
                 let hub = self.hub(token);
@@ -130,6 +163,88 @@ impl Calendar {
             })
     }
 
+    /// Whether an event changed, came or went since then: `events.list` of one event.
+    ///
+    /// `since` may lie [`CHANGES_KEPT`] back.
+    pub async fn changed_since(
+        &self,
+        access: &mut Access,
+        calendar_id: &str,
+        since: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let calendar_id = &in_path(calendar_id);
+        access
+            .call("calendar.events.list", |token| async move {
+                let hub = self.hub(token);
+                let mut refusal = Refusal::default();
+                let call = hub
+                    .events()
+                    .list(calendar_id)
+                    .updated_min(since)
+                    .show_deleted(true)
+                    .max_results(1)
+                    .param("fields", "items(id)");
+                let answer = call.delegate(&mut refusal).doit().await;
+                refusal.judge(answer)
+            })
+            .await
+            .map(|list| list.items.is_some_and(|items| !items.is_empty()))
+    }
+
+    /// `events.watch`: opens a push channel. It cannot be prolonged, only replaced.
+    ///
+    /// After [`Error::Timeout`], [`Error::Transport`], [`Error::Unavailable`], [`Error::Incomplete`] or
+    /// [`Error::Garbage`], and when cancelled, it may be open all the same.
+    pub async fn watch(
+        &self,
+        access: &mut Access,
+        calendar_id: &str,
+        channel: ChannelRequest<'_>,
+    ) -> Result<OpenedChannel, Error> {
+        let calendar_id = &in_path(calendar_id);
+        let opened = access
+            .call("calendar.events.watch", |token| async move {
+                let hub = self.hub(token);
+                let mut refusal = Refusal::default();
+                let request = Channel {
+                    id: Some(channel.id.to_owned()),
+                    type_: Some("web_hook".to_owned()),
+                    address: Some(channel.address.to_string()),
+                    token: Some(channel.token.expose_secret().to_owned()),
+                    expiration: Some(channel.ends_at.timestamp_millis()),
+                    ..Channel::default()
+                };
+                let call = hub.events().watch(request, calendar_id).param("fields", CHANNEL_FIELDS);
+                let answer = call.delegate(&mut refusal).doit().await;
+                refusal.judge(answer)
+            })
+            .await?;
+        let ends_at = opened.expiration.and_then(DateTime::from_timestamp_millis);
+        match (opened.resource_id, opened.resource_uri, ends_at) {
+            (Some(resource_id), Some(resource_uri), Some(ends_at)) => {
+                Ok(OpenedChannel { resource_id, resource_uri, ends_at })
+            }
+            _ => Err(Error::Garbage(serde::de::Error::custom("a channel without resource or end"))),
+        }
+    }
+
+    /// `channels.stop`. [`Error::NotFound`] when it has ended.
+    pub async fn stop(&self, access: &mut Access, channel_id: &str, resource_id: &str) -> Result<(), Error> {
+        access
+            .call("calendar.channels.stop", |token| async move {
+                let hub = self.hub(token);
+                let mut refusal = Refusal::default();
+                let request = Channel {
+                    id: Some(channel_id.to_owned()),
+                    resource_id: Some(resource_id.to_owned()),
+                    ..Channel::default()
+                };
+                let answer = hub.channels().stop(request).delegate(&mut refusal).doit().await;
+                refusal.judge(answer.map(|response| (response, ())))
+            })
+            .await
+    }
+
     fn hub(&self, token: String) -> CalendarHub<Connector> {
         let mut hub = CalendarHub::new(self.client.clone(), token);
         if let Some(endpoint) = &self.endpoint {
@@ -138,4 +253,9 @@ impl Calendar {
         }
         hub
     }
+}
+
+/// The generated client puts ids into its paths as they are; `#` in those of holiday calendars would end them.
+fn in_path(id: &str) -> String {
+    utf8_percent_encode(id, NON_ALPHANUMERIC).to_string()
 }

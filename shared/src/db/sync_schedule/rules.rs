@@ -15,8 +15,15 @@ const FIRST_BACKOFF: Duration = Duration::from_mins(5);
 const LONGEST_BACKOFF: Duration = Duration::from_hours(24);
 /// Interval of a calendar that Google tells us about by itself.
 const WITH_PUSH_CHANNEL: Duration = Duration::from_hours(12);
+/// Interval of a calendar that has no push channel although it should.
+const WITHOUT_PUSH_CHANNEL: Duration = DAY;
 
 const DAY: Duration = Duration::from_hours(24);
+
+/// How often a calendar is asked for changes, besides what Google tells us by itself.
+pub(in crate::db) const fn polling(push_channel: bool) -> Duration {
+    if push_channel { WITH_PUSH_CHANNEL } else { WITHOUT_PUSH_CHANNEL }
+}
 
 /// The intervals of an integration.
 struct Intervals {
@@ -122,7 +129,7 @@ impl Schedule {
             (false, true) => (self.current + self.current / 2, 0),
             (false, false) => (self.current, seen),
         };
-        let current = self.clamped(if self.push_channel { WITH_PUSH_CHANNEL } else { current });
+        let current = self.clamped(if self.push_channel { polling(true) } else { current });
         Next { current, no_changes, at: now + current }
     }
 
