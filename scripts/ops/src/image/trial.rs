@@ -132,7 +132,7 @@ mod tests {
             Command::new("sh").arg(&launcher).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(said.trim(), r#"["function"] ReadOnlyFilesystem"#);
+        assert_eq!(said.trim(), r#"["dev", "function"] ReadOnlyFilesystem"#);
         assert_eq!(status(child.id(), "CapEff:"), ["0000000000000000"]);
         let own = status(std::process::id(), "Uid:");
         if own[0] == "0" {
