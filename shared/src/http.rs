@@ -1,5 +1,6 @@
 //! Outgoing HTTP: one way to make a client, one way to read an answer.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -7,6 +8,10 @@ use axum::body::Bytes;
 use reqwest::redirect;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
+
+/// Shorter than the patience of the load balancers out there, which close an idle connection after a minute or so: a request
+/// that meets such a close may not be sent again by itself.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client with both timeouts, our roots, no proxy and no redirects. Clones of it share their connections.
 ///
@@ -20,6 +25,7 @@ pub fn client(connect_timeout: Duration, timeout: Duration) -> reqwest::Client {
         .tls_backend_preconfigured(tls())
         .connect_timeout(connect_timeout)
         .timeout(timeout)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .redirect(redirect::Policy::none())
         .no_proxy()
         .tcp_nodelay(true)
@@ -72,7 +78,12 @@ pub async fn read_limited(mut response: reqwest::Response, max_bytes: usize) -> 
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        // In schemes that are not the web's, such as smtp, an IPv4 address counts as a name.
+        Some(url::Host::Domain(name)) => {
+            name == "localhost"
+                || name.ends_with(".localhost")
+                || name.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
+        }
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,

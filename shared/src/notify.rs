@@ -39,9 +39,20 @@ use email::Mailer;
 use message::Subject;
 use twilio::Twilio;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time that a provider gets for its answer: long, because giving up leaves a message `unknown`.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long providers are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For a connection: giving up on one is safe.
+    pub connect: Duration,
+    /// For an answer: giving up on one leaves a message `unknown`.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), answer: Duration::from_secs(30) }
+    }
+}
 
 /// Sends messages. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -122,10 +133,11 @@ impl Notifier {
         db: Result<Db, Incomplete>,
         redis: Result<Redis, Incomplete>,
         clock: Clock,
+        patience: Patience,
     ) -> Result<Self, Incomplete> {
-        let http = http::client(CONNECT_TIMEOUT, TIMEOUT);
+        let http = http::client(patience.connect, patience.answer);
         let twilio = Twilio::from_config(config, http.clone());
-        let mailer = Mailer::from_config(config, http, clock.clone());
+        let mailer = Mailer::from_config(config, http, clock.clone(), patience);
         let application = Application::from_config(config);
         Ok(Self(Arc::new(Inner {
             db: db?,

@@ -88,7 +88,8 @@ impl Setup {
     #[cfg(feature = "notify")]
     pub fn notifier(&mut self) -> Result<crate::notify::Notifier, Incomplete> {
         let (db, redis, clock) = (self.db(), self.redis(), self.clock());
-        crate::notify::Notifier::from_config(&mut self.config, db, redis, clock)
+        let patience = crate::notify::Patience::default();
+        crate::notify::Notifier::from_config(&mut self.config, db, redis, clock, patience)
     }
 
     /// Tiers of the cache.

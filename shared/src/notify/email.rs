@@ -1,5 +1,6 @@
 //! The provider of e-mail that the configuration chose.
 
+use super::Patience;
 use super::answer::Answer;
 use super::message::Email;
 use super::sendgrid::SendGrid;
@@ -30,10 +31,13 @@ impl Mailer {
         config: &mut Config,
         http: reqwest::Client,
         clock: Clock,
+        patience: Patience,
     ) -> Result<Self, Incomplete> {
         match config.required(&variables::EMAIL_PROVIDER)? {
             Provider::SendGrid => SendGrid::from_config(config, http).map(Self::SendGrid),
-            Provider::Smtp => Smtp::from_config(config, clock).map(|smtp| Self::Smtp(Box::new(smtp))),
+            Provider::Smtp => {
+                Smtp::from_config(config, clock, patience).map(|smtp| Self::Smtp(Box::new(smtp)))
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! One request to a provider's HTTP API, and how it ends without an answer.
+//! One request to a provider's HTTP API.
 
 use std::time::Duration;
 
@@ -6,9 +6,11 @@ use axum::body::Bytes;
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, StatusCode};
+use url::Url;
 
 use super::answer::{Answer, NoReceipt, Trouble};
-use crate::http::read_limited;
+use crate::config::{Config, Incomplete, Variable};
+use crate::http::{is_safe_for_credentials, read_limited};
 use crate::telemetry::vendor_call;
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -17,6 +19,18 @@ const LIMIT_WAIT: Duration = Duration::from_mins(1);
 /// A `Retry-After` of nothing must not become a busy loop, and one of days is a mistake.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_hours(1);
+
+/// The endpoint of a provider; it may carry credentials and has no path.
+pub(super) fn endpoint(config: &mut Config, variable: &Variable) -> Result<Url, Incomplete> {
+    let url = config.required::<Url>(variable)?;
+    if !is_safe_for_credentials(&url) {
+        return Err(config.problem(variable, "is neither https nor on loopback"));
+    }
+    if url.path() != "/" {
+        return Err(config.problem(variable, "has a path"));
+    }
+    Ok(url)
+}
 
 /// What a provider answered.
 #[derive(Debug)]

@@ -60,17 +60,18 @@ fn one_line(text: &str) -> String {
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// As [`one_line`], at most `max_chars` long, ended at a word.
-fn brief(text: &str, max_chars: usize) -> String {
+/// As [`one_line`], at most so many UTF-16 units long, ended at a word.
+fn brief(text: &str, max_units: usize) -> String {
     let text = one_line(text);
-    let Some((end, _)) = text.char_indices().nth(max_chars) else { return text };
+    let mut units = 0;
+    let too_far = text.char_indices().find(|(_, c)| {
+        units += c.len_utf16();
+        units > max_units
+    });
+    let Some((end, next)) = too_far else { return text };
     let kept = &text[..end];
-    let at_word = if text[end..].starts_with(' ') {
-        kept
-    } else {
-        kept.rsplit_once(' ').map_or(kept, |(words, _)| words)
-    };
-    format!("{at_word}…")
+    let words = if next == ' ' { kept } else { kept.rsplit_once(' ').map_or(kept, |(words, _)| words) };
+    format!("{words}…")
 }
 
 /// Typographic signs as GSM's alphabet has them: one of them would halve what a message holds.
@@ -87,3 +88,6 @@ fn plain(text: &str) -> String {
     }
     plain
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,8 @@ use url::Url;
 
 use super::answer::{Answer, NoReceipt, Trouble};
 use super::email::SENDER_NAME;
-use super::exchange::{Reply, exchange};
+use super::exchange::{Reply, endpoint, exchange};
 use super::message::Email;
-use super::twilio::vendor_url;
 use crate::config::{Config, Incomplete, variables};
 
 /// The account, and our address there.
@@ -39,7 +38,7 @@ impl SendGrid {
     pub(super) const NAME: &str = "sendgrid";
 
     pub(super) fn from_config(config: &mut Config, http: reqwest::Client) -> Result<Self, Incomplete> {
-        let base = vendor_url(config, &variables::SENDGRID_API_URL);
+        let base = endpoint(config, &variables::SENDGRID_API_URL);
         let api_key = config.secret(&variables::SENDGRID_API_KEY);
         let from = config.required::<String>(&variables::SENDGRID_FROM_EMAIL);
         let mut send = base?;
@@ -105,4 +104,61 @@ fn concerns_recipient(body: &[u8]) -> bool {
         problem.field.as_deref().is_some_and(|field| field.starts_with("personalizations.0.to"))
     };
     !errors.is_empty() && errors.iter().all(is_recipient)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn an_e_mail_is_said_twice_and_its_links_are_left_alone() {
+        let email = Email { subject: "S".to_owned(), text: "T\n".to_owned(), html: "<p>T</p>\n".to_owned() };
+        let expected = json!({
+            "personalizations": [{ "to": [{ "email": "ana@example.org" }] }],
+            "from": { "email": "hello@catchup.example", "name": "CatchUp" },
+            "subject": "S",
+            "content": [
+                { "type": "text/plain", "value": "T\n" },
+                { "type": "text/html", "value": "<p>T</p>\n" },
+            ],
+            "tracking_settings": {
+                "click_tracking": { "enable": false },
+                "open_tracking": { "enable": false },
+            },
+        });
+        assert_eq!(body("hello@catchup.example", "ana@example.org", &email), expected);
+    }
+
+    #[track_caller]
+    fn check(status: u16, headers: &[(&'static str, &str)], body: &str, expected: &str) {
+        let status = StatusCode::from_u16(status).unwrap();
+        let headers: HeaderMap =
+            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let answer = judge(&Reply { status, headers, body: body.to_owned().into() });
+        assert_eq!(format!("{answer:?}"), expected);
+    }
+
+    #[test]
+    fn answers_say_whether_the_message_was_taken() {
+        check(202, &[("x-message-id", "abc")], "", r#"Ok("abc")"#);
+        check(202, &[], "", "Err(Unknown(Garbage))");
+        check(200, &[("x-message-id", "abc")], "", "Err(Unknown(Unavailable(200)))");
+        let field = |field: &str| format!(r#"{{"errors": [{{"message": "ana@", "field": "{field}"}}]}}"#);
+        check(400, &[], &field("personalizations.0.to.0.email"), r#"Err(Refused("400"))"#);
+        check(400, &[], &field("from.email"), r#"Err(NotTaken(Refused { status: 400, code: "" }))"#);
+        check(400, &[], r#"{"errors": []}"#, r#"Err(NotTaken(Refused { status: 400, code: "" }))"#);
+        check(400, &[], "", r#"Err(NotTaken(Refused { status: 400, code: "" }))"#);
+        check(401, &[], "", r#"Err(NotTaken(Refused { status: 401, code: "" }))"#);
+        check(413, &[], "", r#"Err(NotTaken(Refused { status: 413, code: "" }))"#);
+        check(429, &[], "", "Err(Limited(60s))");
+        check(429, &[("retry-after", "7")], "", "Err(Limited(7s))");
+        check(429, &[("retry-after", "0")], "", "Err(Limited(1s))");
+        check(429, &[("retry-after", "9999999")], "", "Err(Limited(3600s))");
+        check(503, &[], "", "Err(NotTaken(Unavailable(503)))");
+        for status in [100, 301, 408, 500, 502, 504] {
+            check(status, &[], "", &format!("Err(Unknown(Unavailable({status})))"));
+        }
+    }
 }

@@ -13,13 +13,14 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
-use lettre::transport::smtp::response::{Category, Severity};
+use lettre::transport::smtp::response::{Category, Code, Severity};
 use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 use url::Url;
 use uuid::Uuid;
 
+use super::Patience;
 use super::answer::{Answer, NoReceipt, Trouble};
 use super::email::SENDER_NAME;
 use super::message::Email;
@@ -28,12 +29,11 @@ use crate::config::{Config, Incomplete, variables};
 use crate::http;
 use crate::telemetry::vendor_call;
 
-/// Time for all that comes before the message: giving up then is safe.
-const PREPARATION_TIMEOUT: Duration = Duration::from_secs(20);
-/// Time for the message and the server's word that it has it.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for a polite end, which changes nothing.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// To RCPT: the address is none.
+const WRONG_ARGUMENT: u16 = 501;
 
 const SUBMISSION_PORT: u16 = 587;
 const SUBMISSIONS_PORT: u16 = 465;
@@ -46,6 +46,7 @@ pub(super) struct Smtp {
     credentials: Option<Credentials>,
     from: Mailbox,
     clock: Clock,
+    patience: Patience,
 }
 
 /// How the connection is kept private.
@@ -72,12 +73,16 @@ enum Step {
 impl Smtp {
     pub(super) const NAME: &str = "smtp";
 
-    pub(super) fn from_config(config: &mut Config, clock: Clock) -> Result<Self, Incomplete> {
+    pub(super) fn from_config(
+        config: &mut Config,
+        clock: Clock,
+        patience: Patience,
+    ) -> Result<Self, Incomplete> {
         let server = server(config);
         let from = config.required::<Address>(&variables::SMTP_FROM_EMAIL);
         let (host, port, encryption, credentials) = server?;
         let from = Mailbox::new(Some(SENDER_NAME.to_owned()), from?);
-        Ok(Self { host, port, encryption, credentials, from, clock })
+        Ok(Self { host, port, encryption, credentials, from, clock, patience })
     }
 
     /// Sends an e-mail to one address.
@@ -102,10 +107,10 @@ impl Smtp {
     }
 
     async fn hand_over(&self, envelope: &Envelope, message: &[u8]) -> Result<(), NoReceipt> {
-        let mut connection = timeout(PREPARATION_TIMEOUT, self.prepare(envelope))
+        let mut connection = timeout(self.patience.answer, self.prepare(envelope))
             .await
             .unwrap_or(Err(NoReceipt::NotTaken(Trouble::Timeout)))?;
-        timeout(MESSAGE_TIMEOUT, connection.message(message))
+        timeout(self.patience.answer, connection.message(message))
             .await
             .map_err(|_| NoReceipt::Unknown(Trouble::Timeout))?
             .map_err(|error| judge(Step::Message, error))?;
@@ -141,8 +146,9 @@ impl Smtp {
             Encryption::Loopback | Encryption::StartTls(_) => None,
         };
         let server = (self.host.as_str(), self.port);
+        let wait = Some(self.patience.connect);
         let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, None, &name, from_the_start, None).await?;
+            AsyncSmtpConnection::connect_tokio1(server, wait, &name, from_the_start, None).await?;
         if let Encryption::StartTls(tls) = &self.encryption {
             connection.starttls(tls.clone(), &name).await?;
         }
@@ -201,21 +207,101 @@ fn judge(step: Step, error: smtp::Error) -> NoReceipt {
             Step::Message => NoReceipt::Unknown(trouble),
         };
     };
+    judge_code(step, code)
+}
+
+fn judge_code(step: Step, code: Code) -> NoReceipt {
     let status = u16::from(code);
-    match (code.severity, step) {
-        (Severity::PermanentNegativeCompletion, Step::Recipient | Step::Message)
-            if code.category == Category::MailSystem =>
-        {
-            NoReceipt::Refused(status.to_string())
-        }
-        (Severity::PermanentNegativeCompletion, Step::Opening | Step::Recipient | Step::Message) => {
-            NoReceipt::NotTaken(Trouble::Refused { status, code: String::new() })
-        }
-        (
-            Severity::TransientNegativeCompletion
-            | Severity::PositiveIntermediate
-            | Severity::PositiveCompletion,
-            Step::Opening | Step::Recipient | Step::Message,
-        ) => NoReceipt::NotTaken(Trouble::Unavailable(status)),
+    let is_permanent = code.severity == Severity::PermanentNegativeCompletion;
+    let concerns_recipient = match step {
+        Step::Opening => false,
+        Step::Recipient => code.category == Category::MailSystem || status == WRONG_ARGUMENT,
+        Step::Message => code.category == Category::MailSystem,
+    };
+    if is_permanent && concerns_recipient {
+        NoReceipt::Refused(status.to_string())
+    } else if is_permanent {
+        NoReceipt::NotTaken(Trouble::Refused { status, code: String::new() })
+    } else {
+        NoReceipt::NotTaken(Trouble::Unavailable(status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lettre::transport::smtp::response::Detail;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, expected: Option<(&str, u16, &str, bool)>) {
+        let server = server_of(&url.parse().unwrap());
+        let found = server.as_ref().map(|(host, port, encryption, credentials)| {
+            let encryption = match encryption {
+                Encryption::Loopback => "none",
+                Encryption::StartTls(_) => "starttls",
+                Encryption::Implicit(_) => "tls",
+            };
+            (host.as_str(), *port, encryption, credentials.is_some())
+        });
+        assert_eq!(found, expected, "{url}");
+    }
+
+    #[test]
+    fn mail_leaves_the_machine_only_in_tls() {
+        check("smtps://u:p@mail.example.org", Some(("mail.example.org", 465, "tls", true)));
+        check("smtps://mail.example.org:2465", Some(("mail.example.org", 2465, "tls", false)));
+        check("smtp://u:p@mail.example.org", Some(("mail.example.org", 587, "starttls", true)));
+        check("smtp://127.0.0.1:2525", Some(("127.0.0.1", 2525, "none", false)));
+        check("smtp://u:p@[::1]:2525", Some(("::1", 2525, "none", true)));
+        check("https://mail.example.org", None);
+        check("smtp:mail", None);
+    }
+
+    #[test]
+    fn a_password_may_have_any_characters() {
+        let (_, _, _, credentials) =
+            server_of(&"smtps://ana%40example.org:p%3A%2F%C3%BC@mail.example.org".parse().unwrap()).unwrap();
+        let expected = Credentials::new("ana@example.org".to_owned(), "p:/ü".to_owned());
+        assert_eq!(credentials, Some(expected));
+    }
+
+    #[track_caller]
+    fn judged(step: Step, code: u16, expected: &str) {
+        let severity = match code / 100 {
+            2 => Severity::PositiveCompletion,
+            3 => Severity::PositiveIntermediate,
+            4 => Severity::TransientNegativeCompletion,
+            _ => Severity::PermanentNegativeCompletion,
+        };
+        let category = match code / 10 % 10 {
+            0 => Category::Syntax,
+            1 => Category::Information,
+            2 => Category::Connections,
+            3 => Category::Unspecified3,
+            4 => Category::Unspecified4,
+            _ => Category::MailSystem,
+        };
+        let code = Code::new(
+            severity,
+            category,
+            [Detail::Zero, Detail::One, Detail::Two, Detail::Three, Detail::Four, Detail::Five]
+                [usize::from(code % 10)],
+        );
+        assert_eq!(format!("{:?}", judge_code(step, code)), expected);
+    }
+
+    #[test]
+    fn only_what_is_said_of_the_recipient_or_the_message_is_for_good() {
+        judged(Step::Recipient, 550, r#"Refused("550")"#);
+        judged(Step::Recipient, 501, r#"Refused("501")"#);
+        judged(Step::Recipient, 450, "NotTaken(Unavailable(450))");
+        judged(Step::Recipient, 503, r#"NotTaken(Refused { status: 503, code: "" })"#);
+        judged(Step::Recipient, 530, r#"NotTaken(Refused { status: 530, code: "" })"#);
+        judged(Step::Opening, 535, r#"NotTaken(Refused { status: 535, code: "" })"#);
+        judged(Step::Opening, 550, r#"NotTaken(Refused { status: 550, code: "" })"#);
+        judged(Step::Opening, 421, "NotTaken(Unavailable(421))");
+        judged(Step::Message, 554, r#"Refused("554")"#);
+        judged(Step::Message, 451, "NotTaken(Unavailable(451))");
     }
 }

@@ -4,15 +4,15 @@
 
 use std::fmt;
 
+use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
 use super::answer::{Answer, NoReceipt, Trouble};
-use super::exchange::{Reply, exchange};
+use super::exchange::{Reply, endpoint, exchange};
 use super::message::Sms;
-use crate::config::{Config, Incomplete, Variable, variables};
-use crate::http;
+use crate::config::{Config, Incomplete, variables};
 
 /// Codes that concern the recipient's number and will not pass: <https://www.twilio.com/docs/api/errors>.
 const RECIPIENT_CODES: [u32; 11] = [
@@ -52,7 +52,7 @@ impl Twilio {
     pub(super) const NAME: &str = "twilio";
 
     pub(super) fn from_config(config: &mut Config, http: reqwest::Client) -> Result<Self, Incomplete> {
-        let base = vendor_url(config, &variables::TWILIO_API_URL);
+        let base = endpoint(config, &variables::TWILIO_API_URL);
         let account_sid = config.required::<String>(&variables::TWILIO_ACCOUNT_SID).and_then(|sid| {
             // It becomes part of a path.
             if sid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -77,12 +77,14 @@ impl Twilio {
 
     /// Sends a message to an E.164 number.
     pub(super) async fn send(&self, to: &str, sms: &Sms) -> Answer {
-        let request = self
-            .http
+        exchange("twilio.messages.create", self.request(to, sms), judge).await
+    }
+
+    fn request(&self, to: &str, sms: &Sms) -> RequestBuilder {
+        self.http
             .post(self.messages.clone())
             .basic_auth(&self.account_sid, Some(self.auth_token.expose_secret()))
-            .form(&[("To", to), ("From", &self.from), ("Body", sms.text())]);
-        exchange("twilio.messages.create", request, judge).await
+            .form(&[("To", to), ("From", &self.from), ("Body", sms.text())])
     }
 }
 
@@ -90,18 +92,6 @@ impl fmt::Debug for Twilio {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Twilio({})", self.messages.host_str().unwrap_or_default())
     }
-}
-
-/// The endpoint of a provider; it may carry credentials and has no path.
-pub(super) fn vendor_url(config: &mut Config, variable: &Variable) -> Result<Url, Incomplete> {
-    let url = config.required::<Url>(variable)?;
-    if !http::is_safe_for_credentials(&url) {
-        return Err(config.problem(variable, "is neither https nor on loopback"));
-    }
-    if url.path() != "/" {
-        return Err(config.problem(variable, "has a path"));
-    }
-    Ok(url)
 }
 
 /// `+`, then up to 15 digits that do not begin with 0 (ITU-T E.164).
@@ -132,6 +122,93 @@ fn judge(reply: &Reply) -> Answer {
         // 408 and 5xx may come from something in between, after the message was passed on.
         0..=199 | 300..=399 | 408 | 500..=502 | 504.. => {
             Err(NoReceipt::Unknown(Trouble::Unavailable(status)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::notify::exchange::Reply;
+
+    fn environment() -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("TWILIO_ACCOUNT_SID", "AC123"),
+            ("TWILIO_AUTH_TOKEN", "hunter2\n"),
+            ("TWILIO_PHONE_NUMBER", "+15005550006"),
+        ]
+    }
+
+    fn twilio(config: &mut Config) -> Result<Twilio, Incomplete> {
+        let patience = crate::notify::Patience::default();
+        Twilio::from_config(config, crate::http::client(patience.connect, patience.answer))
+    }
+
+    #[test]
+    fn a_message_is_a_form_to_the_account() {
+        let twilio = twilio(&mut Config::from_pairs(environment())).unwrap();
+        let request = twilio.request("+4915112345678", &Sms::new("", "Zeit für Ana & Ben?", " https://a.b"));
+        let request = request.build().unwrap();
+        assert_eq!(
+            (request.method().as_str(), request.url().as_str()),
+            ("POST", "https://api.twilio.com/2010-04-01/Accounts/AC123/Messages.json")
+        );
+        assert_eq!(request.headers()["authorization"], "Basic QUMxMjM6aHVudGVyMg==");
+        assert!(request.headers()["authorization"].is_sensitive());
+        assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
+        assert_eq!(
+            std::str::from_utf8(request.body().unwrap().as_bytes().unwrap()).unwrap(),
+            "To=%2B4915112345678&From=%2B15005550006&Body=Zeit+f%C3%BCr+Ana+%26+Ben%3F+https%3A%2F%2Fa.b"
+        );
+    }
+
+    #[test]
+    fn the_debug_form_tells_no_secret() {
+        let twilio = twilio(&mut Config::from_pairs(environment())).unwrap();
+        assert_eq!(format!("{twilio:?}"), "Twilio(api.twilio.com)");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_reported_together() {
+        let mut config = Config::from_pairs([
+            ("TWILIO_ACCOUNT_SID", "../other"),
+            ("TWILIO_PHONE_NUMBER", "015005550006"),
+            ("TWILIO_API_URL", "http://api.twilio.com"),
+        ]);
+        assert!(twilio(&mut config).is_err());
+        let names: Vec<_> = config.problems().into_iter().map(|problem| problem.name).collect();
+        assert_eq!(
+            names,
+            ["TWILIO_API_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_PHONE_NUMBER"]
+        );
+    }
+
+    #[track_caller]
+    fn check(status: u16, body: &str, expected: &str) {
+        let status = StatusCode::from_u16(status).unwrap();
+        let body = body.to_owned().into();
+        let answer = judge(&Reply { status, headers: HeaderMap::new(), body });
+        assert_eq!(format!("{answer:?}"), expected);
+    }
+
+    #[test]
+    fn answers_say_whether_the_message_was_taken() {
+        check(201, r#"{"sid": "SM1", "status": "queued"}"#, r#"Ok("SM1")"#);
+        check(201, "{", "Err(Unknown(Garbage))");
+        check(204, "", "Err(Unknown(Garbage))");
+        for code in RECIPIENT_CODES {
+            let body = format!(r#"{{"code": {code}, "message": "+49151 is wrong", "status": 400}}"#);
+            check(400, &body, &format!(r#"Err(Refused("{code}"))"#));
+        }
+        check(400, r#"{"code": 21606}"#, r#"Err(NotTaken(Refused { status: 400, code: "21606" }))"#);
+        check(401, r#"{"code": 20003}"#, r#"Err(NotTaken(Refused { status: 401, code: "20003" }))"#);
+        check(404, "<html>", r#"Err(NotTaken(Refused { status: 404, code: "" }))"#);
+        check(429, r#"{"code": 20429}"#, "Err(Limited(60s))");
+        check(503, "", "Err(NotTaken(Unavailable(503)))");
+        for status in [100, 302, 408, 500, 502, 504, 599] {
+            check(status, "", &format!("Err(Unknown(Unavailable({status})))"));
         }
     }
 }

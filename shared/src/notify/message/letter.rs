@@ -21,8 +21,12 @@ impl Letter {
         Self { subject: one_line(subject), parts: Vec::new() }
     }
 
+    /// Nothing, if `text` is empty.
     pub(super) fn paragraph(mut self, text: impl Into<String>) -> Self {
-        self.parts.push(Part::Paragraph(text.into()));
+        let text = text.into();
+        if !text.is_empty() {
+            self.parts.push(Part::Paragraph(text));
+        }
         self
     }
 

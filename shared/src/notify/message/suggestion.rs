@@ -9,10 +9,11 @@ use crate::application::Application;
 use crate::db::deliveries::SubjectId;
 use crate::notify::zone;
 
-/// Longest text about the people of a suggestion.
-const MAX_NAMES_CHARS: usize = 60;
+/// Longest text about the people of a suggestion, in UTF-16 units: with it, a time and a link fit into a text message
+/// of whatever alphabet.
+const MAX_PEOPLE_UNITS: usize = 32;
 /// Longest text about the reason in a digest, where one suggestion must leave room for others.
-const MAX_REASONING_CHARS: usize = 400;
+const MAX_REASONING_UNITS: usize = 400;
 
 /// A suggestion as its user is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Suggestion {
             [one, other, third] => format!("{one}, {other} and {third}"),
             [one, other, rest @ ..] => format!("{one}, {other} and {} others", rest.len()),
         };
-        brief(&people, MAX_NAMES_CHARS)
+        brief(&people, MAX_PEOPLE_UNITS)
     }
 }
 
@@ -49,9 +50,11 @@ impl Subject for Suggestion {
     }
 
     fn sms(&self, zone: Tz, application: &Application) -> Sms {
-        let head =
-            format!("CatchUp: time for {}? {}. ", self.people(), zone::slot(self.start, self.end, zone));
-        Sms::new(&head, &one_line(&self.reasoning), &format!(" {}", application.home()))
+        let slot = zone::slot(self.start, self.end, zone);
+        let head = format!("CatchUp: time for {}? {slot}.", self.people());
+        let reasoning = one_line(&self.reasoning);
+        let body = if reasoning.is_empty() { reasoning } else { format!(" {reasoning}") };
+        Sms::new(&head, &body, &format!(" {}", application.home()))
     }
 
     fn email(subjects: &[&Self], zone: Tz, application: &Application) -> Email {
@@ -66,7 +69,7 @@ impl Subject for Suggestion {
                 letter
                     .heading(suggestion.people())
                     .paragraph(zone::slot(suggestion.start, suggestion.end, zone))
-                    .paragraph(brief(&suggestion.reasoning, MAX_REASONING_CHARS))
+                    .paragraph(brief(&suggestion.reasoning, MAX_REASONING_UNITS))
             })
             .link("Accept, snooze or dismiss in CatchUp", application.home())
             .write()
