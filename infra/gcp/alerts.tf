@@ -3,7 +3,7 @@ module "alerts" {
 }
 
 resource "google_monitoring_alert_policy" "alert" {
-  for_each = module.alerts.rules
+  for_each = { for name, rule in module.alerts.rules : name => rule if rule.cloud != null }
 
   project               = var.project
   display_name          = "Jobs: ${each.key}"

@@ -64,11 +64,11 @@ resource "google_artifact_registry_repository_iam_member" "ci" {
   member     = each.value
 }
 
-# A canary is judged by the function's own error rate.
-resource "google_project_iam_member" "ci_monitoring" {
-  for_each = local.deployers
+# A canary is judged by the log of the function, and its revisions are listed; nothing else is read.
+resource "google_project_iam_member" "ci_reads" {
+  for_each = toset(length(local.ci) > 0 ? ["roles/logging.viewer", "roles/run.viewer"] : [])
 
   project = var.project
-  role    = "roles/monitoring.viewer"
-  member  = each.value
+  role    = each.key
+  member  = one(local.deployers)
 }

@@ -119,8 +119,8 @@ run "only_the_branch_of_the_repository_may_deploy" {
     error_message = "Somebody else deploys."
   }
   assert {
-    condition     = one([for access in google_artifact_registry_repository_iam_member.ci : access.role]) == "roles/artifactregistry.writer"
-    error_message = "The deployment has other rights on images."
+    condition     = one([for access in google_artifact_registry_repository_iam_member.ci : access.role]) == "roles/artifactregistry.writer" && toset(keys(google_project_iam_member.ci_reads)) == toset(["roles/logging.viewer", "roles/run.viewer"])
+    error_message = "The deployment has other rights on images, or on the project."
   }
 }
 

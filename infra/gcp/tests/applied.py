@@ -87,10 +87,13 @@ class Project:
         finally:
             file.write_text(text)
 
+    def state(self):
+        return self.terraform("show", "-json")
+
     def environments(self):
         """Plain variables and names of secrets of each service, as they were applied."""
         found = {}
-        for module in json.loads(self.terraform("show", "-json"))["values"]["root_module"]["child_modules"]:
+        for module in json.loads(self.state())["values"]["root_module"]["child_modules"]:
             for resource in module["resources"]:
                 if resource["type"] == "google_cloud_run_v2_service":
                     variables = resource["values"]["template"][0]["containers"][0]["env"]
@@ -144,6 +147,17 @@ def plans(project):
         yield name, planned == expected, json.dumps(planned, indent=2)
 
 
+def exposures(project):
+    """What must not stand in a state, whatever grants or writes it."""
+    state = project.state()
+    for name, text in [
+        ("nobody in the project is everybody", "allUsers"),
+        ("nobody in the project is everybody with an account", "allAuthenticatedUsers"),
+        ("no secret has a value", "google_secret_manager_secret_version"),
+    ]:
+        yield name, text not in state, f"{text} is in the state"
+
+
 def start(program, environment):
     """Starts a function. None when it listens, otherwise what it wrote to standard error."""
     process = subprocess.Popen(
@@ -183,7 +197,7 @@ def main(arguments):
     passed = failed = 0
     with tempfile.TemporaryDirectory() as temporary:
         project = Project(temporary)
-        for checks in (plans(project), starts(project.environments(), folder)):
+        for checks in (plans(project), exposures(project), starts(project.environments(), folder)):
             for name, good, detail in checks:
                 passed, failed = passed + good, failed + (not good)
                 print(f"{'ok' if good else 'FAILED':7} {name}" + ("" if good else f"\n{detail}"))

@@ -1,8 +1,8 @@
 # Spells infra/alerts.json out, for Cloud Monitoring and for Prometheus: one rule for each threshold of an alert.
 #
-# `prometheus` is PromQL over what the functions serve at /metrics, `cloud` the same over Cloud Monitoring; where only
-# the first is given, log-based metrics have the same names and labels. A metric is written with its braces, `name{}`; in
-# `cloud`, a name without a colon is a log-based one.
+# `prometheus` is PromQL over what the functions serve at /metrics, `cloud` the same over Cloud Monitoring: left out, the
+# names are the same; null, Google has no such number. A metric is written with its braces, `name{}`; in `cloud`, a name
+# without a colon is a log-based one.
 terraform {
   required_version = ">= 1.11"
 }
@@ -11,7 +11,7 @@ locals {
   alerts = jsondecode(file("${path.module}/../../../alerts.json")).alerts
 
   cloud = {
-    for id, alert in local.alerts : id => replace(
+    for id, alert in local.alerts : id => try(alert.cloud, "") == null ? null : replace(
       replace(
         try(alert.cloud, alert.prometheus),
         "/(^|[^a-z_:])([a-z_]+)\\{/",
@@ -31,7 +31,7 @@ locals {
         note       = try(alert.note, "")
         for        = alert.for
         threshold  = alert[severity]
-        cloud      = "(${local.cloud[id]}) ${local.is[id]} ${alert[severity]}"
+        cloud      = try("(${local.cloud[id]}) ${local.is[id]} ${alert[severity]}", null)
         prometheus = try("(${alert.prometheus}) ${local.is[id]} ${alert[severity]}", null)
       } if can(alert[severity])
     }
@@ -47,7 +47,7 @@ output "rules" {
 
 output "queries" {
   description = "What each alert looks at in Cloud Monitoring, without a threshold."
-  value       = local.cloud
+  value       = { for id, query in local.cloud : id => query if query != null }
 }
 
 output "prometheus" {

@@ -9,12 +9,13 @@ resource "google_cloud_tasks_queue" "queue" {
     max_concurrent_dispatches = var.scaling.concurrency * var.scaling.max_instances
   }
 
-  # No max_retry_duration: unset means that only attempts end a task.
   retry_config {
     max_attempts  = var.queue_attempts
     min_backoff   = "${var.queue.minBackoffSeconds}s"
     max_backoff   = "${var.queue.maxBackoffSeconds}s"
     max_doublings = var.queue.maxDoublings
+    # No limit: only attempts end a task.
+    max_retry_duration = "0s"
   }
 
   # Takes the queue over, with all tasks that are in it; without it, they go where their producer said.

@@ -40,12 +40,13 @@ run "the_queue_has_the_declared_limits_and_the_backstop_of_attempts" {
     error_message = "The queue sends more, or less, than the service holds."
   }
   assert {
-    condition = alltrue([
-      google_cloud_tasks_queue.queue.retry_config[0].max_attempts == 100,
-      google_cloud_tasks_queue.queue.retry_config[0].min_backoff == "60s",
-      google_cloud_tasks_queue.queue.retry_config[0].max_backoff == "3600s",
-      google_cloud_tasks_queue.queue.retry_config[0].max_doublings == 2,
-    ])
+    condition = google_cloud_tasks_queue.queue.retry_config[0] == {
+      max_attempts       = 100
+      min_backoff        = "60s"
+      max_backoff        = "3600s"
+      max_doublings      = 2
+      max_retry_duration = "0s"
+    }
     error_message = "The retries are not the declared ones."
   }
 }
