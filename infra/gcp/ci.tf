@@ -2,7 +2,9 @@
 locals {
   ci = var.ci[*]
 
-  deployers = toset([for account in google_service_account.ci : "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com"])
+  deployers = setunion(var.deployers, [
+    for account in google_service_account.ci : "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com"
+  ])
 }
 
 resource "google_iam_workload_identity_pool" "ci" {
@@ -54,7 +56,8 @@ resource "google_service_account_iam_binding" "ci" {
   ]
 }
 
-resource "google_artifact_registry_repository_iam_member" "ci" {
+# Whoever deploys pushes images, and may deploy and run as each function (modules/queue-function/identity.tf).
+resource "google_artifact_registry_repository_iam_member" "deployer" {
   for_each = local.deployers
 
   project    = var.project
@@ -64,11 +67,20 @@ resource "google_artifact_registry_repository_iam_member" "ci" {
   member     = each.value
 }
 
-# A canary is judged by the log of the function, and its revisions are listed; nothing else is read.
-resource "google_project_iam_member" "ci_reads" {
-  for_each = toset(length(local.ci) > 0 ? ["roles/logging.viewer", "roles/run.viewer"] : [])
+# A canary is judged by the log of its function.
+resource "google_project_iam_member" "deployer_reads_logs" {
+  for_each = local.deployers
 
   project = var.project
-  role    = each.key
-  member  = one(local.deployers)
+  role    = "roles/logging.viewer"
+  member  = each.value
+}
+
+# Revisions are listed by project.
+resource "google_project_iam_member" "deployer_lists_revisions" {
+  for_each = local.deployers
+
+  project = var.project
+  role    = "roles/run.viewer"
+  member  = each.value
 }

@@ -145,6 +145,12 @@ variable "ci" {
   }
 }
 
+variable "deployers" {
+  description = "Who deploys besides those workflows (Cloud Build's service account, a group), as IAM members."
+  type        = set(string)
+  default     = []
+}
+
 variable "budget" {
   description = "Billing account, and the monthly amount in whole units of the account's currency; null for none."
   type        = object({ billing_account = string, amount = number })

@@ -70,6 +70,7 @@ module "jobs" {
 
   settings = {
     LOG_LEVEL            = "info"
+    LEGACY_SLOT_CACHE    = "true"
     APP_BASE_URL         = "https://app.example.com"
     CALENDAR_WEBHOOK_URL = "https://api.example.com/webhooks/google-calendar"
     TWILIO_PHONE_NUMBER  = "+15550100"

@@ -88,6 +88,7 @@ run "the_mail_server_replaces_sendgrid_with_all_its_rights" {
     email_provider = "smtp"
     settings = {
       LOG_LEVEL            = "info"
+      LEGACY_SLOT_CACHE    = "false"
       APP_BASE_URL         = "https://app.example.com"
       CALENDAR_WEBHOOK_URL = "https://api.example.com/webhooks/google-calendar"
       TWILIO_PHONE_NUMBER  = "+15550100"
@@ -119,8 +120,25 @@ run "only_the_branch_of_the_repository_may_deploy" {
     error_message = "Somebody else deploys."
   }
   assert {
-    condition     = one([for access in google_artifact_registry_repository_iam_member.ci : access.role]) == "roles/artifactregistry.writer" && toset(keys(google_project_iam_member.ci_reads)) == toset(["roles/logging.viewer", "roles/run.viewer"])
-    error_message = "The deployment has other rights on images, or on the project."
+    condition = alltrue([
+      for granted in [google_artifact_registry_repository_iam_member.deployer, google_project_iam_member.deployer_reads_logs, google_project_iam_member.deployer_lists_revisions] :
+      toset(keys(granted)) == local.deployers
+    ])
+    error_message = "The deployment lacks a right, or somebody else has it."
+  }
+}
+
+run "others_may_deploy_where_they_are_named" {
+  command = plan
+
+  variables {
+    ci        = null
+    deployers = ["serviceAccount:builds@example.iam.gserviceaccount.com"]
+  }
+
+  assert {
+    condition     = local.deployers == toset(["serviceAccount:builds@example.iam.gserviceaccount.com"])
+    error_message = "Somebody else deploys."
   }
 }
 
