@@ -59,6 +59,21 @@ run "the_queues_that_are_named_are_taken_over_and_no_others" {
   }
 }
 
+run "nothing_is_taken_over_at_first" {
+  command = plan
+
+  variables {
+    enabled_queues   = []
+    paused_schedules = ["token-refresh"]
+    predecessor      = { url = "https://api.example.com", service_account_email = "tasks@example.iam.gserviceaccount.com" }
+  }
+
+  assert {
+    condition     = !anytrue([for function in module.function : function.enabled]) && length(module.function) == 11
+    error_message = "A queue is taken over that nobody named."
+  }
+}
+
 run "names_that_nobody_declared_are_refused" {
   command = plan
 
