@@ -34,6 +34,7 @@ const BUILDER: &str = "infra/images/program";
 ///
 /// Each is <out>/<function> (for `skopeo copy oci:…`, `crane push`, `podman load`) and <out>/<function>.cdx.json.
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command line")]
 pub(crate) struct Image {
     /// Names of folders under functions/.
     #[arg(required_unless_present_any = ["all", "renew_roots"])]

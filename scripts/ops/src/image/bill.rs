@@ -67,7 +67,7 @@ struct Component {
     properties: Vec<Value>,
 }
 
-/// The bill of `function` in CycloneDX JSON; `program` is the SHA-256 of its program, `created` the commit's time.
+/// The bill of `function` in JSON; `program` is the SHA-256 of its program, `created` the commit's time.
 pub(crate) fn of(root: &Path, function: &str, program: &str, created: &str) -> anyhow::Result<String> {
     let tree = program::output(Command::new("cargo").current_dir(root).args([
         "tree",
