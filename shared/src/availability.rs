@@ -1,1 +1,110 @@
-//! When a user has time: free slots, in the user's time zone.
+//! When a user can meet people: by the clock on that user's wall, daylight saving included.
+//!
+//! | rule | what it does |
+//! |---|---|
+//! | `manual_time_blocks` | when there are any, only what is in one of them is kept |
+//! | `commute_windows` | are removed |
+//! | `nighttime_start` to `nighttime_end` | is removed, every day |
+//! | neither blocks nor a night | [`UNTOLD_NIGHT`] is removed: nobody wants to be told to meet at three in the morning |
+//!
+//! A window whose end is before its start ends on the next day. What cannot be read is passed over and logged.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::db::availability::StoredAvailability;
+use crate::span::Spans;
+
+mod busy;
+mod wall_clock;
+mod weekly;
+
+pub use busy::{Busy, busy};
+pub use wall_clock::{WallClock, zone};
+
+use weekly::{Weekly, every_day};
+
+/// The night of users who said nothing about their days.
+pub const UNTOLD_NIGHT: (&str, &str) = ("21:00", "09:00");
+
+/// What a user said about the times of a week.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Availability {
+    /// Only these, unless there are none.
+    kept: Vec<Weekly>,
+    removed: Vec<Weekly>,
+}
+
+/// An entry of `manual_time_blocks` and `commute_windows`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Block {
+    /// 0 is Sunday.
+    day_of_week: u8,
+    start_time: String,
+    end_time: String,
+}
+
+impl Availability {
+    /// Reads what is stored.
+    #[must_use]
+    pub fn read(stored: &StoredAvailability) -> Self {
+        let kept = blocks("manual_time_blocks", stored.manual_time_blocks.as_ref());
+        let mut removed = blocks("commute_windows", stored.commute_windows.as_ref());
+        let night = night(stored.nighttime_start.as_deref(), stored.nighttime_end.as_deref());
+        removed.extend(
+            match night {
+                None if kept.is_empty() => every_day(UNTOLD_NIGHT.0, UNTOLD_NIGHT.1),
+                night => night,
+            }
+            .into_iter()
+            .flatten(),
+        );
+        Self { kept, removed }
+    }
+
+    /// The time of the clock's window in which the user can meet people, whatever the calendar says.
+    #[must_use]
+    pub fn times(&self, clock: &WallClock) -> Spans {
+        let window = Spans::from(clock.window());
+        let kept = if self.kept.is_empty() { window } else { weekly::moments(&self.kept, clock) };
+        kept.except(&weekly::moments(&self.removed, clock))
+    }
+}
+
+/// The time of the clock's window between two times of the day, `HH:mm`.
+#[must_use]
+pub fn daily(clock: &WallClock, start: &str, end: &str) -> Spans {
+    every_day(start, end).map(|days| weekly::moments(&days, clock)).unwrap_or_default()
+}
+
+fn night(start: Option<&str>, end: Option<&str>) -> Option<[Weekly; 7]> {
+    let (Some(start), Some(end)) = (start, end) else { return None };
+    let night = every_day(start, end);
+    if night.is_none() {
+        tracing::warn!("a night that cannot be read is passed over");
+    }
+    night
+}
+
+fn blocks(column: &'static str, stored: Option<&Value>) -> Vec<Weekly> {
+    let entries = match stored {
+        None | Some(Value::Null) => return Vec::new(),
+        Some(Value::Array(entries)) => entries.as_slice(),
+        Some(other) => std::slice::from_ref(other),
+    };
+    let read: Vec<Weekly> = entries.iter().filter_map(block).collect();
+    let ignored = entries.len() - read.len();
+    if ignored > 0 {
+        tracing::warn!(column, ignored, "windows that cannot be read are passed over");
+    }
+    read
+}
+
+fn block(entry: &Value) -> Option<Weekly> {
+    let block = Block::deserialize(entry).ok()?;
+    Weekly::new(block.day_of_week, &block.start_time, &block.end_time)
+}
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ mod key;
 mod legacy;
 mod remote;
 
-pub use key::{CacheKey, CalendarSlots, ContactList, ContactProfile, Slot, SuggestionList, UserPreferences};
+pub use key::{CacheKey, CalendarSlots, ContactList, ContactProfile, SuggestionList, UserPreferences};
 
 use epochs::Epochs;
 use remote::{Found, Remote};

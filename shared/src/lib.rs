@@ -3,15 +3,15 @@
 //! Layers, top to bottom; no arrow points upwards:
 //!
 //! 1. [`service`]: one HTTP service a function, one tower layer a file; [`sweep`]: what sweeping jobs share
-//! 2. [`job`]: the contract of a job, and what jobs are built from
+//! 2. [`job`]: the contract of a job, and what jobs are built from; `suggestions`, `availability`: rules of several jobs
 //! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
 //! 4. [`redis`], [`tasks`], `google`, [`oidc`], [`db`]: the other sides
-//! 5. [`queue`], [`payload`], [`envelope`], [`failure`]: plain data that producers, queues and jobs agree on
+//! 5. [`queue`], [`payload`], [`envelope`], [`failure`], [`span`]: plain data that producers, queues and jobs agree on
 //! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything stands on
 
 #[cfg(any(feature = "google", feature = "notify"))]
 pub mod application;
-#[cfg(feature = "availability")]
+#[cfg(feature = "suggestions")]
 pub mod availability;
 #[cfg(feature = "cache")]
 pub mod cache;
@@ -34,6 +34,9 @@ pub mod queue;
 pub mod rate_limit;
 pub mod redis;
 pub mod service;
+pub mod span;
+#[cfg(feature = "suggestions")]
+pub mod suggestions;
 pub mod sweep;
 pub mod tasks;
 pub mod telemetry;

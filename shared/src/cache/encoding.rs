@@ -109,7 +109,7 @@ mod tests {
     struct CalendarRubbish;
 
     impl CacheKey for CalendarRubbish {
-        type Value = Vec<super::super::Slot>;
+        type Value = crate::span::Spans;
         const TIME_TO_LIVE: Option<Duration> = None;
         const SHARED_WITH_APPLICATION: bool = false;
         fn scope(&self) -> String {

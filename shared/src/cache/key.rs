@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::span::Spans;
 
 /// Names one cached value.
 pub trait CacheKey: Sync {
@@ -57,24 +59,18 @@ application_keys! {
     UserPreferences: "user:prefs", Some(Duration::from_mins(10));
 }
 
-/// A user's free time between two days. Ours alone: the application's `calendar:slots:` keys have no generation.
+/// What a user's calendars leave free between two days. Ours alone: the application's `calendar:slots:` keys have no
+/// generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CalendarSlots {
     /// The user.
     pub user_id: Uuid,
-    /// First day.
+    /// The zone of the user's all-day events, an IANA name.
+    pub zone: &'static str,
+    /// First day, UTC.
     pub from: NaiveDate,
-    /// Last day.
+    /// Last day, UTC.
     pub to: NaiveDate,
-}
-
-/// A span of free time, without its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slot {
-    /// Where it begins.
-    pub start: DateTime<Utc>,
-    /// Where it ends.
-    pub end: DateTime<Utc>,
 }
 
 impl CalendarSlots {
@@ -84,7 +80,7 @@ impl CalendarSlots {
 }
 
 impl CacheKey for CalendarSlots {
-    type Value = Vec<Slot>;
+    type Value = Spans;
     const TIME_TO_LIVE: Option<Duration> = Some(Duration::from_hours(1));
     const SHARED_WITH_APPLICATION: bool = false;
 
@@ -93,7 +89,7 @@ impl CacheKey for CalendarSlots {
     }
 
     fn part(&self) -> Option<String> {
-        Some(format!("{}_{}", self.from, self.to))
+        Some(format!("{}:{}_{}", self.zone, self.from, self.to))
     }
 }
 

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use chrono::{DateTime, NaiveDate, TimeDelta};
 use serde_json::json;
 use shared::cache::{
-    Cache, CacheKey, CalendarSlots, ContactList, ContactProfile, LOCAL_TIME_TO_LIVE, Slot, SuggestionList,
+    Cache, CacheKey, CalendarSlots, ContactList, ContactProfile, LOCAL_TIME_TO_LIVE, SuggestionList,
     UserPreferences,
 };
 use shared::redis::{Patience, Purpose, Value};
+use shared::span::{Span, Spans};
 use shared::telemetry::Counter;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -40,14 +41,14 @@ async fn is_cached<K: CacheKey<Value = serde_json::Value>>(cache: &Cache, key: &
 
 fn slots(user_id: Uuid, month: u32) -> CalendarSlots {
     let day = |day| NaiveDate::from_ymd_opt(2026, month, day).unwrap();
-    CalendarSlots { user_id, from: day(1), to: day(14) }
+    CalendarSlots { user_id, zone: "UTC", from: day(1), to: day(14) }
 }
 
-fn some_slots(count: i64) -> Vec<Slot> {
+fn some_slots(count: i64) -> Spans {
     let start = DateTime::from_timestamp(1_763_900_000, 0).unwrap();
     (0..count)
         .map(|hour| start + TimeDelta::hours(hour))
-        .map(|start| Slot { start, end: start + TimeDelta::minutes(30) })
+        .map(|start| Span { start, end: start + TimeDelta::minutes(30) })
         .collect()
 }
 
@@ -116,7 +117,7 @@ async fn what_only_we_read_is_compressed_above_a_kilobyte_and_read_back() {
         assert_eq!(stored.starts_with("lz4:"), compressed, "{stored}");
         let plain = serde_json::to_string(&some_slots(count)).unwrap();
         assert!(!compressed || stored.len() < plain.len() / 3, "{} of {}", stored.len(), plain.len());
-        assert_eq!(look(&cache(&stack), &key, vec![]).await, (Arc::new(some_slots(count)), false));
+        assert_eq!(look(&cache(&stack), &key, Spans::default()).await, (Arc::new(some_slots(count)), false));
         let Value::Int(left) = stack.ask(["PTTL", &name]).await else { panic!() };
         assert!(left > 3_500_000 && left <= 3_600_000, "{left}");
     }
@@ -294,7 +295,7 @@ async fn all_slots_of_a_user_fall_with_one_command_and_nobody_elses() {
     for round in 0..2 {
         for key in &all {
             look(&cache, key, some_slots(1)).await;
-            assert!(!look(&cache, key, vec![]).await.1);
+            assert!(!look(&cache, key, Spans::default()).await.1);
         }
         let work = async {
             if round == 0 { cache.events_changed(user).await } else { cache.availability_changed(user).await }
@@ -305,7 +306,7 @@ async fn all_slots_of_a_user_fall_with_one_command_and_nobody_elses() {
             // Another process, which has nothing in its memory, sees the same.
             let there = Cache::new(stack.redis(), HandClock::new().clock(), false);
             assert_eq!(look(&there, key, some_slots(2)).await.1, dropped, "{key:?}");
-            assert!(!look(&cache, key, vec![]).await.1, "{key:?}");
+            assert!(!look(&cache, key, Spans::default()).await.1, "{key:?}");
         }
     }
 }
@@ -375,5 +376,5 @@ async fn without_redis_everything_is_a_miss_and_no_change_fails() {
     cache.contacts_changed(id).await;
     assert!(!is_cached(&cache, &ContactList(id)).await, "and forgets");
     cache.events_changed(id).await;
-    assert!(look(&cache, &slots(id, 1), vec![]).await.1);
+    assert!(look(&cache, &slots(id, 1), Spans::default()).await.1);
 }

@@ -1,0 +1,100 @@
+//! Suggests whom to meet in the free time of the next 14 days: a sweep finds the users with a calendar, and a task a user
+//! makes the suggestions.
+//!
+//! Free time is cut into consecutive slots of an hour; a rest of half an hour is one, too. A user's day has at most
+//! four suggestions, those that are there already included, so what a run reads and writes is bounded.
+
+use std::sync::Arc;
+
+use chrono::{NaiveTime, TimeDelta};
+use serde::Serialize;
+use shared::availability::{Availability, WallClock, busy, zone};
+use shared::cache::{Cache, CalendarSlots};
+use shared::config::Incomplete;
+use shared::db::{self, Db};
+use shared::job::{Context, Failure, Job, Outcome, Setup};
+use shared::payload::{self, Position};
+use shared::span::{Span, Spans};
+use shared::suggestions::{self, horizon, slots};
+use shared::sweep::{self, Sweep};
+use shared::tasks::Tasks;
+use uuid::Uuid;
+
+mod day_limit;
+
+/// Less time than this is no slot.
+const SHORTEST: TimeDelta = TimeDelta::minutes(30);
+
+/// Makes suggestions, and finds the users to make them for.
+pub struct SuggestionGeneration {
+    db: Db,
+    tasks: Tasks,
+    cache: Cache,
+}
+
+/// What one user got.
+#[derive(Serialize)]
+struct Generated {
+    created: u64,
+}
+
+impl Job for SuggestionGeneration {
+    type Payload = payload::SuggestionGeneration;
+
+    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+        let (db, tasks, cache) = (setup.db(), setup.tasks(), setup.cache());
+        Ok(Self { db: db?, tasks: tasks?, cache: cache? })
+    }
+
+    async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        match payload.user_id {
+            Some(user_id) => self.generate(user_id, context).await,
+            None => self.sweep(&payload.position, context).await,
+        }
+    }
+}
+
+impl SuggestionGeneration {
+    async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
+        let sweep = Sweep::of(position, context);
+        let page = self.db.calendar_users(sweep.after, sweep::PAGE).await?;
+        let user =
+            |user_id| payload::SuggestionGeneration { user_id: Some(user_id), position: Position::default() };
+        let rest = |position| payload::SuggestionGeneration { user_id: None, position };
+        sweep.fan_out(&self.db, &self.tasks, page, user, rest).await
+    }
+
+    async fn generate(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
+        let Some(stored) = self.db.availability(user_id).await? else {
+            return Ok(Outcome::Skipped("unknown_user"));
+        };
+        let now = context.now();
+        let clock = WallClock::new(zone(user_id, stored.timezone.as_deref()), horizon(now));
+        let free =
+            Availability::read(&stored).times(&clock).and(&*self.free_calendar(user_id, &clock).await?);
+
+        let mut work = self.db.suggesting(user_id).await?;
+        let taken = work.taken(now).await?;
+        let free = free.except(&taken.iter().copied().collect());
+        let slots = day_limit::few_a_day(slots(&free, SHORTEST), &taken, &clock);
+        let created = suggestions::suggest(&mut work, slots, &clock, now).await?;
+        suggestions::commit(work, &self.cache, created > 0).await?;
+        Ok(Outcome::done(Generated { created }))
+    }
+
+    /// What the user's events leave of the days of the clock's window. Cached by whole days, so that runs at different
+    /// moments share it; what the user says about a week is not part of it and always read.
+    async fn free_calendar(&self, user_id: Uuid, clock: &WallClock) -> Result<Arc<Spans>, db::Error> {
+        let Span { start, end } = clock.window();
+        let (from, to) = (start.date_naive(), end.date_naive());
+        let key = CalendarSlots { user_id, zone: clock.zone().name(), from, to };
+        let load = async {
+            let midnight = |date: chrono::NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
+            let days = Span { start: midnight(from), end: midnight(to) + TimeDelta::days(1) };
+            let events = self.db.busy_events(user_id, days).await?;
+            let busy = busy(events, &WallClock::new(clock.zone(), days));
+            Ok(Spans::from(days).except(&busy.into_iter().map(|busy| busy.span).collect()))
+        };
+        self.cache.get_or_load(&key, load).await
+    }
+}

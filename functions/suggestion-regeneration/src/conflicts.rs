@@ -1,0 +1,71 @@
+//! Suggestions whose time is no longer free.
+
+use std::collections::HashMap;
+
+use shared::availability::Busy;
+use shared::db::suggestions::Pending;
+use uuid::Uuid;
+
+/// The suggestions that overlap a busy event, other than the one that was made for them. O((n + m) log m).
+pub(crate) fn conflicts(pending: &[Pending], busy: &[Busy]) -> Vec<Uuid> {
+    let mut starts: Vec<_> = busy.iter().map(|busy| busy.span.start).collect();
+    let mut ends: Vec<_> = busy.iter().map(|busy| busy.span.end).collect();
+    starts.sort_unstable();
+    ends.sort_unstable();
+    let events: HashMap<&str, &Busy> =
+        busy.iter().map(|busy| (busy.google_event_id.as_str(), busy)).collect();
+    let is_taken = |suggestion: &&Pending| {
+        let slot = suggestion.slot;
+        let begun = starts.partition_point(|start| *start < slot.end);
+        let over = ends.partition_point(|end| *end <= slot.start);
+        let own = suggestion.calendar_event_id.as_deref().and_then(|id| events.get(id));
+        let own = own.is_some_and(|own| !own.span.and(&slot).is_empty());
+        begun.saturating_sub(over) > usize::from(own)
+    };
+    pending.iter().filter(is_taken).map(|suggestion| suggestion.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use proptest::prelude::*;
+    use shared::span::Span;
+
+    use super::*;
+
+    fn span() -> impl Strategy<Value = Span> {
+        let at = |hour: i64| -> DateTime<Utc> { DateTime::from_timestamp(hour * 3600, 0).unwrap() };
+        (0..30_i64, 1..6_i64)
+            .prop_map(move |(start, length)| Span { start: at(start), end: at(start + length) })
+    }
+
+    proptest! {
+        #[test]
+        fn a_suggestion_is_in_conflict_exactly_if_some_other_event_overlaps_it(
+            slots in prop::collection::vec((span(), prop::option::of(0..6_usize)), 0..12),
+            spans in prop::collection::vec(span(), 0..6),
+        ) {
+            let pending: Vec<_> = slots
+                .into_iter()
+                .map(|(slot, own)| Pending { id: Uuid::new_v4(), slot, calendar_event_id: own.map(|own| own.to_string()) })
+                .collect();
+            let busy: Vec<_> = spans
+                .into_iter()
+                .enumerate()
+                .map(|(number, span)| Busy { google_event_id: number.to_string(), span })
+                .collect();
+            let expected: Vec<_> = pending
+                .iter()
+                .filter(|pending| {
+                    busy.iter().any(|busy| {
+                        pending.calendar_event_id.as_deref() != Some(busy.google_event_id.as_str())
+                            && busy.span.start < pending.slot.end
+                            && pending.slot.start < busy.span.end
+                    })
+                })
+                .map(|pending| pending.id)
+                .collect();
+            prop_assert_eq!(conflicts(&pending, &busy), expected);
+        }
+    }
+}

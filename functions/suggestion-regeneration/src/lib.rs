@@ -1,0 +1,74 @@
+//! Looks at one user's suggestions again after the calendar changed, or because the user asks.
+//!
+//! Snoozed ones whose time has come are pending again; pending ones for which the calendar has no time any more are
+//! dismissed; then new ones are made. Events are read from the table and not from the cache: what changed is what counts.
+
+use chrono::TimeDelta;
+use serde::Serialize;
+use shared::availability::{Availability, WallClock, busy, daily, zone};
+use shared::cache::Cache;
+use shared::config::Incomplete;
+use shared::db::Db;
+use shared::job::{Context, Failure, Job, Outcome, Setup};
+use shared::payload;
+use shared::span::{Span, Spans};
+use shared::suggestions::{self, SLOT, horizon, slots};
+
+mod conflicts;
+
+/// Suggestions are compared with the events of this time ahead.
+const COMPARED: TimeDelta = TimeDelta::days(30);
+/// The time of the day for which suggestions are made.
+const DAYTIME: (&str, &str) = ("09:00", "21:00");
+/// Suggestions that one run makes.
+const MOST_NEW: usize = 10;
+const CONFLICT: &str = "Calendar conflict: a busy event now overlaps the proposed time";
+
+/// Looks at suggestions again.
+pub struct SuggestionRegeneration {
+    db: Db,
+    cache: Cache,
+}
+
+/// What became of one user's suggestions.
+#[derive(Serialize)]
+struct Regenerated {
+    resumed: u64,
+    dismissed: u64,
+    created: u64,
+}
+
+impl Job for SuggestionRegeneration {
+    type Payload = payload::SuggestionRegeneration;
+
+    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+        let (db, cache) = (setup.db(), setup.cache());
+        Ok(Self { db: db?, cache: cache? })
+    }
+
+    async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        let user_id = payload.user_id;
+        let Some(stored) = self.db.availability(user_id).await? else {
+            return Ok(Outcome::Skipped("unknown_user"));
+        };
+        let now = context.now();
+        let window = Span { start: now, end: now + COMPARED };
+        let clock = WallClock::new(zone(user_id, stored.timezone.as_deref()), window);
+        let busy = busy(self.db.busy_events(user_id, window).await?, &clock);
+
+        let mut work = self.db.suggesting(user_id).await?;
+        let resumed = work.resume_snoozed(now).await?;
+        let conflicts = conflicts::conflicts(&work.pending(window).await?, &busy);
+        let dismissed = work.dismiss(&conflicts, CONFLICT).await?;
+
+        let occupied = busy.iter().map(|busy| busy.span).chain(work.taken(now).await?).collect();
+        let free = Spans::from(horizon(now))
+            .and(&Availability::read(&stored).times(&clock))
+            .and(&daily(&clock, DAYTIME.0, DAYTIME.1))
+            .except(&occupied);
+        let slots = slots(&free, SLOT).take(MOST_NEW);
+        let created = suggestions::suggest(&mut work, slots, &clock, now).await?;
+        suggestions::commit(work, &self.cache, resumed + dismissed + created > 0).await?;
+        Ok(Outcome::done(Regenerated { resumed, dismissed, created }))
+    }
+}

@@ -1,0 +1,339 @@
+//! One user's suggestions after a change: over a real Postgres and Redis.
+
+use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
+use chrono_tz::Tz;
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::job::Job;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, FromRow};
+use suggestion_generation::SuggestionGeneration;
+use suggestion_regeneration::SuggestionRegeneration;
+use tests::{Delivery, Service, Stack};
+use uuid::Uuid;
+
+const DAY_MINUTES: i64 = 24 * 60;
+
+struct Scene {
+    stack: Stack,
+    service: Service,
+    user: Uuid,
+}
+
+impl Scene {
+    /// A user in that zone.
+    async fn new(zone: Tz) -> Self {
+        let stack = Stack::start().await;
+        let service = stack.service(SuggestionRegeneration::new(&mut stack.setup([])).unwrap());
+        let scene = Self { stack, service, user: Uuid::new_v4() };
+        scene
+            .run(&format!(
+                "INSERT INTO users (id, email, google_id, timezone) VALUES ('{}', 'a@example.test', 'a', '{}')",
+                scene.user,
+                zone.name()
+            ))
+            .await;
+        scene
+    }
+
+    async fn run(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql))
+            .execute(&mut self.stack.connect().await)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
+    }
+
+    fn task(&self, job: &str, reason: &str) -> Delivery {
+        Delivery::new(
+            json!({ "data": { "userId": self.user, "reason": reason }, "jobName": job }).to_string(),
+        )
+    }
+
+    /// Runs the job: how many were resumed, dismissed and created.
+    async fn regenerate(&self) -> (u64, u64, u64) {
+        let answer = self.service.deliver(self.task("suggestion-regeneration", "calendar_sync")).await;
+        assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
+        let count = |name: &str| answer.body["result"][name].as_u64().unwrap();
+        (count("resumed"), count("dismissed"), count("created"))
+    }
+
+    /// A contact who is not overdue, so that nothing new comes in between.
+    async fn contact(&self) -> Uuid {
+        let id = Uuid::new_v4();
+        self.run(&format!(
+            "INSERT INTO contacts (id, user_id, name, last_contact_date) VALUES ('{id}', '{}', 'Ada', now())",
+            self.user
+        ))
+        .await;
+        id
+    }
+
+    async fn overdue_contacts(&self, count: usize) {
+        self.run(&format!(
+            "INSERT INTO contacts (user_id, name, last_contact_date)
+             SELECT '{}', 'Contact ' || n, now() - n * interval '1 day' - interval '30 days' FROM generate_series(1, {count}) n",
+            self.user
+        ))
+        .await;
+    }
+
+    /// A suggestion for a contact of its own, minutes after `day`.
+    async fn suggestion(&self, status: &str, day: DateTime<Utc>, start: i64, end: i64) -> Uuid {
+        let (id, contact) = (Uuid::new_v4(), self.contact().await);
+        self.run(&format!(
+            "INSERT INTO suggestions (id, user_id, contact_id, trigger_type, proposed_timeslot_start,
+                 proposed_timeslot_end, proposed_timeslot_timezone, reasoning, status)
+             VALUES ('{id}', '{}', '{contact}', 'timebound', '{}', '{}', 'UTC', '', '{status}')",
+            self.user,
+            day + TimeDelta::minutes(start),
+            day + TimeDelta::minutes(end)
+        ))
+        .await;
+        id
+    }
+
+    /// An event, minutes after `day`; answers Google's id of it.
+    async fn event(&self, day: DateTime<Utc>, start: i64, end: i64, columns: &str, values: &str) -> String {
+        let id = Uuid::new_v4().to_string();
+        self.run(&format!(
+            "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone {columns})
+             VALUES ('{}', '{id}', 'primary', '{}', '{}', 'UTC' {values})",
+            self.user,
+            day + TimeDelta::minutes(start),
+            day + TimeDelta::minutes(end)
+        ))
+        .await;
+        id
+    }
+
+    async fn status(&self, suggestion: Uuid) -> (String, Option<String>) {
+        self.rows(&format!(
+            "SELECT status::text, dismissal_reason FROM suggestions WHERE id = '{suggestion}'"
+        ))
+        .await
+        .remove(0)
+    }
+
+    #[track_caller]
+    fn check_status<'a>(
+        &'a self,
+        suggestions: &'a [Uuid],
+        expected: &'a str,
+    ) -> impl Future<Output = ()> + 'a {
+        let caller = std::panic::Location::caller();
+        async move {
+            for (place, suggestion) in suggestions.iter().enumerate() {
+                let (status, reason) = self.status(*suggestion).await;
+                assert_eq!(status, expected, "number {place} at {caller}");
+                assert_eq!(reason.is_some_and(|reason| reason.contains("conflict")), expected == "dismissed");
+            }
+        }
+    }
+}
+
+/// A midnight in UTC.
+fn day(number: u64) -> DateTime<Utc> {
+    (Clock::system().now().date_naive() + Days::new(number)).and_time(NaiveTime::MIN).and_utc()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snoozed_suggestions_come_back_when_their_time_has_come() {
+    let scene = Scene::new(Tz::UTC).await;
+    let mut suggestions = Vec::new();
+    for until in ["now() - interval '1 minute'", "now() + interval '1 hour'", "NULL"] {
+        let suggestion = scene.suggestion("snoozed", day(3), 600, 660).await;
+        scene.run(&format!("UPDATE suggestions SET snoozed_until = {until} WHERE id = '{suggestion}'")).await;
+        suggestions.push(suggestion);
+    }
+    assert_eq!(scene.regenerate().await, (1, 0, 0));
+    scene.check_status(&suggestions[..1], "pending").await;
+    scene.check_status(&suggestions[1..], "snoozed").await;
+    scene.stack.advance(3600);
+    assert_eq!(scene.regenerate().await, (1, 0, 0));
+    assert_eq!(scene.regenerate().await, (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_event_dismisses_exactly_the_overlapping_suggestions() {
+    let scene = Scene::new(Tz::UTC).await;
+    let of = async |status, slots: &[(i64, i64)]| {
+        let mut suggestions = Vec::new();
+        for (start, end) in slots {
+            suggestions.push(scene.suggestion(status, day(3), *start, *end).await);
+        }
+        suggestions
+    };
+    let apart = of("pending", &[(540, 600), (720, 780), (600 + DAY_MINUTES, 660 + DAY_MINUTES)]).await;
+    let overlapping =
+        of("pending", &[(570, 601), (719, 780), (600, 720), (630, 660), (540, 780), (500, 2000)]).await;
+    let snoozed = of("snoozed", &[(600, 660)]).await;
+    let accepted = of("accepted", &[(600, 660)]).await;
+    assert_eq!(scene.regenerate().await, (0, 0, 0));
+
+    // Declined, transparent or empty events change nothing.
+    scene.event(day(3), 0, 3000, ", is_busy", ", false").await;
+    scene.event(day(3), 630, 630, "", "").await;
+    assert_eq!(scene.regenerate().await, (0, 0, 0));
+
+    scene.event(day(3), 600, 720, "", "").await;
+    assert_eq!(scene.regenerate().await, (0, 6, 0));
+    scene.check_status(&overlapping, "dismissed").await;
+    scene.check_status(&apart, "pending").await;
+    scene.check_status(&snoozed, "snoozed").await;
+    scene.check_status(&accepted, "accepted").await;
+
+    // Whoever comes back finds the time taken.
+    scene.run("UPDATE suggestions SET snoozed_until = now() WHERE status = 'snoozed'").await;
+    scene.stack.advance(60);
+    assert_eq!(scene.regenerate().await, (1, 1, 0));
+    scene.check_status(&snoozed, "dismissed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_next_thirty_days_are_compared() {
+    let scene = Scene::new(Tz::UTC).await;
+    let past = scene.suggestion("pending", day(0) - TimeDelta::days(2), 600, 660).await;
+    let near = scene.suggestion("pending", day(29), 0, 60).await;
+    let far = scene.suggestion("pending", day(32), 0, 60).await;
+    // It spans them all.
+    scene.event(day(0) - TimeDelta::days(5), 0, 60 * DAY_MINUTES, "", "").await;
+    assert_eq!(scene.regenerate().await, (0, 1, 0));
+    scene.check_status(&[past, far], "pending").await;
+    scene.check_status(&[near], "dismissed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_all_day_event_is_the_users_day_wherever_the_calendar_is_kept() {
+    let scene = Scene::new(Tz::Asia__Kolkata).await;
+    // Midnight in Kolkata is half past six in the evening of the day before in UTC.
+    const MIDNIGHT: i64 = -330;
+    let before = scene.suggestion("pending", day(3), MIDNIGHT - 60, MIDNIGHT).await;
+    let first = scene.suggestion("pending", day(3), MIDNIGHT, MIDNIGHT + 60).await;
+    let last = scene.suggestion("pending", day(5), MIDNIGHT - 60, MIDNIGHT).await;
+    let after = scene.suggestion("pending", day(5), MIDNIGHT, MIDNIGHT + 60).await;
+    scene.event(day(3), 0, 2 * DAY_MINUTES, ", is_all_day", ", true").await;
+    assert_eq!(scene.regenerate().await, (0, 2, 0));
+    scene.check_status(&[first, last], "dismissed").await;
+    scene.check_status(&[before, after], "pending").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_of_a_suggestion_is_no_conflict_with_it() {
+    let scene = Scene::new(Tz::UTC).await;
+    let own = scene.suggestion("pending", day(3), 600, 660).await;
+    let other = scene.suggestion("pending", day(3), 600, 660).await;
+    let event = scene.event(day(3), 600, 660, "", "").await;
+    scene.run(&format!("UPDATE suggestions SET calendar_event_id = '{event}' WHERE id = '{own}'")).await;
+    assert_eq!(scene.regenerate().await, (0, 1, 0));
+    scene.check_status(&[own], "pending").await;
+    scene.check_status(&[other], "dismissed").await;
+    scene.event(day(3), 630, 690, "", "").await;
+    assert_eq!(scene.regenerate().await, (0, 1, 0));
+    scene.check_status(&[own], "dismissed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_most_ten_new_ones_an_hour_long_and_by_day() {
+    let zone = Tz::Australia__Lord_Howe;
+    let scene = Scene::new(zone).await;
+    scene.overdue_contacts(30).await;
+    // The user works at night; that makes no suggestions at night.
+    scene
+        .run(&format!(
+            "INSERT INTO availability_params (user_id, nighttime_start, nighttime_end) VALUES ('{}', '11:00', '17:45')",
+            scene.user
+        ))
+        .await;
+    for round in 1..=3_usize {
+        assert_eq!(scene.regenerate().await, (0, 0, 10));
+        let slots = scene.rows::<(DateTime<Utc>, DateTime<Utc>)>(
+            "SELECT proposed_timeslot_start, proposed_timeslot_end FROM suggestions ORDER BY 1",
+        );
+        let slots = slots.await;
+        assert_eq!(slots.len(), 10 * round);
+        assert!(slots.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{slots:?}");
+        for (start, end) in slots {
+            let (from, to) = (start.with_timezone(&zone), end.with_timezone(&zone));
+            let minute = |time: DateTime<Tz>| time.hour() * 60 + time.minute();
+            assert_eq!(end - start, TimeDelta::hours(1));
+            assert!(minute(from) >= 9 * 60 && minute(to) <= 21 * 60, "{from}");
+            assert!(minute(to) <= 11 * 60 || minute(from) >= 17 * 60 + 45, "{from}");
+        }
+    }
+    assert_eq!(scene.regenerate().await, (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lost_a_time_is_suggested_for_another() {
+    let scene = Scene::new(Tz::UTC).await;
+    scene.overdue_contacts(1).await;
+    assert_eq!(scene.regenerate().await, (0, 0, 1));
+    scene
+        .run(
+            "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone)
+             SELECT user_id, 'new', 'primary', proposed_timeslot_start, proposed_timeslot_end, 'UTC' FROM suggestions",
+        )
+        .await;
+    let key = format!("suggestion:list:{}", scene.user);
+    scene.stack.redis(&["SET", &key, "[]"]).await;
+    assert_eq!(scene.regenerate().await, (0, 1, 1));
+    assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
+    let rows = scene.rows::<(String, bool)>(
+        "SELECT s.status::text, EXISTS (SELECT FROM calendar_events e
+             WHERE e.start_time < s.proposed_timeslot_end AND e.end_time > s.proposed_timeslot_start)
+         FROM suggestions s ORDER BY s.created_at",
+    );
+    assert_eq!(rows.await, [("dismissed".to_owned(), true), ("pending".to_owned(), false)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generation_and_regeneration_at_once_never_make_two_open_suggestions_for_one_contact() {
+    const ROUNDS: usize = 25;
+    let scene = Scene::new(Tz::UTC).await;
+    scene.overdue_contacts(25).await;
+    let generation = scene.stack.service(SuggestionGeneration::new(&mut scene.stack.setup([])).unwrap());
+    for round in 0..ROUNDS {
+        let deliveries: Vec<_> = (0..6)
+            .map(|number| {
+                let (service, job) = if number % 2 == 0 {
+                    (scene.service.clone(), "suggestion-regeneration")
+                } else {
+                    (generation.clone(), "suggestion-generation")
+                };
+                let task = scene.task(job, "manual_refresh");
+                tokio::spawn(async move { service.deliver(task).await })
+            })
+            .collect();
+        let mut created = 0;
+        for delivery in deliveries {
+            let answer = delivery.await.unwrap();
+            assert_eq!(answer.outcome(), "done", "{answer:?}");
+            created += answer.body["result"]["created"].as_i64().unwrap();
+        }
+        let open = "SELECT count(*), count(DISTINCT contact_id), count(DISTINCT proposed_timeslot_start)
+                    FROM suggestions WHERE status IN ('pending', 'snoozed')";
+        assert_eq!(scene.rows::<(i64, i64, i64)>(open).await, [(25, 25, 25)], "round {round}");
+        assert_eq!(created, 25);
+        scene.run("DELETE FROM suggestions").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_user_is_skipped_and_a_task_without_reason_is_dead() {
+    let scene = Scene::new(Tz::UTC).await;
+    let answer = scene
+        .service
+        .deliver(Delivery::new(task(&json!({ "userId": Uuid::new_v4(), "reason": "manual_refresh" }))))
+        .await;
+    assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
+    let answer = scene.service.deliver(Delivery::new(task(&json!({ "userId": scene.user })))).await;
+    assert_eq!((answer.status, answer.outcome()), (200, "dead"), "{answer:?}");
+}
+
+fn task(data: &Value) -> String {
+    json!({ "data": data, "jobName": "suggestion-regeneration" }).to_string()
+}

@@ -1,0 +1,67 @@
+//! Whom to suggest when: the rules that generation and regeneration share.
+//!
+//! Contacts that are overdue are put in order, free time is cut into slots, and the first contact gets the first slot.
+//! No slot is used twice: time for which somebody is already suggested or accepted is not free.
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+
+use crate::availability::WallClock;
+use crate::cache::Cache;
+use crate::db;
+use crate::db::suggestions::{NewSuggestion, Suggesting};
+use crate::span::Span;
+
+mod overdue;
+mod slots;
+
+pub use overdue::{Frequency, Overdue, overdue};
+pub use slots::{SLOT, slots};
+
+/// Suggestions are made for this time ahead.
+const AHEAD: TimeDelta = TimeDelta::days(14);
+/// The first slot does not begin at an odd minute.
+const FIRST_STEP: TimeDelta = TimeDelta::minutes(15);
+
+/// The time for which suggestions are made at that moment: 14 days, without the rest of this quarter of an hour.
+#[must_use]
+pub fn horizon(now: DateTime<Utc>) -> Span {
+    Span { start: now.duration_round_up(FIRST_STEP).unwrap_or(now), end: now + AHEAD }
+}
+
+/// Suggests one contact for each slot as long as there are both, and answers how many.
+pub async fn suggest(
+    work: &mut Suggesting,
+    slots: impl Iterator<Item = Span> + Send,
+    clock: &WallClock,
+    now: DateTime<Utc>,
+) -> Result<u64, db::Error> {
+    let overdue = overdue(work.contacts(now).await?, now);
+    let new: Vec<NewSuggestion> = overdue
+        .iter()
+        .zip(slots)
+        .map(|(overdue, slot)| NewSuggestion {
+            contact_id: overdue.contact.id,
+            slot,
+            reasoning: overdue.reasoning(now),
+            priority: overdue.priority(),
+        })
+        .collect();
+    if new.is_empty() {
+        return Ok(0);
+    }
+    work.add(&new, clock.zone().name(), now).await
+}
+
+/// Commits, and drops the user's cached list if it `changed`. That list lives until it is dropped, so it is dropped
+/// twice: after the commit, and before it in case that this process does not live to see the end of it.
+pub async fn commit(work: Suggesting, cache: &Cache, changed: bool) -> Result<(), db::Error> {
+    let user_id = work.user_id();
+    if changed {
+        cache.suggestions_changed(user_id).await;
+    }
+    work.commit().await?;
+    if changed {
+        cache.suggestions_changed(user_id).await;
+    }
+    Ok(())
+}
