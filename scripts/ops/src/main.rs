@@ -7,10 +7,13 @@ mod canary;
 mod deploy;
 mod gcloud;
 mod image;
+mod pause;
 mod program;
+mod queue;
 mod repository;
 mod rollback;
 mod service;
+mod takeover;
 
 use std::process::ExitCode;
 
@@ -32,7 +35,12 @@ enum Command {
     Affected(affected::Affected),
     Deploy(deploy::Deploy),
     Image(image::Image),
+    /// Make queues hold their tasks.
+    Pause(pause::Queues),
+    /// Let queues go on.
+    Resume(pause::Queues),
     Rollback(rollback::Rollback),
+    Takeover(takeover::Takeover),
 }
 
 fn main() -> ExitCode {
@@ -40,7 +48,10 @@ fn main() -> ExitCode {
         Command::Affected(affected) => affected.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Image(image) => image.run(),
+        Command::Pause(queues) => queues.pause(),
+        Command::Resume(queues) => queues.resume(),
         Command::Rollback(rollback) => rollback.run(),
+        Command::Takeover(takeover) => takeover.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("ops: {error:#}");

@@ -1,4 +1,5 @@
 //! The operator's command line, run as a person runs it.
 
 mod affected;
+mod delivery;
 mod history;

@@ -1,0 +1,45 @@
+//! `ops pause` and `ops resume`: queues hold their tasks, or let them go again. Nothing is lost either way.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::gcloud::{Gcloud, Place};
+use crate::queue::{Declaration, cloud_name};
+use crate::repository::Repository;
+
+/// Which queues.
+#[derive(Args)]
+pub(crate) struct Queues {
+    /// Names of queues or functions.
+    #[arg(required_unless_present = "all", value_name = "QUEUE")]
+    queues: Vec<String>,
+    /// All eleven.
+    #[arg(long, conflicts_with = "queues")]
+    all: bool,
+    #[command(flatten)]
+    place: Place,
+    /// Show what would be changed, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Queues {
+    pub(crate) fn pause(self) -> anyhow::Result<ExitCode> {
+        self.each("pause")
+    }
+
+    pub(crate) fn resume(self) -> anyhow::Result<ExitCode> {
+        self.each("resume")
+    }
+
+    fn each(self, verb: &str) -> anyhow::Result<ExitCode> {
+        let functions = Declaration::read(&Repository::here()?)?.functions(&self.queues, self.all)?;
+        let location = format!("--location={}", self.place.region);
+        let gcloud = Gcloud::new(self.place, self.dry_run);
+        for function in functions {
+            gcloud.change(&["tasks", "queues", verb, &cloud_name(&function), &location])?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

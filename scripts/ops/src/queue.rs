@@ -1,0 +1,97 @@
+//! Queues: as `infra/queues.json` declares them, and as gcloud shows them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use crate::repository::Repository;
+
+const DECLARATION: &str = "infra/queues.json";
+
+/// `infra/queues.json`, as far as Cloud Tasks is concerned.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Declaration {
+    pub(crate) queue_attempts: u32,
+    pub(crate) queues: BTreeMap<String, Declared>,
+}
+
+/// One entry.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Declared {
+    pub(crate) min_backoff_seconds: u32,
+    pub(crate) max_backoff_seconds: u32,
+    pub(crate) max_doublings: u32,
+    pub(crate) max_dispatches_per_second: u32,
+}
+
+/// A queue as `gcloud tasks queues describe` shows it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Found {
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) rate_limits: RateLimits,
+    #[serde(default)]
+    pub(crate) retry_config: RetryConfig,
+    pub(crate) http_target: Option<HttpTarget>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct RateLimits {
+    pub(crate) max_dispatches_per_second: f64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct RetryConfig {
+    pub(crate) max_attempts: i64,
+    pub(crate) min_backoff: String,
+    pub(crate) max_backoff: String,
+    pub(crate) max_doublings: u32,
+    pub(crate) max_retry_duration: Option<String>,
+}
+
+/// Where a queue sends all its tasks, whatever they say.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HttpTarget {
+    pub(crate) oidc_token: Option<OidcToken>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OidcToken {
+    pub(crate) service_account_email: String,
+    pub(crate) audience: Option<String>,
+}
+
+impl Declaration {
+    pub(crate) fn read(repository: &Repository) -> anyhow::Result<Self> {
+        serde_json::from_str(&repository.current(DECLARATION)?)
+            .with_context(|| format!("cannot read {DECLARATION}"))
+    }
+
+    /// Name of the function, whether that or the queue's name was given.
+    pub(crate) fn function(&self, name: &str) -> anyhow::Result<String> {
+        let function = name.strip_suffix("-queue").unwrap_or(name);
+        ensure!(self.queues.contains_key(function), "{DECLARATION} has no queue {name}");
+        Ok(function.to_owned())
+    }
+
+    /// Some queues, or all.
+    pub(crate) fn functions(&self, names: &[String], all: bool) -> anyhow::Result<Vec<String>> {
+        if all {
+            return Ok(self.queues.keys().cloned().collect());
+        }
+        names.iter().map(|name| self.function(name)).collect()
+    }
+}
+
+/// Name of the queue in Cloud Tasks.
+pub(crate) fn cloud_name(function: &str) -> String {
+    format!("{function}-queue")
+}

@@ -1,0 +1,300 @@
+//! What the checks found, one by one.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Target;
+use crate::queue::{Declared, Found};
+
+/// How one check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    Right,
+    Wrong,
+    /// Nothing was there to look at.
+    Unknown,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    subject: &'static str,
+    verdict: Verdict,
+    detail: String,
+}
+
+/// All of them, in the order of the checks.
+#[derive(Debug, Default)]
+pub(super) struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn note(&mut self, subject: &'static str, verdict: Verdict, detail: impl Into<String>) {
+        self.0.push(Finding { subject, verdict, detail: detail.into() });
+    }
+
+    /// A check that says what it expected and what it found.
+    pub(super) fn expect(&mut self, subject: &'static str, is_right: bool, detail: impl Into<String>) {
+        self.note(subject, if is_right { Verdict::Right } else { Verdict::Wrong }, detail);
+    }
+
+    pub(super) fn unknown(&mut self, subject: &'static str, detail: impl Into<String>) {
+        self.note(subject, Verdict::Unknown, detail);
+    }
+
+    /// Nothing is wrong.
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.iter().all(|finding| finding.verdict != Verdict::Wrong)
+    }
+
+    /// The queue dispatches and repeats as declared.
+    pub(super) fn settings(&mut self, attempts: u32, declared: &Declared, found: &Found) {
+        let retry = &found.retry_config;
+        let rate = f64::from(declared.max_dispatches_per_second);
+        let found_rate = found.rate_limits.max_dispatches_per_second;
+        self.expect(
+            "rate",
+            (found_rate - rate).abs() < f64::EPSILON,
+            format!("{found_rate} dispatches a second, declared {rate}"),
+        );
+        self.expect(
+            "attempts",
+            retry.max_attempts == i64::from(attempts),
+            format!("{}, declared {attempts}: a backstop, the function counts its own", retry.max_attempts),
+        );
+        let backoff = |found: &str, declared: u32| found == format!("{declared}s");
+        self.expect(
+            "backoff",
+            backoff(&retry.min_backoff, declared.min_backoff_seconds)
+                && backoff(&retry.max_backoff, declared.max_backoff_seconds)
+                && retry.max_doublings == declared.max_doublings,
+            format!(
+                "{} to {} with {} doublings, declared {}s to {}s with {}",
+                retry.min_backoff,
+                retry.max_backoff,
+                retry.max_doublings,
+                declared.min_backoff_seconds,
+                declared.max_backoff_seconds,
+                declared.max_doublings,
+            ),
+        );
+        let limited = retry.max_retry_duration.as_deref().filter(|duration| *duration != "0s");
+        self.expect(
+            "retry duration",
+            limited.is_none(),
+            limited.map_or("unlimited".to_owned(), |limit| {
+                format!("{limit}: tasks would be lost without a letter")
+            }),
+        );
+        self.expect("state", found.state == "RUNNING", found.state.clone());
+    }
+
+    /// The service is there and accepts the caller's tokens.
+    pub(super) fn service(&mut self, service: &Value, target: &Target) {
+        let conditions = service["status"]["conditions"].as_array();
+        let is_ready = conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+        self.expect(
+            "service",
+            is_ready && !target.url.is_empty(),
+            format!("{} at {}", target.function, target.url),
+        );
+        let accepted: Vec<&str> = ["SERVICE_ACCOUNT_EMAIL", "OIDC_CALLERS"]
+            .iter()
+            .filter_map(|name| variable(service, name))
+            .flat_map(|value| value.split(',').map(str::trim))
+            .collect();
+        self.expect(
+            "accepted callers",
+            accepted.contains(&target.caller.as_str()),
+            format!("{} must be among {}", target.caller, accepted.join(", ")),
+        );
+        self.expect("audience", !target.audience.is_empty(), target.audience.clone());
+    }
+
+    /// A queue that is enabled already sends the right token.
+    pub(super) fn target(&mut self, found: &Found, target: &Target) {
+        let Some(http_target) = &found.http_target else {
+            self.note("target", Verdict::Right, "not taken over: tasks go where their producer says");
+            return;
+        };
+        let token = http_target.oidc_token.as_ref();
+        let is_right = token.is_some_and(|token| {
+            token.service_account_email == target.caller
+                && token.audience.as_deref().is_none_or(|audience| audience == target.audience)
+        });
+        self.expect(
+            "target",
+            is_right,
+            format!("taken over: calls as {} for {}", target.caller, target.audience),
+        );
+    }
+
+    /// The caller, and nobody else, may invoke the service.
+    pub(super) fn invokers(&mut self, policy: &Value, target: &Target) {
+        let bindings = policy["bindings"].as_array().into_iter().flatten();
+        let members: Vec<&str> = bindings
+            .filter(|binding| binding["role"] == "roles/run.invoker")
+            .filter_map(|binding| binding["members"].as_array())
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let wanted = format!("serviceAccount:{}", target.caller);
+        self.expect(
+            "invokers",
+            members == [wanted.as_str()],
+            format!("{}; only {wanted} may", members.join(", ")),
+        );
+    }
+
+    /// What waits in the queue can be read. Only shapes are shown: envelopes are personal.
+    pub(super) fn envelopes(&mut self, tasks: &[Value], target: &Target) {
+        if tasks.is_empty() {
+            self.unknown(
+                "envelope",
+                "no task waits: pause the queue, and check again when the producer has filled it",
+            );
+            return;
+        }
+        for task in tasks {
+            let body = task["httpRequest"]["body"].as_str().unwrap_or_default();
+            let problem = STANDARD
+                .decode(body)
+                .map_err(|_| "the body is no base64")
+                .and_then(|body| serde_json::from_slice(&body).map_err(|_| "the body is no JSON"))
+                .and_then(|envelope| unusable(&envelope, &target.function).map_or(Ok(()), Err));
+            let name = task["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
+            match problem {
+                Ok(()) => self.note("envelope", Verdict::Right, name),
+                Err(problem) => self.note("envelope", Verdict::Wrong, format!("{name}: {problem}")),
+            }
+        }
+    }
+
+    pub(super) fn print(&self, as_json: bool) -> anyhow::Result<()> {
+        if as_json {
+            let findings = serde_json::json!({ "ready": self.is_ready(), "findings": self.0 });
+            println!("{}", serde_json::to_string(&findings)?);
+            return Ok(());
+        }
+        for Finding { subject, verdict, detail } in &self.0 {
+            let verdict = match verdict {
+                Verdict::Right => "ok",
+                Verdict::Wrong => "WRONG",
+                Verdict::Unknown => "?",
+            };
+            println!("{verdict:<6} {subject:<17} {detail}");
+        }
+        println!("{}", if self.is_ready() { "ready to be taken over" } else { "NOT ready" });
+        Ok(())
+    }
+}
+
+/// What keeps an envelope from being run; `shared::envelope` is the reader.
+fn unusable(envelope: &Value, function: &str) -> Option<&'static str> {
+    if envelope.get("data").is_none() {
+        return Some("no data");
+    }
+    match envelope.get("jobName") {
+        None => None,
+        Some(name) if name == function => None,
+        Some(_) => Some("names another job"),
+    }
+}
+
+/// For whom the tokens of a service's callers must be.
+pub(super) fn audience(service: &Value, function: &str) -> Option<String> {
+    let given = variable(service, "OIDC_AUDIENCES").and_then(|audiences| audiences.split(',').next());
+    let derived = || Some(variable(service, "CLOUD_RUN_URL")?.replace("{function}", function));
+    given.map(|audience| audience.trim().to_owned()).or_else(derived)
+}
+
+fn variable<'a>(service: &'a Value, name: &str) -> Option<&'a str> {
+    let environment = service["spec"]["template"]["spec"]["containers"][0]["env"].as_array()?;
+    environment.iter().find(|variable| variable["name"] == name)?["value"].as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            function: "token-refresh".to_owned(),
+            queue: "token-refresh-queue".to_owned(),
+            caller: "q@p.iam.gserviceaccount.com".to_owned(),
+            url: "https://x".to_owned(),
+            audience: "https://x".to_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn check(is_right: bool, look: impl FnOnce(&mut Findings)) {
+        let mut findings = Findings::default();
+        look(&mut findings);
+        assert_eq!(findings.is_ready(), is_right, "{findings:?}");
+    }
+
+    #[test]
+    fn a_setting_that_differs_is_found() {
+        let declared = || Declared {
+            min_backoff_seconds: 60,
+            max_backoff_seconds: 3600,
+            max_doublings: 2,
+            max_dispatches_per_second: 10,
+        };
+        let right = json!({
+            "state": "RUNNING",
+            "rateLimits": { "maxDispatchesPerSecond": 10 },
+            "retryConfig": { "maxAttempts": 100, "minBackoff": "60s", "maxBackoff": "3600s", "maxDoublings": 2 },
+        });
+        let look = |queue: &Value| {
+            let found = serde_json::from_value(queue.clone()).unwrap();
+            move |findings: &mut Findings| findings.settings(100, &declared(), &found)
+        };
+        check(true, look(&right));
+        for (pointer, value) in [
+            ("/rateLimits/maxDispatchesPerSecond", json!(11)),
+            ("/retryConfig/maxAttempts", json!(3)),
+            ("/retryConfig/minBackoff", json!("1s")),
+            ("/retryConfig/maxDoublings", json!(3)),
+            ("/state", json!("PAUSED")),
+        ] {
+            let mut wrong = right.clone();
+            *wrong.pointer_mut(pointer).unwrap() = value;
+            check(false, look(&wrong));
+        }
+        let mut limited = right.clone();
+        limited["retryConfig"]["maxRetryDuration"] = json!("60s");
+        check(false, look(&limited));
+    }
+
+    #[test]
+    fn only_the_caller_may_invoke() {
+        let policy =
+            |members: &[&str]| json!({ "bindings": [{ "role": "roles/run.invoker", "members": members }] });
+        let caller = "serviceAccount:q@p.iam.gserviceaccount.com";
+        check(true, |findings| findings.invokers(&policy(&[caller]), &target()));
+        check(false, |findings| findings.invokers(&policy(&[caller, "allUsers"]), &target()));
+        check(false, |findings| findings.invokers(&policy(&[]), &target()));
+        check(false, |findings| findings.invokers(&json!({}), &target()));
+    }
+
+    #[test]
+    fn envelopes_of_the_running_producer_are_usable() {
+        let task = |body: &Value| json!({ "name": "q/tasks/t", "httpRequest": { "body": STANDARD.encode(body.to_string()) } });
+        let looks_right =
+            |is_right, body: Value| check(is_right, |it| it.envelopes(&[task(&body)], &target()));
+        looks_right(true, json!({ "data": {}, "idempotencyKey": "k", "jobName": "token-refresh" }));
+        looks_right(true, json!({ "data": {} }));
+        looks_right(false, json!({ "data": {}, "jobName": "calendar-sync" }));
+        looks_right(false, json!({ "userId": "u" }));
+        // Nothing to look at is no reason to stop.
+        check(true, |findings| findings.envelopes(&[], &target()));
+    }
+}
