@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::telemetry::{self, Counter};
 
 pub mod availability;
+pub mod batches;
 pub mod calendar_events;
 pub mod calendar_positions;
 pub mod calendar_sync_runs;

@@ -2,10 +2,10 @@
 //!
 //! Layers, top to bottom; no arrow points upwards:
 //!
-//! 1. [`service`]: one HTTP service a function, one tower layer a file; [`sweep`]: what sweeping jobs share
+//! 1. [`service`]: one HTTP service a function, one tower layer a file; [`sweep`], `reminder`: what sweeping jobs share
 //! 2. [`job`]: the contract of a job, and what jobs are built from; `suggestions`, `availability`: rules of several jobs
 //! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
-//! 4. [`redis`], [`tasks`], `google`, [`oidc`], [`db`]: the other sides
+//! 4. [`redis`], [`tasks`], `google`, [`oidc`], [`db`], `notify`: the other sides
 //! 5. [`queue`], [`payload`], [`envelope`], [`failure`], [`span`]: plain data that producers, queues and jobs agree on
 //! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything stands on
 
@@ -33,6 +33,8 @@ pub mod queue;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod redis;
+#[cfg(feature = "notify")]
+pub mod reminder;
 pub mod service;
 pub mod span;
 #[cfg(feature = "suggestions")]

@@ -38,16 +38,18 @@ impl<'a> Sweep<'a> {
     /// The sweep of a schedule's period, or the one that a continuation task goes on with.
     #[must_use]
     pub fn of(position: &Position, context: &'a Context) -> Self {
-        Self::named(position, context, || context.occasion.to_rfc3339())
+        Self::named(|| context.occasion.to_rfc3339(), position, context)
     }
 
     /// As [`Sweep::of`], for a queue with several schedules: `part` tells their sweeps of one period apart.
     #[must_use]
     pub fn of_part(part: &str, position: &Position, context: &'a Context) -> Self {
-        Self::named(position, context, || format!("{part}:{}", context.occasion.to_rfc3339()))
+        Self::named(|| format!("{part}:{}", context.occasion.to_rfc3339()), position, context)
     }
 
-    fn named(position: &Position, context: &'a Context, name: impl FnOnce() -> String) -> Self {
+    /// As [`Sweep::of`], for a sweep that is named after something else than its period.
+    #[must_use]
+    pub fn named(name: impl FnOnce() -> String, position: &Position, context: &'a Context) -> Self {
         Self {
             id: position.sweep_id.clone().unwrap_or_else(name),
             after: position.cursor.unwrap_or(Uuid::nil()),
@@ -72,15 +74,29 @@ impl<'a> Sweep<'a> {
         user: impl Fn(Uuid) -> U + Send + Sync,
         rest: impl FnOnce(Position) -> S + Send,
     ) -> Result<Outcome, Failure> {
-        let due = page.users.len();
-        let named = page.users.into_iter().map(|user_id| (user(user_id), self.name(user_id)));
+        let named: Vec<_> =
+            page.users.into_iter().map(|user_id| (user(user_id), self.name(user_id))).collect();
+        self.fan_out_named(db, tasks, named, page.next, rest).await
+    }
+
+    /// As [`Sweep::fan_out`], for tasks that are named after something else than this sweep: another sweep does not
+    /// create them again.
+    pub async fn fan_out_named<U: Payload, S: Payload>(
+        &self,
+        db: &Db,
+        tasks: &Tasks,
+        named: Vec<(U, Options)>,
+        next: Option<Uuid>,
+        rest: impl FnOnce(Position) -> S + Send,
+    ) -> Result<Outcome, Failure> {
+        let due = named.len();
         let summary = tasks.enqueue_many(named).await?;
-        if let Some(after) = page.next {
+        if let Some(after) = next {
             let position = Position { cursor: Some(after), ..self.origin() };
             let name = self.name(format!("after:{after}"));
             tasks.enqueue_with(&rest(position), name).await?;
         }
-        let finished = page.next.is_none();
+        let finished = next.is_none();
         db.sweep_page(S::QUEUE, &self.id, summary.created, finished, self.context.now()).await?;
         Ok(Outcome::done(Swept {
             due,

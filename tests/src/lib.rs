@@ -5,12 +5,14 @@
 pub mod document;
 pub mod google;
 pub mod issuer;
+pub mod messaging;
 pub mod probe;
 pub mod redis_proxy;
 pub mod stack;
 
 pub use google::Google;
 pub use issuer::Issuer;
+pub use messaging::Messaging;
 pub use probe::Probe;
 pub use redis_proxy::RedisProxy;
 pub use stack::{Answer, Delivery, Service, Stack};

@@ -65,7 +65,8 @@ impl Db {
             "
             SELECT DISTINCT t.user_id
             FROM oauth_tokens t
-            LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider
+            LEFT JOIN token_health h
+                ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $1
             WHERE t.user_id > $1
               AND t.provider IN ('google_calendar', 'google_contacts')
               AND h.status IS DISTINCT FROM 'revoked'

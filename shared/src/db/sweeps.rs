@@ -5,6 +5,15 @@ use chrono::{DateTime, Utc};
 use super::{Db, Error};
 use crate::queue::Queue;
 
+/// A sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentSweep {
+    /// What names it.
+    pub id: String,
+    /// Whether it went through all its pages.
+    pub is_finished: bool,
+}
+
 impl Db {
     /// Adds a page to a sweep. Count only tasks that are new, so that a page which runs twice counts once.
     pub async fn sweep_page(
@@ -33,21 +42,20 @@ impl Db {
         Ok(())
     }
 
-    /// Ids of the sweeps that went through all their pages, of those the `limit` that began last.
-    pub async fn finished_sweeps(&self, queue: Queue, limit: u32) -> Result<Vec<String>, Error> {
-        let ids = sqlx::query_scalar!(
-            "
-            SELECT sweep_id FROM jobs.sweeps
-            WHERE queue = $1 AND finished_at IS NOT NULL
-            ORDER BY started_at DESC
-            LIMIT $2
-            ",
+    /// The `limit` sweeps of a queue that began last.
+    pub async fn recent_sweeps(&self, queue: Queue, limit: u32) -> Result<Vec<RecentSweep>, Error> {
+        let sweeps = sqlx::query_as!(
+            RecentSweep,
+            r#"
+            SELECT sweep_id AS id, finished_at IS NOT NULL AS "is_finished!"
+            FROM jobs.sweeps WHERE queue = $1 ORDER BY started_at DESC LIMIT $2
+            "#,
             queue.name(),
             i64::from(limit),
         )
         .fetch_all(self.statement())
         .await?;
-        Ok(ids)
+        Ok(sweeps)
     }
 
     /// Adds the results of a sweep's task, and marks the sweep when more than the share `high_above` of its results

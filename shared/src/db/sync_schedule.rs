@@ -25,9 +25,9 @@ impl Db {
             r#"
             SELECT t.user_id, t.created_at, s.id IS NULL AS "newcomer!"
             FROM oauth_tokens t
-            LEFT JOIN sync_schedule s ON s.user_id = t.user_id AND s.integration_type = t.provider
-            LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider
-            LEFT JOIN circuit_breaker_state b ON b.user_id = t.user_id AND b.integration_type = t.provider
+            LEFT JOIN sync_schedule s ON s.user_id = t.user_id AND s.integration_type = t.provider AND s.user_id > $2
+            LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $2
+            LEFT JOIN circuit_breaker_state b ON b.user_id = t.user_id AND b.integration_type = t.provider AND b.user_id > $2
             WHERE t.provider = $1 AND t.user_id > $2 AND (s.id IS NULL OR s.next_sync_at <= $3)
               AND h.status IS DISTINCT FROM 'revoked'
               AND (b.state IS NULL OR b.state = 'closed' OR b.next_retry_at IS NULL OR b.next_retry_at <= $3)

@@ -1,0 +1,178 @@
+//! Tells users once a week what was suggested to them: a sweep finds whose batch is due, and a task a user sends it.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde::Serialize;
+use shared::config::Incomplete;
+use shared::db::Db;
+use shared::db::batches::{DueBatch, PendingSuggestion};
+use shared::db::deliveries::Channel;
+use shared::job::{Context, Failure, Job, Outcome, Setup};
+use shared::notify::message::Suggestion;
+use shared::notify::{Delivery, Notifier, Recipient, zone};
+use shared::payload::{self, Payload};
+use shared::queue::Queue;
+use shared::rate_limit;
+use shared::sweep::{self, Sweep};
+use shared::tasks::{Options, Tasks};
+use uuid::Uuid;
+
+pub mod schedule;
+
+use schedule::Window;
+
+const QUEUE: Queue = <payload::BatchNotifications as Payload>::QUEUE;
+
+/// Time between two sweeps.
+const PERIOD: TimeDelta = TimeDelta::minutes(15);
+/// Sweeps among which the last window is looked for: those of more than a day, in whatever order they ran.
+const RECENT_SWEEPS: u32 = 100;
+/// Suggestions in one e-mail.
+const MAX_DIGEST: u32 = 100;
+/// Time that a message may take, its provider's silence included.
+const ROOM_FOR_A_MESSAGE: Duration = Duration::from_secs(45);
+
+/// Sends batches, and finds those that are due.
+pub struct BatchNotifications {
+    db: Db,
+    tasks: Tasks,
+    notifier: Notifier,
+}
+
+/// What became of one user's batch: suggestions, by what was done with them.
+#[derive(Debug, Default, Serialize)]
+struct Sent {
+    emailed: usize,
+    texted: usize,
+    refused: usize,
+}
+
+/// A provider's answer did not come: its message is not sent again, and the others are later.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody knows whether a message was sent: the rest is for another attempt")]
+struct Unanswered;
+
+impl Job for BatchNotifications {
+    type Payload = payload::BatchNotifications;
+
+    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+        let (db, tasks, notifier) = (setup.db(), setup.tasks(), setup.notifier());
+        Ok(Self { db: db?, tasks: tasks?, notifier: notifier? })
+    }
+
+    async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        match payload.user_id {
+            Some(user_id) => self.send(user_id, context).await,
+            None => self.sweep(payload, context).await,
+        }
+    }
+}
+
+impl BatchNotifications {
+    async fn sweep(
+        &self,
+        payload: payload::BatchNotifications,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        let window = match &payload.position.sweep_id {
+            Some(id) => id.parse().map_err(Failure::permanent)?,
+            None => match self.next_window(context).await? {
+                Some(window) => window,
+                None => return Ok(Outcome::Skipped("swept_already")),
+            },
+        };
+        let sweep = Sweep::named(|| window.to_string(), &payload.position, context);
+        let page = self.db.batches_due(&window.zones(), sweep.after, sweep::PAGE).await?;
+        let batches = page.due.iter().map(|due| (batch(due), name(due))).collect();
+        let rest =
+            |position| payload::BatchNotifications { position, ..payload::BatchNotifications::default() };
+        sweep.fan_out_named(&self.db, &self.tasks, batches, page.next, rest).await
+    }
+
+    /// What this sweep answers for; `None` when others did so.
+    async fn next_window(&self, context: &Context) -> Result<Option<Window>, Failure> {
+        let sweeps = self.db.recent_sweeps(QUEUE, RECENT_SWEEPS).await?;
+        let windows = |is_finished| {
+            let wanted = sweeps.iter().filter(move |sweep| sweep.is_finished == is_finished);
+            wanted.filter_map(|sweep| sweep.id.parse().ok()).collect::<Vec<_>>()
+        };
+        // A window that ended in the future would keep batches from being found when their time comes.
+        let until = context.occasion.min(context.now());
+        Ok(Window::after(&windows(true), &windows(false), until, PERIOD))
+    }
+
+    /// Sends what no batch before told of. What the limits leave over waits for the next batch; a batch that they leave
+    /// nothing of comes back.
+    async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
+        let Some(person) = self.db.contactable(user_id).await? else {
+            return Ok(Outcome::Skipped("unknown_user"));
+        };
+        if !person.email_enabled && person.phone.is_none() {
+            return Ok(Outcome::Skipped("no_channel"));
+        }
+        let zone = zone::choose(person.preferred_timezone.as_deref(), person.timezone.as_deref());
+        let recipient = Recipient { user_id, zone };
+        let mut sent = Sent::default();
+        if person.email_enabled {
+            let suggestions = self.suggestions(user_id, Channel::Email, MAX_DIGEST).await?;
+            match self.notifier.send_email(&recipient, &person.email, &suggestions).await? {
+                Delivery::Sent { .. } => sent.emailed = suggestions.len(),
+                Delivery::AlreadyClaimed => {}
+                Delivery::Refused { .. } => sent.refused += suggestions.len(),
+                Delivery::Unknown => return Err(Failure::transient(Unanswered)),
+                Delivery::LimitedUntil(until) => return Ok(Outcome::Snooze(until)),
+            }
+        }
+        let Some(number) = person.phone else { return Ok(Outcome::done(sent)) };
+        for suggestion in self.suggestions(user_id, Channel::Sms, rate_limit::SMS.max).await? {
+            if context.is_cancelled() || context.time_left() < ROOM_FOR_A_MESSAGE {
+                return Ok(Outcome::Snooze(context.now()));
+            }
+            match self.notifier.send_sms(&recipient, &number, &suggestion).await? {
+                Delivery::Sent { .. } => sent.texted += 1,
+                Delivery::AlreadyClaimed => {}
+                // It is the number that is refused.
+                Delivery::Refused { .. } => {
+                    sent.refused += 1;
+                    break;
+                }
+                Delivery::Unknown => return Err(Failure::transient(Unanswered)),
+                Delivery::LimitedUntil(until) if sent.texted == 0 => return Ok(Outcome::Snooze(until)),
+                Delivery::LimitedUntil(_) => break,
+            }
+        }
+        Ok(Outcome::done(sent))
+    }
+
+    async fn suggestions(
+        &self,
+        user_id: Uuid,
+        channel: Channel,
+        limit: u32,
+    ) -> Result<Vec<Suggestion>, Failure> {
+        let pending = self.db.suggestions_to_send(user_id, channel, limit).await?;
+        let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
+            id,
+            contacts,
+            start,
+            end,
+            reasoning,
+        };
+        Ok(pending.into_iter().map(suggestion).collect())
+    }
+}
+
+fn batch(due: &DueBatch) -> payload::BatchNotifications {
+    payload::BatchNotifications {
+        user_id: Some(due.user_id),
+        day_of_week: Some(due.day_of_week()),
+        time: Some(due.at.format("%H:%M").to_string()),
+        ..payload::BatchNotifications::default()
+    }
+}
+
+/// Named after the batch and not after the sweep: whichever sweep finds it, it is one task.
+fn name(due: &DueBatch) -> Options {
+    Options::default().named(format_args!("batch:{}:{}", due.user_id, due.at))
+}

@@ -1,0 +1,135 @@
+//! One user's batch.
+
+use messaging_stand_in::{Channel, Fault, Kind};
+use serde_json::json;
+use shared::queue::Queue;
+use uuid::Uuid;
+
+use crate::scene::{Scene, check_result, number, task};
+
+const SMS: &str = "true, false";
+const EMAIL: &str = "false, true";
+const BOTH: &str = "true, true";
+const NONE: &str = "false, false";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pending_suggestions_go_to_the_user_as_one_digest_and_as_text_messages_oldest_first() {
+    let scene = Scene::new().await;
+    let user = scene.user("ada", BOTH).await;
+    for whom in ["Zoe", "Ben", "Cem"] {
+        scene.suggest(user, whom).await;
+    }
+    for change in ["calendar_event_id = 'event'", "status = 'dismissed'", "status = 'snoozed'"] {
+        let other = scene.suggest(user, "Nobody").await;
+        scene.run(&format!("UPDATE suggestions SET {change} WHERE id = '{other}'")).await;
+    }
+    let batch = json!({ "userId": user, "dayOfWeek": 0, "time": "09:00" });
+    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 3, "texted": 3, "refused": 0 }));
+    let messages = scene.messages();
+    let to: Vec<_> = messages.iter().map(|(to, _)| to.as_str()).collect();
+    let number = number("ada");
+    assert_eq!(to, ["ada@example.test", &number, &number, &number]);
+    for ((_, text), whom) in messages[1..].iter().zip(["Zoe", "Ben", "Cem"]) {
+        assert!(text.contains(whom) && messages[0].1.contains(whom), "{messages:?}");
+    }
+    assert!(!messages.iter().any(|(_, text)| text.contains("Nobody")), "{messages:?}");
+
+    // What was sent is not sent again; what came since is.
+    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 0, "texted": 0, "refused": 0 }));
+    scene.suggest(user, "Dov").await;
+    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 1, "texted": 1, "refused": 0 }));
+    assert_eq!(scene.ledger().await, [("email".into(), "sent".into(), 4), ("sms".into(), "sent".into(), 4)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_takes_the_channels_that_the_user_chose_and_has() {
+    let scene = Scene::new().await;
+    let (texts, mails) = (scene.user("texts", SMS).await, scene.user("mails", EMAIL).await);
+    let (silent, default) = (scene.user("silent", NONE).await, scene.user("default", BOTH).await);
+    let unverified = scene.user("unverified", SMS).await;
+    scene.run(&format!("DELETE FROM notification_preferences WHERE user_id = '{default}'")).await;
+    scene
+        .run(&format!("UPDATE user_phone_numbers SET verified = false WHERE user_id = '{unverified}'"))
+        .await;
+    let mut outcomes = Vec::new();
+    for user in [texts, mails, silent, default, unverified] {
+        scene.suggest(user, "Ben").await;
+        let answer = scene.deliver(&json!({ "userId": user })).await;
+        outcomes.push(if answer.reason().is_empty() { answer.outcome() } else { answer.reason() }.to_owned());
+    }
+    assert_eq!(outcomes, ["done", "done", "no_channel", "done", "no_channel"]);
+    let to: Vec<_> = scene.messages().into_iter().map(|(to, _)| to).collect();
+    assert_eq!(to, [number("texts"), "mails@example.test".to_owned(), number("default")]);
+    let answer = scene.deliver(&json!({ "userId": Uuid::new_v4() })).await;
+    assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_limits_leave_over_waits_for_the_next_batch() {
+    let scene = Scene::new().await;
+    let user = scene.user("ada", SMS).await;
+    for n in 0..12 {
+        scene.suggest(user, &format!("Friend{n:02}")).await;
+    }
+    let batch = json!({ "userId": user });
+    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 0, "texted": 10, "refused": 0 }));
+    assert!(scene.stack.take_tasks(Queue::BatchNotifications).await.is_empty());
+    let texts = scene.messages();
+    assert!(texts[9].1.contains("Friend09"), "{texts:?}");
+
+    // A batch of which nothing can be sent comes back when something can.
+    assert_eq!(scene.deliver(&batch).await.outcome(), "snoozed");
+    assert_eq!(scene.stack.take_tasks(Queue::BatchNotifications).await.len(), 1);
+    assert_eq!(scene.messages().len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_is_refused_is_not_tried_for_the_rest() {
+    let scene = Scene::new().await;
+    let user = scene.user("ada", BOTH).await;
+    for whom in ["Ben", "Cem"] {
+        scene.suggest(user, whom).await;
+    }
+    scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 400, code: 21610 }));
+    let answer = scene.deliver(&json!({ "userId": user })).await;
+    check_result(&answer, &json!({ "emailed": 2, "texted": 0, "refused": 1 }));
+    assert_eq!(scene.messaging.inbox.requests(Channel::Sms), 1);
+    assert_eq!(
+        scene.ledger().await,
+        [("email".into(), "sent".into(), 2), ("sms".into(), "refused".into(), 1)]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_unknown_fate_is_not_sent_again_and_the_rest_is_sent_later() {
+    let scene = Scene::new().await;
+    let user = scene.user("ada", SMS).await;
+    for whom in ["Ben", "Cem"] {
+        scene.suggest(user, whom).await;
+    }
+    scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::ResetAfterAccept));
+    let task = task(&json!({ "userId": user }));
+    assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
+    assert_eq!(scene.ledger().await, [("sms".into(), "unknown".into(), 1)]);
+    let answer = scene.service.deliver(task.again(1)).await;
+    check_result(&answer, &json!({ "emailed": 0, "texted": 1, "refused": 0 }));
+    let texts: Vec<_> = scene.messages().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts.len(), 2);
+    assert!(texts[0].contains("Ben") && texts[1].contains("Cem"), "{texts:?}");
+    assert_eq!(scene.ledger().await, [("sms".into(), "sent".into(), 1), ("sms".into(), "unknown".into(), 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_not_taken_is_sent_by_the_next_attempt() {
+    let scene = Scene::new().await;
+    let user = scene.user("ada", BOTH).await;
+    scene.suggest(user, "Ben").await;
+    scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
+    let task = task(&json!({ "userId": user }));
+    assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
+    check_result(
+        &scene.service.deliver(task.again(1)).await,
+        &json!({ "emailed": 0, "texted": 1, "refused": 0 }),
+    );
+    assert_eq!(scene.messages().len(), 2, "one e-mail and one text message");
+}

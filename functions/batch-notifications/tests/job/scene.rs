@@ -1,0 +1,95 @@
+//! The function beside its servers, and users with suggestions.
+
+use batch_notifications::BatchNotifications;
+use serde_json::{Value, json};
+use shared::job::Job;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Executor, FromRow};
+use tests::{Answer, Delivery, Messaging, Service, Stack};
+use uuid::Uuid;
+
+pub(crate) struct Scene {
+    pub(crate) stack: Stack,
+    pub(crate) messaging: Messaging,
+    pub(crate) service: Service,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        let stack = Stack::start().await;
+        let messaging = Messaging::start();
+        let job = BatchNotifications::new(&mut stack.setup(messaging.environment())).unwrap();
+        let service = stack.service_with(job, messaging.environment());
+        Self { stack, messaging, service }
+    }
+
+    pub(crate) async fn deliver(&self, data: &Value) -> Answer {
+        self.service.deliver(task(data)).await
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
+        self.stack.connect().await.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+
+    pub(crate) async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
+    }
+
+    /// A user with an address of that name, a verified number, and the preferences that these columns name.
+    pub(crate) async fn user(&self, name: &str, preferences: &str) -> Uuid {
+        let id = Uuid::new_v4();
+        let number = number(name);
+        self.run(&format!(
+            "INSERT INTO users (id, email, google_id) VALUES ('{id}', '{name}@example.test', '{name}');
+             INSERT INTO notification_preferences (user_id, sms_enabled, email_enabled) VALUES ('{id}', {preferences});
+             INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
+             VALUES ('{id}', '{number}', '', true)"
+        ))
+        .await;
+        id
+    }
+
+    /// A pending suggestion to meet somebody of that name, younger than those before.
+    pub(crate) async fn suggest(&self, user: Uuid, whom: &str) -> Uuid {
+        let (id, contact) = (Uuid::new_v4(), Uuid::new_v4());
+        self.run(&format!(
+            "INSERT INTO contacts (id, user_id, name, phone, email)
+             VALUES ('{contact}', '{user}', '{whom}', '+15550000000', '{whom}@contact.test');
+             INSERT INTO suggestions (id, user_id, contact_id, trigger_type, proposed_timeslot_start,
+                proposed_timeslot_end, proposed_timeslot_timezone, reasoning)
+             VALUES ('{id}', '{user}', '{contact}', 'timebound', '2027-01-20 17:00Z', '2027-01-20 18:00Z', 'UTC', 'why')"
+        ))
+        .await;
+        id
+    }
+
+    /// Channel, recipient and text of all messages so far.
+    pub(crate) fn messages(&self) -> Vec<(String, String)> {
+        let messages = self.messaging.inbox.messages().into_iter();
+        messages.map(|message| (message.to, message.text.unwrap_or_default())).collect()
+    }
+
+    /// How many messages the ledger knows of, by channel and state.
+    pub(crate) async fn ledger(&self) -> Vec<(String, String, i64)> {
+        self.rows(
+            "SELECT channel, state, count(*) FROM jobs.notification_deliveries GROUP BY 1, 2 ORDER BY 1, 2",
+        )
+        .await
+    }
+}
+
+pub(crate) fn task(data: &Value) -> Delivery {
+    Delivery::new(json!({ "data": data, "jobName": "batch-notifications" }).to_string())
+}
+
+/// The number of a user's phone, E.164.
+pub(crate) fn number(name: &str) -> String {
+    let digits: u32 = name.bytes().map(u32::from).sum();
+    format!("+1212555{digits:04}")
+}
+
+#[track_caller]
+pub(crate) fn check_result(answer: &Answer, expected: &Value) {
+    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
+    assert_eq!(&answer.body["result"], expected);
+}

@@ -1,0 +1,23 @@
+//! Reminds users of tokens that have not worked for a week: a daily sweep, and a task a user.
+
+use shared::config::Incomplete;
+use shared::db::token_health::NoticeKind;
+use shared::job::{Context, Failure, Job, Outcome, Setup};
+use shared::payload;
+use shared::reminder::Reminders;
+
+/// Sends reminders of tokens that do not work.
+pub struct NotificationReminder(Reminders);
+
+impl Job for NotificationReminder {
+    type Payload = payload::NotificationReminder;
+
+    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+        Ok(Self(Reminders::new(setup, NoticeKind::TokenInvalid)?))
+    }
+
+    async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        let task = |user_id, position| payload::NotificationReminder { user_id, position };
+        self.0.run(payload.user_id, &payload.position, context, task).await
+    }
+}

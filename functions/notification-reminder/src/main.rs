@@ -1,0 +1,8 @@
+//! Serves the notification-reminder queue.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::service::run::<notification_reminder::NotificationReminder>().await
+}

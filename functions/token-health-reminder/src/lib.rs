@@ -1,0 +1,23 @@
+//! Reminds users of tokens that end, when they were told so a week ago: a daily sweep, and a task a user.
+
+use shared::config::Incomplete;
+use shared::db::token_health::NoticeKind;
+use shared::job::{Context, Failure, Job, Outcome, Setup};
+use shared::payload;
+use shared::reminder::Reminders;
+
+/// Sends reminders of tokens that end soon.
+pub struct TokenHealthReminder(Reminders);
+
+impl Job for TokenHealthReminder {
+    type Payload = payload::TokenHealthReminder;
+
+    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+        Ok(Self(Reminders::new(setup, NoticeKind::TokenExpiringSoon)?))
+    }
+
+    async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        let task = |user_id, position| payload::TokenHealthReminder { user_id, position };
+        self.0.run(payload.user_id, &payload.position, context, task).await
+    }
+}

@@ -1,0 +1,8 @@
+//! Serves the token-health-reminder queue.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::service::run::<token_health_reminder::TokenHealthReminder>().await
+}

@@ -1,0 +1,31 @@
+//! That it is the other kind of trouble; what the two reminders share is shown beside notification-reminder.
+
+use serde_json::json;
+use shared::job::Job;
+use shared::queue::Queue;
+use sqlx::Executor;
+use tests::{Delivery, Messaging, Stack};
+use token_health_reminder::TokenHealthReminder;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_whose_token_ends_are_reminded() {
+    let stack = Stack::start().await;
+    let messaging = Messaging::start();
+    let job = TokenHealthReminder::new(&mut stack.setup(messaging.environment())).unwrap();
+    let service = stack.service_with(job, messaging.environment());
+    let sql = "INSERT INTO users (email, google_id) VALUES ('soon@example.test', '1'), ('invalid@example.test', '2');
+               INSERT INTO token_health_notifications
+                  (user_id, integration_type, notification_type, message, re_auth_link, created_at)
+               SELECT id, 'google_contacts', CASE google_id WHEN '1' THEN 'token_expiring_soon' ELSE 'token_invalid' END,
+                  '', '', timezone('UTC', now()) - interval '8 days' FROM users";
+    stack.connect().await.execute(sql).await.unwrap();
+
+    let sweep = Delivery::new(json!({ "data": {}, "jobName": "token-health-reminder" }).to_string());
+    assert_eq!(service.deliver(sweep).await.body["result"]["created"], 1);
+    let task = stack.take_tasks(Queue::TokenHealthReminder).await.remove(0);
+    assert_eq!(service.deliver(task).await.body["result"]["sent"], 1);
+    let messages = messaging.inbox.messages();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0].to, "soon@example.test");
+    assert!(messages[0].text.as_ref().unwrap().contains("/api/contacts/google/authorize"), "{messages:?}");
+}

@@ -1,0 +1,122 @@
+//! Reminders to connect again: what the queues share that remind of a token, each of its own kind of trouble.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::config::Incomplete;
+use crate::db::Db;
+use crate::db::reminders::DueReminder;
+use crate::db::token_health::NoticeKind;
+use crate::failure::Failure;
+use crate::job::{Context, Outcome, Setup};
+use crate::notify::message::TokenNotice;
+use crate::notify::{self, Delivery, Notifier, Recipient, zone};
+use crate::payload::{Payload, Position};
+use crate::sweep::{self, Sweep};
+use crate::tasks::Tasks;
+
+/// Sends reminders, and finds those that are due.
+pub struct Reminders {
+    db: Db,
+    tasks: Tasks,
+    notifier: Notifier,
+    kind: NoticeKind,
+}
+
+/// What became of one user's reminders.
+#[derive(Debug, Default, Serialize)]
+struct Reminded {
+    sent: u64,
+    refused: u64,
+    unknown: u64,
+    #[serde(skip)]
+    limited_until: Option<DateTime<Utc>>,
+    #[serde(skip)]
+    trouble: Option<notify::Error>,
+}
+
+impl Reminders {
+    /// Reminders of that kind of trouble.
+    pub fn new(setup: &mut Setup, kind: NoticeKind) -> Result<Self, Incomplete> {
+        let (db, tasks, notifier) = (setup.db(), setup.tasks(), setup.notifier());
+        Ok(Self { db: db?, tasks: tasks?, notifier: notifier?, kind })
+    }
+
+    /// Runs the task of a user, or, without one, a page of the sweep, whose tasks are made by `task`.
+    pub async fn run<P: Payload>(
+        &self,
+        user_id: Option<Uuid>,
+        position: &Position,
+        context: &Context,
+        task: impl Fn(Option<Uuid>, Position) -> P + Send + Sync,
+    ) -> Result<Outcome, Failure> {
+        if let Some(user_id) = user_id {
+            return self.remind(user_id, context).await;
+        }
+        let sweep = Sweep::of(position, context);
+        let due = self.db.reminders_due(self.kind, context.now(), sweep.after, sweep::PAGE).await?;
+        let user = |user_id| task(Some(user_id), sweep.origin());
+        sweep.fan_out(&self.db, &self.tasks, due, user, |rest| task(None, rest)).await
+    }
+
+    /// A reminder is done with when each channel took it, or never will: what meets a limit or fails comes back.
+    async fn remind(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
+        let Some(person) = self.db.contactable(user_id).await? else {
+            return Ok(Outcome::Skipped("unknown_user"));
+        };
+        let due = self.db.due_reminders(user_id, self.kind, context.now()).await?;
+        if due.is_empty() {
+            return Ok(Outcome::Skipped("nothing_due"));
+        }
+        let notice =
+            |due: DueReminder| TokenNotice { id: due.id, integration: due.integration, kind: self.kind };
+        let notices: Vec<_> = due.into_iter().map(notice).collect();
+
+        let zone = zone::choose(person.preferred_timezone.as_deref(), person.timezone.as_deref());
+        let recipient = Recipient { user_id, zone };
+        let mut reminded = Reminded::default();
+        // One e-mail about all, whatever the preferences say of batches: the account depends on it.
+        let emailed = self.notifier.send_email(&recipient, &person.email, &notices).await;
+        let is_emailed = reminded.settles(emailed);
+        let mut told = Vec::new();
+        for notice in &notices {
+            let is_texted = match &person.phone {
+                Some(number) => reminded.settles(self.notifier.send_sms(&recipient, number, notice).await),
+                None => true,
+            };
+            if is_emailed && is_texted {
+                told.push(notice.id);
+            }
+        }
+        self.db.reminders_sent(&told, context.now()).await?;
+        match reminded {
+            Reminded { trouble: Some(error), .. } => Err(error.into()),
+            Reminded { limited_until: Some(until), .. } => Ok(Outcome::Snooze(until)),
+            reminded => Ok(Outcome::done(reminded)),
+        }
+    }
+}
+
+impl Reminded {
+    /// Counts a delivery, and says whether nothing is left to do about it.
+    fn settles(&mut self, delivery: Result<Delivery, notify::Error>) -> bool {
+        match delivery {
+            Ok(Delivery::Sent { .. }) => self.sent += 1,
+            Ok(Delivery::AlreadyClaimed) => {}
+            Ok(Delivery::Refused { .. }) => self.refused += 1,
+            Ok(Delivery::Unknown) => self.unknown += 1,
+            Ok(Delivery::LimitedUntil(until)) => {
+                self.limited_until = self.limited_until.max(Some(until));
+                return false;
+            }
+            Err(error) => {
+                // Of several failures the task reports one; each stands in the log.
+                tracing::warn!(error = &error as &dyn std::error::Error, "a reminder was not sent");
+                self.trouble = Some(error);
+                return false;
+            }
+        }
+        true
+    }
+}
