@@ -52,7 +52,8 @@ impl Mailer {
     pub(super) async fn send(&self, to: &str, email: &Email) -> Answer {
         match self {
             Self::SendGrid(sendgrid) => sendgrid.send(to, email).await,
-            Self::Smtp(smtp) => smtp.send(to, email).await,
+            // Large, and rarely the one that runs.
+            Self::Smtp(smtp) => Box::pin(smtp.send(to, email)).await,
         }
     }
 }
