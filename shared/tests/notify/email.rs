@@ -116,16 +116,24 @@ async fn what_was_certainly_not_taken_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_server_gets_nothing_before_it_knows_the_password() {
+async fn a_mail_server_that_is_away_or_refuses_the_login_has_got_nothing() {
     let stack = Stack::start_with(Mail::Smtp).await;
     let (person, subjects) = (recipient(), [suggestion("Ana")]);
     let closed = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         format!("smtp://{}", listener.local_addr().unwrap())
     };
-    let unreachable = stack.notifier_with("SMTP_URL", &closed);
-    let error = unreachable.send_email(&person, ADDRESS, &subjects).await.unwrap_err();
-    assert_eq!(error.to_string(), "message was not taken by smtp");
+    let wrong_password = stack.value("SMTP_URL").replace("stand-in-password", "wrong");
+    let no_password = stack.value("SMTP_URL").replace("stand-in:stand-in-password@", "");
+    for (url, expected) in [
+        (closed, "Unreachable"),
+        (wrong_password, "Refused { status: 535"),
+        (no_password, "Refused { status: 530"),
+    ] {
+        let stranger = stack.notifier_with("SMTP_URL", &url);
+        let error = stranger.send_email(&person, ADDRESS, &subjects).await.unwrap_err();
+        assert!(format!("{error:?}").contains(expected), "{error:?} is not {expected}");
+    }
     assert_eq!((stack.inbox.requests(CHANNEL), stack.states().await), (0, Vec::<String>::new()));
 }
 
@@ -138,7 +146,7 @@ async fn what_may_have_been_taken_is_never_sent_again() {
             let stack = Stack::start_with(mail).await;
             let (person, subjects) = (recipient(), [suggestion("Ana")]);
             stack.fault(CHANNEL, kind);
-            let told = stack.impatient().send_email(&person, ADDRESS, &subjects).await;
+            let told = stack.notifier_for(kind).send_email(&person, ADDRESS, &subjects).await;
             let told = told.unwrap_or_else(|error| panic!("{mail:?} {kind:?}: {error:?}"));
             assert_eq!(told, Delivery::Unknown, "{mail:?} {kind:?}");
             let told = stack.notifier.send_email(&person, ADDRESS, &subjects).await.unwrap();

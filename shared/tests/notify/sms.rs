@@ -44,7 +44,6 @@ async fn many_senders_at_once_send_one_message() {
     assert_eq!((sent, stack.messages().len()), (1, 1), "{deliveries:?}");
 }
 
-/// The provider's answer, what the sender is told, the ledger's state, whether it was asked again, and whether the message arrived in the end.
 #[track_caller]
 fn assert_told(told: &Result<Delivery, Error>, expected: &str) {
     assert!(format!("{told:?}").contains(expected), "{told:?} is not {expected}");
@@ -99,12 +98,11 @@ async fn what_was_certainly_not_taken_is_sent_again() {
     assert_eq!(stack.messages().len(), 1);
 }
 
-#[track_caller]
 async fn check_unknown(kind: Kind, arrives: bool) {
     let stack = Stack::start().await;
     let (person, subject) = (recipient(), suggestion("Ana"));
     stack.fault(CHANNEL, kind);
-    let notifier = stack.impatient();
+    let notifier = stack.notifier_for(kind);
     assert_eq!(notifier.send_sms(&person, NUMBER, &subject).await.unwrap(), Delivery::Unknown, "{kind:?}");
     assert_eq!(stack.states().await, ["unknown"], "{kind:?}");
     assert_eq!(
@@ -137,8 +135,10 @@ async fn calls_are_counted_for_the_task_and_timed_for_the_process() {
     let person = recipient();
     scope
         .enter(async {
-            stack.notifier.send_sms(&person, NUMBER, &suggestion("Ana")).await.unwrap();
-            stack.notifier.send_sms(&person, "nobody", &suggestion("Ben")).await.unwrap();
+            let taken = stack.notifier.send_sms(&person, NUMBER, &suggestion("Ana")).await;
+            assert_told(&taken, "Sent");
+            let refused = stack.notifier.send_sms(&person, "nobody", &suggestion("Ben")).await;
+            assert_told(&refused, "Refused");
         })
         .await;
     assert_eq!(meter.get(Counter::VendorCall("twilio.messages.create")), 2);

@@ -125,10 +125,22 @@ impl Stack {
         notifier(environment, &self.clock, PATIENCE)
     }
 
-    /// As another process would have it that gives up soon.
-    pub(crate) fn impatient(&self) -> Notifier {
-        let patience = Patience { answer: Duration::from_millis(300), ..PATIENCE };
-        notifier(self.environment.clone(), &self.clock, patience)
+    /// As another process would have it, which does not wait long for what will not come.
+    pub(crate) fn notifier_for(&self, kind: Kind) -> Notifier {
+        let answer = match kind {
+            Kind::Slow { .. } | Kind::AcceptThenSlow { .. } => Duration::from_secs(2),
+            Kind::Status { .. }
+            | Kind::Reset
+            | Kind::ResetAfterAccept
+            | Kind::AcceptThenStatus { .. }
+            | Kind::AcceptThenGarbage => PATIENCE.answer,
+        };
+        notifier(self.environment.clone(), &self.clock, Patience { answer, ..PATIENCE })
+    }
+
+    /// What a variable says.
+    pub(crate) fn value(&self, name: &str) -> &str {
+        &self.environment.iter().find(|(other, _)| *other == name).unwrap().1
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
