@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use chrono::{NaiveTime, TimeDelta};
+use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use serde::Serialize;
 use shared::availability::{Availability, WallClock, busy, zone};
 use shared::cache::{Cache, CalendarSlots};
@@ -89,7 +89,7 @@ impl SuggestionGeneration {
         let (from, to) = (start.date_naive(), end.date_naive());
         let key = CalendarSlots { user_id, zone: clock.zone().name(), from, to };
         let load = async {
-            let midnight = |date: chrono::NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
+            let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
             let days = Span { start: midnight(from), end: midnight(to) + TimeDelta::days(1) };
             let events = self.db.busy_events(user_id, days).await?;
             let busy = busy(events, &WallClock::new(clock.zone(), days));

@@ -13,6 +13,8 @@ use tests::{Delivery, Service, Stack};
 use uuid::Uuid;
 
 const DAY_MINUTES: i64 = 24 * 60;
+/// Midnight in Kolkata, in minutes of the day in UTC.
+const MIDNIGHT: i64 = -330;
 
 struct Scene {
     stack: Stack,
@@ -209,8 +211,6 @@ async fn only_the_next_thirty_days_are_compared() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_all_day_event_is_the_users_day_wherever_the_calendar_is_kept() {
     let scene = Scene::new(Tz::Asia__Kolkata).await;
-    // Midnight in Kolkata is half past six in the evening of the day before in UTC.
-    const MIDNIGHT: i64 = -330;
     let before = scene.suggestion("pending", day(3), MIDNIGHT - 60, MIDNIGHT).await;
     let first = scene.suggestion("pending", day(3), MIDNIGHT, MIDNIGHT + 60).await;
     let last = scene.suggestion("pending", day(5), MIDNIGHT - 60, MIDNIGHT).await;

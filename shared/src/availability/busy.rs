@@ -18,6 +18,7 @@ pub struct Busy {
 
 /// What busy events take of the clock's window. An all-day event takes its dates as that clock shows them, wherever the
 /// calendar is kept; an event without length takes nothing, unless it is a day.
+#[must_use]
 pub fn busy(events: Vec<BusyEvent>, clock: &WallClock) -> Vec<Busy> {
     events
         .into_iter()

@@ -1,5 +1,7 @@
 //! Against a model that asks, minute by minute, what the clock on the wall shows.
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use proptest::prelude::*;
@@ -70,12 +72,12 @@ fn stored(kept: &[Window], removed: &[Window], night: Option<(u16, u16)>) -> Sto
 fn shows((day, start, end): Window, now: NaiveDateTime) -> bool {
     let weekday = u8::try_from(now.weekday().num_days_from_sunday()).unwrap();
     let minute = u16::try_from(now.hour() * 60 + now.minute()).unwrap();
-    if start < end {
-        day == weekday && (start..end).contains(&minute)
-    } else if start > end {
-        (day == weekday && minute >= start) || ((day + 1) % 7 == weekday && minute < end)
-    } else {
-        false
+    match start.cmp(&end) {
+        Ordering::Less => day == weekday && (start..end).contains(&minute),
+        Ordering::Equal => false,
+        Ordering::Greater => {
+            (day == weekday && minute >= start) || ((day + 1) % 7 == weekday && minute < end)
+        }
     }
 }
 
