@@ -4,7 +4,8 @@ use shared::config::Variable;
 use shared::config::variables::{
     APP_BASE_URL, CLOUD_RUN_URL, CLOUD_TASKS_URL, DATABASE_URL, ENCRYPTION_KEY, GCP_PROJECT_ID, GCP_REGION,
     GOOGLE_API_URL, GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET, GOOGLE_TOKEN_URL, OIDC_ISSUER, OIDC_JWKS_URL,
-    SERVICE_ACCOUNT_EMAIL, UPSTASH_REDIS_REST_TOKEN, UPSTASH_REDIS_REST_URL,
+    SENDGRID_API_KEY, SENDGRID_API_URL, SENDGRID_FROM_EMAIL, SERVICE_ACCOUNT_EMAIL, TWILIO_ACCOUNT_SID,
+    TWILIO_API_URL, TWILIO_AUTH_TOKEN, TWILIO_PHONE_NUMBER, UPSTASH_REDIS_REST_TOKEN, UPSTASH_REDIS_REST_URL,
 };
 use std::collections::BTreeMap;
 
@@ -33,17 +34,21 @@ pub struct Surroundings<'a> {
     pub tasks: &'a CloudTasks,
     /// Google's endpoints, token endpoint included.
     pub google_url: &'a str,
+    /// Twilio's and SendGrid's endpoints.
+    pub messaging_url: &'a str,
     /// Key of the tokens in the database.
     pub encryption_key: &'a str,
 }
 
 impl Surroundings<'_> {
-    /// The same for all functions; host and port come with the process.
+    /// The same for all functions; host and port come with the process, and where Google sends notifications with whoever
+    /// receives them.
     #[must_use]
     pub fn environment(&self) -> Environment {
         let mut environment = Environment::new();
         let settings = self.tasks.settings();
         let google = google_stand_in::Config::default();
+        let messaging = messaging_stand_in::Config::default();
         let token_url = format!("{}/token", self.google_url);
         for (variable, value) in [
             (&APP_BASE_URL, "https://app.example.test"),
@@ -59,7 +64,14 @@ impl Surroundings<'_> {
             (&GOOGLE_TOKEN_URL, &token_url),
             (&OIDC_ISSUER, &self.tasks.url()),
             (&OIDC_JWKS_URL, &self.tasks.jwks_url()),
+            (&SENDGRID_API_KEY, &messaging.api_key),
+            (&SENDGRID_API_URL, self.messaging_url),
+            (&SENDGRID_FROM_EMAIL, &messaging.from_email),
             (&SERVICE_ACCOUNT_EMAIL, &settings.caller),
+            (&TWILIO_ACCOUNT_SID, &messaging.account_sid),
+            (&TWILIO_API_URL, self.messaging_url),
+            (&TWILIO_AUTH_TOKEN, &messaging.auth_token),
+            (&TWILIO_PHONE_NUMBER, &messaging.phone_number),
             (&UPSTASH_REDIS_REST_TOKEN, self.redis_token),
             (&UPSTASH_REDIS_REST_URL, self.redis_url),
         ] {

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use crate::environment::{Environment, set};
 use crate::owned::{Manner, Process};
 use crate::postgres::free_port;
+use crate::simulated_time;
 
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
@@ -217,7 +218,12 @@ fn start(
 ) -> anyhow::Result<(Process, JoinHandle<()>)> {
     let log = File::options().create(true).append(true).open(log).context("cannot write a log")?;
     let mut command = Command::new(program);
-    command.env_clear().envs(environment).stdout(Stdio::piped()).stderr(log.try_clone()?);
+    command
+        .env_clear()
+        .envs(environment)
+        .envs(simulated_time::inherited())
+        .stdout(Stdio::piped())
+        .stderr(log.try_clone()?);
     let mut process = Process::spawn(&mut command, AS_CLOUD_RUN)?;
     let output = process.take_stdout().context("the function has no output")?;
     let lines = Arc::clone(lines);

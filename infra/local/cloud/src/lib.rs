@@ -5,13 +5,17 @@
 
 mod background;
 pub mod console;
+mod cron;
+pub mod days;
 pub mod environment;
 pub mod functions;
+pub mod once;
 mod owned;
 pub mod postgres;
 pub mod redis;
 pub mod report;
 pub mod seed;
+pub mod simulated_time;
 pub mod stack;
 pub mod tasks;
 pub mod verify;

@@ -9,10 +9,12 @@ use clap::{Args, Parser, Subcommand};
 use google_stand_in::SeedOptions;
 use local_cloud::console::Console;
 use local_cloud::functions::built_programs;
+use local_cloud::once::{Progress, once};
 use local_cloud::report::Report;
+use local_cloud::simulated_time::SimulatedTime;
 use local_cloud::stack::{LocalCloud, Options, Servers};
-use local_cloud::verify::{self, Difference};
-use local_cloud::{Postgres, postgres};
+use local_cloud::verify::Difference;
+use local_cloud::{Postgres, days, postgres};
 use serde_json::json;
 use shared::queue::Queue;
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,8 +73,11 @@ struct Up {
     /// Exit code: 0 when all is right, 1 when something is not, 2 when something is missing or misconfigured.
     #[arg(long)]
     once: bool,
-    /// With --once: print the result as JSON.
-    #[arg(long, requires = "once")]
+    /// Run so many days in simulated time, in a world that changes, with private servers; then as with --once.
+    #[arg(long, value_name = "N", conflicts_with = "once", value_parser = clap::value_parser!(u32).range(1..))]
+    days: Option<u32>,
+    /// With --once or --days: print the result as JSON.
+    #[arg(long)]
     json: bool,
     /// With --once: after the result, go on until Ctrl-C.
     #[arg(long, requires = "once")]
@@ -89,7 +94,7 @@ struct Up {
     /// Divide the queues' backoffs (minutes, in production) by this, so that a failed attempt is soon repeated.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shorten_backoff: u32,
-    /// With --once: how long the queues may take to become empty.
+    /// With --once or --days: how long the queues may take to become empty.
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     patience: u64,
     #[command(flatten)]
@@ -161,14 +166,15 @@ fn code(status: ExitStatus) -> ExitCode {
 
 impl Up {
     async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut time = self.days.map(|_| SimulatedTime::enter()).transpose()?;
         let options = self.options()?;
         std::fs::create_dir_all(&options.logs).context("cannot make a folder for the logs")?;
         let mut console = Console::take_over(&options.logs.join("local-cloud.log"))?;
         let result = tokio::select! {
-            result = self.work(&options, &mut console) => result,
+            result = self.work(&options, time.as_mut(), &mut console) => result,
             signal = stop_requested() => {
                 let interrupted = ExitCode::from(SIGNALLED + signal?);
-                Ok(if self.once && !self.keep { interrupted } else { ExitCode::SUCCESS })
+                Ok(if (self.once && !self.keep) || self.days.is_some() { interrupted } else { ExitCode::SUCCESS })
             }
         };
         // Everything has ended by now, with the future that owned it.
@@ -186,8 +192,9 @@ impl Up {
         let programs = self.programs.clone().map_or_else(built_programs, Ok)?;
         let logs = self.logs.clone().unwrap_or_else(|| programs.join("local-cloud-logs"));
         Ok(Options {
-            postgres: self.postgres.url.clone(),
-            redis: self.redis.clone(),
+            // A server that others started does not live in simulated time.
+            postgres: self.postgres.url.clone().filter(|_| self.days.is_none()),
+            redis: self.redis.clone().filter(|_| self.days.is_none()),
             world: SeedOptions {
                 seed: self.seed,
                 users: self.users,
@@ -201,7 +208,12 @@ impl Up {
     }
 
     /// Errors are what keeps the system from starting; what goes wrong later is a failure.
-    async fn work(&self, options: &Options, console: &mut Console) -> anyhow::Result<ExitCode> {
+    async fn work(
+        &self,
+        options: &Options,
+        time: Option<&mut SimulatedTime>,
+        console: &mut Console,
+    ) -> anyhow::Result<ExitCode> {
         console.say("starting Postgres and Redis");
         let servers = Servers::start(options).await?;
         console.say(&format!("seeding {} users and starting the functions", self.users));
@@ -210,8 +222,11 @@ impl Up {
         for (name, address) in cloud.addresses() {
             console.say(&format!("  {name:<width$}  {address}"));
         }
-        let result =
-            if self.once { self.once(&mut cloud, console).await } else { go_on(&mut cloud, console).await };
+        let result = match (time, self.days) {
+            (Some(time), Some(days)) => self.days(&mut cloud, time, days, console).await,
+            _ if self.once => self.once(&mut cloud, console).await,
+            _ => go_on(&mut cloud, console).await,
+        };
         let code = result.unwrap_or_else(|error| {
             console.say(&format!("failed: {error:#}"));
             ExitCode::from(FAILED)
@@ -226,17 +241,41 @@ impl Up {
     async fn once(&self, cloud: &mut LocalCloud, console: &mut Console) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let patience = Duration::from_secs(self.patience);
-        // The sweep over tokens comes first, as at night; what depends on a token's health then finds it.
-        let scheduled = |queue: &Queue| cloud.serves(*queue) && !queue.policy().schedules.is_empty();
-        let queues: Vec<Queue> = Queue::all().filter(scheduled).collect();
-        for queue in queues {
-            console.say(&format!("running the schedules of {}", queue.name()));
-            cloud.run_schedules(queue).await?;
-            cloud.until_idle(patience, |standing| console.progress(standing)).await?;
-        }
+        let differences = once(cloud, patience, |progress| match progress {
+            Progress::Schedules(queue) => console.say(&format!("running the schedules of {}", queue.name())),
+            Progress::Queues(standing) => console.progress(standing),
+            Progress::Comparing => console.say("comparing Postgres, Google's world and the inbox"),
+            Progress::Changing(users) => console.say(&format!("{users} users enter an event")),
+        })
+        .await?;
         let seconds = started.elapsed().as_secs_f64();
-        console.say("comparing Postgres with Google's world");
-        let differences = verify::verify(cloud.database(), cloud.world(), cloud.seeded()).await?;
+        self.report(cloud, &differences, seconds).await
+    }
+
+    async fn days(
+        &self,
+        cloud: &mut LocalCloud,
+        time: &mut SimulatedTime,
+        days: u32,
+        console: &mut Console,
+    ) -> anyhow::Result<ExitCode> {
+        let started = Instant::now();
+        let patience = Duration::from_secs(self.patience);
+        let differences = days::days(cloud, time, days, patience, |progress| match progress {
+            days::Progress::Now(now) => console.say(&now.format("%a %F %H:%M UTC").to_string()),
+            days::Progress::Comparing => console.say("comparing Postgres, Google's world and the inbox"),
+        })
+        .await?;
+        self.report(cloud, &differences, started.elapsed().as_secs_f64()).await
+    }
+
+    /// Prints what happened, and whether all is right.
+    async fn report(
+        &self,
+        cloud: &LocalCloud,
+        differences: &[Difference],
+        seconds: f64,
+    ) -> anyhow::Result<ExitCode> {
         let report = Report::of(&cloud.lines());
         let held: Vec<_> = cloud.held().await?.into_iter().filter(|(_, tasks)| *tasks > 0).collect();
         let right = differences.is_empty() && report.failures() == 0;
@@ -246,16 +285,17 @@ impl Up {
             let queues = serde_json::to_value(&report)?;
             println!(
                 "{}",
-                json!({ "right": right, "seconds": seconds, "queues": queues["queues"], "held": held, "differences": differences })
+                json!({ "right": right, "seconds": seconds, "queues": queues["queues"], "held": held, "messages": cloud.inbox().messages().len(), "differences": differences })
             );
         } else {
             print!("{report}");
             for (queue, tasks) in held {
                 println!("{:<24} {tasks:>6} tasks wait for a function that is not here", queue.name());
             }
-            print_differences(&differences);
+            print_differences(differences);
             let verdict = if right { "all is right" } else { "NOT RIGHT" };
-            println!("{verdict}: {} users, {seconds:.1} s", self.users);
+            let messages = cloud.inbox().messages().len();
+            println!("{verdict}: {} users, {messages} messages, {seconds:.1} s", self.users);
         }
         Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 /// `add` and `drop` lines name `process SIGNAL:PID` or `folder PATH`; at the end of input what is left is ended.
 const WATCHDOG: &str = r#"
@@ -131,7 +130,7 @@ impl Drop for Process {
 
 /// A new folder below `/tmp`, whose short path leaves room for the name of a socket.
 #[derive(Debug)]
-pub(crate) struct Folder(TempDir);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> anyhow::Result<Self> {
@@ -139,12 +138,17 @@ impl Folder {
             .prefix("local-cloud-")
             .tempdir_in("/tmp")
             .context("cannot make a folder in /tmp")?;
-        tell_watchdog(&format!("add folder {}", folder.path().display()));
-        Ok(Self(folder))
+        Ok(Self::adopt(&folder.keep()))
+    }
+
+    /// Takes over a folder that somebody else made, to remove it.
+    pub(crate) fn adopt(path: &Path) -> Self {
+        tell_watchdog(&format!("add folder {}", path.display()));
+        Self(path.to_owned())
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        &self.0
     }
 }
 

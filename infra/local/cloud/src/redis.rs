@@ -4,17 +4,27 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use chrono::TimeDelta;
 use rustix::process::Signal;
 use tokio::time::sleep;
 use url::Url;
 
 use crate::owned::{Folder, Manner, Process};
+use crate::simulated_time;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 const MANNER: Manner = Manner { signal: Signal::TERM, grace: Duration::from_secs(5) };
 /// What Redis has unless it is configured otherwise.
 const DATABASES: u32 = 16;
+
+/// Shortens each key's time to live by the milliseconds of the argument.
+const AGE: &str = r"
+for _, key in ipairs(redis.call('KEYS', '*')) do
+    local left = redis.call('PTTL', key)
+    if left > 0 then redis.call('PEXPIRE', key, left - tonumber(ARGV[1])) end
+end
+";
 
 /// A Redis database of our own. Dropping this ends a private server, and empties the database of a given one.
 #[derive(Debug)]
@@ -48,11 +58,20 @@ impl Redis {
         &self.url
     }
 
+    /// Ages all keys, as if so much time had passed.
+    pub async fn let_pass(&self, time: TimeDelta) -> anyhow::Result<()> {
+        let mut connection = redis::Client::open(self.url())?.get_multiplexed_async_connection().await?;
+        let mut age = redis::cmd("EVAL");
+        age.arg(AGE).arg(0).arg(time.num_milliseconds());
+        age.exec_async(&mut connection).await.context("cannot age the keys of Redis")
+    }
+
     async fn private() -> anyhow::Result<Self> {
         let folder = Folder::new()?;
         let socket = folder.path().join("redis");
+        let mut command = Command::new("redis-server");
         let process = Process::spawn(
-            Command::new("redis-server")
+            simulated_time::exempt(&mut command)
                 .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocketperm", "700"])
                 .arg("--unixsocket")
                 .arg(&socket)

@@ -15,11 +15,19 @@ use uuid::Uuid;
 
 use crate::postgres::connect;
 
+mod channels;
 pub(crate) mod contacts;
 mod groups;
+mod meetings;
+mod notices;
+mod reach;
 
+pub use channels::{Condition, OwnChannel};
 pub use contacts::{Origin, OwnContact};
 pub use groups::OwnGroups;
+pub use meetings::{Block, OwnAvailability, OwnSuggestion, Standing};
+pub use notices::OwnNotice;
+pub use reach::Reach;
 
 /// Rows that are there before the first sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +90,16 @@ pub struct SeededUser {
     pub contacts: Vec<OwnContact>,
     /// Groups from before.
     pub groups: OwnGroups,
+    /// How the user is reached.
+    pub reach: Reach,
+    /// What the user was told of tokens.
+    pub notices: Vec<OwnNotice>,
+    /// Suggestions from before.
+    pub suggestions: Vec<OwnSuggestion>,
+    /// When the user can meet people.
+    pub availability: OwnAvailability,
+    /// The push channel from before; see [`open_channels`].
+    pub channel: Option<OwnChannel>,
 }
 
 /// A new key for the tokens: 64 hexadecimal digits.
@@ -111,6 +129,21 @@ pub async fn seed(
     sqlx::query("ANALYZE").execute(&mut connection).await?;
     connection.close().await?;
     Ok(Seeded { at, encryption_key: encryption_key.to_owned(), users })
+}
+
+/// Opens push channels that notify `address`, for some of the users.
+pub async fn open_channels(
+    database: &Url,
+    world: &World,
+    seeded: &mut Seeded,
+    address: &str,
+) -> anyhow::Result<()> {
+    let mut connection = connect(database).await?;
+    for (place, (user, seeded_user)) in world.users().iter().zip(&mut seeded.users).enumerate() {
+        seeded_user.channel = channels::open(&mut connection, world, user, place, address, seeded.at).await?;
+    }
+    connection.close().await?;
+    Ok(())
 }
 
 /// Puts one user into the database.
@@ -160,7 +193,49 @@ impl Sower<'_> {
             groups::plan(self.world, user.id, &people)?
         };
         groups.insert(self.db, user.id).await?;
-        Ok(SeededUser { id: user.id, start, knows_calendars, contacts, groups })
+        let mut seeded = SeededUser {
+            id: user.id,
+            start,
+            knows_calendars,
+            contacts,
+            groups,
+            reach: Reach::unknown(user),
+            notices: Vec::new(),
+            suggestions: Vec::new(),
+            availability: OwnAvailability::default(),
+            channel: None,
+        };
+        if varied {
+            self.messages(user, &mut seeded).await?;
+            self.meetings(&mut seeded).await?;
+        }
+        Ok(seeded)
+    }
+
+    /// How the user is reached, and what there is to say already.
+    async fn messages(&mut self, user: &User, seeded: &mut SeededUser) -> anyhow::Result<()> {
+        seeded.notices = notices::plan(user, self.place, self.at);
+        for notice in &seeded.notices {
+            notice.insert(self.db, user.id, self.at).await?;
+        }
+        let is_free = !seeded.notices.iter().any(OwnNotice::is_due);
+        seeded.reach = Reach::plan(user, self.place, self.at, is_free);
+        seeded.reach.insert(self.db, user, self.cipher).await?;
+        Ok(())
+    }
+
+    /// Whom the user is to meet, and when that is possible.
+    async fn meetings(&mut self, seeded: &mut SeededUser) -> anyhow::Result<()> {
+        seeded.availability = OwnAvailability::plan(self.place);
+        seeded.availability.insert(self.db, seeded.id).await?;
+        seeded.suggestions = meetings::plan(&seeded.contacts, self.place, self.at);
+        for suggestion in &seeded.suggestions {
+            suggestion.insert(self.db, seeded.id, self.at).await?;
+        }
+        if let Some(friend) = seeded.contacts.iter().find(|contact| contact.is_close_friend) {
+            meetings::insert_close_friend(self.db, seeded.id, friend.id).await?;
+        }
+        Ok(())
     }
 
     async fn token(&mut self, user: &User, grant: &Grant) -> anyhow::Result<()> {
@@ -182,7 +257,7 @@ impl Sower<'_> {
         Ok(())
     }
 
-    /// Some were never checked, some some days ago; one that works again still has its complaint open.
+    /// Some were never checked, some some days ago; some that work again are still said to have expired.
     async fn health(&mut self, user: &User, grant: &Grant) -> anyhow::Result<()> {
         const NEVER: usize = 0;
         const WORKS_AGAIN: usize = 1;
@@ -200,17 +275,6 @@ impl Sower<'_> {
         .bind((self.at - TimeDelta::days(2)).naive_utc())
         .execute(&mut *self.db)
         .await?;
-        if works_again {
-            sqlx::query(
-                "INSERT INTO token_health_notifications
-                    (user_id, integration_type, notification_type, message, re_auth_link)
-                 VALUES ($1, $2, 'token_invalid', 'Connect again.', 'https://app.example.test/connect')",
-            )
-            .bind(user_id)
-            .bind(integration)
-            .execute(&mut *self.db)
-            .await?;
-        }
         Ok(())
     }
 

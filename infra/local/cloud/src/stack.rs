@@ -4,19 +4,25 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{SeedOptions, World};
+use messaging_stand_in::Inbox;
+use shared::config::Config;
+use shared::config::variables::CALENDAR_WEBHOOK_URL;
+use shared::job::Setup;
 use shared::queue::{Queue, Schedule};
 use tokio::time::sleep;
 use url::Url;
 use uuid::Uuid;
 
 use crate::background::Background;
-use crate::environment::Surroundings;
+use crate::environment::{self, Environment, Surroundings};
 use crate::functions::{self, FunctionProcess, TaskLine};
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::seed::{self, Seeded, Variety};
+use crate::simulated_time::SimulatedTime;
 use crate::tasks::{CloudTasks, Settings};
 
 const POLL: Duration = Duration::from_millis(200);
@@ -46,11 +52,14 @@ pub struct LocalCloud {
     tasks: CloudTasks,
     gateway: Background,
     google: Background,
+    messaging: Background,
+    webhooks: Background,
     redis: Redis,
     _postgres: Postgres,
     database: Url,
     redis_token: String,
     world: World,
+    inbox: Inbox,
     seeded: Seeded,
 }
 
@@ -59,6 +68,17 @@ pub struct LocalCloud {
 pub struct Standing {
     /// Tasks in queues that run.
     pub waiting: usize,
+    /// Dispatches so far.
+    pub dispatched: usize,
+}
+
+/// What the queues have to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// Tasks whose time has come, those under way included.
+    pub due: usize,
+    /// When the next of the others is due.
+    pub next: Option<DateTime<Utc>>,
     /// Dispatches so far.
     pub dispatched: usize,
 }
@@ -88,9 +108,11 @@ impl LocalCloud {
     pub async fn start(options: &Options, servers: Servers) -> anyhow::Result<Self> {
         let Servers { redis, postgres, database } = servers;
         let world = World::seeded(options.world.clone());
+        let inbox = Inbox::default();
         let encryption_key = seed::new_encryption_key();
-        let seeded = seed::seed(&database, &world, &encryption_key, Variety::Varied).await?;
+        let mut seeded = seed::seed(&database, &world, &encryption_key, Variety::Varied).await?;
         let google = serve_google(&world)?;
+        let messaging = serve_messaging(&inbox)?;
         let redis_token = Uuid::new_v4().simple().to_string();
         let gateway = serve_gateway(redis.url(), &redis_token)?;
         let tasks =
@@ -102,9 +124,15 @@ impl LocalCloud {
             redis_token: &redis_token,
             tasks: &tasks,
             google_url: &google.url(),
+            messaging_url: &messaging.url(),
             encryption_key: &encryption_key,
         };
-        let functions = start_functions(options, &surroundings).await?;
+        let mut environment = surroundings.environment();
+        let webhooks = serve_webhooks(&environment)?;
+        let push_address = format!("{}{}", webhooks.url(), shared::webhooks::PATH);
+        seed::open_channels(&database, &world, &mut seeded, &push_address).await?;
+        environment::set(&mut environment, &CALENDAR_WEBHOOK_URL, &push_address);
+        let functions = start_functions(options, &environment).await?;
         for function in &functions {
             tasks.route(function.queue(), function.address()).await?;
         }
@@ -113,11 +141,14 @@ impl LocalCloud {
             tasks,
             gateway,
             google,
+            messaging,
+            webhooks,
             redis,
             _postgres: postgres,
             database,
             redis_token,
             world,
+            inbox,
             seeded,
         })
     }
@@ -173,7 +204,40 @@ impl LocalCloud {
         for function in &self.functions {
             waiting += self.tasks.count(function.queue()).await?;
         }
-        Ok(Standing { waiting, dispatched: self.functions.iter().map(FunctionProcess::dispatches).sum() })
+        Ok(Standing { waiting, dispatched: self.dispatched() })
+    }
+
+    /// What the queues have to do, by the clock of the world.
+    pub async fn outlook(&self) -> anyhow::Result<Outlook> {
+        let mut outlook = Outlook { due: 0, next: None, dispatched: self.dispatched() };
+        for function in &self.functions {
+            for task in self.tasks.list(function.queue()).await? {
+                let at: DateTime<Utc> =
+                    task["scheduleTime"].as_str().context("a task has no time")?.parse()?;
+                if at <= self.world.now() {
+                    outlook.due += 1;
+                } else {
+                    outlook.next = Some(outlook.next.map_or(at, |next| next.min(at)));
+                }
+            }
+        }
+        Ok(outlook)
+    }
+
+    /// Lets time pass at once, for everything that is here. To be called while nothing is under way.
+    pub async fn let_pass(&self, by: TimeDelta, time: &mut SimulatedTime) -> anyhow::Result<()> {
+        time.jump(by)?;
+        self.redis.let_pass(by).await?;
+        for function in &self.functions {
+            // Wakes up the queue, which sleeps until its next task by another clock.
+            self.tasks.pause(function.queue()).await?;
+            self.tasks.resume(function.queue()).await?;
+        }
+        Ok(())
+    }
+
+    fn dispatched(&self) -> usize {
+        self.functions.iter().map(FunctionProcess::dispatches).sum()
     }
 
     /// Tasks that wait in queues whose function was not built.
@@ -220,6 +284,12 @@ impl LocalCloud {
         &self.world
     }
 
+    /// The messages that people got.
+    #[must_use]
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
     /// What was in the database at the beginning.
     #[must_use]
     pub fn seeded(&self) -> &Seeded {
@@ -241,6 +311,8 @@ impl LocalCloud {
             ("Redis over HTTP", format!("{}  token {}", self.gateway.url(), self.redis_token)),
             ("Cloud Tasks", format!("{}/v2/{}", self.tasks.url(), self.tasks.settings().parent())),
             ("Google", self.google.url()),
+            ("Push notifications", format!("{}{}", self.webhooks.url(), shared::webhooks::PATH)),
+            ("Twilio, SendGrid, inbox", self.messaging.url()),
         ];
         addresses.extend(self.functions.iter().map(|function| {
             let address: SocketAddr = function.address();
@@ -267,6 +339,29 @@ pub fn serve_google(world: &World) -> anyhow::Result<Background> {
     })
 }
 
+/// Twilio and `SendGrid` for this inbox, with the credentials that [`Surroundings`] names.
+pub fn serve_messaging(inbox: &Inbox) -> anyhow::Result<Background> {
+    let inbox = inbox.clone();
+    Background::start("messaging", move |listener| {
+        messaging_stand_in::serve(
+            listener,
+            inbox,
+            messaging_stand_in::Config::default(),
+            std::future::pending(),
+        )
+    })
+}
+
+/// What receives Google's push notifications, as the application mounts it.
+pub fn serve_webhooks(environment: &Environment) -> anyhow::Result<Background> {
+    let mut setup =
+        Setup::new(Config::from_pairs(environment.iter().map(|(name, value)| (*name, value.clone()))));
+    let router = shared::webhooks::router(&mut setup)
+        .map_err(|_| anyhow!("the receiver of push notifications: {:?}", setup.config().problems()))?;
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    Background::start("webhooks", async |listener| axum::serve(listener, service).await)
+}
+
 /// Redis over HTTP.
 pub fn serve_gateway(redis_url: &str, token: &str) -> anyhow::Result<Background> {
     let config = upstash_gateway::Config::new(redis_url, token);
@@ -277,16 +372,15 @@ pub fn serve_gateway(redis_url: &str, token: &str) -> anyhow::Result<Background>
 
 async fn start_functions(
     options: &Options,
-    surroundings: &Surroundings<'_>,
+    environment: &Environment,
 ) -> anyhow::Result<Vec<FunctionProcess>> {
-    let environment = surroundings.environment();
     std::fs::create_dir_all(&options.logs).context("cannot make a folder for the logs")?;
     let mut functions = Vec::new();
     for queue in Queue::all() {
         if let Some(program) = functions::program(&options.programs, queue) {
             let log = options.logs.join(format!("{}.log", queue.name()));
             std::fs::write(&log, "").context("cannot write a log")?;
-            functions.push(FunctionProcess::spawn(queue, &program, &environment, &log)?);
+            functions.push(FunctionProcess::spawn(queue, &program, environment, &log)?);
         }
     }
     ensure!(!functions.is_empty(), "no function was built into {}", options.programs.display());

@@ -7,6 +7,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use google_stand_in::{Grant, GrantState, Integration, User, World};
+use messaging_stand_in::Inbox;
 use serde::Serialize;
 use sqlx::PgConnection;
 use url::Url;
@@ -16,10 +17,16 @@ use crate::postgres::connect;
 use crate::seed::{Seeded, SeededUser, Start};
 
 mod calendar;
+mod channels;
 mod contacts;
 mod groups;
+mod messages;
+mod suggestions;
 mod syncs;
 mod tokens;
+mod week;
+
+pub use messages::batches;
 
 /// Something that is not as it should be. Carries ids and names of columns, and no personal datum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,10 +47,17 @@ impl fmt::Display for Difference {
 }
 
 /// All differences, after every schedule ran once on a fresh database and the queues are empty.
-pub async fn verify(database: &Url, world: &World, seeded: &Seeded) -> anyhow::Result<Vec<Difference>> {
+pub async fn verify(
+    database: &Url,
+    world: &World,
+    inbox: &Inbox,
+    seeded: &Seeded,
+) -> anyhow::Result<Vec<Difference>> {
     let mut connection = connect(database).await?;
     let mut differences = dead_letters(&mut connection).await?;
     differences.extend(unfinished_runs(&mut connection).await?);
+    let addresses = world.users().into_iter().map(|user| (user.id, user.email)).collect();
+    differences.extend(messages::ledger(&mut connection, inbox, seeded, &addresses).await?);
     for (user, before) in world.users().iter().zip(&seeded.users) {
         let mut check = Check {
             db: &mut connection,
@@ -52,6 +66,7 @@ pub async fn verify(database: &Url, world: &World, seeded: &Seeded) -> anyhow::R
             user,
             before,
             now: world.now(),
+            passed: Passed::OneRun,
             differences: &mut differences,
         };
         check.tokens().await?;
@@ -59,6 +74,43 @@ pub async fn verify(database: &Url, world: &World, seeded: &Seeded) -> anyhow::R
         check.calendar().await?;
         check.contacts().await?;
         check.groups().await?;
+        check.suggestions().await?;
+        check.channels().await?;
+        check.reminders().await?;
+    }
+    Ok(differences)
+}
+
+/// All differences after some simulated days in which the world changed, everybody synced once more, and the queues are
+/// empty.
+pub async fn verify_days(
+    database: &Url,
+    world: &World,
+    inbox: &Inbox,
+    seeded: &Seeded,
+) -> anyhow::Result<Vec<Difference>> {
+    let mut connection = connect(database).await?;
+    let mut differences = dead_letters(&mut connection).await?;
+    differences.extend(unfinished_runs(&mut connection).await?);
+    let addresses = world.users().into_iter().map(|user| (user.id, user.email)).collect();
+    differences.extend(messages::ledger(&mut connection, inbox, seeded, &addresses).await?);
+    for (user, before) in world.users().iter().zip(&seeded.users) {
+        let mut check = Check {
+            db: &mut connection,
+            world,
+            seeded,
+            user,
+            before,
+            now: world.now(),
+            passed: Passed::Days,
+            differences: &mut differences,
+        };
+        if check.is_synced(Integration::GoogleCalendar) {
+            check.calendar().await?;
+            check.standing_suggestions().await?;
+        }
+        check.open_channels().await?;
+        check.reminders().await?;
     }
     Ok(differences)
 }
@@ -114,6 +166,15 @@ impl Health {
     }
 }
 
+/// What happened before a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    /// Every schedule ran once.
+    OneRun,
+    /// Days, at whose end everybody was synced.
+    Days,
+}
+
 /// One user's comparison.
 struct Check<'a> {
     db: &'a mut PgConnection,
@@ -122,6 +183,7 @@ struct Check<'a> {
     user: &'a User,
     before: &'a SeededUser,
     now: DateTime<Utc>,
+    passed: Passed,
     differences: &'a mut Vec<Difference>,
 }
 
@@ -141,10 +203,10 @@ impl Check<'_> {
     /// Whether a sync must have happened.
     fn is_synced(&self, integration: Integration) -> bool {
         let healthy = |grant: &Grant| Health::of(grant, self.now) != Health::Revoked;
+        let is_granted = self.user.grant(integration).is_some_and(healthy);
         match self.before.start {
-            Start::Due | Start::NoSchedule | Start::BreakerRetries => {
-                self.user.grant(integration).is_some_and(healthy)
-            }
+            _ if self.passed == Passed::Days => is_granted,
+            Start::Due | Start::NoSchedule | Start::BreakerRetries => is_granted,
             Start::NotDue | Start::BreakerOpen => false,
         }
     }

@@ -10,12 +10,13 @@ use axum::{Json, Router};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use stand_in::Times;
 use uuid::Uuid;
 
 use crate::account::{Grant, Integration, User};
 use crate::call::Call;
 use crate::event::Event;
-use crate::fault::{Fault, FaultKind, Times};
+use crate::fault::{Fault, FaultKind};
 use crate::person::Person;
 use crate::push::Channel;
 use crate::serve::App;

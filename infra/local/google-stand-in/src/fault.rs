@@ -1,6 +1,7 @@
 //! Faults on demand, per user and per call.
 
 use serde::{Deserialize, Serialize};
+use stand_in::Times;
 use uuid::Uuid;
 
 use crate::call::Call;
@@ -52,39 +53,6 @@ const fn default_retry_after_s() -> u32 {
 
 const fn default_server_error() -> u16 {
     500
-}
-
-/// For how many calls a fault holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", untagged)]
-pub enum Times {
-    /// This many.
-    Count(u32),
-    /// Until it is taken away.
-    #[serde(with = "forever")]
-    Forever,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self::Count(1)
-    }
-}
-
-/// The word `forever`, which an untagged enum would otherwise write as null.
-mod forever {
-    use serde::{Deserialize as _, Deserializer, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("forever")
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "forever" => Ok(()),
-            _ => Err(de::Error::custom("a number or \"forever\"")),
-        }
-    }
 }
 
 /// Something that is to go wrong.
@@ -142,17 +110,20 @@ impl Fault {
 /// The fault that strikes this call, if any; the first one armed wins, and what is used up is dropped.
 pub(crate) fn strike(faults: &mut Vec<Fault>, user: Option<Uuid>, call: Call) -> Option<FaultKind> {
     let mut struck = None;
-    for fault in faults.iter_mut().filter(|fault| fault.concerns(user, call)) {
+    faults.retain_mut(|fault| {
+        if !fault.concerns(user, call) {
+            return true;
+        }
         if fault.after > 0 {
             fault.after -= 1;
-        } else if struck.is_none() {
-            struck = Some(fault.kind);
-            if let Times::Count(left) = &mut fault.times {
-                *left = left.saturating_sub(1);
-            }
+            return true;
         }
-    }
-    faults.retain(|fault| fault.times != Times::Count(0));
+        if struck.is_some() {
+            return true;
+        }
+        struck = Some(fault.kind);
+        fault.times.spend()
+    });
     struck
 }
 
@@ -171,14 +142,5 @@ mod tests {
         assert_eq!(strike(&mut faults, None, Call::Token), None);
         assert_eq!(strikes(&mut faults, 5), [false, true, true, false, false]);
         assert!(faults.is_empty());
-    }
-
-    #[test]
-    fn times_reads_and_writes_numbers_and_the_word_forever() {
-        for (times, text) in [(Times::Count(3), "3"), (Times::Forever, "\"forever\"")] {
-            assert_eq!(serde_json::to_string(&times).expect("json"), text);
-            assert_eq!(serde_json::from_str::<Times>(text).expect("json"), times);
-        }
-        assert!(serde_json::from_str::<Times>("\"never\"").is_err());
     }
 }

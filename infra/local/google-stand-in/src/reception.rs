@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures_util::stream;
+use stand_in::Scissors;
 use uuid::Uuid;
 
 use crate::account::Integration;
 use crate::call::Call;
-use crate::connection::Scissors;
 use crate::fault::FaultKind;
 use crate::query::Query;
 use crate::refusal::{Api, Refusal};

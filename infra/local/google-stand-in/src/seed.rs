@@ -3,11 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use stand_in::Clock;
 
 use crate::account::{Grant, GrantState, Integration, User};
 use crate::address_book::AddressBook;
 use crate::call::CallLog;
-use crate::clock::Clock;
 use crate::dice::{Dice, mix};
 use crate::seed_calendar;
 use crate::state::{AccessToken, Account, State};

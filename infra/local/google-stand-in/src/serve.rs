@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -10,17 +9,12 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
-use tokio::sync::watch::channel;
 
 use crate::call::Call;
-use crate::connection::{Lines, Scissors};
 use crate::reception::Reception;
 use crate::refusal::{Api, Refusal};
 use crate::world::World;
 use crate::{admin, calendar_list, event_list, group_list, people_list, push, watch};
-
-/// How long open connections may take to end when the server stops.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// The OAuth client that the token endpoint knows.
 #[derive(Debug, Clone)]
@@ -54,25 +48,9 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    if !listener.local_addr()?.ip().is_loopback() {
-        return Err(io::Error::other("the stand-in serves loopback addresses only"));
-    }
     let app = App { world: world.clone(), config: Arc::new(config) };
-    let service = router(app).into_make_service_with_connect_info::<Scissors>();
-    let (stop, mut stopped) = channel(false);
-    let server = axum::serve(Lines(listener), service).with_graceful_shutdown(async move {
-        shutdown.await;
-        // The receiver below lives as long as this future.
-        let _ = stop.send(true);
-    });
-    let patience = async {
-        // An error means that the server has ended by itself.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-        tokio::time::sleep(SHUTDOWN_GRACE).await;
-    };
     tokio::select! {
-        ended = server => ended,
-        () = patience => Ok(()),
+        ended = stand_in::serve(listener, router(app), shutdown) => ended,
         () = push::deliver(world) => Ok(()),
     }
 }

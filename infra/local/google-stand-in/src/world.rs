@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use stand_in::Clock;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::account::User;
 use crate::calendar::Calendar;
 use crate::call::{Call, CallCounts};
-use crate::clock::Clock;
 use crate::event::Event;
 use crate::fault::{Fault, FaultKind, strike};
 use crate::person::{ContactGroup, Person};
@@ -71,6 +71,19 @@ impl World {
         self.with(|state| {
             let diary = state.account(user)?.diary(calendar_id).ok_or(Unknown::Calendar)?;
             Ok(diary.live_singles().cloned().collect())
+        })
+    }
+
+    /// Whether anything in a calendar changed after `since`, deletions included.
+    pub fn changed_since(
+        &self,
+        user: Uuid,
+        calendar_id: &str,
+        since: DateTime<Utc>,
+    ) -> Result<bool, Unknown> {
+        self.with(|state| {
+            let diary = state.account(user)?.diary(calendar_id).ok_or(Unknown::Calendar)?;
+            Ok(diary.records.values().any(|record| record.event.updated > since))
         })
     }
 

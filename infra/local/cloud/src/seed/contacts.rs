@@ -26,6 +26,8 @@ pub struct OwnContact {
     email: Option<String>,
     phone: Option<String>,
     pub(crate) note: Option<&'static str>,
+    /// The user is overdue to meet this one, who comes before all others.
+    pub is_close_friend: bool,
 }
 
 /// How a contact comes to be there, and by that what a sync has to do with it.
@@ -81,7 +83,10 @@ pub(super) fn plan(people: &[Person]) -> Vec<OwnContact> {
         contact(Origin::Gone, Some("gone@nowhere.example.test".to_owned()), None, None),
         contact(Origin::Foreign, Some("foreign@nowhere.example.test".to_owned()), None, Some(OWN_NOTE)),
     ];
-    [by_email, by_phone].into_iter().chain(noted).flatten().chain(others).collect()
+    let friend =
+        contact(Origin::Foreign, Some("friend@nowhere.example.test".to_owned()), None, Some(OWN_NOTE));
+    let friend = OwnContact { is_close_friend: true, ..friend };
+    [by_email, by_phone].into_iter().chain(noted).flatten().chain(others).chain([friend]).collect()
 }
 
 fn contact(
@@ -90,7 +95,7 @@ fn contact(
     phone: Option<String>,
     note: Option<&'static str>,
 ) -> OwnContact {
-    OwnContact { id: Uuid::new_v4(), origin, email, phone, note }
+    OwnContact { id: Uuid::new_v4(), origin, email, phone, note, is_close_friend: false }
 }
 
 fn count(values: impl Iterator<Item = String>) -> HashMap<String, u32> {
@@ -125,7 +130,7 @@ impl OwnContact {
         .bind(&self.email)
         .bind(INSTAGRAM)
         .bind(TIME_ZONE)
-        .bind(now - TimeDelta::days(20))
+        .bind(now - TimeDelta::days(if self.is_close_friend { 60 } else { 20 }))
         .bind(self.note)
         .bind(if resource_name.is_some() { "google" } else { "manual" })
         .bind(resource_name)

@@ -74,6 +74,21 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// The events of which the database must know, as far as they are in its window; none without a sync.
+    pub(super) fn known_events(&self) -> anyhow::Result<Vec<Event>> {
+        if !self.is_synced(Integration::GoogleCalendar) {
+            return Ok(Vec::new());
+        }
+        let calendars = self.world.calendars(self.user.id)?;
+        let mut known: BTreeMap<String, Event> = BTreeMap::new();
+        for calendar in self.synced(&calendars) {
+            let events = self.world.events(self.user.id, &calendar.id)?;
+            known.extend(events.into_iter().map(|event| (event.id.clone(), event)));
+        }
+        let in_window = |event: &Event| overlaps(event, self.seeded.at - BACK, self.now + AHEAD);
+        Ok(known.into_values().filter(in_window).collect())
+    }
+
     async fn no_events(&mut self) -> anyhow::Result<()> {
         let count: i64 = sqlx::query_scalar("SELECT count(*) FROM calendar_events WHERE user_id = $1")
             .bind(self.user.id)

@@ -1,0 +1,163 @@
+//! Days in minutes: from one scheduled moment to the next, in a world that changes, in simulated time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use chrono::{DateTime, TimeDelta, Utc};
+use google_stand_in::Integration;
+use serde_json::json;
+use shared::queue::{Queue, Schedule};
+use tokio::time::sleep;
+
+use crate::cron::Cron;
+use crate::seed::works;
+use crate::simulated_time::SimulatedTime;
+use crate::stack::{LocalCloud, Outlook};
+use crate::verify::{self, Difference};
+
+/// As often something happens in the world, and so much.
+const TICK: TimeDelta = TimeDelta::hours(1);
+const CHANGES_A_TICK: usize = 4;
+/// So far the first sweep of batches looks back.
+const QUARTER: TimeDelta = TimeDelta::minutes(15);
+/// What is put off for longer than this at the end waits for another day.
+const AFTERMATH: TimeDelta = TimeDelta::hours(2);
+const POLL: Duration = Duration::from_millis(15);
+/// Looks in a row that must find nothing to do: a notification may be under way between two queues.
+const LOOKS: u32 = 3;
+
+/// What goes on.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress {
+    /// It is this time.
+    Now(DateTime<Utc>),
+    /// Everything ran, and is compared with what should be.
+    Comparing,
+}
+
+/// Runs `days` days: every schedule when it is due, every task at its time, changes in the world in between. Answers what
+/// is not as it should be.
+pub async fn days(
+    cloud: &mut LocalCloud,
+    time: &mut SimulatedTime,
+    days: u32,
+    patience: Duration,
+    mut tell: impl FnMut(Progress),
+) -> anyhow::Result<Vec<Difference>> {
+    let begin = cloud.world().now();
+    let end = begin + TimeDelta::days(days.into());
+    let mut days = Simulation { cloud, time, deadline: Instant::now() + patience, differences: Vec::new() };
+    // As an operator does who takes the queues over: what is known of tokens is old.
+    days.cloud.run_schedules(Queue::TokenRefresh).await?;
+    days.until(begin + QUARTER, &[]).await?;
+    let mut due = schedules(days.cloud, begin)?;
+    let (mut swept_at, mut ticked_at, mut told_at) = (None, begin, begin);
+    while let Some(next) = due.iter().map(|due| due.at).min().filter(|next| *next < end) {
+        days.until(next, &[]).await?;
+        let now: Vec<Due> = due.extract_if(.., |due| due.at == next).collect();
+        days.until(next, &now).await?;
+        if now.iter().any(|due| due.queue == Queue::BatchNotifications) {
+            let from = swept_at.replace(next).unwrap_or(next - QUARTER);
+            let cloud = &days.cloud;
+            days.differences.extend(verify::batches(cloud.database(), cloud.seeded(), from, next).await?);
+        }
+        due.extend(now.into_iter().map(|due| Due { at: due.cron.next(next), ..due }));
+        if next - ticked_at >= TICK {
+            days.cloud.world().tick(CHANGES_A_TICK);
+            ticked_at = next;
+        }
+        if next.date_naive() != told_at.date_naive() {
+            told_at = next;
+            tell(Progress::Now(next));
+        }
+    }
+    days.until(end, &[]).await?;
+    days.last_syncs().await?;
+    tell(Progress::Comparing);
+    let Simulation { cloud, mut differences, .. } = days;
+    differences
+        .extend(verify::verify_days(cloud.database(), cloud.world(), cloud.inbox(), cloud.seeded()).await?);
+    Ok(differences)
+}
+
+/// A schedule and its next time.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    at: DateTime<Utc>,
+    cron: Cron,
+    queue: Queue,
+    schedule: &'static Schedule,
+}
+
+fn schedules(cloud: &LocalCloud, now: DateTime<Utc>) -> anyhow::Result<Vec<Due>> {
+    Queue::all()
+        .filter(|queue| cloud.serves(*queue))
+        .flat_map(|queue| queue.policy().schedules.iter().map(move |schedule| (queue, schedule)))
+        .map(|(queue, schedule)| {
+            let cron: Cron = schedule.cron.parse()?;
+            Ok(Due { at: cron.next(now), cron, queue, schedule })
+        })
+        .collect()
+}
+
+struct Simulation<'a> {
+    cloud: &'a mut LocalCloud,
+    time: &'a mut SimulatedTime,
+    deadline: Instant,
+    differences: Vec<Difference>,
+}
+
+impl Simulation<'_> {
+    /// Runs every task whose time comes before `end`, then lets it be `end`, and runs what is `due` then.
+    async fn until(&mut self, end: DateTime<Utc>, due: &[Due]) -> anyhow::Result<()> {
+        for due in due {
+            self.cloud.run_schedule(due.queue, due.schedule).await?;
+        }
+        while let Some(next) = self.quiet().await?.filter(|next| *next < end) {
+            self.jump(next).await?;
+        }
+        if self.cloud.world().now() < end {
+            self.jump(end).await?;
+            self.quiet().await?;
+        }
+        Ok(())
+    }
+
+    async fn jump(&mut self, to: DateTime<Utc>) -> anyhow::Result<()> {
+        let by = to - self.cloud.world().now();
+        if by > TimeDelta::zero() { self.cloud.let_pass(by, self.time).await } else { Ok(()) }
+    }
+
+    /// Waits until no task is due, and answers when the next one is.
+    async fn quiet(&mut self) -> anyhow::Result<Option<DateTime<Utc>>> {
+        let (mut looks, mut before) = (0, None);
+        loop {
+            let outlook: Outlook = self.cloud.outlook().await?;
+            looks = if outlook.due == 0 && before == Some(outlook.dispatched) { looks + 1 } else { 0 };
+            if looks == LOOKS {
+                return Ok(outlook.next);
+            }
+            ensure!(Instant::now() < self.deadline, "{} tasks are left", outlook.due);
+            before = Some(outlook.dispatched);
+            sleep(POLL).await;
+        }
+    }
+
+    /// Syncs everybody once more, so that Postgres can be compared with a world in which nothing happens any more.
+    async fn last_syncs(&mut self) -> anyhow::Result<()> {
+        for user in self.cloud.world().users() {
+            for integration in Integration::ALL.into_iter().filter(|one| user.grant(*one).is_some_and(works))
+            {
+                let (queue, data) = match integration {
+                    Integration::GoogleCalendar => (Queue::CalendarSync, json!({ "userId": user.id })),
+                    Integration::GoogleContacts => {
+                        (Queue::GoogleContactsSync, json!({ "userId": user.id, "syncType": "incremental" }))
+                    }
+                };
+                let envelope = json!({ "data": data, "jobName": queue.name() });
+                self.cloud.tasks().create(queue, envelope.to_string().as_bytes()).await?;
+            }
+        }
+        self.until(self.cloud.world().now() + AFTERMATH, &[]).await
+    }
+}

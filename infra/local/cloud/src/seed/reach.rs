@@ -1,0 +1,153 @@
+//! How users are reached, and when their weekly batch is.
+
+use chrono::{DateTime, Datelike, Days, NaiveTime, TimeDelta, Timelike, Utc};
+use chrono_tz::Tz;
+use google_stand_in::User;
+use secrecy::SecretString;
+use shared::google::TokenCipher;
+use sqlx::PgConnection;
+
+/// So long before the world began is the time of batches that are due: a sweep within the next quarter hour finds them.
+const ALREADY_DUE: TimeDelta = TimeDelta::minutes(1);
+/// The other batches are a day later, at this time.
+const NOT_YET: (u32, u32) = (18, 7);
+
+/// How one user is reached.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// Whether the user wants e-mail.
+    pub email: bool,
+    /// The verified number, for a user who wants text messages.
+    pub number: Option<String>,
+    /// Weekday of the batch, 0 is Sunday.
+    pub day: u32,
+    /// Time of the batch.
+    pub time: NaiveTime,
+    /// The zone of that time.
+    pub zone: Tz,
+    stored: Option<Stored>,
+    unverified: Option<String>,
+}
+
+/// The row of `notification_preferences`.
+#[derive(Debug, Clone)]
+struct Stored {
+    sms: bool,
+    zone: Option<&'static str>,
+}
+
+impl Reach {
+    /// A user without preferences and without a number: Sunday at nine, and nobody could send a thing.
+    pub(super) fn unknown(user: &User) -> Self {
+        let time = NaiveTime::from_hms_opt(9, 0, 0).unwrap_or_default();
+        Self {
+            email: false,
+            number: None,
+            day: 0,
+            time,
+            zone: user.time_zone,
+            stored: None,
+            unverified: None,
+        }
+    }
+
+    /// By the user's place in the world. `is_free`: nothing else is sent to the user, so that no limit is met.
+    pub(super) fn plan(user: &User, place: usize, at: DateTime<Utc>, is_free: bool) -> Self {
+        let number = format!("+442079{place:06}");
+        let is_verified = place % 4 != 3;
+        let unverified = (!is_verified).then(|| number.clone());
+        let mut reach = Self { unverified, ..Self::unknown(user) };
+        if place % 5 != 4 {
+            let sms = place % 7 != 1;
+            let zone = match place % 5 {
+                0 => Some("Asia/Kolkata"),
+                1 => None,
+                2 => Some("UTC"),
+                _ => Some("Mars/Olympus"),
+            };
+            // The default of the column says nothing, and a zone that nobody knows is UTC.
+            reach.zone = match zone {
+                Some("UTC") | None => user.time_zone,
+                Some(name) => name.parse().unwrap_or(Tz::UTC),
+            };
+            let local = (at - ALREADY_DUE).with_timezone(&reach.zone);
+            let is_due = is_free && place % 3 != 0;
+            let date = if is_due { local.date_naive() } else { local.date_naive() + Days::new(1) };
+            let (hour, minute) = if is_due { (local.hour(), local.minute()) } else { NOT_YET };
+            reach.day = date.weekday().num_days_from_sunday();
+            reach.time = NaiveTime::from_hms_opt(hour, minute, 0).unwrap_or_default();
+            reach.email = place % 2 == 0;
+            reach.stored = Some(Stored { sms, zone });
+        }
+        let wants_sms = reach.stored.as_ref().is_none_or(|stored| stored.sms);
+        reach.number = (is_verified && wants_sms).then(|| number.clone());
+        if is_verified && !wants_sms {
+            // Verified, and never used.
+            reach.unverified = None;
+        }
+        reach
+    }
+
+    /// When a batch is due after `from` and up to `until`, found by looking at the wall clock every minute.
+    #[must_use]
+    pub fn batches(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+        let is_past = |moment: DateTime<Utc>| {
+            let local = moment.with_timezone(&self.zone);
+            (local.weekday().num_days_from_sunday() == self.day && local.time() >= self.time)
+                .then(|| local.date_naive())
+        };
+        let whole = |moment: DateTime<Utc>| {
+            moment.with_second(0).and_then(|m| m.with_nanosecond(0)).unwrap_or(moment)
+        };
+        let mut last = is_past(from);
+        let mut batches = Vec::new();
+        let mut minute = whole(from) + TimeDelta::minutes(1);
+        while minute <= until {
+            let date = is_past(minute);
+            if date.is_some() && date != last {
+                batches.push(minute);
+            }
+            last = date.or(last);
+            minute += TimeDelta::minutes(1);
+        }
+        batches
+    }
+
+    pub(super) async fn insert(
+        &self,
+        db: &mut PgConnection,
+        user: &User,
+        cipher: &TokenCipher,
+    ) -> sqlx::Result<()> {
+        if let Some(stored) = &self.stored {
+            sqlx::query(
+                "INSERT INTO notification_preferences
+                    (user_id, sms_enabled, email_enabled, batch_day, batch_time, timezone)
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(user.id)
+            .bind(stored.sms)
+            .bind(self.email)
+            .bind(self.day.cast_signed())
+            .bind(self.time.format("%H:%M").to_string())
+            .bind(stored.zone)
+            .execute(&mut *db)
+            .await?;
+        }
+        for (number, verified) in [(&self.number, true), (&self.unverified, false)] {
+            if let Some(number) = number {
+                sqlx::query(
+                    "INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
+                     VALUES ($1, $2, $3, $4)",
+                )
+                .bind(user.id)
+                .bind(number)
+                .bind(cipher.encrypt(&SecretString::from(number.clone())))
+                .bind(verified)
+                .execute(&mut *db)
+                .await?;
+            }
+        }
+        Ok(())
+    }
+}

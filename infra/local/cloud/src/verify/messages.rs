@@ -1,0 +1,207 @@
+//! Who was told what: the ledger, the inbox, batches and reminders.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use messaging_stand_in::{Channel, Inbox, Message, segments};
+use sqlx::{FromRow, PgConnection};
+use url::Url;
+use uuid::Uuid;
+
+use super::{Check, Difference};
+use crate::postgres::connect;
+use crate::seed::{Seeded, SeededUser};
+
+/// A text message costs by the segment.
+const MOST_SEGMENTS: usize = 2;
+/// Text messages to one person within an hour.
+const MOST_SMS: usize = 10;
+/// An open notice of this age was found by a daily sweep that looks for those of seven days.
+const REMINDED_AFTER: TimeDelta = TimeDelta::days(8);
+
+#[derive(FromRow)]
+struct Delivery {
+    user_id: Uuid,
+    channel: String,
+    subject: String,
+    state: String,
+    provider_id: Option<String>,
+}
+
+/// That the ledger and the inbox say the same: each message is accounted for, and reached the right person, once.
+pub(super) async fn ledger(
+    db: &mut PgConnection,
+    inbox: &Inbox,
+    seeded: &Seeded,
+    addresses: &HashMap<Uuid, String>,
+) -> anyhow::Result<Vec<Difference>> {
+    let deliveries: Vec<Delivery> = sqlx::query_as(
+        "SELECT user_id, channel, subject, state, provider_id FROM jobs.notification_deliveries",
+    )
+    .fetch_all(db)
+    .await?;
+    let mut differences = Vec::new();
+    let mut told: HashMap<&str, Vec<&Delivery>> = HashMap::new();
+    for delivery in &deliveries {
+        match (&delivery.provider_id, delivery.state.as_str()) {
+            (Some(id), "sent") => told.entry(id).or_default().push(delivery),
+            (_, state) => differences.push(of(delivery, &format!("is {state}"))),
+        }
+    }
+    let messages = inbox.messages();
+    let mut seen = HashSet::new();
+    for message in &messages {
+        let Some(deliveries) = told.get(message.provider_id.as_str()) else {
+            let what = format!("message {} was sent, and the ledger does not know it", message.provider_id);
+            differences.push(Difference { user: None, what });
+            continue;
+        };
+        if !seen.insert(message.provider_id.as_str()) {
+            differences.push(of(deliveries[0], "was sent twice"));
+        }
+        let reach = seeded.users.iter().find(|user| user.id == deliveries[0].user_id).map(|user| &user.reach);
+        let (channel, address) = match message.channel {
+            Channel::Sms => ("sms", reach.and_then(|reach| reach.number.as_ref())),
+            Channel::Email => ("email", addresses.get(&deliveries[0].user_id)),
+        };
+        if address != Some(&message.to) || deliveries.iter().any(|delivery| delivery.channel != channel) {
+            differences.push(of(deliveries[0], "reached somebody else"));
+        }
+        differences.extend(form(message, deliveries).map(|what| of(deliveries[0], what)));
+    }
+    for (_, deliveries) in told.iter().filter(|(id, _)| !seen.contains(*id)) {
+        differences.push(of(deliveries[0], "is said to be sent, and nobody got it"));
+    }
+    Ok(differences)
+}
+
+/// What is wrong with how a message looks.
+fn form(message: &Message, deliveries: &[&Delivery]) -> Option<&'static str> {
+    let text = message.text.as_deref().unwrap_or_default();
+    match message.channel {
+        Channel::Sms if deliveries.len() > 1 => Some("shares a text message with others"),
+        Channel::Sms if segments(text).1 > MOST_SEGMENTS => Some("is a text message of many segments"),
+        Channel::Email if text.is_empty() || message.html.is_none() => Some("lacks text or HTML"),
+        Channel::Sms | Channel::Email => None,
+    }
+}
+
+fn of(delivery: &Delivery, what: &str) -> Difference {
+    let Delivery { user_id, channel, subject, .. } = delivery;
+    Difference { user: Some(*user_id), what: format!("{subject} by {channel} {what}") }
+}
+
+/// That every batch that was due after `from` and up to `swept_at` was sent, and no other. To be called when the queues
+/// are empty after the sweep, before anything makes suggestions or another batch is due.
+pub async fn batches(
+    database: &Url,
+    seeded: &Seeded,
+    from: DateTime<Utc>,
+    swept_at: DateTime<Utc>,
+) -> anyhow::Result<Vec<Difference>> {
+    let mut db = connect(database).await?;
+    let mut differences = Vec::new();
+    for user in &seeded.users {
+        let is_due = !user.reach.batches(from, swept_at).is_empty();
+        for (channel, is_wanted) in [("email", user.reach.email), ("sms", user.reach.number.is_some())] {
+            let batch = Batch::read(&mut db, user, channel, swept_at).await?;
+            if let Some(what) = batch.wrong(channel, is_due && is_wanted) {
+                differences
+                    .push(Difference { user: Some(user.id), what: format!("batch by {channel}: {what}") });
+            }
+        }
+    }
+    Ok(differences)
+}
+
+/// A user's batch on one channel.
+#[derive(FromRow)]
+struct Batch {
+    /// Suggestions told of since the sweep.
+    told: i64,
+    /// Suggestions that were pending at the sweep and were never told of.
+    untold: i64,
+    /// Of these, older than the newest that was told of since.
+    overtaken: i64,
+}
+
+impl Batch {
+    async fn read(
+        db: &mut PgConnection,
+        user: &SeededUser,
+        channel: &str,
+        swept_at: DateTime<Utc>,
+    ) -> sqlx::Result<Self> {
+        sqlx::query_as(
+            "WITH told AS (
+                 SELECT s.created_at FROM jobs.notification_deliveries d JOIN suggestions s
+                     ON d.subject = 'suggestion:' || s.id
+                 WHERE d.user_id = $1 AND d.channel = $2 AND d.claimed_at >= $3
+             ), untold AS (
+                 SELECT s.created_at FROM suggestions s
+                 WHERE s.user_id = $1 AND s.status = 'pending' AND s.calendar_event_id IS NULL AND s.created_at < $3
+                   AND NOT EXISTS (SELECT FROM jobs.notification_deliveries d
+                                   WHERE d.user_id = $1 AND d.channel = $2 AND d.subject = 'suggestion:' || s.id)
+             )
+             SELECT (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM untold) AS untold,
+                    (SELECT count(*) FROM untold WHERE created_at < (SELECT max(created_at) FROM told)) AS overtaken",
+        )
+        .bind(user.id)
+        .bind(channel)
+        .bind(swept_at)
+        .fetch_one(db)
+        .await
+    }
+
+    fn wrong(&self, channel: &str, is_expected: bool) -> Option<String> {
+        let is_full = channel == "sms" && usize::try_from(self.told) == Ok(MOST_SMS);
+        if !is_expected {
+            return (self.told > 0)
+                .then(|| format!("{} suggestions were told of, and none was due", self.told));
+        }
+        if self.untold > 0 && !is_full {
+            return Some(format!("{} suggestions are missing, {} were told of", self.untold, self.told));
+        }
+        (self.overtaken > 0).then(|| format!("{} older suggestions wait behind newer ones", self.overtaken))
+    }
+}
+
+#[derive(FromRow)]
+struct NoticeRow {
+    id: Uuid,
+    open: bool,
+    created_at: NaiveDateTime,
+    reminded: bool,
+    by_email: bool,
+    by_sms: bool,
+}
+
+impl Check<'_> {
+    /// That exactly those were reminded who had to be.
+    pub(super) async fn reminders(&mut self) -> anyhow::Result<()> {
+        let notices: Vec<NoticeRow> = sqlx::query_as(
+            "SELECT n.id, n.resolved_at IS NULL AS open, n.created_at, n.reminder_sent_at IS NOT NULL AS reminded,
+                    EXISTS (SELECT FROM jobs.notification_deliveries d WHERE d.user_id = n.user_id
+                            AND d.channel = 'email' AND d.subject = 'token_notice:' || n.id) AS by_email,
+                    EXISTS (SELECT FROM jobs.notification_deliveries d WHERE d.user_id = n.user_id
+                            AND d.channel = 'sms' AND d.subject = 'token_notice:' || n.id) AS by_sms
+             FROM token_health_notifications n WHERE n.user_id = $1",
+        )
+        .bind(self.user.id)
+        .fetch_all(&mut *self.db)
+        .await?;
+        for notice in notices {
+            let before = self.before.notices.iter().find(|before| before.id == notice.id);
+            let is_old = notice.created_at.and_utc() <= self.now - REMINDED_AFTER;
+            if before.is_some_and(|before| !before.is_due()) {
+                self.same("reminder of a notice that needs none", notice.by_email || notice.by_sms, false);
+            } else if notice.reminded || (notice.open && is_old) {
+                let expected = (true, true, self.before.reach.number.is_some());
+                self.same("reminder", (notice.reminded, notice.by_email, notice.by_sms), expected);
+            } else {
+                self.same("reminder before its time", notice.by_email || notice.by_sms, false);
+            }
+        }
+        Ok(())
+    }
+}
