@@ -21,8 +21,8 @@ use self::digest::Digest;
 use self::layer::Layer;
 use self::layout::Written;
 use self::recipe::{Copied, Recipe};
+use crate::NOT_RIGHT;
 use crate::repository::Repository;
-use crate::{NOT_RIGHT, program};
 
 /// What an image may weigh where it runs.
 const LIMIT_BYTES: usize = 12_000_000;
@@ -193,7 +193,7 @@ impl<'a> Workshop<'a> {
             .with_context(|| format!("cannot run {BUILDER}"))?;
         ensure!(builder.success(), "the build failed");
 
-        let recipe = Recipe::read(&self.dockerfile, &self.arguments(function)?)?;
+        let recipe = Recipe::read(&self.dockerfile, &self.arguments(function))?;
         let layer = |copied: &Copied| match copied {
             Copied::Folder(folder) => Layer::of_folder(&self.root.join(folder)),
             Copied::Program(path) => Layer::of_program(&program, path),
@@ -208,20 +208,12 @@ impl<'a> Workshop<'a> {
     }
 
     /// What `docker build` gets with `--build-arg`.
-    fn arguments(&self, function: &str) -> anyhow::Result<BTreeMap<&'static str, String>> {
-        let id = program::output(Command::new("cargo").current_dir(self.root).args([
-            "pkgid",
-            "--locked",
-            "--package",
-            function,
-        ]))?;
-        let version = id.trim_end().rsplit(['#', '@']).next().unwrap_or_default().to_owned();
-        Ok(BTreeMap::from([
+    fn arguments(&self, function: &str) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
             ("FUNCTION", function.to_owned()),
-            ("VERSION", version),
             ("REVISION", self.revision.clone()),
             ("CREATED", self.created.clone()),
-        ]))
+        ])
     }
 }
 
