@@ -53,6 +53,15 @@ impl Gcloud {
         Ok(())
     }
 
+    /// Creates something: as [`Self::change`], but what gcloud says is shown only in the error.
+    pub(crate) fn create(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        eprintln!("+ gcloud {}", arguments.join(" "));
+        if self.dry_run {
+            return Ok(());
+        }
+        program::output(&mut self.command(arguments)).map(drop)
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("gcloud");
         command.args(arguments).arg(format!("--project={}", self.place.project)).arg("--quiet");

@@ -4,6 +4,10 @@
 
 mod affected;
 mod canary;
+mod cost;
+mod database;
+mod dead_letters;
+mod deliveries;
 mod deploy;
 mod gcloud;
 mod image;
@@ -13,6 +17,7 @@ mod queue;
 mod repository;
 mod rollback;
 mod service;
+mod settings;
 mod takeover;
 
 use std::process::ExitCode;
@@ -33,8 +38,12 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Affected(affected::Affected),
+    Cost(cost::Cost),
+    DeadLetters(dead_letters::DeadLetters),
+    Deliveries(deliveries::Deliveries),
     Deploy(deploy::Deploy),
     Image(image::Image),
+    Migrate(database::Migrate),
     /// Make queues hold their tasks.
     Pause(pause::Queues),
     /// Let queues go on.
@@ -46,8 +55,12 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Affected(affected) => affected.run(),
+        Command::Cost(cost) => cost.run(),
+        Command::DeadLetters(letters) => letters.run(),
+        Command::Deliveries(deliveries) => deliveries.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Image(image) => image.run(),
+        Command::Migrate(migrate) => migrate.run(),
         Command::Pause(queues) => queues.pause(),
         Command::Resume(queues) => queues.resume(),
         Command::Rollback(rollback) => rollback.run(),

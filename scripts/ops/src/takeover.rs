@@ -13,6 +13,7 @@ use crate::NOT_RIGHT;
 use crate::gcloud::{Gcloud, Place};
 use crate::queue::{Declaration, Found, cloud_name};
 use crate::repository::Repository;
+use crate::settings;
 use findings::Findings;
 
 /// Tasks whose envelopes are looked at.
@@ -73,7 +74,7 @@ impl Takeover {
             caller.unwrap_or_else(|| format!("{queue}@{}.iam.gserviceaccount.com", self.place.project));
         let target = Target {
             url: service["status"]["url"].as_str().unwrap_or_default().to_owned(),
-            audience: findings::audience(&service, &function).unwrap_or_default(),
+            audience: settings::audience(&service, &function).unwrap_or_default(),
             function,
             queue,
             caller,

@@ -1,5 +1,6 @@
 //! `jobs.dead_letters`: tasks that ended without success.
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Db, Error, text};
@@ -44,7 +45,77 @@ pub struct DeadLetter<'a> {
     pub trace: Option<&'a str>,
 }
 
+/// A dead letter as it is kept.
+#[derive(Debug, Clone)]
+pub struct StoredLetter {
+    /// Names the task.
+    pub id: String,
+    /// Name of the queue.
+    pub queue: String,
+    /// Short name of the task.
+    pub task_name: Option<String>,
+    /// The attempt that was the last.
+    pub attempt: i32,
+    /// `started` or `failed`.
+    pub state: String,
+    /// Stable code.
+    pub reason: String,
+    /// For people.
+    pub error: String,
+    /// The body as it arrived: personal.
+    pub body: Vec<u8>,
+    /// When it died, or its last attempt began.
+    pub updated_at: DateTime<Utc>,
+    /// When it was sent again.
+    pub replayed_at: Option<DateTime<Utc>>,
+}
+
 impl Db {
+    /// Letters that wait for somebody, oldest first: of one queue or of all.
+    pub async fn open_dead_letters(&self, queue: Option<&str>, limit: u32) -> Result<Vec<StoredLetter>, Error> {
+        let letters = sqlx::query_as!(
+            StoredLetter,
+            "
+            SELECT id, queue, task_name, attempt, state, reason, error, body, updated_at, replayed_at
+            FROM jobs.dead_letters
+            WHERE replayed_at IS NULL AND ($1::text IS NULL OR queue = $1)
+            ORDER BY created_at, id LIMIT $2
+            ",
+            queue,
+            i64::from(limit),
+        )
+        .fetch_all(self.statement())
+        .await?;
+        Ok(letters)
+    }
+
+    /// The letter of that id, replayed or not.
+    pub async fn dead_letter(&self, id: &str) -> Result<Option<StoredLetter>, Error> {
+        let letter = sqlx::query_as!(
+            StoredLetter,
+            "
+            SELECT id, queue, task_name, attempt, state, reason, error, body, updated_at, replayed_at
+            FROM jobs.dead_letters WHERE id = $1
+            ",
+            id,
+        )
+        .fetch_optional(self.statement())
+        .await?;
+        Ok(letter)
+    }
+
+    /// The letter was sent again; one that died once more since `updated_at` waits again.
+    pub async fn dead_letter_replayed(&self, letter: &StoredLetter) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE jobs.dead_letters SET replayed_at = now() WHERE id = $1 AND updated_at = $2",
+            letter.id,
+            letter.updated_at,
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(())
+    }
+
     /// Writes a dead letter. One of the same id keeps its body and takes over the rest.
     pub async fn record_dead_letter(&self, letter: &DeadLetter<'_>) -> Result<(), Error> {
         let state: &str = letter.state.into();

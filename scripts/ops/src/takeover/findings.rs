@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Target;
 use crate::queue::{Declared, Found};
+use crate::settings::variable;
 
 /// How one check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -203,18 +204,6 @@ fn unusable(envelope: &Value, function: &str) -> Option<&'static str> {
         Some(name) if name == function => None,
         Some(_) => Some("names another job"),
     }
-}
-
-/// For whom the tokens of a service's callers must be.
-pub(super) fn audience(service: &Value, function: &str) -> Option<String> {
-    let given = variable(service, "OIDC_AUDIENCES").and_then(|audiences| audiences.split(',').next());
-    let derived = || Some(variable(service, "CLOUD_RUN_URL")?.replace("{function}", function));
-    given.map(|audience| audience.trim().to_owned()).or_else(derived)
-}
-
-fn variable<'a>(service: &'a Value, name: &str) -> Option<&'a str> {
-    let environment = service["spec"]["template"]["spec"]["containers"][0]["env"].as_array()?;
-    environment.iter().find(|variable| variable["name"] == name)?["value"].as_str()
 }
 
 #[cfg(test)]

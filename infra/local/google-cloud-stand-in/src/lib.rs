@@ -1,0 +1,78 @@
+//! Cloud Run, Cloud Scheduler and Cloud Logging on loopback, as far as gcloud needs them to deploy a function, to shift
+//! its traffic, to run its schedules and to read its log.
+//!
+//! A revision is a real process: [`containers`] starts the program that an image stands for, [`front`] splits the tasks
+//! of a service among its revisions, and the log is what they wrote. Cloud Tasks is `local_cloud`'s.
+//!
+//! gcloud puts the region before the host of Cloud Run's address, whatever the address is. So gcloud is told to use this
+//! server as its HTTP proxy, and every host is this one; [`environment`] has what gcloud must be told.
+
+pub mod containers;
+pub mod environment;
+mod front;
+mod logs;
+mod rest;
+mod run;
+mod scheduler;
+mod service;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use local_cloud::Background;
+use shared::queue::Queue;
+
+pub use containers::Containers;
+use run::Run;
+use scheduler::Scheduler;
+
+/// The servers; they end, with all revisions, when this is dropped.
+#[derive(Debug)]
+pub struct GoogleCloud {
+    server: Background,
+    run: Arc<Run>,
+}
+
+impl GoogleCloud {
+    /// Starts them, without a service. `tasks_url` is what Cloud Tasks' address becomes in scheduled calls.
+    pub fn start(
+        containers: Containers,
+        project: &str,
+        caller: &str,
+        tasks_url: &str,
+    ) -> anyhow::Result<Self> {
+        let run = Arc::new(Run::new(containers, project.to_owned(), caller.to_owned()));
+        let scheduler = Arc::new(Scheduler::new(tasks_url.to_owned()));
+        let knative = "/apis/serving.knative.dev/v1/namespaces/{project}";
+        let location = "/v1/projects/{project}/locations/{location}";
+        let router = Router::new()
+            .route(&format!("{knative}/services"), get(run::list_services))
+            .route(&format!("{knative}/services/{{service}}"), get(run::service).put(run::replace_service))
+            .route(&format!("{knative}/revisions"), get(run::revisions))
+            .route(&format!("{location}/services/{{service}}"), get(run::policy))
+            .route("/v2/entries:list", post(logs::list))
+            .with_state(Arc::clone(&run))
+            .merge(
+                Router::new()
+                    .route(&format!("{location}/jobs"), get(scheduler::list).post(scheduler::create))
+                    .route(&format!("{location}/jobs/{{job}}"), get(scheduler::job).post(scheduler::run))
+                    .with_state(scheduler),
+            )
+            .fallback(rest::not_here);
+        let server =
+            Background::start("google-cloud", |listener| async { axum::serve(listener, router).await })?;
+        Ok(Self { server, run })
+    }
+
+    /// Where it listens, as an origin.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// Creates the service of a queue, as Terraform does, and answers where its tasks are to be sent.
+    pub async fn create_service(&self, queue: Queue, image: &str) -> anyhow::Result<std::net::SocketAddr> {
+        self.run.create(queue, image).await
+    }
+}

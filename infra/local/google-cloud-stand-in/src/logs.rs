@@ -1,0 +1,63 @@
+//! Cloud Logging: what the revisions of the services wrote, and the requests that failed.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use crate::rest::Answer;
+use crate::run::Run;
+use crate::service::{Revision, Service};
+
+/// Marks a canonical line.
+const OUTCOME: &str = "task.outcome";
+
+/// Canonical lines and failed requests. Of a filter it understands a service's, a revision's and a task's name joined
+/// by AND; what else stands there (kinds of entries, times) is not looked at.
+pub(crate) async fn list(State(run): State<Arc<Run>>, Json(query): Json<Value>) -> Answer {
+    let filter = query["filter"].as_str().unwrap_or_default();
+    let wanted = |name: &str, value: &str| quoted(filter, name).is_none_or(|wanted| wanted == value);
+    let services = run.services.lock().await;
+    let mut entries = Vec::new();
+    for (name, service) in services.iter().filter(|(name, _)| wanted("resource.labels.service_name=", name)) {
+        for revision in &service.revisions {
+            if wanted("resource.labels.revision_name=", &revision.name) {
+                entries.extend(of_revision(name, service, revision));
+            }
+        }
+    }
+    entries.retain(|entry| match entry["jsonPayload"]["task.name"].as_str() {
+        Some(task) => wanted("jsonPayload.\"task.name\"=", task),
+        None => quoted(filter, "jsonPayload.\"task.name\"=").is_none(),
+    });
+    for (number, entry) in entries.iter_mut().enumerate() {
+        entry["insertId"] = number.to_string().into();
+    }
+    Ok(Json(json!({ "entries": entries })))
+}
+
+fn of_revision(name: &str, service: &Service, revision: &Revision) -> Vec<Value> {
+    let log = revision.process().map(local_cloud::FunctionProcess::log).unwrap_or_default();
+    let failed = service.front.failed().into_iter().filter(|request| request.revision == revision.name);
+    let mut entries: Vec<Value> = log.lines().filter_map(line).collect();
+    entries.extend(failed.map(|request| json!({ "httpRequest": { "status": request.status } })));
+    for entry in &mut entries {
+        entry["logName"] = "projects/local/logs/run.googleapis.com".into();
+        entry["resource"] = json!({
+            "type": "cloud_run_revision",
+            "labels": { "service_name": name, "revision_name": revision.name },
+        });
+    }
+    entries
+}
+
+fn line(line: &str) -> Option<Value> {
+    let payload: Value = serde_json::from_str(line).ok()?;
+    payload.get(OUTCOME)?;
+    Some(json!({ "timestamp": payload["time"], "severity": payload["severity"], "jsonPayload": payload }))
+}
+
+fn quoted<'a>(filter: &'a str, name: &str) -> Option<&'a str> {
+    filter.split_once(name)?.1.strip_prefix('"')?.split_once('"').map(|(value, _)| value)
+}

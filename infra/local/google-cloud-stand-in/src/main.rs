@@ -1,0 +1,111 @@
+//! The local cloud with services that gcloud deploys to.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use google_cloud_stand_in::{Containers, GoogleCloud, containers, environment};
+use google_stand_in::{SeedOptions, World};
+use local_cloud::seed::{self, Variety};
+use local_cloud::stack::{serve_gateway, serve_google, serve_messaging};
+use local_cloud::tasks::Settings;
+use local_cloud::{CloudTasks, Postgres, Redis, Surroundings};
+use messaging_stand_in::Inbox;
+use shared::queue::Queue;
+use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+use uuid::Uuid;
+
+/// The local cloud with Cloud Run, Cloud Scheduler and Cloud Logging, for gcloud. Everything listens on 127.0.0.1 only.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Folder of images: the program FOLDER/FUNCTION/VERSION is the image local/functions/FUNCTION:VERSION.
+    #[arg(long, value_name = "FOLDER")]
+    images: PathBuf,
+    /// Version with which each function of the folder is deployed at first.
+    #[arg(long, default_value = "first", value_name = "VERSION")]
+    first: String,
+    /// File that gets the environment for gcloud, as a shell reads it, when everything is there.
+    #[arg(long, value_name = "FILE")]
+    environment: PathBuf,
+    /// Folder for logs and for gcloud's configuration.
+    #[arg(long, value_name = "FOLDER")]
+    state: PathBuf,
+    /// Users of the world.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    users: usize,
+    /// Divide the queues' backoffs by this.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    shorten_backoff: u32,
+    /// Server on which a database of our own is created; without it, a private server is started.
+    #[arg(long = "postgres", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    postgres: Option<Url>,
+    /// Redis of which an empty database is used; without it, a private server is started.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
+    redis: Option<Url>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        result = serve(&options) => result,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+async fn serve(options: &Options) -> anyhow::Result<()> {
+    let redis = Redis::start(options.redis.as_ref()).await?;
+    let postgres = Postgres::start(options.postgres.as_ref()).await?;
+    let database = postgres.create_database(&format!("google_cloud_{}", Uuid::new_v4().simple())).await?;
+    let world = World::seeded(SeedOptions { users: options.users, ..SeedOptions::default() });
+    let encryption_key = seed::new_encryption_key();
+    seed::seed(&database, &world, &encryption_key, Variety::Varied).await?;
+    let google = serve_google(&world)?;
+    let messaging = serve_messaging(&Inbox::default())?;
+    let redis_token = Uuid::new_v4().simple().to_string();
+    let gateway = serve_gateway(redis.url(), &redis_token)?;
+    let settings = Settings { backoff_divisor: options.shorten_backoff, ..Settings::default() };
+    let tasks = CloudTasks::start(settings).await?;
+    let surroundings = Surroundings {
+        database: &database,
+        redis_url: &gateway.url(),
+        redis_token: &redis_token,
+        tasks: &tasks,
+        google_url: &google.url(),
+        messaging_url: &messaging.url(),
+        encryption_key: &encryption_key,
+    };
+    let logs = options.state.join("logs");
+    let configuration = options.state.join("gcloud");
+    for folder in [&logs, &configuration] {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let images = Containers { images: options.images.clone(), environment: surroundings.environment(), logs };
+    let Settings { project, region, caller, .. } = tasks.settings();
+    let google_cloud = GoogleCloud::start(images, project, caller, &tasks.url())?;
+
+    let mut services = 0;
+    for queue in Queue::all().filter(|queue| options.images.join(queue.name()).exists()) {
+        let image = format!("{}/{}:{}", containers::REGISTRY, queue.name(), options.first);
+        let address = google_cloud.create_service(queue, &image).await?;
+        tasks.route(queue, address).await?;
+        services += 1;
+    }
+    ensure!(services > 0, "{} has no image of a function", options.images.display());
+    let exports = environment::exports(
+        &google_cloud.url(),
+        &tasks.url(),
+        project,
+        region,
+        &configuration.display().to_string(),
+        database.as_str(),
+    );
+    std::fs::write(&options.environment, exports).context("cannot write the environment")?;
+    println!("{services} services; gcloud reaches them with: source {}", options.environment.display());
+    std::future::pending().await
+}

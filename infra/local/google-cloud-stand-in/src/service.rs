@@ -1,0 +1,179 @@
+//! One service: what was asked for, its revisions, and where its traffic goes.
+
+use local_cloud::FunctionProcess;
+use serde_json::{Value, json};
+use shared::queue::Queue;
+
+use crate::containers::Containers;
+use crate::front::{Front, Share};
+use crate::rest::Refusal;
+
+const GENERATION: &str = "serving.knative.dev/configurationGeneration";
+
+/// A service and everything that runs of it.
+#[derive(Debug)]
+pub(crate) struct Service {
+    queue: Queue,
+    /// As the API shows it.
+    document: Value,
+    pub(crate) revisions: Vec<Revision>,
+    pub(crate) front: Front,
+}
+
+/// One image that was started, or failed to.
+#[derive(Debug)]
+pub(crate) struct Revision {
+    pub(crate) name: String,
+    generation: usize,
+    spec: Value,
+    process: Result<FunctionProcess, String>,
+}
+
+impl Revision {
+    pub(crate) fn process(&self) -> Option<&FunctionProcess> {
+        self.process.as_ref().ok()
+    }
+
+    fn condition(&self) -> Value {
+        match &self.process {
+            Ok(_) => json!({ "type": "Ready", "status": "True" }),
+            Err(reason) => {
+                json!({ "type": "Ready", "status": "False", "reason": "HealthCheckContainerError", "message": reason })
+            }
+        }
+    }
+
+    /// As the API shows it.
+    pub(crate) fn document(&self, service: &str, project: &str) -> Value {
+        json!({
+            "apiVersion": "serving.knative.dev/v1",
+            "kind": "Revision",
+            "metadata": {
+                "name": self.name,
+                "namespace": project,
+                "labels": { "serving.knative.dev/service": service, GENERATION: self.generation.to_string() },
+            },
+            "spec": self.spec,
+            "status": { "conditions": [self.condition()] },
+        })
+    }
+}
+
+impl Service {
+    pub(crate) fn new(
+        queue: Queue,
+        project: &str,
+        env: &Value,
+        image: &str,
+    ) -> anyhow::Result<(Self, Value)> {
+        let name = queue.name();
+        let front = Front::start()?;
+        let desired = json!({
+            "apiVersion": "serving.knative.dev/v1",
+            "kind": "Service",
+            "metadata": { "name": name, "namespace": project, "generation": 0 },
+            "spec": {
+                "template": {
+                    "metadata": {},
+                    "spec": {
+                        "timeoutSeconds": queue.policy().dispatch_deadline().as_secs(),
+                        "containers": [{ "image": image, "env": env }],
+                    },
+                },
+                "traffic": [{ "latestRevision": true, "percent": 100 }],
+            },
+        });
+        Ok((Self { queue, document: json!({}), revisions: Vec::new(), front }, desired))
+    }
+
+    /// As the API shows it.
+    pub(crate) fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// Makes the service what it is asked to be. What does not start leaves the traffic where it is.
+    pub(crate) async fn replace(
+        &mut self,
+        containers: &Containers,
+        mut desired: Value,
+    ) -> Result<(), Refusal> {
+        let generation = self.document["metadata"]["generation"].as_u64().unwrap_or_default() + 1;
+        desired["metadata"]["generation"] = generation.into();
+        let template = &desired["spec"]["template"];
+        let asked = template["metadata"]["name"].as_str();
+        let is_new = match asked {
+            Some(name) => self.revision(name).is_none(),
+            None => self.revisions.last().is_none_or(|last| last.spec != template["spec"]),
+        };
+        if is_new {
+            let number = self.revisions.len() + 1;
+            let name = asked.map_or_else(|| format!("{}-{number:05}-new", self.queue.name()), str::to_owned);
+            let spec = template["spec"].clone();
+            let image = spec["containers"][0]["image"].as_str();
+            let image = image.ok_or_else(|| Refusal::Invalid("no image".to_owned()))?;
+            let process = containers.start(self.queue, &name, image).await;
+            let process = process.map_err(|error| error.to_string());
+            self.revisions.push(Revision { name, generation: number, spec, process });
+        }
+        let before = self.document["status"]["traffic"].clone();
+        let newest = self.revisions.last();
+        let is_ready = newest.is_some_and(|revision| revision.process.is_ok());
+        let traffic = if is_ready { self.resolve(&desired["spec"]["traffic"])? } else { before };
+        let ready = self.revisions.iter().rfind(|revision| revision.process.is_ok());
+        let condition = newest.map(Revision::condition).unwrap_or_default();
+        let mut conditions = vec![condition.clone(), condition.clone(), condition];
+        for (condition, kind) in conditions.iter_mut().zip(["Ready", "ConfigurationsReady", "RoutesReady"]) {
+            condition["type"] = kind.into();
+        }
+        desired["status"] = json!({
+            "observedGeneration": generation,
+            "conditions": conditions,
+            "latestCreatedRevisionName": newest.map(|revision| &revision.name),
+            "latestReadyRevisionName": ready.map(|revision| &revision.name),
+            "traffic": traffic,
+            "url": self.front.url(),
+            "address": { "url": self.front.url() },
+        });
+        self.document = desired;
+        self.route();
+        Ok(())
+    }
+
+    fn revision(&self, name: &str) -> Option<&Revision> {
+        self.revisions.iter().find(|revision| revision.name == name)
+    }
+
+    /// Names the revisions that the targets mean.
+    fn resolve(&self, targets: &Value) -> Result<Value, Refusal> {
+        let mut targets = targets.as_array().cloned().unwrap_or_default();
+        for target in &mut targets {
+            if target["latestRevision"] == true {
+                let latest = self.revisions.iter().rfind(|revision| revision.process.is_ok());
+                target["revisionName"] = latest.map(|revision| revision.name.clone()).into();
+            }
+            let name = target["revisionName"].as_str().unwrap_or_default();
+            let found = self.revision(name).is_some_and(|revision| revision.process.is_ok());
+            if !found {
+                return Err(Refusal::Invalid(format!("Revision '{name}' is not ready or not there.")));
+            }
+            if let Some(tag) = target["tag"].as_str() {
+                target["url"] = format!("{}/{tag}", self.front.url()).into();
+            }
+        }
+        let sum: i64 = targets.iter().filter_map(|target| target["percent"].as_i64()).sum();
+        if sum != 100 {
+            return Err(Refusal::Invalid(format!("Traffic adds up to {sum} percent.")));
+        }
+        Ok(targets.into())
+    }
+
+    fn route(&self) {
+        let targets = self.document["status"]["traffic"].as_array().cloned().unwrap_or_default();
+        let share = |target: &Value| {
+            let revision = self.revision(target["revisionName"].as_str()?)?;
+            let address = revision.process()?.address();
+            Some(Share::new(revision.name.clone(), address, target["percent"].as_i64()?))
+        };
+        self.front.split(targets.iter().filter_map(share).collect());
+    }
+}

@@ -1,0 +1,231 @@
+//! `ops cost`: what a month costs, from what a run of the whole system measured and from `infra/cost.json`.
+//!
+//! An upper bound: each task counts with the slow end of its measured time, and as if no two ever shared an instance.
+//! Beside it stand Postgres, which the application pays for, the network inside a region, which is free, and messages.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::program;
+use crate::repository::Repository;
+
+const MODEL: &str = "infra/cost.json";
+const DECLARATION: &str = "infra/queues.json";
+const DAYS_A_MONTH: f64 = 30.0;
+const SECONDS_A_DAY: f64 = 86_400.0;
+
+/// Work out what a month costs.
+#[derive(Args)]
+pub(crate) struct Cost {
+    /// Users; several for several columns.
+    #[arg(long, value_delimiter = ',', default_values_t = [50, 10_000, 1_000_000], value_name = "N")]
+    users: Vec<u64>,
+    /// What `scripts/up --once --json` printed [default: run it now].
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// `infra/cost.json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Model {
+    prices: Prices,
+    instance: Instance,
+    vendor_call_ms: f64,
+    log_bytes_per_task: f64,
+    /// Cloud Tasks bills creating and dispatching.
+    operations_per_task: f64,
+    users_per_sweep_page: f64,
+    functions: BTreeMap<String, Load>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Prices {
+    cloud_tasks_per_million: Price,
+    requests_per_million: Price,
+    vcpu_seconds: Price,
+    gib_seconds: Price,
+    #[serde(rename = "redisCommandsPer100k")]
+    redis_commands_per_100k: Price,
+    log_gib: Price,
+    scheduler_jobs: Price,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Price {
+    price: f64,
+    free_per_month: f64,
+}
+
+impl Price {
+    fn of(&self, amount: f64) -> f64 {
+        (amount - self.free_per_month).max(0.0) * self.price
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Instance {
+    vcpu: f64,
+    gib: f64,
+    billed_step_ms: f64,
+}
+
+/// What a user causes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Load {
+    per_user_day: f64,
+    vendor_calls: f64,
+}
+
+/// What one run measured of a queue.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Measured {
+    p95_ms: f64,
+    redis_commands_per_task: f64,
+}
+
+/// Amounts of a month.
+#[derive(Default)]
+struct Month {
+    tasks: f64,
+    seconds: f64,
+    redis_commands: f64,
+}
+
+impl Cost {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let repository = Repository::here()?;
+        let model: Model = serde_json::from_str(&repository.current(MODEL)?)
+            .with_context(|| format!("cannot read {MODEL}"))?;
+        let declaration: Value = serde_json::from_str(&repository.current(DECLARATION)?)?;
+        let report = match &self.report {
+            Some(file) => std::fs::read_to_string(file).context("cannot read the report")?,
+            None => program::output(
+                Command::new("scripts/up").args(["--once", "--json"]).current_dir(repository.root()),
+            )?,
+        };
+        let report: Value = serde_json::from_str(&report).context("the report is no JSON")?;
+        let measured: BTreeMap<String, Measured> =
+            serde_json::from_value(report["queues"].clone()).context("the report has no queues")?;
+        let months: Vec<Month> =
+            self.users.iter().map(|users| model.month(&declaration, &measured, *users)).collect();
+        for name in model.functions.keys().filter(|name| !measured.contains_key(*name)) {
+            println!("{name} was not measured and counts as the slowest of the others");
+        }
+        let schedules = schedules(&declaration);
+        let row = |what: &str, amount: &dyn Fn(&Month) -> f64| {
+            print!("{what:<28}");
+            for month in &months {
+                print!("{:>14.2}", amount(month));
+            }
+            println!();
+        };
+        print!("{:<28}", "users");
+        self.users.iter().for_each(|users| print!("{users:>14}"));
+        println!();
+        let prices = &model.prices;
+        row("tasks (thousands)", &|month| month.tasks / 1e3);
+        row("Redis commands (thousands)", &|month| month.redis_commands / 1e3);
+        row("instance hours", &|month| month.seconds / 3600.0);
+        row("USD Cloud Tasks", &|month| {
+            prices.cloud_tasks_per_million.of(month.tasks * model.operations_per_task / 1e6)
+        });
+        row("USD Cloud Run requests", &|month| prices.requests_per_million.of(month.tasks / 1e6));
+        row("USD Cloud Run CPU", &|month| prices.vcpu_seconds.of(month.seconds * model.instance.vcpu));
+        row("USD Cloud Run memory", &|month| prices.gib_seconds.of(month.seconds * model.instance.gib));
+        row("USD Redis", &|month| prices.redis_commands_per_100k.of(month.redis_commands / 1e5));
+        row("USD logs", &|month| prices.log_gib.of(model.log_gib(month)));
+        row("USD Cloud Scheduler", &|_| prices.scheduler_jobs.of(schedules));
+        row("USD together", &|month| model.price(month, schedules));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Model {
+    fn month(&self, declaration: &Value, measured: &BTreeMap<String, Measured>, users: u64) -> Month {
+        #[expect(clippy::cast_precision_loss, reason = "nobody has that many users")]
+        let users = users as f64;
+        let slowest = measured.values().max_by(|one, other| one.p95_ms.total_cmp(&other.p95_ms));
+        let mut month = Month::default();
+        for (name, load) in &self.functions {
+            let sweeps: f64 = periods(declaration, name).map(|period| SECONDS_A_DAY / period).sum();
+            // Each page of a sweep is a task of its own.
+            let pages = sweeps * (1.0 + users / self.users_per_sweep_page);
+            let tasks = DAYS_A_MONTH * (pages + users * load.per_user_day);
+            let Some(one) = measured.get(name).or(slowest) else { continue };
+            let step = self.instance.billed_step_ms;
+            let billed_ms = ((one.p95_ms + load.vendor_calls * self.vendor_call_ms) / step).ceil() * step;
+            month.tasks += tasks;
+            month.seconds += tasks * billed_ms / 1e3;
+            month.redis_commands += tasks * one.redis_commands_per_task;
+        }
+        month
+    }
+
+    fn log_gib(&self, month: &Month) -> f64 {
+        month.tasks * self.log_bytes_per_task / f64::from(1 << 30)
+    }
+
+    fn price(&self, month: &Month, schedules: f64) -> f64 {
+        let prices = &self.prices;
+        prices.cloud_tasks_per_million.of(month.tasks * self.operations_per_task / 1e6)
+            + prices.requests_per_million.of(month.tasks / 1e6)
+            + prices.vcpu_seconds.of(month.seconds * self.instance.vcpu)
+            + prices.gib_seconds.of(month.seconds * self.instance.gib)
+            + prices.redis_commands_per_100k.of(month.redis_commands / 1e5)
+            + prices.log_gib.of(self.log_gib(month))
+            + prices.scheduler_jobs.of(schedules)
+    }
+}
+
+fn periods<'a>(declaration: &'a Value, function: &str) -> impl Iterator<Item = f64> + 'a {
+    let schedules = declaration["queues"][function]["schedules"].as_array();
+    schedules.into_iter().flatten().filter_map(|schedule| schedule["periodSeconds"].as_f64())
+}
+
+/// How many jobs the scheduler has.
+fn schedules(declaration: &Value) -> f64 {
+    let queues = declaration["queues"].as_object().into_iter().flat_map(serde_json::Map::keys);
+    let all: usize = queues.map(|name| periods(declaration, name).count()).sum();
+    f64::from(u32::try_from(all).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: &str = include_str!("../../../infra/cost.json");
+    const DECLARATION: &str = include_str!("../../../infra/queues.json");
+
+    #[test]
+    fn every_queue_has_a_load() {
+        let model: Model = serde_json::from_str(MODEL).unwrap();
+        let declaration: Value = serde_json::from_str(DECLARATION).unwrap();
+        let queues = declaration["queues"].as_object().unwrap();
+        assert!(model.functions.keys().eq(queues.keys().collect::<std::collections::BTreeSet<_>>()));
+    }
+
+    #[test]
+    fn what_is_free_costs_nothing_and_the_rest_grows_with_the_users() {
+        let model: Model = serde_json::from_str(MODEL).unwrap();
+        let declaration: Value = serde_json::from_str(DECLARATION).unwrap();
+        let measured = BTreeMap::from([(
+            "token-refresh".to_owned(),
+            Measured { p95_ms: 20.0, redis_commands_per_task: 2.0 },
+        )]);
+        let price = |users| model.price(&model.month(&declaration, &measured, users), 0.0);
+        assert!(price(50) < 0.01, "{}", price(50));
+        assert!(price(1_000_000) > 50.0 * price(10_000));
+    }
+}
