@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 mod contacts;
 mod kills;
+mod messages;
 mod schedules;
 mod syncs;
 

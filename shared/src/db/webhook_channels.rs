@@ -117,8 +117,9 @@ impl Db {
             "
             SELECT t.user_id
             FROM oauth_tokens t
-            LEFT JOIN calendar_webhook_subscriptions w ON w.user_id = t.user_id
-            LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider
+            LEFT JOIN calendar_webhook_subscriptions w ON w.user_id = t.user_id AND w.user_id > $1
+            LEFT JOIN token_health h
+                ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $1
             WHERE t.user_id > $1 AND t.provider = 'google_calendar' AND h.status IS DISTINCT FROM 'revoked'
               AND (w.id IS NULL OR w.expiration < $2
                    OR EXISTS (SELECT FROM jobs.push_channels c WHERE c.user_id = t.user_id AND c.state = 'stray'))
@@ -307,8 +308,10 @@ impl Db {
             "
             SELECT w.user_id
             FROM calendar_webhook_subscriptions w
-            JOIN oauth_tokens t ON t.user_id = w.user_id AND t.provider = 'google_calendar'
-            LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider
+            JOIN oauth_tokens t
+                ON t.user_id = w.user_id AND t.provider = 'google_calendar' AND t.user_id > $1
+            LEFT JOIN token_health h
+                ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $1
             LEFT JOIN LATERAL (
                 SELECT n.created_at FROM webhook_notifications n
                 WHERE n.channel_id = w.channel_id AND n.created_at IS NOT NULL
