@@ -23,7 +23,7 @@ impl Migrate {
     }
 }
 
-/// Connects on first use.
+/// Connects on first use; only inside [`wait_for`].
 pub(crate) fn open() -> anyhow::Result<Db> {
     let mut config = Config::from_process();
     let Ok(db) = Db::from_config(&mut config) else {

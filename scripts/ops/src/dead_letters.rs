@@ -68,8 +68,8 @@ struct Replay {
 
 impl DeadLetters {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let db = open()?;
         wait_for(async {
+            let db = open()?;
             match self.verb {
                 Verb::List { queue, limit, json } => {
                     let letters = db.open_dead_letters(queue.as_deref(), limit).await?;

@@ -62,9 +62,9 @@ const UNDER_WAY: std::time::Duration = std::time::Duration::from_mins(10);
 
 impl Deliveries {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let db = open()?;
         let now = Clock::system().now();
         wait_for(async {
+            let db = open()?;
             match self.verb {
                 Verb::List { limit, json } => {
                     let unknown = db.unknown_deliveries(now - UNDER_WAY, limit).await?;
