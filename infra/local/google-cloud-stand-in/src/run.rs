@@ -55,7 +55,9 @@ fn missing(service: &str) -> Refusal {
 pub(crate) async fn list_services(State(run): State<Arc<Run>>) -> Answer {
     let services = run.services.lock().await;
     let items: Vec<_> = services.values().map(Service::document).collect();
-    Ok(Json(json!({ "apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "items": items })))
+    Ok(Json(
+        json!({ "apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "metadata": {}, "items": items }),
+    ))
 }
 
 pub(crate) async fn service(
@@ -92,7 +94,9 @@ pub(crate) async fn revisions(
             service.revisions.iter().map(|revision| revision.document(name, &run.project))
         })
         .collect();
-    Ok(Json(json!({ "apiVersion": "serving.knative.dev/v1", "kind": "RevisionList", "items": items })))
+    Ok(Json(
+        json!({ "apiVersion": "serving.knative.dev/v1", "kind": "RevisionList", "metadata": {}, "items": items }),
+    ))
 }
 
 /// `…/services/NAME:getIamPolicy`.
