@@ -51,13 +51,15 @@ async fn serve_until(
     drop(listener);
     let over = shutdown.over();
     let mut answered = pin!(connections.shutdown());
-    tokio::select! {
-        () = &mut answered => {}
-        () = over.cancelled() => {}
-    }
+    let all_answered = tokio::select! {
+        () = &mut answered => true,
+        () = over.cancelled() => false,
+    };
     shutdown.finish().await;
-    // The answers of interrupted jobs. Who sends half a request and stays silent is not waited for.
-    let _silent = tokio::time::timeout(LAST_ANSWERS, answered).await;
+    if !all_answered {
+        // The answers of interrupted jobs. Who sends half a request and stays silent is not waited for.
+        let _silent = tokio::time::timeout(LAST_ANSWERS, answered).await;
+    }
 }
 
 type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
@@ -97,6 +99,13 @@ mod tests {
             ("SERVICE_ACCOUNT_EMAIL", "tasks@example.test"),
         ]);
         Shutdown::new(Tasks::from_config(&mut config, Clock::system()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_process_that_nobody_calls_stops_at_once() {
+        let (shutdown, listener) = (shutdown(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        serve_until(async { shutdown.begin() }, listener, Router::new(), &shutdown).await;
+        assert!(!shutdown.over().is_cancelled());
     }
 
     #[test]
