@@ -8,8 +8,9 @@ CREATE TABLE jobs.push_channels (
     state text NOT NULL CHECK (state IN ('announced', 'open', 'stray')),
     -- Known once Google has answered; the same for all channels on one calendar.
     resource_id text CHECK (resource_id IS NOT NULL OR state = 'announced'),
-    -- Key of the task that opened it; null: the application did.
+    -- Key of the task that opened it, and when that began; null: the application did.
     opened_by text,
+    announced_at timestamptz,
     -- When Google forgets it by itself.
     ends_at timestamptz NOT NULL
 );

@@ -1,9 +1,9 @@
 //! Push channels: `calendar_webhook_subscriptions`, one a user; `webhook_notifications`, what came through them; and
 //! `jobs.push_channels`, all that Google may hold for us.
 //!
-//! A channel is announced here, opened at Google, and then kept as the user's, which makes all others of the user stray,
-//! those whose opening was never heard of included. Strays are stopped and forgotten. Whatever dies in between, the next
-//! renewal finds what is left. Of two renewals at the same time the first one's channel is kept, and the other's stray.
+//! A channel is announced here, opened at Google, and then kept as the user's, which makes the one before it stray, and
+//! those whose opening was never heard of. Strays are stopped and forgotten. Whatever dies in between, the next renewal
+//! finds what is left. Of two renewals at the same time the later one's channel remains.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
@@ -15,6 +15,8 @@ use super::{Db, Error, Page, text};
 const DUE_BEFORE_END: TimeDelta = TimeDelta::hours(24);
 /// A channel of at least this age without a notification for this time is a suspect.
 pub const QUIET_FOR: TimeDelta = TimeDelta::hours(48);
+/// Whoever announced a channel so long ago and has not kept it is dead: longer than a renewal may run.
+const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(10);
 /// Longest text that is kept of a notification's resource state.
 const STATE_CHARS: usize = 50;
 /// Longest text that is kept about a notification that came to nothing.
@@ -25,6 +27,8 @@ const ERROR_CHARS: usize = 500;
 pub struct NewChannel<'a> {
     /// Our id of the channel.
     pub channel_id: &'a str,
+    /// Key of the task that opened it.
+    pub opened_by: &'a str,
     /// Google's id of what is watched.
     pub resource_id: &'a str,
     /// Its address.
@@ -163,15 +167,17 @@ impl Db {
         channel_id: &str,
         opened_by: &str,
         ends_at: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> Result<(), Error> {
         sqlx::query!(
             "
-            INSERT INTO jobs.push_channels (channel_id, user_id, state, opened_by, ends_at)
-            VALUES ($1, $2, 'announced', $3, $4)
+            INSERT INTO jobs.push_channels (channel_id, user_id, state, opened_by, announced_at, ends_at)
+            VALUES ($1, $2, 'announced', $3, $4, $5)
             ",
             channel_id,
             user_id,
             opened_by,
+            now,
             ends_at,
         )
         .execute(self.statement())
@@ -190,27 +196,17 @@ impl Db {
         Ok(())
     }
 
-    /// Makes an announced channel the user's, and all others of the user stray; the calendar is polled as one with a
-    /// channel from now on.
-    ///
-    /// `false`, and nothing written, when another renewal kept its channel first: this one is stray.
+    /// Makes an announced channel the user's, and stray what the user had before: the last channel, and those that this
+    /// task's earlier attempts, or renewals long dead, may have opened. The calendar is polled as one with a channel from
+    /// now on.
     pub async fn keep_channel(
         &self,
         user_id: Uuid,
         channel: &NewChannel<'_>,
         now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
+    ) -> Result<(), Error> {
         let mut work = self.begin().await?;
-        // Of two renewals each finds at least its own row here, so one waits for the other.
-        let listed = sqlx::query!(
-            "SELECT channel_id, state FROM jobs.push_channels WHERE user_id = $1 ORDER BY channel_id FOR UPDATE",
-            user_id,
-        )
-        .fetch_all(work.statement())
-        .await?;
-        if !listed.iter().any(|row| row.channel_id == channel.channel_id && row.state == "announced") {
-            return Ok(false);
-        }
+        // Of those that the application opened nothing is written down here yet.
         sqlx::query!(
             "
             INSERT INTO jobs.push_channels (channel_id, user_id, state, resource_id, ends_at)
@@ -222,6 +218,7 @@ impl Db {
         )
         .execute(work.statement())
         .await?;
+        // Another renewal of this user waits here, and then finds this one's channel open.
         sqlx::query!(
             "
             INSERT INTO calendar_webhook_subscriptions
@@ -242,25 +239,27 @@ impl Db {
         )
         .execute(work.statement())
         .await?;
-        let listed: Vec<String> = listed.into_iter().map(|row| row.channel_id).collect();
         sqlx::query!(
             "
             UPDATE jobs.push_channels
-            SET state = CASE WHEN channel_id = $1 THEN 'open' ELSE 'stray' END,
-                ends_at = CASE WHEN channel_id = $1 THEN $3 ELSE ends_at END,
-                resource_id = COALESCE(resource_id, $2)
-            WHERE channel_id = ANY($4)
+            SET state = CASE WHEN channel_id = $2 THEN 'open' ELSE 'stray' END,
+                ends_at = CASE WHEN channel_id = $2 THEN $4 ELSE ends_at END,
+                resource_id = COALESCE(resource_id, $3)
+            WHERE user_id = $1
+              AND (channel_id = $2 OR state = 'open'
+                   OR (state = 'announced' AND (opened_by = $5 OR announced_at < $6)))
             ",
+            user_id,
             channel.channel_id,
             channel.resource_id,
             channel.ends_at,
-            &listed,
+            channel.opened_by,
+            now - ABANDONED_AFTER,
         )
         .execute(work.statement())
         .await?;
         work.poll_calendar(user_id, true, now).await?;
-        work.commit().await?;
-        Ok(true)
+        work.commit().await
     }
 
     /// The user's channels that are to be stopped.

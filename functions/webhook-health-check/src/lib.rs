@@ -1,0 +1,145 @@
+//! Finds push channels that broke without a word: a sweep creates a task for each suspect, and the task asks Google once
+//! whether there was something to say.
+//!
+//! A suspect is a channel of at least two days that said nothing for two days. Most are quiet because their calendars are.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::config::Incomplete;
+use shared::db::Db;
+use shared::db::circuit_breaker::{Admission, Entry, Refusal};
+use shared::google::calendar::{CHANGES_KEPT, PRIMARY};
+use shared::google::{Access, Calendar, Error, TokenError, Tokens};
+use shared::job::{Context, Failure, Job, Outcome, Setup};
+use shared::payload::{self, Integration, Payload, RenewalReason, WebhookRenewal};
+use shared::queue::Queue;
+use shared::rate_limit::{self, Limiter, Verdict};
+use shared::sweep::{self, Sweep};
+use shared::tasks::{Options, Tasks};
+use uuid::Uuid;
+
+const QUEUE: Queue = <payload::WebhookHealthCheck as Payload>::QUEUE;
+
+/// A sweep in which a larger share of the channels that were looked at is broken is an alert.
+const HIGH_BROKEN_RATE: f64 = 0.2;
+
+/// Looks at quiet channels, and finds them.
+pub struct WebhookHealthCheck {
+    db: Db,
+    tasks: Tasks,
+    tokens: Tokens,
+    calendar: Calendar,
+    limiter: Limiter,
+}
+
+/// What a look at a suspect showed.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Checked {
+    /// Something happened that the channel did not tell: it will be replaced.
+    broken: bool,
+}
+
+impl Job for WebhookHealthCheck {
+    type Payload = payload::WebhookHealthCheck;
+
+    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+        let (db, tasks, tokens) = (setup.db(), setup.tasks(), setup.tokens());
+        let (calendar, limiter) = (setup.calendar(), setup.limiter());
+        Ok(Self { db: db?, tasks: tasks?, tokens: tokens?, calendar: calendar?, limiter: limiter? })
+    }
+
+    async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        match payload.user_id {
+            Some(user_id) => self.look_at(user_id, &payload, context).await,
+            None => self.sweep(&payload, context).await,
+        }
+    }
+}
+
+impl WebhookHealthCheck {
+    async fn sweep(
+        &self,
+        payload: &payload::WebhookHealthCheck,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        let sweep = Sweep::of(&payload.position, context);
+        let now = context.now();
+        if payload.position.cursor.is_none() {
+            let ending = self.db.channels_ending(now).await?;
+            tracing::info!(sweep_id = sweep.id, ending, "channels that end within a day");
+        }
+        let suspects = self.db.suspects(now, sweep.after, sweep::PAGE).await?;
+        let user = |user_id| payload::WebhookHealthCheck { user_id: Some(user_id), position: sweep.origin() };
+        let rest = |position| payload::WebhookHealthCheck { user_id: None, position };
+        sweep.fan_out(&self.db, &self.tasks, suspects, user, rest).await
+    }
+
+    async fn look_at(
+        &self,
+        user_id: Uuid,
+        payload: &payload::WebhookHealthCheck,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        let (integration, now) = (Integration::GoogleCalendar, context.now());
+        let Some(quiet_since) = self.db.quiet_since(user_id, now).await? else {
+            return Ok(Outcome::Skipped("no_suspect"));
+        };
+        let admitted = match self.db.admit_sync(user_id, integration, Entry::First, now).await? {
+            Admission::Admitted(admitted) => admitted,
+            Admission::Refused(refusal) => return Ok(Outcome::Skipped(refusal.code())),
+        };
+        let outcome = match self.limiter.acquire(&rate_limit::GOOGLE_CALENDAR, user_id).await {
+            Verdict::DeniedUntil(until) => Ok(Outcome::Snooze(until)),
+            Verdict::Allowed => match self.has_changed(user_id, quiet_since, now).await {
+                Ok(broken) => self.settle(user_id, payload, broken, context).await,
+                Err(Error::Limited { retry_after }) => Ok(Outcome::Snooze(now + retry_after)),
+                Err(Error::Token(TokenError::Revoked)) => Ok(Outcome::Skipped(Refusal::TokenRevoked.code())),
+                Err(Error::Token(TokenError::NotConnected)) => {
+                    Ok(Outcome::Skipped(Refusal::NotConnected.code()))
+                }
+                Err(error) => Err(error.into()),
+            },
+        };
+        // A look is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
+        self.db.sync_ended(user_id, integration, &admitted, context.now()).await;
+        outcome
+    }
+
+    async fn has_changed(
+        &self,
+        user_id: Uuid,
+        quiet_since: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let mut access = Access::begin(&self.tokens, user_id, Integration::GoogleCalendar).await?;
+        self.calendar.changed_since(&mut access, PRIMARY, quiet_since.max(now - CHANGES_KEPT)).await
+    }
+
+    async fn settle(
+        &self,
+        user_id: Uuid,
+        payload: &payload::WebhookHealthCheck,
+        broken: bool,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        if broken {
+            tracing::warn!(%user_id, "a push channel is broken");
+            let renewal = WebhookRenewal {
+                user_id: Some(user_id),
+                reason: Some(RenewalReason::Stale),
+                ..WebhookRenewal::default()
+            };
+            let once = Options::default().named(format_args!("stale:{}", context.key));
+            self.tasks.enqueue_with(&renewal, once).await?;
+        }
+        if let Some(sweep_id) = &payload.position.sweep_id {
+            let (healthy, bad) = if broken { (0, 1) } else { (1, 0) };
+            let is_high =
+                self.db.sweep_result(QUEUE, sweep_id, healthy, bad, HIGH_BROKEN_RATE, context.now()).await?;
+            if is_high && broken {
+                tracing::error!(sweep_id, "too many of a sweep's quiet channels are broken");
+            }
+        }
+        Ok(Outcome::done(Checked { broken }))
+    }
+}

@@ -1,0 +1,8 @@
+//! Serves the webhook-health-check queue.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::service::run::<webhook_health_check::WebhookHealthCheck>().await
+}

@@ -1,0 +1,293 @@
+//! Looks at quiet channels, the sweep over them, and what becomes of broken ones: over real servers and the stand-in for
+//! Google.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use chrono::TimeDelta;
+use google_stand_in::{Call, Clock, Event, SeedOptions, World};
+use serde_json::{Value, json};
+use shared::job::Job;
+use shared::queue::Queue;
+use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, FromRow};
+use tests::{Answer, Delivery, Google, Service, Stack};
+use uuid::Uuid;
+use webhook_health_check::WebhookHealthCheck;
+use webhook_renewal::WebhookRenewal;
+
+const ADDRESS: &str = "https://app.example.test/webhooks/google-calendar";
+/// When the channels of the tests were opened, and when they were last heard of, in hours before now.
+const OPENED_AT: i64 = 72;
+const HEARD_AT: i64 = 50;
+
+struct Scene {
+    stack: Stack,
+    google: Google,
+    service: Service,
+    renewal: Service,
+    limiter: Limiter,
+}
+
+impl Scene {
+    /// The first of `users` have a channel that was last heard of two days ago, and calendars that never changed since.
+    async fn new(users: usize) -> Self {
+        let stack = Stack::start().await;
+        let (hours_ago, machine) = (Arc::new(AtomicI64::new(100)), shared::clock::Clock::system());
+        let clock = {
+            let hours_ago = Arc::clone(&hours_ago);
+            Clock::new(move || machine.now() - TimeDelta::hours(hours_ago.load(Ordering::SeqCst)))
+        };
+        let options = SeedOptions { users, max_contacts: 1, clock, ..SeedOptions::default() };
+        let google = Google::start(&stack, options).await;
+        hours_ago.store(0, Ordering::SeqCst);
+        let environment = google.environment();
+        let mut setup = stack.setup(environment.clone());
+        let limiter = setup.limiter().unwrap();
+        let job = WebhookHealthCheck::new(&mut setup).unwrap();
+        let service = stack.service_with(job, environment.clone());
+        let renewal = WebhookRenewal::new(&mut setup).unwrap();
+        let renewal = stack.service_with(renewal, environment);
+        let scene = Self { stack, google, service, renewal, limiter };
+        for user in scene.world().users() {
+            if user.calendar_grant.is_some() && !scene.world().calendars(user.id).unwrap().is_empty() {
+                scene.give_channel(user.id).await;
+            }
+        }
+        scene
+    }
+
+    fn world(&self) -> &World {
+        &self.google.world
+    }
+
+    fn user(&self, place: usize) -> Uuid {
+        self.world().users()[place].id
+    }
+
+    async fn give_channel(&self, user: Uuid) {
+        let ends_at = self.world().now() + TimeDelta::days(4);
+        let channel = self.world().open_channel(user, &user.to_string(), ADDRESS, "token", ends_at).unwrap();
+        let (resource, uri) = (&channel.resource_id, &channel.resource_uri);
+        self.run(&format!(
+            "INSERT INTO calendar_webhook_subscriptions
+                (user_id, channel_id, resource_id, resource_uri, expiration, token, created_at)
+             VALUES ('{user}', '{user}', '{resource}', '{uri}', '{}', 'token',
+                     timezone('UTC', now()) - interval '{OPENED_AT} hours')",
+            ends_at.naive_utc(),
+        ))
+        .await;
+        self.hear(user, HEARD_AT).await;
+    }
+
+    /// A notification came through the user's channel so many hours ago.
+    async fn hear(&self, user: Uuid, hours_ago: i64) {
+        self.run(&format!(
+            "INSERT INTO webhook_notifications
+                (user_id, channel_id, resource_id, resource_state, result, created_at)
+             VALUES ('{user}', '{user}', 'r', 'exists', 'success',
+                     timezone('UTC', now()) - interval '{hours_ago} hours')"
+        ))
+        .await;
+    }
+
+    fn change_calendar(&self, user: Uuid) -> Event {
+        let event = Event::timed("Tea", self.world().now() + TimeDelta::days(3), TimeDelta::hours(1));
+        self.world().add_event(user, "primary", event).unwrap()
+    }
+
+    /// What happens on the user's calendar is not announced any more; something does.
+    fn break_channel(&self, user: Uuid) {
+        assert_eq!(self.world().silence_channels(user).unwrap(), 1);
+        self.change_calendar(user);
+    }
+
+    async fn deliver(&self, data: &Value) -> Answer {
+        self.service.deliver(task(data)).await
+    }
+
+    async fn run(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
+    }
+
+    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
+    }
+
+    fn calls(&self, call: Call) -> u64 {
+        self.world().total_calls().get(&call).copied().unwrap_or_default()
+    }
+
+    /// Of the only sweep of that queue: tasks, good ones, bad ones, and whether these were too many.
+    async fn sweep(&self) -> (i64, i64, i64, bool) {
+        let mut rows = self.rows("SELECT tasks, succeeded, failed, high_failure_rate FROM jobs.sweeps").await;
+        assert_eq!(rows.len(), 1);
+        rows.remove(0)
+    }
+}
+
+fn task(data: &Value) -> Delivery {
+    Delivery::new(json!({ "data": data, "jobName": "webhook-health-check" }).to_string())
+}
+
+fn data(task: &Delivery) -> Value {
+    serde_json::from_str::<Value>(&task.body).unwrap()["data"].clone()
+}
+
+#[track_caller]
+fn check_looked(answer: &Answer, broken: bool) {
+    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
+    assert_eq!(answer.body["result"], json!({ "broken": broken }));
+}
+
+#[track_caller]
+fn check(answer: &Answer, outcome: &str, reason: &str) {
+    assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, outcome, reason), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_but_healthy_channel_is_left_alone() {
+    let scene = Scene::new(1).await;
+    check_looked(&scene.deliver(&json!({ "userId": scene.user(0) })).await, false);
+    assert_eq!(scene.calls(Call::EventsList), 1);
+    assert!(scene.stack.take_tasks(Queue::WebhookRenewal).await.is_empty());
+    assert_eq!(scene.world().channels(scene.user(0)).unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_channel_is_replaced() {
+    let scene = Scene::new(1).await;
+    let user = scene.user(0);
+    scene.break_channel(user);
+    let task = task(&json!({ "userId": user, "sweepId": "today" }));
+    check_looked(&scene.service.deliver(task.clone()).await, true);
+    // Delivered twice, in a cloud that has forgotten the first time.
+    scene.stack.redis(&["FLUSHALL"]).await;
+    check_looked(&scene.service.deliver(task).await, true);
+    let mut renewals = scene.stack.take_tasks(Queue::WebhookRenewal).await;
+    assert_eq!(renewals.len(), 1);
+    let renewal = renewals.remove(0);
+    assert_eq!(data(&renewal), json!({ "userId": user, "reason": "stale" }));
+
+    let answer = scene.renewal.deliver(renewal).await;
+    assert_eq!(answer.body["result"], json!({ "opened": true, "stopped": 1 }), "{answer:?}");
+    let channels = scene.world().channels(user).unwrap();
+    assert_eq!((channels.len(), channels[0].silent), (1, false));
+    check(&scene.deliver(&json!({ "userId": user })).await, "skipped", "no_suspect");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_should_have_been_told_too() {
+    let scene = Scene::new(1).await;
+    let user = scene.user(0);
+    let event = scene.change_calendar(user);
+    scene.run("UPDATE webhook_notifications SET created_at = timezone('UTC', now())").await;
+    check(&scene.deliver(&json!({ "userId": user })).await, "skipped", "no_suspect");
+    scene.stack.advance(49 * 3600);
+    check_looked(&scene.deliver(&json!({ "userId": user })).await, false);
+    scene.stack.advance(61);
+    scene.world().delete_event(user, "primary", &event.id).unwrap();
+    check_looked(&scene.deliver(&json!({ "userId": user })).await, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
+    const SPEAKING: i64 = 989;
+    let scene = Scene::new(12).await;
+    // Of twelve users three have no calendar to watch, and one is known to be revoked.
+    let suspects: Vec<Uuid> = scene
+        .rows::<(Uuid,)>("SELECT user_id FROM calendar_webhook_subscriptions ORDER BY user_id")
+        .await
+        .into_iter()
+        .map(|row| row.0)
+        .filter(|&user| user != scene.user(2))
+        .collect();
+    assert_eq!(suspects.len(), 8);
+    scene
+        .run(&format!(
+            "INSERT INTO token_health (user_id, integration_type, status)
+             VALUES ('{}', 'google_calendar', 'revoked')",
+            scene.user(2)
+        ))
+        .await;
+    scene
+        .run(&format!(
+            "INSERT INTO users (id, email, google_id)
+             SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text
+             FROM generate_series(1, {SPEAKING} + 2) n"
+        ))
+        .await;
+    scene
+        .run(
+            "INSERT INTO oauth_tokens (user_id, provider, access_token)
+             SELECT id, 'google_calendar', '' FROM users WHERE id::text LIKE '00000000-%'",
+        )
+        .await;
+    // Two are too young to be suspects, or over.
+    scene
+        .run(&format!(
+            "INSERT INTO calendar_webhook_subscriptions
+                (user_id, channel_id, resource_id, resource_uri, expiration, token, created_at)
+             SELECT id, id, 'r', 'u', timezone('UTC', now()) + CASE email
+                        WHEN '{SPEAKING}@example.test' THEN interval '-1 hour' ELSE interval '20 hours' END, 't',
+                    timezone('UTC', now()) - CASE email
+                        WHEN '1@example.test' THEN interval '47 hours' ELSE interval '100 hours' END
+             FROM users WHERE id::text LIKE '00000000-%'"
+        ))
+        .await;
+    scene
+        .run(&format!(
+            "INSERT INTO webhook_notifications
+                (user_id, channel_id, resource_id, resource_state, result, created_at)
+             SELECT id, id, 'r', 'exists', 'ignored', timezone('UTC', now()) - interval '47 hours'
+             FROM users WHERE id::text LIKE '00000000-%'
+               AND email NOT IN ('1@example.test', '{SPEAKING}@example.test')"
+        ))
+        .await;
+
+    let answer = scene.deliver(&json!({})).await;
+    assert_eq!(answer.body["result"], json!({ "due": 8, "created": 8, "existing": 0, "continued": false }));
+    assert!(scene.world().total_calls().is_empty(), "a sweep asks Google nothing");
+    assert_eq!(scene.deliver(&json!({})).await.body["result"]["existing"], 8);
+
+    for place in [0, 1] {
+        scene.break_channel(scene.user(place));
+    }
+    let mut answers = Vec::new();
+    for task in scene.stack.take_tasks(Queue::WebhookHealthCheck).await {
+        answers.push(scene.service.deliver(task).await);
+    }
+    let gone = answers.iter().filter(|answer| answer.reason() == "token_revoked").count() as u64;
+    assert_eq!(scene.calls(Call::EventsList), suspects.len() as u64 - gone, "one call a suspect");
+    let renewals = scene.stack.take_tasks(Queue::WebhookRenewal).await;
+    assert_eq!(renewals.len(), 2);
+    for renewal in renewals {
+        assert_eq!(scene.renewal.deliver(renewal).await.outcome(), "done");
+    }
+    assert_eq!((scene.calls(Call::EventsWatch), scene.calls(Call::ChannelsStop)), (2, 2), "two a renewal");
+    assert_eq!(scene.calls(Call::CalendarListList) + scene.calls(Call::CalendarsGet), 0);
+    let looked = i64::try_from(answers.len()).unwrap() - gone.cast_signed();
+    assert_eq!(scene.sweep().await, (8, looked - 2, 2, true), "more than a fifth of those looked at");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_waited_for_and_an_open_breaker_respected() {
+    let scene = Scene::new(1).await;
+    let user = scene.user(0);
+    let all = scene.limiter.acquire_many(&GOOGLE_CALENDAR, user, GOOGLE_CALENDAR.max).await;
+    assert_eq!(all, Verdict::Allowed);
+    check(&scene.deliver(&json!({ "userId": user })).await, "snoozed", "");
+    assert_eq!(scene.calls(Call::EventsList), 0);
+    scene.stack.advance(61);
+    let task = scene.stack.take_tasks(Queue::WebhookHealthCheck).await.remove(0);
+    check_looked(&scene.service.deliver(task).await, false);
+    scene
+        .run(&format!(
+            "INSERT INTO circuit_breaker_state (user_id, integration_type, state, failure_count, next_retry_at)
+             VALUES ('{user}', 'google_calendar', 'open', 3, timezone('UTC', now()) + interval '30 minutes')"
+        ))
+        .await;
+    check(&scene.deliver(&json!({ "userId": user })).await, "skipped", "circuit_open");
+    check(&scene.deliver(&json!({ "userId": Uuid::new_v4() })).await, "skipped", "no_suspect");
+}

@@ -1,0 +1,157 @@
+//! The calls that replace one user's channel: the new one is opened and kept, then the old one is stopped.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::SecretString;
+use shared::db;
+use shared::db::webhook_channels::{NewChannel, StrayChannel};
+use shared::google::calendar::{ChannelRequest, PRIMARY};
+use shared::google::{Access, Error, TokenError};
+use shared::job::Context;
+use shared::payload::Integration;
+use shared::rate_limit::{self, Verdict};
+use uuid::Uuid;
+
+use crate::WebhookRenewal;
+
+/// How long a channel lives: what Google grants to whoever does not ask.
+const LIFETIME: TimeDelta = TimeDelta::days(7);
+const TOKEN_BYTES: usize = 32;
+/// No call begins with less time left: its answer, also after a second call with a fresh token, must be written.
+const CALL_RESERVE: Duration = Duration::from_secs(70);
+
+/// Why a replacement ends before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// A limit is met, until then; or the time is up, or the instance stops.
+    Wait(DateTime<Utc>),
+    /// Google, or the way to it, fails.
+    Google(Error),
+    /// Postgres fails.
+    Database(db::Error),
+}
+
+impl From<db::Error> for Stop {
+    fn from(error: db::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// One user's replacement.
+pub(crate) struct Replacement<'a> {
+    job: &'a WebhookRenewal,
+    user_id: Uuid,
+    context: &'a Context,
+    access: Access,
+    /// Channels stopped so far.
+    pub(crate) stopped: u32,
+}
+
+impl<'a> Replacement<'a> {
+    pub(crate) async fn begin(
+        job: &'a WebhookRenewal,
+        user_id: Uuid,
+        context: &'a Context,
+    ) -> Result<Self, Stop> {
+        let access = Access::begin(&job.tokens, user_id, Integration::GoogleCalendar).await;
+        let access = access.map_err(|error| stop(error.into(), context))?;
+        Ok(Self { job, user_id, context, access, stopped: 0 })
+    }
+
+    /// Opens a channel and makes it the user's.
+    pub(crate) async fn open(&mut self) -> Result<(), Stop> {
+        self.ask_for_a_call().await?;
+        let db = &self.job.db;
+        let (id, token) = (Uuid::new_v4().to_string(), new_token());
+        let now = self.context.now();
+        let ends_at = now + LIFETIME;
+        db.announce_channel(self.user_id, &id, &self.context.key, ends_at, now).await?;
+        let request = ChannelRequest { id: &id, address: &self.job.address, token: &token, ends_at };
+        let opened = match self.job.calendar.watch(&mut self.access, PRIMARY, request).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                if !may_be_open(&error) {
+                    db.withdraw_channel(&id).await?;
+                }
+                return Err(stop(error, self.context));
+            }
+        };
+        let channel = NewChannel {
+            channel_id: &id,
+            opened_by: &self.context.key,
+            resource_id: &opened.resource_id,
+            resource_uri: &opened.resource_uri,
+            token: &token,
+            ends_at: opened.ends_at,
+        };
+        Ok(db.keep_channel(self.user_id, &channel, self.context.now()).await?)
+    }
+
+    /// Stops all channels that are not the user's any more.
+    pub(crate) async fn stop_strays(&mut self) -> Result<(), Stop> {
+        for stray in self.job.db.stray_channels(self.user_id).await? {
+            self.ask_for_a_call().await?;
+            self.stop_stray(&stray).await?;
+            self.job.db.channel_stopped(&stray.channel_id).await?;
+            self.stopped += 1;
+        }
+        Ok(())
+    }
+
+    async fn stop_stray(&mut self, stray: &StrayChannel) -> Result<(), Stop> {
+        match self.job.calendar.stop(&mut self.access, &stray.channel_id, &stray.resource_id).await {
+            Ok(()) | Err(Error::NotFound) => Ok(()),
+            // Opened by another account or application: it ends by itself, and what it says is refused.
+            Err(error @ (Error::Forbidden { .. } | Error::Refused { .. })) => {
+                tracing::warn!(user_id = %self.user_id, %error, "a channel is not ours to stop");
+                Ok(())
+            }
+            Err(error) => Err(stop(error, self.context)),
+        }
+    }
+
+    async fn ask_for_a_call(&self) -> Result<(), Stop> {
+        if self.context.is_cancelled() || self.context.time_left() < CALL_RESERVE {
+            return Err(Stop::Wait(self.context.now()));
+        }
+        match self.job.limiter.acquire(&rate_limit::GOOGLE_CALENDAR, self.user_id).await {
+            Verdict::Allowed => Ok(()),
+            Verdict::DeniedUntil(until) => Err(Stop::Wait(until)),
+        }
+    }
+}
+
+/// What Google shows with each notification: 32 random bytes.
+fn new_token() -> SecretString {
+    SecretString::from(URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>()))
+}
+
+/// Whether Google may have opened a channel although the call failed.
+fn may_be_open(error: &Error) -> bool {
+    match error {
+        Error::Timeout
+        | Error::Transport(_)
+        | Error::Unavailable(_)
+        | Error::Incomplete
+        | Error::Garbage(_) => true,
+        Error::Token(_)
+        | Error::Unauthorized
+        | Error::Limited { .. }
+        | Error::SyncTokenExpired
+        | Error::NotFound
+        | Error::Forbidden { .. }
+        | Error::Refused { .. }
+        | Error::Client(_) => false,
+    }
+}
+
+fn stop(error: Error, context: &Context) -> Stop {
+    match error {
+        Error::Limited { retry_after } => Stop::Wait(context.now() + retry_after),
+        Error::Token(TokenError::Database(error)) => Stop::Database(error),
+        error => Stop::Google(error),
+    }
+}

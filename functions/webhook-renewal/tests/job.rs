@@ -1,0 +1,469 @@
+//! Renewals and the sweep over them: over real servers and the stand-in for Google.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use google_stand_in::{Call, Channel, Fault, FaultKind, Integration, SeedOptions, Times, World};
+use serde_json::{Value, json};
+use shared::job::Job;
+use shared::queue::Queue;
+use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, FromRow};
+use tests::{Answer, Delivery, Google, Service, Stack};
+use uuid::Uuid;
+use webhook_renewal::WebhookRenewal;
+
+const ADDRESS: &str = "https://app.example.test/webhooks/google-calendar";
+const PATIENCE: Duration = Duration::from_secs(20);
+const DAY_SECONDS: i64 = 86_400;
+
+struct Scene {
+    stack: Stack,
+    google: Google,
+    service: Service,
+    limiter: Limiter,
+}
+
+impl Scene {
+    async fn new(users: usize) -> Self {
+        let stack = Stack::start().await;
+        let google =
+            Google::start(&stack, SeedOptions { users, max_contacts: 1, ..SeedOptions::default() }).await;
+        let mut setup = stack.setup(google.environment());
+        let limiter = setup.limiter().unwrap();
+        let job = WebhookRenewal::new(&mut setup).unwrap();
+        let service = stack.service_with(job, google.environment());
+        Self { stack, google, service, limiter }
+    }
+
+    /// One usual user, who had a channel until now that ends in `hours`.
+    async fn with_channel(hours: i64) -> (Self, Uuid) {
+        let scene = Self::new(1).await;
+        let user = scene.user(0);
+        scene.give_channel(user, "old", TimeDelta::hours(hours)).await;
+        (scene, user)
+    }
+
+    fn world(&self) -> &World {
+        &self.google.world
+    }
+
+    fn user(&self, place: usize) -> Uuid {
+        self.world().users()[place].id
+    }
+
+    /// A channel that the running application opened five days ago.
+    async fn give_channel(&self, user: Uuid, id: &str, ends_in: TimeDelta) {
+        let ends_at = self.world().now() + ends_in;
+        let channel = self.world().open_channel(user, id, ADDRESS, "token", ends_at).unwrap();
+        sqlx::query(
+            "INSERT INTO calendar_webhook_subscriptions
+                (user_id, channel_id, resource_id, resource_uri, expiration, token, created_at)
+             VALUES ($1, $2, $3, $4, $5, 'token', $5 - interval '7 days')",
+        )
+        .bind(user)
+        .bind(&channel.id)
+        .bind(&channel.resource_id)
+        .bind(&channel.resource_uri)
+        .bind(ends_at.naive_utc())
+        .execute(&mut self.stack.connect().await)
+        .await
+        .unwrap();
+    }
+
+    async fn deliver(&self, data: &Value) -> Answer {
+        self.service.deliver(task(data)).await
+    }
+
+    async fn run(&self, sql: &str) {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
+    }
+
+    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
+    }
+
+    fn fail(&self, call: Call, kind: FaultKind, times: Times) {
+        self.world().inject(Fault::new(kind).call(call).times(times));
+    }
+
+    fn calls(&self, call: Call) -> u64 {
+        self.world().total_calls().get(&call).copied().unwrap_or_default()
+    }
+
+    /// The calls that a renewal is about, in their order.
+    fn order(&self, user: Uuid) -> Vec<Call> {
+        let calls = self.world().recent_calls(user);
+        calls.into_iter().filter(|call| matches!(call, Call::EventsWatch | Call::ChannelsStop)).collect()
+    }
+
+    /// What is open at Google is what Postgres says, and nothing is left to be stopped.
+    async fn check_settled(&self, user: Uuid) -> Channel {
+        let open = self.world().channels(user).unwrap();
+        assert_eq!(open.len(), 1, "{open:?}");
+        let known: Vec<(String, String, String, DateTime<Utc>)> = self
+            .rows(&format!(
+                "SELECT channel_id, resource_id, token, expiration AT TIME ZONE 'UTC'
+                 FROM calendar_webhook_subscriptions WHERE user_id = '{user}'"
+            ))
+            .await;
+        let channel = open.into_iter().next().unwrap();
+        let token = channel.token.clone().unwrap();
+        assert_eq!(known, [(channel.id.clone(), channel.resource_id.clone(), token, channel.expiration)]);
+        let states: Vec<(String, String)> = self
+            .rows(&format!("SELECT channel_id, state FROM jobs.push_channels WHERE user_id = '{user}'"))
+            .await;
+        assert_eq!(states, [(channel.id.clone(), "open".to_owned())]);
+        channel
+    }
+
+    /// The interval of the calendar's schedule, and the time until the next sync, in whole hours.
+    async fn polling(&self, user: Uuid) -> (i64, i64) {
+        self.rows::<(i64, i64)>(&format!(
+            "SELECT current_frequency_ms / 3600000,
+                    ceil(extract(epoch FROM next_sync_at - timezone('UTC', now())) / 3600)::bigint
+             FROM sync_schedule WHERE user_id = '{user}' AND integration_type = 'google_calendar'"
+        ))
+        .await[0]
+    }
+
+    /// Of the only sweep: tasks, succeeded, failed, and whether too many failed.
+    async fn sweep(&self) -> (i64, i64, i64, bool) {
+        let mut rows = self.rows("SELECT tasks, succeeded, failed, high_failure_rate FROM jobs.sweeps").await;
+        assert_eq!(rows.len(), 1);
+        rows.remove(0)
+    }
+
+    /// Lets the next calendar sync be due in two days.
+    async fn sync_later(&self) {
+        self.run("UPDATE sync_schedule SET next_sync_at = timezone('UTC', now()) + interval '2 days'").await;
+    }
+}
+
+/// Attempts before the last one.
+fn last() -> u32 {
+    Queue::WebhookRenewal.policy().attempts - 1
+}
+
+fn task(data: &Value) -> Delivery {
+    Delivery::new(json!({ "data": data, "jobName": "webhook-renewal" }).to_string())
+}
+
+fn data(task: &Delivery) -> Value {
+    serde_json::from_str::<Value>(&task.body).unwrap()["data"].clone()
+}
+
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[track_caller]
+fn check_renewed(answer: &Answer, opened: bool, stopped: u32) {
+    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
+    assert_eq!(answer.body["result"], json!({ "opened": opened, "stopped": stopped }));
+}
+
+#[track_caller]
+fn check(answer: &Answer, status: u16, outcome: &str, reason: &str) {
+    assert_eq!((answer.status, answer.outcome(), answer.reason()), (status, outcome, reason), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_new_channel_is_open_before_the_old_one_is_stopped() {
+    let (scene, user) = Scene::with_channel(20).await;
+    // Until the new one is open the old one must not be touched.
+    scene.fail(Call::EventsWatch, FaultKind::ServerError { status: 503 }, Times::Count(1));
+    let task = task(&json!({ "userId": user }));
+    assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
+    assert_eq!(scene.order(user), [Call::EventsWatch]);
+    assert_eq!(scene.world().channels(user).unwrap()[0].id, "old");
+
+    check_renewed(&scene.service.deliver(task.again(1)).await, true, 2);
+    assert_eq!(
+        scene.order(user)[1..],
+        [Call::EventsWatch, Call::ChannelsStop, Call::ChannelsStop],
+        "the old one, and the one of the failed call, which might have been opened"
+    );
+    let channel = scene.check_settled(user).await;
+    assert_eq!((channel.address.as_str(), channel.id.len()), (ADDRESS, 36));
+    assert_eq!(channel.token.unwrap().len(), 43, "32 bytes");
+    assert_eq!((channel.expiration - scene.world().now()).num_hours(), 7 * 24 - 1);
+    assert_eq!(channel.calendar_id, scene.world().calendars(user).unwrap()[0].id, "the primary one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_makes_polling_rare_and_its_lack_rarer_but_no_sync_late() {
+    let (scene, user) = Scene::with_channel(20).await;
+    scene.sync_later().await;
+    check_renewed(&scene.deliver(&json!({ "userId": user })).await, true, 1);
+    assert_eq!(scene.polling(user).await, (12, 12));
+
+    scene.sync_later().await;
+    scene.fail(Call::EventsWatch, FaultKind::ServerError { status: 503 }, Times::Forever);
+    let task = task(&json!({ "userId": user, "sweepId": "today", "reason": "asked" }));
+    for attempt in 0..last() {
+        assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.status, 500);
+        assert_eq!(scene.polling(user).await, (12, 48));
+    }
+    check(&scene.service.deliver(task.again(last())).await, 200, "dead", "transient");
+    assert_eq!(scene.polling(user).await, (24, 24));
+    assert_eq!(scene.sweep().await, (0, 0, 1, true));
+
+    scene.world().clear_faults();
+    scene.run("UPDATE sync_schedule SET next_sync_at = timezone('UTC', now()) - interval '1 hour'").await;
+    scene.deliver(&json!({ "userId": user })).await;
+    assert_eq!(scene.polling(user).await, (12, -1), "what is due stays due");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
+    let scene = Scene::new(12).await;
+    let ends_in = |place: usize| TimeDelta::hours(if place == 0 { 23 } else { 25 });
+    for place in [0, 1] {
+        scene.give_channel(scene.user(place), &format!("old-{place}"), ends_in(place)).await;
+    }
+    // 2: revoked, as an earlier sync found; 5 and 7: no calendar connected.
+    let revoked = scene.user(2);
+    scene
+        .run(&format!(
+            "INSERT INTO token_health (user_id, integration_type, status)
+             VALUES ('{revoked}', 'google_calendar', 'revoked')"
+        ))
+        .await;
+    let answer = scene.deliver(&json!({})).await;
+    assert_eq!(answer.body["result"]["created"], 8, "{answer:?}");
+    assert_eq!(scene.deliver(&json!({})).await.body["result"]["existing"], 8);
+    let tasks = scene.stack.take_tasks(Queue::WebhookRenewal).await;
+    let mut swept: Vec<Uuid> =
+        tasks.iter().map(|task| data(task)["userId"].as_str().unwrap().parse().unwrap()).collect();
+    let mut expected = [0, 3, 4, 6, 8, 9, 10, 11].map(|place| scene.user(place)).to_vec();
+    swept.sort();
+    expected.sort();
+    assert_eq!(swept, expected);
+
+    for task in tasks {
+        let (user, answer) = (data(&task)["userId"].clone(), scene.service.deliver(task).await);
+        let place = expected.iter().find(|id| json!(id) == user).copied();
+        let reason = match place {
+            id if id == Some(scene.user(3)) => "token_revoked",
+            // Has no calendar at all.
+            id if id == Some(scene.user(4)) => "no_calendar",
+            _ => "",
+        };
+        assert_eq!((answer.status, answer.reason()), (200, reason), "{answer:?}");
+    }
+    assert_eq!(scene.sweep().await, (8, 6, 0, false));
+    for place in [0, 6, 8, 9, 10, 11] {
+        scene.check_settled(scene.user(place)).await;
+    }
+    assert_eq!(scene.world().channels(scene.user(1)).unwrap()[0].id, "old-1");
+    // Opened for five, replaced for one.
+    assert_eq!((scene.calls(Call::EventsWatch), scene.calls(Call::ChannelsStop)), (7, 1));
+    scene.stack.advance(DAY_SECONDS);
+    scene.run("DELETE FROM sync_schedule").await;
+    let tomorrow = scene.deliver(&json!({ "sweepId": "tomorrow" })).await;
+    assert_eq!(tomorrow.body["result"]["created"], 2, "the one that ends, and the one without a calendar");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swept_user_who_has_a_new_channel_by_then_is_left_alone() {
+    let (scene, user) = Scene::with_channel(30).await;
+    check(&scene.deliver(&json!({ "userId": user, "sweepId": "s" })).await, 200, "skipped", "not_due");
+    assert_eq!(scene.calls(Call::EventsWatch) + scene.calls(Call::Token), 0);
+    // So is a stale channel that was replaced since.
+    check_renewed(&scene.deliver(&json!({ "userId": user, "reason": "stale" })).await, true, 1);
+    check(&scene.deliver(&json!({ "userId": user, "reason": "stale" })).await, 200, "skipped", "not_due");
+    // Whoever asks without a reason gets a new one.
+    check_renewed(&scene.deliver(&json!({ "userId": user })).await, true, 1);
+    scene.check_settled(user).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_cannot_be_stopped_now_is_stopped_later() {
+    let (scene, user) = Scene::with_channel(20).await;
+    scene.fail(Call::ChannelsStop, FaultKind::ServerError { status: 500 }, Times::Forever);
+    let task = task(&json!({ "userId": user, "sweepId": "today" }));
+    for attempt in 0..last() {
+        assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.status, 500);
+    }
+    // The user has a channel: that is what the task was for.
+    check_renewed(&scene.service.deliver(task.again(last())).await, false, 0);
+    assert_eq!(scene.calls(Call::EventsWatch), 1, "a task opens one channel, however often it runs");
+    assert_eq!(scene.sweep().await, (0, 1, 0, false));
+    assert_eq!(scene.polling(user).await.0, 12);
+    assert_eq!(scene.world().channels(user).unwrap().len(), 2);
+
+    scene.world().clear_faults();
+    scene.stack.advance(61);
+    assert_eq!(scene.deliver(&json!({ "sweepId": "tomorrow" })).await.body["result"]["created"], 1);
+    let rest = scene.stack.take_tasks(Queue::WebhookRenewal).await.remove(0);
+    check_renewed(&scene.service.deliver(rest).await, false, 1);
+    scene.check_settled(user).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_has_ended_or_is_not_ours_counts_as_stopped() {
+    let (scene, user) = Scene::with_channel(20).await;
+    scene.world().silence_channels(user).unwrap();
+    scene.run("UPDATE calendar_webhook_subscriptions SET channel_id = 'never-opened'").await;
+    check_renewed(&scene.deliver(&json!({ "userId": user })).await, true, 1);
+    let states = scene.rows::<(String,)>("SELECT state FROM jobs.push_channels").await;
+    assert_eq!(states, [("open".to_owned(),)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_google_opened_without_our_hearing_of_it_is_stopped_by_the_next_attempt() {
+    let (scene, user) = Scene::with_channel(20).await;
+    scene.fail(Call::EventsWatch, FaultKind::AnswerLost, Times::Count(1));
+    let task = task(&json!({ "userId": user }));
+    assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
+    assert_eq!(scene.world().channels(user).unwrap().len(), 2);
+    let known = scene.rows::<(String,)>("SELECT channel_id FROM calendar_webhook_subscriptions").await;
+    assert_eq!(known, [("old".to_owned(),)], "the old one still is the user's");
+
+    check_renewed(&scene.service.deliver(task.again(1)).await, true, 2);
+    scene.check_settled(user).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_google_refuses_leaves_nothing_behind() {
+    let (scene, user) = Scene::with_channel(20).await;
+    for (kind, status) in [(FaultKind::TooManyRequests { retry_after_s: 7 }, 200), (FaultKind::Gone, 500)] {
+        scene.fail(Call::EventsWatch, kind, Times::Count(1));
+        assert_eq!(scene.deliver(&json!({ "userId": user })).await.status, status);
+        assert!(scene.rows::<(String,)>("SELECT state FROM jobs.push_channels").await.is_empty());
+    }
+    assert_eq!(scene.stack.take_tasks(Queue::WebhookRenewal).await.len(), 1, "the limit is waited for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_renewals_at_the_same_time_leave_one_channel() {
+    let (scene, user) = Scene::with_channel(20).await;
+    // Both have their channels announced before either has it open.
+    scene.fail(Call::EventsWatch, FaultKind::Slow { delay_ms: 300 }, Times::Count(2));
+    let data = json!({ "userId": user });
+    let (one, other) = tokio::join!(scene.deliver(&data), scene.deliver(&data));
+    for answer in [one, other] {
+        assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
+    }
+    assert_eq!(scene.calls(Call::EventsWatch), 2);
+    scene.check_settled(user).await;
+}
+
+/// A process of its own: a runtime that can be ended at any point, with all that runs on it.
+struct Process {
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Process {
+    fn deliver(scene: &Scene, task: Delivery) -> Self {
+        let mut setup = scene.stack.setup(scene.google.environment());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let entered = runtime.enter();
+        let job = WebhookRenewal::new(&mut setup).unwrap();
+        let service = scene.stack.service_with(job, scene.google.environment());
+        runtime.spawn(async move { service.deliver(task).await });
+        drop(entered);
+        Self { runtime: Some(runtime) }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Scene {
+    /// The killed process's lease ends, and Cloud Tasks delivers its task again.
+    async fn deliver_after_kill(&self, task: Delivery) -> Answer {
+        self.stack.redis(&["FLUSHALL"]).await;
+        self.service.deliver(task.again(1)).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_opening_and_storing_a_renewal_leaves_one_channel() {
+    let (scene, user) = Scene::with_channel(20).await;
+    let mut held = scene.stack.connect().await;
+    for sql in ["BEGIN", "LOCK TABLE calendar_webhook_subscriptions IN EXCLUSIVE MODE"] {
+        sqlx::query(sql).execute(&mut held).await.unwrap();
+    }
+    let task = task(&json!({ "userId": user, "sweepId": "today" }));
+    let process = Process::deliver(&scene, task.clone());
+    eventually("google opens it", || scene.world().channels(user).unwrap().len() == 2).await;
+    drop(process);
+    drop(held);
+    check_renewed(&scene.deliver_after_kill(task).await, true, 2);
+    assert_eq!(scene.calls(Call::EventsWatch), 2);
+    scene.check_settled(user).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_storing_and_stopping_a_renewal_leaves_one_channel() {
+    let (scene, user) = Scene::with_channel(20).await;
+    scene.fail(Call::ChannelsStop, FaultKind::Slow { delay_ms: 600_000 }, Times::Count(1));
+    let task = task(&json!({ "userId": user, "sweepId": "today" }));
+    let process = Process::deliver(&scene, task.clone());
+    eventually("it is to be stopped", || scene.calls(Call::ChannelsStop) == 1).await;
+    drop(process);
+    assert_eq!(scene.world().channels(user).unwrap().len(), 2);
+    check_renewed(&scene.deliver_after_kill(task).await, false, 1);
+    assert_eq!(scene.calls(Call::EventsWatch), 1);
+    scene.check_settled(user).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_waited_for_before_and_between_the_calls() {
+    let (scene, user) = Scene::with_channel(20).await;
+    let allowed = scene.limiter.acquire_many(&GOOGLE_CALENDAR, user, GOOGLE_CALENDAR.max - 1).await;
+    assert_eq!(allowed, Verdict::Allowed);
+    check(&scene.deliver(&json!({ "userId": user })).await, 200, "snoozed", "");
+    assert_eq!((scene.calls(Call::EventsWatch), scene.calls(Call::ChannelsStop)), (1, 0));
+    let rest = scene.stack.take_tasks(Queue::WebhookRenewal).await.remove(0);
+    check(&scene.service.deliver(rest).await, 200, "snoozed", "");
+    let rest = scene.stack.take_tasks(Queue::WebhookRenewal).await.remove(0);
+    scene.stack.advance(61);
+    check_renewed(&scene.service.deliver(rest).await, false, 1);
+    assert_eq!((scene.calls(Call::EventsWatch), scene.calls(Call::ChannelsStop)), (1, 1));
+    scene.check_settled(user).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_breaker_are_asked_first_and_a_half_open_breaker_is_handed_back() {
+    let (scene, user) = Scene::with_channel(20).await;
+    check(&scene.deliver(&json!({ "userId": Uuid::new_v4() })).await, 200, "skipped", "unknown_user");
+    scene
+        .run(&format!(
+            "INSERT INTO circuit_breaker_state (user_id, integration_type, state, failure_count, next_retry_at)
+             VALUES ('{user}', 'google_calendar', 'open', 3, timezone('UTC', now()) + interval '30 minutes')"
+        ))
+        .await;
+    check(&scene.deliver(&json!({ "userId": user })).await, 200, "skipped", "circuit_open");
+    assert!(scene.order(user).is_empty());
+
+    scene.stack.advance(31 * 60);
+    check_renewed(&scene.deliver(&json!({ "userId": user })).await, true, 1);
+    let breaker = scene.rows::<(String, i32, bool)>(
+        "SELECT state, failure_count, next_retry_at > timezone('UTC', now()) + interval '32 minutes'
+         FROM circuit_breaker_state",
+    );
+    assert_eq!(breaker.await, [("open".to_owned(), 3, false)], "the next sync may try");
+
+    scene.run("DELETE FROM circuit_breaker_state").await;
+    scene.world().revoke_grant(user, Integration::GoogleCalendar).unwrap();
+    scene.run("UPDATE oauth_tokens SET expires_at = now()").await;
+    for _ in 0..2 {
+        check(&scene.deliver(&json!({ "userId": user })).await, 200, "skipped", "token_revoked");
+    }
+    scene.run("DELETE FROM oauth_tokens").await;
+    check(&scene.deliver(&json!({ "userId": user })).await, 200, "skipped", "not_connected");
+}
