@@ -112,7 +112,7 @@ async fn what_only_we_read_is_compressed_above_a_kilobyte_and_read_back() {
     for (month, count, compressed) in [(1, 1, false), (2, 300, true)] {
         let key = slots(user_id, month);
         look(&cache(&stack), &key, some_slots(count)).await;
-        let name = format!("jobs:slots:{user_id}:0:{}_{}", key.from, key.to);
+        let name = format!("jobs:slots:{user_id}:0:{}:{}_{}", key.zone, key.from, key.to);
         let Value::Text(stored) = stack.ask(["GET", &name]).await else { panic!() };
         assert_eq!(stored.starts_with("lz4:"), compressed, "{stored}");
         let plain = serde_json::to_string(&some_slots(count)).unwrap();
