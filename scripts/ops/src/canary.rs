@@ -62,6 +62,13 @@ impl Tally {
         Self { dispatches: outcomes.len() as u64 + unwritten, failures: failures + unwritten }
     }
 
+    fn since(self, before: Self) -> Self {
+        Self {
+            dispatches: self.dispatches.saturating_sub(before.dispatches),
+            failures: self.failures.saturating_sub(before.failures),
+        }
+    }
+
     fn is_bad(self, max_percent: u64) -> bool {
         self.failures >= PATTERN && self.failures * 100 > self.dispatches * max_percent
     }
@@ -71,8 +78,10 @@ impl Watch {
     /// Looks at a revision until it is found bad, has done enough, or the time is over. Answers whether it may stay.
     pub(crate) fn run(&self, gcloud: &Gcloud, function: &str, revision: &str) -> anyhow::Result<bool> {
         let started = Instant::now();
+        // With its share it did tasks already: each watch judges its own.
+        let before = tally(gcloud, function, revision, Duration::ZERO)?;
         loop {
-            let tally = tally(gcloud, function, revision, started.elapsed())?;
+            let tally = tally(gcloud, function, revision, started.elapsed())?.since(before);
             eprintln!("  {revision}: {} dispatches, {} failed", tally.dispatches, tally.failures);
             if tally.is_bad(self.max_failures) {
                 return Ok(false);

@@ -1,5 +1,6 @@
 //! gcloud, Google's own command line: whatever is changed in the cloud is changed with it, so that it can be read along.
 
+use std::io;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
@@ -48,7 +49,9 @@ impl Gcloud {
         if self.dry_run {
             return Ok(());
         }
-        let status = self.command(arguments).stdin(Stdio::null()).status().context("cannot run gcloud")?;
+        // Standard output is for results.
+        let status = self.command(arguments).stdin(Stdio::null()).stdout(io::stderr()).status();
+        let status = status.context("cannot run gcloud")?;
         ensure!(status.success(), "gcloud failed ({status})");
         Ok(())
     }

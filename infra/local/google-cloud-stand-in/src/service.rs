@@ -117,8 +117,8 @@ impl Service {
         }
         let before = self.document["status"]["traffic"].clone();
         let newest = self.revisions.last();
-        let is_ready = newest.is_some_and(|revision| revision.process.is_ok());
-        let traffic = if is_ready { self.resolve(&desired["spec"]["traffic"])? } else { before };
+        let failed = is_new && newest.is_some_and(|revision| revision.process.is_err());
+        let traffic = if failed { before } else { self.resolve(&desired["spec"]["traffic"])? };
         let ready = self.revisions.iter().rfind(|revision| revision.process.is_ok());
         let condition = newest.map(Revision::condition).unwrap_or_default();
         let mut conditions = vec![condition.clone(), condition.clone(), condition];
