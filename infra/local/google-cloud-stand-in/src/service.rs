@@ -152,7 +152,9 @@ impl Service {
                 target["revisionName"] = latest.map(|revision| revision.name.clone()).into();
             }
             let name = target["revisionName"].as_str().unwrap_or_default();
-            let found = self.revision(name).is_some_and(|revision| revision.process.is_ok());
+            // A tag may stay on a revision that did not start; traffic may not.
+            let has_traffic = target["percent"].as_i64().is_some_and(|percent| percent > 0);
+            let found = self.revision(name).is_some_and(|it| it.process.is_ok() || !has_traffic);
             if !found {
                 return Err(Refusal::Invalid(format!("Revision '{name}' is not ready or not there.")));
             }
