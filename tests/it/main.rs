@@ -10,3 +10,4 @@ mod identity;
 mod interleavings;
 mod outages;
 mod producer;
+mod webhooks;
