@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{Datelike, TimeDelta};
 use serde::Serialize;
 use shared::config::Incomplete;
 use shared::db::Db;
@@ -166,7 +166,7 @@ impl BatchNotifications {
 fn batch(due: &DueBatch) -> payload::BatchNotifications {
     payload::BatchNotifications {
         user_id: Some(due.user_id),
-        day_of_week: Some(due.day_of_week()),
+        day_of_week: u8::try_from(due.at.weekday().num_days_from_sunday()).ok(),
         time: Some(due.at.format("%H:%M").to_string()),
         ..payload::BatchNotifications::default()
     }

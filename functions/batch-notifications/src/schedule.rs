@@ -32,11 +32,16 @@ pub struct NotAWindow;
 
 impl Window {
     /// The window that ends at `until`: it begins where the last of the `finished` ones ended, or, when none did, where the
-    /// first of those that began did, or `period` ago. `None` when a finished one ended then or later.
+    /// first `unfinished` one did, or `period` ago. `None` when a finished one ended then or later.
     #[must_use]
-    pub fn after(finished: &[Self], begun: &[Self], until: DateTime<Utc>, period: TimeDelta) -> Option<Self> {
+    pub fn after(
+        finished: &[Self],
+        unfinished: &[Self],
+        until: DateTime<Utc>,
+        period: TimeDelta,
+    ) -> Option<Self> {
         let reached = finished.iter().map(|window| window.until).max();
-        let begin = begun.iter().map(|window| window.from).min();
+        let begin = unfinished.iter().map(|window| window.from).min();
         // Whoever takes the queue over begins with the present.
         let from = reached.or(begin).unwrap_or(until - period).max(until - LOOK_BACK);
         (from < until).then_some(Self { from, until })

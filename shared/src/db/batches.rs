@@ -1,6 +1,7 @@
 //! Weekly batches: whose is due, and which suggestions are in it.
 
-use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::deliveries::Channel;
@@ -21,6 +22,14 @@ pub struct ZoneSpan {
     pub minutes: i64,
 }
 
+impl ZoneSpan {
+    fn as_json(&self) -> Value {
+        let day = self.first.weekday().num_days_from_monday();
+        let minute_of_week = (day * 24 + self.first.hour()) * 60 + self.first.minute();
+        json!({ "first": self.first, "minuteOfWeek": minute_of_week, "minutes": self.minutes })
+    }
+}
+
 /// A user whose weekly batch is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueBatch {
@@ -28,14 +37,6 @@ pub struct DueBatch {
     pub user_id: Uuid,
     /// For when it was due, by the user's wall clock.
     pub at: NaiveDateTime,
-}
-
-impl DueBatch {
-    /// The weekday, 0 is Sunday.
-    #[must_use]
-    pub fn day_of_week(&self) -> u8 {
-        self.at.weekday().num_days_from_sunday().try_into().expect("a week has seven days")
-    }
 }
 
 /// One page of the batch sweep.
@@ -75,40 +76,35 @@ impl Db {
         )
         .fetch_optional(self.statement())
         .await?;
-        let names: Vec<String> = zones.iter().map(|zone| zone.zone.to_owned()).collect();
-        let firsts: Vec<NaiveDateTime> = zones.iter().map(|zone| zone.first).collect();
-        let minutes: Vec<i64> = zones.iter().map(|zone| zone.minutes).collect();
-        // The range of ids stands on both sides of the join, or one of the indexes would be read from its beginning.
+        let zones: serde_json::Map<String, Value> =
+            zones.iter().map(|zone| (zone.zone.to_owned(), zone.as_json())).collect();
+        // The range of ids stands on both sides of the join, or one of the indexes would be read from its beginning. Zones
+        // are looked up in one value: joined, each user would be compared with each of them.
         let due = sqlx::query_as!(
             DueBatch,
             r#"
-            WITH zones AS (
-                SELECT name, first, minutes, EXTRACT(epoch FROM first - date_trunc('week', first))::int / 60 AS monday_minute
-                FROM unnest($4::text[], $5::timestamp[], $6::bigint[]) AS z (name, first, minutes)
-            ), batches AS (
-                SELECT u.id, CASE WHEN p.timezone <> 'UTC' THEN p.timezone ELSE u.timezone END AS zone,
+            SELECT u.id AS user_id, (zone ->> 'first')::timestamp + make_interval(mins => behind) AS "at!"
+            FROM users u
+            LEFT JOIN notification_preferences p ON p.user_id = u.id AND p.user_id > $1 AND p.user_id <= $2
+            CROSS JOIN LATERAL (
+                SELECT
+                    CASE WHEN p.timezone <> 'UTC' THEN p.timezone ELSE u.timezone END AS zone_name,
                     (COALESCE(p.batch_day, 0) + 6) % 7 * 1440
-                    + CASE WHEN p.batch_time ~ '^([01]?[0-9]|2[0-3]):[0-5][0-9]$'
-                        THEN EXTRACT(epoch FROM p.batch_time::time)::int / 60 ELSE 540 END AS monday_minute
-                FROM users u
-                LEFT JOIN notification_preferences p ON p.user_id = u.id AND p.user_id > $1 AND p.user_id <= $2
-                WHERE u.id > $1 AND u.id <= $2
-            )
-            SELECT b.id AS user_id, z.first + make_interval(mins => behind) AS "at!"
-            FROM batches b
-            LEFT JOIN zones known ON known.name = b.zone
-            JOIN zones z ON z.name = COALESCE(known.name, 'UTC')
-            CROSS JOIN LATERAL (SELECT (b.monday_minute - z.monday_minute + 10080) % 10080 AS behind) AS d
-            WHERE behind < z.minutes
-            ORDER BY b.id
+                        + CASE WHEN p.batch_time ~ '^([01]?[0-9]|2[0-3]):[0-5][0-9]$'
+                            THEN EXTRACT(epoch FROM p.batch_time::time)::int / 60 ELSE 540 END AS minute_of_week
+            ) batch
+            CROSS JOIN LATERAL (SELECT COALESCE($4::jsonb -> zone_name, $4 -> 'UTC') AS zone) found
+            CROSS JOIN LATERAL (
+                SELECT (minute_of_week - (zone ->> 'minuteOfWeek')::int + 10080) % 10080 AS behind
+            ) distance
+            WHERE u.id > $1 AND u.id <= $2 AND behind < (zone ->> 'minutes')::int
+            ORDER BY u.id
             LIMIT $3
             "#,
             after,
             end.unwrap_or(Uuid::max()),
             i64::from(limit),
-            &names,
-            &firsts,
-            &minutes,
+            Value::Object(zones),
         )
         .fetch_all(self.statement())
         .await?;
