@@ -18,8 +18,6 @@ use crate::verify::{self, Difference};
 /// As often something happens in the world, and so much.
 const TICK: TimeDelta = TimeDelta::hours(1);
 const CHANGES_A_TICK: usize = 4;
-/// So far the first sweep of batches looks back.
-const QUARTER: TimeDelta = TimeDelta::minutes(15);
 /// What is put off for longer than this at the end waits for another day.
 const AFTERMATH: TimeDelta = TimeDelta::hours(2);
 const POLL: Duration = Duration::from_millis(15);
@@ -49,17 +47,16 @@ pub async fn days(
     let mut days = Simulation { cloud, time, deadline: Instant::now() + patience, differences: Vec::new() };
     // As an operator does who takes the queues over: what is known of tokens is old.
     days.cloud.run_schedules(Queue::TokenRefresh).await?;
-    days.until(begin + QUARTER, &[]).await?;
+    days.until(begin, &[]).await?;
     let mut due = schedules(days.cloud, begin)?;
-    let (mut swept_at, mut ticked_at, mut told_at) = (None, begin, begin);
+    let (mut ticked_at, mut told_at) = (begin, begin);
     while let Some(next) = due.iter().map(|due| due.at).min().filter(|next| *next < end) {
         days.until(next, &[]).await?;
         let now: Vec<Due> = due.extract_if(.., |due| due.at == next).collect();
         days.until(next, &now).await?;
         if now.iter().any(|due| due.queue == Queue::BatchNotifications) {
-            let from = swept_at.replace(next).unwrap_or(next - QUARTER);
             let cloud = &days.cloud;
-            days.differences.extend(verify::batches(cloud.database(), cloud.seeded(), from, next).await?);
+            days.differences.extend(verify::batches(cloud.database(), cloud.seeded(), next).await?);
         }
         due.extend(now.into_iter().map(|due| Due { at: due.cron.next(next), ..due }));
         if next - ticked_at >= TICK {

@@ -74,7 +74,7 @@ impl World {
         })
     }
 
-    /// Whether anything in a calendar changed after `since`, deletions included.
+    /// Whether a calendar has an entry of its own that changed after `since`, deletions included.
     pub fn changed_since(
         &self,
         user: Uuid,
@@ -83,7 +83,10 @@ impl World {
     ) -> Result<bool, Unknown> {
         self.with(|state| {
             let diary = state.account(user)?.diary(calendar_id).ok_or(Unknown::Calendar)?;
-            Ok(diary.records.values().any(|record| record.event.updated > since))
+            Ok(diary
+                .records
+                .values()
+                .any(|record| record.event.is_own_entry() && record.event.updated > since))
         })
     }
 

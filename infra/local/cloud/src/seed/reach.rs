@@ -1,14 +1,14 @@
 //! How users are reached, and when their weekly batch is.
 
-use chrono::{DateTime, Datelike, Days, NaiveTime, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, Days, DurationRound as _, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use google_stand_in::User;
 use secrecy::SecretString;
 use shared::google::TokenCipher;
 use sqlx::PgConnection;
 
-/// So long before the world began is the time of batches that are due: a sweep within the next quarter hour finds them.
-const ALREADY_DUE: TimeDelta = TimeDelta::minutes(1);
+/// The sweep of a quarter hour finds the batches that are due at its beginning.
+const QUARTER: TimeDelta = TimeDelta::minutes(15);
 /// The other batches are a day later, at this time.
 const NOT_YET: (u32, u32) = (18, 7);
 
@@ -70,7 +70,7 @@ impl Reach {
                 Some("UTC") | None => user.time_zone,
                 Some(name) => name.parse().unwrap_or(Tz::UTC),
             };
-            let local = (at - ALREADY_DUE).with_timezone(&reach.zone);
+            let local = at.duration_trunc(QUARTER).unwrap_or(at).with_timezone(&reach.zone);
             let is_due = is_free && place % 3 != 0;
             let date = if is_due { local.date_naive() } else { local.date_naive() + Days::new(1) };
             let (hour, minute) = if is_due { (local.hour(), local.minute()) } else { NOT_YET };

@@ -6,19 +6,26 @@ use super::{Check, Health};
 use crate::seed::Start;
 
 impl Check<'_> {
+    /// Whether the user has a channel in the end.
+    pub(super) fn has_channel(&self) -> bool {
+        self.is_watchable() || self.before.channel.is_some()
+    }
+
+    /// Whether a channel can be opened for the user: there is a calendar, and Google may be asked.
+    fn is_watchable(&self) -> bool {
+        let calendars = self.world.calendars(self.user.id).unwrap_or_default();
+        let grant = self.user.grant(Integration::GoogleCalendar);
+        calendars.iter().any(|calendar| calendar.primary)
+            && grant.is_some_and(|grant| Health::of(grant, self.now) != Health::Revoked)
+            && self.before.start != Start::BreakerOpen
+    }
+
     /// After every sweep ran once.
     pub(super) async fn channels(&mut self) -> anyhow::Result<()> {
         let before = self.before.channel.as_ref();
-        let has_primary = self.world.calendars(self.user.id)?.iter().any(|calendar| calendar.primary);
-        let works = self
-            .user
-            .grant(Integration::GoogleCalendar)
-            .is_some_and(|grant| Health::of(grant, self.now) != Health::Revoked);
-        // Behind an open breaker nobody asks Google for anything.
-        let is_reachable = works && has_primary && self.before.start != Start::BreakerOpen;
-        let is_kept = before.is_some_and(|channel| !is_reachable || !channel.condition.is_due());
+        let is_kept = before.is_some_and(|channel| !self.is_watchable() || !channel.condition.is_due());
         let open = self.open_channels().await?;
-        self.same("number of push channels at Google", open.len(), usize::from(is_reachable || is_kept));
+        self.same("number of push channels at Google", open.len(), usize::from(self.has_channel()));
         if let (Some(before), Some(open)) = (before, open.first()) {
             let what = format!("push channel ({:?}) kept", before.condition);
             self.same(what, before.id == *open, is_kept);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound as _, NaiveDateTime, TimeDelta, Utc};
 use messaging_stand_in::{Channel, Inbox, Message, segments};
 use sqlx::{FromRow, PgConnection};
 use url::Url;
@@ -16,6 +16,8 @@ use crate::seed::{Seeded, SeededUser};
 const MOST_SEGMENTS: usize = 2;
 /// Text messages to one person within an hour.
 const MOST_SMS: usize = 10;
+/// Time between two sweeps of batches; what is due is what became due by the beginning of the present one.
+const QUARTER: TimeDelta = TimeDelta::minutes(15);
 /// An open notice of this age was found by a daily sweep that looks for those of seven days.
 const REMINDED_AFTER: TimeDelta = TimeDelta::days(8);
 
@@ -91,18 +93,18 @@ fn of(delivery: &Delivery, what: &str) -> Difference {
     Difference { user: Some(*user_id), what: format!("{subject} by {channel} {what}") }
 }
 
-/// That every batch that was due after `from` and up to `swept_at` was sent, and no other. To be called when the queues
-/// are empty after the sweep, before anything makes suggestions or another batch is due.
+/// That every batch that was due in the quarter hour up to the one in which the sweep began was sent, and no other. To be
+/// called when the queues are empty after the sweep, before another one.
 pub async fn batches(
     database: &Url,
     seeded: &Seeded,
-    from: DateTime<Utc>,
     swept_at: DateTime<Utc>,
 ) -> anyhow::Result<Vec<Difference>> {
     let mut db = connect(database).await?;
     let mut differences = Vec::new();
+    let until = swept_at.duration_trunc(QUARTER)?;
     for user in &seeded.users {
-        let is_due = !user.reach.batches(from, swept_at).is_empty();
+        let is_due = !user.reach.batches(until - QUARTER, until).is_empty();
         for (channel, is_wanted) in [("email", user.reach.email), ("sms", user.reach.number.is_some())] {
             let batch = Batch::read(&mut db, user, channel, swept_at).await?;
             if let Some(what) = batch.wrong(channel, is_due && is_wanted) {

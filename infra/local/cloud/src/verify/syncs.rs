@@ -7,6 +7,11 @@ use sqlx::FromRow;
 use super::Check;
 use crate::seed::Start;
 
+/// A calendar with a push channel is polled at this interval.
+const WITH_CHANNEL: TimeDelta = TimeDelta::hours(12);
+/// No run of all schedules takes longer.
+const ONE_RUN: TimeDelta = TimeDelta::minutes(30);
+
 #[derive(FromRow)]
 struct ScheduleRow {
     last_sync_at: Option<NaiveDateTime>,
@@ -57,8 +62,17 @@ impl Check<'_> {
             return Ok(());
         };
         if self.is_synced(integration) {
-            let interval = first_interval(integration, self.before.start);
-            self.same(name, Some(row.next_sync_at - interval), row.last_sync_at);
+            let interval = row.last_sync_at.map(|last| row.next_sync_at - last);
+            let expected = first_interval(integration, self.before.start);
+            let polled = integration == Integration::GoogleCalendar && self.has_channel();
+            if polled && expected > WITH_CHANNEL {
+                // A channel that came after the sync counts from then on.
+                let late = interval.map(|interval| interval - WITH_CHANNEL);
+                let is_soon = late.is_some_and(|late| (TimeDelta::zero()..ONE_RUN).contains(&late));
+                self.same(name, is_soon, true);
+            } else {
+                self.same(name, interval, Some(expected));
+            }
         } else {
             self.same(name, row.last_sync_at, None);
         }
