@@ -1,11 +1,14 @@
-//! Who is reminded of a token that does not work, and who was: a notification that is open for seven days is due for it.
+//! Who is reminded of a token that does not work, and who was.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::token_health::NoticeKind;
 use super::{Db, Error, Page};
 use crate::payload::Integration;
+
+/// A notification that is open for longer is due for its reminder.
+const DUE_AFTER: TimeDelta = TimeDelta::days(7);
 
 /// A notification whose reminder was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,18 +29,17 @@ impl Db {
         limit: u32,
     ) -> Result<Page, Error> {
         let kind: &str = kind.into();
-        // A condition on `created_at` alone would have each page read, by the index of that, all that is open.
         let users = sqlx::query_scalar!(
             "
             SELECT DISTINCT user_id
             FROM token_health_notifications
-            WHERE resolved_at IS NULL AND reminder_sent_at IS NULL AND notification_type = $1
-              AND created_at + interval '7 days' < $2 AND user_id > $3
+            WHERE resolved_at IS NULL AND reminder_sent_at IS NULL AND notification_type = $1 AND created_at < $2
+              AND user_id > $3
             ORDER BY user_id
             LIMIT $4
             ",
             kind,
-            now.naive_utc(),
+            (now - DUE_AFTER).naive_utc(),
             after,
             i64::from(limit),
         )
@@ -58,12 +60,12 @@ impl Db {
             "
             SELECT id, integration_type
             FROM token_health_notifications
-            WHERE resolved_at IS NULL AND reminder_sent_at IS NULL AND notification_type = $1
-              AND created_at + interval '7 days' < $2 AND user_id = $3
+            WHERE resolved_at IS NULL AND reminder_sent_at IS NULL AND notification_type = $1 AND created_at < $2
+              AND user_id = $3
             ORDER BY created_at, id
             ",
             kind,
-            now.naive_utc(),
+            (now - DUE_AFTER).naive_utc(),
             user_id,
         )
         .fetch_all(self.statement())
