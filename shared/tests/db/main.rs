@@ -6,5 +6,6 @@ mod contact_groups;
 mod contacts;
 mod database;
 mod jobs_schema;
+mod plans;
 mod schedule;
 mod tokens;
