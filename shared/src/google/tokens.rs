@@ -254,7 +254,8 @@ impl Tokens {
             TokenStatus::ExpiringSoon => (Some(NoticeKind::TokenExpiringSoon), Some("no refresh token")),
             TokenStatus::Valid | TokenStatus::Expired | TokenStatus::Unknown => (None, None),
         };
-        let texts = kind.map(|kind| (kind, message(integration, kind), self.inner.application.re_auth_link(integration)));
+        let texts = kind
+            .map(|kind| (kind, message(integration, kind), self.inner.application.re_auth_link(integration)));
         let notice =
             texts.as_ref().map(|(kind, message, re_auth_link)| Notice { kind: *kind, message, re_auth_link });
         let report = HealthReport { status, expires_at: used.expires_at, error, notice };
