@@ -152,4 +152,20 @@ mod tests {
         check(3, 60, false);
         check(4, 60, true);
     }
+
+    #[test]
+    fn every_outcome_is_known_to_be_a_failure_or_not() {
+        use shared::telemetry::line::Outcome::{
+            Dead, Deferred, Done, Duplicate, Refused, Requeued, Retry, Skipped, Snoozed, Unavailable,
+        };
+        for outcome in
+            [Done, Duplicate, Skipped, Snoozed, Deferred, Requeued, Retry, Unavailable, Dead, Refused]
+        {
+            let is_failure = match outcome {
+                Retry | Unavailable | Dead | Refused => true,
+                Done | Duplicate | Skipped | Snoozed | Deferred | Requeued => false,
+            };
+            assert_eq!(FAILURES.contains(&outcome.name()), is_failure, "{outcome:?}");
+        }
+    }
 }

@@ -117,15 +117,14 @@ fn print(letter: &StoredLetter) {
 
 impl Replay {
     async fn run(&self, db: &Db) -> anyhow::Result<()> {
-        let letters = match &self.queue {
-            Some(queue) => db.open_dead_letters(Some(queue), self.limit).await?,
-            None => {
-                let mut letters = Vec::new();
-                for id in &self.ids {
-                    letters.push(find(db, id).await?);
-                }
-                letters
+        let letters = if let Some(queue) = &self.queue {
+            db.open_dead_letters(Some(queue), self.limit).await?
+        } else {
+            let mut letters = Vec::new();
+            for id in &self.ids {
+                letters.push(find(db, id).await?);
             }
+            letters
         };
         let gcloud = Gcloud::new(self.place.clone(), self.dry_run);
         for letter in &letters {

@@ -38,7 +38,7 @@ struct Settle {
     user: Uuid,
     /// How it was sent.
     channel: Way,
-    /// What it told of, as listed: suggestion:… or token_notice:….
+    /// What it told of, as listed.
     subject: String,
     /// The provider took it, under this id.
     #[arg(long, value_name = "ID", requires = "provider", required_unless_present = "not_sent")]
@@ -98,7 +98,7 @@ impl Deliveries {
                     let telling = Telling { user_id: settle.user, channel, subjects: vec![settle.subject] };
                     match (settle.sent, settle.provider) {
                         (Some(id), Some(provider)) => {
-                            db.deliveries_sent(&telling, &provider, &id, now).await?
+                            db.deliveries_sent(&telling, &provider, &id, now).await?;
                         }
                         _ => db.release_deliveries(&telling).await?,
                     }

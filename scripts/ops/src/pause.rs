@@ -13,9 +13,9 @@ use crate::repository::Repository;
 pub(crate) struct Queues {
     /// Names of queues or functions.
     #[arg(required_unless_present = "all", value_name = "QUEUE")]
-    queues: Vec<String>,
+    names: Vec<String>,
     /// All eleven.
-    #[arg(long, conflicts_with = "queues")]
+    #[arg(long, conflicts_with = "names")]
     all: bool,
     #[command(flatten)]
     place: Place,
@@ -34,7 +34,7 @@ impl Queues {
     }
 
     fn each(self, verb: &str) -> anyhow::Result<ExitCode> {
-        let functions = Declaration::read(&Repository::here()?)?.functions(&self.queues, self.all)?;
+        let functions = Declaration::read(&Repository::here()?)?.functions(&self.names, self.all)?;
         let location = format!("--location={}", self.place.region);
         let gcloud = Gcloud::new(self.place, self.dry_run);
         for function in functions {
