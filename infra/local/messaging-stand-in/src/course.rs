@@ -20,7 +20,7 @@ pub(crate) async fn run(
     scissors: &Scissors,
     (channel, recipients): (Channel, &[&str]),
     refuse: impl FnOnce(StatusCode, u32) -> Response,
-    accept: impl FnOnce(&Inbox) -> Result<Response, Response>,
+    accept: impl FnOnce(&Inbox) -> Response,
 ) -> Response {
     let fault = inbox.receive(channel, recipients);
     match fault {
@@ -35,10 +35,10 @@ pub(crate) async fn run(
         )
         | None => {}
     }
-    let answer = match accept(inbox) {
-        Ok(answer) => answer,
-        Err(refused) => return refused,
-    };
+    let answer = accept(inbox);
+    if !answer.status().is_success() {
+        return answer;
+    }
     match fault {
         Some(Kind::ResetAfterAccept) => return reset(scissors),
         Some(Kind::AcceptThenSlow { delay_ms }) => sleep(Duration::from_millis(delay_ms)).await,

@@ -52,7 +52,8 @@ struct Mail {
     subject: Option<String>,
     #[serde(default)]
     content: Vec<Content>,
-    mail_settings: Option<MailSettings>,
+    #[serde(rename = "mail_settings")]
+    settings: Option<Settings>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,7 +82,7 @@ struct Content {
 }
 
 #[derive(Debug, Deserialize)]
-struct MailSettings {
+struct Settings {
     sandbox_mode: Option<Switch>,
 }
 
@@ -125,9 +126,9 @@ pub(crate) async fn send(
         &scissors,
         (Channel::Email, &recipients),
         |status, _| refusal(status).into_response(),
-        |inbox| {
-            mail.check(&app.config.from_email).map_err(Wrong::into_response)?;
-            Ok(mail.accept(inbox))
+        |inbox| match mail.check(&app.config.from_email) {
+            Ok(()) => mail.accept(inbox),
+            Err(wrong) => wrong.into_response(),
         },
     )
     .await
@@ -254,7 +255,7 @@ impl Mail {
     }
 
     fn accept(&self, inbox: &Inbox) -> Response {
-        let sandbox = self.mail_settings.as_ref().and_then(|settings| settings.sandbox_mode.as_ref());
+        let sandbox = self.settings.as_ref().and_then(|settings| settings.sandbox_mode.as_ref());
         if sandbox.is_some_and(|sandbox| sandbox.enable) {
             return StatusCode::OK.into_response();
         }

@@ -83,10 +83,9 @@ pub(crate) async fn create(
         &scissors,
         (Via::Twilio.channel(), &[&to]),
         |status, code| error(status, code, "The request was refused"),
-        |inbox| {
-            let message =
-                check(&app, message).map_err(|(code, text)| refuse(StatusCode::BAD_REQUEST, code, &text))?;
-            Ok(accept(&app, inbox, message))
+        |inbox| match check(&app, message) {
+            Ok(message) => accept(&app, inbox, message),
+            Err((code, text)) => refuse(StatusCode::BAD_REQUEST, code, &text),
         },
     )
     .await

@@ -26,7 +26,8 @@ pub struct Reach {
     /// The zone of that time.
     pub zone: Tz,
     stored: Option<Stored>,
-    unverified: Option<String>,
+    /// The number in the database, and whether it is verified.
+    known_number: Option<(String, bool)>,
 }
 
 /// The row of `notification_preferences`.
@@ -47,7 +48,7 @@ impl Reach {
             time,
             zone: user.time_zone,
             stored: None,
-            unverified: None,
+            known_number: None,
         }
     }
 
@@ -55,8 +56,7 @@ impl Reach {
     pub(super) fn plan(user: &User, place: usize, at: DateTime<Utc>, is_free: bool) -> Self {
         let number = format!("+442079{place:06}");
         let is_verified = place % 4 != 3;
-        let unverified = (!is_verified).then(|| number.clone());
-        let mut reach = Self { unverified, ..Self::unknown(user) };
+        let mut reach = Self::unknown(user);
         if place % 5 != 4 {
             let sms = place % 7 != 1;
             let zone = match place % 5 {
@@ -71,20 +71,17 @@ impl Reach {
                 Some(name) => name.parse().unwrap_or(Tz::UTC),
             };
             let local = at.duration_trunc(QUARTER).unwrap_or(at).with_timezone(&reach.zone);
-            let is_due = is_free && place % 3 != 0;
+            let is_due = is_free && !place.is_multiple_of(3);
             let date = if is_due { local.date_naive() } else { local.date_naive() + Days::new(1) };
             let (hour, minute) = if is_due { (local.hour(), local.minute()) } else { NOT_YET };
             reach.day = date.weekday().num_days_from_sunday();
             reach.time = NaiveTime::from_hms_opt(hour, minute, 0).unwrap_or_default();
-            reach.email = place % 2 == 0;
+            reach.email = place.is_multiple_of(2);
             reach.stored = Some(Stored { sms, zone });
         }
         let wants_sms = reach.stored.as_ref().is_none_or(|stored| stored.sms);
         reach.number = (is_verified && wants_sms).then(|| number.clone());
-        if is_verified && !wants_sms {
-            // Verified, and never used.
-            reach.unverified = None;
-        }
+        reach.known_number = Some((number, is_verified));
         reach
     }
 
@@ -134,19 +131,17 @@ impl Reach {
             .execute(&mut *db)
             .await?;
         }
-        for (number, verified) in [(&self.number, true), (&self.unverified, false)] {
-            if let Some(number) = number {
-                sqlx::query(
-                    "INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
-                     VALUES ($1, $2, $3, $4)",
-                )
-                .bind(user.id)
-                .bind(number)
-                .bind(cipher.encrypt(&SecretString::from(number.clone())))
-                .bind(verified)
-                .execute(&mut *db)
-                .await?;
-            }
+        if let Some((number, is_verified)) = &self.known_number {
+            sqlx::query(
+                "INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
+                 VALUES ($1, $2, $3, $4)",
+            )
+            .bind(user.id)
+            .bind(number)
+            .bind(cipher.encrypt(&SecretString::from(number.clone())))
+            .bind(is_verified)
+            .execute(&mut *db)
+            .await?;
         }
         Ok(())
     }

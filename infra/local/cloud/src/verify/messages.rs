@@ -174,8 +174,8 @@ struct NoticeRow {
     open: bool,
     created_at: NaiveDateTime,
     reminded: bool,
-    by_email: bool,
-    by_sms: bool,
+    /// By which the user was reminded.
+    channels: Vec<String>,
 }
 
 impl Check<'_> {
@@ -183,10 +183,8 @@ impl Check<'_> {
     pub(super) async fn reminders(&mut self) -> anyhow::Result<()> {
         let notices: Vec<NoticeRow> = sqlx::query_as(
             "SELECT n.id, n.resolved_at IS NULL AS open, n.created_at, n.reminder_sent_at IS NOT NULL AS reminded,
-                    EXISTS (SELECT FROM jobs.notification_deliveries d WHERE d.user_id = n.user_id
-                            AND d.channel = 'email' AND d.subject = 'token_notice:' || n.id) AS by_email,
-                    EXISTS (SELECT FROM jobs.notification_deliveries d WHERE d.user_id = n.user_id
-                            AND d.channel = 'sms' AND d.subject = 'token_notice:' || n.id) AS by_sms
+                    ARRAY(SELECT d.channel FROM jobs.notification_deliveries d
+                          WHERE d.user_id = n.user_id AND d.subject = 'token_notice:' || n.id ORDER BY 1) AS channels
              FROM token_health_notifications n WHERE n.user_id = $1",
         )
         .bind(self.user.id)
@@ -195,14 +193,12 @@ impl Check<'_> {
         for notice in notices {
             let before = self.before.notices.iter().find(|before| before.id == notice.id);
             let is_old = notice.created_at.and_utc() <= self.now - REMINDED_AFTER;
-            if before.is_some_and(|before| !before.is_due()) {
-                self.same("reminder of a notice that needs none", notice.by_email || notice.by_sms, false);
-            } else if notice.reminded || (notice.open && is_old) {
-                let expected = (true, true, self.before.reach.number.is_some());
-                self.same("reminder", (notice.reminded, notice.by_email, notice.by_sms), expected);
-            } else {
-                self.same("reminder before its time", notice.by_email || notice.by_sms, false);
-            }
+            let is_needless = before.is_some_and(|before| !before.is_due());
+            let is_expected = !is_needless && (notice.reminded || (notice.open && is_old));
+            let by_sms = self.before.reach.number.as_ref().map(|_| "sms");
+            let expected: Vec<&str> = ["email"].into_iter().chain(by_sms).filter(|_| is_expected).collect();
+            self.same(format!("reminder of notice {}", notice.id), notice.channels == expected, true);
+            self.same("token_health_notifications: reminder_sent_at", notice.reminded || !is_expected, true);
         }
         Ok(())
     }
