@@ -14,6 +14,7 @@ use uuid::Uuid;
 mod contacts;
 mod kills;
 mod messages;
+mod pushes;
 mod schedules;
 mod syncs;
 
@@ -51,7 +52,7 @@ async fn database(cloud: &LocalCloud) -> PgConnection {
 /// Creates a task as a person's request would, and waits until its queue is empty.
 async fn run(cloud: &mut LocalCloud, queue: Queue, data: &Value) -> Vec<TaskLine> {
     create(cloud, queue, data).await;
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    cloud.until_done(queue, PATIENCE).await.unwrap();
     cloud.function_mut(queue).unwrap().lines()
 }
 

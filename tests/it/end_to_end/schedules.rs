@@ -1,21 +1,35 @@
 //! Every schedule once, over a whole world.
 
 use google_stand_in::SeedOptions;
-use local_cloud::verify::verify;
+use local_cloud::once::{Progress, once};
+use local_cloud::report::Report;
+use messaging_stand_in::Channel;
 use shared::queue::Queue;
 
 use super::{PATIENCE, start};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_schedule_once_leaves_postgres_as_google_is() {
+async fn every_schedule_once_leaves_all_as_it_should_be_and_a_changed_calendar_changes_suggestions() {
     let mut cloud =
         start(SeedOptions { users: 16, max_contacts: 300, seed: 7, ..SeedOptions::default() }).await;
-    for queue in [Queue::TokenRefresh, Queue::AdaptiveSync] {
-        cloud.run_schedules(queue).await.unwrap();
-        cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
-    }
-    let differences = verify(cloud.database(), cloud.world(), cloud.seeded()).await.unwrap();
+    assert!(Queue::all().all(|queue| cloud.serves(queue)), "all functions are built");
+    let mut changed = 0;
+    let differences = once(&mut cloud, PATIENCE, |progress| match progress {
+        Progress::Changing(users) => changed = users,
+        Progress::Schedules(_) | Progress::Queues(_) | Progress::Comparing => {}
+    })
+    .await
+    .unwrap();
     assert!(differences.is_empty(), "{differences:#?}");
+    assert!(changed > 0, "the loop was closed for somebody");
+
+    let report = Report::of(&cloud.lines());
+    assert_eq!(report.failures(), 0, "{report}");
+    let idle: Vec<_> = Queue::all().filter(|queue| !report.queues.contains_key(queue.name())).collect();
+    assert_eq!(idle, [], "every queue had something to do");
+    let messages = cloud.inbox().messages();
+    let by_sms = messages.iter().filter(|message| message.channel == Channel::Sms).count();
+    assert!(by_sms > 0 && by_sms < messages.len(), "people were told both ways");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,12 +173,26 @@ impl LocalCloud {
     pub async fn until_idle(
         &mut self,
         limit: Duration,
+        progress: impl FnMut(Standing),
+    ) -> anyhow::Result<()> {
+        self.until_empty(|_| true, limit, progress).await
+    }
+
+    /// Waits until one queue holds no task; what its tasks created in others may wait for its time.
+    pub async fn until_done(&mut self, queue: Queue, limit: Duration) -> anyhow::Result<()> {
+        self.until_empty(|one| one == queue, limit, |_| {}).await
+    }
+
+    async fn until_empty(
+        &mut self,
+        concerns: impl Fn(Queue) -> bool,
+        limit: Duration,
         mut progress: impl FnMut(Standing),
     ) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
         let mut before = None;
         loop {
-            let standing = self.standing().await?;
+            let standing = self.standing_of(&concerns).await?;
             progress(standing);
             if standing.waiting == 0 && before == Some(standing) {
                 return Ok(());
@@ -200,11 +214,16 @@ impl LocalCloud {
 
     /// How far the queues are.
     pub async fn standing(&self) -> anyhow::Result<Standing> {
-        let mut waiting = 0;
-        for function in &self.functions {
-            waiting += self.tasks.count(function.queue()).await?;
+        self.standing_of(|_| true).await
+    }
+
+    async fn standing_of(&self, concerns: impl Fn(Queue) -> bool) -> anyhow::Result<Standing> {
+        let mut standing = Standing { waiting: 0, dispatched: 0 };
+        for function in self.functions.iter().filter(|function| concerns(function.queue())) {
+            standing.waiting += self.tasks.count(function.queue()).await?;
+            standing.dispatched += function.dispatches();
         }
-        Ok(Standing { waiting, dispatched: self.dispatched() })
+        Ok(standing)
     }
 
     /// What the queues have to do, by the clock of the world.
