@@ -1,5 +1,5 @@
 resource "google_project_service" "api" {
-  for_each = toset([
+  for_each = toset(concat(var.cloud_build ? ["cloudbuild.googleapis.com"] : [], [
     "artifactregistry.googleapis.com",
     "billingbudgets.googleapis.com",
     "cloudresourcemanager.googleapis.com",
@@ -13,7 +13,7 @@ resource "google_project_service" "api" {
     "secretmanager.googleapis.com",
     "sqladmin.googleapis.com",
     "sts.googleapis.com",
-  ])
+  ]))
 
   project = var.project
   service = each.value

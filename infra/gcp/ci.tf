@@ -1,8 +1,12 @@
-# GitHub's workflows show a token of their own and hold no key.
+# GitHub's workflows show a token of their own and hold no key; Cloud Build runs as an account of the project.
 locals {
-  ci = var.ci[*]
+  ci          = var.ci[*]
+  cloud_build = toset(var.cloud_build ? ["jobs-builds"] : [])
 
-  deployers = setunion(var.deployers, [
+  builders = toset([
+    for account in google_service_account.cloud_build : "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com"
+  ])
+  deployers = setunion(var.deployers, local.builders, [
     for account in google_service_account.ci : "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com"
   ])
 }
@@ -54,6 +58,25 @@ resource "google_service_account_iam_binding" "ci" {
   members = [
     "principalSet://iam.googleapis.com/projects/${local.project.number}/locations/global/workloadIdentityPools/${google_iam_workload_identity_pool.ci[0].workload_identity_pool_id}/attribute.repository/${var.ci.repository}",
   ]
+}
+
+resource "google_service_account" "cloud_build" {
+  for_each = local.cloud_build
+
+  project      = var.project
+  account_id   = each.key
+  display_name = "Runs infra/cloudbuild.yaml: pushes images and deploys functions"
+}
+
+# A build writes its own log, and asks which commit was delivered last.
+resource "google_project_iam_member" "cloud_build" {
+  for_each = {
+    for grant in setproduct(local.builders, ["roles/logging.logWriter", "roles/cloudbuild.builds.viewer"]) : grant[1] => grant[0]
+  }
+
+  project = var.project
+  role    = each.key
+  member  = each.value
 }
 
 # Whoever deploys pushes images, and may deploy and run as each function (modules/queue-function/identity.tf).

@@ -6,6 +6,16 @@ output "functions" {
   }
 }
 
+output "project" {
+  description = "Where all of it is."
+  value       = var.project
+}
+
+output "region" {
+  description = "Where all of it is that has a region."
+  value       = var.region
+}
+
 output "registry" {
   description = "Where images are pushed."
   value       = local.registry
@@ -17,9 +27,14 @@ output "secrets" {
 }
 
 output "ci" {
-  description = "What the deployment workflow logs in with."
+  description = "What GitHub's deployment workflow logs in with."
   value = one([for provider in google_iam_workload_identity_pool_provider.ci : {
     workload_identity_provider = provider.name
     service_account            = "${google_service_account.ci[0].account_id}@${var.project}.iam.gserviceaccount.com"
   }])
+}
+
+output "cloud_build" {
+  description = "Service account of the trigger that runs infra/cloudbuild.yaml."
+  value       = one([for account in google_service_account.cloud_build : "${account.account_id}@${account.project}.iam.gserviceaccount.com"])
 }

@@ -145,8 +145,14 @@ variable "ci" {
   }
 }
 
+variable "cloud_build" {
+  description = "Whether builds of infra/cloudbuild.yaml push images and deploy: makes the account that they run as."
+  type        = bool
+  default     = false
+}
+
 variable "deployers" {
-  description = "Who deploys besides those workflows (Cloud Build's service account, a group), as IAM members."
+  description = "Who deploys besides those (a group of people), as IAM members."
   type        = set(string)
   default     = []
 }
