@@ -39,7 +39,9 @@ async fn a_sweep_that_runs_twice_creates_nothing_twice() {
         cloud.run_schedules(Queue::AdaptiveSync).await.unwrap();
         cloud.run_schedules(Queue::TokenRefresh).await.unwrap();
     }
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    for queue in [Queue::AdaptiveSync, Queue::TokenRefresh, Queue::CalendarSync, Queue::GoogleContactsSync] {
+        cloud.until_done(queue, PATIENCE).await.unwrap();
+    }
     for queue in [Queue::TokenRefresh, Queue::CalendarSync, Queue::GoogleContactsSync] {
         let lines = cloud.function_mut(queue).unwrap().lines();
         let mut names: Vec<_> =
