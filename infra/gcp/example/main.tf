@@ -1,4 +1,4 @@
-# A whole project: copy this folder, fill in terraform.tfvars, and follow ../README.md.
+# A whole project: copy this folder, put in your own values, and follow infra/gcp/README.md.
 terraform {
   required_version = ">= 1.11"
 
@@ -43,6 +43,8 @@ variable "slack_token" {
 }
 
 module "jobs" {
+  # In a copy: git::https://github.com/OWNER/REPOSITORY.git//infra/gcp?ref=COMMIT (all of it is fetched, as it has to be:
+  # the declarations are beside this folder).
   source = "../"
 
   project = var.project
