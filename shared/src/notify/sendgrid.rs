@@ -85,21 +85,24 @@ fn judge(reply: &Reply) -> Answer {
             Some(_) | None => Err(NoReceipt::Unknown(Trouble::Garbage)),
         },
         429 => Err(NoReceipt::Limited(reply.retry_after())),
-        503 => Err(NoReceipt::NotTaken(Trouble::Unavailable(status))),
+        503 if refusal(&reply.body).is_some() => Err(NoReceipt::NotTaken(Trouble::Unavailable(status))),
         400 if concerns_recipient(&reply.body) => Err(NoReceipt::Refused(status.to_string())),
         400..=407 | 409..=428 | 430..=499 => {
             Err(NoReceipt::NotTaken(Trouble::Refused { status, code: String::new() }))
         }
         // 408 and 5xx may come from something in between, after the message was passed on.
-        0..=201 | 203..=399 | 408 | 500..=502 | 504.. => {
-            Err(NoReceipt::Unknown(Trouble::Unavailable(status)))
-        }
+        0..=201 | 203..=399 | 408 | 500.. => Err(NoReceipt::Unknown(Trouble::Unavailable(status))),
     }
+}
+
+/// SendGrid's own error body.
+fn refusal(body: &[u8]) -> Option<Refusal> {
+    serde_json::from_slice(body).ok()
 }
 
 /// Whether every problem of a refusal is one with the recipient's address.
 fn concerns_recipient(body: &[u8]) -> bool {
-    let errors = serde_json::from_slice::<Refusal>(body).map(|refusal| refusal.errors).unwrap_or_default();
+    let errors = refusal(body).map(|refusal| refusal.errors).unwrap_or_default();
     let is_recipient = |problem: &Problem| {
         problem.field.as_deref().is_some_and(|field| field.starts_with("personalizations.0.to"))
     };
@@ -156,8 +159,11 @@ mod tests {
         check(429, &[("retry-after", "7")], "", "Err(Limited(7s))");
         check(429, &[("retry-after", "0")], "", "Err(Limited(1s))");
         check(429, &[("retry-after", "9999999")], "", "Err(Limited(3600s))");
-        check(503, &[], "", "Err(NotTaken(Unavailable(503)))");
-        for status in [100, 301, 408, 500, 502, 504] {
+        check(503, &[], r#"{"errors": [{"message": "busy"}]}"#, "Err(NotTaken(Unavailable(503)))");
+        for body in ["<html>", "{}", r#"{"error": "no healthy upstream"}"#] {
+            check(503, &[], body, "Err(Unknown(Unavailable(503)))");
+        }
+        for status in [100, 301, 408, 500, 502, 503, 504] {
             check(status, &[], "", &format!("Err(Unknown(Unavailable({status})))"));
         }
     }

@@ -29,6 +29,9 @@ const RECIPIENT_CODES: [u32; 11] = [
     21656, // content that this recipient cannot be sent
 ];
 
+/// Twilio's own word for a 503; one without it may come from something in between.
+const UNAVAILABLE_CODE: u32 = 20503;
+
 /// The account, and our number there.
 pub(super) struct Twilio {
     http: reqwest::Client,
@@ -111,19 +114,22 @@ fn judge(reply: &Reply) -> Answer {
             Err(_) => Err(NoReceipt::Unknown(Trouble::Garbage)),
         },
         429 => Err(NoReceipt::Limited(reply.retry_after())),
-        503 => Err(NoReceipt::NotTaken(Trouble::Unavailable(status))),
-        400..=407 | 409..=428 | 430..=499 => {
-            match serde_json::from_slice::<Refusal>(&reply.body).map(|refusal| refusal.code) {
-                Ok(code) if RECIPIENT_CODES.contains(&code) => Err(NoReceipt::Refused(code.to_string())),
-                Ok(code) => Err(NoReceipt::NotTaken(Trouble::Refused { status, code: code.to_string() })),
-                Err(_) => Err(NoReceipt::NotTaken(Trouble::Refused { status, code: String::new() })),
-            }
+        503 if code(&reply.body) == Some(UNAVAILABLE_CODE) => {
+            Err(NoReceipt::NotTaken(Trouble::Unavailable(status)))
         }
+        400..=407 | 409..=428 | 430..=499 => match code(&reply.body) {
+            Some(code) if RECIPIENT_CODES.contains(&code) => Err(NoReceipt::Refused(code.to_string())),
+            Some(code) => Err(NoReceipt::NotTaken(Trouble::Refused { status, code: code.to_string() })),
+            None => Err(NoReceipt::NotTaken(Trouble::Refused { status, code: String::new() })),
+        },
         // 408 and 5xx may come from something in between, after the message was passed on.
-        0..=199 | 300..=399 | 408 | 500..=502 | 504.. => {
-            Err(NoReceipt::Unknown(Trouble::Unavailable(status)))
-        }
+        0..=199 | 300..=399 | 408 | 500.. => Err(NoReceipt::Unknown(Trouble::Unavailable(status))),
     }
+}
+
+/// The code of Twilio's own error body.
+fn code(body: &[u8]) -> Option<u32> {
+    serde_json::from_slice::<Refusal>(body).ok().map(|refusal| refusal.code)
 }
 
 #[cfg(test)]
@@ -206,8 +212,11 @@ mod tests {
         check(401, r#"{"code": 20003}"#, r#"Err(NotTaken(Refused { status: 401, code: "20003" }))"#);
         check(404, "<html>", r#"Err(NotTaken(Refused { status: 404, code: "" }))"#);
         check(429, r#"{"code": 20429}"#, "Err(Limited(60s))");
-        check(503, "", "Err(NotTaken(Unavailable(503)))");
-        for status in [100, 302, 408, 500, 502, 504, 599] {
+        check(503, r#"{"code": 20503, "status": 503}"#, "Err(NotTaken(Unavailable(503)))");
+        for body in ["<html>", "{}", r#"{"code": 20500}"#, r#"{"error": "no healthy upstream"}"#] {
+            check(503, body, "Err(Unknown(Unavailable(503)))");
+        }
+        for status in [100, 302, 408, 500, 502, 503, 504, 599] {
             check(status, "", &format!("Err(Unknown(Unavailable({status})))"));
         }
     }

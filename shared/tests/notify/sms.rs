@@ -120,6 +120,7 @@ async fn what_may_have_been_taken_is_never_sent_again() {
         (Kind::ResetAfterAccept, true),
         (Kind::AcceptThenSlow { delay_ms: 60_000 }, true),
         (Kind::AcceptThenStatus { status: 502 }, true),
+        (Kind::AcceptThenStatus { status: 503 }, true),
         (Kind::AcceptThenGarbage, true),
         (Kind::Status { status: 500, code: 20500 }, false),
     ] {
