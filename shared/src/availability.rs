@@ -2,7 +2,7 @@
 //!
 //! | rule | what it does |
 //! |---|---|
-//! | `manual_time_blocks` | when there are any, only what is in one of them is kept |
+//! | `manual_time_blocks` | when there are any, only what is in one of them is kept: nothing, if none can be read |
 //! | `commute_windows` | are removed |
 //! | `nighttime_start` to `nighttime_end` | is removed, every day |
 //! | neither blocks nor a night | [`UNTOLD_NIGHT`] is removed: nobody wants to be told to meet at three in the morning |
@@ -20,7 +20,7 @@ mod wall_clock;
 mod weekly;
 
 pub use busy::{Busy, busy};
-pub use wall_clock::{WallClock, zone};
+pub use wall_clock::WallClock;
 
 use weekly::{Weekly, every_day};
 
@@ -30,8 +30,8 @@ pub const UNTOLD_NIGHT: (&str, &str) = ("21:00", "09:00");
 /// What a user said about the times of a week.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Availability {
-    /// Only these, unless there are none.
-    kept: Vec<Weekly>,
+    /// Only these; `None` is the whole week.
+    kept: Option<Vec<Weekly>>,
     removed: Vec<Weekly>,
 }
 
@@ -50,11 +50,11 @@ impl Availability {
     #[must_use]
     pub fn read(stored: &StoredAvailability) -> Self {
         let kept = blocks("manual_time_blocks", stored.manual_time_blocks.as_ref());
-        let mut removed = blocks("commute_windows", stored.commute_windows.as_ref());
+        let mut removed = blocks("commute_windows", stored.commute_windows.as_ref()).unwrap_or_default();
         let night = night(stored.nighttime_start.as_deref(), stored.nighttime_end.as_deref());
         removed.extend(
             match night {
-                None if kept.is_empty() => every_day(UNTOLD_NIGHT.0, UNTOLD_NIGHT.1),
+                None if kept.is_none() => every_day(UNTOLD_NIGHT.0, UNTOLD_NIGHT.1),
                 night => night,
             }
             .into_iter()
@@ -67,7 +67,7 @@ impl Availability {
     #[must_use]
     pub fn times(&self, clock: &WallClock) -> Spans {
         let window = Spans::from(clock.window());
-        let kept = if self.kept.is_empty() { window } else { weekly::moments(&self.kept, clock) };
+        let kept = self.kept.as_ref().map_or(window, |kept| weekly::moments(kept, clock));
         kept.except(&weekly::moments(&self.removed, clock))
     }
 }
@@ -87,18 +87,20 @@ fn night(start: Option<&str>, end: Option<&str>) -> Option<[Weekly; 7]> {
     night
 }
 
-fn blocks(column: &'static str, stored: Option<&Value>) -> Vec<Weekly> {
+/// `None` when nothing is stored; of what is stored, the part that can be read.
+fn blocks(column: &'static str, stored: Option<&Value>) -> Option<Vec<Weekly>> {
     let entries = match stored {
-        None | Some(Value::Null) => return Vec::new(),
+        None | Some(Value::Null) => return None,
+        Some(Value::Array(entries)) if entries.is_empty() => return None,
         Some(Value::Array(entries)) => entries.as_slice(),
         Some(other) => std::slice::from_ref(other),
     };
     let read: Vec<Weekly> = entries.iter().filter_map(block).collect();
     let ignored = entries.len() - read.len();
     if ignored > 0 {
-        tracing::warn!(column, ignored, "windows that cannot be read are passed over");
+        tracing::warn!(column, ignored, left = read.len(), "windows that cannot be read are passed over");
     }
-    read
+    Some(read)
 }
 
 fn block(entry: &Value) -> Option<Weekly> {

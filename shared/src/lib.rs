@@ -42,5 +42,7 @@ pub mod suggestions;
 pub mod sweep;
 pub mod tasks;
 pub mod telemetry;
+#[cfg(any(feature = "suggestions", feature = "notify"))]
+pub mod time_zone;
 #[cfg(feature = "webhooks")]
 pub mod webhooks;

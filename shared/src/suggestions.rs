@@ -31,11 +31,11 @@ pub fn horizon(now: DateTime<Utc>) -> Span {
 /// Suggests one contact for each slot as long as there are both, and answers how many.
 pub async fn suggest(
     work: &mut Suggesting,
-    slots: impl Iterator<Item = Span> + Send,
+    overdue: &[Overdue],
+    slots: impl IntoIterator<Item = Span> + Send,
     clock: &WallClock,
     now: DateTime<Utc>,
 ) -> Result<u64, db::Error> {
-    let overdue = overdue(work.contacts(now).await?, now);
     let new: Vec<NewSuggestion> = overdue
         .iter()
         .zip(slots)

@@ -8,16 +8,18 @@ use std::sync::Arc;
 
 use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use serde::Serialize;
-use shared::availability::{Availability, WallClock, busy, zone};
+use shared::availability::{Availability, WallClock, busy};
 use shared::cache::{Cache, CalendarSlots};
 use shared::config::Incomplete;
+use shared::db::suggestions::Suggesting;
 use shared::db::{self, Db};
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::{self, Position};
 use shared::span::{Span, Spans};
-use shared::suggestions::{self, horizon, slots};
+use shared::suggestions::{self, horizon, overdue, slots};
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
+use shared::time_zone;
 use uuid::Uuid;
 
 mod day_limit;
@@ -69,15 +71,17 @@ impl SuggestionGeneration {
             return Ok(Outcome::Skipped("unknown_user"));
         };
         let now = context.now();
-        let clock = WallClock::new(zone(user_id, stored.timezone.as_deref()), horizon(now));
+        let clock = WallClock::new(time_zone::named(user_id, stored.timezone.as_deref()), horizon(now));
         let free =
             Availability::read(&stored).times(&clock).and(&*self.free_calendar(user_id, &clock).await?);
 
         let mut work = self.db.suggesting(user_id).await?;
         let taken = work.taken(now).await?;
         let free = free.except(&taken.iter().copied().collect());
-        let slots = day_limit::few_a_day(slots(&free, SHORTEST), &taken, &clock);
-        let created = suggestions::suggest(&mut work, slots, &clock, now).await?;
+        let overdue = overdue(work.contacts(now).await?, now);
+        let chosen = day_limit::few_a_day(slots(&free, SHORTEST), &taken, &clock).take(overdue.len());
+        let slots = still_free(&mut work, chosen.collect(), &clock).await?;
+        let created = suggestions::suggest(&mut work, &overdue, slots, &clock, now).await?;
         suggestions::commit(work, &self.cache, created > 0).await?;
         Ok(Outcome::done(Generated { created }))
     }
@@ -97,4 +101,18 @@ impl SuggestionGeneration {
         };
         self.cache.get_or_load(&key, load).await
     }
+}
+
+/// Those of the chosen slots, which are in order, that no event takes by now: what is cached may be old, and the events
+/// may have changed since it was read.
+async fn still_free(
+    work: &mut Suggesting,
+    mut chosen: Vec<Span>,
+    clock: &WallClock,
+) -> Result<Vec<Span>, db::Error> {
+    let (Some(first), Some(last)) = (chosen.first(), chosen.last()) else { return Ok(chosen) };
+    let events = work.busy_events(Span { start: first.start, end: last.end }).await?;
+    let busy = busy(events, clock);
+    chosen.retain(|slot| busy.iter().all(|busy| busy.span.and(slot).is_empty()));
+    Ok(chosen)
 }

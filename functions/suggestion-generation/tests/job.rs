@@ -1,5 +1,7 @@
 //! The sweep and a user's suggestions: over a real Postgres, Redis and Cloud Tasks.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use shared::clock::Clock;
 use shared::job::Job;
 use shared::queue::Queue;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use suggestion_generation::SuggestionGeneration;
 use tests::{Answer, Delivery, Service, Stack};
 use uuid::Uuid;
@@ -460,6 +462,42 @@ async fn generations_at_once_never_make_two_open_suggestions_for_one_contact() {
         assert_eq!(created, 40);
         scene.run("DELETE FROM suggestions").await;
     }
+}
+
+/// Keeps everybody from making suggestions for a user until it is dropped, as a run that takes long would.
+async fn hold_lock(scene: &Scene, user: Uuid) -> PgConnection {
+    let mut lock = scene.stack.connect().await;
+    let sql = format!("SELECT pg_advisory_lock(hashtextextended('suggestions:{user}', 0))");
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut lock).await.unwrap();
+    lock
+}
+
+/// Waits until a run waits for the lock.
+async fn wait_for_the_queue(scene: &Scene) {
+    let waiting = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                   WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
+    let wait = async {
+        while scene.rows::<()>(waiting).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("a run waits for the lock");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
+    let scene = Scene::new(1).await;
+    scene.contacts(2).await;
+    scene.leave_free(3, (10, 0), (12, 0)).await;
+    let lock = hold_lock(&scene, user(1)).await;
+    let service = scene.service.clone();
+    let run = tokio::spawn(async move { service.deliver(task(&json!({ "userId": user(1) }))).await });
+    wait_for_the_queue(&scene).await;
+    scene.event(at(3, 10, 30), at(3, 11, 0), "", "").await;
+    drop(lock);
+    check_result(&run.await.unwrap(), &json!({ "created": 1 }));
+    let slots: Vec<_> = scene.pending().await.into_iter().map(|row| (row.0, row.1)).collect();
+    assert_eq!(slots, [(at(3, 11, 0), at(3, 12, 0))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,14 +5,15 @@
 
 use chrono::TimeDelta;
 use serde::Serialize;
-use shared::availability::{Availability, WallClock, busy, daily, zone};
+use shared::availability::{Availability, WallClock, busy, daily};
 use shared::cache::Cache;
 use shared::config::Incomplete;
 use shared::db::Db;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload;
 use shared::span::{Span, Spans};
-use shared::suggestions::{self, SLOT, horizon, slots};
+use shared::suggestions::{self, SLOT, horizon, overdue, slots};
+use shared::time_zone;
 
 mod conflicts;
 
@@ -53,10 +54,10 @@ impl Job for SuggestionRegeneration {
         };
         let now = context.now();
         let window = Span { start: now, end: now + COMPARED };
-        let clock = WallClock::new(zone(user_id, stored.timezone.as_deref()), window);
-        let busy = busy(self.db.busy_events(user_id, window).await?, &clock);
+        let clock = WallClock::new(time_zone::named(user_id, stored.timezone.as_deref()), window);
 
         let mut work = self.db.suggesting(user_id).await?;
+        let busy = busy(work.busy_events(window).await?, &clock);
         let resumed = work.resume_snoozed(now).await?;
         let conflicts = conflicts::conflicts(&work.pending(window).await?, &busy);
         let dismissed = work.dismiss(&conflicts, CONFLICT).await?;
@@ -67,7 +68,8 @@ impl Job for SuggestionRegeneration {
             .and(&daily(&clock, DAYTIME.0, DAYTIME.1))
             .except(&occupied);
         let slots = slots(&free, SLOT).take(MOST_NEW);
-        let created = suggestions::suggest(&mut work, slots, &clock, now).await?;
+        let overdue = overdue(work.contacts(now).await?, now);
+        let created = suggestions::suggest(&mut work, &overdue, slots, &clock, now).await?;
         suggestions::commit(work, &self.cache, resumed + dismissed + created > 0).await?;
         Ok(Outcome::done(Regenerated { resumed, dismissed, created }))
     }

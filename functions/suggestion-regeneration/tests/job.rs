@@ -1,12 +1,14 @@
 //! One user's suggestions after a change: over a real Postgres and Redis.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::job::Job;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use suggestion_generation::SuggestionGeneration;
 use suggestion_regeneration::SuggestionRegeneration;
 use tests::{Delivery, Service, Stack};
@@ -288,6 +290,41 @@ async fn whoever_lost_a_time_is_suggested_for_another() {
          FROM suggestions s ORDER BY s.created_at",
     );
     assert_eq!(rows.await, [("dismissed".to_owned(), true), ("pending".to_owned(), false)]);
+}
+
+/// Keeps everybody from making suggestions for a user until it is dropped, as a run that takes long would.
+async fn hold_lock(scene: &Scene, user: Uuid) -> PgConnection {
+    let mut lock = scene.stack.connect().await;
+    let sql = format!("SELECT pg_advisory_lock(hashtextextended('suggestions:{user}', 0))");
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut lock).await.unwrap();
+    lock
+}
+
+/// Waits until a run waits for the lock.
+async fn wait_for_the_queue(scene: &Scene) {
+    let waiting = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                   WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
+    let wait = async {
+        while scene.rows::<()>(waiting).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("a run waits for the lock");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
+    let scene = Scene::new(Tz::UTC).await;
+    let suggestion = scene.suggestion("pending", day(3), 600, 660).await;
+    let lock = hold_lock(&scene, scene.user).await;
+    let (service, task) = (scene.service.clone(), scene.task("suggestion-regeneration", "calendar_sync"));
+    let run = tokio::spawn(async move { service.deliver(task).await });
+    wait_for_the_queue(&scene).await;
+    scene.event(day(3), 600, 660, "", "").await;
+    drop(lock);
+    let answer = run.await.unwrap();
+    assert_eq!((answer.outcome(), &answer.body["result"]["dismissed"]), ("done", &json!(1)), "{answer:?}");
+    scene.check_status(&[suggestion], "dismissed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -176,15 +176,16 @@ proptest! {
         let busy: Spans = busy(rows.clone(), &clock).into_iter().map(|busy| busy.span).collect();
         let free = availability.times(&clock).except(&busy);
 
-        let kept: Vec<Window> = kept.into_iter().filter(|(_, start, end)| start != end).collect();
+        // A block without length keeps nothing, and the week is not whole any more.
+        let is_whole = kept.is_empty();
         let night = night.filter(|(start, end)| start != end);
         let is_free = |moment: DateTime<Utc>| {
             let now = moment.with_timezone(&zone).naive_local();
-            (kept.is_empty() || kept.iter().any(|window| shows(*window, now)))
+            (is_whole || kept.iter().any(|window| shows(*window, now)))
                 && !removed.iter().any(|window| shows(*window, now))
                 && !match night {
                     Some(night) => daily_shows(night, now),
-                    None => kept.is_empty() && daily_shows((21 * 60, 9 * 60), now),
+                    None => is_whole && daily_shows((21 * 60, 9 * 60), now),
                 }
                 && !events.iter().zip(&rows).any(|(event, row)| event.takes(row, day, moment, now))
         };
@@ -280,13 +281,18 @@ fn what_cannot_be_read_is_passed_over() {
                 StoredAvailability { manual_time_blocks: Some(blocks), ..StoredAvailability::default() };
             check_times(Tz::UTC, "2026-06-01", &stored, &[("10:00+00:00", "12:00+00:00")]);
         }
+        // What the user kept for meetings is not known: nobody may be suggested at any other time.
+        let is_said = !entry.is_null() && entry != json!([]);
+        let stored =
+            StoredAvailability { manual_time_blocks: Some(entry.clone()), ..StoredAvailability::default() };
+        let untold = [("09:00+00:00", "21:00+00:00")];
+        check_times(Tz::UTC, "2026-06-01", &stored, if is_said { &[] } else { &untold });
         let stored = StoredAvailability {
-            manual_time_blocks: Some(entry.clone()),
             commute_windows: Some(entry),
             nighttime_start: Some("late".to_owned()),
             nighttime_end: Some("25:00".to_owned()),
             ..StoredAvailability::default()
         };
-        check_times(Tz::UTC, "2026-06-01", &stored, &[("09:00+00:00", "21:00+00:00")]);
+        check_times(Tz::UTC, "2026-06-01", &stored, &untold);
     }
 }

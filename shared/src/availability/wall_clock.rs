@@ -7,7 +7,6 @@ use chrono::{
     DateTime, FixedOffset, NaiveDate, NaiveDateTime, Offset, SubsecRound, TimeDelta, TimeZone, Utc,
 };
 use chrono_tz::Tz;
-use uuid::Uuid;
 
 use crate::span::Span;
 
@@ -15,16 +14,6 @@ use crate::span::Span;
 const STEP: TimeDelta = TimeDelta::hours(6);
 /// Changes come at whole seconds.
 const SECOND: TimeDelta = TimeDelta::seconds(1);
-
-/// The user's zone; UTC for whoever names none, or one that nobody knows.
-#[must_use]
-pub fn zone(user_id: Uuid, name: Option<&str>) -> Tz {
-    let Some(name) = name else { return Tz::UTC };
-    name.parse().unwrap_or_else(|_| {
-        tracing::warn!(%user_id, zone = name, "an unknown time zone counts as UTC");
-        Tz::UTC
-    })
-}
 
 /// A wall clock in a zone, looked at during a window.
 #[derive(Debug, Clone)]
@@ -158,13 +147,5 @@ mod tests {
         // A day was left out.
         let (before, after) = ("2011-12-29T00:00:00Z", "2011-12-31T00:00:00Z");
         check(Tz::Pacific__Apia, before, after, &[(before, -600), ("2011-12-30T10:00:00Z", 840)]);
-    }
-
-    #[test]
-    fn a_zone_that_nobody_knows_is_utc() {
-        for name in [None, Some(""), Some("Mars/Olympus"), Some("UTC")] {
-            assert_eq!(zone(Uuid::nil(), name), Tz::UTC);
-        }
-        assert_eq!(zone(Uuid::nil(), Some("Asia/Kolkata")), Tz::Asia__Kolkata);
     }
 }

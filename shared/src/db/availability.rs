@@ -2,8 +2,10 @@
 
 use chrono::TimeDelta;
 use serde_json::Value;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::suggestions::Suggesting;
 use super::{Db, Error};
 use crate::span::Span;
 
@@ -59,25 +61,42 @@ impl Db {
 
     /// The busy events that may take time of the window. Spans that reach far beyond it are cut.
     pub async fn busy_events(&self, user_id: Uuid, window: Span) -> Result<Vec<BusyEvent>, Error> {
-        let rows = sqlx::query!(
-            r#"
-            SELECT google_event_id, greatest(start_time, $2) AS "start_time!", least(end_time, $3) AS "end_time!",
-                   timezone, COALESCE(is_all_day, false) AS "is_all_day!"
-            FROM calendar_events
-            WHERE user_id = $1 AND start_time < $3 AND end_time > $2 AND is_busy IS NOT FALSE
-            "#,
-            user_id,
-            window.start - DAY_ELSEWHERE,
-            window.end + DAY_ELSEWHERE,
-        )
-        .fetch_all(self.statement())
-        .await?;
-        let events = rows.into_iter().map(|row| BusyEvent {
-            google_event_id: row.google_event_id,
-            span: Span { start: row.start_time, end: row.end_time },
-            timezone: row.timezone,
-            is_all_day: row.is_all_day,
-        });
-        Ok(events.collect())
+        busy_events(self.statement(), user_id, window).await
     }
+}
+
+impl Suggesting {
+    /// As [`Db::busy_events`], under the lock. An event that is committed later finds the suggestions of this transaction
+    /// when they are looked at again.
+    pub async fn busy_events(&mut self, window: Span) -> Result<Vec<BusyEvent>, Error> {
+        let user_id = self.user_id();
+        busy_events(self.work.statement(), user_id, window).await
+    }
+}
+
+async fn busy_events(
+    statement: impl PgExecutor<'_>,
+    user_id: Uuid,
+    window: Span,
+) -> Result<Vec<BusyEvent>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT google_event_id, greatest(start_time, $2) AS "start_time!", least(end_time, $3) AS "end_time!",
+               timezone, COALESCE(is_all_day, false) AS "is_all_day!"
+        FROM calendar_events
+        WHERE user_id = $1 AND start_time < $3 AND end_time > $2 AND is_busy IS NOT FALSE
+        "#,
+        user_id,
+        window.start - DAY_ELSEWHERE,
+        window.end + DAY_ELSEWHERE,
+    )
+    .fetch_all(statement)
+    .await?;
+    let events = rows.into_iter().map(|row| BusyEvent {
+        google_event_id: row.google_event_id,
+        span: Span { start: row.start_time, end: row.end_time },
+        timezone: row.timezone,
+        is_all_day: row.is_all_day,
+    });
+    Ok(events.collect())
 }

@@ -86,7 +86,7 @@ impl Db {
 /// nothing behind.
 #[derive(Debug)]
 pub struct Suggesting {
-    work: Work,
+    pub(super) work: Work,
     user_id: Uuid,
 }
 
