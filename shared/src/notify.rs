@@ -20,6 +20,7 @@ pub use crate::db::deliveries::{Channel, SubjectId};
 use crate::db::{self, Db};
 use crate::failure::Failure;
 use crate::http;
+use crate::job::Context;
 use crate::rate_limit::{self, Limit, Limiter, Verdict};
 use crate::redis::Redis;
 
@@ -52,6 +53,15 @@ impl Default for Patience {
     fn default() -> Self {
         Self { connect: Duration::from_secs(5), answer: Duration::from_secs(30) }
     }
+}
+
+/// Time that a message may take, its provider's silence included.
+const ROOM: Duration = Duration::from_secs(45);
+
+/// Whether there is time for another message. A job asks before each: one that is cut off stays `unknown`.
+#[must_use]
+pub fn has_room(context: &Context) -> bool {
+    !context.is_cancelled() && context.time_left() >= ROOM
 }
 
 /// Sends messages. Clones share their connections.

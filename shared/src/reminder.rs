@@ -30,8 +30,9 @@ struct Reminded {
     sent: u64,
     refused: u64,
     unknown: u64,
+    /// When what is left may be sent.
     #[serde(skip)]
-    limited_until: Option<DateTime<Utc>>,
+    back_at: Option<DateTime<Utc>>,
     #[serde(skip)]
     trouble: Option<notify::Error>,
 }
@@ -73,15 +74,22 @@ impl Reminders {
             |due: DueReminder| TokenNotice { id: due.id, integration: due.integration, kind: self.kind };
         let notices: Vec<_> = due.into_iter().map(notice).collect();
 
-        let zone = zone::choose(person.preferred_timezone.as_deref(), person.timezone.as_deref());
+        let zone = zone::choose(user_id, person.preferred_timezone.as_deref(), person.timezone.as_deref());
         let recipient = Recipient { user_id, zone };
         let mut reminded = Reminded::default();
+        if !notify::has_room(context) {
+            return Ok(Outcome::Snooze(context.now()));
+        }
         // One e-mail about all, whatever the preferences say of batches: the account depends on it.
         let emailed = self.notifier.send_email(&recipient, &person.email, &notices).await;
         let is_emailed = reminded.settles(emailed);
         let mut told = Vec::new();
         for notice in &notices {
             let is_texted = match &person.phone {
+                Some(_) if !notify::has_room(context) => {
+                    reminded.back_at = reminded.back_at.max(Some(context.now()));
+                    break;
+                }
                 Some(number) => reminded.settles(self.notifier.send_sms(&recipient, number, notice).await),
                 None => true,
             };
@@ -92,7 +100,7 @@ impl Reminders {
         self.db.reminders_sent(&told, context.now()).await?;
         match reminded {
             Reminded { trouble: Some(error), .. } => Err(error.into()),
-            Reminded { limited_until: Some(until), .. } => Ok(Outcome::Snooze(until)),
+            Reminded { back_at: Some(at), .. } => Ok(Outcome::Snooze(at)),
             reminded => Ok(Outcome::done(reminded)),
         }
     }
@@ -107,7 +115,7 @@ impl Reminded {
             Ok(Delivery::Refused { .. }) => self.refused += 1,
             Ok(Delivery::Unknown) => self.unknown += 1,
             Ok(Delivery::LimitedUntil(until)) => {
-                self.limited_until = self.limited_until.max(Some(until));
+                self.back_at = self.back_at.max(Some(until));
                 return false;
             }
             Err(error) => {

@@ -1,7 +1,5 @@
 //! Tells users once a week what was suggested to them: a sweep finds whose batch is due, and a task a user sends it.
 
-use std::time::Duration;
-
 use chrono::{Datelike, TimeDelta};
 use serde::Serialize;
 use shared::config::Incomplete;
@@ -10,7 +8,7 @@ use shared::db::batches::{DueBatch, PendingSuggestion};
 use shared::db::deliveries::Channel;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::notify::message::Suggestion;
-use shared::notify::{Delivery, Notifier, Recipient, zone};
+use shared::notify::{self, Delivery, Notifier, Recipient, zone};
 use shared::payload::{self, Payload};
 use shared::queue::Queue;
 use shared::rate_limit;
@@ -26,12 +24,11 @@ const QUEUE: Queue = <payload::BatchNotifications as Payload>::QUEUE;
 
 /// Time between two sweeps.
 const PERIOD: TimeDelta = TimeDelta::minutes(15);
-/// Sweeps among which the last window is looked for: those of more than a day, in whatever order they ran.
-const RECENT_SWEEPS: u32 = 100;
+/// Sweeps among which the last window is looked for: those of more than [`schedule::LOOK_BACK`], in whatever order they
+/// ran.
+const RECENT_SWEEPS: u32 = 600;
 /// Suggestions in one e-mail.
 const MAX_DIGEST: u32 = 100;
-/// Time that a message may take, its provider's silence included.
-const ROOM_FOR_A_MESSAGE: Duration = Duration::from_secs(45);
 
 /// Sends batches, and finds those that are due.
 pub struct BatchNotifications {
@@ -102,8 +99,7 @@ impl BatchNotifications {
         Ok(Window::after(&windows(true), &windows(false), until, PERIOD))
     }
 
-    /// Sends what no batch before told of. What the limits leave over waits for the next batch; a batch that they leave
-    /// nothing of comes back.
+    /// Sends what no batch before told of. What the limits leave over waits for the next batch.
     async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
         let Some(person) = self.db.contactable(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
@@ -111,22 +107,24 @@ impl BatchNotifications {
         if !person.email_enabled && person.phone.is_none() {
             return Ok(Outcome::Skipped("no_channel"));
         }
-        let zone = zone::choose(person.preferred_timezone.as_deref(), person.timezone.as_deref());
+        let zone = zone::choose(user_id, person.preferred_timezone.as_deref(), person.timezone.as_deref());
         let recipient = Recipient { user_id, zone };
         let mut sent = Sent::default();
         if person.email_enabled {
+            if !notify::has_room(context) {
+                return Ok(Outcome::Snooze(context.now()));
+            }
             let suggestions = self.suggestions(user_id, Channel::Email, MAX_DIGEST).await?;
             match self.notifier.send_email(&recipient, &person.email, &suggestions).await? {
                 Delivery::Sent { .. } => sent.emailed = suggestions.len(),
-                Delivery::AlreadyClaimed => {}
+                Delivery::AlreadyClaimed | Delivery::LimitedUntil(_) => {}
                 Delivery::Refused { .. } => sent.refused += suggestions.len(),
                 Delivery::Unknown => return Err(Failure::transient(Unanswered)),
-                Delivery::LimitedUntil(until) => return Ok(Outcome::Snooze(until)),
             }
         }
         let Some(number) = person.phone else { return Ok(Outcome::done(sent)) };
         for suggestion in self.suggestions(user_id, Channel::Sms, rate_limit::SMS.max).await? {
-            if context.is_cancelled() || context.time_left() < ROOM_FOR_A_MESSAGE {
+            if !notify::has_room(context) {
                 return Ok(Outcome::Snooze(context.now()));
             }
             match self.notifier.send_sms(&recipient, &number, &suggestion).await? {
@@ -138,7 +136,6 @@ impl BatchNotifications {
                     break;
                 }
                 Delivery::Unknown => return Err(Failure::transient(Unanswered)),
-                Delivery::LimitedUntil(until) if sent.texted == 0 => return Ok(Outcome::Snooze(until)),
                 Delivery::LimitedUntil(_) => break,
             }
         }

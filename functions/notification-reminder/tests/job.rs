@@ -186,6 +186,16 @@ async fn a_reminder_that_meets_a_limit_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_has_to_stop_begins_no_message() {
+    let scene = Scene::new().await;
+    let user = scene.user().await;
+    scene.service.shutdown.begin();
+    assert_eq!(scene.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+    assert_eq!(scene.stack.take_tasks(Queue::NotificationReminder).await.len(), 1);
+    assert_eq!((scene.reached(), scene.marked().await), (Vec::new(), (0, 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_gone_is_skipped() {
     let scene = Scene::new().await;
     let answer = scene.deliver(&json!({ "userId": Uuid::new_v4() })).await;

@@ -2,16 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use uuid::Uuid;
 
-/// The zone of a person's messages: the one of the notification preferences, unless that is unset or its default `UTC`,
-/// else the user's, else UTC. A name that no zone has is logged and means UTC.
+use crate::time_zone;
+
+/// The zone of a user's messages: the one of the notification preferences, unless that is unset or its default `UTC`,
+/// else the user's own.
 #[must_use]
-pub fn choose(preferred: Option<&str>, user: Option<&str>) -> Tz {
-    let Some(name) = preferred.filter(|name| *name != "UTC").or(user) else { return Tz::UTC };
-    name.parse().unwrap_or_else(|_| {
-        tracing::warn!(zone = name, "no time zone has this name: UTC is used");
-        Tz::UTC
-    })
+pub fn choose(user_id: Uuid, preferred: Option<&str>, own: Option<&str>) -> Tz {
+    time_zone::named(user_id, preferred.filter(|name| *name != "UTC").or(own))
 }
 
 /// A span of time: `Tue 24 Nov, 18:30-19:30 CET`.
@@ -35,7 +34,7 @@ mod tests {
     #[test]
     fn the_preferences_win_unless_they_say_nothing() {
         let (berlin, rome) = (Tz::Europe__Berlin, Tz::Europe__Rome);
-        for (preferred, user, expected) in [
+        for (preferred, own, expected) in [
             (Some("Europe/Berlin"), Some("Europe/Rome"), berlin),
             (Some("UTC"), Some("Europe/Rome"), rome),
             (None, Some("Europe/Rome"), rome),
@@ -43,7 +42,7 @@ mod tests {
             (None, None, Tz::UTC),
             (None, Some("Mars/Olympus"), Tz::UTC),
         ] {
-            assert_eq!(choose(preferred, user), expected, "{preferred:?} {user:?}");
+            assert_eq!(choose(Uuid::nil(), preferred, own), expected, "{preferred:?} {own:?}");
         }
     }
 

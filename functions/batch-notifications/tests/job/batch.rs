@@ -73,14 +73,28 @@ async fn what_the_limits_leave_over_waits_for_the_next_batch() {
     }
     let batch = json!({ "userId": user });
     check_result(&scene.deliver(&batch).await, &json!({ "emailed": 0, "texted": 10, "refused": 0 }));
-    assert!(scene.stack.take_tasks(Queue::BatchNotifications).await.is_empty());
     let texts = scene.messages();
     assert!(texts[9].1.contains("Friend09"), "{texts:?}");
 
-    // A batch of which nothing can be sent comes back when something can.
-    assert_eq!(scene.deliver(&batch).await.outcome(), "snoozed");
-    assert_eq!(scene.stack.take_tasks(Queue::BatchNotifications).await.len(), 1);
+    // Even a batch of which nothing can be sent does not come back by itself.
+    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 0, "texted": 0, "refused": 0 }));
+    assert!(scene.stack.take_tasks(Queue::BatchNotifications).await.is_empty());
     assert_eq!(scene.messages().len(), 10);
+    scene.stack.advance(3600);
+    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 0, "texted": 2, "refused": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_has_to_stop_begins_no_message() {
+    for channels in [EMAIL, SMS] {
+        let scene = Scene::new().await;
+        let user = scene.user("ada", channels).await;
+        scene.suggest(user, "Ben").await;
+        scene.service.shutdown.begin();
+        assert_eq!(scene.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+        assert_eq!(scene.stack.take_tasks(Queue::BatchNotifications).await.len(), 1);
+        assert!(scene.messages().is_empty() && scene.ledger().await.is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
