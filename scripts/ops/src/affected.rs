@@ -12,9 +12,12 @@
 //! | what builds the images | all |
 //! | other scripts, prose, Terraform, CI | none |
 //! | anything else | all |
+//!
+//! A file that is missing or broken on one side counts as empty there: all that it says differs.
 
 mod cargo_files;
 mod closure;
+mod comparison;
 mod declaration;
 mod modules;
 mod paths;
@@ -27,6 +30,7 @@ use serde::Serialize;
 
 use crate::repository::Repository;
 use closure::Closures;
+use comparison::Comparison;
 use paths::Place;
 
 /// The dependency that has features worth looking at.
@@ -38,8 +42,11 @@ const DECLARATION: &str = "infra/queues.json";
 /// Say which functions a change touches.
 #[derive(Args)]
 pub(crate) struct Affected {
-    /// What the working tree is compared with: the commit that runs, or that a branch began at.
+    /// What the working tree, or with --committed the current commit, is compared with: the commit that runs, or that a branch began at.
     base: String,
+    /// Look at what any commit since the base touched, even if another took it back, and not at the working tree.
+    #[arg(long)]
+    committed: bool,
     /// Print JSON: `functions`, `queues`, `migrations` and, for each function, `because`.
     #[arg(long)]
     json: bool,
@@ -69,7 +76,13 @@ impl Effects {
 
 impl Affected {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let effects = effects(&Repository::here()?, &self.base)?;
+        let repository = Repository::here()?;
+        let comparisons = if self.committed {
+            Comparison::of_commits(&repository, &self.base)?
+        } else {
+            vec![Comparison::with_working_tree(&repository, &self.base)]
+        };
+        let effects = effects(&repository, &comparisons)?;
         if self.json {
             println!("{}", serde_json::to_string(&effects)?);
             return Ok(ExitCode::SUCCESS);
@@ -89,14 +102,27 @@ impl Affected {
     }
 }
 
-fn effects(repository: &Repository, base: &str) -> anyhow::Result<Effects> {
+fn effects(repository: &Repository, comparisons: &[Comparison<'_>]) -> anyhow::Result<Effects> {
     let functions = repository.functions()?;
     let closures = Closures::read(repository, &functions)?;
     let mut effects = Effects::default();
-    for path in repository.changed_since(base)? {
+    for comparison in comparisons {
+        add(&mut effects, repository, comparison, &functions, &closures)?;
+    }
+    Ok(effects)
+}
+
+fn add(
+    effects: &mut Effects,
+    repository: &Repository,
+    comparison: &Comparison<'_>,
+    functions: &BTreeSet<String>,
+    closures: &Closures,
+) -> anyhow::Result<()> {
+    for path in comparison.paths()? {
         match Place::of(&path, &closures.packages) {
             Place::Nowhere => {}
-            Place::Everywhere => effects.touch(&functions, &path),
+            Place::Everywhere => effects.touch(functions, &path),
             Place::Package(package) if package == SHARED => {
                 let needed = modules::features(repository.root(), &path)?;
                 effects.touch(&closures.with_features(SHARED, &needed)?, &path);
@@ -107,12 +133,12 @@ fn effects(repository: &Repository, base: &str) -> anyhow::Result<Effects> {
             }
             Place::Package(package) => effects.touch(&closures.linking(package)?, &path),
             Place::Lock => {
-                for changed in cargo_files::locked(repository, base)? {
+                for changed in cargo_files::locked(comparison)? {
                     effects.touch(&closures.linking(&changed)?, &format!("{LOCK}: {changed}"));
                 }
             }
-            Place::Manifest => match cargo_files::manifest(repository, base)? {
-                cargo_files::Change::Everything => effects.touch(&functions, &path),
+            Place::Manifest => match cargo_files::manifest(comparison)? {
+                cargo_files::Change::Everything => effects.touch(functions, &path),
                 cargo_files::Change::Crates(crates) => {
                     for changed in crates {
                         effects.touch(&closures.linking(&changed)?, &format!("{MANIFEST}: {changed}"));
@@ -120,14 +146,14 @@ fn effects(repository: &Repository, base: &str) -> anyhow::Result<Effects> {
                 }
             },
             Place::SharedManifest => {
-                if cargo_files::shared_manifest_matters(repository, base, &path)? {
-                    effects.touch(&functions, &path);
+                if cargo_files::shared_manifest_matters(comparison, &path)? {
+                    effects.touch(functions, &path);
                 }
             }
             Place::Migrations => effects.migrations = true,
             Place::Terraform => effects.queues.extend(functions.iter().cloned()),
             Place::Declaration => {
-                let changes = declaration::changes(repository, base)?;
+                let changes = declaration::changes(comparison)?;
                 for (function, fields) in &changes.functions {
                     for field in fields {
                         let touched =
@@ -139,5 +165,5 @@ fn effects(repository: &Repository, base: &str) -> anyhow::Result<Effects> {
             }
         }
     }
-    Ok(effects)
+    Ok(())
 }

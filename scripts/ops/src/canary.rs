@@ -35,6 +35,16 @@ pub(crate) struct Watch {
     max_failures: u64,
 }
 
+/// What a watch comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It did tasks, and failed no more than it may.
+    Good,
+    Bad,
+    /// It did no task well, and did not fail often enough to be called bad.
+    Unseen,
+}
+
 /// Dispatches of a revision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -69,29 +79,31 @@ impl Tally {
         }
     }
 
-    fn is_bad(self, max_percent: u64) -> bool {
-        self.failures >= PATTERN && self.failures * 100 > self.dispatches * max_percent
+    fn verdict(self, max_percent: u64) -> Verdict {
+        if self.failures >= PATTERN && self.failures * 100 > self.dispatches * max_percent {
+            Verdict::Bad
+        } else if self.dispatches == self.failures {
+            Verdict::Unseen
+        } else {
+            Verdict::Good
+        }
     }
 }
 
 impl Watch {
-    /// Looks at a revision until it is found bad, has done enough, or the time is over. Answers whether it may stay.
-    pub(crate) fn run(&self, gcloud: &Gcloud, function: &str, revision: &str) -> anyhow::Result<bool> {
+    /// Looks at a revision until it is found bad, has done enough, or the time is over.
+    pub(crate) fn run(&self, gcloud: &Gcloud, function: &str, revision: &str) -> anyhow::Result<Verdict> {
         let started = Instant::now();
         // With its share it did tasks already: each watch judges its own.
         let before = tally(gcloud, function, revision, Duration::ZERO)?;
         loop {
             let tally = tally(gcloud, function, revision, started.elapsed())?.since(before);
             eprintln!("  {revision}: {} dispatches, {} failed", tally.dispatches, tally.failures);
-            if tally.is_bad(self.max_failures) {
-                return Ok(false);
-            }
+            let verdict = tally.verdict(self.max_failures);
             let rest = Duration::from_secs(self.seconds).saturating_sub(started.elapsed());
-            if tally.dispatches >= self.enough || rest.is_zero() {
-                if tally.dispatches == 0 {
-                    eprintln!("  no task came by: nothing is known of {revision} but that it starts");
-                }
-                return Ok(true);
+            let has_enough = verdict == Verdict::Good && tally.dispatches >= self.enough;
+            if verdict == Verdict::Bad || has_enough || rest.is_zero() {
+                return Ok(verdict);
             }
             sleep(rest.min(Duration::from_secs(self.every)));
         }
@@ -143,14 +155,15 @@ mod tests {
     #[test]
     fn a_pattern_of_failures_is_bad_and_a_single_one_is_not() {
         #[track_caller]
-        fn check(failures: u64, dispatches: u64, is_bad: bool) {
-            assert_eq!(Tally { dispatches, failures }.is_bad(5), is_bad, "{failures} of {dispatches}");
+        fn check(failures: u64, dispatches: u64, expected: Verdict) {
+            assert_eq!(Tally { dispatches, failures }.verdict(5), expected, "{failures} of {dispatches}");
         }
-        check(0, 0, false);
-        check(2, 2, false);
-        check(3, 3, true);
-        check(3, 60, false);
-        check(4, 60, true);
+        check(0, 0, Verdict::Unseen);
+        check(2, 2, Verdict::Unseen);
+        check(2, 3, Verdict::Good);
+        check(3, 3, Verdict::Bad);
+        check(3, 60, Verdict::Good);
+        check(4, 60, Verdict::Bad);
     }
 
     #[test]

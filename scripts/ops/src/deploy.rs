@@ -7,21 +7,30 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
 use crate::NOT_RIGHT;
-use crate::canary::Watch;
+use crate::canary::{Verdict, Watch};
 use crate::gcloud::{Gcloud, Place};
 use crate::repository::Repository;
 use crate::service::Service;
+use crate::wrong_call::WrongCall;
 
-/// Characters of a commit or digest in a tag.
+/// Characters of a commit or version in a tag.
 const SHORT: usize = 12;
 const DIGEST: &str = "sha256:";
+/// The new revision keeps its share, and somebody must decide.
+const UNSEEN: u8 = 3;
 
 /// Deploy one function: with a share of its tasks first, and back by itself when they fail.
+///
+/// A revision that does no task while it is watched keeps its share. The same call goes on watching it;
+/// scripts/rollback ends it.
 #[derive(Args)]
+#[command(after_help = "Exit codes: 0 deployed, 1 not deployed or taken back, 2 the call itself is wrong, \
+                        3 undecided: no task came by, and the new revision keeps the share it has.")]
 pub(crate) struct Deploy {
     /// Name of the function.
     function: String,
-    /// What to deploy: a digest (sha256:…) in the registry, or a whole image reference [default: the image of this commit].
+    /// What to deploy: a digest (sha256:…) of this commit in the registry, or a whole image reference [default: the image
+    /// of this commit]. The revision is tagged rev-<commit>, or as the whole reference.
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     /// Where images are: HOST/PROJECT/REPOSITORY.
@@ -46,11 +55,15 @@ impl Deploy {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let function = self.function.as_str();
         let repository = Repository::here()?;
-        ensure!(repository.functions()?.contains(function), "there is no function {function}");
+        let is_known = repository.functions()?.contains(function);
+        ensure!(is_known, WrongCall(format!("there is no function {function}")));
         let (image, tag) = self.image(&repository)?;
         let gcloud = Gcloud::new(self.place.clone(), self.dry_run);
         let service = Service::read(&gcloud, function)?;
-        let before = service.serving()?.to_owned();
+        // One that was left undecided goes on where it was.
+        let undecided = service.undecided(&tag);
+        let is_new = undecided.is_none();
+        let before = undecided.map_or_else(|| service.serving(), Ok)?.to_owned();
         eprintln!("{function} in {}: {before} serves; {image} is to replace it", self.place.project);
         if !self.dry_run && !self.yes && !confirmed()? {
             return Ok(ExitCode::from(NOT_RIGHT));
@@ -58,44 +71,65 @@ impl Deploy {
 
         let (region, image, to_tag) =
             (format!("--region={}", self.place.region), format!("--image={image}"), format!("--tag={tag}"));
-        gcloud.change(&["run", "services", "update", function, &region, &image, &to_tag, "--no-traffic"])?;
+        if is_new {
+            gcloud.change(&[
+                "run",
+                "services",
+                "update",
+                function,
+                &region,
+                &image,
+                &to_tag,
+                "--no-traffic",
+            ])?;
+        }
         if self.dry_run {
             service.share(&gcloud, "<new>", self.canary)?;
-            service.promote(&gcloud, "<new>")?;
+            service.promote(&gcloud, "<new>", &before)?;
             return Ok(ExitCode::SUCCESS);
         }
-        // The serving revision stays as it was read: from here on traffic is split.
         let service = Service::read(&gcloud, function)?;
         let new =
             service.tagged(&tag).with_context(|| format!("no revision of {function} has the tag {tag}"))?;
-        match self.shift(&gcloud, &service, new) {
-            Ok(true) => {
+        match self.shift(&gcloud, &service, new, &before) {
+            Ok(Verdict::Good) => {
                 println!("{new}");
                 Ok(ExitCode::SUCCESS)
             }
-            Ok(false) => {
+            Ok(Verdict::Bad) => {
                 eprintln!("{new} fails: back to {before}");
-                service.return_to(&gcloud, &before, new)?;
+                service.return_to(&gcloud, &before)?;
                 Ok(ExitCode::from(NOT_RIGHT))
+            }
+            Ok(Verdict::Unseen) => {
+                eprintln!(
+                    "undecided: {new} did no task, and keeps the share it has. Send it one (scripts/takeover {function} --check), and deploy it again; or end it with scripts/rollback {function}"
+                );
+                Ok(ExitCode::from(UNSEEN))
             }
             Err(error) => {
                 eprintln!("{new} cannot be watched: back to {before}");
-                service.return_to(&gcloud, &before, new)?;
+                service.return_to(&gcloud, &before)?;
                 Err(error)
             }
         }
     }
 
-    /// Moves the tasks over; answers whether the new revision may stay.
-    fn shift(&self, gcloud: &Gcloud, service: &Service, new: &str) -> anyhow::Result<bool> {
-        if self.canary < 100 {
+    /// Moves the tasks over, and says how the new revision does them. One that was good with its share has been seen.
+    fn shift(&self, gcloud: &Gcloud, service: &Service, new: &str, before: &str) -> anyhow::Result<Verdict> {
+        let has_share = self.canary < 100;
+        if has_share {
             service.share(gcloud, new, self.canary)?;
-            if !self.watch.run(gcloud, &self.function, new)? {
-                return Ok(false);
+            match self.watch.run(gcloud, &self.function, new)? {
+                Verdict::Good => {}
+                other @ (Verdict::Bad | Verdict::Unseen) => return Ok(other),
             }
         }
-        service.promote(gcloud, new)?;
-        self.watch.run(gcloud, &self.function, new)
+        service.promote(gcloud, new, before)?;
+        match self.watch.run(gcloud, &self.function, new)? {
+            Verdict::Unseen if has_share => Ok(Verdict::Good),
+            verdict => Ok(verdict),
+        }
     }
 
     /// The image and the tag of its revision.
@@ -104,19 +138,22 @@ impl Deploy {
             let registry = self.registry.as_deref().context("say --registry, or set IMAGE_REGISTRY")?;
             Ok::<_, anyhow::Error>(format!("{registry}/{}", self.function))
         };
+        let commit = repository.git(&["rev-parse", "HEAD"])?;
+        let commit = commit.trim();
         match &self.image {
-            None => {
-                let commit = repository.git(&["rev-parse", "HEAD"])?;
-                Ok((format!("{}:{}", registry()?, commit.trim()), tag(commit.trim())))
-            }
+            None => Ok((format!("{}:{commit}", registry()?), tag(commit))),
             Some(digest) if digest.starts_with(DIGEST) => {
-                Ok((format!("{}@{digest}", registry()?), tag(digest.trim_start_matches(DIGEST))))
+                Ok((format!("{}@{digest}", registry()?), tag(commit)))
             }
             Some(image) => match image.rsplit_once(['@', ':']) {
                 Some((_, version)) if image.contains('/') && !version.contains('/') => {
                     Ok((image.clone(), tag(version)))
                 }
-                _ => bail!("{image} is neither a digest nor an image with a tag or a digest"),
+                _ => {
+                    bail!(WrongCall(format!(
+                        "{image} is neither a digest nor an image with a tag or a digest"
+                    )))
+                }
             },
         }
     }

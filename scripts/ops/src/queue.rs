@@ -6,8 +6,12 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use crate::repository::Repository;
+use crate::wrong_call::WrongCall;
 
 const DECLARATION: &str = "infra/queues.json";
+/// How the functions scale, for Terraform.
+const SCALING: &str = "infra/gcp/functions.json";
+const PAUSED: &str = "PAUSED";
 
 /// `infra/queues.json`, as far as Cloud Tasks is concerned.
 #[derive(Deserialize)]
@@ -27,6 +31,27 @@ pub(crate) struct Declared {
     pub(crate) max_dispatches_per_second: u32,
 }
 
+#[derive(Deserialize)]
+struct Scalings {
+    functions: BTreeMap<String, Scaling>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Scaling {
+    concurrency: u32,
+    max_instances: u32,
+}
+
+/// Tasks that Terraform lets the queue of a function run at once: as many as its service can hold.
+pub(crate) fn concurrent_dispatches(repository: &Repository, function: &str) -> anyhow::Result<u32> {
+    let scalings: Scalings = serde_json::from_str(&repository.current(SCALING)?)
+        .with_context(|| format!("cannot read {SCALING}"))?;
+    let scaling = scalings.functions.get(function);
+    let scaling = scaling.with_context(|| format!("{SCALING} has no function {function}"))?;
+    Ok(scaling.concurrency * scaling.max_instances)
+}
+
 /// A queue as `gcloud tasks queues describe` shows it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,6 +68,7 @@ pub(crate) struct Found {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RateLimits {
     pub(crate) max_dispatches_per_second: f64,
+    pub(crate) max_concurrent_dispatches: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -69,6 +95,13 @@ pub(crate) struct OidcToken {
     pub(crate) audience: Option<String>,
 }
 
+impl Found {
+    /// Tasks wait in it.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state == PAUSED
+    }
+}
+
 impl Declaration {
     pub(crate) fn read(repository: &Repository) -> anyhow::Result<Self> {
         serde_json::from_str(&repository.current(DECLARATION)?)
@@ -78,7 +111,8 @@ impl Declaration {
     /// Name of the function, whether that or the queue's name was given.
     pub(crate) fn function(&self, name: &str) -> anyhow::Result<String> {
         let function = name.strip_suffix("-queue").unwrap_or(name);
-        ensure!(self.queues.contains_key(function), "{DECLARATION} has no queue {name}");
+        let is_known = self.queues.contains_key(function);
+        ensure!(is_known, WrongCall(format!("{DECLARATION} has no queue {name}")));
         Ok(function.to_owned())
     }
 

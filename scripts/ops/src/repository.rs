@@ -39,20 +39,24 @@ impl Repository {
         Ok(functions)
     }
 
-    /// Paths that differ between `base` and the working tree, files that git does not know yet included.
-    pub(crate) fn changed_since(&self, base: &str) -> anyhow::Result<BTreeSet<String>> {
-        let changed = self.git(&["diff", "--name-only", "--no-renames", "-z", base, "--"])?;
-        let new = self.git(&["ls-files", "--others", "--exclude-standard", "-z"])?;
-        let paths = changed.split('\0').chain(new.split('\0'));
-        Ok(paths.filter(|path| !path.is_empty()).map(str::to_owned).collect())
+    /// Paths that differ between two commits, or a commit and the working tree, files that git does not know included.
+    pub(crate) fn changed(&self, before: &str, after: Option<&str>) -> anyhow::Result<BTreeSet<String>> {
+        let mut arguments = vec!["diff", "--name-only", "--no-renames", "-z", before];
+        arguments.extend(after);
+        arguments.push("--");
+        let mut paths = self.git(&arguments)?;
+        if after.is_none() {
+            paths += &self.git(&["ls-files", "--others", "--exclude-standard", "-z"])?;
+        }
+        Ok(paths.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect())
     }
 
-    /// A file as it was at `base`, if it was there.
-    pub(crate) fn at(&self, base: &str, path: &str) -> anyhow::Result<Option<String>> {
-        if self.git(&["ls-tree", "--name-only", base, "--", path])?.is_empty() {
-            return Ok(None);
+    /// A file as it was at a commit; empty if it was not there.
+    pub(crate) fn at(&self, commit: &str, path: &str) -> anyhow::Result<String> {
+        if self.git(&["ls-tree", "--name-only", commit, "--", path])?.is_empty() {
+            return Ok(String::new());
         }
-        self.git(&["show", &format!("{base}:{path}")]).map(Some)
+        self.git(&["show", &format!("{commit}:{path}")])
     }
 
     /// A file as it is.

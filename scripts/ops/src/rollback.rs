@@ -11,6 +11,8 @@ use crate::gcloud::{Gcloud, Place};
 use crate::service::Service;
 
 /// Take one function back to the newest earlier revision that was found good. Nothing is built, no task is lost.
+///
+/// A deployment that was cut off or saw no task is ended: what served before gets all tasks again.
 #[derive(Args)]
 pub(crate) struct Rollback {
     /// Name of the function.
@@ -32,7 +34,7 @@ impl Rollback {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let gcloud = Gcloud::new(self.place, self.dry_run);
         let service = Service::read(&gcloud, &self.function)?;
-        let bad = service.leading()?;
+        let bad = service.newest_serving()?;
         let good = match &self.to {
             Some(revision) => {
                 ensure!(service.has(revision), "{} has no revision {revision}", self.function);
@@ -46,7 +48,7 @@ impl Rollback {
         if !self.dry_run && !self.yes && !confirmed()? {
             return Ok(ExitCode::from(NOT_RIGHT));
         }
-        service.return_to(&gcloud, good, bad)?;
+        service.return_to(&gcloud, good)?;
         println!("{good}");
         Ok(ExitCode::SUCCESS)
     }

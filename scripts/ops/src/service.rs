@@ -101,17 +101,36 @@ impl Service {
             (Some(target), None) if target.percent == ALL => Ok(&target.revision_name),
             (None, _) => bail!("{} serves nothing yet: deploy it with Terraform first", self.function),
             _ => bail!(
-                "the traffic of {} is split: another deployment is under way, or was cut off. Look at it, and end it with scripts/rollback {} --to <revision>",
+                "the traffic of {} is split: another deployment is under way, was cut off, or saw no task. Go on with it (the same scripts/deploy), or end it with scripts/rollback {}",
                 self.function,
                 self.function,
             ),
         }
     }
 
-    /// The revision that gets most traffic.
-    pub(crate) fn leading(&self) -> anyhow::Result<&str> {
-        let leading = self.traffic.iter().max_by_key(|target| target.percent);
-        Ok(&leading.with_context(|| format!("{} serves nothing", self.function))?.revision_name)
+    /// The newest revision that gets traffic: all of it, or the share of a deployment that has not ended.
+    pub(crate) fn newest_serving(&self) -> anyhow::Result<&str> {
+        let serving = self.traffic.iter().filter(|target| target.percent > 0);
+        let newest = serving.max_by_key(|target| self.generation(&target.revision_name));
+        Ok(&newest.with_context(|| format!("{} serves nothing", self.function))?.revision_name)
+    }
+
+    /// Of split traffic, the older revision that gets most: what served before the newest came.
+    fn serving_before(&self) -> Option<&str> {
+        let newest = self.newest_serving().ok()?;
+        let older = self.traffic.iter().filter(|it| it.percent > 0 && it.revision_name != newest);
+        Some(&older.max_by_key(|target| target.percent)?.revision_name)
+    }
+
+    /// What served before the revision with `tag` came, while that has no more than a share.
+    pub(crate) fn undecided(&self, tag: &str) -> Option<&str> {
+        let newest = self.newest_serving().ok()?;
+        if self.tagged(tag)? == newest { self.serving_before() } else { None }
+    }
+
+    /// Counts up with each revision; 0 for one that is not there.
+    fn generation(&self, revision: &str) -> u64 {
+        self.revisions.get(revision).map_or(0, |revision| revision.generation)
     }
 
     /// The revision with a tag.
@@ -125,13 +144,17 @@ impl Service {
         self.revisions.contains_key(revision)
     }
 
-    /// The newest revision before `revision` that was found good.
+    /// Where one goes back to from `revision`: what still has most of split traffic, or else the newest earlier revision
+    /// that was found good.
     pub(crate) fn before(&self, revision: &str) -> Option<&str> {
         let generation = self.revisions.get(revision)?.generation;
-        let good = self.newest_tagged().into_iter().find(|(_, name)| {
-            self.revisions.get(*name).is_some_and(|it| it.is_ready && it.generation < generation)
-        });
-        good.map(|(_, name)| name)
+        let tagged = || {
+            let good = self.newest_tagged().into_iter().find(|(_, name)| {
+                self.revisions.get(*name).is_some_and(|it| it.is_ready && it.generation < generation)
+            });
+            good.map(|(_, name)| name)
+        };
+        self.serving_before().or_else(tagged)
     }
 
     /// Tag and revision, newest first.
@@ -141,9 +164,7 @@ impl Service {
             .iter()
             .filter_map(|target| Some((target.tag.as_deref()?, target.revision_name.as_str())))
             .collect();
-        tagged.sort_by_key(|(_, name)| {
-            std::cmp::Reverse(self.revisions.get(*name).map_or(0, |revision| revision.generation))
-        });
+        tagged.sort_by_key(|(_, name)| std::cmp::Reverse(self.generation(name)));
         tagged
     }
 
@@ -152,31 +173,33 @@ impl Service {
         self.update_traffic(gcloud, revision, percent, &[])
     }
 
-    /// Gives a revision all traffic, for good: the one before gets a tag, too, and the oldest tags go.
-    pub(crate) fn promote(&self, gcloud: &Gcloud, revision: &str) -> anyhow::Result<()> {
-        let before = self.serving()?;
+    /// Gives a revision all traffic, for good: `before` gets a tag, too; the oldest tags go, and those of deployments
+    /// between the two, which never came so far.
+    pub(crate) fn promote(&self, gcloud: &Gcloud, revision: &str, before: &str) -> anyhow::Result<()> {
         let mut tags = Vec::new();
         if !self.traffic.iter().any(|target| target.tag.is_some() && target.revision_name == before) {
             let suffix = before.strip_prefix(&self.function).unwrap_or(before).trim_start_matches('-');
             tags.push(format!("--update-tags=rev-{suffix}={before}"));
         }
-        let stale: Vec<_> = self.newest_tagged().into_iter().skip(KEPT_TAGS).map(|(tag, _)| tag).collect();
-        if !stale.is_empty() {
-            tags.push(format!("--remove-tags={}", stale.join(",")));
-        }
+        let (abandoned, kept): (Vec<_>, Vec<_>) = self
+            .newest_tagged()
+            .into_iter()
+            .partition(|(_, name)| self.generation(name) > self.generation(before) && *name != revision);
+        let stale = kept.into_iter().skip(KEPT_TAGS);
+        tags.extend(removal(abandoned.into_iter().chain(stale)));
         self.update_traffic(gcloud, revision, ALL, &tags)
     }
 
-    /// Gives `revision` all traffic, and takes the tags of `bad` away: nobody shall go back to it.
-    pub(crate) fn return_to(&self, gcloud: &Gcloud, revision: &str, bad: &str) -> anyhow::Result<()> {
-        let tags: Vec<_> = self
-            .newest_tagged()
-            .into_iter()
-            .filter(|(_, name)| *name == bad && bad != revision)
-            .map(|(tag, _)| tag)
-            .collect();
-        let remove = (!tags.is_empty()).then(|| format!("--remove-tags={}", tags.join(",")));
+    /// Gives `revision` all traffic, and takes the tags of all newer ones away: nobody shall go back to them.
+    pub(crate) fn return_to(&self, gcloud: &Gcloud, revision: &str) -> anyhow::Result<()> {
+        let remove = removal(self.newer_tagged(revision).into_iter());
         self.update_traffic(gcloud, revision, ALL, remove.as_slice())
+    }
+
+    fn newer_tagged(&self, revision: &str) -> Vec<(&str, &str)> {
+        let mut tagged = self.newest_tagged();
+        tagged.retain(|(_, name)| self.generation(name) > self.generation(revision));
+        tagged
     }
 
     fn update_traffic(
@@ -201,6 +224,12 @@ impl Service {
         eprintln!("{revision} has its {percent} % all the same");
         Ok(())
     }
+}
+
+/// gcloud's option that takes tags away, if there are any.
+fn removal<'a>(tagged: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
+    let tags: Vec<_> = tagged.map(|(tag, _)| tag).collect();
+    (!tags.is_empty()).then(|| format!("--remove-tags={}", tags.join(",")))
 }
 
 #[cfg(test)]
@@ -241,9 +270,32 @@ mod tests {
     #[test]
     fn traffic_that_is_split_is_nobodys() {
         assert_eq!(service(&[("f-1", 100, None), ("f-2", 0, Some("x"))], &[]).serving().unwrap(), "f-1");
-        let split = service(&[("f-1", 90, None), ("f-2", 10, None)], &[]);
-        assert!(split.serving().is_err());
-        assert_eq!(split.leading().unwrap(), "f-1");
+        assert!(service(&[("f-1", 90, None), ("f-2", 10, None)], &[]).serving().is_err());
         assert!(service(&[], &[]).serving().is_err());
+    }
+
+    #[test]
+    fn a_deployment_that_was_cut_off_goes_back_to_what_served_before_it() {
+        #[track_caller]
+        fn check(traffic: &[(&str, u32, Option<&str>)], bad: &str, good: Option<&str>, newer: &[&str]) {
+            let service = service(traffic, &[]);
+            assert_eq!(service.newest_serving().unwrap(), bad);
+            assert_eq!(service.before(bad), good);
+            let is_split = traffic.iter().filter(|(_, percent, _)| *percent > 0).count() > 1;
+            assert_eq!(service.undecided("three"), good.filter(|_| is_split));
+            if let Some(good) = good {
+                let tags: Vec<_> = service.newer_tagged(good).into_iter().map(|(tag, _)| tag).collect();
+                assert_eq!(tags, newer);
+            }
+        }
+        let old = ("f-1", 0, Some("one"));
+        // Between its share and the rest, whichever is the larger.
+        check(&[("f-2", 90, None), ("f-3", 10, Some("three")), old], "f-3", Some("f-2"), &["three"]);
+        check(&[("f-2", 20, Some("two")), ("f-3", 80, Some("three")), old], "f-3", Some("f-2"), &["three"]);
+        // Before its share: what serves is taken back, and what never served with it.
+        check(&[("f-2", 100, None), ("f-3", 0, Some("three")), old], "f-2", Some("f-1"), &["three"]);
+        // After it got everything.
+        check(&[("f-3", 100, Some("three")), ("f-2", 0, Some("two"))], "f-3", Some("f-2"), &["three"]);
+        check(&[("f-1", 100, None)], "f-1", None, &[]);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::NOT_RIGHT;
 use crate::gcloud::{Gcloud, Place};
-use crate::queue::{Declaration, Found, cloud_name};
+use crate::queue::{Declaration, Found, cloud_name, concurrent_dispatches};
 use crate::repository::Repository;
 use crate::settings;
 use findings::Findings;
@@ -57,8 +57,10 @@ struct Target {
 impl Takeover {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         ensure!(self.check, "only --check is done here");
-        let declaration = Declaration::read(&Repository::here()?)?;
+        let repository = Repository::here()?;
+        let declaration = Declaration::read(&repository)?;
         let function = declaration.function(&self.queue)?;
+        let concurrent = concurrent_dispatches(&repository, &function)?;
         let gcloud = Gcloud::new(self.place.clone(), false);
         let (location, region) =
             (format!("--location={}", self.place.region), format!("--region={}", self.place.region));
@@ -67,6 +69,7 @@ impl Takeover {
 
         let found: Found = gcloud.read(&["tasks", "queues", "describe", &queue, &location])?;
         findings.settings(declaration.queue_attempts, &declaration.queues[&function], &found);
+        findings.concurrency(concurrent, &found);
 
         let service: Value = gcloud.read(&["run", "services", "describe", &function, &region])?;
         let caller = self.caller.clone();
@@ -94,7 +97,7 @@ impl Takeover {
         }
         findings.envelopes(&waiting, &target);
 
-        if self.no_task || !findings.is_ready() {
+        if self.no_task || found.is_paused() || !findings.is_ready() {
             findings.unknown("dry run", "no task was sent");
         } else {
             dry_run::send(&gcloud, &target, self.patience, &mut findings)?;

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::comparison::Comparison;
 use super::{LOCK, MANIFEST};
-use crate::repository::Repository;
 
 /// What a change of the workspace's manifest reaches.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,24 +29,42 @@ struct Locked {
     version: String,
     source: Option<String>,
     checksum: Option<String>,
+    /// `name` or, where there are several of that name, `name version`.
+    #[serde(default)]
+    dependencies: BTreeSet<String>,
 }
 
-/// Names of crates that have another version or another source than at `base`, gone ones included.
-pub(super) fn locked(repository: &Repository, base: &str) -> anyhow::Result<BTreeSet<String>> {
-    Ok(differing_crates(&before(repository, base, LOCK)?, &now(repository, LOCK)?))
+/// Names of crates that have another version, another source or other dependencies than before, gone ones included.
+pub(super) fn locked(comparison: &Comparison<'_>) -> anyhow::Result<BTreeSet<String>> {
+    let (before, now) = tables(comparison, LOCK)?;
+    Ok(differing_crates(&before, &now))
 }
 
 fn differing_crates(before: &Table, now: &Table) -> BTreeSet<String> {
     let packages = |lock: &Table| -> BTreeSet<Locked> {
-        lock.clone().try_into().map(|lock: Lock| lock.package.into_iter().collect()).unwrap_or_default()
+        let packages = lock.clone().try_into().map(|lock: Lock| lock.package).unwrap_or_default();
+        let versions: Vec<_> = packages.iter().map(|it| (it.name.clone(), it.version.clone())).collect();
+        let resolved = |name: &String| match versions.iter().find(|(known, _)| known == name) {
+            Some((_, version)) => format!("{name} {version}"),
+            None => name.clone(),
+        };
+        let resolve = |mut package: Locked| {
+            // What packages of the workspace need stands in their manifests, apart from what only their tests need.
+            let is_own = package.source.is_none();
+            package.dependencies =
+                if is_own { BTreeSet::new() } else { package.dependencies.iter().map(resolved).collect() };
+            package
+        };
+        packages.into_iter().map(resolve).collect()
     };
     let (before, now) = (packages(before), packages(now));
     before.symmetric_difference(&now).map(|package| package.name.clone()).collect()
 }
 
 /// What changed in the workspace's manifest: dependencies one by one, a profile or an edition for all.
-pub(super) fn manifest(repository: &Repository, base: &str) -> anyhow::Result<Change> {
-    Ok(manifest_change(before(repository, base, MANIFEST)?, now(repository, MANIFEST)?))
+pub(super) fn manifest(comparison: &Comparison<'_>) -> anyhow::Result<Change> {
+    let (before, now) = tables(comparison, MANIFEST)?;
+    Ok(manifest_change(before, now))
 }
 
 fn manifest_change(mut before: Table, mut now: Table) -> Change {
@@ -81,27 +98,21 @@ fn take_dependencies(manifest: &mut Table) -> BTreeMap<String, Value> {
 }
 
 /// Whether a package's manifest changed in more than what its tests need.
-pub(super) fn shared_manifest_matters(
-    repository: &Repository,
-    base: &str,
-    path: &str,
-) -> anyhow::Result<bool> {
+pub(super) fn shared_manifest_matters(comparison: &Comparison<'_>, path: &str) -> anyhow::Result<bool> {
     let shipped = |mut manifest: Table| {
         for unshipped in ["dev-dependencies", "test", "bench", "example", "lints"] {
             manifest.remove(unshipped);
         }
         manifest
     };
-    Ok(shipped(before(repository, base, path)?) != shipped(now(repository, path)?))
+    let (before, now) = tables(comparison, path)?;
+    Ok(shipped(before) != shipped(now))
 }
 
-fn before(repository: &Repository, base: &str, path: &str) -> anyhow::Result<Table> {
-    let text = repository.at(base, path)?.unwrap_or_default();
-    text.parse().with_context(|| format!("{path} at {base} is no TOML"))
-}
-
-fn now(repository: &Repository, path: &str) -> anyhow::Result<Table> {
-    repository.current(path)?.parse().with_context(|| format!("{path} is no TOML"))
+/// A file before and after; empty where it is missing or broken.
+fn tables(comparison: &Comparison<'_>, path: &str) -> anyhow::Result<(Table, Table)> {
+    let table = |text: String| text.parse().unwrap_or_default();
+    Ok((table(comparison.before(path)?), table(comparison.after(path)?)))
 }
 
 #[cfg(test)]
@@ -137,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_differs_by_version_source_and_checksum() {
+    fn a_lock_file_differs_by_version_source_checksum_and_dependencies() {
         const BASE: &str = "
             [[package]]
             name = 'a'
@@ -148,6 +159,7 @@ mod tests {
             [[package]]
             name = 'b'
             version = '1.0.0'
+            dependencies = ['a']
         ";
         #[track_caller]
         fn check(from: &str, to: &str, expected: &[&str]) {
@@ -157,6 +169,11 @@ mod tests {
         check("x", "y", &[]);
         check("checksum = '0'", "checksum = '1'", &["a"]);
         check("version = '1.0.0'", "version = '1.0.1'", &["a", "b"]);
-        check("name = 'b'", "name = 'c'", &["b", "c"]);
+        check("name = 'b'", "name = 'c'", &["a", "b", "c"]);
+        check("['b']", "[]", &["a"]);
+        // Said with its version because there is another of that name now.
+        check("['b']", "['b 1.0.0']", &[]);
+        // A package of the workspace: its manifest says more.
+        check("['a']", "[]", &[]);
     }
 }

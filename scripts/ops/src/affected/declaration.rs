@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 use super::DECLARATION;
-use crate::repository::Repository;
+use super::comparison::Comparison;
 
 /// Who reads a field. Every function embeds the file; what counts is whose behaviour a value decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,15 +66,10 @@ impl Changes {
     }
 }
 
-/// Compares the declaration with that at `base`.
-pub(super) fn changes(repository: &Repository, base: &str) -> anyhow::Result<Changes> {
-    let before = repository.at(base, DECLARATION)?;
-    let before = before.as_deref().map_or(Ok(Value::Null), serde_json::from_str);
-    let now = serde_json::from_str(&repository.current(DECLARATION)?);
-    Ok(compare(
-        &before.with_context(|| format!("{DECLARATION} at {base} is no JSON"))?,
-        &now.with_context(|| format!("{DECLARATION} is no JSON"))?,
-    ))
+/// Compares the declaration with that before.
+pub(super) fn changes(comparison: &Comparison<'_>) -> anyhow::Result<Changes> {
+    let value = |text: String| serde_json::from_str(&text).unwrap_or_default();
+    Ok(compare(&value(comparison.before(DECLARATION)?), &value(comparison.after(DECLARATION)?)))
 }
 
 fn compare(before: &Value, now: &Value) -> Changes {

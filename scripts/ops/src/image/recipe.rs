@@ -69,7 +69,7 @@ impl Recipe {
             }
             ("USER", [user]) => (*user).clone_into(&mut self.user),
             ("ENTRYPOINT", _) => {
-                self.entrypoint = serde_json::from_str(text).context("ENTRYPOINT is no list")?
+                self.entrypoint = serde_json::from_str(text).context("ENTRYPOINT is no list")?;
             }
             _ => bail!("the last stage says {instruction} {text}, which scripts/image does not know"),
         }

@@ -88,7 +88,23 @@ impl Findings {
                 format!("{limit}: tasks would be lost without a letter")
             }),
         );
-        self.expect("state", found.state == "RUNNING", found.state.clone());
+        if found.is_paused() {
+            self.unknown("state", "paused: what it is filled with can be seen, and whether it runs can not");
+        } else {
+            self.expect("state", found.state == "RUNNING", found.state.clone());
+        }
+    }
+
+    /// The queue runs as many tasks at once as the service can hold: more would be turned away, and slow all down.
+    pub(super) fn concurrency(&mut self, declared: u32, found: &Found) {
+        match found.rate_limits.max_concurrent_dispatches {
+            None => self.unknown("concurrency", format!("not shown, declared {declared} tasks at once")),
+            Some(limit) => self.expect(
+                "concurrency",
+                limit == declared,
+                format!("{limit} tasks at once, declared {declared}"),
+            ),
+        }
     }
 
     /// The service is there and accepts the caller's tokens.
@@ -252,7 +268,7 @@ mod tests {
             ("/retryConfig/maxAttempts", json!(3)),
             ("/retryConfig/minBackoff", json!("1s")),
             ("/retryConfig/maxDoublings", json!(3)),
-            ("/state", json!("PAUSED")),
+            ("/state", json!("DISABLED")),
         ] {
             let mut wrong = right.clone();
             *wrong.pointer_mut(pointer).unwrap() = value;
@@ -261,6 +277,22 @@ mod tests {
         let mut limited = right.clone();
         limited["retryConfig"]["maxRetryDuration"] = json!("60s");
         check(false, look(&limited));
+        // As the page asks for, to see what the producer sends.
+        let mut paused = right.clone();
+        paused["state"] = json!("PAUSED");
+        check(true, look(&paused));
+    }
+
+    #[test]
+    fn the_queue_runs_what_the_service_can_hold() {
+        let look = |limits: Value| {
+            let found: Found =
+                serde_json::from_value(json!({ "state": "RUNNING", "rateLimits": limits })).unwrap();
+            move |findings: &mut Findings| findings.concurrency(32, &found)
+        };
+        check(true, look(json!({ "maxConcurrentDispatches": 32 })));
+        check(false, look(json!({ "maxConcurrentDispatches": 1000 })));
+        check(true, look(json!({})));
     }
 
     #[test]

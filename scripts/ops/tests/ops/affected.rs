@@ -7,8 +7,13 @@ use serde_json::Value;
 use crate::history::History;
 
 fn affected(history: &History, base: &str) -> Value {
+    answer(history, &[base])
+}
+
+fn answer(history: &History, arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_ops"))
-        .args(["affected", base, "--json"])
+        .args(["affected", "--json"])
+        .args(arguments)
         .current_dir(history.root())
         .output()
         .unwrap();
@@ -107,6 +112,42 @@ fn another_version_of_a_crate_touches_who_links_it() {
         &users("people").into_iter().map(str::to_owned).collect::<Vec<_>>(),
     );
     check(&["tokio"], &all(&history));
+}
+
+#[test]
+fn what_was_taken_back_since_the_base_counts_among_commits() {
+    let history = History::of_this_project();
+    let base = history.commit();
+    let check = |functions: &[&str]| {
+        let effects = answer(&history, &[&base, "--committed"]);
+        assert_eq!(names(&effects, "functions"), functions, "{effects}");
+    };
+    check(&[]);
+    // What lies about in the checkout of CI is not delivered.
+    history.append("something-new", "\n");
+    check(&[]);
+    history.remove("something-new");
+    // A file, and an entry of a file that is looked into, there and back.
+    let (source, declaration) = ("functions/token-refresh/src/lib.rs", "infra/queues.json");
+    history.replace(source, "//!", "//! x");
+    history.commit();
+    history.replace(source, "//! x", "//!");
+    history.replace(declaration, "\"leaseSeconds\": 60", "\"leaseSeconds\": 61");
+    history.commit();
+    check(&["token-refresh"]);
+    history.replace(declaration, "\"leaseSeconds\": 61", "\"leaseSeconds\": 60");
+    history.commit();
+    check(&["token-refresh"]);
+    assert_eq!(names(&affected(&history, &base), "functions"), [""; 0]);
+    // Between a broken state and the one before it, everything differs.
+    history.replace(declaration, "{", "{{");
+    history.commit();
+    history.replace(declaration, "{{", "{");
+    history.commit();
+    check(&all(&history).iter().map(String::as_str).collect::<Vec<_>>());
+    // The empty tree: nothing was delivered yet.
+    let effects = answer(&history, &["4b825dc642cb6eb9a060e54bf8d69288fbee4904", "--committed"]);
+    assert_eq!(names(&effects, "functions"), all(&history));
 }
 
 #[test]

@@ -51,6 +51,11 @@ impl History {
         std::fs::write(path, before + text).unwrap();
     }
 
+    /// Removes a file.
+    pub(crate) fn remove(&self, path: &str) {
+        std::fs::remove_file(self.path(path)).unwrap();
+    }
+
     /// Commits everything, and answers the commit.
     pub(crate) fn commit(&self) -> String {
         self.git(&["add", "--all", "--force"]);
