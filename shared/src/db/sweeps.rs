@@ -58,8 +58,9 @@ impl Db {
         Ok(sweeps)
     }
 
-    /// Adds the results of a sweep's task, and marks the sweep when more than the share `high_above` of its results
-    /// so far are failures: answers whether it is marked.
+    /// Adds the results of a sweep's task. A sweep that went through all its pages is marked as long as failures are more
+    /// than the share `high_above` of its tasks, or of its results if these are more; answers whether this result is what
+    /// marks it. Several that come at the same time may all be told so.
     pub async fn sweep_result(
         &self,
         queue: Queue,
@@ -69,16 +70,19 @@ impl Db {
         high_above: f64,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        let is_high = sqlx::query_scalar!(
-            "
-            INSERT INTO jobs.sweeps AS s (queue, sweep_id, started_at, succeeded, failed, high_failure_rate)
-            VALUES ($1, $2, $3, $4, $5, $5::bigint > $6::float8 * ($4::bigint + $5::bigint))
+        let becomes_high = sqlx::query_scalar!(
+            r#"
+            WITH before AS (SELECT high_failure_rate FROM jobs.sweeps WHERE queue = $1 AND sweep_id = $2)
+            INSERT INTO jobs.sweeps AS s (queue, sweep_id, started_at, succeeded, failed)
+            VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (queue, sweep_id) DO UPDATE
             SET succeeded = s.succeeded + excluded.succeeded, failed = s.failed + excluded.failed,
-                high_failure_rate = s.failed + excluded.failed
-                    > $6 * (s.succeeded + excluded.succeeded + s.failed + excluded.failed)
-            RETURNING high_failure_rate
-            ",
+                high_failure_rate = s.finished_at IS NOT NULL AND s.failed + excluded.failed
+                    > $6::float8
+                      * GREATEST(s.tasks, s.succeeded + excluded.succeeded + s.failed + excluded.failed)
+            RETURNING high_failure_rate AND NOT COALESCE((SELECT high_failure_rate FROM before), false)
+                AS "becomes_high!"
+            "#,
             queue.name(),
             sweep_id,
             now,
@@ -88,6 +92,6 @@ impl Db {
         )
         .fetch_one(self.statement())
         .await?;
-        Ok(is_high)
+        Ok(becomes_high)
     }
 }

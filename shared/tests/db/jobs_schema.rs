@@ -67,6 +67,12 @@ async fn a_key_that_postgres_cannot_hold_does_not_lose_the_dead_letter() {
     assert_eq!(database.value::<i32>("SELECT length(idempotency_key) FROM jobs.dead_letters").await, 1000);
 }
 
+/// Of the only sweep: tasks, succeeded, failed, whether too many failed, and whether it went through all its pages.
+async fn sweep(database: &Database) -> (i64, i64, i64, bool, bool) {
+    let row = "SELECT tasks, succeeded, failed, high_failure_rate, finished_at IS NOT NULL FROM jobs.sweeps";
+    database.rows(row).await.remove(0)
+}
+
 #[tokio::test]
 async fn a_sweep_adds_up_its_pages_and_results() {
     let database = Database::new().await;
@@ -77,15 +83,42 @@ async fn a_sweep_adds_up_its_pages_and_results() {
     }
     db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
     db.sweep_page(queue, "s", 20, true, now()).await.unwrap();
-    let row = "SELECT tasks, succeeded, failed, high_failure_rate, finished_at IS NOT NULL FROM jobs.sweeps";
-    assert_eq!(database.rows::<(i64, i64, i64, bool, bool)>(row).await, [(520, 9, 1, false, true)]);
-    db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
-    assert_eq!(database.rows::<(i64, i64, i64, bool, bool)>(row).await, [(520, 9, 2, true, true)]);
+    assert_eq!(sweep(&database).await, (520, 9, 1, false, true));
+}
+
+#[tokio::test]
+async fn too_many_failures_are_too_many_of_all_tasks_of_a_whole_sweep_and_are_told_of_once() {
+    let database = Database::new().await;
+    let (db, queue) = (&database.db, Queue::TokenRefresh);
+    let fail = async || db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
+    db.sweep_page(queue, "s", 10, false, now()).await.unwrap();
+    assert!(!fail().await && !fail().await, "two of the ten that are known so far");
+    db.sweep_page(queue, "s", 20, true, now()).await.unwrap();
+    assert!(!fail().await, "three of thirty are no more than a tenth");
+    assert_eq!(sweep(&database).await, (30, 0, 3, false, true));
+    assert!(fail().await);
+    assert!(!fail().await, "that is known");
+    assert_eq!(sweep(&database).await, (30, 0, 5, true, true));
+}
+
+#[tokio::test]
+async fn a_task_may_have_several_results() {
+    let database = Database::new().await;
+    let (db, queue) = (&database.db, Queue::TokenRefresh);
+    db.sweep_page(queue, "s", 5, true, now()).await.unwrap();
+    assert!(!db.sweep_result(queue, "s", 9, 1, 0.1, now()).await.unwrap(), "one of ten");
+    assert!(db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());
 }
 
 #[tokio::test]
 async fn the_first_result_of_a_sweep_may_come_before_its_page() {
     let database = Database::new().await;
-    database.db.sweep_result(Queue::TokenRefresh, "s", 0, 1, 0.1, now()).await.unwrap();
-    assert!(database.value::<bool>("SELECT high_failure_rate FROM jobs.sweeps").await);
+    let (db, queue) = (&database.db, Queue::TokenRefresh);
+    assert!(!db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());
+    assert_eq!(sweep(&database).await, (0, 0, 1, false, false));
+    db.sweep_page(queue, "s", 2, true, now()).await.unwrap();
+    assert!(
+        db.sweep_result(queue, "s", 1, 0, 0.1, now()).await.unwrap(),
+        "also by a success that comes late"
+    );
 }
