@@ -25,6 +25,10 @@ const CALENDAR_FIELDS: &str =
 const EVENT_FIELDS: &str = "nextPageToken,nextSyncToken,timeZone,items(id,status,summary,description,location,start,end,\
                             transparency,attendees(email,displayName,responseStatus,self,organizer))";
 
+const CHANGE_FIELDS: &str = "items(id),nextPageToken";
+/// Pages of [`Calendar::changed_since`]: Google may leave a page empty although another one follows.
+const MAX_CHANGE_PAGES: usize = 5;
+
 const CHANNEL_FIELDS: &str = "resourceId,resourceUri,expiration";
 /// The calendar of the account itself.
 /// <https://developers.google.com/workspace/calendar/api/v3/reference/events/watch>
@@ -163,7 +167,8 @@ impl Calendar {
             })
     }
 
-    /// Whether an event changed, came or went since then: `events.list` of one event.
+    /// Whether an event changed, came or went since then: `events.list` of one event. A list that does not end counts as
+    /// a change.
     ///
     /// `since` may lie [`CHANGES_KEPT`] back.
     pub async fn changed_since(
@@ -173,22 +178,36 @@ impl Calendar {
         since: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let calendar_id = &in_path(calendar_id);
-        access
-            .call("calendar.events.list", |token| async move {
-                let hub = self.hub(token);
-                let mut refusal = Refusal::default();
-                let call = hub
-                    .events()
-                    .list(calendar_id)
-                    .updated_min(since)
-                    .show_deleted(true)
-                    .max_results(1)
-                    .param("fields", "items(id)");
-                let answer = call.delegate(&mut refusal).doit().await;
-                refusal.judge(answer)
-            })
-            .await
-            .map(|list| list.items.is_some_and(|items| !items.is_empty()))
+        let mut next: Option<String> = None;
+        for _ in 0..MAX_CHANGE_PAGES {
+            let page_token = next.as_deref();
+            let list = access
+                .call("calendar.events.list", |token| async move {
+                    let hub = self.hub(token);
+                    let mut refusal = Refusal::default();
+                    let mut call = hub
+                        .events()
+                        .list(calendar_id)
+                        .updated_min(since)
+                        .show_deleted(true)
+                        .max_results(1)
+                        .param("fields", CHANGE_FIELDS);
+                    if let Some(page_token) = page_token {
+                        call = call.page_token(page_token);
+                    }
+                    let answer = call.delegate(&mut refusal).doit().await;
+                    refusal.judge(answer)
+                })
+                .await?;
+            if list.items.is_some_and(|items| !items.is_empty()) {
+                return Ok(true);
+            }
+            next = list.next_page_token;
+            if next.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// `events.watch`: opens a push channel. It cannot be prolonged, only replaced.
