@@ -1,11 +1,15 @@
 //! Looks at quiet channels, the sweep over them, and what becomes of broken ones: over real servers and the stand-in for
 //! Google.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use axum::extract::Query;
+use axum::routing::get;
+use axum::{Json, Router};
 use chrono::TimeDelta;
-use google_stand_in::{Call, Clock, Event, SeedOptions, World};
+use google_stand_in::{Call, Clock, Event, Recurrence, SeedOptions, World};
 use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
@@ -88,6 +92,14 @@ impl Scene {
                 (user_id, channel_id, resource_id, resource_state, result, created_at)
              VALUES ('{user}', '{user}', 'r', 'exists', 'success',
                      timezone('UTC', now()) - interval '{hours_ago} hours')"
+        ))
+        .await;
+    }
+
+    /// The last notifications came so many seconds ago.
+    async fn hear_seconds_ago(&self, seconds: u32) {
+        self.run(&format!(
+            "UPDATE webhook_notifications SET created_at = timezone('UTC', now()) - interval '{seconds} seconds'"
         ))
         .await;
     }
@@ -181,14 +193,84 @@ async fn a_broken_channel_is_replaced() {
 async fn what_was_deleted_should_have_been_told_too() {
     let scene = Scene::new(1).await;
     let user = scene.user(0);
-    let event = scene.change_calendar(user);
-    scene.run("UPDATE webhook_notifications SET created_at = timezone('UTC', now())").await;
+    scene.hear_seconds_ago(120).await;
     check(&scene.deliver(&json!({ "userId": user })).await, "skipped", "no_suspect");
     scene.stack.advance(49 * 3600);
     check_looked(&scene.deliver(&json!({ "userId": user })).await, false);
     scene.stack.advance(61);
+    let mut events = scene.world().events(user, "primary").unwrap().into_iter();
+    let event = events.find(|event| event.recurrence == Recurrence::None).unwrap();
     scene.world().delete_event(user, "primary", &event.id).unwrap();
     check_looked(&scene.deliver(&json!({ "userId": user })).await, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_google_dates_right_after_a_notification_is_what_that_one_told_of() {
+    let scene = Scene::new(1).await;
+    scene.change_calendar(scene.user(0));
+    scene.hear_seconds_ago(30).await;
+    scene.stack.advance(49 * 3600);
+    check_looked(&scene.deliver(&json!({ "userId": scene.user(0) })).await, false);
+}
+
+/// Lets a suspect's changes come in pages of so many events, and answers how many of these were read.
+async fn check_pages(pages: &'static [usize], broken: bool) -> usize {
+    let scene = Scene::new(1).await;
+    let read = Arc::new(AtomicUsize::new(0));
+    let list = {
+        let read = Arc::clone(&read);
+        async move |Query(query): Query<HashMap<String, String>>| {
+            read.fetch_add(1, Ordering::SeqCst);
+            let page: usize = query.get("pageToken").map_or(0, |token| token.parse().unwrap());
+            let items = vec![json!({ "id": "event" }); pages[page]];
+            let next = (page + 1 < pages.len()).then(|| (page + 1).to_string());
+            Json(json!({ "items": items, "nextPageToken": next }))
+        }
+    };
+    let router = Router::new().route("/calendar/v3/calendars/primary/events", get(list));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut environment = scene.google.environment().to_vec();
+    environment.push(("GOOGLE_API_URL", url));
+    let job = WebhookHealthCheck::new(&mut scene.stack.setup(environment)).unwrap();
+    let service = scene.stack.service_with(job, scene.google.environment());
+    check_looked(&service.deliver(task(&json!({ "userId": scene.user(0) }))).await, broken);
+    read.load(Ordering::SeqCst)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_page_is_not_taken_for_the_last_one_and_pages_without_end_for_a_change() {
+    assert_eq!(check_pages(&[0, 0], false).await, 2);
+    assert_eq!(check_pages(&[0, 1, 1], true).await, 2);
+    assert_eq!(check_pages(&[0; 100], true).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_broken_channel_of_ten_is_no_alert() {
+    let scene = Scene::new(1).await;
+    scene.break_channel(scene.user(0));
+    scene
+        .run(
+            "INSERT INTO jobs.sweeps (queue, sweep_id, started_at, tasks, finished_at)
+             VALUES ('webhook-health-check', 'today', now(), 10, now())",
+        )
+        .await;
+    check_looked(&scene.deliver(&json!({ "userId": scene.user(0), "sweepId": "today" })).await, true);
+    assert_eq!(scene.sweep().await, (10, 0, 1, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_lost_its_calendar_is_skipped() {
+    let scene = Scene::new(5).await;
+    // The last one never had any.
+    let (user, without) = (scene.user(0), scene.user(4));
+    scene
+        .run(&format!(
+            "UPDATE calendar_webhook_subscriptions SET user_id = '{without}' WHERE user_id = '{user}'"
+        ))
+        .await;
+    check(&scene.deliver(&json!({ "userId": without })).await, "skipped", "no_calendar");
 }
 
 #[tokio::test(flavor = "multi_thread")]
