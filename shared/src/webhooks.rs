@@ -32,6 +32,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::{Incomplete, variables};
@@ -40,7 +41,7 @@ use crate::db::{self, Db};
 use crate::job::Setup;
 use crate::payload::{CalendarSync, Trigger};
 use crate::rate_limit::{API_ADDRESS, Limiter, Verdict};
-use crate::tasks::{Options, Tasks};
+use crate::tasks::{self, Options, Tasks};
 
 /// The route.
 pub const PATH: &str = "/webhooks/google-calendar";
@@ -57,6 +58,15 @@ const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(30);
 /// Subject of the limit when the caller's address is not known.
 const NOBODY: &str = "unknown";
+
+/// Asks for a sync of a user's calendars, one for all of [`SYNC_WINDOW`]: for notifications, and for whoever may have lost
+/// some.
+pub async fn ask_for_sync(tasks: &Tasks, user_id: Uuid) -> Result<(), tasks::Error> {
+    let sync = CalendarSync { user_id, trigger: Some(Trigger::Webhook) };
+    let options = Options::default().debounced(format_args!("push:{user_id}"), SYNC_WINDOW);
+    tasks.enqueue_with(&sync, options).await?;
+    Ok(())
+}
 
 #[derive(Debug)]
 struct Receiver {
@@ -133,7 +143,7 @@ impl Receiver {
             return Ok(Answer::Unknown);
         }
         let failure = match push.state {
-            "exists" | "not_exists" => Some(self.ask_for_sync(&channel).await),
+            "exists" | "not_exists" => Some(self.ask_for_sync(user_id).await),
             _ => None,
         };
         let (result, error) = match &failure {
@@ -156,12 +166,9 @@ impl Receiver {
         })
     }
 
-    async fn ask_for_sync(&self, channel: &KnownChannel) -> Result<(), String> {
-        let user_id = channel.user_id;
-        let sync = CalendarSync { user_id, trigger: Some(Trigger::Webhook) };
-        let options = Options::default().debounced(format_args!("push:{user_id}"), SYNC_WINDOW);
-        let reason = match timeout(ENQUEUE_TIMEOUT, self.tasks.enqueue_with(&sync, options)).await {
-            Ok(Ok(_)) => return Ok(()),
+    async fn ask_for_sync(&self, user_id: Uuid) -> Result<(), String> {
+        let reason = match timeout(ENQUEUE_TIMEOUT, ask_for_sync(&self.tasks, user_id)).await {
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "task was not created in time".to_owned(),
         };

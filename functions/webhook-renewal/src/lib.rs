@@ -2,7 +2,8 @@
 //! replaces them.
 //!
 //! A channel watches the user's primary calendar. The new one is open before the old one is stopped, so that no change goes
-//! unnoticed.
+//! unnoticed. Notifications that are under way when the one takes the other's place are refused, and a broken channel has
+//! lost some before: a sync follows.
 
 use serde::Serialize;
 use shared::config::{Incomplete, variables};
@@ -16,6 +17,7 @@ use shared::queue::Queue;
 use shared::rate_limit::Limiter;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
+use shared::webhooks;
 use url::Url;
 use uuid::Uuid;
 
@@ -37,6 +39,17 @@ pub struct WebhookRenewal {
     limiter: Limiter,
     /// Where Google sends notifications.
     address: Url,
+}
+
+/// What is to be done about a user's channels, besides stopping strays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// The user needs another channel than the present one, or a first one.
+    Channel,
+    /// An earlier attempt of this task has opened the present one, and may have ended right after.
+    Rest,
+    /// Nothing.
+    Nothing,
 }
 
 /// What became of a user's channels.
@@ -108,9 +121,8 @@ impl WebhookRenewal {
             Admission::Admitted(admitted) => admitted,
             Admission::Refused(refusal) => return Ok(Outcome::Skipped(refusal.code())),
         };
-        let is_due = self.is_due(user_id, payload, context).await;
-        let outcome = match is_due {
-            Ok(is_due) => self.replace(user_id, is_due, payload, context).await,
+        let outcome = match self.need(user_id, payload, context).await {
+            Ok(need) => self.replace(user_id, need, payload, context).await,
             Err(error) => Err(error),
         };
         // A renewal is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
@@ -118,47 +130,50 @@ impl WebhookRenewal {
         outcome
     }
 
-    /// Whether the user needs another channel than the present one. A task that comes again after it has opened one
-    /// needs no more.
-    async fn is_due(
+    async fn need(
         &self,
         user_id: Uuid,
         payload: &payload::WebhookRenewal,
         context: &Context,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Need, Failure> {
         let now = context.now();
-        let Some(channel) = self.db.user_channel(user_id).await? else { return Ok(true) };
+        let Some(channel) = self.db.user_channel(user_id).await? else { return Ok(Need::Channel) };
         if channel.opened_by.as_ref() == Some(&context.key) {
-            return Ok(false);
+            return Ok(Need::Rest);
         }
-        Ok(match (payload.reason, &payload.position.sweep_id) {
+        let is_due = match (payload.reason, &payload.position.sweep_id) {
             // Replaced since it was found broken.
             (Some(RenewalReason::Stale), _) => channel.ends_soon(now) || !channel.is_young(now),
             (None, Some(_)) => channel.ends_soon(now),
             // Whoever asks for one user's channel wants a new one.
             (None, None) | (Some(RenewalReason::Other), _) => true,
-        })
+        };
+        Ok(if is_due { Need::Channel } else { Need::Nothing })
     }
 
     async fn replace(
         &self,
         user_id: Uuid,
-        is_due: bool,
+        need: Need,
         payload: &payload::WebhookRenewal,
         context: &Context,
     ) -> Result<Outcome, Failure> {
-        if !is_due && self.db.stray_channels(user_id).await?.is_empty() {
+        if need == Need::Nothing && self.db.stray_channels(user_id).await?.is_empty() {
             return Ok(Outcome::Skipped("not_due"));
         }
         let mut replacement = match Replacement::begin(self, user_id, context).await {
             Ok(replacement) => replacement,
             Err(stop) => return self.settle_failure(user_id, payload, stop, context).await,
         };
-        if is_due && let Err(stop) = replacement.open().await {
+        let opened = need == Need::Channel;
+        if opened && let Err(stop) = replacement.open().await {
             return self.settle_failure(user_id, payload, stop, context).await;
         }
+        if need != Need::Nothing {
+            webhooks::ask_for_sync(&self.tasks, user_id).await?;
+        }
         let result = replacement.stop_strays().await;
-        let renewed = Renewed { opened: is_due, stopped: replacement.stopped };
+        let renewed = Renewed { opened, stopped: replacement.stopped };
         match result {
             Ok(()) => {}
             Err(Stop::Wait(until)) => return Ok(Outcome::Snooze(until)),
@@ -192,6 +207,7 @@ impl WebhookRenewal {
             // An account without Calendar; nothing that another attempt could change.
             Error::NotFound | Error::Forbidden { .. } => {
                 tracing::warn!(%user_id, %error, "a user has no calendar to watch");
+                self.db.poll_without_channel(user_id, context.now()).await?;
                 Ok(Outcome::Skipped("no_calendar"))
             }
             error => {
@@ -216,7 +232,7 @@ impl WebhookRenewal {
         let (good, bad) = if succeeded { (1, 0) } else { (0, 1) };
         let is_high =
             self.db.sweep_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;
-        if is_high && !succeeded {
+        if is_high {
             tracing::error!(sweep_id, "too many renewals of a sweep failed");
         }
         Ok(())

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use calendar_sync::CalendarSync;
 use chrono::{DateTime, TimeDelta, Utc};
-use google_stand_in::{Call, Channel, Fault, FaultKind, Integration, SeedOptions, Times, World};
+use google_stand_in::{Call, Channel, Event, Fault, FaultKind, Integration, SeedOptions, Times, World};
 use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
@@ -204,6 +205,13 @@ async fn a_channel_makes_polling_rare_and_its_lack_rarer_but_no_sync_late() {
     assert_eq!(scene.polling(user).await, (12, 12));
 
     scene.sync_later().await;
+    // One of them is more than a twentieth.
+    scene
+        .run(
+            "INSERT INTO jobs.sweeps (queue, sweep_id, started_at, tasks, finished_at)
+             VALUES ('webhook-renewal', 'today', now(), 19, now())",
+        )
+        .await;
     scene.fail(Call::EventsWatch, FaultKind::ServerError { status: 503 }, Times::Forever);
     let task = task(&json!({ "userId": user, "sweepId": "today", "reason": "asked" }));
     for attempt in 0..last() {
@@ -212,7 +220,7 @@ async fn a_channel_makes_polling_rare_and_its_lack_rarer_but_no_sync_late() {
     }
     check(&scene.service.deliver(task.again(last())).await, 200, "dead", "transient");
     assert_eq!(scene.polling(user).await, (24, 24));
-    assert_eq!(scene.sweep().await, (0, 0, 1, true));
+    assert_eq!(scene.sweep().await, (19, 0, 1, true));
 
     scene.world().clear_faults();
     scene.run("UPDATE sync_schedule SET next_sync_at = timezone('UTC', now()) - interval '1 hour'").await;
@@ -246,6 +254,7 @@ async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
     expected.sort();
     assert_eq!(swept, expected);
 
+    scene.run("UPDATE sync_schedule SET current_frequency_ms = max_frequency_ms").await;
     for task in tasks {
         let (user, answer) = (data(&task)["userId"].clone(), scene.service.deliver(task).await);
         let place = expected.iter().find(|id| json!(id) == user).copied();
@@ -258,6 +267,7 @@ async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
         assert_eq!((answer.status, answer.reason()), (200, reason), "{answer:?}");
     }
     assert_eq!(scene.sweep().await, (8, 6, 0, false));
+    assert_eq!(scene.polling(scene.user(4)).await.0, 24, "as one without a channel");
     for place in [0, 6, 8, 9, 10, 11] {
         scene.check_settled(scene.user(place)).await;
     }
@@ -352,6 +362,51 @@ async fn two_renewals_at_the_same_time_leave_one_channel() {
         assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
     }
     assert_eq!(scene.calls(Call::EventsWatch), 2);
+    scene.check_settled(user).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_entered_while_a_channel_replaces_another_arrives() {
+    let (scene, user) = Scene::with_channel(20).await;
+    let mut held = scene.stack.connect().await;
+    for sql in ["BEGIN", "LOCK TABLE calendar_webhook_subscriptions IN EXCLUSIVE MODE"] {
+        sqlx::query(sql).execute(&mut held).await.unwrap();
+    }
+    let renewal = tokio::spawn({
+        let (service, task) = (scene.service.clone(), task(&json!({ "userId": user })));
+        async move { service.deliver(task).await }
+    });
+    eventually("google opens it", || scene.world().channels(user).unwrap().len() == 2).await;
+    // Nobody hears what either channel says now.
+    let event = Event::timed("Tea", scene.world().now() + TimeDelta::days(1), TimeDelta::hours(1));
+    let event = scene.world().add_event(user, "primary", event).unwrap();
+    drop(held);
+    check_renewed(&renewal.await.unwrap(), true, 1);
+
+    let mut syncs = scene.stack.take_tasks(Queue::CalendarSync).await;
+    assert_eq!(syncs.len(), 1);
+    let sync = syncs.remove(0);
+    assert_eq!(data(&sync), json!({ "userId": user, "trigger": "webhook" }));
+    let job = CalendarSync::new(&mut scene.stack.setup(scene.google.environment())).unwrap();
+    let service = scene.stack.service_with(job, scene.google.environment());
+    assert_eq!(service.deliver(sync).await.outcome(), "done");
+    let known = scene.rows::<(String,)>("SELECT google_event_id FROM calendar_events").await;
+    assert!(known.contains(&(event.id,)), "{known:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_cannot_be_asked_for_is_asked_for_by_the_next_attempt() {
+    let (scene, user) = Scene::with_channel(20).await;
+    let mut environment = scene.google.environment().to_vec();
+    environment.push(("CLOUD_TASKS_URL", "http://127.0.0.1:9".to_owned()));
+    let job = WebhookRenewal::new(&mut scene.stack.setup(environment)).unwrap();
+    let cut_off = scene.stack.service_with(job, scene.google.environment());
+    let task = task(&json!({ "userId": user }));
+    assert_eq!(cut_off.deliver(task.clone()).await.status, 503);
+
+    check_renewed(&scene.service.deliver(task.again(1)).await, false, 1);
+    assert_eq!(scene.stack.take_tasks(Queue::CalendarSync).await.len(), 1);
+    assert_eq!(scene.calls(Call::EventsWatch), 1);
     scene.check_settled(user).await;
 }
 

@@ -30,7 +30,7 @@ run "each_queue_is_filled_by_those_who_have_work_for_it" {
       name => sort([for member in binding.members : trimsuffix(trimprefix(member, "serviceAccount:"), "@example.iam.gserviceaccount.com")])
       }) == jsonencode({
       token-refresh           = ["token-refresh", "token-refresh-cron"]
-      calendar-sync           = ["adaptive-sync", "application", "calendar-sync"]
+      calendar-sync           = ["adaptive-sync", "application", "calendar-sync", "webhook-renewal"]
       google-contacts-sync    = ["adaptive-sync", "google-contacts-sync"]
       adaptive-sync           = ["adaptive-sync", "adaptive-sync-cron"]
       webhook-renewal         = ["webhook-health-check", "webhook-renewal", "webhook-renewal-cron"]

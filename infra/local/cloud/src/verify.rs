@@ -202,13 +202,26 @@ impl Check<'_> {
 
     /// Whether a sync must have happened.
     fn is_synced(&self, integration: Integration) -> bool {
-        let healthy = |grant: &Grant| Health::of(grant, self.now) != Health::Revoked;
-        let is_granted = self.user.grant(integration).is_some_and(healthy);
+        match self.passed {
+            Passed::Days => self.is_granted(integration),
+            Passed::OneRun => {
+                let is_told = integration == Integration::GoogleCalendar && self.has_new_channel();
+                self.is_due(integration) || is_told
+            }
+        }
+    }
+
+    /// Whether the schedule calls for the first sync, and nothing is in its way.
+    fn is_due(&self, integration: Integration) -> bool {
         match self.before.start {
-            _ if self.passed == Passed::Days => is_granted,
-            Start::Due | Start::NoSchedule | Start::BreakerRetries => is_granted,
+            Start::Due | Start::NoSchedule | Start::BreakerRetries => self.is_granted(integration),
             Start::NotDue | Start::BreakerOpen => false,
         }
+    }
+
+    fn is_granted(&self, integration: Integration) -> bool {
+        let healthy = |grant: &Grant| Health::of(grant, self.now) != Health::Revoked;
+        self.user.grant(integration).is_some_and(healthy)
     }
 }
 

@@ -11,6 +11,11 @@ impl Check<'_> {
         self.is_watchable() || self.before.channel.is_some()
     }
 
+    /// Whether a channel was opened for the user while every schedule ran once; a sync of the calendars follows.
+    pub(super) fn has_new_channel(&self) -> bool {
+        self.is_watchable() && self.before.channel.as_ref().is_none_or(|channel| channel.condition.is_due())
+    }
+
     /// Whether a channel can be opened for the user: there is a calendar, and Google may be asked.
     fn is_watchable(&self) -> bool {
         let calendars = self.world.calendars(self.user.id).unwrap_or_default();

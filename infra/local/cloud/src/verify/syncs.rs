@@ -1,4 +1,4 @@
-//! That each due sync happened exactly once, and what it left: metrics, schedule, breaker.
+//! That each due sync happened exactly once, and one after each new push channel, and what it left: metrics, schedule, breaker.
 
 use chrono::{NaiveDateTime, TimeDelta};
 use google_stand_in::Integration;
@@ -37,12 +37,15 @@ impl Check<'_> {
         .bind(integration.provider())
         .fetch_all(&mut *self.db)
         .await?;
+        let is_calendar = integration == Integration::GoogleCalendar;
+        let for_channel = usize::from(is_calendar && self.has_new_channel());
+        let expected = if self.is_due(integration) { 1 + for_channel } else { for_channel };
         // The first sync of all is a full one, also when an incremental one was asked for. Of nothing it is either.
-        let nothing =
-            integration == Integration::GoogleCalendar && self.world.calendars(self.user.id)?.is_empty();
-        let first = |(kind, result): &(String, String)| (kind == "full" || nothing) && result == "success";
-        let expected = usize::from(self.is_synced(integration));
-        let right = rows.len() == expected && rows.iter().all(first);
+        let nothing = is_calendar && self.world.calendars(self.user.id)?.is_empty();
+        let full = rows.iter().filter(|(kind, _)| kind == "full").count();
+        let right = rows.len() == expected
+            && rows.iter().all(|(_, result)| result == "success")
+            && (nothing || full == expected.min(1));
         self.same(format!("sync_metrics {}", integration.provider()), right, true);
         Ok(())
     }
