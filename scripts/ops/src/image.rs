@@ -114,7 +114,7 @@ impl Image {
         }
         if self.check {
             let images: Vec<_> = images.into_iter().map(|image| (image.function, image.layout)).collect();
-            right &= trial::passes(repository.root(), &images, &self.up)?;
+            right &= trial::passes(repository.root(), &repository.functions()?, &images, &self.up)?;
         }
         Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(NOT_RIGHT) })
     }

@@ -72,7 +72,11 @@ pub struct StoredLetter {
 
 impl Db {
     /// Letters that wait for somebody, oldest first: of one queue or of all.
-    pub async fn open_dead_letters(&self, queue: Option<&str>, limit: u32) -> Result<Vec<StoredLetter>, Error> {
+    pub async fn open_dead_letters(
+        &self,
+        queue: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<StoredLetter>, Error> {
         let letters = sqlx::query_as!(
             StoredLetter,
             "

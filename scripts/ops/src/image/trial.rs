@@ -1,7 +1,8 @@
 //! Images on trial: the file system of each, and nothing else, as the root of its function in a run of the local cloud.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -16,15 +17,20 @@ const MISCONFIGURED: i32 = 2;
 const EXECUTABLE: u32 = 0o755;
 
 /// Unpacks these images (a function's name and a layout each), and runs the whole local cloud with their functions;
-/// `arguments` go to `scripts/up`. Answers whether all was right.
+/// the other `functions` run as `scripts/up` built them, and `arguments` go to it. Answers whether all was right.
 pub(crate) fn passes(
     repository: &Path,
+    functions: &BTreeSet<String>,
     images: &[(String, PathBuf)],
     arguments: &[String],
 ) -> anyhow::Result<bool> {
     let work = tempfile::tempdir().context("cannot make a folder")?;
     let programs = work.path().join("programs");
     fs::create_dir(&programs)?;
+    let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
+    for function in functions.iter().filter(|function| images.iter().all(|(name, _)| name != *function)) {
+        symlink(built.join("debug").join(function), programs.join(function))?;
+    }
     for (function, layout) in images {
         let root = work.path().join(function);
         fs::create_dir(&root)?;
