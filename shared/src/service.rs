@@ -21,11 +21,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::post_service;
 use tokio::net::TcpListener;
+use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceBuilder, ServiceExt};
 
+use crate::clock::Clock;
 use crate::config::{Config, Incomplete, variables};
-use crate::job::{Job, Setup};
+use crate::job::{Job, Outcome, Setup};
+use crate::oidc::Verifier;
 use crate::payload::Payload;
+use crate::queue::Queue;
 use crate::{idempotency, telemetry};
 
 mod attempts;
@@ -46,7 +50,9 @@ mod shutdown;
 mod timeout;
 mod verdict;
 
+use dispatch::Dispatch;
 pub use shutdown::Shutdown;
+use verdict::Interruption;
 
 /// Exit code for a configuration that cannot be used.
 const EXIT_CONFIGURATION: u8 = 2;
@@ -118,6 +124,23 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
     let comeback = comeback::Comeback::new(queue, tasks, clock.clone());
     let letters = dead_letters::DeadLetters::new(queue, db.clone(), comeback.clone());
 
+    let execute = BoxCloneSyncService::new(execute::service(job, clock.clone(), shutdown.clone()));
+    let routes = routes(queue, &clock, verifier, claims, letters, comeback, &shutdown, execute);
+    Ok((routes.merge(health::routes(db)), shutdown))
+}
+
+/// All layers around a job. They do not know which job: so they are compiled once, and not for each function again.
+#[expect(clippy::too_many_arguments, reason = "each layer's own")]
+fn routes(
+    queue: Queue,
+    clock: &Clock,
+    verifier: Verifier,
+    claims: idempotency::Claims,
+    letters: dead_letters::DeadLetters,
+    comeback: comeback::Comeback,
+    shutdown: &Shutdown,
+    execute: BoxCloneSyncService<Dispatch, Result<Outcome, Interruption>, Infallible>,
+) -> Router {
     let dispatch = ServiceBuilder::new()
         .layer(respond::layer(queue, clock.clone(), shutdown.running()))
         .layer(oidc::layer(Arc::new(verifier)))
@@ -128,13 +151,8 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
         .layer(shutdown::layer(shutdown.clone()))
         .layer(timeout::layer(queue.policy().timeout()))
         .layer(panic::layer())
-        .service(execute::service(job, clock, shutdown.clone()));
-
-    let router = Router::new()
-        .route("/", post_service(dispatch.clone()))
-        .route("/api/jobs/{job}", post_service(dispatch))
-        .merge(health::routes(db));
-    Ok((router, shutdown))
+        .service(execute);
+    Router::new().route("/", post_service(dispatch.clone())).route("/api/jobs/{job}", post_service(dispatch))
 }
 
 fn address(config: &mut Config) -> Result<SocketAddr, Incomplete> {
