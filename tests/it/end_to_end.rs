@@ -33,7 +33,7 @@ async fn start(world: SeedOptions) -> LocalCloud {
         redis: None,
         world,
         backoff_divisor: SHORTER_BACKOFF,
-        programs,
+        programs: Some(programs),
         logs,
     };
     let servers = Servers::start(&options).await.unwrap();

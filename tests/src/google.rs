@@ -3,6 +3,7 @@
 use google_stand_in::{SeedOptions, World};
 use local_cloud::Background;
 use local_cloud::seed::{self, Variety};
+use local_cloud::stack::serve_google;
 
 use crate::stack::Stack;
 
@@ -21,10 +22,7 @@ impl Google {
     /// If something does not start.
     pub async fn start(stack: &Stack, options: SeedOptions) -> Self {
         let world = World::seeded(options);
-        let server = Background::start("google", {
-            let (world, config) = (world.clone(), google_stand_in::Config::default());
-            |listener| google_stand_in::serve(listener, world, config, std::future::pending())
-        });
+        let server = serve_google(&world);
         let encryption_key = seed::new_encryption_key();
         seed::seed(&stack.database, &world, &encryption_key, Variety::Plain)
             .await

@@ -14,15 +14,17 @@ use chrono::TimeDelta;
 use http_body_util::BodyExt;
 use local_cloud::tasks::Settings;
 use local_cloud::{Background, CloudTasks, Postgres, Redis};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::job::{Job, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
 use shared::service::{self, Shutdown};
-use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use tokio::sync::OnceCell;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 use upstash_gateway::Billing;
 use url::Url;
@@ -31,6 +33,8 @@ use uuid::Uuid;
 use crate::issuer::{CALLER, Issuer};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
 
 /// Token of every test's gateway.
 pub const REDIS_TOKEN: &str = "a-token-for-tests";
@@ -162,6 +166,52 @@ impl Stack {
         local_cloud::postgres::connect(&self.database).await.expect("the database answers")
     }
 
+    /// Runs statements in the test's database.
+    pub async fn run(&self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut self.connect().await)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// All rows of a query in the test's database.
+    pub async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
+        sqlx::query_as(AssertSqlSafe(sql))
+            .fetch_all(&mut self.connect().await)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Of the only sweep: tasks, succeeded, failed, and whether too many failed.
+    pub async fn sweep(&self) -> (i64, i64, i64, bool) {
+        let mut rows = self.rows("SELECT tasks, succeeded, failed, high_failure_rate FROM jobs.sweeps").await;
+        assert_eq!(rows.len(), 1, "one sweep");
+        rows.remove(0)
+    }
+
+    /// Keeps everybody from making suggestions for a user until it is dropped, as a run that takes long would.
+    pub async fn hold_suggestions(&self, user: Uuid) -> PgConnection {
+        let mut lock = self.connect().await;
+        sqlx::query("SELECT pg_advisory_lock(hashtextextended('suggestions:' || $1::text, 0))")
+            .bind(user)
+            .execute(&mut lock)
+            .await
+            .expect("nobody else has the lock");
+        lock
+    }
+
+    /// Waits until a run waits for a lock that somebody holds.
+    pub async fn until_somebody_waits(&self) {
+        let waiting = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                       WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
+        let wait = async {
+            while self.rows::<()>(waiting).await.is_empty() {
+                sleep(POLL).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("a run waits for the lock");
+    }
+
     /// The dead letters: state, reason, body.
     pub async fn dead_letters(&self) -> Vec<(String, String, Vec<u8>)> {
         sqlx::query_as("SELECT state, reason, body FROM jobs.dead_letters ORDER BY created_at")
@@ -236,6 +286,19 @@ impl Delivery {
         Self { task, retry_count: 0, body: body.into(), authorization: None, path: None }
     }
 
+    /// The first dispatch of a queue's task with that payload.
+    #[must_use]
+    pub fn of(queue: Queue, data: &Value) -> Self {
+        Self::new(json!({ "data": data, "jobName": queue.name() }).to_string())
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn data(&self) -> Value {
+        let envelope: Value = serde_json::from_str(&self.body).expect("bodies are JSON");
+        envelope["data"].clone()
+    }
+
     /// Of that name.
     #[must_use]
     pub fn task(mut self, name: &str) -> Self {
@@ -267,6 +330,13 @@ impl Answer {
     #[must_use]
     pub fn outcome(&self) -> &str {
         self.body["status"].as_str().unwrap_or_default()
+    }
+
+    /// Checks that the job was done with that result.
+    #[track_caller]
+    pub fn check_done(&self, result: &Value) {
+        assert_eq!((self.status, self.outcome()), (200, "done"), "{self:?}");
+        assert_eq!(&self.body["result"], result);
     }
 
     /// The reason that the body names.

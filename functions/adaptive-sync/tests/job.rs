@@ -4,8 +4,6 @@ use adaptive_sync::AdaptiveSync;
 use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow};
 use tests::{Answer, Delivery, Service, Stack};
 
 /// One more than a page of the sweep.
@@ -24,13 +22,14 @@ impl Scene {
         let service = stack.service(job);
         let scene = Self { stack, service };
         scene
-            .run(&format!(
+            .stack.run(&format!(
                 "INSERT INTO users (id, email, google_id)
                  SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text
                  FROM generate_series(1, {users}) n"
             ))
             .await;
         scene
+            .stack
             .run(
                 "INSERT INTO oauth_tokens (user_id, provider, access_token, created_at)
                  SELECT id, provider, '', now() - interval '3 days'
@@ -40,17 +39,9 @@ impl Scene {
         scene
     }
 
-    async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
-    }
-
-    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
-    }
-
     async fn sweep(&self, integration: &str) -> Answer {
-        let envelope = json!({ "data": { "integrationType": integration }, "jobName": "adaptive-sync" });
-        self.service.deliver(Delivery::new(envelope.to_string())).await
+        let data = json!({ "integrationType": integration });
+        self.service.deliver(Delivery::of(Queue::AdaptiveSync, &data)).await
     }
 
     /// The payloads of the tasks that wait in a queue, by user.
@@ -111,11 +102,14 @@ async fn contacts_are_synced_incrementally() {
 async fn a_user_with_a_token_but_no_schedule_gets_one() {
     const HOUR_MS: i64 = 3_600_000;
     let scene = Scene::new(2).await;
-    scene.run(&format!("UPDATE oauth_tokens SET created_at = now() WHERE user_id = '{}'", user(2))).await;
+    scene
+        .stack
+        .run(&format!("UPDATE oauth_tokens SET created_at = now() WHERE user_id = '{}'", user(2)))
+        .await;
     for integration in ["google_calendar", "google_contacts"] {
         check_result(&scene.sweep(integration).await, 2, 2, 0, false);
     }
-    let schedules = scene.rows::<(String, i64, bool)>(
+    let schedules = scene.stack.rows::<(String, i64, bool)>(
         "SELECT integration_type, default_frequency_ms, onboarding_until > timezone('UTC', now())
          FROM sync_schedule ORDER BY integration_type, user_id",
     );
@@ -138,18 +132,20 @@ async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
     check_result(&scene.sweep("google_calendar").await, 5, 5, 0, false);
     scene.payloads(Queue::CalendarSync).await;
     scene
+        .stack
         .run(&format!(
             "UPDATE sync_schedule SET next_sync_at = next_sync_at + interval '1 day' WHERE user_id = '{}'",
             user(1)
         ))
         .await;
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO token_health (user_id, integration_type, status) VALUES ('{}', 'google_calendar', 'revoked')",
             user(2)
         ))
         .await;
     scene
+        .stack
         .run(&format!(
             "INSERT INTO circuit_breaker_state (user_id, integration_type, state, next_retry_at) VALUES
                  ('{}', 'google_calendar', 'open', timezone('UTC', now()) + interval '2 hours'),
@@ -158,7 +154,7 @@ async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
             user(4)
         ))
         .await;
-    scene.run(&format!("DELETE FROM oauth_tokens WHERE user_id = '{}'", user(5))).await;
+    scene.stack.run(&format!("DELETE FROM oauth_tokens WHERE user_id = '{}'", user(5))).await;
     // The next hour's sweep.
     scene.stack.advance(3600);
     check_result(&scene.sweep("google_calendar").await, 1, 1, 0, false);

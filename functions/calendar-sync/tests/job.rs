@@ -7,8 +7,6 @@ use serde_json::json;
 use shared::job::Job;
 use shared::queue::Queue;
 use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow};
 use tests::{Answer, Delivery, Google, Service, Stack};
 use uuid::Uuid;
 
@@ -59,16 +57,15 @@ impl Scene {
 
     /// A sync that fails for good.
     async fn fail_to_sync(&self) {
-        let envelope = json!({ "data": { "userId": self.user }, "jobName": "calendar-sync" });
+        let task = Delivery::of(Queue::CalendarSync, &json!({ "userId": self.user }));
         let last = Queue::CalendarSync.policy().attempts - 1;
-        let answer = self.service.deliver(Delivery::new(envelope.to_string()).again(last)).await;
+        let answer = self.service.deliver(task.again(last)).await;
         self.stack.advance(WINDOW_SECONDS);
         assert_eq!(answer.outcome(), "dead", "{answer:?}");
     }
 
     async fn deliver(&self, data: &serde_json::Value) -> Answer {
-        let envelope = json!({ "data": data, "jobName": "calendar-sync" });
-        self.service.deliver(Delivery::new(envelope.to_string())).await
+        self.service.deliver(Delivery::of(Queue::CalendarSync, data)).await
     }
 
     /// Delivers the task that waits, when its time has come.
@@ -108,21 +105,14 @@ impl Scene {
         self.world().inject(Fault::new(kind).call(call).times(times));
     }
 
-    async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
-    }
-
-    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
-    }
-
     async fn count(&self, what: &str) -> i64 {
-        self.rows::<(i64,)>(&format!("SELECT count(*) FROM {what}")).await[0].0
+        self.stack.rows::<(i64,)>(&format!("SELECT count(*) FROM {what}")).await[0].0
     }
 
     /// Where an event's only row is.
     async fn calendar_of(&self, event: &Event) -> Option<String> {
         let mut rows = self
+            .stack
             .rows::<(String,)>(&format!(
                 "SELECT calendar_id FROM calendar_events WHERE google_event_id = '{}'",
                 event.id
@@ -134,7 +124,7 @@ impl Scene {
 
     /// The results of all syncs, in their order.
     async fn results(&self) -> Vec<(String, String, Option<String>)> {
-        self.rows("SELECT sync_type, result, skip_reason FROM sync_metrics ORDER BY created_at").await
+        self.stack.rows("SELECT sync_type, result, skip_reason FROM sync_metrics ORDER BY created_at").await
     }
 }
 
@@ -167,8 +157,9 @@ async fn more_calendars_than_calls_are_synced_in_two_runs_and_none_twice() {
     assert_eq!(scene.count("calendar_events").await, 12);
     assert_eq!(scene.calls(Call::EventsList), CALENDARS);
     // One row, over both runs: each lists the calendars once.
-    let rows =
-        scene.rows::<(String, i32, i32)>("SELECT result, items_processed, api_calls_made FROM sync_metrics");
+    let rows = scene
+        .stack
+        .rows::<(String, i32, i32)>("SELECT result, items_processed, api_calls_made FROM sync_metrics");
     assert_eq!(rows.await, [("success".to_owned(), 12, 14)]);
     assert_eq!(scene.count("jobs.calendar_sync_runs").await, 0);
 }
@@ -181,7 +172,7 @@ async fn calendars_that_cannot_be_read_are_asked_for_once() {
     }
     // The sync before this one passed them over, and had to wait.
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO jobs.calendar_sync_state (user_id, calendar_id, last_sync_at)
              SELECT user_id, calendar_id, now() + interval '1 hour' FROM google_calendars WHERE user_id = '{}'",
             scene.user
@@ -209,6 +200,7 @@ async fn what_a_stopped_sync_wrote_is_announced_by_the_next() {
     assert_eq!(scene.sync().await.outcome(), "done");
     scene.stack.take_tasks(Queue::SuggestionRegeneration).await;
     scene
+        .stack
         .run(&format!(
             "INSERT INTO jobs.calendar_sync_runs (user_id, started_at, changed) VALUES ('{}', now(), 3)",
             scene.user
@@ -273,14 +265,14 @@ async fn the_users_choice_of_calendars_is_kept_and_followed() {
     assert_eq!(scene.sync().await.outcome(), "done");
     assert_eq!((scene.calendar_of(&own).await, scene.calendar_of(&choir).await.is_some()), (None, true));
 
-    scene.run("UPDATE google_calendars SET selected = false").await;
+    scene.stack.run("UPDATE google_calendars SET selected = false").await;
     assert_eq!(scene.sync().await.outcome(), "done");
     assert_eq!(
         (scene.calendar_of(&own).await, scene.calendar_of(&choir).await),
         (Some(scene.primary.clone()), None)
     );
 
-    scene.run("UPDATE google_calendars SET selected = true WHERE NOT is_primary").await;
+    scene.stack.run("UPDATE google_calendars SET selected = true WHERE NOT is_primary").await;
     assert_eq!(scene.sync().await.outcome(), "done");
     assert!(scene.calendar_of(&choir).await.is_some(), "it was read from its beginning again");
     scene.world().delete_calendar(scene.user, "choir@example.test").unwrap();
@@ -297,11 +289,11 @@ async fn a_horizon_that_came_near_and_events_long_over_are_seen_to() {
     let scene = Scene::new().await;
     let event = scene.add_event(&scene.primary, "Tea");
     assert_eq!(scene.sync().await.outcome(), "done");
-    scene.run("UPDATE jobs.calendar_sync_state SET horizon = now() + interval '29 days'").await;
+    scene.stack.run("UPDATE jobs.calendar_sync_state SET horizon = now() + interval '29 days'").await;
     // Google tells of this one only when asked for everything.
-    scene.run(&format!("DELETE FROM calendar_events WHERE google_event_id = '{}'", event.id)).await;
+    scene.stack.run(&format!("DELETE FROM calendar_events WHERE google_event_id = '{}'", event.id)).await;
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone)
              SELECT '{}', 'over-' || days, '{}', now() - days * interval '1 day', now() - days * interval '1 day', 'UTC'
              FROM (VALUES (29), (31)) AS v (days)",
@@ -312,6 +304,7 @@ async fn a_horizon_that_came_near_and_events_long_over_are_seen_to() {
     assert!(scene.calendar_of(&event).await.is_some());
     assert_eq!(scene.count("jobs.calendar_sync_state WHERE horizon > now() + interval '59 days'").await, 1);
     let over = scene
+        .stack
         .rows::<(String,)>("SELECT google_event_id FROM calendar_events WHERE google_event_id LIKE 'over-%'");
     assert_eq!(over.await, [("over-29".to_owned(),)]);
 }
@@ -353,7 +346,10 @@ async fn three_failed_tasks_open_the_breaker_and_one_success_closes_it() {
     }
     check(&scene.sync().await, 200, "skipped", "circuit_open");
     assert_eq!(scene.calls(Call::CalendarListList), 4);
-    scene.run("UPDATE circuit_breaker_state SET next_retry_at = next_retry_at - interval '1 hour'").await;
+    scene
+        .stack
+        .run("UPDATE circuit_breaker_state SET next_retry_at = next_retry_at - interval '1 hour'")
+        .await;
     assert_eq!(scene.sync().await.outcome(), "done");
     assert_eq!(scene.count("circuit_breaker_state WHERE state = 'closed'").await, 1);
     let results: Vec<_> = scene.results().await.into_iter().map(|(_, result, _)| result).collect();
@@ -364,7 +360,7 @@ async fn three_failed_tasks_open_the_breaker_and_one_success_closes_it() {
 async fn a_half_open_breaker_keeps_its_one_turn_for_a_sync_that_has_to_wait() {
     let scene = Scene::new().await;
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO circuit_breaker_state (user_id, integration_type, state, failure_count, next_retry_at)
              VALUES ('{}', 'google_calendar', 'open', 3, now() - interval '1 minute')",
             scene.user
@@ -384,7 +380,7 @@ async fn whoever_cannot_be_synced_is_skipped_and_not_failed() {
         check(&scene.sync().await, 200, "skipped", "token_revoked");
     }
     assert_eq!(scene.calls(Call::Token), 1, "the second time its health is known");
-    scene.run("DELETE FROM oauth_tokens").await;
+    scene.stack.run("DELETE FROM oauth_tokens").await;
     check(&scene.sync().await, 200, "skipped", "not_connected");
     let results: Vec<_> =
         scene.results().await.into_iter().map(|(_, result, reason)| (result, reason.unwrap())).collect();

@@ -1,19 +1,13 @@
 //! A sync that cannot go through in one piece, and one that fails: over real servers and the stand-in for Google.
 
-use std::collections::BTreeMap;
-
 use google_contacts_sync::GoogleContactsSync;
 use google_stand_in::{Call, Fault, FaultKind, Integration, SeedOptions, Times, World};
-use local_cloud::Background;
-use local_cloud::seed::{self, Variety};
+use local_cloud::seed;
 use serde_json::{Value, json};
-use shared::config::Config;
-use shared::job::{Job, Setup};
+use shared::job::Job;
 use shared::queue::Queue;
 use shared::rate_limit::{GOOGLE_PEOPLE, Verdict};
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow};
-use tests::stack::{Answer, Delivery, Service, Stack};
+use tests::{Answer, Delivery, Google, Service, Stack};
 use uuid::Uuid;
 
 /// People of the address book, in three pages.
@@ -21,42 +15,27 @@ const PEOPLE: u64 = 2_100;
 
 struct Scene {
     stack: Stack,
-    world: World,
+    google: Google,
     user: Uuid,
     service: Service,
-    environment: BTreeMap<&'static str, String>,
-    _google: Background,
 }
 
 impl Scene {
     /// A user with three pages of people who was never synced.
     async fn new() -> Self {
         let stack = Stack::start().await;
-        let world = World::seeded(SeedOptions { users: 2, max_contacts: 10, ..SeedOptions::default() });
-        let google = Background::start("google", {
-            let (world, config) = (world.clone(), google_stand_in::Config::default());
-            |listener| google_stand_in::serve(listener, world, config, std::future::pending())
-        })
-        .unwrap();
-        let key = seed::new_encryption_key();
-        seed::seed(&stack.database, &world, &key, Variety::Plain).await.unwrap();
-        let users = world.users();
+        let options = SeedOptions { users: 2, max_contacts: 10, ..SeedOptions::default() };
+        let google = Google::start(&stack, options).await;
+        let users = google.world.users();
         let user =
             users.iter().find(|user| user.contacts_grant.as_ref().is_some_and(seed::works)).unwrap().id;
-        world.add_address_book(user, PEOPLE).unwrap();
+        google.world.add_address_book(user, PEOPLE).unwrap();
+        let service = container(&stack, &google);
+        Self { stack, google, user, service }
+    }
 
-        let client = google_stand_in::Config::default();
-        let mut environment = stack.environment();
-        environment.extend([
-            ("ENCRYPTION_KEY", key),
-            ("GOOGLE_CLIENT_ID", client.client_id),
-            ("GOOGLE_CLIENT_SECRET", client.client_secret),
-            ("GOOGLE_TOKEN_URL", format!("{}/token", google.url())),
-            ("GOOGLE_API_URL", google.url()),
-            ("APP_BASE_URL", "https://app.example.test".to_owned()),
-        ]);
-        let service = container(&stack, &environment);
-        Self { stack, world, user, service, environment, _google: google }
+    fn world(&self) -> &World {
+        &self.google.world
     }
 
     async fn sync(&self) -> Answer {
@@ -71,7 +50,7 @@ impl Scene {
 
     fn task(&self) -> Delivery {
         let data = json!({ "userId": self.user, "syncType": "incremental" });
-        Delivery::new(json!({ "data": data, "jobName": "google-contacts-sync" }).to_string())
+        Delivery::of(Queue::GoogleContactsSync, &data)
     }
 
     /// The one task that waits for its time.
@@ -84,45 +63,30 @@ impl Scene {
     /// The pages of people after `after` of them go wrong.
     fn fail(&self, kind: FaultKind, after: u32, times: Times) {
         let fault = Fault::new(kind).user(self.user).call(Call::PeopleConnectionsList).times(times);
-        self.world.inject(Fault { after, ..fault });
+        self.world().inject(Fault { after, ..fault });
     }
 
     fn calls(&self, call: Call) -> u64 {
-        self.world.calls(self.user).get(&call).copied().unwrap_or_default()
-    }
-
-    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
+        self.world().calls(self.user).get(&call).copied().unwrap_or_default()
     }
 
     async fn count(&self, what: &str) -> i64 {
-        self.rows::<(i64,)>(&format!("SELECT count(*) FROM {what}")).await[0].0
-    }
-
-    async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
+        self.stack.rows::<(i64,)>(&format!("SELECT count(*) FROM {what}")).await[0].0
     }
 
     /// Everybody with a name is there, and nobody is archived.
     async fn check_complete(&self) {
         let named =
-            self.world.people(self.user).unwrap().iter().filter(|person| person.name.is_some()).count();
+            self.world().people(self.user).unwrap().iter().filter(|person| person.name.is_some()).count();
         assert_eq!(self.count("contacts WHERE NOT archived").await, i64::try_from(named).unwrap());
         assert_eq!(self.count("contacts WHERE archived").await, 0);
     }
 }
 
-fn setup(environment: &BTreeMap<&'static str, String>) -> Setup {
-    Setup::new(Config::from_pairs(environment.clone()))
-}
-
 /// The function as it comes up anew.
-fn container(stack: &Stack, environment: &BTreeMap<&'static str, String>) -> Service {
-    let mut setup = setup(environment);
-    let job = GoogleContactsSync::new(&mut setup);
-    stack.service(
-        job.unwrap_or_else(|_| panic!("the environment cannot be used: {:?}", setup.config().problems())),
-    )
+fn container(stack: &Stack, google: &Google) -> Service {
+    let job = GoogleContactsSync::new(&mut stack.setup(google.environment())).unwrap();
+    stack.service_with(job, google.environment())
 }
 
 #[track_caller]
@@ -148,7 +112,7 @@ async fn a_sync_that_meets_googles_limit_goes_on_in_a_task_of_its_own() {
         4,
         "no page was asked for twice but the refused one"
     );
-    let metrics = scene.rows::<(String, String, i32, i32)>(
+    let metrics = scene.stack.rows::<(String, String, i32, i32)>(
         "SELECT sync_type, result, items_processed, api_calls_made FROM sync_metrics",
     );
     let items = i32::try_from(PEOPLE).unwrap();
@@ -158,14 +122,14 @@ async fn a_sync_that_meets_googles_limit_goes_on_in_a_task_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_meets_our_own_limit_waits_without_a_call() {
     let scene = Scene::new().await;
-    let limiter = setup(&scene.environment).limiter().unwrap();
+    let limiter = scene.stack.setup(scene.google.environment()).limiter().unwrap();
     assert_eq!(limiter.acquire_many(&GOOGLE_PEOPLE, scene.user, 499).await, Verdict::Allowed);
     check_done(&scene.sync().await, true);
     assert_eq!(scene.calls(Call::PeopleConnectionsList), 1);
     let part = scene.next_part().await;
     scene.stack.redis(&["FLUSHALL"]).await;
     // Another container: the first one knows of the limit without asking Redis.
-    let other = container(&scene.stack, &scene.environment);
+    let other = container(&scene.stack, &scene.google);
     check_done(&other.deliver(part).await, false);
     scene.check_complete().await;
 }
@@ -175,13 +139,12 @@ async fn a_part_that_runs_again_has_no_second_successor() {
     let scene = Scene::new().await;
     scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Forever);
     let data = json!({ "userId": scene.user, "syncType": "full" });
-    let envelope = json!({ "data": data, "jobName": "google-contacts-sync" });
-    let delivery = Delivery::new(envelope.to_string());
+    let delivery = Delivery::of(Queue::GoogleContactsSync, &data);
     check_done(&scene.service.deliver(delivery.clone()).await, true);
     // As after a container that died between its last effect and its answer.
     scene.stack.redis(&["FLUSHALL"]).await;
     check_done(&scene.service.deliver(delivery.again(1)).await, true);
-    scene.world.clear_faults();
+    scene.world().clear_faults();
     check_done(&scene.service.deliver(scene.next_part().await).await, false);
     scene.check_complete().await;
 }
@@ -217,10 +180,10 @@ async fn a_failed_page_is_recorded_and_the_sync_token_stays() {
     let scene = Scene::new().await;
     check_done(&scene.sync().await, false);
     let token = "SELECT sync_token FROM google_contacts_sync_state";
-    let before = scene.rows::<(String,)>(token).await;
+    let before = scene.stack.rows::<(String,)>(token).await;
     scene.fail(FaultKind::ServerError { status: 500 }, 0, Times::Count(2));
     assert_eq!(scene.sync().await.status, 500);
-    assert_eq!(scene.rows::<(String,)>(token).await, before);
+    assert_eq!(scene.stack.rows::<(String,)>(token).await, before);
     assert_eq!(scene.count("sync_metrics WHERE result = 'failure'").await, 1);
     assert_eq!(scene.count("google_contacts_sync_state WHERE last_sync_status = 'failed'").await, 1);
     assert_eq!(
@@ -253,7 +216,7 @@ async fn three_failures_open_the_breaker_and_the_next_sync_is_skipped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_took_the_grant_back_is_skipped() {
     let scene = Scene::new().await;
-    scene.world.revoke_grant(scene.user, Integration::GoogleContacts).unwrap();
+    scene.world().revoke_grant(scene.user, Integration::GoogleContacts).unwrap();
     for _ in 0..2 {
         let answer = scene.sync().await;
         assert_eq!((answer.outcome(), answer.reason()), ("skipped", "token_revoked"), "{answer:?}");
@@ -265,7 +228,7 @@ async fn a_user_who_took_the_grant_back_is_skipped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_unknown_is_synced() {
     let scene = Scene::new().await;
-    scene.run("DELETE FROM users").await;
+    scene.stack.run("DELETE FROM users").await;
     let answer = scene.sync().await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"), "{answer:?}");
 }
@@ -273,10 +236,11 @@ async fn nobody_unknown_is_synced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contact_of_the_users_own_is_linked_wherever_its_person_is_listed() {
     let scene = Scene::new().await;
-    let people = scene.world.people(scene.user).unwrap();
+    let people = scene.world().people(scene.user).unwrap();
     let last = people.iter().rfind(|person| person.name.is_some() && person.emails.len() == 1).unwrap();
     let email = last.emails[0].value.to_uppercase();
     scene
+        .stack
         .run(&format!(
             "INSERT INTO contacts (user_id, name, email, instagram) VALUES ('{}', 'own', '{email}', '@own')",
             scene.user
@@ -285,7 +249,7 @@ async fn a_contact_of_the_users_own_is_linked_wherever_its_person_is_listed() {
     scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
     check_done(&scene.sync().await, true);
     check_done(&scene.service.deliver(scene.next_part().await).await, false);
-    let linked = scene.rows::<(String, String)>(
+    let linked = scene.stack.rows::<(String, String)>(
         "SELECT google_resource_name, source FROM contacts WHERE instagram = '@own'",
     );
     assert_eq!(linked.await, [(last.resource_name.clone(), "manual".to_owned())]);
@@ -296,7 +260,7 @@ async fn a_contact_of_the_users_own_is_linked_wherever_its_person_is_listed() {
 async fn a_sync_token_that_google_refuses_starts_the_sync_over() {
     let scene = Scene::new().await;
     check_done(&scene.sync().await, false);
-    scene.run("UPDATE google_contacts_sync_state SET sync_token = 'of another system'").await;
+    scene.stack.run("UPDATE google_contacts_sync_state SET sync_token = 'of another system'").await;
     let answer = scene.sync().await;
     check_done(&answer, false);
     assert_eq!(answer.body["result"]["syncType"], "full", "{answer:?}");
@@ -307,21 +271,21 @@ async fn a_sync_token_that_google_refuses_starts_the_sync_over() {
 async fn who_comes_back_under_another_name_takes_up_the_contact() {
     let scene = Scene::new().await;
     check_done(&scene.sync().await, false);
-    let mut people = scene.world.people(scene.user).unwrap().into_iter();
+    let mut people = scene.world().people(scene.user).unwrap().into_iter();
     let mut person = people.rfind(|person| person.name.is_some() && person.emails.len() == 1).unwrap();
     let contact = format!("contacts WHERE google_resource_name = '{}'", person.resource_name);
-    let before = scene.rows::<(Uuid,)>(&format!("SELECT id FROM {contact}")).await;
+    let before = scene.stack.rows::<(Uuid,)>(&format!("SELECT id FROM {contact}")).await;
     for synced_in_between in [true, false] {
-        scene.world.delete_person(scene.user, &person.resource_name).unwrap();
+        scene.world().delete_person(scene.user, &person.resource_name).unwrap();
         if synced_in_between {
             check_done(&scene.sync().await, false);
             assert_eq!(scene.count("contacts WHERE archived").await, 1);
         }
-        person = scene.world.add_person(scene.user, person).unwrap();
+        person = scene.world().add_person(scene.user, person).unwrap();
         check_done(&scene.sync().await, false);
         let contact =
             format!("SELECT id FROM contacts WHERE google_resource_name = '{}'", person.resource_name);
-        assert_eq!(scene.rows::<(Uuid,)>(&contact).await, before);
+        assert_eq!(scene.stack.rows::<(Uuid,)>(&contact).await, before);
         scene.check_complete().await;
     }
 }

@@ -5,8 +5,6 @@ use notification_reminder::NotificationReminder;
 use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Executor, FromRow};
 use tests::{Answer, Delivery, Messaging, Service, Stack};
 use uuid::Uuid;
 
@@ -31,35 +29,29 @@ impl Scene {
         self.service.deliver(task(data)).await
     }
 
-    async fn run(&self, sql: &str) {
-        self.stack.connect().await.execute(AssertSqlSafe(sql)).await.unwrap();
-    }
-
-    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
-    }
-
     /// A user with a verified number and a notification that is open for eight days.
     async fn user(&self) -> Uuid {
         let id = Uuid::new_v4();
-        self.run(&format!(
-            "INSERT INTO users (id, email, google_id) VALUES ('{id}', '{id}@example.test', '{id}');
+        self.stack
+            .run(&format!(
+                "INSERT INTO users (id, email, google_id) VALUES ('{id}', '{id}@example.test', '{id}');
              INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
              SELECT '{id}', '{NUMBER}', '', true WHERE NOT EXISTS (SELECT FROM user_phone_numbers)"
-        ))
-        .await;
+            ))
+            .await;
         self.notify(id, "google_calendar", "token_invalid").await;
         id
     }
 
     async fn notify(&self, user: Uuid, integration: &str, kind: &str) {
-        self.run(&format!(
-            "INSERT INTO token_health_notifications
+        self.stack
+            .run(&format!(
+                "INSERT INTO token_health_notifications
                 (user_id, integration_type, notification_type, message, re_auth_link, created_at)
              VALUES ('{user}', '{integration}', '{kind}', 'message', 'link',
                 timezone('UTC', now()) - interval '8 days')"
-        ))
-        .await;
+            ))
+            .await;
     }
 
     /// Who got messages.
@@ -69,20 +61,14 @@ impl Scene {
 
     /// How many reminders are marked as sent, and how many are not.
     async fn marked(&self) -> (i64, i64) {
-        self.rows("SELECT count(reminder_sent_at), count(*) - count(reminder_sent_at) FROM token_health_notifications")
+        self.stack.rows("SELECT count(reminder_sent_at), count(*) - count(reminder_sent_at) FROM token_health_notifications")
             .await
             .remove(0)
     }
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::new(json!({ "data": data, "jobName": "notification-reminder" }).to_string())
-}
-
-#[track_caller]
-fn check_result(answer: &Answer, expected: &Value) {
-    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
-    assert_eq!(&answer.body["result"], expected);
+    Delivery::of(Queue::NotificationReminder, data)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,30 +83,30 @@ async fn a_sweep_finds_those_who_did_nothing_for_a_week_and_its_tasks_remind_the
     ] {
         let other = scene.user().await;
         scene
-            .run(&format!(
+            .stack.run(&format!(
                 "UPDATE token_health_notifications SET {change}, notification_type = '{kind}' WHERE user_id = '{other}'"
             ))
             .await;
     }
     let answer = scene.deliver(&json!({})).await;
-    check_result(&answer, &json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
+    answer.check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
     let tasks = scene.stack.take_tasks(Queue::NotificationReminder).await;
     assert_eq!(serde_json::from_str::<Value>(&tasks[0].body).unwrap()["data"]["userId"], json!(user));
     let answer = scene.service.deliver(tasks[0].clone()).await;
-    check_result(&answer, &json!({ "sent": 2, "refused": 0, "unknown": 0 }));
+    answer.check_done(&json!({ "sent": 2, "refused": 0, "unknown": 0 }));
     assert_eq!(scene.reached(), [format!("{user}@example.test"), NUMBER.to_owned()]);
     let messages = scene.messaging.inbox.messages();
     for message in &messages {
         let text = message.text.as_deref().unwrap();
         assert!(text.contains("https://app.example.test/api/calendar/google/authorize"), "{text}");
     }
-    let marked = scene.rows::<(Uuid,)>(
+    let marked = scene.stack.rows::<(Uuid,)>(
         "SELECT user_id FROM token_health_notifications WHERE reminder_sent_at > created_at AND reminder_sent_at = updated_at",
     );
     assert_eq!(marked.await, [(user,)]);
 
     let answer = scene.deliver(&json!({ "sweepId": "tomorrow" })).await;
-    check_result(&answer, &json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
+    answer.check_done(&json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
     let answer = scene.deliver(&json!({ "userId": user })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "nothing_due"));
 }
@@ -131,18 +117,18 @@ async fn two_integrations_are_one_e_mail_and_two_text_messages_if_these_are_want
     let user = scene.user().await;
     scene.notify(user, "google_contacts", "token_invalid").await;
     let answer = scene.deliver(&json!({ "userId": user })).await;
-    check_result(&answer, &json!({ "sent": 3, "refused": 0, "unknown": 0 }));
+    answer.check_done(&json!({ "sent": 3, "refused": 0, "unknown": 0 }));
 
     let quiet = scene.user().await;
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "UPDATE user_phone_numbers SET user_id = '{quiet}';
              INSERT INTO notification_preferences (user_id, sms_enabled, email_enabled) VALUES ('{quiet}', false, false)"
         ))
         .await;
     scene.messaging.inbox.clear();
     let answer = scene.deliver(&json!({ "userId": quiet })).await;
-    check_result(&answer, &json!({ "sent": 1, "refused": 0, "unknown": 0 }));
+    answer.check_done(&json!({ "sent": 1, "refused": 0, "unknown": 0 }));
     assert_eq!(scene.reached(), [format!("{quiet}@example.test")]);
 }
 
@@ -155,7 +141,7 @@ async fn a_channel_that_fails_is_tried_again_and_the_other_is_not() {
     assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
     assert_eq!((scene.reached(), scene.marked().await), (vec![NUMBER.to_owned()], (0, 1)));
     let answer = scene.service.deliver(task.again(1)).await;
-    check_result(&answer, &json!({ "sent": 1, "refused": 0, "unknown": 0 }));
+    answer.check_done(&json!({ "sent": 1, "refused": 0, "unknown": 0 }));
     assert_eq!(scene.reached().len(), 2);
     assert_eq!(scene.marked().await, (1, 0));
 }
@@ -167,7 +153,7 @@ async fn a_refusal_and_an_unknown_fate_are_the_end_of_a_reminder() {
     scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 400, code: 21614 }));
     scene.messaging.inbox.fault(Fault::new(Channel::Email, Kind::ResetAfterAccept));
     let answer = scene.deliver(&json!({ "userId": user })).await;
-    check_result(&answer, &json!({ "sent": 0, "refused": 1, "unknown": 1 }));
+    answer.check_done(&json!({ "sent": 0, "refused": 1, "unknown": 1 }));
     assert_eq!(scene.marked().await, (1, 0));
 }
 

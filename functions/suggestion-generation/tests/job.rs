@@ -1,15 +1,11 @@
 //! The sweep and a user's suggestions: over a real Postgres, Redis and Cloud Tasks.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::job::Job;
 use shared::queue::Queue;
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use suggestion_generation::SuggestionGeneration;
 use tests::{Answer, Delivery, Service, Stack};
 use uuid::Uuid;
@@ -32,27 +28,16 @@ impl Scene {
         let service = service(&stack);
         let scene = Self { stack, service };
         scene
-            .run(&format!(
+            .stack.run(&format!(
                 "INSERT INTO users (id, email, google_id)
                  SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text
                  FROM generate_series(1, {users}) n"
             ))
             .await;
         scene
-            .run("INSERT INTO oauth_tokens (user_id, provider, access_token) SELECT id, 'google_calendar', '' FROM users")
+            .stack.run("INSERT INTO oauth_tokens (user_id, provider, access_token) SELECT id, 'google_calendar', '' FROM users")
             .await;
         scene
-    }
-
-    async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql))
-            .execute(&mut self.stack.connect().await)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-
-    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
     }
 
     async fn deliver(&self, data: &Value) -> Answer {
@@ -69,18 +54,19 @@ impl Scene {
     /// A contact of the first user, last met so many days ago; `columns` and `values` say more about it.
     async fn contact(&self, name: &str, days_ago: i64, columns: &str, values: &str) -> Uuid {
         let id = Uuid::new_v4();
-        self.run(&format!(
-            "INSERT INTO contacts (id, user_id, name, last_contact_date {columns})
+        self.stack
+            .run(&format!(
+                "INSERT INTO contacts (id, user_id, name, last_contact_date {columns})
              VALUES ('{id}', '{}', '{name}', now() - interval '{days_ago} days' {values})",
-            user(1)
-        ))
-        .await;
+                user(1)
+            ))
+            .await;
         id
     }
 
     /// As many contacts as there can be slots, and more.
     async fn contacts(&self, count: usize) {
-        self.run(&format!(
+        self.stack.run(&format!(
             "INSERT INTO contacts (user_id, name, last_contact_date)
              SELECT '{}', 'Contact ' || n, now() - n * interval '1 day' - interval '30 days' FROM generate_series(1, {count}) n",
             user(1)
@@ -89,7 +75,7 @@ impl Scene {
     }
 
     async fn event(&self, start: DateTime<Utc>, end: DateTime<Utc>, columns: &str, values: &str) {
-        self.run(&format!(
+        self.stack.run(&format!(
             "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone {columns})
              VALUES ('{}', '{}', 'primary', '{start}', '{end}', 'UTC' {values})",
             user(1),
@@ -106,26 +92,28 @@ impl Scene {
 
     async fn suggestion(&self, contact: Uuid, status: &str, day: u64, hour: u32) -> Uuid {
         let id = Uuid::new_v4();
-        self.run(&format!(
-            "INSERT INTO suggestions (id, user_id, contact_id, trigger_type, proposed_timeslot_start,
+        self.stack
+            .run(&format!(
+                "INSERT INTO suggestions (id, user_id, contact_id, trigger_type, proposed_timeslot_start,
                  proposed_timeslot_end, proposed_timeslot_timezone, reasoning, status)
              VALUES ('{id}', '{}', '{contact}', 'timebound', '{}', '{}', 'UTC', '', '{status}')",
-            user(1),
-            at(day, hour, 0),
-            at(day, hour + 1, 0)
-        ))
-        .await;
+                user(1),
+                at(day, hour, 0),
+                at(day, hour + 1, 0)
+            ))
+            .await;
         id
     }
 
     /// The slots of pending suggestions and whom they are for, in order.
     async fn pending(&self) -> Vec<(DateTime<Utc>, DateTime<Utc>, String)> {
-        self.rows(
-            "SELECT s.proposed_timeslot_start, s.proposed_timeslot_end, c.name
+        self.stack
+            .rows(
+                "SELECT s.proposed_timeslot_start, s.proposed_timeslot_end, c.name
              FROM suggestions s JOIN contacts c ON c.id = s.contact_id
              WHERE s.status = 'pending' ORDER BY 1",
-        )
-        .await
+            )
+            .await
     }
 
     async fn names(&self) -> Vec<String> {
@@ -142,11 +130,7 @@ fn user(number: usize) -> Uuid {
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::new(json!({ "data": data, "jobName": "suggestion-generation" }).to_string())
-}
-
-fn data(task: &Delivery) -> Value {
-    serde_json::from_str::<Value>(&task.body).unwrap()["data"].clone()
+    Delivery::of(Queue::SuggestionGeneration, data)
 }
 
 /// A time of a day so many days from today, UTC.
@@ -155,37 +139,32 @@ fn at(day: u64, hour: u32, minute: u32) -> DateTime<Utc> {
     date.and_time(NaiveTime::from_hms_opt(hour, minute, 0).unwrap()).and_utc()
 }
 
-#[track_caller]
-fn check_result(answer: &Answer, expected: &Value) {
-    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
-    assert_eq!(&answer.body["result"], expected);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_goes_through_all_users_with_a_calendar_in_pages() {
     let scene = Scene::new(MANY).await;
-    scene.run("INSERT INTO users (email, google_id) VALUES ('none@example.test', 'none')").await;
+    scene.stack.run("INSERT INTO users (email, google_id) VALUES ('none@example.test', 'none')").await;
     scene
-        .run("INSERT INTO oauth_tokens (user_id, provider, access_token) SELECT id, 'google_contacts', '' FROM users")
+        .stack.run("INSERT INTO oauth_tokens (user_id, provider, access_token) SELECT id, 'google_contacts', '' FROM users")
         .await;
     // What the application's own scheduler sends is a sweep, too.
-    check_result(
-        &scene.deliver(&json!({ "batchSize": 50, "offset": 100 })).await,
-        &json!({ "due": 500, "created": 500, "existing": 0, "continued": true }),
-    );
+    scene
+        .deliver(&json!({ "batchSize": 50, "offset": 100 }))
+        .await
+        .check_done(&json!({ "due": 500, "created": 500, "existing": 0, "continued": true }));
     let tasks = scene.stack.take_tasks(Queue::SuggestionGeneration).await;
     let (rest, users): (Vec<_>, Vec<_>) =
-        tasks.into_iter().partition(|task| data(task).get("cursor").is_some());
-    let mut users: Vec<Value> = users.iter().map(data).collect();
+        tasks.into_iter().partition(|task| task.data().get("cursor").is_some());
+    let mut users: Vec<Value> = users.iter().map(Delivery::data).collect();
     users.sort_by_key(ToString::to_string);
     assert_eq!(users, (1..MANY).map(|number| json!({ "userId": user(number) })).collect::<Vec<_>>());
     assert_eq!(rest.len(), 1);
-    check_result(
-        &scene.service.deliver(rest[0].clone()).await,
-        &json!({ "due": 1, "created": 1, "existing": 0, "continued": false }),
-    );
+    scene
+        .service
+        .deliver(rest[0].clone())
+        .await
+        .check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
     let last = scene.stack.take_tasks(Queue::SuggestionGeneration).await;
-    assert_eq!(last.iter().map(data).collect::<Vec<_>>(), [json!({ "userId": user(MANY) })]);
+    assert_eq!(last.iter().map(Delivery::data).collect::<Vec<_>>(), [json!({ "userId": user(MANY) })]);
 }
 
 /// Runs a whole sweep page by page, and answers how many tasks it created.
@@ -214,15 +193,16 @@ async fn two_sweeps_over_ten_thousand_users_at_once_create_ten_thousand_tasks() 
     assert_eq!(one + other, LOTS as u64);
     // Each of the full pages created one continuation as well.
     assert_eq!(scene.stack.tasks.count(Queue::SuggestionGeneration).await.unwrap(), LOTS + LOTS / PAGE);
-    let sweeps =
-        scene.rows::<(String, i64, bool)>("SELECT sweep_id, tasks, finished_at IS NOT NULL FROM jobs.sweeps");
+    let sweeps = scene
+        .stack
+        .rows::<(String, i64, bool)>("SELECT sweep_id, tasks, finished_at IS NOT NULL FROM jobs.sweeps");
     assert_eq!(sweeps.await, [("noon".to_owned(), 10_000, true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_best_contact_gets_the_first_slot() {
     let scene = Scene::new(1).await;
-    scene.run("UPDATE users SET timezone = 'Atlantic/Reykjavik'").await;
+    scene.stack.run("UPDATE users SET timezone = 'Atlantic/Reykjavik'").await;
     scene.leave_free(3, (10, 0), (12, 15)).await;
     // Neither takes time: declined or transparent, and without length.
     scene.event(at(3, 10, 0), at(3, 12, 0), ", is_busy", ", false").await;
@@ -240,7 +220,7 @@ async fn the_best_contact_gets_the_first_slot() {
         "SELECT trigger_type::text, type, proposed_timeslot_timezone, priority, reasoning, calendar_event_id
          FROM suggestions WHERE contact_id = '{close}'"
     );
-    let rows = scene.rows::<(String, String, String, i32, String, Option<String>)>(&row);
+    let rows = scene.stack.rows::<(String, String, String, i32, String, Option<String>)>(&row);
     let reasoning = "You and Close were last in touch 9 days ago.".to_owned();
     // 100 + 50·ln 3.
     let expected = (
@@ -254,11 +234,11 @@ async fn the_best_contact_gets_the_first_slot() {
     assert_eq!(rows.await, [expected]);
     let linked = "SELECT s.id FROM suggestions s
         JOIN suggestion_contacts c ON c.suggestion_id = s.id AND c.contact_id = s.contact_id";
-    assert_eq!(scene.rows::<(Uuid,)>(linked).await.len(), 2);
+    assert_eq!(scene.stack.rows::<(Uuid,)>(linked).await.len(), 2);
 
     // The slots are taken now, and nobody is suggested twice.
     assert_eq!(scene.generate().await, 0);
-    scene.run("UPDATE suggestions SET status = 'dismissed' WHERE contact_id <> (SELECT id FROM contacts WHERE name = 'Close')").await;
+    scene.stack.run("UPDATE suggestions SET status = 'dismissed' WHERE contact_id <> (SELECT id FROM contacts WHERE name = 'Close')").await;
     assert_eq!(scene.generate().await, 1);
 }
 
@@ -268,7 +248,7 @@ async fn half_an_hour_is_a_slot_and_less_is_none() {
     scene.contacts(10).await;
     scene.leave_free(3, (10, 0), (10, 29)).await;
     assert_eq!(scene.generate().await, 0);
-    scene.run("DELETE FROM calendar_events").await;
+    scene.stack.run("DELETE FROM calendar_events").await;
     scene.leave_free(3, (10, 0), (11, 30)).await;
     let cache = scene.stack.setup([]).cache().unwrap();
     cache.events_changed(user(1)).await;
@@ -283,7 +263,7 @@ async fn half_an_hour_is_a_slot_and_less_is_none() {
 async fn the_week_is_the_users_and_read_each_time() {
     let scene = Scene::new(1).await;
     scene.contacts(200).await;
-    scene.run("UPDATE users SET timezone = 'Asia/Kolkata'").await;
+    scene.stack.run("UPDATE users SET timezone = 'Asia/Kolkata'").await;
     // An all-day event takes the day of the user, wherever its calendar is kept.
     let holiday = Clock::system().now().with_timezone(&Tz::Asia__Kolkata).date_naive() + Days::new(3);
     let midnight = holiday.and_time(NaiveTime::MIN).and_utc();
@@ -297,7 +277,7 @@ async fn the_week_is_the_users_and_read_each_time() {
             .map(|day| json!({ "dayOfWeek": day, "startTime": "18:30", "endTime": "19:00" }))
     );
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO availability_params (user_id, manual_time_blocks, commute_windows, nighttime_start, nighttime_end)
              VALUES ('{}', '{availability}', '{commute}', '21:00', '08:00')",
             user(1)
@@ -320,9 +300,9 @@ async fn the_week_is_the_users_and_read_each_time() {
     }
 
     // The user changes the week: nothing has to be dropped.
-    scene.run("DELETE FROM suggestions").await;
-    scene.run("UPDATE availability_params SET manual_time_blocks = NULL, commute_windows = '[7]', nighttime_start = '08:30'").await;
-    scene.run("UPDATE availability_params SET nighttime_end = '08:00'").await;
+    scene.stack.run("DELETE FROM suggestions").await;
+    scene.stack.run("UPDATE availability_params SET manual_time_blocks = NULL, commute_windows = '[7]', nighttime_start = '08:30'").await;
+    scene.stack.run("UPDATE availability_params SET nighttime_end = '08:00'").await;
     assert!(scene.generate().await >= 12);
     let starts: Vec<_> = local().await.into_iter().map(|(start, _)| start).collect();
     assert!(starts[1..].iter().all(|start| (start.hour(), start.minute()) == (8, 0)), "{starts:?}");
@@ -347,7 +327,7 @@ async fn a_day_has_at_most_four_suggestions_and_none_of_them_overlap() {
         assert_eq!(scene.generate().await, 0);
         if expected == 0 {
             scene
-                .run("DELETE FROM suggestions WHERE id = (SELECT id FROM suggestions ORDER BY proposed_timeslot_start DESC OFFSET 4 LIMIT 1)")
+                .stack.run("DELETE FROM suggestions WHERE id = (SELECT id FROM suggestions ORDER BY proposed_timeslot_start DESC OFFSET 4 LIMIT 1)")
                 .await;
             assert_eq!(scene.generate().await, 1);
         }
@@ -369,7 +349,7 @@ async fn only_who_is_overdue_and_not_spoken_for_is_suggested() {
         let contact = scene.contact(name, 100, "", "").await;
         scene.suggestion(contact, status, day, hour).await;
     }
-    scene.run("UPDATE suggestions SET proposed_timeslot_start = '2026-01-01', proposed_timeslot_end = '2026-01-02' WHERE proposed_timeslot_start = current_date").await;
+    scene.stack.run("UPDATE suggestions SET proposed_timeslot_start = '2026-01-01', proposed_timeslot_end = '2026-01-02' WHERE proposed_timeslot_start = current_date").await;
     let called = scene.contact("Called yesterday", 100, "", "").await;
     let log = |contact: Uuid, days: i64| {
         format!(
@@ -378,30 +358,33 @@ async fn only_who_is_overdue_and_not_spoken_for_is_suggested() {
             user(1)
         )
     };
-    scene.run(&log(called, 1)).await;
+    scene.stack.run(&log(called, 1)).await;
     // In a group suggestion of another contact.
     let leader = scene.contact("Leader", 100, "", "").await;
     let member = scene.contact("Member", 100, "", "").await;
     let group = scene.suggestion(leader, "pending", 2, 12).await;
     scene
+        .stack
         .run(&format!(
             "INSERT INTO suggestion_contacts (suggestion_id, contact_id) VALUES ('{group}', '{member}')"
         ))
         .await;
     scene
+        .stack
         .run(&format!("INSERT INTO contacts (user_id, name) VALUES ('{}', 'Somebody else''s')", user(2)))
         .await;
     assert_eq!(scene.generate().await, 0);
 
     // These are. A call that is only planned changes nothing.
     let planned = scene.contact("Call planned", 50, "", "").await;
-    scene.run(&log(planned, -3)).await;
+    scene.stack.run(&log(planned, -3)).await;
     let dismissed = scene.contact("Dismissed", 60, "", "").await;
     scene.suggestion(dismissed, "dismissed", 2, 13).await;
     let met = scene.contact("Met", 70, "", "").await;
     scene.suggestion(met, "accepted", 0, 0).await;
-    scene.run("UPDATE suggestions SET proposed_timeslot_end = now() - interval '1 second', proposed_timeslot_start = now() - interval '1 hour' WHERE status = 'accepted' AND proposed_timeslot_start = current_date").await;
+    scene.stack.run("UPDATE suggestions SET proposed_timeslot_end = now() - interval '1 second', proposed_timeslot_start = now() - interval '1 hour' WHERE status = 'accepted' AND proposed_timeslot_start = current_date").await;
     scene
+        .stack
         .run(&format!(
             "INSERT INTO contacts (user_id, name, frequency_preference) VALUES ('{}', 'Never met', 'na')",
             user(1)
@@ -411,15 +394,16 @@ async fn only_who_is_overdue_and_not_spoken_for_is_suggested() {
     let former = scene.contact("In an archived group", 32, "", "").await;
     for (name, archived, contact) in [("My CLOSEST", false, circle), ("close once", true, former)] {
         scene
-            .run(&format!(
+            .stack.run(&format!(
                 "WITH g AS (INSERT INTO groups (user_id, name, archived) VALUES ('{}', '{name}', {archived}) RETURNING id)
                  INSERT INTO contact_groups (contact_id, group_id) SELECT '{contact}', id FROM g",
                 user(1)
             ))
             .await;
     }
-    scene.run("UPDATE suggestions SET status = 'dismissed' WHERE status = 'pending'").await;
+    scene.stack.run("UPDATE suggestions SET status = 'dismissed' WHERE status = 'pending'").await;
     scene
+        .stack
         .run("UPDATE contacts SET archived = true WHERE name LIKE 'Pending%' OR name IN ('Leader', 'Member')")
         .await;
     assert_eq!(scene.generate().await, 6);
@@ -458,30 +442,10 @@ async fn generations_at_once_never_make_two_open_suggestions_for_one_contact() {
         }
         let open = "SELECT count(*), count(DISTINCT contact_id), count(DISTINCT proposed_timeslot_start)
                     FROM suggestions WHERE status IN ('pending', 'snoozed')";
-        assert_eq!(scene.rows::<(i64, i64, i64)>(open).await, [(40, 40, 40)], "round {round}");
+        assert_eq!(scene.stack.rows::<(i64, i64, i64)>(open).await, [(40, 40, 40)], "round {round}");
         assert_eq!(created, 40);
-        scene.run("DELETE FROM suggestions").await;
+        scene.stack.run("DELETE FROM suggestions").await;
     }
-}
-
-/// Keeps everybody from making suggestions for a user until it is dropped, as a run that takes long would.
-async fn hold_lock(scene: &Scene, user: Uuid) -> PgConnection {
-    let mut lock = scene.stack.connect().await;
-    let sql = format!("SELECT pg_advisory_lock(hashtextextended('suggestions:{user}', 0))");
-    sqlx::query(AssertSqlSafe(sql)).execute(&mut lock).await.unwrap();
-    lock
-}
-
-/// Waits until a run waits for the lock.
-async fn wait_for_the_queue(scene: &Scene) {
-    let waiting = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-                   WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
-    let wait = async {
-        while scene.rows::<()>(waiting).await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("a run waits for the lock");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -489,13 +453,13 @@ async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
     let scene = Scene::new(1).await;
     scene.contacts(2).await;
     scene.leave_free(3, (10, 0), (12, 0)).await;
-    let lock = hold_lock(&scene, user(1)).await;
+    let lock = scene.stack.hold_suggestions(user(1)).await;
     let service = scene.service.clone();
     let run = tokio::spawn(async move { service.deliver(task(&json!({ "userId": user(1) }))).await });
-    wait_for_the_queue(&scene).await;
+    scene.stack.until_somebody_waits().await;
     scene.event(at(3, 10, 30), at(3, 11, 0), "", "").await;
     drop(lock);
-    check_result(&run.await.unwrap(), &json!({ "created": 1 }));
+    run.await.unwrap().check_done(&json!({ "created": 1 }));
     let slots: Vec<_> = scene.pending().await.into_iter().map(|row| (row.0, row.1)).collect();
     assert_eq!(slots, [(at(3, 11, 0), at(3, 12, 0))]);
 }
@@ -518,10 +482,10 @@ async fn an_unknown_user_is_skipped_and_an_unknown_zone_is_utc() {
     let scene = Scene::new(1).await;
     let answer = scene.deliver(&json!({ "userId": Uuid::new_v4() })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
-    scene.run("UPDATE users SET timezone = 'Mars/Olympus'").await;
+    scene.stack.run("UPDATE users SET timezone = 'Mars/Olympus'").await;
     scene.contacts(1).await;
     assert_eq!(scene.generate().await, 1);
-    let zones = scene.rows::<(String,)>("SELECT proposed_timeslot_timezone FROM suggestions").await;
+    let zones = scene.stack.rows::<(String,)>("SELECT proposed_timeslot_timezone FROM suggestions").await;
     assert_eq!(zones, [("UTC".to_owned(),)]);
 }
 
@@ -531,7 +495,7 @@ async fn a_user_with_thousands_of_contacts_and_events_is_served() {
     scene.contacts(5_000).await;
     // Each day is full of short events until eight in the evening; the last day of the horizon has none.
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone)
              SELECT '{}', day || '-' || n, 'primary', e.start_time, e.start_time + interval '8 minutes', 'UTC'
              FROM generate_series(0, 13) day, generate_series(0, 149) n,

@@ -1,14 +1,11 @@
 //! One user's suggestions after a change: over a real Postgres and Redis.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::clock::Clock;
 use shared::job::Job;
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow, PgConnection};
+use shared::queue::Queue;
 use suggestion_generation::SuggestionGeneration;
 use suggestion_regeneration::SuggestionRegeneration;
 use tests::{Delivery, Service, Stack};
@@ -31,7 +28,7 @@ impl Scene {
         let service = stack.service(SuggestionRegeneration::new(&mut stack.setup([])).unwrap());
         let scene = Self { stack, service, user: Uuid::new_v4() };
         scene
-            .run(&format!(
+            .stack.run(&format!(
                 "INSERT INTO users (id, email, google_id, timezone) VALUES ('{}', 'a@example.test', 'a', '{}')",
                 scene.user,
                 zone.name()
@@ -40,26 +37,13 @@ impl Scene {
         scene
     }
 
-    async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql))
-            .execute(&mut self.stack.connect().await)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-
-    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
-    }
-
-    fn task(&self, job: &str, reason: &str) -> Delivery {
-        Delivery::new(
-            json!({ "data": { "userId": self.user, "reason": reason }, "jobName": job }).to_string(),
-        )
+    fn task(&self, queue: Queue, reason: &str) -> Delivery {
+        Delivery::of(queue, &json!({ "userId": self.user, "reason": reason }))
     }
 
     /// Runs the job: how many were resumed, dismissed and created.
     async fn regenerate(&self) -> (u64, u64, u64) {
-        let answer = self.service.deliver(self.task("suggestion-regeneration", "calendar_sync")).await;
+        let answer = self.service.deliver(self.task(Queue::SuggestionRegeneration, "calendar_sync")).await;
         assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
         let count = |name: &str| answer.body["result"][name].as_u64().unwrap();
         (count("resumed"), count("dismissed"), count("created"))
@@ -68,7 +52,7 @@ impl Scene {
     /// A contact who is not overdue, so that nothing new comes in between.
     async fn contact(&self) -> Uuid {
         let id = Uuid::new_v4();
-        self.run(&format!(
+        self.stack.run(&format!(
             "INSERT INTO contacts (id, user_id, name, last_contact_date) VALUES ('{id}', '{}', 'Ada', now())",
             self.user
         ))
@@ -77,7 +61,7 @@ impl Scene {
     }
 
     async fn overdue_contacts(&self, count: usize) {
-        self.run(&format!(
+        self.stack.run(&format!(
             "INSERT INTO contacts (user_id, name, last_contact_date)
              SELECT '{}', 'Contact ' || n, now() - n * interval '1 day' - interval '30 days' FROM generate_series(1, {count}) n",
             self.user
@@ -88,22 +72,23 @@ impl Scene {
     /// A suggestion for a contact of its own, minutes after `day`.
     async fn suggestion(&self, status: &str, day: DateTime<Utc>, start: i64, end: i64) -> Uuid {
         let (id, contact) = (Uuid::new_v4(), self.contact().await);
-        self.run(&format!(
-            "INSERT INTO suggestions (id, user_id, contact_id, trigger_type, proposed_timeslot_start,
+        self.stack
+            .run(&format!(
+                "INSERT INTO suggestions (id, user_id, contact_id, trigger_type, proposed_timeslot_start,
                  proposed_timeslot_end, proposed_timeslot_timezone, reasoning, status)
              VALUES ('{id}', '{}', '{contact}', 'timebound', '{}', '{}', 'UTC', '', '{status}')",
-            self.user,
-            day + TimeDelta::minutes(start),
-            day + TimeDelta::minutes(end)
-        ))
-        .await;
+                self.user,
+                day + TimeDelta::minutes(start),
+                day + TimeDelta::minutes(end)
+            ))
+            .await;
         id
     }
 
     /// An event, minutes after `day`; answers Google's id of it.
     async fn event(&self, day: DateTime<Utc>, start: i64, end: i64, columns: &str, values: &str) -> String {
         let id = Uuid::new_v4().to_string();
-        self.run(&format!(
+        self.stack.run(&format!(
             "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone {columns})
              VALUES ('{}', '{id}', 'primary', '{}', '{}', 'UTC' {values})",
             self.user,
@@ -115,11 +100,12 @@ impl Scene {
     }
 
     async fn status(&self, suggestion: Uuid) -> (String, Option<String>) {
-        self.rows(&format!(
-            "SELECT status::text, dismissal_reason FROM suggestions WHERE id = '{suggestion}'"
-        ))
-        .await
-        .remove(0)
+        self.stack
+            .rows(&format!(
+                "SELECT status::text, dismissal_reason FROM suggestions WHERE id = '{suggestion}'"
+            ))
+            .await
+            .remove(0)
     }
 
     #[track_caller]
@@ -150,7 +136,10 @@ async fn snoozed_suggestions_come_back_when_their_time_has_come() {
     let mut suggestions = Vec::new();
     for until in ["now() - interval '1 minute'", "now() + interval '1 hour'", "NULL"] {
         let suggestion = scene.suggestion("snoozed", day(3), 600, 660).await;
-        scene.run(&format!("UPDATE suggestions SET snoozed_until = {until} WHERE id = '{suggestion}'")).await;
+        scene
+            .stack
+            .run(&format!("UPDATE suggestions SET snoozed_until = {until} WHERE id = '{suggestion}'"))
+            .await;
         suggestions.push(suggestion);
     }
     assert_eq!(scene.regenerate().await, (1, 0, 0));
@@ -191,7 +180,7 @@ async fn an_added_event_dismisses_exactly_the_overlapping_suggestions() {
     scene.check_status(&accepted, "accepted").await;
 
     // Whoever comes back finds the time taken.
-    scene.run("UPDATE suggestions SET snoozed_until = now() WHERE status = 'snoozed'").await;
+    scene.stack.run("UPDATE suggestions SET snoozed_until = now() WHERE status = 'snoozed'").await;
     scene.stack.advance(60);
     assert_eq!(scene.regenerate().await, (1, 1, 0));
     scene.check_status(&snoozed, "dismissed").await;
@@ -229,7 +218,10 @@ async fn the_event_of_a_suggestion_is_no_conflict_with_it() {
     let own = scene.suggestion("pending", day(3), 600, 660).await;
     let other = scene.suggestion("pending", day(3), 600, 660).await;
     let event = scene.event(day(3), 600, 660, "", "").await;
-    scene.run(&format!("UPDATE suggestions SET calendar_event_id = '{event}' WHERE id = '{own}'")).await;
+    scene
+        .stack
+        .run(&format!("UPDATE suggestions SET calendar_event_id = '{event}' WHERE id = '{own}'"))
+        .await;
     assert_eq!(scene.regenerate().await, (0, 1, 0));
     scene.check_status(&[own], "pending").await;
     scene.check_status(&[other], "dismissed").await;
@@ -245,14 +237,14 @@ async fn at_most_ten_new_ones_an_hour_long_and_by_day() {
     scene.overdue_contacts(30).await;
     // The user works at night; that makes no suggestions at night.
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO availability_params (user_id, nighttime_start, nighttime_end) VALUES ('{}', '11:00', '17:45')",
             scene.user
         ))
         .await;
     for round in 1..=3_usize {
         assert_eq!(scene.regenerate().await, (0, 0, 10));
-        let slots = scene.rows::<(DateTime<Utc>, DateTime<Utc>)>(
+        let slots = scene.stack.rows::<(DateTime<Utc>, DateTime<Utc>)>(
             "SELECT proposed_timeslot_start, proposed_timeslot_end FROM suggestions ORDER BY 1",
         );
         let slots = slots.await;
@@ -275,7 +267,7 @@ async fn whoever_lost_a_time_is_suggested_for_another() {
     scene.overdue_contacts(1).await;
     assert_eq!(scene.regenerate().await, (0, 0, 1));
     scene
-        .run(
+        .stack.run(
             "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone)
              SELECT user_id, 'new', 'primary', proposed_timeslot_start, proposed_timeslot_end, 'UTC' FROM suggestions",
         )
@@ -284,7 +276,7 @@ async fn whoever_lost_a_time_is_suggested_for_another() {
     scene.stack.redis(&["SET", &key, "[]"]).await;
     assert_eq!(scene.regenerate().await, (0, 1, 1));
     assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
-    let rows = scene.rows::<(String, bool)>(
+    let rows = scene.stack.rows::<(String, bool)>(
         "SELECT s.status::text, EXISTS (SELECT FROM calendar_events e
              WHERE e.start_time < s.proposed_timeslot_end AND e.end_time > s.proposed_timeslot_start)
          FROM suggestions s ORDER BY s.created_at",
@@ -292,34 +284,14 @@ async fn whoever_lost_a_time_is_suggested_for_another() {
     assert_eq!(rows.await, [("dismissed".to_owned(), true), ("pending".to_owned(), false)]);
 }
 
-/// Keeps everybody from making suggestions for a user until it is dropped, as a run that takes long would.
-async fn hold_lock(scene: &Scene, user: Uuid) -> PgConnection {
-    let mut lock = scene.stack.connect().await;
-    let sql = format!("SELECT pg_advisory_lock(hashtextextended('suggestions:{user}', 0))");
-    sqlx::query(AssertSqlSafe(sql)).execute(&mut lock).await.unwrap();
-    lock
-}
-
-/// Waits until a run waits for the lock.
-async fn wait_for_the_queue(scene: &Scene) {
-    let waiting = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-                   WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
-    let wait = async {
-        while scene.rows::<()>(waiting).await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("a run waits for the lock");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
     let scene = Scene::new(Tz::UTC).await;
     let suggestion = scene.suggestion("pending", day(3), 600, 660).await;
-    let lock = hold_lock(&scene, scene.user).await;
-    let (service, task) = (scene.service.clone(), scene.task("suggestion-regeneration", "calendar_sync"));
+    let lock = scene.stack.hold_suggestions(scene.user).await;
+    let (service, task) = (scene.service.clone(), scene.task(Queue::SuggestionRegeneration, "calendar_sync"));
     let run = tokio::spawn(async move { service.deliver(task).await });
-    wait_for_the_queue(&scene).await;
+    scene.stack.until_somebody_waits().await;
     scene.event(day(3), 600, 660, "", "").await;
     drop(lock);
     let answer = run.await.unwrap();
@@ -336,12 +308,8 @@ async fn generation_and_regeneration_at_once_never_make_two_open_suggestions_for
     for round in 0..ROUNDS {
         let deliveries: Vec<_> = (0..6)
             .map(|number| {
-                let (service, job) = if number % 2 == 0 {
-                    (scene.service.clone(), "suggestion-regeneration")
-                } else {
-                    (generation.clone(), "suggestion-generation")
-                };
-                let task = scene.task(job, "manual_refresh");
+                let service = if number % 2 == 0 { scene.service.clone() } else { generation.clone() };
+                let task = scene.task(service.queue, "manual_refresh");
                 tokio::spawn(async move { service.deliver(task).await })
             })
             .collect();
@@ -353,24 +321,19 @@ async fn generation_and_regeneration_at_once_never_make_two_open_suggestions_for
         }
         let open = "SELECT count(*), count(DISTINCT contact_id), count(DISTINCT proposed_timeslot_start)
                     FROM suggestions WHERE status IN ('pending', 'snoozed')";
-        assert_eq!(scene.rows::<(i64, i64, i64)>(open).await, [(25, 25, 25)], "round {round}");
+        assert_eq!(scene.stack.rows::<(i64, i64, i64)>(open).await, [(25, 25, 25)], "round {round}");
         assert_eq!(created, 25);
-        scene.run("DELETE FROM suggestions").await;
+        scene.stack.run("DELETE FROM suggestions").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_user_is_skipped_and_a_task_without_reason_is_dead() {
     let scene = Scene::new(Tz::UTC).await;
-    let answer = scene
-        .service
-        .deliver(Delivery::new(task(&json!({ "userId": Uuid::new_v4(), "reason": "manual_refresh" }))))
-        .await;
+    let unknown = json!({ "userId": Uuid::new_v4(), "reason": "manual_refresh" });
+    let answer = scene.service.deliver(Delivery::of(Queue::SuggestionRegeneration, &unknown)).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
-    let answer = scene.service.deliver(Delivery::new(task(&json!({ "userId": scene.user })))).await;
+    let unreasoned = Delivery::of(Queue::SuggestionRegeneration, &json!({ "userId": scene.user }));
+    let answer = scene.service.deliver(unreasoned).await;
     assert_eq!((answer.status, answer.outcome()), (200, "dead"), "{answer:?}");
-}
-
-fn task(data: &Value) -> String {
-    json!({ "data": data, "jobName": "suggestion-regeneration" }).to_string()
 }

@@ -3,7 +3,6 @@
 use serde_json::json;
 use shared::job::Job;
 use shared::queue::Queue;
-use sqlx::Executor;
 use tests::{Delivery, Messaging, Stack};
 use token_health_reminder::TokenHealthReminder;
 
@@ -18,9 +17,9 @@ async fn those_whose_token_ends_are_reminded() {
                   (user_id, integration_type, notification_type, message, re_auth_link, created_at)
                SELECT id, 'google_contacts', CASE google_id WHEN '1' THEN 'token_expiring_soon' ELSE 'token_invalid' END,
                   '', '', timezone('UTC', now()) - interval '8 days' FROM users";
-    stack.connect().await.execute(sql).await.unwrap();
+    stack.run(sql).await;
 
-    let sweep = Delivery::new(json!({ "data": {}, "jobName": "token-health-reminder" }).to_string());
+    let sweep = Delivery::of(Queue::TokenHealthReminder, &json!({}));
     assert_eq!(service.deliver(sweep).await.body["result"]["created"], 1);
     let task = stack.take_tasks(Queue::TokenHealthReminder).await.remove(0);
     assert_eq!(service.deliver(task).await.body["result"]["sent"], 1);

@@ -4,8 +4,6 @@ use google_stand_in::{Call, Fault, FaultKind, Integration, SeedOptions, Times};
 use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow};
 use tests::{Answer, Delivery, Google, Service, Stack};
 use token_refresh::TokenRefresh;
 use uuid::Uuid;
@@ -39,77 +37,53 @@ impl Scene {
         self.service.deliver(task(data)).await
     }
 
-    async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
-    }
-
-    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
-    }
-
-    /// Of the only sweep: tasks, succeeded, failed, and whether too many failed.
-    async fn sweep(&self) -> (i64, i64, i64, bool) {
-        let mut rows = self.rows("SELECT tasks, succeeded, failed, high_failure_rate FROM jobs.sweeps").await;
-        assert_eq!(rows.len(), 1);
-        rows.remove(0)
-    }
-
     async fn health(&self) -> Vec<(String, String)> {
-        self.rows("SELECT integration_type, status FROM token_health ORDER BY integration_type").await
+        self.stack.rows("SELECT integration_type, status FROM token_health ORDER BY integration_type").await
     }
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::new(json!({ "data": data, "jobName": "token-refresh" }).to_string())
-}
-
-fn data(task: &Delivery) -> Value {
-    serde_json::from_str::<Value>(&task.body).unwrap()["data"].clone()
-}
-
-#[track_caller]
-fn check_result(answer: &Answer, expected: &Value) {
-    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
-    assert_eq!(&answer.body["result"], expected);
+    Delivery::of(Queue::TokenRefresh, data)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_goes_through_all_users_in_pages_and_twice_creates_nothing_twice() {
     let scene = Scene::new(0).await;
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO users (id, email, google_id)
              SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text
              FROM generate_series(1, {MANY}) n"
         ))
         .await;
     scene
-        .run("INSERT INTO oauth_tokens (user_id, provider, access_token) SELECT id, 'google_calendar', '' FROM users")
+        .stack.run("INSERT INTO oauth_tokens (user_id, provider, access_token) SELECT id, 'google_calendar', '' FROM users")
         .await;
-    check_result(
-        &scene.deliver(&json!({})).await,
-        &json!({ "due": 500, "created": 500, "existing": 0, "continued": true }),
-    );
+    scene
+        .deliver(&json!({}))
+        .await
+        .check_done(&json!({ "due": 500, "created": 500, "existing": 0, "continued": true }));
     let tasks = scene.stack.take_tasks(Queue::TokenRefresh).await;
     let (rest, users): (Vec<_>, Vec<_>) =
-        tasks.into_iter().partition(|task| data(task).get("cursor").is_some());
+        tasks.into_iter().partition(|task| task.data().get("cursor").is_some());
     assert_eq!((rest.len(), users.len()), (1, 500));
-    assert!(users.iter().all(|task| data(task).get("integrationType").is_none()));
+    assert!(users.iter().all(|task| task.data().get("integrationType").is_none()));
 
-    check_result(
-        &scene.service.deliver(rest[0].clone()).await,
-        &json!({ "due": 1, "created": 1, "existing": 0, "continued": false }),
-    );
+    scene
+        .service
+        .deliver(rest[0].clone())
+        .await
+        .check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
     assert_eq!(scene.stack.take_tasks(Queue::TokenRefresh).await.len(), 1);
-    assert_eq!(scene.sweep().await, (MANY, 0, 0, false));
+    assert_eq!(scene.stack.sweep().await, (MANY, 0, 0, false));
 
     // The names of tasks that were there block others of the same name.
-    check_result(
-        &scene.deliver(&json!({})).await,
-        &json!({ "due": 500, "created": 0, "existing": 500, "continued": true }),
-    );
+    scene
+        .deliver(&json!({}))
+        .await
+        .check_done(&json!({ "due": 500, "created": 0, "existing": 500, "continued": true }));
     assert!(scene.stack.take_tasks(Queue::TokenRefresh).await.is_empty());
-    assert_eq!(scene.sweep().await, (MANY, 0, 0, false));
+    assert_eq!(scene.stack.sweep().await, (MANY, 0, 0, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,17 +94,17 @@ async fn the_tasks_of_a_sweep_renew_what_is_due_and_count_what_failed() {
     for task in scene.stack.take_tasks(Queue::TokenRefresh).await {
         assert_eq!(scene.service.deliver(task).await.outcome(), "done");
     }
-    assert_eq!(scene.sweep().await, (2, 3, 1, true));
-    let health = scene.rows::<(Uuid, String, String)>(
+    assert_eq!(scene.stack.sweep().await, (2, 3, 1, true));
+    let health = scene.stack.rows::<(Uuid, String, String)>(
         "SELECT user_id, integration_type, status FROM token_health WHERE status <> 'valid'",
     );
     assert_eq!(health.await, [(scene.user(1), "google_calendar".to_owned(), "revoked".to_owned())]);
 
     // All were looked at, so that tomorrow's sweep finds nothing but their next expiry.
-    scene.run("UPDATE oauth_tokens SET expires_at = now() + interval '3 days'").await;
+    scene.stack.run("UPDATE oauth_tokens SET expires_at = now() + interval '3 days'").await;
     scene.stack.advance(2);
     let answer = scene.deliver(&json!({ "sweepId": "another" })).await;
-    check_result(&answer, &json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
+    answer.check_done(&json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,9 +112,9 @@ async fn one_token_may_be_asked_for() {
     let scene = Scene::new(1).await;
     let answer =
         scene.deliver(&json!({ "userId": scene.user(0), "integrationType": "google_contacts" })).await;
-    check_result(&answer, &json!({ "refreshed": 1, "failed": 0 }));
+    answer.check_done(&json!({ "refreshed": 1, "failed": 0 }));
     assert_eq!(scene.health().await, [("google_contacts".to_owned(), "valid".to_owned())]);
-    assert!(scene.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
+    assert!(scene.stack.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +122,7 @@ async fn whoever_has_no_token_is_skipped() {
     let scene = Scene::new(1).await;
     let answer = scene.deliver(&json!({ "userId": Uuid::new_v4() })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
-    scene.run("DELETE FROM oauth_tokens").await;
+    scene.stack.run("DELETE FROM oauth_tokens").await;
     for integration in [json!(null), json!("google_calendar")] {
         let answer = scene.deliver(&json!({ "userId": scene.user(0), "integrationType": integration })).await;
         assert_eq!((answer.outcome(), answer.reason()), ("skipped", "not_connected"));
@@ -165,13 +139,13 @@ async fn a_trouble_of_the_endpoint_is_tried_again_and_counted_when_given_up() {
     for attempt in 0..last {
         scene.google.world.inject(trouble.clone());
         assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.status, 500);
-        assert!(scene.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
+        assert!(scene.stack.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
     }
     assert_eq!(scene.health().await, [("google_contacts".to_owned(), "valid".to_owned())]);
 
     scene.google.world.inject(trouble);
     let answer = scene.service.deliver(task.again(last)).await;
     assert_eq!((answer.status, answer.outcome()), (200, "dead"), "{answer:?}");
-    assert_eq!(scene.sweep().await, (0, 1, 1, false), "a sweep that is not over is not judged");
+    assert_eq!(scene.stack.sweep().await, (0, 1, 1, false), "a sweep that is not over is not judged");
     assert_eq!(scene.stack.dead_letters().await.len(), 1);
 }

@@ -14,8 +14,6 @@ use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
 use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow};
 use tests::{Answer, Delivery, Google, Service, Stack};
 use uuid::Uuid;
 use webhook_health_check::WebhookHealthCheck;
@@ -74,31 +72,33 @@ impl Scene {
         let ends_at = self.world().now() + TimeDelta::days(4);
         let channel = self.world().open_channel(user, &user.to_string(), ADDRESS, "token", ends_at).unwrap();
         let (resource, uri) = (&channel.resource_id, &channel.resource_uri);
-        self.run(&format!(
-            "INSERT INTO calendar_webhook_subscriptions
+        self.stack
+            .run(&format!(
+                "INSERT INTO calendar_webhook_subscriptions
                 (user_id, channel_id, resource_id, resource_uri, expiration, token, created_at)
              VALUES ('{user}', '{user}', '{resource}', '{uri}', '{}', 'token',
                      timezone('UTC', now()) - interval '{OPENED_AT} hours')",
-            ends_at.naive_utc(),
-        ))
-        .await;
+                ends_at.naive_utc(),
+            ))
+            .await;
         self.hear(user, HEARD_AT).await;
     }
 
     /// A notification came through the user's channel so many hours ago.
     async fn hear(&self, user: Uuid, hours_ago: i64) {
-        self.run(&format!(
-            "INSERT INTO webhook_notifications
+        self.stack
+            .run(&format!(
+                "INSERT INTO webhook_notifications
                 (user_id, channel_id, resource_id, resource_state, result, created_at)
              VALUES ('{user}', '{user}', 'r', 'exists', 'success',
                      timezone('UTC', now()) - interval '{hours_ago} hours')"
-        ))
-        .await;
+            ))
+            .await;
     }
 
     /// The last notifications came so many seconds ago.
     async fn hear_seconds_ago(&self, seconds: u32) {
-        self.run(&format!(
+        self.stack.run(&format!(
             "UPDATE webhook_notifications SET created_at = timezone('UTC', now()) - interval '{seconds} seconds'"
         ))
         .await;
@@ -119,32 +119,13 @@ impl Scene {
         self.service.deliver(task(data)).await
     }
 
-    async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
-    }
-
-    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
-    }
-
     fn calls(&self, call: Call) -> u64 {
         self.world().total_calls().get(&call).copied().unwrap_or_default()
-    }
-
-    /// Of the only sweep of that queue: tasks, good ones, bad ones, and whether these were too many.
-    async fn sweep(&self) -> (i64, i64, i64, bool) {
-        let mut rows = self.rows("SELECT tasks, succeeded, failed, high_failure_rate FROM jobs.sweeps").await;
-        assert_eq!(rows.len(), 1);
-        rows.remove(0)
     }
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::new(json!({ "data": data, "jobName": "webhook-health-check" }).to_string())
-}
-
-fn data(task: &Delivery) -> Value {
-    serde_json::from_str::<Value>(&task.body).unwrap()["data"].clone()
+    Delivery::of(Queue::WebhookHealthCheck, data)
 }
 
 #[track_caller]
@@ -180,7 +161,7 @@ async fn a_broken_channel_is_replaced() {
     let mut renewals = scene.stack.take_tasks(Queue::WebhookRenewal).await;
     assert_eq!(renewals.len(), 1);
     let renewal = renewals.remove(0);
-    assert_eq!(data(&renewal), json!({ "userId": user, "reason": "stale" }));
+    assert_eq!(renewal.data(), json!({ "userId": user, "reason": "stale" }));
 
     let answer = scene.renewal.deliver(renewal).await;
     assert_eq!(answer.body["result"], json!({ "opened": true, "stopped": 1 }), "{answer:?}");
@@ -251,13 +232,14 @@ async fn one_broken_channel_of_ten_is_no_alert() {
     let scene = Scene::new(1).await;
     scene.break_channel(scene.user(0));
     scene
+        .stack
         .run(
             "INSERT INTO jobs.sweeps (queue, sweep_id, started_at, tasks, finished_at)
              VALUES ('webhook-health-check', 'today', now(), 10, now())",
         )
         .await;
     check_looked(&scene.deliver(&json!({ "userId": scene.user(0), "sweepId": "today" })).await, true);
-    assert_eq!(scene.sweep().await, (10, 0, 1, false));
+    assert_eq!(scene.stack.sweep().await, (10, 0, 1, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,6 +248,7 @@ async fn an_account_that_lost_its_calendar_is_skipped() {
     // The last one never had any.
     let (user, without) = (scene.user(0), scene.user(4));
     scene
+        .stack
         .run(&format!(
             "UPDATE calendar_webhook_subscriptions SET user_id = '{without}' WHERE user_id = '{user}'"
         ))
@@ -279,6 +262,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
     let scene = Scene::new(12).await;
     // Of twelve users three have no calendar to watch, and one is known to be revoked.
     let suspects: Vec<Uuid> = scene
+        .stack
         .rows::<(Uuid,)>("SELECT user_id FROM calendar_webhook_subscriptions ORDER BY user_id")
         .await
         .into_iter()
@@ -287,6 +271,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
         .collect();
     assert_eq!(suspects.len(), 8);
     scene
+        .stack
         .run(&format!(
             "INSERT INTO token_health (user_id, integration_type, status)
              VALUES ('{}', 'google_calendar', 'revoked')",
@@ -294,13 +279,14 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
         ))
         .await;
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO users (id, email, google_id)
              SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text
              FROM generate_series(1, {SPEAKING} + 2) n"
         ))
         .await;
     scene
+        .stack
         .run(
             "INSERT INTO oauth_tokens (user_id, provider, access_token)
              SELECT id, 'google_calendar', '' FROM users WHERE id::text LIKE '00000000-%'",
@@ -308,7 +294,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
         .await;
     // Two are too young to be suspects, or over.
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO calendar_webhook_subscriptions
                 (user_id, channel_id, resource_id, resource_uri, expiration, token, created_at)
              SELECT id, id, 'r', 'u', timezone('UTC', now()) + CASE email
@@ -319,6 +305,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
         ))
         .await;
     scene
+        .stack
         .run(&format!(
             "INSERT INTO webhook_notifications
                 (user_id, channel_id, resource_id, resource_state, result, created_at)
@@ -350,7 +337,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
     assert_eq!((scene.calls(Call::EventsWatch), scene.calls(Call::ChannelsStop)), (2, 2), "two a renewal");
     assert_eq!(scene.calls(Call::CalendarListList) + scene.calls(Call::CalendarsGet), 0);
     let looked = i64::try_from(answers.len()).unwrap() - gone.cast_signed();
-    assert_eq!(scene.sweep().await, (8, looked - 2, 2, true), "more than a fifth of those looked at");
+    assert_eq!(scene.stack.sweep().await, (8, looked - 2, 2, true), "more than a fifth of those looked at");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -365,7 +352,7 @@ async fn a_limit_is_waited_for_and_an_open_breaker_respected() {
     let task = scene.stack.take_tasks(Queue::WebhookHealthCheck).await.remove(0);
     check_looked(&scene.service.deliver(task).await, false);
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO circuit_breaker_state (user_id, integration_type, state, failure_count, next_retry_at)
              VALUES ('{user}', 'google_calendar', 'open', 3, timezone('UTC', now()) + interval '30 minutes')"
         ))

@@ -9,8 +9,6 @@ use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
 use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow};
 use tests::{Answer, Delivery, Google, Service, Stack};
 use uuid::Uuid;
 use webhook_renewal::WebhookRenewal;
@@ -77,14 +75,6 @@ impl Scene {
         self.service.deliver(task(data)).await
     }
 
-    async fn run(&self, sql: &str) {
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut self.stack.connect().await).await.unwrap();
-    }
-
-    async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
-    }
-
     fn fail(&self, call: Call, kind: FaultKind, times: Times) {
         self.world().inject(Fault::new(kind).call(call).times(times));
     }
@@ -104,6 +94,7 @@ impl Scene {
         let open = self.world().channels(user).unwrap();
         assert_eq!(open.len(), 1, "{open:?}");
         let known: Vec<(String, String, String, DateTime<Utc>)> = self
+            .stack
             .rows(&format!(
                 "SELECT channel_id, resource_id, token, expiration AT TIME ZONE 'UTC'
                  FROM calendar_webhook_subscriptions WHERE user_id = '{user}'"
@@ -113,6 +104,7 @@ impl Scene {
         let token = channel.token.clone().unwrap();
         assert_eq!(known, [(channel.id.clone(), channel.resource_id.clone(), token, channel.expiration)]);
         let states: Vec<(String, String)> = self
+            .stack
             .rows(&format!("SELECT channel_id, state FROM jobs.push_channels WHERE user_id = '{user}'"))
             .await;
         assert_eq!(states, [(channel.id.clone(), "open".to_owned())]);
@@ -121,24 +113,20 @@ impl Scene {
 
     /// The interval of the calendar's schedule, and the time until the next sync, in whole hours.
     async fn polling(&self, user: Uuid) -> (i64, i64) {
-        self.rows::<(i64, i64)>(&format!(
-            "SELECT current_frequency_ms / 3600000,
+        self.stack
+            .rows::<(i64, i64)>(&format!(
+                "SELECT current_frequency_ms / 3600000,
                     ceil(extract(epoch FROM next_sync_at - timezone('UTC', now())) / 3600)::bigint
              FROM sync_schedule WHERE user_id = '{user}' AND integration_type = 'google_calendar'"
-        ))
-        .await[0]
-    }
-
-    /// Of the only sweep: tasks, succeeded, failed, and whether too many failed.
-    async fn sweep(&self) -> (i64, i64, i64, bool) {
-        let mut rows = self.rows("SELECT tasks, succeeded, failed, high_failure_rate FROM jobs.sweeps").await;
-        assert_eq!(rows.len(), 1);
-        rows.remove(0)
+            ))
+            .await[0]
     }
 
     /// Lets the next calendar sync be due in two days.
     async fn sync_later(&self) {
-        self.run("UPDATE sync_schedule SET next_sync_at = timezone('UTC', now()) + interval '2 days'").await;
+        self.stack
+            .run("UPDATE sync_schedule SET next_sync_at = timezone('UTC', now()) + interval '2 days'")
+            .await;
     }
 }
 
@@ -148,11 +136,7 @@ fn last() -> u32 {
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::new(json!({ "data": data, "jobName": "webhook-renewal" }).to_string())
-}
-
-fn data(task: &Delivery) -> Value {
-    serde_json::from_str::<Value>(&task.body).unwrap()["data"].clone()
+    Delivery::of(Queue::WebhookRenewal, data)
 }
 
 async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -207,6 +191,7 @@ async fn a_channel_makes_polling_rare_and_its_lack_rarer_but_no_sync_late() {
     scene.sync_later().await;
     // One of them is more than a twentieth.
     scene
+        .stack
         .run(
             "INSERT INTO jobs.sweeps (queue, sweep_id, started_at, tasks, finished_at)
              VALUES ('webhook-renewal', 'today', now(), 19, now())",
@@ -220,10 +205,13 @@ async fn a_channel_makes_polling_rare_and_its_lack_rarer_but_no_sync_late() {
     }
     check(&scene.service.deliver(task.again(last())).await, 200, "dead", "transient");
     assert_eq!(scene.polling(user).await, (24, 24));
-    assert_eq!(scene.sweep().await, (19, 0, 1, true));
+    assert_eq!(scene.stack.sweep().await, (19, 0, 1, true));
 
     scene.world().clear_faults();
-    scene.run("UPDATE sync_schedule SET next_sync_at = timezone('UTC', now()) - interval '1 hour'").await;
+    scene
+        .stack
+        .run("UPDATE sync_schedule SET next_sync_at = timezone('UTC', now()) - interval '1 hour'")
+        .await;
     scene.deliver(&json!({ "userId": user })).await;
     assert_eq!(scene.polling(user).await, (12, -1), "what is due stays due");
 }
@@ -238,6 +226,7 @@ async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
     // 2: revoked, as an earlier sync found; 5 and 7: no calendar connected.
     let revoked = scene.user(2);
     scene
+        .stack
         .run(&format!(
             "INSERT INTO token_health (user_id, integration_type, status)
              VALUES ('{revoked}', 'google_calendar', 'revoked')"
@@ -248,15 +237,15 @@ async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
     assert_eq!(scene.deliver(&json!({})).await.body["result"]["existing"], 8);
     let tasks = scene.stack.take_tasks(Queue::WebhookRenewal).await;
     let mut swept: Vec<Uuid> =
-        tasks.iter().map(|task| data(task)["userId"].as_str().unwrap().parse().unwrap()).collect();
+        tasks.iter().map(|task| task.data()["userId"].as_str().unwrap().parse().unwrap()).collect();
     let mut expected = [0, 3, 4, 6, 8, 9, 10, 11].map(|place| scene.user(place)).to_vec();
     swept.sort();
     expected.sort();
     assert_eq!(swept, expected);
 
-    scene.run("UPDATE sync_schedule SET current_frequency_ms = max_frequency_ms").await;
+    scene.stack.run("UPDATE sync_schedule SET current_frequency_ms = max_frequency_ms").await;
     for task in tasks {
-        let (user, answer) = (data(&task)["userId"].clone(), scene.service.deliver(task).await);
+        let (user, answer) = (task.data()["userId"].clone(), scene.service.deliver(task).await);
         let place = expected.iter().find(|id| json!(id) == user).copied();
         let reason = match place {
             id if id == Some(scene.user(3)) => "token_revoked",
@@ -266,7 +255,7 @@ async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
         };
         assert_eq!((answer.status, answer.reason()), (200, reason), "{answer:?}");
     }
-    assert_eq!(scene.sweep().await, (8, 6, 0, false));
+    assert_eq!(scene.stack.sweep().await, (8, 6, 0, false));
     assert_eq!(scene.polling(scene.user(4)).await.0, 24, "as one without a channel");
     for place in [0, 6, 8, 9, 10, 11] {
         scene.check_settled(scene.user(place)).await;
@@ -275,7 +264,7 @@ async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
     // Opened for five, replaced for one.
     assert_eq!((scene.calls(Call::EventsWatch), scene.calls(Call::ChannelsStop)), (7, 1));
     scene.stack.advance(DAY_SECONDS);
-    scene.run("DELETE FROM sync_schedule").await;
+    scene.stack.run("DELETE FROM sync_schedule").await;
     let tomorrow = scene.deliver(&json!({ "sweepId": "tomorrow" })).await;
     assert_eq!(tomorrow.body["result"]["created"], 2, "the one that ends, and the one without a calendar");
 }
@@ -304,7 +293,7 @@ async fn a_channel_that_cannot_be_stopped_now_is_stopped_later() {
     // The user has a channel: that is what the task was for.
     check_renewed(&scene.service.deliver(task.again(last())).await, false, 0);
     assert_eq!(scene.calls(Call::EventsWatch), 1, "a task opens one channel, however often it runs");
-    assert_eq!(scene.sweep().await, (0, 1, 0, false));
+    assert_eq!(scene.stack.sweep().await, (0, 1, 0, false));
     assert_eq!(scene.polling(user).await.0, 12);
     assert_eq!(scene.world().channels(user).unwrap().len(), 2);
 
@@ -320,9 +309,9 @@ async fn a_channel_that_cannot_be_stopped_now_is_stopped_later() {
 async fn a_channel_that_has_ended_or_is_not_ours_counts_as_stopped() {
     let (scene, user) = Scene::with_channel(20).await;
     scene.world().silence_channels(user).unwrap();
-    scene.run("UPDATE calendar_webhook_subscriptions SET channel_id = 'never-opened'").await;
+    scene.stack.run("UPDATE calendar_webhook_subscriptions SET channel_id = 'never-opened'").await;
     check_renewed(&scene.deliver(&json!({ "userId": user })).await, true, 1);
-    let states = scene.rows::<(String,)>("SELECT state FROM jobs.push_channels").await;
+    let states = scene.stack.rows::<(String,)>("SELECT state FROM jobs.push_channels").await;
     assert_eq!(states, [("open".to_owned(),)]);
 }
 
@@ -333,7 +322,7 @@ async fn what_google_opened_without_our_hearing_of_it_is_stopped_by_the_next_att
     let task = task(&json!({ "userId": user }));
     assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
     assert_eq!(scene.world().channels(user).unwrap().len(), 2);
-    let known = scene.rows::<(String,)>("SELECT channel_id FROM calendar_webhook_subscriptions").await;
+    let known = scene.stack.rows::<(String,)>("SELECT channel_id FROM calendar_webhook_subscriptions").await;
     assert_eq!(known, [("old".to_owned(),)], "the old one still is the user's");
 
     check_renewed(&scene.service.deliver(task.again(1)).await, true, 2);
@@ -346,7 +335,7 @@ async fn a_channel_that_google_refuses_leaves_nothing_behind() {
     for (kind, status) in [(FaultKind::TooManyRequests { retry_after_s: 7 }, 200), (FaultKind::Gone, 500)] {
         scene.fail(Call::EventsWatch, kind, Times::Count(1));
         assert_eq!(scene.deliver(&json!({ "userId": user })).await.status, status);
-        assert!(scene.rows::<(String,)>("SELECT state FROM jobs.push_channels").await.is_empty());
+        assert!(scene.stack.rows::<(String,)>("SELECT state FROM jobs.push_channels").await.is_empty());
     }
     assert_eq!(scene.stack.take_tasks(Queue::WebhookRenewal).await.len(), 1, "the limit is waited for");
 }
@@ -386,11 +375,11 @@ async fn an_event_that_is_entered_while_a_channel_replaces_another_arrives() {
     let mut syncs = scene.stack.take_tasks(Queue::CalendarSync).await;
     assert_eq!(syncs.len(), 1);
     let sync = syncs.remove(0);
-    assert_eq!(data(&sync), json!({ "userId": user, "trigger": "webhook" }));
+    assert_eq!(sync.data(), json!({ "userId": user, "trigger": "webhook" }));
     let job = CalendarSync::new(&mut scene.stack.setup(scene.google.environment())).unwrap();
     let service = scene.stack.service_with(job, scene.google.environment());
     assert_eq!(service.deliver(sync).await.outcome(), "done");
-    let known = scene.rows::<(String,)>("SELECT google_event_id FROM calendar_events").await;
+    let known = scene.stack.rows::<(String,)>("SELECT google_event_id FROM calendar_events").await;
     assert!(known.contains(&(event.id,)), "{known:?}");
 }
 
@@ -497,7 +486,7 @@ async fn health_and_breaker_are_asked_first_and_a_half_open_breaker_is_handed_ba
     let (scene, user) = Scene::with_channel(20).await;
     check(&scene.deliver(&json!({ "userId": Uuid::new_v4() })).await, 200, "skipped", "unknown_user");
     scene
-        .run(&format!(
+        .stack.run(&format!(
             "INSERT INTO circuit_breaker_state (user_id, integration_type, state, failure_count, next_retry_at)
              VALUES ('{user}', 'google_calendar', 'open', 3, timezone('UTC', now()) + interval '30 minutes')"
         ))
@@ -507,18 +496,18 @@ async fn health_and_breaker_are_asked_first_and_a_half_open_breaker_is_handed_ba
 
     scene.stack.advance(31 * 60);
     check_renewed(&scene.deliver(&json!({ "userId": user })).await, true, 1);
-    let breaker = scene.rows::<(String, i32, bool)>(
+    let breaker = scene.stack.rows::<(String, i32, bool)>(
         "SELECT state, failure_count, next_retry_at > timezone('UTC', now()) + interval '32 minutes'
          FROM circuit_breaker_state",
     );
     assert_eq!(breaker.await, [("open".to_owned(), 3, false)], "the next sync may try");
 
-    scene.run("DELETE FROM circuit_breaker_state").await;
+    scene.stack.run("DELETE FROM circuit_breaker_state").await;
     scene.world().revoke_grant(user, Integration::GoogleCalendar).unwrap();
-    scene.run("UPDATE oauth_tokens SET expires_at = now()").await;
+    scene.stack.run("UPDATE oauth_tokens SET expires_at = now()").await;
     for _ in 0..2 {
         check(&scene.deliver(&json!({ "userId": user })).await, 200, "skipped", "token_revoked");
     }
-    scene.run("DELETE FROM oauth_tokens").await;
+    scene.stack.run("DELETE FROM oauth_tokens").await;
     check(&scene.deliver(&json!({ "userId": user })).await, 200, "skipped", "not_connected");
 }

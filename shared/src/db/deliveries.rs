@@ -118,22 +118,7 @@ impl Db {
         provider_id: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        sqlx::query!(
-            "
-            UPDATE jobs.notification_deliveries
-            SET state = 'sent', provider = $4, provider_id = $5, settled_at = $6
-            WHERE user_id = $1 AND channel = $2 AND subject = ANY($3) AND state = 'unknown'
-            ",
-            telling.user_id,
-            telling.channel.as_str(),
-            &telling.subjects,
-            provider,
-            provider_id,
-            now,
-        )
-        .execute(self.statement())
-        .await?;
-        Ok(())
+        self.settle_deliveries(telling, "sent", provider, [Some(provider_id), None], now).await
     }
 
     /// The provider will never take the message that tells of claimed subjects.
@@ -144,16 +129,29 @@ impl Db {
         refusal: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
+        self.settle_deliveries(telling, "refused", provider, [None, Some(refusal)], now).await
+    }
+
+    async fn settle_deliveries(
+        &self,
+        telling: &Telling,
+        state: &str,
+        provider: &str,
+        [provider_id, refusal]: [Option<&str>; 2],
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
         sqlx::query!(
             "
             UPDATE jobs.notification_deliveries
-            SET state = 'refused', provider = $4, refusal = $5, settled_at = $6
+            SET state = $4, provider = $5, provider_id = $6, refusal = $7, settled_at = $8
             WHERE user_id = $1 AND channel = $2 AND subject = ANY($3) AND state = 'unknown'
             ",
             telling.user_id,
             telling.channel.as_str(),
             &telling.subjects,
+            state,
             provider,
+            provider_id,
             refusal,
             now,
         )

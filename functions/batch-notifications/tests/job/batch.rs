@@ -5,7 +5,7 @@ use serde_json::json;
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use crate::scene::{Scene, check_result, number, task};
+use crate::scene::{Scene, number, task};
 
 const SMS: &str = "true, false";
 const EMAIL: &str = "false, true";
@@ -21,10 +21,10 @@ async fn pending_suggestions_go_to_the_user_as_one_digest_and_as_text_messages_o
     }
     for change in ["calendar_event_id = 'event'", "status = 'dismissed'", "status = 'snoozed'"] {
         let other = scene.suggest(user, "Nobody").await;
-        scene.run(&format!("UPDATE suggestions SET {change} WHERE id = '{other}'")).await;
+        scene.stack.run(&format!("UPDATE suggestions SET {change} WHERE id = '{other}'")).await;
     }
     let batch = json!({ "userId": user, "dayOfWeek": 0, "time": "09:00" });
-    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 3, "texted": 3, "refused": 0 }));
+    scene.deliver(&batch).await.check_done(&json!({ "emailed": 3, "texted": 3, "refused": 0 }));
     let messages = scene.messages();
     let to: Vec<_> = messages.iter().map(|(to, _)| to.as_str()).collect();
     let number = number("ada");
@@ -35,9 +35,9 @@ async fn pending_suggestions_go_to_the_user_as_one_digest_and_as_text_messages_o
     assert!(!messages.iter().any(|(_, text)| text.contains("Nobody")), "{messages:?}");
 
     // What was sent is not sent again; what came since is.
-    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 0, "texted": 0, "refused": 0 }));
+    scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
     scene.suggest(user, "Dov").await;
-    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 1, "texted": 1, "refused": 0 }));
+    scene.deliver(&batch).await.check_done(&json!({ "emailed": 1, "texted": 1, "refused": 0 }));
     assert_eq!(scene.ledger().await, [("email".into(), "sent".into(), 4), ("sms".into(), "sent".into(), 4)]);
 }
 
@@ -47,8 +47,9 @@ async fn a_batch_takes_the_channels_that_the_user_chose_and_has() {
     let (texts, mails) = (scene.user("texts", SMS).await, scene.user("mails", EMAIL).await);
     let (silent, default) = (scene.user("silent", NONE).await, scene.user("default", BOTH).await);
     let unverified = scene.user("unverified", SMS).await;
-    scene.run(&format!("DELETE FROM notification_preferences WHERE user_id = '{default}'")).await;
+    scene.stack.run(&format!("DELETE FROM notification_preferences WHERE user_id = '{default}'")).await;
     scene
+        .stack
         .run(&format!("UPDATE user_phone_numbers SET verified = false WHERE user_id = '{unverified}'"))
         .await;
     let mut outcomes = Vec::new();
@@ -72,16 +73,16 @@ async fn what_the_limits_leave_over_waits_for_the_next_batch() {
         scene.suggest(user, &format!("Friend{n:02}")).await;
     }
     let batch = json!({ "userId": user });
-    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 0, "texted": 10, "refused": 0 }));
+    scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 10, "refused": 0 }));
     let texts = scene.messages();
     assert!(texts[9].1.contains("Friend09"), "{texts:?}");
 
     // Even a batch of which nothing can be sent does not come back by itself.
-    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 0, "texted": 0, "refused": 0 }));
+    scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
     assert!(scene.stack.take_tasks(Queue::BatchNotifications).await.is_empty());
     assert_eq!(scene.messages().len(), 10);
     scene.stack.advance(3600);
-    check_result(&scene.deliver(&batch).await, &json!({ "emailed": 0, "texted": 2, "refused": 0 }));
+    scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 2, "refused": 0 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +107,7 @@ async fn a_number_that_is_refused_is_not_tried_for_the_rest() {
     }
     scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 400, code: 21610 }));
     let answer = scene.deliver(&json!({ "userId": user })).await;
-    check_result(&answer, &json!({ "emailed": 2, "texted": 0, "refused": 1 }));
+    answer.check_done(&json!({ "emailed": 2, "texted": 0, "refused": 1 }));
     assert_eq!(scene.messaging.inbox.requests(Channel::Sms), 1);
     assert_eq!(
         scene.ledger().await,
@@ -126,7 +127,7 @@ async fn a_message_of_unknown_fate_is_not_sent_again_and_the_rest_is_sent_later(
     assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
     assert_eq!(scene.ledger().await, [("sms".into(), "unknown".into(), 1)]);
     let answer = scene.service.deliver(task.again(1)).await;
-    check_result(&answer, &json!({ "emailed": 0, "texted": 1, "refused": 0 }));
+    answer.check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0 }));
     let texts: Vec<_> = scene.messages().into_iter().map(|(_, text)| text).collect();
     assert_eq!(texts.len(), 2);
     assert!(texts[0].contains("Ben") && texts[1].contains("Cem"), "{texts:?}");
@@ -141,9 +142,10 @@ async fn a_message_that_was_not_taken_is_sent_by_the_next_attempt() {
     scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
     let task = task(&json!({ "userId": user }));
     assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
-    check_result(
-        &scene.service.deliver(task.again(1)).await,
-        &json!({ "emailed": 0, "texted": 1, "refused": 0 }),
-    );
+    scene
+        .service
+        .deliver(task.again(1))
+        .await
+        .check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0 }));
     assert_eq!(scene.messages().len(), 2, "one e-mail and one text message");
 }

@@ -1,10 +1,9 @@
 //! The function beside its servers, and users with suggestions.
 
 use batch_notifications::BatchNotifications;
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::job::Job;
-use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Executor, FromRow};
+use shared::queue::Queue;
 use tests::{Answer, Delivery, Messaging, Service, Stack};
 use uuid::Uuid;
 
@@ -27,19 +26,11 @@ impl Scene {
         self.service.deliver(task(data)).await
     }
 
-    pub(crate) async fn run(&self, sql: &str) {
-        self.stack.connect().await.execute(AssertSqlSafe(sql)).await.unwrap();
-    }
-
-    pub(crate) async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.stack.connect().await).await.unwrap()
-    }
-
     /// A user with an address of that name, a verified number, and the preferences that these columns name.
     pub(crate) async fn user(&self, name: &str, preferences: &str) -> Uuid {
         let id = Uuid::new_v4();
         let number = number(name);
-        self.run(&format!(
+        self.stack.run(&format!(
             "INSERT INTO users (id, email, google_id) VALUES ('{id}', '{name}@example.test', '{name}');
              INSERT INTO notification_preferences (user_id, sms_enabled, email_enabled) VALUES ('{id}', {preferences});
              INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
@@ -52,7 +43,7 @@ impl Scene {
     /// A pending suggestion to meet somebody of that name, younger than those before.
     pub(crate) async fn suggest(&self, user: Uuid, whom: &str) -> Uuid {
         let (id, contact) = (Uuid::new_v4(), Uuid::new_v4());
-        self.run(&format!(
+        self.stack.run(&format!(
             "INSERT INTO contacts (id, user_id, name, phone, email)
              VALUES ('{contact}', '{user}', '{whom}', '+15550000000', '{whom}@contact.test');
              INSERT INTO suggestions (id, user_id, contact_id, trigger_type, proposed_timeslot_start,
@@ -71,7 +62,7 @@ impl Scene {
 
     /// How many messages the ledger knows of, by channel and state.
     pub(crate) async fn ledger(&self) -> Vec<(String, String, i64)> {
-        self.rows(
+        self.stack.rows(
             "SELECT channel, state, count(*) FROM jobs.notification_deliveries GROUP BY 1, 2 ORDER BY 1, 2",
         )
         .await
@@ -79,17 +70,11 @@ impl Scene {
 }
 
 pub(crate) fn task(data: &Value) -> Delivery {
-    Delivery::new(json!({ "data": data, "jobName": "batch-notifications" }).to_string())
+    Delivery::of(Queue::BatchNotifications, data)
 }
 
 /// The number of a user's phone, E.164.
 pub(crate) fn number(name: &str) -> String {
     let digits: u32 = name.bytes().map(u32::from).sum();
     format!("+1212555{digits:04}")
-}
-
-#[track_caller]
-pub(crate) fn check_result(answer: &Answer, expected: &Value) {
-    assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
-    assert_eq!(&answer.body["result"], expected);
 }

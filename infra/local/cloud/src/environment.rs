@@ -17,34 +17,34 @@ use crate::tasks::CloudTasks;
 pub type Environment = BTreeMap<&'static str, String>;
 
 /// Adds a variable by its declaration.
-pub fn set(environment: &mut Environment, variable: &Variable, value: &(impl ToString + ?Sized)) {
+pub(crate) fn set(environment: &mut Environment, variable: &Variable, value: &(impl ToString + ?Sized)) {
     environment.insert(variable.name, value.to_string());
 }
 
 /// What a function needs to know of the local cloud.
 #[derive(Debug)]
-pub struct Surroundings<'a> {
+pub(crate) struct Surroundings<'a> {
     /// The prepared database.
-    pub database: &'a Url,
+    pub(crate) database: &'a Url,
     /// Redis over HTTP.
-    pub redis_url: &'a str,
+    pub(crate) redis_url: &'a str,
     /// Its token.
-    pub redis_token: &'a str,
+    pub(crate) redis_token: &'a str,
     /// Where tasks come from and go to.
-    pub tasks: &'a CloudTasks,
+    pub(crate) tasks: &'a CloudTasks,
     /// Google's endpoints, token endpoint included.
-    pub google_url: &'a str,
+    pub(crate) google_url: &'a str,
     /// Twilio's and SendGrid's endpoints.
-    pub messaging_url: &'a str,
+    pub(crate) messaging_url: &'a str,
     /// Key of the tokens in the database.
-    pub encryption_key: &'a str,
+    pub(crate) encryption_key: &'a str,
 }
 
 impl Surroundings<'_> {
     /// The same for all functions; host and port come with the process, and where Google sends notifications with whoever
     /// receives them.
     #[must_use]
-    pub fn environment(&self) -> Environment {
+    pub(crate) fn environment(&self) -> Environment {
         let mut environment = Environment::new();
         let settings = self.tasks.settings();
         let google = google_stand_in::Config::default();

@@ -7,7 +7,7 @@ mod background;
 pub mod console;
 mod cron;
 pub mod days;
-pub mod environment;
+mod environment;
 pub mod functions;
 pub mod once;
 mod owned;
@@ -21,7 +21,7 @@ pub mod tasks;
 pub mod verify;
 
 pub use background::Background;
-pub use environment::{Environment, Surroundings};
+pub use environment::Environment;
 pub use functions::FunctionProcess;
 pub use postgres::Postgres;
 pub use redis::Redis;

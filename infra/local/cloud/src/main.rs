@@ -202,7 +202,7 @@ impl Up {
                 ..SeedOptions::default()
             },
             backoff_divisor: self.shorten_backoff,
-            programs,
+            programs: Some(programs),
             logs,
         })
     }

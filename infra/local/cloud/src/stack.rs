@@ -1,7 +1,7 @@
 //! The whole local cloud, composed: one world, one database, all functions that were built.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -38,8 +38,8 @@ pub struct Options {
     pub world: SeedOptions,
     /// Backoffs of the queues are divided by this.
     pub backoff_divisor: u32,
-    /// Folder of the functions' programs.
-    pub programs: PathBuf,
+    /// Folder of the functions' programs; without it, the functions are somebody else's to run.
+    pub programs: Option<PathBuf>,
     /// Folder for their logs.
     pub logs: PathBuf,
 }
@@ -61,6 +61,7 @@ pub struct LocalCloud {
     world: World,
     inbox: Inbox,
     seeded: Seeded,
+    environment: Environment,
 }
 
 /// How far the queues are.
@@ -132,7 +133,10 @@ impl LocalCloud {
         let push_address = format!("{}{}", webhooks.url(), shared::webhooks::PATH);
         seed::open_channels(&database, &world, &mut seeded, &push_address).await?;
         environment::set(&mut environment, &CALENDAR_WEBHOOK_URL, &push_address);
-        let functions = start_functions(options, &environment).await?;
+        let functions = match &options.programs {
+            Some(programs) => start_functions(programs, &options.logs, &environment).await?,
+            None => Vec::new(),
+        };
         for function in &functions {
             tasks.route(function.queue(), function.address()).await?;
         }
@@ -150,6 +154,7 @@ impl LocalCloud {
             world,
             inbox,
             seeded,
+            environment,
         })
     }
 
@@ -321,6 +326,12 @@ impl LocalCloud {
         &self.database
     }
 
+    /// What a function's process is told of all this.
+    #[must_use]
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// Name and address of everything that listens.
     #[must_use]
     pub fn addresses(&self) -> Vec<(&'static str, String)> {
@@ -350,7 +361,7 @@ impl Drop for LocalCloud {
     }
 }
 
-/// Google for this world, with the OAuth client that [`Surroundings`] names.
+/// Google for this world, with the OAuth client of a function's environment.
 pub fn serve_google(world: &World) -> anyhow::Result<Background> {
     let world = world.clone();
     Background::start("google", move |listener| {
@@ -358,7 +369,7 @@ pub fn serve_google(world: &World) -> anyhow::Result<Background> {
     })
 }
 
-/// Twilio and `SendGrid` for this inbox, with the credentials that [`Surroundings`] names.
+/// Twilio and `SendGrid` for this inbox, with the credentials of a function's environment.
 pub fn serve_messaging(inbox: &Inbox) -> anyhow::Result<Background> {
     let inbox = inbox.clone();
     Background::start("messaging", move |listener| {
@@ -372,7 +383,7 @@ pub fn serve_messaging(inbox: &Inbox) -> anyhow::Result<Background> {
 }
 
 /// What receives Google's push notifications, as the application mounts it.
-pub fn serve_webhooks(environment: &Environment) -> anyhow::Result<Background> {
+fn serve_webhooks(environment: &Environment) -> anyhow::Result<Background> {
     let mut setup =
         Setup::new(Config::from_pairs(environment.iter().map(|(name, value)| (*name, value.clone()))));
     let router = shared::webhooks::router(&mut setup)
@@ -382,7 +393,7 @@ pub fn serve_webhooks(environment: &Environment) -> anyhow::Result<Background> {
 }
 
 /// Redis over HTTP.
-pub fn serve_gateway(redis_url: &str, token: &str) -> anyhow::Result<Background> {
+fn serve_gateway(redis_url: &str, token: &str) -> anyhow::Result<Background> {
     let config = upstash_gateway::Config::new(redis_url, token);
     Background::start("redis-gateway", move |listener| {
         upstash_gateway::serve(listener, config, std::future::pending())
@@ -390,19 +401,20 @@ pub fn serve_gateway(redis_url: &str, token: &str) -> anyhow::Result<Background>
 }
 
 async fn start_functions(
-    options: &Options,
+    programs: &Path,
+    logs: &Path,
     environment: &Environment,
 ) -> anyhow::Result<Vec<FunctionProcess>> {
-    std::fs::create_dir_all(&options.logs).context("cannot make a folder for the logs")?;
+    std::fs::create_dir_all(logs).context("cannot make a folder for the logs")?;
     let mut functions = Vec::new();
     for queue in Queue::all() {
-        if let Some(program) = functions::program(&options.programs, queue) {
-            let log = options.logs.join(format!("{}.log", queue.name()));
+        if let Some(program) = functions::program(programs, queue) {
+            let log = logs.join(format!("{}.log", queue.name()));
             std::fs::write(&log, "").context("cannot write a log")?;
             functions.push(FunctionProcess::spawn(queue, &program, environment, &log)?);
         }
     }
-    ensure!(!functions.is_empty(), "no function was built into {}", options.programs.display());
+    ensure!(!functions.is_empty(), "no function was built into {}", programs.display());
     for function in &mut functions {
         function.ready().await?;
     }

@@ -53,32 +53,7 @@ pub async fn verify(
     inbox: &Inbox,
     seeded: &Seeded,
 ) -> anyhow::Result<Vec<Difference>> {
-    let mut connection = connect(database).await?;
-    let mut differences = dead_letters(&mut connection).await?;
-    differences.extend(unfinished_runs(&mut connection).await?);
-    let addresses = world.users().into_iter().map(|user| (user.id, user.email)).collect();
-    differences.extend(messages::ledger(&mut connection, inbox, seeded, &addresses).await?);
-    for (user, before) in world.users().iter().zip(&seeded.users) {
-        let mut check = Check {
-            db: &mut connection,
-            world,
-            seeded,
-            user,
-            before,
-            now: world.now(),
-            passed: Passed::OneRun,
-            differences: &mut differences,
-        };
-        check.tokens().await?;
-        check.syncs().await?;
-        check.calendar().await?;
-        check.contacts().await?;
-        check.groups().await?;
-        check.suggestions().await?;
-        check.channels().await?;
-        check.reminders().await?;
-    }
-    Ok(differences)
+    compare(database, world, inbox, seeded, Passed::OneRun).await
 }
 
 /// All differences after some simulated days in which the world changed, everybody synced once more, and the queues are
@@ -88,6 +63,16 @@ pub async fn verify_days(
     world: &World,
     inbox: &Inbox,
     seeded: &Seeded,
+) -> anyhow::Result<Vec<Difference>> {
+    compare(database, world, inbox, seeded, Passed::Days).await
+}
+
+async fn compare(
+    database: &Url,
+    world: &World,
+    inbox: &Inbox,
+    seeded: &Seeded,
+    passed: Passed,
 ) -> anyhow::Result<Vec<Difference>> {
     let mut connection = connect(database).await?;
     let mut differences = dead_letters(&mut connection).await?;
@@ -102,15 +87,13 @@ pub async fn verify_days(
             user,
             before,
             now: world.now(),
-            passed: Passed::Days,
+            passed,
             differences: &mut differences,
         };
-        if check.is_synced(Integration::GoogleCalendar) {
-            check.calendar().await?;
-            check.standing_suggestions().await?;
+        match passed {
+            Passed::OneRun => check.one_run().await?,
+            Passed::Days => check.days().await?,
         }
-        check.open_channels().await?;
-        check.reminders().await?;
     }
     Ok(differences)
 }
@@ -188,6 +171,26 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    async fn one_run(&mut self) -> anyhow::Result<()> {
+        self.tokens().await?;
+        self.syncs().await?;
+        self.calendar().await?;
+        self.contacts().await?;
+        self.groups().await?;
+        self.suggestions().await?;
+        self.channels().await?;
+        self.reminders().await
+    }
+
+    async fn days(&mut self) -> anyhow::Result<()> {
+        if self.is_synced(Integration::GoogleCalendar) {
+            self.calendar().await?;
+            self.standing_suggestions().await?;
+        }
+        self.open_channels().await?;
+        self.reminders().await
+    }
+
     fn differs(&mut self, what: impl Into<String>) {
         self.differences.push(Difference { user: Some(self.user.id), what: what.into() });
     }

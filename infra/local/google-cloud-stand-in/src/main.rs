@@ -5,16 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use google_cloud_stand_in::{Containers, GoogleCloud, containers, environment};
-use google_stand_in::{SeedOptions, World};
-use local_cloud::seed::{self, Variety};
-use local_cloud::stack::{serve_gateway, serve_google, serve_messaging};
+use google_stand_in::SeedOptions;
+use local_cloud::stack::{self, LocalCloud, Servers};
 use local_cloud::tasks::Settings;
-use local_cloud::{CloudTasks, Postgres, Redis, Surroundings};
-use messaging_stand_in::Inbox;
 use shared::queue::Queue;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
-use uuid::Uuid;
 
 /// The local cloud with Cloud Run, Cloud Scheduler and Cloud Logging, for gcloud. Everything listens on 127.0.0.1 only.
 #[derive(Parser)]
@@ -59,33 +55,23 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(options: &Options) -> anyhow::Result<()> {
-    let redis = Redis::start(options.redis.as_ref()).await?;
-    let postgres = Postgres::start(options.postgres.as_ref()).await?;
-    let database = postgres.create_database(&format!("google_cloud_{}", Uuid::new_v4().simple())).await?;
-    let world = World::seeded(SeedOptions { users: options.users, ..SeedOptions::default() });
-    let encryption_key = seed::new_encryption_key();
-    seed::seed(&database, &world, &encryption_key, Variety::Varied).await?;
-    let google = serve_google(&world)?;
-    let messaging = serve_messaging(&Inbox::default())?;
-    let redis_token = Uuid::new_v4().simple().to_string();
-    let gateway = serve_gateway(redis.url(), &redis_token)?;
-    let settings = Settings { backoff_divisor: options.shorten_backoff, ..Settings::default() };
-    let tasks = CloudTasks::start(settings).await?;
-    let surroundings = Surroundings {
-        database: &database,
-        redis_url: &gateway.url(),
-        redis_token: &redis_token,
-        tasks: &tasks,
-        google_url: &google.url(),
-        messaging_url: &messaging.url(),
-        encryption_key: &encryption_key,
-    };
     let logs = options.state.join("logs");
     let configuration = options.state.join("gcloud");
     for folder in [&logs, &configuration] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let images = Containers { images: options.images.clone(), environment: surroundings.environment(), logs };
+    let surroundings = stack::Options {
+        postgres: options.postgres.clone(),
+        redis: options.redis.clone(),
+        world: SeedOptions { users: options.users, ..SeedOptions::default() },
+        backoff_divisor: options.shorten_backoff,
+        programs: None,
+        logs: logs.clone(),
+    };
+    let cloud = LocalCloud::start(&surroundings, Servers::start(&surroundings).await?).await?;
+    let tasks = cloud.tasks();
+    let images =
+        Containers { images: options.images.clone(), environment: cloud.environment().clone(), logs };
     let Settings { project, region, caller, .. } = tasks.settings();
     let google_cloud = GoogleCloud::start(images, project, caller, &tasks.url())?;
 
@@ -103,7 +89,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         project,
         region,
         &configuration.display().to_string(),
-        database.as_str(),
+        cloud.database().as_str(),
     );
     std::fs::write(&options.environment, exports).context("cannot write the environment")?;
     println!("{services} services; gcloud reaches them with: source {}", options.environment.display());
