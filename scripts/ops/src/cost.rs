@@ -1,7 +1,8 @@
 //! `ops cost`: what a month costs, from what a run of the whole system measured and from `infra/cost.json`.
 //!
-//! An upper bound: each task counts with the slow end of its measured time, and as if no two ever shared an instance.
-//! Beside it stand Postgres, which the application pays for, the network inside a region, which is free, and messages.
+//! An instance is billed while it has a task. So the dearest case is that no two tasks ever share one, each with the slow
+//! end of its measured time; the cheapest is that instances are always as busy as their CPU can be. What is paid lies
+//! between. Beside it stand Postgres, which the application pays for, the network inside a region, which is free, and messages.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ const MODEL: &str = "infra/cost.json";
 const DECLARATION: &str = "infra/queues.json";
 const DAYS_A_MONTH: f64 = 30.0;
 const SECONDS_A_DAY: f64 = 86_400.0;
+const MIB_PER_GIB: f64 = 1024.0;
 
 /// Work out what a month costs.
 #[derive(Args)]
@@ -93,13 +95,21 @@ struct Load {
 struct Measured {
     p95_ms: f64,
     redis_commands_per_task: f64,
+    /// Absent in a report of a system that does not tell.
+    #[serde(default)]
+    cpu_ms_per_task: f64,
+    #[serde(default)]
+    peak_mib: f64,
 }
 
 /// Amounts of a month.
 #[derive(Default)]
 struct Month {
     tasks: f64,
+    /// Of instances that are never shared.
     seconds: f64,
+    /// Of CPUs.
+    cpu_seconds: f64,
     redis_commands: f64,
 }
 
@@ -137,25 +147,51 @@ impl Cost {
         let prices = &model.prices;
         row("tasks (thousands)", &|month| month.tasks / 1e3);
         row("Redis commands (thousands)", &|month| month.redis_commands / 1e3);
-        row("instance hours", &|month| month.seconds / 3600.0);
+        row("instance hours, at most", &|month| month.seconds / 3600.0);
+        row("CPU hours", &|month| month.cpu_seconds / 3600.0);
         row("USD Cloud Tasks", &|month| {
             prices.cloud_tasks_per_million.of(month.tasks * model.operations_per_task / 1e6)
         });
         row("USD Cloud Run requests", &|month| prices.requests_per_million.of(month.tasks / 1e6));
-        row("USD Cloud Run CPU", &|month| prices.vcpu_seconds.of(month.seconds * model.instance.vcpu));
-        row("USD Cloud Run memory", &|month| prices.gib_seconds.of(month.seconds * model.instance.gib));
+        row("USD Cloud Run, at most", &|month| model.instances(month.seconds));
+        row("USD Cloud Run, at least", &|month| model.instances(month.cpu_seconds));
         row("USD Redis", &|month| prices.redis_commands_per_100k.of(month.redis_commands / 1e5));
         row("USD logs", &|month| prices.log_gib.of(model.log_gib(month)));
         row("USD Cloud Scheduler", &|_| prices.scheduler_jobs.of(schedules));
-        row("USD together", &|month| model.price(month, schedules));
+        row("USD together, at most", &|month| model.price(month, month.seconds, schedules));
+        row("USD together, at least", &|month| model.price(month, month.cpu_seconds, schedules));
+        let most = measured.iter().max_by(|(_, one), (_, other)| one.peak_mib.total_cmp(&other.peak_mib));
+        if let Some((name, most)) = most {
+            let given = model.instance.gib * MIB_PER_GIB;
+            println!("most memory: {name}, {:.1} MiB of {given:.0}", most.peak_mib);
+        }
+        for users in &self.users {
+            for (name, needed, allowed) in model.too_slow(&declaration, *users) {
+                println!(
+                    "{users} users: {name} gets {needed:.1} tasks a second, and its queue lets {allowed} pass"
+                );
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Model {
+    /// Queues that cannot keep up with that many users: tasks a second that come, and that may be dispatched.
+    fn too_slow<'a>(
+        &'a self,
+        declaration: &'a Value,
+        users: u64,
+    ) -> impl Iterator<Item = (&'a str, f64, f64)> {
+        self.functions.iter().filter_map(move |(name, load)| {
+            let needed = number(users) * load.per_user_day / SECONDS_A_DAY;
+            let allowed = declaration["queues"][name]["maxDispatchesPerSecond"].as_f64()?;
+            (needed > allowed).then_some((name.as_str(), needed, allowed))
+        })
+    }
+
     fn month(&self, declaration: &Value, measured: &BTreeMap<String, Measured>, users: u64) -> Month {
-        #[expect(clippy::cast_precision_loss, reason = "nobody has that many users")]
-        let users = users as f64;
+        let users = number(users);
         let slowest = measured.values().max_by(|one, other| one.p95_ms.total_cmp(&other.p95_ms));
         let mut month = Month::default();
         for (name, load) in &self.functions {
@@ -168,6 +204,7 @@ impl Model {
             let billed_ms = ((one.p95_ms + load.vendor_calls * self.vendor_call_ms) / step).ceil() * step;
             month.tasks += tasks;
             month.seconds += tasks * billed_ms / 1e3;
+            month.cpu_seconds += tasks * one.cpu_ms_per_task / 1e3;
             month.redis_commands += tasks * one.redis_commands_per_task;
         }
         month
@@ -177,16 +214,27 @@ impl Model {
         month.tasks * self.log_bytes_per_task / f64::from(1 << 30)
     }
 
-    fn price(&self, month: &Month, schedules: f64) -> f64 {
+    /// Price of instances that have tasks for so long.
+    fn instances(&self, seconds: f64) -> f64 {
+        let Prices { vcpu_seconds, gib_seconds, .. } = &self.prices;
+        vcpu_seconds.of(seconds * self.instance.vcpu) + gib_seconds.of(seconds * self.instance.gib)
+    }
+
+    /// Price of a month in which instances have tasks for `seconds`.
+    fn price(&self, month: &Month, seconds: f64, schedules: f64) -> f64 {
         let prices = &self.prices;
         prices.cloud_tasks_per_million.of(month.tasks * self.operations_per_task / 1e6)
             + prices.requests_per_million.of(month.tasks / 1e6)
-            + prices.vcpu_seconds.of(month.seconds * self.instance.vcpu)
-            + prices.gib_seconds.of(month.seconds * self.instance.gib)
+            + self.instances(seconds)
             + prices.redis_commands_per_100k.of(month.redis_commands / 1e5)
             + prices.log_gib.of(self.log_gib(month))
             + prices.scheduler_jobs.of(schedules)
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody has that many users")]
+fn number(users: u64) -> f64 {
+    users as f64
 }
 
 fn periods<'a>(declaration: &'a Value, function: &str) -> impl Iterator<Item = f64> + 'a {
@@ -203,6 +251,8 @@ fn schedules(declaration: &Value) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const MODEL: &str = include_str!("../../../infra/cost.json");
@@ -222,10 +272,25 @@ mod tests {
         let declaration: Value = serde_json::from_str(DECLARATION).unwrap();
         let measured = BTreeMap::from([(
             "token-refresh".to_owned(),
-            Measured { p95_ms: 20.0, redis_commands_per_task: 2.0 },
+            Measured { p95_ms: 20.0, redis_commands_per_task: 2.0, cpu_ms_per_task: 5.0, peak_mib: 8.0 },
         )]);
-        let price = |users| model.price(&model.month(&declaration, &measured, users), 0.0);
+        let price = |users| {
+            let month = model.month(&declaration, &measured, users);
+            assert!(month.cpu_seconds < month.seconds);
+            model.price(&month, month.seconds, 0.0)
+        };
         assert!(price(50) < 0.01, "{}", price(50));
         assert!(price(1_000_000) > 50.0 * price(10_000));
+    }
+
+    #[test]
+    fn a_queue_that_cannot_keep_up_is_named() {
+        let model: Model = serde_json::from_str(MODEL).unwrap();
+        let declaration =
+            |rate: f64| json!({ "queues": { "token-refresh": { "maxDispatchesPerSecond": rate } } });
+        let slow = declaration(0.5);
+        let found: Vec<_> = model.too_slow(&slow, 86_400).map(|(name, _, allowed)| (name, allowed)).collect();
+        assert_eq!(found, [("token-refresh", 0.5)]);
+        assert_eq!(model.too_slow(&declaration(2.0), 86_400).count(), 0);
     }
 }

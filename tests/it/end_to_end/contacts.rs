@@ -29,14 +29,6 @@ async fn sync(cloud: &mut LocalCloud, user: Uuid, people: u64) -> Cost {
     }
 }
 
-/// The most memory that a process ever had, as the system keeps it.
-fn peak_rss_bytes(id: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("this test reads Linux' /proc");
-    let line =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel keeps the peak");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kibibytes") * 1024
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn a_hundred_thousand_people_sync_with_flat_memory_and_statements_by_the_page() {
@@ -47,7 +39,7 @@ async fn a_hundred_thousand_people_sync_with_flat_memory_and_statements_by_the_p
 
     let mut cloud = start(SeedOptions { users: 4, max_contacts: 10, ..SeedOptions::default() }).await;
     let hundred = sync(&mut cloud, user, 100 * PAGE).await;
-    let peak = peak_rss_bytes(cloud.function_mut(QUEUE).unwrap().id());
+    let peak = cloud.consumption()[QUEUE.name()].peak_bytes;
     assert!(peak < MAX_RSS_BYTES, "{peak} bytes at the peak");
 
     assert_eq!((ten.pages, hundred.pages), (10, 100));

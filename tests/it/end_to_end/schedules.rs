@@ -23,7 +23,7 @@ async fn every_schedule_once_leaves_all_as_it_should_be_and_a_changed_calendar_c
     assert!(differences.is_empty(), "{differences:#?}");
     assert!(changed > 0, "the loop was closed for somebody");
 
-    let report = Report::of(&cloud.lines());
+    let report = Report::of(&cloud.lines(), &cloud.consumption());
     assert_eq!(report.failures(), 0, "{report}");
     let idle: Vec<_> = Queue::all().filter(|queue| !report.queues.contains_key(queue.name())).collect();
     assert_eq!(idle, [], "every queue had something to do");

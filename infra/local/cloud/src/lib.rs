@@ -5,6 +5,7 @@
 
 mod background;
 pub mod console;
+pub mod consumption;
 mod cron;
 pub mod days;
 mod environment;

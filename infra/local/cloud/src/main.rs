@@ -276,7 +276,7 @@ impl Up {
         differences: &[Difference],
         seconds: f64,
     ) -> anyhow::Result<ExitCode> {
-        let report = Report::of(&cloud.lines());
+        let report = Report::of(&cloud.lines(), &cloud.consumption());
         let held: Vec<_> = cloud.held().await?.into_iter().filter(|(_, tasks)| *tasks > 0).collect();
         let right = differences.is_empty() && report.failures() == 0;
         if self.json {

@@ -5,7 +5,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::consumption::Consumption;
 use crate::functions::TaskLine;
+
+const BYTES_PER_MIB: f64 = 1_048_576.0;
 
 /// One row a queue.
 #[derive(Debug, Serialize)]
@@ -42,18 +45,27 @@ pub struct Row {
     pub redis_claim_commands_per_task: f64,
     /// SQL statements.
     pub sql_statements_per_task: f64,
+    /// Time on a CPU, the process's start included; absent where the system does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_ms_per_task: Option<f64>,
+    /// The most memory that the process ever had; absent where the system does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_mib: Option<f64>,
 }
 
 impl Report {
     /// Sums up.
     #[must_use]
-    pub fn of(lines: &[TaskLine]) -> Self {
+    pub fn of(lines: &[TaskLine], consumption: &BTreeMap<String, Consumption>) -> Self {
         let mut by_queue: BTreeMap<String, Vec<&TaskLine>> = BTreeMap::new();
         for line in lines {
             by_queue.entry(line.queue.clone()).or_default().push(line);
         }
-        let queues = by_queue.into_iter().map(|(queue, lines)| (queue, Row::of(&lines))).collect();
-        Self { queues }
+        let row = |(queue, lines): (String, Vec<&TaskLine>)| {
+            let row = Row::of(&lines, consumption.get(&queue));
+            (queue, row)
+        };
+        Self { queues: by_queue.into_iter().map(row).collect() }
     }
 
     /// What no run without faults may have: dead letters and refused dispatches.
@@ -64,7 +76,8 @@ impl Report {
 }
 
 impl Row {
-    fn of(lines: &[&TaskLine]) -> Self {
+    #[expect(clippy::cast_precision_loss, reason = "counts of a local run are far below 2^52")]
+    fn of(lines: &[&TaskLine], consumption: Option<&Consumption>) -> Self {
         let tasks = lines.iter().map(|line| &line.task).collect::<HashSet<_>>().len();
         let count =
             |outcomes: &[&str]| lines.iter().filter(|line| outcomes.contains(&line.outcome.as_str())).count();
@@ -89,6 +102,8 @@ impl Row {
             }),
             redis_claim_commands_per_task: per_task(|line| line.redis_idempotency),
             sql_statements_per_task: per_task(|line| line.sql_statements),
+            cpu_ms_per_task: consumption.map(|used| used.cpu.as_secs_f64() * 1e3 / tasks.max(1) as f64),
+            peak_mib: consumption.map(|used| used.peak_bytes as f64 / BYTES_PER_MIB),
         }
     }
 }
@@ -104,11 +119,15 @@ fn percentile(ascending: &[f64], percent: usize) -> f64 {
     ascending.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
+fn known(number: Option<f64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| format!("{number:.1}"))
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<24} {:>6} {:>6} {:>7} {:>9} {:>7} {:>5} {:>9} {:>9} {:>10} {:>9}",
+            "{:<24} {:>6} {:>6} {:>7} {:>9} {:>7} {:>5} {:>9} {:>9} {:>10} {:>9} {:>11} {:>9}",
             "queue",
             "tasks",
             "done",
@@ -120,11 +139,13 @@ impl fmt::Display for Report {
             "p95 ms",
             "redis/task",
             "sql/task",
+            "cpu ms/task",
+            "peak MiB",
         )?;
         for (queue, row) in &self.queues {
             writeln!(
                 f,
-                "{queue:<24} {:>6} {:>6} {:>7} {:>9} {:>7} {:>5} {:>9.1} {:>9.1} {:>10.2} {:>9.1}",
+                "{queue:<24} {:>6} {:>6} {:>7} {:>9} {:>7} {:>5} {:>9.1} {:>9.1} {:>10.2} {:>9.1} {:>11} {:>9}",
                 row.tasks,
                 row.done,
                 row.skipped,
@@ -135,6 +156,8 @@ impl fmt::Display for Report {
                 row.p95_ms,
                 row.redis_commands_per_task,
                 row.sql_statements_per_task,
+                known(row.cpu_ms_per_task),
+                known(row.peak_mib),
             )?;
         }
         Ok(())
@@ -143,6 +166,8 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn line(task: &str, outcome: &str, duration_ms: f64) -> TaskLine {
@@ -162,10 +187,13 @@ mod tests {
 
     #[test]
     fn a_task_that_was_retried_counts_once_as_a_task_and_its_commands_add_up() {
-        let report = Report::of(&[line("a", "retry", 1.0), line("a", "done", 3.0), line("b", "dead", 2.0)]);
+        let lines = [line("a", "retry", 1.0), line("a", "done", 3.0), line("b", "dead", 2.0)];
+        let used = Consumption { cpu: Duration::from_millis(5), peak_bytes: 3 << 20 };
+        let report = Report::of(&lines, &BTreeMap::from([("q".to_owned(), used)]));
         let row = &report.queues["q"];
         assert_eq!((row.tasks, row.done, row.retried, row.dead), (2, 1, 1, 1));
         assert!((row.redis_commands_per_task - 4.5).abs() < f64::EPSILON);
+        assert_eq!((row.cpu_ms_per_task, row.peak_mib), (Some(2.5), Some(3.0)));
         assert_eq!(report.failures(), 1);
     }
 

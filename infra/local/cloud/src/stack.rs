@@ -1,5 +1,6 @@
 //! The whole local cloud, composed: one world, one database, all functions that were built.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::background::Background;
+use crate::consumption::Consumption;
 use crate::environment::{self, Environment, Surroundings};
 use crate::functions::{self, FunctionProcess, TaskLine};
 use crate::postgres::Postgres;
@@ -294,6 +296,15 @@ impl LocalCloud {
     #[must_use]
     pub fn redis_url(&self) -> &str {
         self.redis.url()
+    }
+
+    /// What the functions' processes have used, by queue; nothing where the system does not tell.
+    #[must_use]
+    pub fn consumption(&self) -> BTreeMap<String, Consumption> {
+        let of = |function: &FunctionProcess| {
+            Some((function.queue().name().to_owned(), Consumption::of(function.id())?))
+        };
+        self.functions.iter().filter_map(of).collect()
     }
 
     /// The canonical lines of all functions.
