@@ -48,7 +48,10 @@ module "function" {
     { for name in local.variables[each.key] : name => var.settings[name] },
     contains(each.value.features, "email") ? { EMAIL_PROVIDER = var.email_provider } : {},
   )
-  secrets            = { for name in local.secrets[each.key] : name => google_secret_manager_secret.secret[name].secret_id }
+  secrets = {
+    for name in local.secrets[each.key] :
+    name => { id = google_secret_manager_secret.secret[name].secret_id, version = lookup(var.secret_versions, name, 1) }
+  }
   cloud_sql_instance = var.database.instance
   deployers          = local.deployers
 

@@ -67,6 +67,17 @@ variable "settings" {
   }
 }
 
+variable "secret_versions" {
+  description = "Version of each secret that new revisions read; 1 where none is named."
+  type        = map(number)
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.secret_versions), local.secret_names)) == 0
+    error_message = "secret_versions names a secret that no function reads."
+  }
+}
+
 variable "email_provider" {
   description = "Who carries e-mail: sendgrid, or smtp for a mail server."
   type        = string

@@ -20,6 +20,9 @@ INFRA = pathlib.Path(__file__).resolve().parents[2]
 QUEUES = sorted(json.loads((INFRA / "queues.json").read_text())["queues"])
 PREDECESSOR = {"url": "https://api.example.com", "service_account_email": "tasks@example.iam.gserviceaccount.com"}
 
+# Those that read what Twilio and SendGrid want to see.
+MESSAGES = ["batch-notifications", "notification-reminder", "token-health-reminder"]
+
 # Values of the form that each secret has.
 SECRETS = {
     "DATABASE_PASSWORD": "example",
@@ -102,10 +105,14 @@ class Project:
         return found
 
 
+def service_of(function):
+    return f'module.function["{function}"].google_cloud_run_v2_service.service'
+
+
 def plans(project):
     """What was planned and what should have been, by what that shows."""
     queue = 'module.function["calendar-sync"].google_cloud_tasks_queue.queue'
-    service = 'module.function["calendar-sync"].google_cloud_run_v2_service.service'
+    service = service_of("calendar-sync")
     schedule = 'module.function["token-refresh"].google_cloud_scheduler_job.schedule["sweep"]'
 
     def rate(declaration):
@@ -140,6 +147,13 @@ def plans(project):
             nothing,
             {"paused_schedules": ["token-refresh"]},
             {schedule: ["update", "paused"]},
+        ),
+        (
+            "a new version of a secret plans the services that read it",
+            "queues.json",
+            nothing,
+            {"secret_versions": {"TWILIO_AUTH_TOKEN": 2}},
+            {service_of(name): ["update", "template"] for name in MESSAGES},
         ),
         ("a release that was deployed plans nothing", "queues.json", nothing, {"release": "second"}, {}),
     ]:

@@ -87,6 +87,16 @@ run "names_that_nobody_declared_are_refused" {
   expect_failures = [var.enabled_queues, var.paused_schedules, var.producers]
 }
 
+run "a_version_of_a_secret_that_nobody_reads_is_refused" {
+  command = plan
+
+  variables {
+    secret_versions = { TWILIO_AUTH_TOKNE = 2 }
+  }
+
+  expect_failures = [var.secret_versions]
+}
+
 run "a_missing_setting_is_refused" {
   command = plan
 

@@ -75,7 +75,7 @@ resource "google_secret_manager_secret_iam_member" "access" {
   for_each = var.secrets
 
   project   = var.project.id
-  secret_id = each.value
+  secret_id = each.value.id
   role      = "roles/secretmanager.secretAccessor"
   member    = local.members.service
 }

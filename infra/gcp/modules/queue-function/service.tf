@@ -93,8 +93,9 @@ resource "google_cloud_run_v2_service" "service" {
 
           value_source {
             secret_key_ref {
-              secret  = env.value
-              version = "latest"
+              secret = env.value.id
+              # Not the latest: a new value would reach what serves, past the canary, and no rollback would take it back.
+              version = env.value.version
             }
           }
         }

@@ -96,8 +96,8 @@ variable "environment" {
 }
 
 variable "secrets" {
-  description = "Environment variables from Secret Manager, each with the id of its secret."
-  type        = map(string)
+  description = "Environment variables from Secret Manager, each with the id of its secret and the version that is read."
+  type        = map(object({ id = string, version = number }))
 }
 
 variable "cloud_sql_instance" {

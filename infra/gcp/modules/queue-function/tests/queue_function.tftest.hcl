@@ -15,11 +15,14 @@ variables {
     dispatchDeadlineSeconds = 180
     schedules               = [{ name = "sweep", cron = "0 3 * * *", payload = "{\"some\":\"<payload>\"}" }]
   }
-  target             = { url = "https://{function}-123456789012.europe-west1.run.app" }
-  image              = "europe-west1-docker.pkg.dev/example/jobs/token-refresh:first"
-  scaling            = { concurrency = 16, max_instances = 2 }
-  environment        = { LOG_LEVEL = "info", DATABASE_HOST = "/cloudsql/example:europe-west1:db" }
-  secrets            = { ENCRYPTION_KEY = "ENCRYPTION_KEY", DATABASE_PASSWORD = "DATABASE_PASSWORD" }
+  target      = { url = "https://{function}-123456789012.europe-west1.run.app" }
+  image       = "europe-west1-docker.pkg.dev/example/jobs/token-refresh:first"
+  scaling     = { concurrency = 16, max_instances = 2 }
+  environment = { LOG_LEVEL = "info", DATABASE_HOST = "/cloudsql/example:europe-west1:db" }
+  secrets = {
+    ENCRYPTION_KEY    = { id = "ENCRYPTION_KEY", version = 1 }
+    DATABASE_PASSWORD = { id = "DATABASE_PASSWORD", version = 3 }
+  }
   cloud_sql_instance = "example:europe-west1:db"
   deployers          = ["serviceAccount:ci@example.iam.gserviceaccount.com"]
 }
@@ -148,9 +151,11 @@ run "secrets_are_references_and_everything_else_is_plain" {
   assert {
     condition = jsonencode({
       for env in google_cloud_run_v2_service.service.template[0].containers[0].env :
-      env.name => env.value_source[0].secret_key_ref[0].secret if length(env.value_source) > 0
-    }) == jsonencode(var.secrets)
-    error_message = "The secrets are not those of the declaration."
+      env.name => env.value_source[0].secret_key_ref[0] if length(env.value_source) > 0
+      }) == jsonencode({
+      for name, secret in var.secrets : name => { secret = secret.id, version = tostring(secret.version) }
+    })
+    error_message = "The secrets are not those of the declaration, or of another version."
   }
   assert {
     condition = jsonencode({
