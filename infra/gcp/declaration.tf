@@ -17,5 +17,8 @@ locals {
   secret_names  = toset(flatten([for names in local.secrets : tolist(names)]))
   setting_names = toset(flatten([for names in local.variables : tolist(names)]))
 
+  # Whether there is somebody who runs the tasks of a queue that is not enabled.
+  has_predecessor = contains(var.predecessor[*].retired, false)
+
   enabled = var.enabled_queues == null ? keys(local.queues) : var.enabled_queues
 }

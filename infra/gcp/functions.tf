@@ -6,9 +6,9 @@ locals {
   project = { id = var.project, number = data.google_project.project.number }
 
   # Every task names a place and an identity; http_target overrides both for the queues that are enabled.
-  target = var.predecessor != null ? var.predecessor : {
-    url                   = "https://{function}-${local.project.number}.${var.region}.run.app"
-    service_account_email = null
+  target = {
+    url                   = local.has_predecessor ? var.predecessor.url : "https://{function}-${local.project.number}.${var.region}.run.app"
+    service_account_email = local.has_predecessor ? var.predecessor.service_account_email : null
   }
 
   database = {
@@ -34,6 +34,7 @@ module "function" {
   enabled          = contains(local.enabled, each.key)
   paused_schedules = contains(var.paused_schedules, each.key)
   target           = local.target
+  predecessor      = one(var.predecessor[*].service_account_email)
 
   image     = "${local.registry}/${each.key}:${var.release}"
   cpu_boost = contains(var.cpu_boost, each.key)

@@ -19,8 +19,8 @@ variable "enabled_queues" {
   }
 
   validation {
-    condition     = var.enabled_queues == null || var.predecessor != null || length(setsubtract(keys(local.queues), coalesce(var.enabled_queues, []))) == 0
-    error_message = "Without a predecessor nobody runs the tasks of a queue that is not enabled."
+    condition     = var.enabled_queues == null || local.has_predecessor || length(setsubtract(keys(local.queues), coalesce(var.enabled_queues, []))) == 0
+    error_message = "Without a predecessor, or with one that is retired, nobody runs the tasks of a queue that is not enabled."
   }
 }
 
@@ -36,8 +36,8 @@ variable "paused_schedules" {
 }
 
 variable "predecessor" {
-  description = "The service from which queues are taken over, and the identity that it accepts from Cloud Tasks. New tasks carry both, so that a queue can be given back with all that is in it. Null: there is none, or none any more."
-  type        = object({ url = string, service_account_email = string })
+  description = "The service from which queues are taken over, and the identity that it accepts from Cloud Tasks. New tasks carry both, so that a queue can be given back with all that is in it, until it is retired: then only revisions from before still name it, and may. Null: there is none, or none any more."
+  type        = object({ url = string, service_account_email = string, retired = optional(bool, false) })
   default     = null
 }
 

@@ -17,7 +17,8 @@ import tempfile
 import threading
 
 INFRA = pathlib.Path(__file__).resolve().parents[2]
-QUEUES = sorted(json.loads((INFRA / "queues.json").read_text())["queues"])
+DECLARED = json.loads((INFRA / "queues.json").read_text())["queues"]
+QUEUES = sorted(DECLARED)
 PREDECESSOR = {"url": "https://api.example.com", "service_account_email": "tasks@example.iam.gserviceaccount.com"}
 
 # Those that read what Twilio and SendGrid want to see.
@@ -109,11 +110,16 @@ def service_of(function):
     return f'module.function["{function}"].google_cloud_run_v2_service.service'
 
 
+def schedule_of(function, name):
+    return f'module.function["{function}"].google_cloud_scheduler_job.schedule["{name}"]'
+
+
 def plans(project):
     """What was planned and what should have been, by what that shows."""
     queue = 'module.function["calendar-sync"].google_cloud_tasks_queue.queue'
     service = service_of("calendar-sync")
-    schedule = 'module.function["token-refresh"].google_cloud_scheduler_job.schedule["sweep"]'
+    schedule = schedule_of("token-refresh", "sweep")
+    schedules = [schedule_of(name, each["name"]) for name in QUEUES for each in DECLARED[name]["schedules"]]
 
     def rate(declaration):
         declaration["queues"]["calendar-sync"]["maxDispatchesPerSecond"] += 1
@@ -154,6 +160,14 @@ def plans(project):
             nothing,
             {"secret_versions": {"TWILIO_AUTH_TOKEN": 2}},
             {service_of(name): ["update", "template"] for name in MESSAGES},
+        ),
+        (
+            "a predecessor that is retired is named by no new task, and nobody loses the right to name it",
+            "queues.json",
+            nothing,
+            {"predecessor": PREDECESSOR | {"retired": True}},
+            {service_of(name): ["update", "template"] for name in QUEUES}
+            | {each: ["update", "http_target"] for each in schedules},
         ),
         ("a release that was deployed plans nothing", "queues.json", nothing, {"release": "second"}, {}),
     ]:

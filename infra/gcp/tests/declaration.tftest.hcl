@@ -59,6 +59,17 @@ run "the_queues_that_are_named_are_taken_over_and_no_others" {
   }
 }
 
+run "a_retired_predecessor_runs_nothing" {
+  command = plan
+
+  variables {
+    enabled_queues = ["token-refresh"]
+    predecessor    = { url = "https://api.example.com", service_account_email = "tasks@example.iam.gserviceaccount.com", retired = true }
+  }
+
+  expect_failures = [var.enabled_queues]
+}
+
 run "nothing_is_taken_over_at_first" {
   command = plan
 

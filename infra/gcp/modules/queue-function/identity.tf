@@ -55,10 +55,11 @@ resource "google_service_account_iam_binding" "act_as_queue" {
   members            = local.producers
 }
 
-resource "google_service_account_iam_member" "act_as_target" {
-  for_each = var.target.service_account_email == null ? [] : toset(local.producers)
+# Not of the target: what serves names the predecessor until it is deployed anew.
+resource "google_service_account_iam_member" "act_as_predecessor" {
+  for_each = var.predecessor == null ? [] : toset(local.producers)
 
-  service_account_id = "projects/${var.project.id}/serviceAccounts/${var.target.service_account_email}"
+  service_account_id = "projects/${var.project.id}/serviceAccounts/${var.predecessor}"
   role               = "roles/iam.serviceAccountUser"
   member             = each.value
 }

@@ -57,6 +57,12 @@ variable "target" {
   type        = object({ url = string, service_account_email = optional(string) })
 }
 
+variable "predecessor" {
+  description = "Identity that whoever creates tasks may also name, because revisions that serve do; null for none."
+  type        = string
+  default     = null
+}
+
 variable "image" {
   description = "Image of the first revision; deployments replace it without Terraform."
   type        = string

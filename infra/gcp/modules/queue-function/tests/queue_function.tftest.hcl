@@ -204,7 +204,7 @@ run "only_the_queue_may_call_the_service" {
     error_message = "Others may create tasks in the queue's name."
   }
   assert {
-    condition     = length(google_service_account_iam_member.act_as_target) == 0
+    condition     = length(google_service_account_iam_member.act_as_predecessor) == 0
     error_message = "Without a predecessor nobody needs its identity."
   }
 }
@@ -313,8 +313,9 @@ run "tasks_name_the_predecessor_until_it_is_gone" {
   command = plan
 
   variables {
-    enabled = false
-    target  = { url = "https://api.example.com", service_account_email = "tasks@example.iam.gserviceaccount.com" }
+    enabled     = false
+    target      = { url = "https://api.example.com", service_account_email = "tasks@example.iam.gserviceaccount.com" }
+    predecessor = "tasks@example.iam.gserviceaccount.com"
   }
 
   assert {
@@ -340,12 +341,34 @@ run "tasks_name_the_predecessor_until_it_is_gone" {
     error_message = "The scheduled task names somebody else."
   }
   assert {
-    condition     = toset(keys(google_service_account_iam_member.act_as_target)) == toset(output.producers) && length(output.producers) == 2
+    condition     = toset(keys(google_service_account_iam_member.act_as_predecessor)) == toset(output.producers) && length(output.producers) == 2
     error_message = "Who creates tasks may not name the predecessor's identity."
   }
   assert {
     condition     = google_cloud_run_v2_service_iam_binding.invoker.members == toset(["serviceAccount:token-refresh-queue@example.iam.gserviceaccount.com"])
     error_message = "The predecessor's identity may call the service."
+  }
+}
+
+run "revisions_from_before_may_name_a_predecessor_that_tasks_no_longer_name" {
+  command = plan
+
+  variables {
+    predecessor = "tasks@example.iam.gserviceaccount.com"
+  }
+
+  assert {
+    condition = alltrue([
+      for grant in google_service_account_iam_member.act_as_predecessor :
+      grant.service_account_id == "projects/example/serviceAccounts/tasks@example.iam.gserviceaccount.com" && grant.role == "roles/iam.serviceAccountUser"
+    ]) && toset(keys(google_service_account_iam_member.act_as_predecessor)) == toset(output.producers)
+    error_message = "What still serves may create no task."
+  }
+  assert {
+    condition = one([
+      for env in google_cloud_run_v2_service.service.template[0].containers[0].env : env.value if env.name == "SERVICE_ACCOUNT_EMAIL"
+    ]) == "token-refresh-queue@example.iam.gserviceaccount.com"
+    error_message = "New revisions still name the predecessor."
   }
 }
 
