@@ -105,6 +105,11 @@ variable "database" {
   }
 
   validation {
+    condition     = split(":", var.database.instance)[0] == var.project
+    error_message = "The instance is in another project, where the functions get no right to connect to it."
+  }
+
+  validation {
     condition     = var.database.pool_size * sum([for function in local.functions : function.maxInstances]) <= var.database.max_connections
     error_message = "All functions at their maxInstances would hold more connections than max_connections."
   }

@@ -118,6 +118,16 @@ run "a_missing_setting_is_refused" {
   expect_failures = [var.settings]
 }
 
+run "a_database_of_another_project_is_refused" {
+  command = plan
+
+  variables {
+    database = { instance = "another:europe-west1:db", name = "catchup", user = "jobs" }
+  }
+
+  expect_failures = [var.database]
+}
+
 run "more_connections_than_the_database_has_are_refused" {
   command = plan
 
