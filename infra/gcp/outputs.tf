@@ -1,8 +1,8 @@
 output "functions" {
-  description = "Each function with its address, its queue, and whether it has taken the queue over."
+  description = "Each function with its address, its queue, and whether it has taken over the queue and its schedules."
   value = {
     for name, function in module.function :
-    name => { url = function.url, queue = function.queue, enabled = function.enabled }
+    name => { url = function.url, queue = function.queue, enabled = function.enabled, scheduled = function.scheduled }
   }
 }
 
@@ -23,7 +23,11 @@ output "registry" {
 
 output "secrets" {
   description = "Secrets that wait for a value, each with the functions that read it."
-  value       = { for secret in local.secret_names : secret => [for name, names in local.secrets : name if contains(names, secret)] }
+  # Of the resources, so that it is known as soon as these are there.
+  value = {
+    for secret, container in google_secret_manager_secret.secret :
+    container.secret_id => [for name, names in local.secrets : name if contains(names, secret)]
+  }
 }
 
 output "ci" {

@@ -51,13 +51,17 @@ module "jobs" {
   region  = var.region
   release = "first"
 
-  # Queue by queue: add a name and apply, remove it and apply. Without `predecessor` all are enabled.
+  # At first nothing is taken over. Then queue by queue (infra/takeover.md): add a name to the queues, take it out of the
+  # schedules, and apply; or the other way round. Without `predecessor` all are enabled.
   predecessor = {
     url                   = "https://api.example.com"
     service_account_email = "tasks@${var.project}.iam.gserviceaccount.com"
   }
-  enabled_queues   = ["token-refresh", "adaptive-sync"]
-  paused_schedules = ["webhook-renewal", "batch-notifications", "suggestion-generation", "webhook-health-check", "notification-reminder", "token-health-reminder"]
+  enabled_queues = []
+  paused_schedules = [
+    "token-refresh", "adaptive-sync", "webhook-renewal", "batch-notifications", "suggestion-generation",
+    "webhook-health-check", "notification-reminder", "token-health-reminder",
+  ]
 
   producers = {
     for queue in ["calendar-sync", "google-contacts-sync", "suggestion-regeneration"] :
@@ -86,6 +90,17 @@ module "jobs" {
 
   ci     = { repository = "example/catchup-jobs" }
   budget = { billing_account = "000000-000000-000000", amount = 50 }
+}
+
+# By themselves, because they are needed when nothing else is there yet.
+output "registry" {
+  description = "Where images are pushed."
+  value       = module.jobs.registry
+}
+
+output "secrets" {
+  description = "Secrets that wait for a value, each with the functions that read it."
+  value       = module.jobs.secrets
 }
 
 output "jobs" {

@@ -56,8 +56,8 @@ class Project:
         self.terraform("init", "-backend=false", "-no-color")
         self.terraform("apply", "-auto-approve", *self.arguments({}))
 
-    def terraform(self, *arguments):
-        done = subprocess.run(["terraform", *arguments], cwd=self.gcp, text=True, capture_output=True)
+    def terraform(self, *arguments, folder="."):
+        done = subprocess.run(["terraform", *arguments], cwd=self.gcp / folder, text=True, capture_output=True)
         if done.returncode:
             sys.exit(f"terraform {arguments[0]} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
@@ -175,6 +175,19 @@ def plans(project):
         yield name, planned == expected, json.dumps(planned, indent=2)
 
 
+def first_outputs(project):
+    """What the operator is told when only registry and secrets are there, as README.md has it."""
+    (project.gcp / "example" / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+    project.terraform("init", "-no-color", folder="example")
+    targets = ("google_artifact_registry_repository.images", "google_secret_manager_secret.secret")
+    options = ["-auto-approve", "-no-color", "-input=false", *(f"-target=module.jobs.{target}" for target in targets)]
+    project.terraform("apply", *options, folder="example")
+    told = json.loads(project.terraform("output", "-json", folder="example"))
+    registry, secrets = (told.get(name, {}).get("value", {}) for name in ("registry", "secrets"))
+    yield "the registry is known before there are services", str(registry).endswith("/jobs"), json.dumps(told)
+    yield "the secrets that wait for a value are known before, too", set(secrets) == set(SECRETS), json.dumps(told)
+
+
 def exposures(project):
     """What must not stand in a state, whatever grants or writes it."""
     state = project.state()
@@ -225,7 +238,7 @@ def main(arguments):
     passed = failed = 0
     with tempfile.TemporaryDirectory() as temporary:
         project = Project(temporary)
-        for checks in (plans(project), exposures(project), starts(project.environments(), folder)):
+        for checks in (plans(project), first_outputs(project), exposures(project), starts(project.environments(), folder)):
             for name, good, detail in checks:
                 passed, failed = passed + good, failed + (not good)
                 print(f"{'ok' if good else 'FAILED':7} {name}" + ("" if good else f"\n{detail}"))

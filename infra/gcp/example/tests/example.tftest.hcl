@@ -4,7 +4,7 @@ mock_provider "google" {
   }
 }
 
-run "the_example_can_be_planned_as_it_stands" {
+run "the_example_can_be_planned_as_it_stands_and_takes_nothing_over" {
   command = plan
 
   variables {
@@ -12,7 +12,11 @@ run "the_example_can_be_planned_as_it_stands" {
   }
 
   assert {
-    condition     = toset([for name, function in output.jobs.functions : name if function.enabled]) == toset(["token-refresh", "adaptive-sync"])
-    error_message = "Other queues are taken over than the file says."
+    condition     = length(output.jobs.functions) == 11 && !anytrue([for function in output.jobs.functions : function.enabled])
+    error_message = "A queue is taken over before anything was checked."
+  }
+  assert {
+    condition     = !anytrue([for function in output.jobs.functions : function.scheduled])
+    error_message = "A schedule runs beside the predecessor's."
   }
 }

@@ -13,6 +13,11 @@ output "enabled" {
   value       = length(google_cloud_tasks_queue.queue.http_target) == 1
 }
 
+output "scheduled" {
+  description = "Whether schedules of this function fill the queue."
+  value       = anytrue([for schedule in google_cloud_scheduler_job.schedule : !schedule.paused])
+}
+
 output "members" {
   description = "The identities as IAM members: `service`, `queue` and, with schedules, `cron`."
   value       = local.members
