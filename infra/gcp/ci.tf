@@ -6,7 +6,7 @@ locals {
   builders = toset([
     for account in google_service_account.cloud_build : "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com"
   ])
-  deployers = setunion(var.deployers, local.builders, [
+  deployers = setunion(var.deployers, var.operators, local.builders, [
     for account in google_service_account.ci : "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com"
   ])
 }

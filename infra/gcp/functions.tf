@@ -55,6 +55,7 @@ module "function" {
   }
   cloud_sql_instance = var.database.instance
   deployers          = local.deployers
+  operators          = var.operators
 
   depends_on = [google_project_service.api]
 }

@@ -173,6 +173,12 @@ variable "deployers" {
   default     = []
 }
 
+variable "operators" {
+  description = "Who does what the runbook asks for (a group of people), deployments included, as IAM members."
+  type        = set(string)
+  default     = []
+}
+
 variable "budget" {
   description = "Billing account, and the monthly amount in whole units of the account's currency; null for none."
   type        = object({ billing_account = string, amount = number })

@@ -88,8 +88,9 @@ module "jobs" {
   slack_token = var.slack_token
   runbook_url = "https://github.com/example/catchup-jobs/blob/main/infra/runbook.md"
 
-  ci     = { repository = "example/catchup-jobs" }
-  budget = { billing_account = "000000-000000-000000", amount = 50 }
+  ci        = { repository = "example/catchup-jobs" }
+  operators = ["group:on-call@example.com"]
+  budget    = { billing_account = "000000-000000-000000", amount = 50 }
 }
 
 # By themselves, because they are needed when nothing else is there yet.

@@ -142,6 +142,64 @@ run "others_may_deploy_where_they_are_named" {
   }
 }
 
+run "operators_may_do_what_the_runbook_asks_and_no_more" {
+  command = plan
+
+  variables {
+    ci          = null
+    operators   = ["group:on-call@example.com"]
+    predecessor = { url = "https://api.example.com", service_account_email = "tasks@example.iam.gserviceaccount.com" }
+  }
+
+  assert {
+    condition = google_project_iam_custom_role.operator[0].permissions == toset([
+      "cloudtasks.queues.get", "cloudtasks.queues.pause", "cloudtasks.queues.resume", "cloudtasks.queues.update",
+      "cloudtasks.tasks.create", "cloudtasks.tasks.delete", "cloudtasks.tasks.fullView", "cloudtasks.tasks.get", "cloudtasks.tasks.list",
+    ])
+    error_message = "Operators cannot hold a queue, or could delete one."
+  }
+  assert {
+    condition = jsonencode({ for name, binding in google_cloud_tasks_queue_iam_binding.operator : name => [binding.name, binding.role, binding.members] }) == jsonencode({
+      for name in keys(local.queues) : name => ["${name}-queue", "projects/example/roles/jobsOperator", ["group:on-call@example.com"]]
+    })
+    error_message = "The role is not of the eleven queues, or somebody else's."
+  }
+  assert {
+    condition     = alltrue([for function in module.function : contains(function.callers, "group:on-call@example.com") && !contains(function.invokers, "group:on-call@example.com")])
+    error_message = "Operators cannot send a task in a queue's name, or need no queue to call a function."
+  }
+  assert {
+    condition = jsonencode([for access in google_secret_manager_secret_iam_member.operator : [access.secret_id, access.role, access.member]]) == jsonencode([
+      for name in keys(google_secret_manager_secret.secret) : [name, "roles/secretmanager.secretVersionManager", "group:on-call@example.com"]
+    ])
+    error_message = "Operators cannot rotate a secret, or could read one."
+  }
+  assert {
+    condition = {
+      for grant in concat(values(google_project_iam_member.operator_sees_alerts), values(google_project_iam_member.operator_reaches_database)) :
+      grant.role => grant.member
+    } == { "roles/monitoring.viewer" = "group:on-call@example.com", "roles/cloudsql.client" = "group:on-call@example.com" }
+    error_message = "Operators have other rights in the project."
+  }
+  assert {
+    condition     = google_project_iam_member.operator_reaches_database["group:on-call@example.com"].condition[0].expression == "resource.service == \"sqladmin.googleapis.com\" && resource.name == \"projects/example/instances/db\""
+    error_message = "Operators reach other databases."
+  }
+  assert {
+    condition     = local.deployers == toset(["group:on-call@example.com"])
+    error_message = "Operators cannot deploy or roll back."
+  }
+}
+
+run "without_operators_nobody_holds_queues" {
+  command = plan
+
+  assert {
+    condition     = length(google_project_iam_custom_role.operator) == 0 && length(google_cloud_tasks_queue_iam_binding.operator) == 0
+    error_message = "Somebody may."
+  }
+}
+
 run "without_ci_there_is_nobody_to_trust" {
   command = plan
 

@@ -26,6 +26,9 @@ locals {
   # Whoever creates a task of this function, besides foreign producers.
   producers = [for key in ["service", "cron"] : local.members[key] if contains(keys(local.members), key)]
 
+  # A task carries the identity of its caller, and whoever creates it must be allowed to act as that identity.
+  creators = toset(concat(local.producers, tolist(var.operators)))
+
   cloud_sql = toset(var.cloud_sql_instance[*])
 }
 
@@ -48,16 +51,15 @@ resource "google_cloud_run_v2_service_iam_binding" "developer" {
   members  = var.deployers
 }
 
-# A task carries the identity of its caller, and whoever creates it must be allowed to act as that identity.
 resource "google_service_account_iam_binding" "act_as_queue" {
   service_account_id = google_service_account.account["queue"].name
   role               = "roles/iam.serviceAccountUser"
-  members            = local.producers
+  members            = local.creators
 }
 
 # Not of the target: what serves names the predecessor until it is deployed anew.
 resource "google_service_account_iam_member" "act_as_predecessor" {
-  for_each = var.predecessor == null ? [] : toset(local.producers)
+  for_each = var.predecessor == null ? [] : local.creators
 
   service_account_id = "projects/${var.project.id}/serviceAccounts/${var.predecessor}"
   role               = "roles/iam.serviceAccountUser"

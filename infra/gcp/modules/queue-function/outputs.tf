@@ -28,6 +28,11 @@ output "producers" {
   value       = local.producers
 }
 
+output "callers" {
+  description = "Who may create a task that calls in the queue's name."
+  value       = google_service_account_iam_binding.act_as_queue.members
+}
+
 output "invokers" {
   description = "Who may call the service."
   value       = google_cloud_run_v2_service_iam_binding.invoker.members

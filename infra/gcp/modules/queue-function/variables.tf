@@ -111,6 +111,12 @@ variable "cloud_sql_instance" {
   type        = string
 }
 
+variable "operators" {
+  description = "Who may create tasks by hand, as IAM members."
+  type        = set(string)
+  default     = []
+}
+
 variable "deployers" {
   description = "Who may deploy new revisions, as IAM members."
   type        = set(string)

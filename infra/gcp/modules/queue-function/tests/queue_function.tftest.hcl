@@ -372,6 +372,28 @@ run "revisions_from_before_may_name_a_predecessor_that_tasks_no_longer_name" {
   }
 }
 
+run "operators_create_tasks_in_the_name_of_the_queue_or_of_the_predecessor" {
+  command = plan
+
+  variables {
+    operators   = ["group:on-call@example.com"]
+    predecessor = "tasks@example.iam.gserviceaccount.com"
+  }
+
+  assert {
+    condition     = output.callers == setunion(output.producers, ["group:on-call@example.com"]) && length(output.callers) == 3
+    error_message = "Operators may not send a task, or others may."
+  }
+  assert {
+    condition     = toset(keys(google_service_account_iam_member.act_as_predecessor)) == output.callers
+    error_message = "A letter cannot be replayed as long as tasks name the predecessor."
+  }
+  assert {
+    condition     = !contains(google_cloud_run_v2_service_iam_binding.invoker.members, "group:on-call@example.com")
+    error_message = "Operators may call the service past its queue."
+  }
+}
+
 run "schedules_can_rest" {
   command = plan
 

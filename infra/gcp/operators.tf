@@ -1,0 +1,75 @@
+# People who do what infra/runbook.md and infra/takeover.md ask for. They deploy, too (ci.tf), and they name the queues'
+# identities in tasks of their own (modules/queue-function/identity.tf); applying Terraform is somebody else's right.
+locals {
+  operator_role = "jobsOperator"
+  operated      = length(var.operators) > 0 ? keys(local.queues) : []
+}
+
+# A role of our own, because Google's that may pause a queue may also delete it and empty it.
+resource "google_project_iam_custom_role" "operator" {
+  count = min(1, length(var.operators))
+
+  project     = var.project
+  role_id     = local.operator_role
+  title       = "Operator of the background jobs"
+  description = "Holds queues, gives them back, looks at tasks, creates and deletes single ones."
+  permissions = [
+    # scripts/operate pause and resume; update is how a queue is given back without Terraform.
+    "cloudtasks.queues.get",
+    "cloudtasks.queues.pause",
+    "cloudtasks.queues.resume",
+    "cloudtasks.queues.update",
+    # scripts/takeover --check, scripts/operate dead-letters replay, and the end of a task that always fails.
+    "cloudtasks.tasks.create",
+    "cloudtasks.tasks.delete",
+    "cloudtasks.tasks.fullView",
+    "cloudtasks.tasks.get",
+    "cloudtasks.tasks.list",
+  ]
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_cloud_tasks_queue_iam_binding" "operator" {
+  for_each = toset(local.operated)
+
+  project  = var.project
+  location = var.region
+  name     = module.function[each.key].queue
+  role     = "projects/${var.project}/roles/${local.operator_role}"
+  members  = var.operators
+
+  depends_on = [google_project_iam_custom_role.operator]
+}
+
+# Adds, disables and destroys versions, and reads none.
+resource "google_secret_manager_secret_iam_member" "operator" {
+  for_each = { for grant in setproduct(local.secret_names, var.operators) : join(" ", grant) => grant }
+
+  project   = var.project
+  secret_id = google_secret_manager_secret.secret[each.value[0]].secret_id
+  role      = "roles/secretmanager.secretVersionManager"
+  member    = each.value[1]
+}
+
+resource "google_project_iam_member" "operator_sees_alerts" {
+  for_each = var.operators
+
+  project = var.project
+  role    = "roles/monitoring.viewer"
+  member  = each.value
+}
+
+# Letters and deliveries are in the database; who one is there, the database says.
+resource "google_project_iam_member" "operator_reaches_database" {
+  for_each = var.operators
+
+  project = var.project
+  role    = "roles/cloudsql.client"
+  member  = each.value
+
+  condition {
+    title      = "only ${split(":", var.database.instance)[2]}"
+    expression = "resource.service == \"sqladmin.googleapis.com\" && resource.name == \"projects/${var.project}/instances/${split(":", var.database.instance)[2]}\""
+  }
+}
