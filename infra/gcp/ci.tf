@@ -79,13 +79,23 @@ resource "google_project_iam_member" "cloud_build" {
   member  = each.value
 }
 
-# Whoever deploys pushes images, and may deploy and run as each function (modules/queue-function/identity.tf).
+# Whoever deploys pushes images and their bills of materials, and may deploy and run as each function (modules/queue-function/identity.tf).
 resource "google_artifact_registry_repository_iam_member" "deployer" {
   for_each = local.deployers
 
   project    = var.project
   location   = var.region
   repository = google_artifact_registry_repository.images.repository_id
+  role       = "roles/artifactregistry.writer"
+  member     = each.value
+}
+
+resource "google_artifact_registry_repository_iam_member" "deployer_keeps_bills" {
+  for_each = local.deployers
+
+  project    = var.project
+  location   = var.region
+  repository = google_artifact_registry_repository.bills.repository_id
   role       = "roles/artifactregistry.writer"
   member     = each.value
 }

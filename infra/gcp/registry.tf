@@ -41,3 +41,14 @@ resource "google_artifact_registry_repository" "images" {
 
   depends_on = [google_project_service.api]
 }
+
+# What is in each image that was delivered, by function and commit. Small, and kept for good: the question comes late.
+resource "google_artifact_registry_repository" "bills" {
+  project       = var.project
+  location      = var.region
+  repository_id = "jobs-bills"
+  format        = "GENERIC"
+  description   = "Bills of materials (CycloneDX), one a function and commit."
+
+  depends_on = [google_project_service.api]
+}

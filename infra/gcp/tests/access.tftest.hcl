@@ -121,7 +121,12 @@ run "only_the_branch_of_the_repository_may_deploy" {
   }
   assert {
     condition = alltrue([
-      for granted in [google_artifact_registry_repository_iam_member.deployer, google_project_iam_member.deployer_reads_logs, google_project_iam_member.deployer_lists_revisions] :
+      for granted in [
+        google_artifact_registry_repository_iam_member.deployer,
+        google_artifact_registry_repository_iam_member.deployer_keeps_bills,
+        google_project_iam_member.deployer_reads_logs,
+        google_project_iam_member.deployer_lists_revisions,
+      ] :
       toset(keys(granted)) == local.deployers
     ])
     error_message = "The deployment lacks a right, or somebody else has it."

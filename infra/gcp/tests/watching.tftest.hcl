@@ -128,4 +128,8 @@ run "old_images_go_and_what_a_rollback_needs_stays" {
     condition     = { for policy in google_artifact_registry_repository.images.cleanup_policies : policy.id => policy.action } == { keep-for-rollback = "KEEP", delete-untagged = "DELETE", delete-old = "DELETE" }
     error_message = "The clean-up is another one."
   }
+  assert {
+    condition     = google_artifact_registry_repository.bills.repository_id == "jobs-bills" && google_artifact_registry_repository.bills.format == "GENERIC" && length(google_artifact_registry_repository.bills.cleanup_policies) == 0
+    error_message = "Bills of materials go, or CI keeps them elsewhere."
+  }
 }
