@@ -3,9 +3,10 @@
 
 usage: applied.py [FOLDER]
 
-Shows what a change of the declarations plans and what it leaves alone, in terraform's own plan; and that each function
-whose binary is in FOLDER (target/debug) starts with the environment of its service, and with nothing less than its
-secrets. TF_CLI_CONFIG_FILE names the provider. Touches nothing but a temporary copy. Exit status: 0 all passed, 1 not.
+Shows what a change of the declarations plans and what it leaves alone, in terraform's own plan; what the operator is told
+by a first apply; and that each function whose binary is in FOLDER (target/debug) starts with the environment of its
+service, and with nothing less than its secrets. TF_CLI_CONFIG_FILE names the provider. Touches nothing but a temporary
+copy. Exit status: 0 all passed, 1 not.
 """
 
 import json
@@ -94,15 +95,19 @@ class Project:
     def state(self):
         return self.terraform("show", "-json")
 
+    def of_functions(self, kind, name):
+        """Values of all functions' resources with this type and name, as they were applied."""
+        modules = json.loads(self.state())["values"]["root_module"]["child_modules"]
+        resources = [resource for module in modules for resource in module["resources"]]
+        return [resource["values"] for resource in resources if (resource["type"], resource["name"]) == (kind, name)]
+
     def environments(self):
-        """Plain variables and names of secrets of each service, as they were applied."""
+        """Plain variables and names of secrets of each service."""
         found = {}
-        for module in json.loads(self.state())["values"]["root_module"]["child_modules"]:
-            for resource in module["resources"]:
-                if resource["type"] == "google_cloud_run_v2_service":
-                    variables = resource["values"]["template"][0]["containers"][0]["env"]
-                    plain = {v["name"]: v["value"] for v in variables if not v["value_source"]}
-                    found[resource["values"]["name"]] = (plain, {v["name"] for v in variables if v["value_source"]})
+        for service in self.of_functions("google_cloud_run_v2_service", "service"):
+            variables = service["template"][0]["containers"][0]["env"]
+            plain = {v["name"]: v["value"] for v in variables if not v["value_source"]}
+            found[service["name"]] = (plain, {v["name"] for v in variables if v["value_source"]})
         return found
 
 
@@ -188,6 +193,15 @@ def first_outputs(project):
     yield "the secrets that wait for a value are known before, too", set(secrets) == set(SECRETS), json.dumps(told)
 
 
+def grants(project):
+    """Who may create tasks in the predecessor's name."""
+    granted = project.of_functions("google_service_account_iam_member", "act_as_predecessor")
+    creators = QUEUES + [f"{name}-cron" for name in QUEUES if DECLARED[name]["schedules"]]
+    expected = {f"serviceAccount:{creator}@example.iam.gserviceaccount.com" for creator in creators}
+    good = {grant["member"] for grant in granted} == expected
+    yield "whoever creates tasks may name the predecessor", good, json.dumps(granted, indent=2)
+
+
 def exposures(project):
     """What must not stand in a state, whatever grants or writes it."""
     state = project.state()
@@ -238,7 +252,8 @@ def main(arguments):
     passed = failed = 0
     with tempfile.TemporaryDirectory() as temporary:
         project = Project(temporary)
-        for checks in (plans(project), first_outputs(project), exposures(project), starts(project.environments(), folder)):
+        started = starts(project.environments(), folder)
+        for checks in (plans(project), first_outputs(project), grants(project), exposures(project), started):
             for name, good, detail in checks:
                 passed, failed = passed + good, failed + (not good)
                 print(f"{'ok' if good else 'FAILED':7} {name}" + ("" if good else f"\n{detail}"))
