@@ -3,10 +3,12 @@
 //! | changed | functions |
 //! |---|---|
 //! | a file of a workspace package | those that link the package; of `shared`, those that have the features of the module |
+//! | a function that is gone | none |
 //! | a package's `tests/`, `benches/`, `examples/` or prose | none |
 //! | `Cargo.lock`, a version or feature in `Cargo.toml` | those that link the crate |
 //! | a release profile | all |
 //! | an entry of `infra/queues.json` | as [`declaration`] says, field by field |
+//! | an entry of `infra/gcp/functions.json` | none; as [`needs`] says, queues |
 //! | `.sqlx` | all: what a query answers has changed |
 //! | `shared/migrations` | none; migrations run before any deployment |
 //! | what builds the images | all |
@@ -20,6 +22,7 @@ mod closure;
 mod comparison;
 mod declaration;
 mod modules;
+mod needs;
 mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +41,7 @@ const SHARED: &str = "shared";
 const LOCK: &str = "Cargo.lock";
 const MANIFEST: &str = "Cargo.toml";
 const DECLARATION: &str = "infra/queues.json";
+const NEEDS: &str = "infra/gcp/functions.json";
 
 /// Say which functions a change touches.
 #[derive(Args)]
@@ -152,6 +156,9 @@ fn add(
             }
             Place::Migrations => effects.migrations = true,
             Place::Terraform => effects.queues.extend(functions.iter().cloned()),
+            Place::Needs => {
+                effects.queues.extend(needs::queues(comparison)?.unwrap_or_else(|| functions.clone()));
+            }
             Place::Declaration => {
                 let changes = declaration::changes(comparison)?;
                 for (function, fields) in &changes.functions {

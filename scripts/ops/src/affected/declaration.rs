@@ -25,7 +25,7 @@ const READERS: [(&str, Reader); 10] = [
     ("attempts", Reader::Function),
     ("leaseSeconds", Reader::Function),
     ("whenRedisIsDown", Reader::Function),
-    ("timeoutSeconds", Reader::Both),
+    ("timeoutSeconds", Reader::Function),
     ("dispatchDeadlineSeconds", Reader::Producers),
     ("minBackoffSeconds", Reader::Terraform),
     ("maxBackoffSeconds", Reader::Terraform),
@@ -83,12 +83,7 @@ fn compare(before: &Value, now: &Value) -> Changes {
         }
     }
     // Beside the queues, only Terraform reads: the backstop of attempts.
-    let beside = |declaration: &Value| {
-        let mut beside = entries(declaration);
-        beside.remove("queues");
-        beside
-    };
-    if beside(before) != beside(now) {
+    if beside(before, "queues") != beside(now, "queues") {
         changes.queues.extend(new.keys().cloned());
     }
     changes
@@ -111,11 +106,20 @@ fn periods(queue: &Map<String, Value>) -> Vec<&Value> {
     schedules.into_iter().flatten().map(|schedule| &schedule[PERIOD]).collect()
 }
 
-fn entries(value: &Value) -> Map<String, Value> {
+/// What an object holds beside one of its fields.
+pub(super) fn beside(value: &Value, field: &str) -> Map<String, Value> {
+    let mut beside = entries(value);
+    beside.remove(field);
+    beside
+}
+
+/// What an object holds; nothing if it is none.
+pub(super) fn entries(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
-fn keys<'a>(old: &'a Map<String, Value>, new: &'a Map<String, Value>) -> BTreeSet<&'a String> {
+/// What either has.
+pub(super) fn keys<'a>(old: &'a Map<String, Value>, new: &'a Map<String, Value>) -> BTreeSet<&'a String> {
     old.keys().chain(new.keys()).collect()
 }
 
@@ -146,7 +150,7 @@ mod tests {
         check("/queues/calendar-sync/minBackoffSeconds", 7.into(), &[], &[queue]);
         check("/queues/calendar-sync/attempts", 7.into(), &[Some(queue)], &[]);
         check("/queues/calendar-sync/leaseSeconds", 7.into(), &[Some(queue)], &[]);
-        check("/queues/calendar-sync/timeoutSeconds", 7.into(), &[Some(queue)], &[queue]);
+        check("/queues/calendar-sync/timeoutSeconds", 7.into(), &[Some(queue)], &[]);
         check("/queues/calendar-sync/dispatchDeadlineSeconds", 700.into(), &[None], &[queue]);
         check("/queues/token-refresh/schedules/0/cron", "1 1 * * *".into(), &[], &["token-refresh"]);
         check(

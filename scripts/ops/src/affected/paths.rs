@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DECLARATION, LOCK, MANIFEST, SHARED};
+use super::{DECLARATION, LOCK, MANIFEST, NEEDS, SHARED};
 
 /// What a path stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(super) enum Place<'a> {
     Terraform,
     /// `infra/queues.json`.
     Declaration,
+    /// `infra/gcp/functions.json`.
+    Needs,
 }
 
 /// Folders of a package that are not linked into anything that is shipped.
@@ -33,18 +35,18 @@ const UNSHIPPED: [&str; 3] = ["tests/", "benches/", "examples/"];
 const IMAGES: [&str; 5] =
     ["infra/Dockerfile", "infra/images/", "scripts/image", "scripts/ops/src/image", ".dockerignore"];
 const TERRAFORM: [&str; 2] = ["infra/gcp/", "infra/alerts.json"];
+const TERRAFORM_TESTS: &str = "/tests/";
 /// Beside the packages.
-const UNBUILT: [&str; 11] = [
+const UNBUILT: [&str; 10] = [
     "scripts/",
-    "tests/",
     "infra/local/",
     "infra/cloudbuild",
     "infra/prometheus",
-    "infra/grafana",
     ".github/",
     ".ci/",
     "LICENSE",
     ".gitignore",
+    ".clippy.toml",
     ".rustfmt.toml",
 ];
 
@@ -61,9 +63,10 @@ impl<'a> Place<'a> {
             (LOCK, _) => Self::Lock,
             (MANIFEST, _) => Self::Manifest,
             (DECLARATION, _) => Self::Declaration,
-            (".clippy.toml", _) => Self::Nowhere,
+            (NEEDS, _) => Self::Needs,
             _ if begins(&IMAGES) => Self::Everywhere,
             _ if is_prose => Self::Nowhere,
+            _ if begins(&TERRAFORM) && path.contains(TERRAFORM_TESTS) => Self::Nowhere,
             _ if begins(&TERRAFORM) => Self::Terraform,
             (_, Some((SHARED, inside))) if inside.starts_with("migrations/") => Self::Migrations,
             (_, Some((SHARED, MANIFEST))) => Self::SharedManifest,
@@ -71,10 +74,15 @@ impl<'a> Place<'a> {
                 Self::Nowhere
             }
             (_, Some((name, _))) => Self::Package(name),
-            _ if begins(&UNBUILT) => Self::Nowhere,
+            _ if begins(&UNBUILT) || is_gone(path) => Self::Nowhere,
             _ => Self::Everywhere,
         }
     }
+}
+
+/// Whether the path is in the folder of a function that is no package any more. No function links another.
+fn is_gone(path: &str) -> bool {
+    path.strip_prefix("functions/").is_some_and(|inside| inside.contains('/'))
 }
 
 #[cfg(test)]
@@ -96,7 +104,9 @@ mod tests {
         check("functions/calendar-sync/src/lib.rs", Place::Package("calendar-sync"));
         check("functions/calendar-sync/Cargo.toml", Place::Package("calendar-sync"));
         check("functions/calendar-sync/tests/job.rs", Place::Nowhere);
+        check("functions/gone/src/lib.rs", Place::Nowhere);
         check("functions/README.md", Place::Nowhere);
+        check("functions/something-new", Place::Everywhere);
         check("shared/src/queue.rs", Place::Package("shared"));
         check("shared/Cargo.toml", Place::SharedManifest);
         check("shared/migrations/1_x.sql", Place::Migrations);
@@ -105,8 +115,11 @@ mod tests {
         check("infra/local/prometheus.yml", Place::Nowhere);
         check("infra/gcp/main.tf", Place::Terraform);
         check("infra/gcp/README.md", Place::Nowhere);
+        check("infra/gcp/modules/queue-function/tests/x.tftest.hcl", Place::Nowhere);
+        check("infra/gcp/functions.json", Place::Needs);
         check("infra/queues.json", Place::Declaration);
         check("infra/Dockerfile", Place::Everywhere);
+        check("infra/images/root/etc/passwd", Place::Everywhere);
         check("scripts/image", Place::Everywhere);
         check("scripts/ops/src/image/layout.rs", Place::Everywhere);
         check("scripts/ops/src/main.rs", Place::Package("ops"));
@@ -116,6 +129,7 @@ mod tests {
         check("Cargo.lock", Place::Lock);
         check("Cargo.toml", Place::Manifest);
         check("README.md", Place::Nowhere);
+        check(".clippy.toml", Place::Nowhere);
         check(".cargo/config.toml", Place::Everywhere);
         check("rust-toolchain.toml", Place::Everywhere);
         check(".sqlx/query-1.json", Place::Everywhere);

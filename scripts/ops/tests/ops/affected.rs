@@ -80,6 +80,15 @@ fn each_change_touches_what_it_must_and_nothing_else() {
     {
         check(&|| history.append(path, "\n"), &[], &[]);
     }
+    // What a query answers, and what the images are made with.
+    let query = history.root().join(".sqlx").read_dir().unwrap().next().unwrap().unwrap().file_name();
+    check(&|| history.append(&format!(".sqlx/{}", query.display()), "\n"), &all, &[]);
+    check(&|| history.append("infra/images/root/etc/passwd", "x\n"), &all, &[]);
+    // How one function scales: no function, one queue. A test of Terraform: nothing.
+    let scaling = "\"concurrency\": 16, \"maxInstances\": 2";
+    let more = "\"concurrency\": 16, \"maxInstances\": 3";
+    check(&|| history.replace("infra/gcp/functions.json", scaling, more), &[], &["token-refresh"]);
+    check(&|| history.append("infra/gcp/tests/access.tftest.hcl", "\n"), &[], &[]);
     // What nobody can tell.
     check(&|| history.append("something-new", "\n"), &all, &[]);
 }
@@ -112,6 +121,44 @@ fn another_version_of_a_crate_touches_who_links_it() {
         &users("people").into_iter().map(str::to_owned).collect::<Vec<_>>(),
     );
     check(&["tokio"], &all(&history));
+}
+
+#[test]
+fn a_function_that_is_new_is_deployed_and_one_that_is_gone_is_not() {
+    const LOCK: &str = "Cargo.lock";
+    let history = History::of_this_project();
+    let locked = |name: &str| format!("name = \"{name}\"\nversion");
+    let mut base = history.commit();
+
+    history.copy("functions/token-refresh", "functions/new");
+    history.replace("functions/new/Cargo.toml", "\"token-refresh\"", "\"new\"");
+    let text = std::fs::read_to_string(history.root().join(LOCK)).unwrap();
+    let (_, package) = text.split_once(&locked("token-refresh")).unwrap();
+    let (package, _) = package.split_once("[[package]]").unwrap();
+    history.append(LOCK, &format!("\n[[package]]\n{}{package}", locked("new")));
+    let head = history.commit();
+    let effects = answer(&history, &[&base, "--committed"]);
+    assert_eq!(names(&effects, "functions"), ["new"], "{effects}");
+    assert_eq!(names(&effects, "queues"), [""; 0], "{effects}");
+    base = head;
+
+    // Its code alone, while the queue is declared.
+    history.remove("functions/token-refresh");
+    history.replace("Cargo.toml", "token-refresh = { path = \"functions/token-refresh\" }\n", "");
+    history.replace_part(LOCK, &format!("[[package]]\n{}", locked("token-refresh")), "[[package]]", "");
+    let head = history.commit();
+    let effects = answer(&history, &[&base, "--committed"]);
+    assert_eq!(names(&effects, "functions"), [""; 0], "{effects}");
+    assert_eq!(names(&effects, "queues"), [""; 0], "{effects}");
+    base = head;
+
+    // Its queue: all others know it as one to create tasks for, and Terraform has it.
+    history.replace_part("infra/queues.json", "    \"token-refresh\"", "    \"calendar-sync\"", "");
+    history.replace_part("infra/gcp/functions.json", "    \"token-refresh\"", "    \"calendar-sync\"", "");
+    let effects = affected(&history, &base);
+    assert_eq!(names(&effects, "functions"), all(&history), "{effects}");
+    assert!(!all(&history).contains(&"token-refresh".to_owned()));
+    assert_eq!(names(&effects, "queues"), ["token-refresh"], "{effects}");
 }
 
 #[test]

@@ -51,9 +51,24 @@ impl History {
         std::fs::write(path, before + text).unwrap();
     }
 
-    /// Removes a file.
+    /// Replaces the part of a file that begins with `from`, up to `to`, which stays.
+    #[track_caller]
+    pub(crate) fn replace_part(&self, path: &str, from: &str, to: &str, with: &str) {
+        let text = std::fs::read_to_string(self.path(path)).unwrap();
+        let (_, part) = text.split_once(from).unwrap();
+        let (part, _) = part.split_once(to).unwrap();
+        self.replace(path, &format!("{from}{part}"), with);
+    }
+
+    /// Removes a file or a folder.
     pub(crate) fn remove(&self, path: &str) {
-        std::fs::remove_file(self.path(path)).unwrap();
+        let path = self.path(path);
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+    }
+
+    /// Copies a folder.
+    pub(crate) fn copy(&self, from: &str, to: &str) {
+        run(Command::new("cp").arg("-R").args([self.path(from), self.path(to)]));
     }
 
     /// Commits everything, and answers the commit.
