@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::Args;
 
 use crate::gcloud::{Gcloud, Place};
@@ -37,9 +38,15 @@ impl Queues {
         let functions = Declaration::read(&Repository::here()?)?.functions(&self.names, self.all)?;
         let location = format!("--location={}", self.place.region);
         let gcloud = Gcloud::new(self.place, self.dry_run);
-        for function in functions {
-            gcloud.change(&["tasks", "queues", verb, &cloud_name(&function), &location])?;
+        // One that errs keeps none of the others from it.
+        let mut failed = Vec::new();
+        for queue in functions.iter().map(|function| cloud_name(function)) {
+            if let Err(error) = gcloud.change(&["tasks", "queues", verb, &queue, &location]) {
+                eprintln!("{queue}: {error:#}");
+                failed.push(queue);
+            }
         }
+        ensure!(failed.is_empty(), "cannot {verb} {}", failed.join(", "));
         Ok(ExitCode::SUCCESS)
     }
 }
