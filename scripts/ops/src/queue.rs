@@ -85,11 +85,71 @@ pub(crate) struct RetryConfig {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HttpTarget {
-    pub(crate) oidc_token: Option<OidcToken>,
+    pub(crate) uri_override: Option<UriOverride>,
+    #[serde(default)]
+    pub(crate) oidc_token: OidcToken,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// What it puts in the place of each task's own address.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct UriOverride {
+    scheme: Scheme,
+    host: String,
+    port: Option<String>,
+    path_override: PathOverride,
+    #[serde(rename = "uriOverrideEnforceMode")]
+    mode: EnforceMode,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PathOverride {
+    path: String,
+}
+
+/// As Google has them: what is not said is the first.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Scheme {
+    #[default]
+    #[serde(alias = "SCHEME_UNSPECIFIED")]
+    Https,
+    Http,
+}
+
+/// When an override counts; what is not said is the first.
+#[derive(Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum EnforceMode {
+    #[default]
+    #[serde(alias = "URI_OVERRIDE_ENFORCE_MODE_UNSPECIFIED")]
+    Always,
+    IfNotExists,
+}
+
+impl HttpTarget {
+    /// Nothing is overridden: what is left when each of its fields was cleared.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.uri_override.is_none() && self.oidc_token.service_account_email.is_empty()
+    }
+}
+
+impl UriOverride {
+    /// Where all tasks go; none of them does where their own address goes before.
+    pub(crate) fn address(&self) -> Option<String> {
+        let scheme = match self.scheme {
+            Scheme::Https => "https",
+            Scheme::Http => "http",
+        };
+        let port = self.port.as_deref().map(|port| format!(":{port}")).unwrap_or_default();
+        let address = format!("{scheme}://{}{port}{}", self.host, self.path_override.path);
+        (self.mode == EnforceMode::Always).then_some(address)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct OidcToken {
     pub(crate) service_account_email: String,
     pub(crate) audience: Option<String>,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Target;
-use crate::queue::{Declared, Found};
+use crate::queue::{Declared, Found, UriOverride};
 use crate::settings::variable;
 
 /// How one check ended.
@@ -132,21 +132,29 @@ impl Findings {
         self.expect("audience", !target.audience.is_empty(), target.audience.clone());
     }
 
-    /// A queue that is enabled already sends the right token.
+    /// A queue that is enabled already sends its tasks to the function, with the right token.
     pub(super) fn target(&mut self, found: &Found, target: &Target) {
-        let Some(http_target) = &found.http_target else {
+        let Some(http_target) = found.http_target.as_ref().filter(|http_target| !http_target.is_empty())
+        else {
             self.note("target", Verdict::Right, "not taken over: tasks go where their producer says");
             return;
         };
-        let token = http_target.oidc_token.as_ref();
-        let is_right = token.is_some_and(|token| {
-            token.service_account_email == target.caller
-                && token.audience.as_deref().is_none_or(|audience| audience == target.audience)
-        });
+        let address = http_target.uri_override.as_ref().and_then(UriOverride::address);
+        // A service has several addresses; the one that Terraform uses is its audience.
+        let goes_there = [&target.url, &target.audience]
+            .iter()
+            .any(|url| address == Some(format!("{url}/api/jobs/{}", target.function)));
+        let token = &http_target.oidc_token;
+        let calls_right = token.service_account_email == target.caller
+            && token.audience.as_deref().is_none_or(|audience| audience == target.audience);
+        let address = address.unwrap_or_else(|| "where each task says".to_owned());
         self.expect(
             "target",
-            is_right,
-            format!("taken over: calls as {} for {}", target.caller, target.audience),
+            goes_there && calls_right,
+            format!(
+                "taken over: sends to {address}; must call {} as {} for {}",
+                target.url, target.caller, target.audience
+            ),
         );
     }
 
@@ -293,6 +301,46 @@ mod tests {
         check(true, look(json!({ "maxConcurrentDispatches": 32 })));
         check(false, look(json!({ "maxConcurrentDispatches": 1000 })));
         check(true, look(json!({})));
+    }
+
+    #[test]
+    fn a_queue_that_is_taken_over_sends_its_tasks_to_the_function() {
+        let right = json!({
+            "state": "RUNNING",
+            "httpTarget": {
+                "uriOverride": {
+                    "scheme": "HTTPS",
+                    "host": "x",
+                    "pathOverride": { "path": "/api/jobs/token-refresh" },
+                    "uriOverrideEnforceMode": "ALWAYS",
+                },
+                "oidcToken": { "serviceAccountEmail": "q@p.iam.gserviceaccount.com", "audience": "https://x" },
+            },
+        });
+        let look = |queue: &Value| {
+            let found: Found = serde_json::from_value(queue.clone()).unwrap();
+            move |findings: &mut Findings| findings.target(&found, &target())
+        };
+        check(true, look(&right));
+        check(true, look(&json!({ "state": "RUNNING" })));
+        // What gcloud leaves of one that was given back.
+        check(true, look(&json!({ "state": "RUNNING", "httpTarget": { "oidcToken": {} } })));
+        for (pointer, value) in [
+            ("/httpTarget/uriOverride/host", json!("y")),
+            ("/httpTarget/uriOverride/scheme", json!("HTTP")),
+            ("/httpTarget/uriOverride/port", json!("8080")),
+            ("/httpTarget/uriOverride/pathOverride/path", json!("/api/jobs/calendar-sync")),
+            ("/httpTarget/uriOverride/uriOverrideEnforceMode", json!("IF_NOT_EXISTS")),
+            ("/httpTarget/uriOverride", json!({})),
+            ("/httpTarget/oidcToken/serviceAccountEmail", json!("other@p.iam.gserviceaccount.com")),
+            ("/httpTarget/oidcToken/audience", json!("https://y")),
+        ] {
+            let mut wrong = right.clone();
+            // A port is not there at first.
+            wrong["httpTarget"]["uriOverride"]["port"] = json!(null);
+            *wrong.pointer_mut(pointer).unwrap() = value;
+            check(false, look(&wrong));
+        }
     }
 
     #[test]
