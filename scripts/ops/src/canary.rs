@@ -41,7 +41,9 @@ pub(crate) enum Verdict {
     /// It did tasks, and failed no more than it may.
     Good,
     Bad,
-    /// It did no task well, and did not fail often enough to be called bad.
+    /// It failed all of its tasks, and they are too few to be called a pattern.
+    Doubtful,
+    /// No task came by.
     Unseen,
 }
 
@@ -82,8 +84,10 @@ impl Tally {
     fn verdict(self, max_percent: u64) -> Verdict {
         if self.failures >= PATTERN && self.failures * 100 > self.dispatches * max_percent {
             Verdict::Bad
-        } else if self.dispatches == self.failures {
+        } else if self.dispatches == 0 {
             Verdict::Unseen
+        } else if self.dispatches == self.failures {
+            Verdict::Doubtful
         } else {
             Verdict::Good
         }
@@ -91,8 +95,15 @@ impl Tally {
 }
 
 impl Watch {
-    /// Looks at a revision until it is found bad, has done enough, or the time is over.
-    pub(crate) fn run(&self, gcloud: &Gcloud, function: &str, revision: &str) -> anyhow::Result<Verdict> {
+    /// Looks at a revision until it is found bad, has done enough, or the time is over; or `still` errs, which is asked
+    /// at each look whether there is anything left to watch.
+    pub(crate) fn run(
+        &self,
+        gcloud: &Gcloud,
+        function: &str,
+        revision: &str,
+        still: impl Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Verdict> {
         let started = Instant::now();
         // With its share it did tasks already: each watch judges its own.
         let before = tally(gcloud, function, revision, Duration::ZERO)?;
@@ -106,6 +117,7 @@ impl Watch {
                 return Ok(verdict);
             }
             sleep(rest.min(Duration::from_secs(self.every)));
+            still()?;
         }
     }
 }
@@ -159,7 +171,8 @@ mod tests {
             assert_eq!(Tally { dispatches, failures }.verdict(5), expected, "{failures} of {dispatches}");
         }
         check(0, 0, Verdict::Unseen);
-        check(2, 2, Verdict::Unseen);
+        check(1, 1, Verdict::Doubtful);
+        check(2, 2, Verdict::Doubtful);
         check(2, 3, Verdict::Good);
         check(3, 3, Verdict::Bad);
         check(3, 60, Verdict::Good);

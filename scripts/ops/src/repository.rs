@@ -39,6 +39,11 @@ impl Repository {
         Ok(functions)
     }
 
+    /// Whether a commit is the current one or an ancestor of it; one that git does not know is neither.
+    pub(crate) fn contains(&self, commit: &str) -> bool {
+        self.git(&["merge-base", "--is-ancestor", commit, "HEAD"]).is_ok()
+    }
+
     /// Paths that differ between two commits, or a commit and the working tree, files that git does not know included.
     pub(crate) fn changed(&self, before: &str, after: Option<&str>) -> anyhow::Result<BTreeSet<String>> {
         let mut arguments = vec!["diff", "--name-only", "--no-renames", "-z", before];

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use crate::gcloud::Gcloud;
 
 /// Tags, and with them revisions to go back to, that a service keeps.
 const KEPT_TAGS: usize = 5;
-const ALL: u32 = 100;
+/// The percentage of a revision that serves alone.
+pub(crate) const ALL: u32 = 100;
 /// Counts up with each change of the service's template.
 const GENERATION: &str = "serving.knative.dev/configurationGeneration";
 
@@ -36,6 +37,8 @@ struct Target {
 pub(crate) struct Revision {
     generation: u64,
     is_ready: bool,
+    /// By its digest, as Cloud Run resolved it.
+    image: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +55,8 @@ struct Status {
 #[derive(Deserialize)]
 struct Listed {
     metadata: Metadata,
-    status: Option<Conditions>,
+    #[serde(default)]
+    status: RevisionStatus,
 }
 
 #[derive(Deserialize)]
@@ -62,10 +66,11 @@ struct Metadata {
     labels: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
-struct Conditions {
-    #[serde(default)]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RevisionStatus {
     conditions: Vec<Condition>,
+    image_digest: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -78,9 +83,9 @@ struct Condition {
 impl From<Listed> for (String, Revision) {
     fn from(listed: Listed) -> Self {
         let generation = listed.metadata.labels.get(GENERATION).and_then(|number| number.parse().ok());
-        let conditions = listed.status.map(|status| status.conditions).unwrap_or_default();
+        let RevisionStatus { conditions, image_digest: image } = listed.status;
         let is_ready = conditions.iter().any(|it| it.kind == "Ready" && it.status == "True");
-        (listed.metadata.name, Revision { generation: generation.unwrap_or_default(), is_ready })
+        (listed.metadata.name, Revision { generation: generation.unwrap_or_default(), is_ready, image })
     }
 }
 
@@ -116,7 +121,7 @@ impl Service {
     }
 
     /// Of split traffic, the older revision that gets most: what served before the newest came.
-    fn serving_before(&self) -> Option<&str> {
+    pub(crate) fn serving_before(&self) -> Option<&str> {
         let newest = self.newest_serving().ok()?;
         let older = self.traffic.iter().filter(|it| it.percent > 0 && it.revision_name != newest);
         Some(&older.max_by_key(|target| target.percent)?.revision_name)
@@ -128,9 +133,40 @@ impl Service {
         if self.tagged(tag)? == newest { self.serving_before() } else { None }
     }
 
+    /// Percentage of the traffic that a revision gets.
+    pub(crate) fn percent(&self, revision: &str) -> u32 {
+        let targets = self.traffic.iter().filter(|target| target.revision_name == revision);
+        targets.map(|target| target.percent).sum()
+    }
+
+    /// Errs unless `new` gets `percent` of the traffic and `before` the rest: somebody else has moved it then.
+    pub(crate) fn expect(&self, new: &str, percent: u32, before: &str) -> anyhow::Result<()> {
+        ensure!(
+            self.percent(new) == percent && self.percent(before) == ALL - percent,
+            "somebody else has moved the traffic of {}, which had {percent} % for {new} and the rest for {before}: it is left where it is now",
+            self.function,
+        );
+        Ok(())
+    }
+
     /// Counts up with each revision; 0 for one that is not there.
-    fn generation(&self, revision: &str) -> u64 {
+    pub(crate) fn generation(&self, revision: &str) -> u64 {
         self.revisions.get(revision).map_or(0, |revision| revision.generation)
+    }
+
+    /// The image that a revision runs, by its digest.
+    pub(crate) fn image(&self, revision: &str) -> anyhow::Result<&str> {
+        let image = self.revisions.get(revision).and_then(|revision| revision.image.as_deref());
+        image.with_context(|| format!("Cloud Run does not say which image {revision} runs"))
+    }
+
+    /// The tag of a revision.
+    pub(crate) fn tag(&self, revision: &str) -> Option<&str> {
+        self.traffic
+            .iter()
+            .find(|target| target.revision_name == revision && target.tag.is_some())?
+            .tag
+            .as_deref()
     }
 
     /// The revision with a tag.
@@ -168,16 +204,23 @@ impl Service {
         tagged
     }
 
-    /// Gives a revision a part of the traffic; the rest stays where it is.
-    pub(crate) fn share(&self, gcloud: &Gcloud, revision: &str, percent: u32) -> anyhow::Result<()> {
-        self.update_traffic(gcloud, revision, percent, &[])
+    /// Gives a revision a part of the traffic, and leaves the rest to `before`; or gives it all, for good.
+    pub(crate) fn give(
+        &self,
+        gcloud: &Gcloud,
+        revision: &str,
+        percent: u32,
+        before: &str,
+    ) -> anyhow::Result<()> {
+        let tags = if percent == ALL { self.tags_for_good(revision, before) } else { Vec::new() };
+        self.update_traffic(gcloud, revision, percent, &tags)
     }
 
-    /// Gives a revision all traffic, for good: `before` gets a tag, too; the oldest tags go, and those of deployments
-    /// between the two, which never came so far.
-    pub(crate) fn promote(&self, gcloud: &Gcloud, revision: &str, before: &str) -> anyhow::Result<()> {
+    /// How tags change when `revision` takes the place of `before`, which gets one, too; the oldest go, and those of
+    /// deployments between the two, which never came so far.
+    fn tags_for_good(&self, revision: &str, before: &str) -> Vec<String> {
         let mut tags = Vec::new();
-        if !self.traffic.iter().any(|target| target.tag.is_some() && target.revision_name == before) {
+        if self.tag(before).is_none() {
             let suffix = before.strip_prefix(&self.function).unwrap_or(before).trim_start_matches('-');
             tags.push(format!("--update-tags=rev-{suffix}={before}"));
         }
@@ -187,7 +230,7 @@ impl Service {
             .partition(|(_, name)| self.generation(name) > self.generation(before) && *name != revision);
         let stale = kept.into_iter().skip(KEPT_TAGS);
         tags.extend(removal(abandoned.into_iter().chain(stale)));
-        self.update_traffic(gcloud, revision, ALL, &tags)
+        tags
     }
 
     /// Gives `revision` all traffic, and takes the tags of all newer ones away: nobody shall go back to them.
@@ -243,7 +286,7 @@ mod tests {
             tag: tag.map(str::to_owned),
         };
         let revisions = ["f-1", "f-2", "f-3", "f-4"].into_iter().zip(1..).map(|(name, generation)| {
-            (name.to_owned(), Revision { generation, is_ready: !bad.contains(&name) })
+            (name.to_owned(), Revision { generation, is_ready: !bad.contains(&name), image: None })
         });
         Service {
             function: "f".to_owned(),
@@ -272,6 +315,24 @@ mod tests {
         assert_eq!(service(&[("f-1", 100, None), ("f-2", 0, Some("x"))], &[]).serving().unwrap(), "f-1");
         assert!(service(&[("f-1", 90, None), ("f-2", 10, None)], &[]).serving().is_err());
         assert!(service(&[], &[]).serving().is_err());
+    }
+
+    #[test]
+    fn traffic_that_somebody_else_moved_is_noticed() {
+        #[track_caller]
+        fn check(traffic: &[(&str, u32, Option<&str>)], percent: u32, is_expected: bool) {
+            let service = service(traffic, &[]);
+            assert_eq!(service.expect("f-2", percent, "f-1").is_ok(), is_expected, "{traffic:?} {percent}");
+        }
+        check(&[("f-1", 100, None), ("f-2", 0, Some("x"))], 0, true);
+        check(&[("f-1", 90, None), ("f-2", 10, None)], 10, true);
+        check(&[("f-1", 90, None), ("f-2", 0, Some("x")), ("f-2", 10, None)], 10, true);
+        check(&[("f-2", 100, None)], 100, true);
+        // Taken back; another's share; another share.
+        check(&[("f-1", 100, None)], 10, false);
+        check(&[("f-1", 100, None)], 100, false);
+        check(&[("f-1", 80, None), ("f-2", 10, None), ("f-3", 10, None)], 10, false);
+        check(&[("f-1", 50, None), ("f-2", 50, None)], 10, false);
     }
 
     #[test]

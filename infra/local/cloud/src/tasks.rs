@@ -103,13 +103,15 @@ impl CloudTasks {
         &self.settings
     }
 
-    /// Sends all tasks of a queue to `address`, whatever URL their producer wrote, and lets the queue run.
+    /// Sends all tasks of a queue to `address`, whatever URL their producer wrote, as `infra/gcp` does for a queue that is
+    /// enabled; and lets the queue run.
     pub async fn route(&self, queue: Queue, address: SocketAddr) -> anyhow::Result<()> {
         let target = json!({
             "uriOverride": {
                 "scheme": "HTTP",
                 "host": address.ip().to_string(),
                 "port": address.port().to_string(),
+                "pathOverride": { "path": job_path(queue) },
                 "uriOverrideEnforceMode": "ALWAYS",
             },
             "oidcToken": {
@@ -143,7 +145,7 @@ impl CloudTasks {
         let task = json!({
             "dispatchDeadline": seconds(queue.policy().dispatch_deadline()),
             "httpRequest": {
-                "url": format!("{}/api/jobs/{}", self.settings.function_url(queue), queue.name()),
+                "url": format!("{}{}", self.settings.function_url(queue), job_path(queue)),
                 "headers": { "Content-Type": "application/json" },
                 "body": base64(body),
             },
@@ -210,6 +212,11 @@ impl CloudTasks {
         ensure!(status.is_success(), "Cloud Tasks answered {status}: {text}");
         serde_json::from_str(&text).context("Cloud Tasks' answer is no JSON")
     }
+}
+
+/// Where a function takes its tasks.
+fn job_path(queue: Queue) -> String {
+    format!("/api/jobs/{}", queue.name())
 }
 
 /// A duration as the API writes it.

@@ -43,6 +43,13 @@ impl Revision {
         }
     }
 
+    /// The image by its digest, which is here its version.
+    fn image_digest(&self) -> Option<String> {
+        let image = self.spec["containers"][0]["image"].as_str()?;
+        let (name, version) = image.split_once('@').or_else(|| image.rsplit_once(':'))?;
+        Some(format!("{name}@{version}"))
+    }
+
     /// As the API shows it.
     pub(crate) fn document(&self, service: &str, project: &str) -> Value {
         json!({
@@ -54,7 +61,7 @@ impl Revision {
                 "labels": { "serving.knative.dev/service": service, GENERATION: self.generation.to_string() },
             },
             "spec": self.spec,
-            "status": { "conditions": [self.condition()] },
+            "status": { "conditions": [self.condition()], "imageDigest": self.image_digest() },
         })
     }
 }
