@@ -95,6 +95,7 @@ struct Load {
 struct Measured {
     p95_ms: f64,
     redis_commands_per_task: f64,
+    redis_claim_commands_per_task: f64,
     /// Absent in a report of a system that does not tell.
     #[serde(default)]
     cpu_ms_per_task: f64,
@@ -195,17 +196,20 @@ impl Model {
         let slowest = measured.values().max_by(|one, other| one.p95_ms.total_cmp(&other.p95_ms));
         let mut month = Month::default();
         for (name, load) in &self.functions {
-            let sweeps: f64 = periods(declaration, name).map(|period| SECONDS_A_DAY / period).sum();
+            let occasions: f64 = periods(declaration, name).map(|period| SECONDS_A_DAY / period).sum();
             // Each page of a sweep is a task of its own.
-            let pages = sweeps * (1.0 + users / self.users_per_sweep_page);
-            let tasks = DAYS_A_MONTH * (pages + users * load.per_user_day);
+            let pages = occasions * (1.0 + users / self.users_per_sweep_page);
+            let (sweeps, others) = (DAYS_A_MONTH * pages, DAYS_A_MONTH * users * load.per_user_day);
+            let tasks = sweeps + others;
             let Some(one) = measured.get(name).or(slowest) else { continue };
             let step = self.instance.billed_step_ms;
             let billed_ms = ((one.p95_ms + load.vendor_calls * self.vendor_call_ms) / step).ceil() * step;
             month.tasks += tasks;
             month.seconds += tasks * billed_ms / 1e3;
             month.cpu_seconds += tasks * one.cpu_ms_per_task / 1e3;
-            month.redis_commands += tasks * one.redis_commands_per_task;
+            // A sweep is claimed, and asks Redis for nothing else.
+            month.redis_commands +=
+                sweeps * one.redis_claim_commands_per_task + others * one.redis_commands_per_task;
         }
         month
     }
@@ -272,7 +276,13 @@ mod tests {
         let declaration: Value = serde_json::from_str(DECLARATION).unwrap();
         let measured = BTreeMap::from([(
             "token-refresh".to_owned(),
-            Measured { p95_ms: 20.0, redis_commands_per_task: 2.0, cpu_ms_per_task: 5.0, peak_mib: 8.0 },
+            Measured {
+                p95_ms: 20.0,
+                redis_commands_per_task: 3.0,
+                redis_claim_commands_per_task: 2.0,
+                cpu_ms_per_task: 5.0,
+                peak_mib: 8.0,
+            },
         )]);
         let price = |users| {
             let month = model.month(&declaration, &measured, users);
