@@ -52,7 +52,8 @@ module "jobs" {
   release = "first"
 
   # At first nothing is taken over. Then queue by queue (infra/takeover.md): add a name to the queues, take it out of the
-  # schedules, and apply; or the other way round. Without `predecessor` all are enabled.
+  # schedules, and apply; or the other way round. Without `predecessor` leave both lists
+  # out: then all are enabled.
   predecessor = {
     url                   = "https://api.example.com"
     service_account_email = "tasks@${var.project}.iam.gserviceaccount.com"

@@ -22,7 +22,7 @@ const UNDECIDED: u8 = 3;
 /// Deploy one function: with a share of its tasks first, and back by itself when they fail.
 ///
 /// A revision that does no task while it is watched keeps its share, unless --promote-unseen; so does one that fails all
-/// of too few. The same call goes on watching it; scripts/rollback ends it, at any time.
+/// of too few. The same call goes on watching a share; scripts/rollback ends it, at any time.
 #[derive(Args)]
 #[command(after_help = "Exit codes: 0 deployed, 1 not deployed or taken back, 2 the call itself is wrong, \
                         3 undecided: no task came by, or too few that failed, and the new revision keeps what it has.")]
@@ -100,18 +100,7 @@ impl Deploy {
                 ExitCode::SUCCESS
             }
             Verdict::Bad => ExitCode::from(NOT_RIGHT),
-            Verdict::Doubtful => {
-                eprintln!(
-                    "undecided: {new} failed the few tasks that it did, and keeps what it has. See its log; the same call goes on watching, and scripts/rollback {function} ends it"
-                );
-                ExitCode::from(UNDECIDED)
-            }
-            Verdict::Unseen => {
-                eprintln!(
-                    "undecided: {new} did no task, and keeps what it has. The same call goes on watching, and gives it everything with --promote-unseen; scripts/rollback {function} ends it"
-                );
-                ExitCode::from(UNDECIDED)
-            }
+            Verdict::Doubtful | Verdict::Unseen => ExitCode::from(UNDECIDED),
         })
     }
 
@@ -140,7 +129,10 @@ impl Deploy {
             match verdict {
                 Ok(Verdict::Good) => {}
                 Ok(Verdict::Unseen) if may_be_unseen => eprintln!("{new} did no task with {percent} %"),
-                Ok(Verdict::Unseen | Verdict::Doubtful) => return verdict,
+                Ok(undecided @ (Verdict::Unseen | Verdict::Doubtful)) => {
+                    self.leave(new, percent, undecided);
+                    return verdict;
+                }
                 Ok(Verdict::Bad) => {
                     eprintln!("{new} fails: back to {before}");
                     service.return_to(gcloud, before)?;
@@ -154,6 +146,20 @@ impl Deploy {
             }
         }
         Ok(Verdict::Good)
+    }
+
+    /// Says what somebody must decide about.
+    fn leave(&self, new: &str, percent: u32, verdict: Verdict) {
+        let function = &self.function;
+        let did = if verdict == Verdict::Unseen { "did no task" } else { "failed the few tasks that it did" };
+        let next = if percent == ALL {
+            format!("has all tasks now: see its log, and scripts/rollback {function} takes it back")
+        } else {
+            format!(
+                "keeps its {percent} %. The same call goes on watching, with --promote-unseen also when no task comes; scripts/rollback {function} ends it"
+            )
+        };
+        eprintln!("undecided: {new} {did}, and {next}");
     }
 }
 

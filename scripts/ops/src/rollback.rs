@@ -12,7 +12,7 @@ use crate::service::Service;
 
 /// Take one function back to the newest earlier revision that was found good. Nothing is built, no task is lost.
 ///
-/// A deployment that was cut off or saw no task is ended: what served before gets all tasks again.
+/// A deployment that was cut off or is undecided is ended: what served before gets all tasks again.
 #[derive(Args)]
 pub(crate) struct Rollback {
     /// Name of the function.

@@ -106,7 +106,7 @@ impl Service {
             (Some(target), None) if target.percent == ALL => Ok(&target.revision_name),
             (None, _) => bail!("{} serves nothing yet: deploy it with Terraform first", self.function),
             _ => bail!(
-                "the traffic of {} is split: another deployment is under way, was cut off, or saw no task. Go on with it (the same scripts/deploy), or end it with scripts/rollback {}",
+                "the traffic of {} is split: another deployment is under way, was cut off, or is undecided. Go on with it (the same scripts/deploy), or end it with scripts/rollback {}",
                 self.function,
                 self.function,
             ),
