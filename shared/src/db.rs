@@ -6,12 +6,15 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{ConnectOptions, PgConnection, Postgres};
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use crate::config::{Config, Incomplete, variables};
 use crate::failure::Failure;
 use crate::telemetry::{self, Counter};
+
+use executor::{Connections, Slot};
 
 pub mod availability;
 pub mod batches;
@@ -27,6 +30,8 @@ mod contacts_sync_runs;
 pub mod contacts_sync_state;
 pub mod dead_letters;
 pub mod deliveries;
+mod executor;
+pub mod failures;
 #[cfg(feature = "migrate")]
 pub mod migrations;
 pub mod oauth_tokens;
@@ -45,14 +50,28 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Settings of every connection. A first sync fills a table by orders of magnitude within seconds, long before the server
 /// counts it again: plans made for the few rows of before, those of foreign keys included, would read all of it for
 /// each new row. There is an index behind every query, so scans are the last resort, and too dear to compile.
-const SESSION: [(&str, &str); 4] =
-    [("timezone", "UTC"), ("statement_timeout", "30s"), ("enable_seqscan", "off"), ("jit", "off")];
+/// The timeouts bound what one stopped process can hold up: a transaction that does nothing loses its locks, whoever
+/// waits for them gives up sooner than that, and a peer that is gone is noticed.
+const SESSION: [(&str, &str); 10] = [
+    ("timezone", "UTC"),
+    ("statement_timeout", "30s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "15s"),
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "60s"),
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+];
 const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// When to try again what another session holds: most locks last for milliseconds.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// A handle on the database; clones share a small pool that connects on first use.
 #[derive(Debug, Clone)]
 pub struct Db {
-    pool: PgPool,
+    connections: Connections,
 }
 
 /// A statement failed.
@@ -93,18 +112,27 @@ impl Db {
             .max_connections(size)
             .acquire_timeout(CONNECT_TIMEOUT)
             .connect_lazy_with(options);
-        Self { pool }
+        Self { connections: Connections::new(pool, size) }
     }
 
     /// Where one statement runs; counts it.
-    fn statement(&self) -> &PgPool {
+    fn statement(&self) -> Slot<'_> {
         telemetry::count(Counter::SqlStatement, 1);
-        &self.pool
+        Slot(&self.connections)
     }
 
     /// Several statements that count together or not at all.
-    async fn begin(&self) -> Result<Work, Error> {
-        Ok(Work(self.pool.begin().await?))
+    async fn begin(&self) -> Result<Transaction, Error> {
+        let (connection, slot) = self.connections.begin().await?;
+        Ok(Transaction { connection, _slot: slot })
+    }
+
+    /// Whether records can be written: false also while the database is read-only, or lacks rights or tables of ours.
+    pub async fn is_writable(&self) -> Result<(), Error> {
+        sqlx::query!("UPDATE jobs.failures SET reason = reason WHERE false")
+            .execute(self.statement())
+            .await?;
+        Ok(())
     }
 
     /// Asks the database for an answer, for readiness checks.
@@ -114,19 +142,23 @@ impl Db {
     }
 }
 
-/// A transaction; dropped without [`Work::commit`] it leaves nothing behind.
+/// A transaction; dropped without [`Transaction::commit`] it leaves nothing behind.
 #[derive(Debug)]
-struct Work(Transaction<'static, Postgres>);
+struct Transaction {
+    connection: sqlx::Transaction<'static, Postgres>,
+    /// Given back after the connection.
+    _slot: OwnedSemaphorePermit,
+}
 
-impl Work {
+impl Transaction {
     /// Where one statement of the transaction runs; counts it.
     fn statement(&mut self) -> &mut PgConnection {
         telemetry::count(Counter::SqlStatement, 1);
-        &mut self.0
+        &mut self.connection
     }
 
     async fn commit(self) -> Result<(), Error> {
-        Ok(self.0.commit().await?)
+        Ok(self.connection.commit().await?)
     }
 }
 
@@ -151,20 +183,51 @@ fn connect_options(config: &mut Config) -> Result<PgConnectOptions, Incomplete> 
     })
 }
 
+/// Whose fault a refused statement is, by its SQLSTATE.
+///
+/// Source: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
+fn fault(code: &str) -> Fault {
+    match code {
+        // Read-only, and rights, tables, columns, schemas or the database that are missing.
+        "25006" | "25P03" | "42501" | "42P01" | "42703" | "3D000" | "3F000" => Fault::Ours,
+        // Connection; authorization; resources, too many connections among them; shutting down or starting up.
+        _ if ["08", "28", "53", "57P"].iter().any(|class| code.starts_with(class)) => Fault::Ours,
+        // Somebody else holds the lock.
+        "55P03" => Fault::Busy,
+        _ => Fault::Statement,
+    }
+}
+
+enum Fault {
+    /// Every task would meet it.
+    Ours,
+    /// It is over when another session is done.
+    Busy,
+    /// This statement's, or chance.
+    Statement,
+}
+
 impl From<Error> for Failure {
-    /// Without an answer the database is away for every task; a refused statement concerns this one.
+    /// A database that cannot be used is an outage; a lock that another session holds costs no attempt; a refused
+    /// statement concerns this task.
     fn from(error: Error) -> Self {
-        let away = match &error.0 {
+        let fault = match &error.0 {
+            // There is a slot for whoever asks the pool, so that it timed out means that no connection could be made.
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed => true,
-            // Class 08: connection; 53: resources (too many connections); 57P: shutting down or starting up.
-            sqlx::Error::Database(refused) => refused
-                .code()
-                .is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class))),
-            _ => false,
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Fault::Ours,
+            sqlx::Error::Database(refused) => {
+                refused.code().map_or(Fault::Statement, |code| fault(code.as_ref()))
+            }
+            // The enum is open; what is left is this statement's: a row that is not there or cannot be read.
+            _ => Fault::Statement,
         };
-        if away { Self::unavailable(RETRY_AFTER, error) } else { Self::transient(error) }
+        match fault {
+            Fault::Ours => Self::unavailable(RETRY_AFTER, error),
+            Fault::Busy => Self::busy(BUSY_RETRY_AFTER, error),
+            Fault::Statement => Self::transient(error),
+        }
     }
 }

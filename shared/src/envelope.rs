@@ -1,11 +1,13 @@
 //! The body of a task, as the running producers send it and as this system sends it on.
 //!
-//! `{"data": {…}, "idempotencyKey": "…", "jobName": "…"}`, and, optional, `v`, `trace`, `enqueuedAt`, `priorAttempts`.
+//! `{"data": {…}, "idempotencyKey": "…", "jobName": "…"}`, and, optional, `v`, `trace`, `enqueuedAt`, and what a
+//! rescheduled or replayed task carries: `n`, `root`, `life`, `after`, `alone`, `unreadableSince`.
 
 use chrono::{DateTime, SubsecRound, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::payload::Payload;
 use crate::queue::Queue;
@@ -22,41 +24,62 @@ pub struct Envelope {
     /// What makes two deliveries the same task, if the producer said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// The queue's name; a task without one is taken to be meant for whoever gets it.
+    /// Name that the producer gave the job. The queue decides what a task is, so it is only looked at to notice a task that
+    /// belongs to another queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_name: Option<String>,
-    /// Version of the payload's shape.
+    /// Version of the payload's schema.
     #[serde(rename = "v", default = "first_version")]
     pub version: u32,
     /// W3C traceparent; Google's front end rewrites the header of that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// When the producer created the task.
+    /// When the producer created the task; of a debounced one, the end of its window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enqueued_at: Option<DateTime<Utc>>,
-    /// Runs under earlier names of this task.
-    #[serde(default)]
-    pub prior_attempts: u32,
+    /// How often the task was rescheduled.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n: u32,
+    /// Name of the task that was rescheduled first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// How often the task was replayed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub life: u32,
+    /// The run that rescheduled this task, if one had begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Uuid>,
+    /// The task must be alone in its process.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
+    /// When its payload could not be read for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable_since: Option<DateTime<Utc>>,
 }
 
 fn first_version() -> u32 {
     1
 }
 
-/// A body that no retry can make usable. Says where it is wrong and never what stands there: bodies are personal.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A body that cannot be used. Says where it is wrong and never what is there: bodies are personal.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not JSON, or not an envelope.
     #[error("not an envelope (line {}, column {})", .0.line, .0.column)]
     Envelope(Place),
-    /// Names another job.
-    #[error("names another job")]
+    /// Names another of the queues.
+    #[error("belongs to another queue")]
     WrongJob,
-    /// Of a version that this build does not know.
+    /// Of a version that this build does not know yet.
     #[error("payload version {0} is not known")]
     UnknownVersion(u32),
-    /// The payload has another shape.
-    #[error("payload has another shape (line {}, column {})", .0.line, .0.column)]
+    /// The payload does not match the schema.
+    #[error("payload does not match the schema (line {}, column {})", .0.line, .0.column)]
     Payload(Place),
 }
 
@@ -76,6 +99,15 @@ impl From<serde_json::Error> for Place {
 }
 
 impl Error {
+    /// Whether a later revision may be able to read the payload.
+    #[must_use]
+    pub fn may_be_fixed_by_a_deployment(&self) -> bool {
+        match self {
+            Self::UnknownVersion(_) | Self::Payload(_) => true,
+            Self::Envelope(_) | Self::WrongJob => false,
+        }
+    }
+
     /// A stable name, for dead letters and logs.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -88,22 +120,40 @@ impl Error {
     }
 }
 
+/// What makes two deliveries the same task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The key, the same in all lives of the task.
+    pub text: String,
+    /// It was derived from the task's name: two payloads under it are two versions of one task, and the first counts.
+    pub is_derived: bool,
+}
+
 impl Envelope {
-    /// Reads a body that was sent to `queue`.
-    pub fn parse(queue: Queue, body: &[u8]) -> Result<Self, Error> {
+    /// Reads a body that was sent to `queue`, at a path that ends with `path_name` if it names a job.
+    pub fn parse(queue: Queue, path_name: Option<&str>, body: &[u8]) -> Result<Self, Error> {
         let envelope: Self = serde_json::from_slice(body).map_err(|error| Error::Envelope(error.into()))?;
-        match &envelope.job_name {
-            Some(name) if name != queue.name() => Err(Error::WrongJob),
-            _ => Ok(envelope),
+        let mut names = envelope.job_name.as_deref().into_iter().chain(path_name);
+        if names.any(|name| Queue::all().any(|other| other != queue && other.name() == name)) {
+            return Err(Error::WrongJob);
         }
+        Ok(envelope)
     }
 
-    /// The payload, if version and shape are known.
+    /// The payload; one of an older version is upgraded.
     pub fn payload<P: Payload>(&self) -> Result<P, Error> {
-        if self.version != P::VERSION {
+        if self.version == 0 || self.version > P::VERSION {
             return Err(Error::UnknownVersion(self.version));
         }
-        serde_json::from_str(self.data.get()).map_err(|error| Error::Payload(error.into()))
+        let unreadable = |error: serde_json::Error| Error::Payload(error.into());
+        if self.version == P::VERSION {
+            return serde_json::from_str(self.data.get()).map_err(unreadable);
+        }
+        let mut value = serde_json::from_str(self.data.get()).map_err(unreadable)?;
+        for version in self.version..P::VERSION {
+            value = P::upgrade(version, value);
+        }
+        serde_json::from_value(value).map_err(unreadable)
     }
 
     /// Hash of the payload's exact text.
@@ -114,13 +164,15 @@ impl Envelope {
 
     /// What makes two deliveries the same task.
     ///
-    /// The running producer sends the hash of the content as key. That names the content, not the occasion, and would
-    /// drop a second task with the same payload for a day; such a key is completed with the task's name. Without a key,
-    /// the task's name serves, and without a name the minute: never the payload alone.
+    /// The running producer sends the hash of job name and content as key. That names the content, not the occasion, and
+    /// would drop a second task with the same payload for a day; such a key is completed with the task's name. Without a
+    /// key, the task's name serves, and without a name the minute: never the payload alone.
     #[must_use]
-    pub fn key(&self, queue: Queue, task: Option<&str>, minute: DateTime<Utc>) -> String {
-        let names_content = |key: &&String| **key == sha256_hex([queue.name(), self.data.get()]);
-        let key = match (&self.idempotency_key, task) {
+    pub fn key(&self, queue: Queue, task: Option<&str>, minute: DateTime<Utc>) -> Key {
+        let root = self.root.as_deref().or(task);
+        let job_name = self.job_name.as_deref().unwrap_or(queue.name());
+        let names_content = |key: &&String| **key == sha256_hex([job_name, self.data.get()]);
+        let text = match (&self.idempotency_key, task) {
             (Some(key), Some(task)) if names_content(&key) => format!("{key}:{task}"),
             (Some(key), _) if !names_content(&key) => key.clone(),
             (_, Some(task)) => format!("{}:{task}", queue.name()),
@@ -129,7 +181,9 @@ impl Envelope {
                 sha256_hex([queue.name(), self.data.get(), &minute])
             }
         };
-        if key.len() > MAX_KEY_BYTES { sha256_hex([key]) } else { key }
+        let is_derived = root.is_some_and(|root| text.ends_with(root));
+        let is_plain = text.len() <= MAX_KEY_BYTES && !text.contains('\0');
+        Key { text: if is_plain { text } else { sha256_hex([text]) }, is_derived }
     }
 }
 
@@ -150,7 +204,7 @@ mod tests {
     const QUEUE: Queue = Queue::TokenRefresh;
 
     fn parse(body: &str) -> Result<Envelope, Error> {
-        Envelope::parse(QUEUE, body.as_bytes())
+        Envelope::parse(QUEUE, None, body.as_bytes())
     }
 
     fn minute(text: &str) -> DateTime<Utc> {
@@ -158,38 +212,51 @@ mod tests {
     }
 
     #[test]
-    fn the_running_producers_body_is_read() {
-        let envelope = parse(r#"{"data":{"x":1},"idempotencyKey":"k","jobName":"token-refresh"}"#).unwrap();
-        assert_eq!(envelope.payload::<TokenRefresh>().unwrap(), TokenRefresh::default());
-        assert_eq!(envelope.prior_attempts, 0);
+    fn the_running_producers_bodies_are_read() {
+        for job_name in
+            ["token-refresh", "google-contacts-sync-0b0e-1717171717171", "suggestion-regen-0b0e-17"]
+        {
+            let body = format!(r#"{{"data":{{"x":1}},"idempotencyKey":"k","jobName":"{job_name}"}}"#);
+            let envelope = Envelope::parse(QUEUE, Some(job_name), body.as_bytes()).unwrap();
+            assert_eq!(envelope.payload::<TokenRefresh>().unwrap(), TokenRefresh::default());
+            assert_eq!((envelope.n, envelope.life), (0, 0));
+        }
     }
 
     #[test]
-    fn what_no_retry_can_mend_has_a_code() {
+    fn what_cannot_be_used_has_a_code_and_may_or_may_not_be_fixed() {
         #[track_caller]
-        fn check(body: &str, code: &str) {
+        fn check(body: &str, code: &str, may_be_fixed: bool) {
             let error = parse(body).and_then(|envelope| envelope.payload::<AdaptiveSync>()).unwrap_err();
-            assert_eq!(error.code(), code, "{body}");
+            assert_eq!((error.code(), error.may_be_fixed_by_a_deployment()), (code, may_be_fixed), "{body}");
         }
-        check("", "bad_envelope");
-        check("[]", "bad_envelope");
-        check("{}", "bad_envelope");
-        check(r#"{"data":{},"priorAttempts":-1}"#, "bad_envelope");
-        check(r#"{"data":{},"jobName":"calendar-sync"}"#, "wrong_job");
-        check(r#"{"data":{},"v":2}"#, "unknown_version");
-        check(r#"{"data":{}}"#, "bad_payload");
-        check(r#"{"data":{"integrationType":"fax"}}"#, "bad_payload");
-        check(r#"{"data":null}"#, "bad_payload");
+        check("", "bad_envelope", false);
+        check("[]", "bad_envelope", false);
+        check("{}", "bad_envelope", false);
+        check(r#"{"data":{},"n":-1}"#, "bad_envelope", false);
+        check(r#"{"data":{},"jobName":"calendar-sync"}"#, "wrong_job", false);
+        check(r#"{"data":{},"v":2}"#, "unknown_version", true);
+        check(r#"{"data":{}}"#, "bad_payload", true);
+        check(r#"{"data":{"integrationType":"fax"}}"#, "bad_payload", true);
+        check(r#"{"data":null}"#, "bad_payload", true);
+    }
+
+    #[test]
+    fn a_path_that_is_exactly_another_queues_is_refused() {
+        let parse = |path| Envelope::parse(QUEUE, Some(path), br#"{"data":{}}"#);
+        assert_eq!(parse("calendar-sync").unwrap_err(), Error::WrongJob);
+        assert!(parse("calendar-sync-0b0e-17").is_ok());
     }
 
     #[test]
     fn a_key_that_only_names_the_content_is_completed_with_the_task() {
         let data = r#"{ "userId": "u" }"#;
-        let content = sha256_hex(["token-refresh", data]);
-        let envelope = parse(&format!(r#"{{"data":{data},"idempotencyKey":"{content}"}}"#)).unwrap();
-        let now = minute("2026-01-01T00:00:00Z");
-        assert_eq!(envelope.key(QUEUE, Some("t1"), now), format!("{content}:t1"));
-        assert_ne!(envelope.key(QUEUE, Some("t1"), now), envelope.key(QUEUE, Some("t2"), now));
+        let content = sha256_hex(["refresh-u-17", data]);
+        let body = format!(r#"{{"data":{data},"idempotencyKey":"{content}","jobName":"refresh-u-17"}}"#);
+        let envelope = parse(&body).unwrap();
+        let key = |task| envelope.key(QUEUE, Some(task), minute("2026-01-01T00:00:00Z"));
+        assert_eq!(key("t1"), Key { text: format!("{content}:t1"), is_derived: true });
+        assert_ne!(key("t1"), key("t2"));
     }
 
     #[test]
@@ -204,10 +271,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_only_names_the_content_never_stands_alone() {
+    fn a_key_that_only_names_the_content_is_never_used_alone() {
         let content = sha256_hex(["token-refresh", "{}"]);
         let envelope = parse(&format!(r#"{{"data":{{}},"idempotencyKey":"{content}"}}"#)).unwrap();
-        assert_ne!(envelope.key(QUEUE, None, minute("2026-01-01T00:00:00Z")), content);
+        assert_ne!(envelope.key(QUEUE, None, minute("2026-01-01T00:00:00Z")).text, content);
+    }
+
+    #[test]
+    fn a_rescheduled_task_keeps_its_key_and_what_it_was_derived_from() {
+        let now = minute("2026-01-01T00:00:00Z");
+        let first = parse(r#"{"data":{}}"#).unwrap().key(QUEUE, Some("first"), now);
+        let body = format!(r#"{{"data":{{}},"idempotencyKey":"{}","n":1,"root":"first"}}"#, first.text);
+        assert_eq!(parse(&body).unwrap().key(QUEUE, Some("second"), now), first);
+        let foreign = parse(r#"{"data":{},"idempotencyKey":"of a producer"}"#).unwrap();
+        assert!(!foreign.key(QUEUE, Some("first"), now).is_derived);
     }
 
     #[test]
@@ -219,9 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_key_becomes_its_hash() {
-        let long = "k".repeat(MAX_KEY_BYTES + 1);
-        let envelope = parse(&format!(r#"{{"data":{{}},"idempotencyKey":"{long}"}}"#)).unwrap();
-        assert_eq!(envelope.key(QUEUE, None, minute("2026-01-01T00:00:00Z")).len(), 64);
+    fn a_key_that_is_too_long_or_that_postgres_cannot_keep_becomes_its_hash() {
+        for key in ["k".repeat(MAX_KEY_BYTES + 1), "\\u0000".to_owned()] {
+            let envelope = parse(&format!(r#"{{"data":{{}},"idempotencyKey":"{key}"}}"#)).unwrap();
+            assert_eq!(envelope.key(QUEUE, None, minute("2026-01-01T00:00:00Z")).text.len(), 64);
+        }
     }
 }

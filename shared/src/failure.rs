@@ -5,18 +5,26 @@ use std::time::Duration;
 /// How a task failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Trying again cannot help: a dead letter now.
+    /// Another attempt cannot help: a dead letter immediately.
     #[error("permanent failure")]
     Permanent(#[source] BoxError),
-    /// Trying again may help: the queue's backoff, then a dead letter.
+    /// Another attempt may help: after the queue's backoff, until the attempts are used up.
     #[error("transient failure")]
     Transient(#[source] BoxError),
-    /// Something that every task needs is away: the queue slows down, and no task ends because of it.
+    /// Somebody else holds what this task needs, for a moment: the task is rescheduled, and no run is counted.
+    #[error("busy")]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+        /// What is held.
+        source: BoxError,
+    },
+    /// A shared dependency is unavailable: the queue slows down, and no run is counted.
     #[error("dependency unavailable")]
     Unavailable {
         /// When to try again.
         retry_after: Duration,
-        /// What is away.
+        /// What is unavailable.
         source: BoxError,
     },
 }
@@ -33,6 +41,11 @@ impl Failure {
     /// See [`Failure::Transient`].
     pub fn transient(error: impl Into<BoxError>) -> Self {
         Self::Transient(error.into())
+    }
+
+    /// See [`Failure::Busy`].
+    pub fn busy(retry_after: Duration, error: impl Into<BoxError>) -> Self {
+        Self::Busy { retry_after, source: error.into() }
     }
 
     /// See [`Failure::Unavailable`].

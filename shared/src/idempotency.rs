@@ -1,258 +1,405 @@
-//! Claims: of all deliveries of one task, at most one runs at a time, and none after one is done.
+//! Leases: Redis keeps two deliveries of one task apart and remembers what is done. It may forget, lag or be unavailable
+//! at any moment, which costs at most one run too many: what must be true is in Postgres.
 //!
-//! A claim is a lease under `idempotency:<key>`: it names its owner and ends by itself, so that a killed container
-//! blocks its task for at most one lease. Done replaces it with the result. Two commands a task: claim and settle.
-//! Every command carries the owner's value, so each may be repeated when its answer was lost.
+//! Under `jobs:<function>:<key>` there is the lease of a run, or what became of the task. A lease says itself when it
+//! expires, and its key outlives that by far: an expired lease that is still there is that of a killed run. Two commands
+//! per task: `SET … NX` and `SET`. `SET key value IFEQ old` and `DELEX key IFEQ old` (Upstash, Redis 8.4) act only if the
+//! key still has the old value. Ownership is the run's id and not the whole value, so every command may be repeated when
+//! its answer was lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::pace::Pace;
 use crate::redis::{self, Command, Purpose, Redis};
 
-/// The running application uses the same prefix; any value of its own means "done".
-const PREFIX: &str = "idempotency:";
-/// How long a result answers duplicates.
-const DONE_TIME_TO_LIVE: Duration = Duration::from_hours(24);
-/// A value may vanish between two commands; more often than this it is not chance.
-const MAX_ROUNDS: u32 = 3;
+/// What a key outlives its last write by.
+const TIME_TO_LIVE: Duration = Duration::from_hours(24);
 
-/// Claims tasks; clones share the connection.
+/// Leases tasks to runs of this process; clones are the same process.
 #[derive(Debug, Clone)]
-pub struct Claims {
+pub struct Leases {
     redis: Redis,
     clock: Clock,
+    pace: Pace,
+    instance: Arc<str>,
 }
 
-/// What became of a claim.
+/// Which task, and what the delivery knows of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    /// Name of the function.
+    pub function: &'static str,
+    /// Key of the task in its present life.
+    pub key: &'a str,
+    /// Hash of the payload.
+    pub payload_hash: &'a str,
+    /// The key was derived from a name of ours: of two payloads, the first counts.
+    pub is_derived: bool,
+    /// The run that rescheduled this task: its lease counts as free.
+    pub after: Option<Uuid>,
+}
+
+/// What a delivery found.
 #[derive(Debug)]
-pub enum Claim {
-    /// The task is the caller's until the lease ends.
-    Mine(Lease),
-    /// It ran before; `None` if whoever ran it kept no result.
-    Done(Option<Value>),
-    /// Another delivery has it.
-    Leased {
-        /// When that lease ends unless it is renewed.
+pub enum Found {
+    /// Nothing: the task is leased to this run now.
+    Free(Lease),
+    /// A lease that anyone may take.
+    Expired(Expired),
+    /// The lease of another run.
+    Held {
+        /// When it expires unless it is renewed.
         until: DateTime<Utc>,
-        /// Tells this lease apart from every other one.
-        lease: String,
     },
+    /// The task is done; `None` if its result was not kept.
+    Done(Option<Value>),
+    /// The task is dead.
+    Dead,
     /// The key belongs to a task with another payload.
     OtherPayload,
+    /// Something that was there is not there any more: unknown, which is not free.
+    Unknown,
 }
 
-/// A claim that holds for a while. Dropping it leaves it to end by itself.
+/// An expired lease, or that of the run that rescheduled the task.
 #[derive(Debug)]
-pub struct Lease {
-    key: String,
-    payload_hash: String,
-    token: String,
+pub struct Expired {
+    /// The run that had it.
+    pub run: Uuid,
+    /// The process of that run.
+    pub instance: String,
+    /// No other job ran in that process at the same time.
+    pub alone: bool,
+    /// When it expired.
+    pub at: DateTime<Utc>,
+    /// When the run began.
+    pub began_at: DateTime<Utc>,
+    /// The run rescheduled this task, and has said all there is to say.
+    pub is_settled: bool,
     value: String,
 }
 
-/// Whether a lease was still ours when it was used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    /// It was.
-    Yes,
-    /// It had ended, or Redis forgot it.
-    No,
+/// A lease. Dropped, it expires by itself.
+#[derive(Debug)]
+pub struct Lease {
+    key: String,
+    value: String,
+    held: Held,
+    /// It expired at some time, or may have been taken for expired.
+    has_lapsed: bool,
 }
 
-/// What stands under a key.
+/// Why a run has no lease any more.
+#[derive(Debug)]
+pub enum Lost {
+    /// Another run has it.
+    To {
+        /// When that lease expires unless it is renewed.
+        until: DateTime<Utc>,
+    },
+    /// The task is done.
+    Done(Option<Value>),
+    /// The task is dead.
+    Dead,
+}
+
+/// What is stored under a key.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Stored {
-    Lease { lease: String, until_ms: i64, payload: String },
-    Done { done: Value, payload: String },
+    Held(Held),
+    Done { done: Option<Value>, payload: String },
+    Dead { dead: bool },
 }
 
-impl Claims {
-    /// Claims in `redis`, by `clock`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Held {
+    run: Uuid,
+    instance: String,
+    #[serde(default)]
+    alone: bool,
+    began_ms: i64,
+    until_ms: i64,
+    payload: String,
+}
+
+impl Held {
+    fn until(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.until_ms).unwrap_or_default()
+    }
+}
+
+impl Leases {
+    /// Leases in `redis`, by `clock`, to runs of the process `instance`.
     #[must_use]
-    pub fn new(redis: Redis, clock: Clock) -> Self {
-        Self { redis, clock }
+    pub fn new(redis: Redis, clock: Clock, pace: Pace, instance: Arc<str>) -> Self {
+        Self { redis, clock, pace, instance }
     }
 
-    /// Claims the task for the time of `lease`. Cancelled, the claim may have happened and then ends by itself.
-    pub async fn claim(&self, key: &str, payload_hash: &str, lease: Duration) -> Result<Claim, redis::Error> {
-        let mut mine = Lease {
-            key: format!("{PREFIX}{key}"),
-            payload_hash: payload_hash.to_owned(),
-            token: uuid::Uuid::new_v4().simple().to_string(),
-            value: String::new(),
-        };
-        mine.value = mine.value_until(self.clock.now() + lease);
-        for round in 0..MAX_ROUNDS {
-            let set = Command::new("SET").arg(&mine.key).arg(&mine.value).arg("NX");
-            match self.changed(set.arg("PX").arg(lease.as_millis())).await {
-                Ok(true) => return Ok(Claim::Mine(mine)),
-                Ok(false) => {}
-                // Perhaps it went through: asked again, it meets its own value.
-                Err(redis::Error::Timeout) if round == 0 => continue,
-                Err(error) => return Err(error),
+    /// Leases the task to a new run if it is free, else says what is there. An error means that Redis is unavailable.
+    ///
+    /// Cancelled, the task may have been leased; that lease expires by itself.
+    pub async fn acquire(&self, name: Name<'_>, alone: bool) -> Result<Found, redis::Error> {
+        let lease = self.lease(name, alone);
+        // What was there may vanish between two commands: asked for twice, it is unknown.
+        for _ in 0..2 {
+            let set = Command::new("SET").arg(&lease.key).arg(&lease.value).arg("NX");
+            let (answer, state) = match self.send(expiring(set), None).await {
+                // Perhaps it was carried out: asked again, it meets its own value.
+                Err(redis::Error::Timeout) => {
+                    let set = Command::new("SET").arg(&lease.key).arg(&lease.value).arg("NX");
+                    self.send(expiring(set), None).await?
+                }
+                answer => answer?,
+            };
+            if answer != redis::Value::Nil {
+                return Ok(Found::Free(lease));
             }
-            match self.get(&mine.key).await? {
-                // Our own value: the claim went through and its answer was lost.
-                redis::Value::Text(found) if found == mine.value => return Ok(Claim::Mine(mine)),
-                redis::Value::Text(found) => return Ok(judge(&found, payload_hash)),
-                // It ended just now.
+            let get = Command::new("GET").arg(&lease.key);
+            match self.send(get, state).await?.0 {
                 redis::Value::Nil => {}
-                redis::Value::Int(_) | redis::Value::List(_) => return Ok(Claim::Done(None)),
+                redis::Value::Text(text) => return Ok(self.found(name, lease, text)),
+                redis::Value::Int(_) | redis::Value::List(_) => return Err(redis::Error::Garbage),
             }
         }
-        Ok(Claim::Leased { until: self.clock.now() + lease, lease: mine.token })
+        Ok(Found::Unknown)
     }
 
-    /// Makes a lease hold for the time of `lease` from now.
-    pub async fn renew(&self, held: &mut Lease, lease: Duration) -> Result<Held, redis::Error> {
-        let renewed = held.value_until(self.clock.now() + lease);
-        let result = self
-            .while_held(held, |held| {
-                let set = Command::new("SET").arg(&held.key).arg(&renewed).arg("IFEQ").arg(&held.value);
-                set.arg("PX").arg(lease.as_millis())
-            })
-            .await?;
-        if result == Held::Yes {
-            held.value = renewed;
-        }
-        Ok(result)
+    /// A lease that is not held, for a run without Redis. It is taken as soon as Redis is available.
+    #[must_use]
+    pub fn not_held(&self, name: Name<'_>, alone: bool) -> Lease {
+        Lease { has_lapsed: true, ..self.lease(name, alone) }
     }
 
-    /// Records the result in place of the lease, if the lease is still ours.
-    pub async fn settle(&self, mut held: Lease, result: &Value) -> Result<Held, redis::Error> {
-        let done = text(&Stored::Done { done: result.clone(), payload: held.payload_hash.clone() });
-        self.while_held(&mut held, |held| {
-            let set = Command::new("SET").arg(&held.key).arg(&done).arg("IFEQ").arg(&held.value);
-            set.arg("EX").arg(DONE_TIME_TO_LIVE.as_secs())
-        })
-        .await
-    }
-
-    /// Gives the task free, if the lease is still ours.
-    pub async fn release(&self, mut held: Lease) -> Result<Held, redis::Error> {
-        self.while_held(&mut held, |held| Command::new("DELEX").arg(&held.key).arg("IFEQ").arg(&held.value))
-            .await
-    }
-
-    /// Runs a command that is conditional on our value. A renewal whose answer was lost leaves a value behind that is
-    /// ours and not the one we remember: it is taken over, and the command repeated.
-    async fn while_held(
+    /// Takes an expired lease for a new run, if it is still there.
+    pub async fn take(
         &self,
-        held: &mut Lease,
-        command: impl Fn(&Lease) -> Command,
-    ) -> Result<Held, redis::Error> {
-        if self.changed(command(held)).await? {
-            return Ok(Held::Yes);
+        name: Name<'_>,
+        alone: bool,
+        expired: &Expired,
+    ) -> Result<Option<Lease>, redis::Error> {
+        let lease = self.lease(name, alone);
+        Ok(self.replace(&lease.key, &expired.value, &lease.value, lease.held.run).await?.then_some(lease))
+    }
+
+    /// Puts the lease back that was taken: its run could not be recorded.
+    pub async fn put_back(&self, lease: &Lease, expired: &Expired) -> Result<(), redis::Error> {
+        self.replace(&lease.key, &lease.value, &expired.value, expired.run).await.map(drop)
+    }
+
+    /// Keeps the lease while the caller polls this, and returns when there is nothing left to keep. Not before another
+    /// run's live lease, or the end of the task, is seen: a Redis that is unavailable ends no job.
+    pub async fn keep(&self, lease: &mut Lease) -> Lost {
+        let mut pause = self.pace.renewal();
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = match self.renew(lease).await {
+                Ok(None) => self.pace.renewal(),
+                Ok(Some(lost)) => return lost,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "lease not renewed");
+                    self.pace.renewal_after_failure()
+                }
+            };
         }
-        match self.get(&held.key).await? {
-            redis::Value::Text(found) if held.is_ours(&found) => held.value = found,
-            redis::Value::Nil | redis::Value::Int(_) | redis::Value::Text(_) | redis::Value::List(_) => {
-                return Ok(Held::No);
+    }
+
+    async fn renew(&self, lease: &mut Lease) -> Result<Option<Lost>, redis::Error> {
+        let now = self.clock.now();
+        lease.has_lapsed |= now >= lease.held.until();
+        let renewed = Held { until_ms: (now + self.pace.lease()).timestamp_millis(), ..lease.held.clone() };
+        let value = text(&Stored::Held(renewed.clone()));
+        let set = Command::new("SET").arg(&lease.key).arg(&value).arg("IFEQ").arg(&lease.value);
+        let (mut answer, state) = self.send(expiring(set), None).await?;
+        if answer == redis::Value::Nil {
+            let get = Command::new("GET").arg(&lease.key);
+            let again = match self.send(get, state).await?.0 {
+                // Forgotten: taken again.
+                redis::Value::Nil => Command::new("SET").arg(&lease.key).arg(&value).arg("NX"),
+                redis::Value::Text(found) => match read(&found) {
+                    // The answer to an earlier renewal was lost.
+                    Some(Stored::Held(held)) if held.run == lease.held.run => {
+                        Command::new("SET").arg(&lease.key).arg(&value).arg("IFEQ").arg(found)
+                    }
+                    Some(Stored::Held(held)) if self.is_live(&held, now) => {
+                        lease.has_lapsed = true;
+                        return Ok(Some(Lost::To { until: held.until() }));
+                    }
+                    Some(Stored::Done { done, .. }) => return Ok(Some(Lost::Done(done))),
+                    Some(Stored::Dead { .. }) => return Ok(Some(Lost::Dead)),
+                    // Another run's expired lease ends nothing.
+                    Some(Stored::Held(_)) | None => {
+                        lease.has_lapsed = true;
+                        return Ok(None);
+                    }
+                },
+                redis::Value::Int(_) | redis::Value::List(_) => return Err(redis::Error::Garbage),
+            };
+            answer = self.send(expiring(again), None).await?.0;
+        }
+        if answer != redis::Value::Nil {
+            (lease.held, lease.value) = (renewed, value);
+        }
+        Ok(None)
+    }
+
+    /// Records that the task is done, whoever has the lease. Answers whether nobody can have taken this run for a killed
+    /// one.
+    pub async fn done(&self, lease: &Lease, result: &Value) -> Result<bool, redis::Error> {
+        let done = Stored::Done { done: Some(result.clone()), payload: lease.held.payload.clone() };
+        self.send(expiring(Command::new("SET").arg(&lease.key).arg(text(&done))), None).await?;
+        Ok(!self.has_lapsed(lease))
+    }
+
+    /// Records that the task is dead.
+    pub async fn dead(&self, name: Name<'_>) -> Result<(), redis::Error> {
+        let dead = text(&Stored::Dead { dead: true });
+        self.send(expiring(Command::new("SET").arg(redis_key(name)).arg(dead)), None).await.map(drop)
+    }
+
+    /// Frees the task if it is still leased to this run. Answers whether nobody can have taken this run for a killed one.
+    pub async fn release(&self, lease: &Lease) -> Result<bool, redis::Error> {
+        let mut value = lease.value.clone();
+        // The answer to a renewal may have been lost: then the value is ours, and not the one that is known.
+        for _ in 0..2 {
+            let delete = Command::new("DELEX").arg(&lease.key).arg("IFEQ").arg(&value);
+            let (answer, state) = self.send(delete, None).await?;
+            if answer != redis::Value::Int(0) {
+                return Ok(!self.has_lapsed(lease));
+            }
+            match self.send(Command::new("GET").arg(&lease.key), state).await?.0 {
+                redis::Value::Text(found) if is_of(&found, lease.held.run) => value = found,
+                redis::Value::Nil | redis::Value::Int(_) | redis::Value::Text(_) | redis::Value::List(_) => {
+                    break;
+                }
             }
         }
-        Ok(self.changed(command(held)).await?.into())
+        Ok(false)
     }
 
-    async fn get(&self, key: &str) -> Result<redis::Value, redis::Error> {
-        self.redis.run(Purpose::Idempotency, Command::new("GET").arg(key)).await
+    fn is_live(&self, held: &Held, now: DateTime<Utc>) -> bool {
+        now < held.until() + self.pace.grace()
     }
 
-    /// `SET` answers nil and `DELEX` answers 0 when the condition did not hold.
-    async fn changed(&self, command: Command) -> Result<bool, redis::Error> {
-        Ok(match self.redis.run(Purpose::Idempotency, command).await? {
-            redis::Value::Nil | redis::Value::Int(0) => false,
-            redis::Value::Int(_) | redis::Value::Text(_) | redis::Value::List(_) => true,
-        })
+    fn has_lapsed(&self, lease: &Lease) -> bool {
+        lease.has_lapsed || self.clock.now() >= lease.held.until()
+    }
+
+    fn lease(&self, name: Name<'_>, alone: bool) -> Lease {
+        let now = self.clock.now();
+        let held = Held {
+            run: Uuid::new_v4(),
+            instance: self.instance.to_string(),
+            alone,
+            began_ms: now.timestamp_millis(),
+            until_ms: (now + self.pace.lease()).timestamp_millis(),
+            payload: name.payload_hash.to_owned(),
+        };
+        Lease { key: redis_key(name), value: text(&Stored::Held(held.clone())), held, has_lapsed: false }
+    }
+
+    fn found(&self, name: Name<'_>, lease: Lease, value: String) -> Found {
+        let is_other = |payload: &str| payload != name.payload_hash && !name.is_derived;
+        match read(&value) {
+            // Its answer was lost.
+            Some(Stored::Held(held)) if held.run == lease.held.run => Found::Free(lease),
+            Some(Stored::Held(held)) if is_other(&held.payload) => Found::OtherPayload,
+            Some(Stored::Held(held)) => {
+                let is_settled = name.after == Some(held.run);
+                let (at, began_at) = (held.until(), DateTime::from_timestamp_millis(held.began_ms));
+                if self.is_live(&held, self.clock.now()) && !is_settled {
+                    return Found::Held { until: at };
+                }
+                Found::Expired(Expired {
+                    run: held.run,
+                    instance: held.instance,
+                    alone: held.alone,
+                    at,
+                    began_at: began_at.unwrap_or_default(),
+                    is_settled,
+                    value,
+                })
+            }
+            Some(Stored::Done { payload, .. }) if is_other(&payload) => Found::OtherPayload,
+            Some(Stored::Done { done, .. }) => Found::Done(done),
+            Some(Stored::Dead { .. }) => Found::Dead,
+            // Nobody else writes under this prefix.
+            None => Found::Unknown,
+        }
+    }
+
+    /// `SET … IFEQ`; a lost answer is asked for again, and recognised by the run in the new value.
+    async fn replace(&self, key: &str, old: &str, new: &str, run: Uuid) -> Result<bool, redis::Error> {
+        let set = || expiring(Command::new("SET").arg(key).arg(new).arg("IFEQ").arg(old));
+        let is_replaced = match self.send(set(), None).await {
+            Err(redis::Error::Timeout) => self.send(set(), None).await?,
+            answer => answer?,
+        };
+        if is_replaced.0 != redis::Value::Nil {
+            return Ok(true);
+        }
+        let found = self.send(Command::new("GET").arg(key), is_replaced.1).await?.0;
+        Ok(matches!(found, redis::Value::Text(found) if is_of(&found, run)))
+    }
+
+    async fn send(
+        &self,
+        command: Command,
+        after: Option<redis::SyncToken>,
+    ) -> Result<(redis::Value, Option<redis::SyncToken>), redis::Error> {
+        self.redis.run_after(Purpose::Idempotency, command, after).await
     }
 }
 
 impl Lease {
-    /// Whether a value was written by this lease's owner.
-    fn is_ours(&self, value: &str) -> bool {
-        matches!(serde_json::from_str(value), Ok(Stored::Lease { lease, .. }) if lease == self.token)
+    /// The run that has it.
+    #[must_use]
+    pub fn run(&self) -> Uuid {
+        self.held.run
     }
 
-    fn value_until(&self, until: DateTime<Utc>) -> String {
-        text(&Stored::Lease {
-            lease: self.token.clone(),
-            until_ms: until.timestamp_millis(),
-            payload: self.payload_hash.clone(),
-        })
+    /// The run is recorded in Postgres already, so what becomes of it has to be recorded there, too.
+    pub fn is_recorded(&mut self) {
+        self.has_lapsed = true;
+    }
+
+    /// No other job runs in this process.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.held.alone
+    }
+
+    /// When the run began.
+    #[must_use]
+    pub fn began_at(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.held.began_ms).unwrap_or_default()
     }
 }
 
-impl From<bool> for Held {
-    fn from(changed: bool) -> Self {
-        if changed { Self::Yes } else { Self::No }
-    }
+fn redis_key(name: Name<'_>) -> String {
+    format!("jobs:{}:{}", name.function, name.key)
+}
+
+/// No key without a time to live.
+fn expiring(set: Command) -> Command {
+    set.arg("EX").arg(TIME_TO_LIVE.as_secs())
+}
+
+fn is_of(value: &str, run: Uuid) -> bool {
+    matches!(read(value), Some(Stored::Held(held)) if held.run == run)
+}
+
+fn read(value: &str) -> Option<Stored> {
+    serde_json::from_str(value).ok()
 }
 
 fn text(stored: &Stored) -> String {
     serde_json::to_string(stored).expect("strings, numbers and JSON values serialise")
-}
-
-/// What another one's value says to a delivery with this payload.
-fn judge(found: &str, payload_hash: &str) -> Claim {
-    match serde_json::from_str(found) {
-        Ok(Stored::Lease { payload, .. } | Stored::Done { payload, .. }) if payload != payload_hash => {
-            Claim::OtherPayload
-        }
-        Ok(Stored::Lease { lease, until_ms, .. }) => {
-            let until = DateTime::from_timestamp_millis(until_ms).unwrap_or_default();
-            Claim::Leased { until, lease: format!("{lease}:{until_ms}") }
-        }
-        Ok(Stored::Done { done, .. }) => Claim::Done(Some(done)),
-        Err(_) => Claim::Done(None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_value_that_is_not_ours_counts_as_done() {
-        for found in ["1", "\"1\"", "", "processed", "{\"lease\":1}"] {
-            assert!(matches!(judge(found, "hash"), Claim::Done(None)), "{found}");
-        }
-    }
-
-    #[test]
-    fn done_answers_with_its_result() {
-        let stored = text(&Stored::Done { done: json!({ "n": 1 }), payload: "hash".into() });
-        assert!(matches!(judge(&stored, "hash"), Claim::Done(Some(result)) if result == json!({ "n": 1 })));
-        assert!(matches!(judge(&stored, "other"), Claim::OtherPayload));
-    }
-
-    #[test]
-    fn a_lease_knows_every_value_that_it_wrote() {
-        let lease = |token: &str| Lease {
-            key: "k".into(),
-            payload_hash: "hash".into(),
-            token: token.into(),
-            value: String::new(),
-        };
-        let earlier = lease("mine").value_until(DateTime::from_timestamp_millis(1).unwrap());
-        assert!(lease("mine").is_ours(&earlier));
-        assert!(!lease("another").is_ours(&earlier));
-        assert!(!lease("mine").is_ours("1"));
-    }
-
-    #[test]
-    fn a_lease_says_when_it_ends_and_each_renewal_is_another_one() {
-        let stored = |until_ms| text(&Stored::Lease { lease: "t".into(), until_ms, payload: "hash".into() });
-        let (Claim::Leased { until, lease: first }, Claim::Leased { lease: second, .. }) =
-            (judge(&stored(1_000), "hash"), judge(&stored(2_000), "hash"))
-        else {
-            panic!("not leases")
-        };
-        assert_eq!(until.timestamp_millis(), 1_000);
-        assert_ne!(first, second);
-    }
 }

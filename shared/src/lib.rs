@@ -2,11 +2,11 @@
 //!
 //! Layers, top to bottom; no arrow points upwards:
 //!
-//! 1. [`service`]: one HTTP service a function, one tower layer a file; [`sweep`], `reminder`: what sweeping jobs share
+//! 1. [`runtime`]: the service around a job; [`replay`]; [`sweep`], `reminder`: what sweeping jobs share
 //! 2. [`job`]: the contract of a job, and what jobs are built from; `suggestions`, `availability`: rules of several jobs
 //! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
 //! 4. [`redis`], [`tasks`], `google`, [`oidc`], [`db`], `notify`: the other sides
-//! 5. [`queue`], [`payload`], [`envelope`], [`failure`], [`span`]: plain data that producers, queues and jobs agree on
+//! 5. [`queue`], [`pace`], [`payload`], [`envelope`], [`failure`], [`span`]: plain data that producers, queues and jobs agree on
 //! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything stands on
 
 #[cfg(any(feature = "google", feature = "notify"))]
@@ -28,6 +28,7 @@ pub mod job;
 #[cfg(feature = "notify")]
 pub mod notify;
 pub mod oidc;
+pub mod pace;
 pub mod payload;
 pub mod queue;
 #[cfg(feature = "rate-limit")]
@@ -35,7 +36,8 @@ pub mod rate_limit;
 pub mod redis;
 #[cfg(feature = "notify")]
 pub mod reminder;
-pub mod service;
+pub mod replay;
+pub mod runtime;
 pub mod span;
 #[cfg(feature = "suggestions")]
 pub mod suggestions;

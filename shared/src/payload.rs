@@ -31,8 +31,15 @@ pub trait Payload: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'st
     /// The queue of all tasks with this payload.
     const QUEUE: Queue;
 
-    /// Version of the shape; a task of another version becomes a dead letter.
+    /// Version of the schema. A task of a newer version waits for a revision that knows it.
     const VERSION: u32 = 1;
+
+    /// Turns a payload of version `from` into one of version `from + 1`; called from the task's version on, one after the
+    /// other. A fixture of every version is kept.
+    #[must_use]
+    fn upgrade(_from: u32, value: serde_json::Value) -> serde_json::Value {
+        value
+    }
 
     /// The user that the task is about, for logs; `None` for a sweep.
     fn user_id(&self) -> Option<Uuid>;

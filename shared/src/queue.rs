@@ -60,22 +60,6 @@ impl Queue {
     pub fn policy(self) -> &'static Policy {
         &DECLARATION.queues[&self]
     }
-
-    /// Attempts that Cloud Tasks itself grants: a backstop behind [`Policy::attempts`].
-    #[must_use]
-    pub fn backstop_attempts() -> u32 {
-        DECLARATION.queue_attempts
-    }
-}
-
-/// What a function does with tasks while Redis is away and nothing can be claimed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WhenRedisIsDown {
-    /// Run: doing it twice costs work and harms nobody.
-    Continue,
-    /// Answer 503 and wait: doing it twice would reach a person twice.
-    Hold,
 }
 
 /// How a queue dispatches and how its function runs a task.
@@ -92,9 +76,6 @@ pub struct Policy {
     pub max_dispatches_per_second: u32,
     timeout_seconds: u64,
     dispatch_deadline_seconds: u64,
-    lease_seconds: u64,
-    /// See [`WhenRedisIsDown`].
-    pub when_redis_is_down: WhenRedisIsDown,
     /// Tasks that the scheduler creates.
     pub schedules: Vec<Schedule>,
 }
@@ -126,6 +107,17 @@ impl Policy {
         Duration::from_secs(self.max_backoff_seconds)
     }
 
+    /// Wait after so many failed attempts, as Cloud Tasks computes it from the same numbers.
+    ///
+    /// Source: <https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues#retryconfig>.
+    #[must_use]
+    pub fn backoff(&self, failures: u32) -> Duration {
+        let failures = u64::from(failures.max(1));
+        let doublings = u64::from(self.max_doublings).min(failures - 1);
+        let factor = (1_u64 << doublings.min(32)).saturating_mul(failures - doublings);
+        self.max_backoff().min(Duration::from_secs(self.min_backoff_seconds.saturating_mul(factor)))
+    }
+
     /// Time that a job gets; shorter than [`Policy::dispatch_deadline`].
     #[must_use]
     pub fn timeout(&self) -> Duration {
@@ -137,18 +129,11 @@ impl Policy {
     pub fn dispatch_deadline(&self) -> Duration {
         Duration::from_secs(self.dispatch_deadline_seconds)
     }
-
-    /// Time for which a claim holds without renewal: what a killed container blocks its task.
-    #[must_use]
-    pub fn lease(&self) -> Duration {
-        Duration::from_secs(self.lease_seconds)
-    }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Declaration {
-    queue_attempts: u32,
     queues: BTreeMap<Queue, Policy>,
 }
 
@@ -169,10 +154,15 @@ mod tests {
         );
         for queue in Queue::all() {
             let policy = queue.policy();
-            assert!(policy.lease() <= policy.timeout(), "{queue:?}");
             assert!(policy.timeout() < policy.dispatch_deadline(), "{queue:?}");
-            assert!(policy.attempts < Queue::backstop_attempts(), "{queue:?}");
         }
+    }
+
+    #[test]
+    fn the_backoff_doubles_then_grows_linearly_and_is_bounded() {
+        let seconds = |failures| Queue::CalendarSync.policy().backoff(failures).as_secs();
+        assert_eq!([1, 2, 3, 4, 5, 6].map(seconds), [30, 60, 120, 240, 480, 720]);
+        assert_eq!((seconds(0), seconds(u32::MAX)), (30, 1800));
     }
 
     #[test]

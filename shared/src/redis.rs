@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use url::Url;
@@ -39,6 +39,13 @@ const FAILURES_BEFORE_REST: u32 = 5;
 const REST: Duration = Duration::from_secs(5);
 /// Far above what we store, far below what would endanger a small container.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// Says which state of the database an answer came from.
+const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
+
+/// The state of the database that an answer came from.
+#[derive(Debug, Clone)]
+pub struct SyncToken(HeaderValue);
 
 /// A handle on Redis; clones share connections and circuit breaker.
 #[derive(Clone)]
@@ -155,7 +162,20 @@ impl Redis {
     ///
     /// Cancelled while under way, the command may still be carried out.
     pub async fn run(&self, purpose: Purpose, command: Command) -> Result<Value, Error> {
-        self.post(&self.0.single, purpose, 1, &command, |body| {
+        Ok(self.run_after(purpose, command, None).await?.0)
+    }
+
+    /// Runs one command on a state that is at least as new as the one that `after` came with, and says which state it met:
+    /// replicas answer what is only read.
+    ///
+    /// Cancelled while under way, the command may still be carried out.
+    pub async fn run_after(
+        &self,
+        purpose: Purpose,
+        command: Command,
+        after: Option<SyncToken>,
+    ) -> Result<(Value, Option<SyncToken>), Error> {
+        self.post(&self.0.single, purpose, 1, &command, after, |body| {
             serde_json::from_slice::<Answer>(body).map_err(|_| Error::Garbage)?.into()
         })
         .await
@@ -188,7 +208,7 @@ impl Redis {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        self.post(url, purpose, commands.len(), &commands, |body| {
+        let answers = self.post(url, purpose, commands.len(), &commands, None, |body| {
             if let Ok(answers) = serde_json::from_slice::<Vec<Answer>>(body) {
                 let complete = answers.len() == commands.len();
                 return if complete {
@@ -202,8 +222,8 @@ impl Redis {
                 Ok(Answer::Error { error }) => Err(Error::refused(&error)),
                 Ok(Answer::Result { .. }) | Err(_) => Err(Error::Garbage),
             }
-        })
-        .await
+        });
+        Ok(answers.await?.0)
     }
 
     async fn post<T>(
@@ -212,17 +232,18 @@ impl Redis {
         purpose: Purpose,
         commands: usize,
         body: &impl Serialize,
+        after: Option<SyncToken>,
         read: impl Fn(&[u8]) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    ) -> Result<(T, Option<SyncToken>), Error> {
         if !self.with_breaker(|breaker| breaker.admits(Instant::now())) {
             return Err(Error::Resting);
         }
         let body = Bytes::from(serde_json::to_vec(body).expect("commands are lists of strings"));
-        let mut answer = self.attempt(url, purpose, commands, body.clone()).await;
+        let mut answer = self.attempt(url, purpose, commands, body.clone(), after.clone()).await;
         if matches!(answer, Err(Error::Unreachable(_))) {
-            answer = self.attempt(url, purpose, commands, body).await;
+            answer = self.attempt(url, purpose, commands, body, after).await;
         }
-        let result = answer.and_then(|body| read(&body));
+        let result = answer.and_then(|(body, token)| Ok((read(&body)?, token)));
         let away = result.as_ref().is_err_and(Error::is_away);
         self.with_breaker(|breaker| if away { breaker.failed(Instant::now()) } else { breaker.succeeded() });
         result
@@ -234,24 +255,29 @@ impl Redis {
         purpose: Purpose,
         commands: usize,
         body: Bytes,
-    ) -> Result<Bytes, Error> {
+        after: Option<SyncToken>,
+    ) -> Result<(Bytes, Option<SyncToken>), Error> {
         let mut bill = Bill { purpose, commands };
-        let request = self
+        let mut request = self
             .0
             .http
             .post(url.clone())
             .header(header::AUTHORIZATION, self.0.authorization.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .body(body);
+        if let Some(SyncToken(token)) = after {
+            request = request.header(SYNC_TOKEN, token);
+        }
         let response = request.send().await.inspect_err(|error| {
             if error.is_connect() {
                 bill.commands = 0;
             }
         })?;
         let status = response.status();
+        let token = response.headers().get(SYNC_TOKEN).cloned().map(SyncToken);
         let body = read_limited(response, MAX_ANSWER_BYTES).await?;
         match status {
-            StatusCode::OK => Ok(body),
+            StatusCode::OK => Ok((body, token)),
             StatusCode::BAD_REQUEST => match serde_json::from_slice(&body) {
                 Ok(Answer::Error { error }) => Err(Error::refused(&error)),
                 Ok(Answer::Result { .. }) | Err(_) => Err(Error::Garbage),

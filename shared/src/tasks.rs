@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::clock::Clock;
@@ -76,12 +78,12 @@ pub enum Error {
     #[error("task was answered with status {0}")]
     Unavailable(u16),
     /// The other side will not take the task: other 4xx.
-    #[error("task was refused with status {status}: {message}")]
+    #[error("task was refused with status {status} {code}")]
     Refused {
         /// HTTP status.
         status: u16,
-        /// What the other side said, shortened.
-        message: String,
+        /// Google's code for it, if the other side gave one.
+        code: String,
     },
     /// The payload cannot be written as JSON.
     #[error("payload cannot be serialised")]
@@ -132,11 +134,16 @@ impl Tasks {
             idempotency_key: Some(name.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string())),
             job_name: Some(P::QUEUE.name().to_owned()),
             version: P::VERSION,
-            trace: Scope::current().and_then(|scope| scope.trace),
+            trace: Scope::current().and_then(|scope| Some(scope.trace()?.to_owned())),
             enqueued_at: Some(now),
-            prior_attempts: 0,
+            n: 0,
+            root: None,
+            life: 0,
+            after: None,
+            alone: false,
+            unreadable_since: None,
         };
-        self.send(&NewTask { queue: P::QUEUE, name, at, envelope }).await
+        self.send(&NewTask { queue: P::QUEUE, name, at, body: serde_json::to_vec(&envelope)?.into() }).await
     }
 
     /// Creates many tasks, a bounded number at a time, in bounded memory. The first error ends it.
@@ -157,15 +164,31 @@ impl Tasks {
             .await
     }
 
-    /// Sends a dispatched task on under another name; `distinct` tells its return apart from its other ones.
-    pub(crate) async fn come_back(
+    /// Creates the successor of a dispatched task, which is number `envelope.n` after the task `root`. Whatever the reason:
+    /// the same number has the same name, so that a task which is delivered twice has one successor.
+    pub(crate) async fn reschedule(
         &self,
         queue: Queue,
+        root: &str,
         envelope: Envelope,
-        distinct: &str,
         at: DateTime<Utc>,
     ) -> Result<Enqueued, Error> {
-        self.send(&NewTask { queue, name: Some(task_name(queue, distinct)), at: Some(at), envelope }).await
+        let name = task_name(queue, &format!("{root}#{}", envelope.n));
+        let body = serde_json::to_vec(&envelope)?.into();
+        self.send(&NewTask { queue, name: Some(name), at: Some(at), body }).await
+    }
+
+    /// Creates a task of that full name with that body.
+    pub(crate) async fn create(&self, queue: Queue, name: String, body: Vec<u8>) -> Result<Enqueued, Error> {
+        self.send(&NewTask { queue, name: Some(name), at: None, body: body.into() }).await
+    }
+
+    /// Whether Cloud Tasks can be used at present: for who was refused before, and would rather not try again in vain.
+    pub(crate) async fn is_available(&self, queue: Queue) -> bool {
+        match &self.route {
+            Route::Cloud(cloud) => cloud.is_available(queue).await,
+            Route::Direct(_) => true,
+        }
     }
 
     /// Sends what is held back to its functions now: the process is about to end. Nothing waits in the usual case.
@@ -190,7 +213,7 @@ struct NewTask {
     queue: Queue,
     name: Option<String>,
     at: Option<DateTime<Utc>>,
-    envelope: Envelope,
+    body: Bytes,
 }
 
 /// Names begin with a hash: sequential ones make Cloud Tasks slow.
@@ -199,19 +222,34 @@ pub(crate) fn task_name(queue: Queue, text: &str) -> String {
     format!("{}-{}", &hash[..32], queue.name())
 }
 
-/// What an answer's status says about the task.
-async fn judge(response: reqwest::Response) -> Result<Enqueued, Error> {
-    const MAX_MESSAGE_BYTES: usize = 300;
+/// What an answer says about the task.
+async fn classify(response: reqwest::Response) -> Result<Enqueued, Error> {
     const MAX_ANSWER_BYTES: usize = 64 * 1024;
-    let status = response.status();
-    match status.as_u16() {
-        200..=299 => Ok(Enqueued::Created),
-        409 => Ok(Enqueued::Existing),
-        429 | 500..=599 => Err(Error::Unavailable(status.as_u16())),
-        status => {
-            let body = crate::http::read_limited(response, MAX_ANSWER_BYTES).await.unwrap_or_default();
-            let message = String::from_utf8_lossy(&body).chars().take(MAX_MESSAGE_BYTES).collect();
-            Err(Error::Refused { status, message })
-        }
+    let status = response.status().as_u16();
+    if (200..300).contains(&status) {
+        return Ok(Enqueued::Created);
     }
+    let body = crate::http::read_limited(response, MAX_ANSWER_BYTES).await.unwrap_or_default();
+    let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
+    match (status, refusal.error.status.as_str()) {
+        (409, "ALREADY_EXISTS") => Ok(Enqueued::Existing),
+        // 409 is ABORTED, too: a change at the same time.
+        (409 | 429 | 500..=599, _) => Err(Error::Unavailable(status)),
+        (status, code) => Err(Error::Refused { status, code: code.chars().take(MAX_CODE_CHARS).collect() }),
+    }
+}
+
+/// Google's codes are shorter.
+const MAX_CODE_CHARS: usize = 40;
+
+/// Source: <https://cloud.google.com/apis/design/errors#http_mapping>.
+#[derive(Default, Deserialize)]
+struct Refusal {
+    error: Status,
+}
+
+#[derive(Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    status: String,
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here carries a token, a message, or personal data: users appear as ids.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 pub mod line;
@@ -14,11 +14,11 @@ pub use log::start;
 pub use meter::{Counter, Meter};
 
 tokio::task_local! {
-    static SCOPE: Scope;
+    static SCOPE: Arc<Scope>;
 }
 
 /// The task that the present code runs for: its meter, and what its log entries are labelled with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Scope {
     /// Counts of this task alone.
     pub meter: Arc<Meter>,
@@ -26,30 +26,46 @@ pub struct Scope {
     pub queue: &'static str,
     /// Short name of the task.
     pub task: String,
-    /// W3C traceparent of the task.
-    pub trace: Option<String>,
+    trace: OnceLock<String>,
 }
 
 impl Scope {
+    /// The scope of a task.
+    #[must_use]
+    pub fn new(queue: &'static str, task: String) -> Self {
+        Self { queue, task, ..Self::default() }
+    }
+
     /// Runs `future` on behalf of the task. Tasks that it spawns must enter the scope again.
-    pub async fn enter<F: Future>(self, future: F) -> F::Output {
+    pub async fn enter<F: Future>(self: Arc<Self>, future: F) -> F::Output {
         SCOPE.scope(self, future).await
     }
 
     /// The scope of the calling code, if it runs for a task.
     #[must_use]
-    pub fn current() -> Option<Self> {
-        SCOPE.try_with(Clone::clone).ok()
+    pub fn current() -> Option<Arc<Self>> {
+        SCOPE.try_with(Arc::clone).ok()
+    }
+
+    /// W3C traceparent of the task.
+    #[must_use]
+    pub fn trace(&self) -> Option<&str> {
+        self.trace.get().map(String::as_str)
+    }
+
+    /// Says which trace the task belongs to; once.
+    pub fn set_trace(&self, traceparent: &str) {
+        let _known_already = self.trace.set(traceparent.to_owned());
     }
 }
 
-/// An error and what it came from, in one line.
+/// An error and what it came from, in one line, without what a vendor, a person or a database said.
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = describe(error);
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
+        let cause_text = describe(cause);
         if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
@@ -57,6 +73,22 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// One error. The texts of these libraries quote the values that they are about.
+fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(error) = error.downcast_ref::<serde_json::Error>() {
+        let what = if error.is_data() { "JSON that does not match the schema" } else { "malformed JSON" };
+        return format!("{what} at line {} column {}", error.line(), error.column());
+    }
+    if let Some(sqlx::Error::Database(refused)) = error.downcast_ref::<sqlx::Error>() {
+        let constraint = refused.constraint().map(|name| format!(" of {name}")).unwrap_or_default();
+        return format!("SQLSTATE {}{constraint}", refused.code().unwrap_or_default());
+    }
+    if error.is::<sqlx::postgres::PgDatabaseError>() {
+        return String::new();
+    }
+    error.to_string()
 }
 
 /// Counts a call of a vendor's method and, once it is answered, how long that took and whether it went well.

@@ -1,219 +1,494 @@
-//! Attempts are counted by the function, and every task ends as done, skipped or a dead letter.
+//! A task's attempts are its recorded failures, and every task ends as done, skipped or a dead letter.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use chrono::TimeDelta;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
-use tests::probe::Going;
-use tests::{Delivery, Probe, Stack};
-use tokio::sync::Notify;
+use shared::replay::replay;
+use tests::probe::{Numbered, done};
+use tests::redis_proxy::{Fate, RedisProxy};
+use tests::stack::Service;
+use tests::{Answer, Delivery, Probe, Stack};
 
-const ATTEMPTS: u32 = 3;
+const QUEUE: Queue = Queue::TokenRefresh;
+const KEY: &str = "jobs:token-refresh:k";
+
+fn attempts() -> u32 {
+    QUEUE.policy().attempts
+}
 
 fn body() -> String {
     json!({ "data": { "n": 1 }, "idempotencyKey": "k" }).to_string()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failing_task_is_retried_and_then_a_dead_letter_with_its_body() {
-    let stack = Stack::start().await;
-    let probe = Probe::<Going>::answering(|| Err(Failure::transient("no luck")));
+fn failing() -> Probe<Numbered> {
+    Probe::answering(|| Err(Failure::transient("no luck")))
+}
+
+fn outcomes(answers: &[Answer]) -> Vec<&str> {
+    answers.iter().map(Answer::outcome).collect()
+}
+
+/// A run that goes on for as long as the process lives: with the clock put forward, as good as killed.
+async fn killed_run(stack: &Stack, delivery: Delivery) {
+    let service = hanging_run(stack, delivery).await;
+    stack.advance(66);
+    drop(service);
+}
+
+async fn hanging_run(stack: &Stack, delivery: Delivery) -> Service {
+    let probe = Probe::<Numbered>::new(|_| std::future::pending());
     let service = stack.service(probe.clone());
-    let delivery = Delivery::new(body());
-    for retry in 0..ATTEMPTS - 1 {
-        let answer = service.deliver(delivery.clone().again(retry)).await;
-        assert_eq!((answer.status, answer.reason()), (500, "transient"));
-        assert_eq!(stack.dead_letters().await, []);
+    let killed = service.clone();
+    tokio::spawn(async move { killed.deliver(delivery).await });
+    while probe.runs() == 0 {
+        tokio::task::yield_now().await;
     }
-    let answer = service.deliver(delivery.again(ATTEMPTS - 1)).await;
-    assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, "dead", "transient"));
-    assert_eq!(stack.dead_letters().await, [("failed".into(), "transient".into(), body().into_bytes())]);
-    assert_eq!(probe.runs(), ATTEMPTS);
+    service
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_permanent_failure_is_a_dead_letter_at_once_and_gives_its_key_free() {
+async fn a_failing_task_is_rescheduled_by_its_backoff_and_then_a_dead_letter_that_lists_each_run() {
     let stack = Stack::start().await;
-    let probe = Probe::<Going>::answering(|| Err(Failure::permanent("never")));
+    let probe = failing();
+    let service = stack.service(probe.clone());
+    let mut delivery = Delivery::new(body());
+    for failures in 1..attempts() {
+        let before = stack.now();
+        let answer = service.deliver(delivery).await;
+        assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, "retry", "transient"));
+        assert_eq!(stack.dead_letters().await, []);
+        delivery = stack.take_tasks(QUEUE).await.remove(0);
+        let wait = delivery.due.unwrap() - before;
+        let backoff = TimeDelta::from_std(QUEUE.policy().backoff(failures)).unwrap();
+        assert!(wait >= backoff - TimeDelta::seconds(1) && wait <= backoff + TimeDelta::seconds(5), "{wait}");
+        assert_eq!(delivery.envelope()["n"], json!(failures));
+        stack.advance_to(delivery.due);
+    }
+    let answer = service.deliver(delivery.clone()).await;
+    assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, "dead", "transient"));
+    assert_eq!(stack.dead_letters().await.len(), 1);
+    assert_eq!(stack.failures().await.len(), 3);
+    assert_eq!(probe.runs(), attempts());
+    assert_eq!(service.deliver(delivery.again(1)).await.outcome(), "duplicate");
+    assert_eq!(stack.take_tasks(QUEUE).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permanent_failure_is_a_dead_letter_immediately() {
+    let stack = Stack::start().await;
+    let probe = Probe::<Numbered>::answering(|| Err(Failure::permanent("never")));
     let service = stack.service(probe.clone());
     let answer = service.deliver(Delivery::new(body())).await;
     assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, "dead", "permanent"));
-    service.deliver(Delivery::new(body())).await;
-    assert_eq!(probe.runs(), 2, "a dead letter can be replayed");
-    assert_eq!(stack.dead_letters().await.len(), 1, "the same task has one letter");
+    assert_eq!(service.deliver(Delivery::new(body())).await.outcome(), "duplicate");
+    assert_eq!(probe.runs(), 1);
+    let letters = stack.dead_letters().await;
+    assert_eq!(letters, [("open".into(), "permanent".into(), body().into_bytes())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_last_attempt_that_goes_well_leaves_no_letter() {
+async fn a_task_that_redis_has_forgotten_knows_its_failures_and_its_death() {
     let stack = Stack::start().await;
-    let service = stack.service(Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1)))));
-    let answer = service.deliver(Delivery::new(body()).again(ATTEMPTS - 1)).await;
-    assert_eq!(answer.outcome(), "done");
+    let probe = failing();
+    let service = stack.service(probe.clone());
+    let mut delivery = Delivery::new(body());
+    for _ in 1..attempts() {
+        service.deliver(delivery).await;
+        delivery = stack.take_tasks(QUEUE).await.remove(0);
+        stack.redis(&["FLUSHALL"]).await;
+    }
+    assert_eq!(service.deliver(delivery.clone()).await.outcome(), "dead");
+    stack.redis(&["FLUSHALL"]).await;
+    let answer = service.deliver(delivery.again(1)).await;
+    assert_eq!((answer.outcome(), answer.reason()), ("dead", "attempts_used_up"));
+    assert_eq!(probe.runs(), attempts());
+    assert_eq!(stack.dead_letters().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_is_recorded_by_the_delivery_that_takes_over_its_lease() {
+    let stack = Stack::start().await;
+    let delivery = Delivery::new(body());
+    killed_run(&stack, delivery.clone()).await;
+    let probe = Probe::<Numbered>::new(|context| async move {
+        assert_eq!((context.attempt, context.last_attempt), (2, false));
+        done()
+    });
+    let answer = stack.service(probe.clone()).deliver(delivery.again(1)).await;
+    assert_eq!(answer.outcome(), "done", "{answer:?}");
+    assert_eq!(stack.failures().await, [(0, "killed".into(), "killed".into())]);
     assert_eq!(stack.dead_letters().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_last_attempt_is_announced_before_it_runs() {
-    let stack = Arc::new(Stack::start().await);
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (running, leave) = (Arc::clone(&begun), Arc::clone(&go_on));
-    let probe = Probe::<Going>::new(move |_| {
-        let (running, leave) = (Arc::clone(&running), Arc::clone(&leave));
+async fn killed_on_each_of_its_attempts_a_task_has_as_many_runs_and_one_letter() {
+    let stack = Stack::start().await;
+    let mut delivery = Delivery::new(body());
+    for _ in 0..attempts() {
+        killed_run(&stack, delivery.clone()).await;
+        delivery.retry_count += 1;
+    }
+    let probe = Probe::<Numbered>::answering(done);
+    let service = stack.service(probe.clone());
+    let answer = service.deliver(delivery.clone()).await;
+    assert_eq!((answer.outcome(), answer.reason()), ("dead", "attempts_used_up"), "the last run was alone");
+    assert_eq!(probe.runs(), 0);
+    assert_eq!(stack.failures().await.len() as u32, attempts());
+    let letters = stack.dead_letters().await;
+    assert_eq!(letters, [("open".into(), "killed".into(), body().into_bytes())]);
+    stack.redis(&["FLUSHALL"]).await;
+    assert_eq!(service.deliver(delivery.again(9)).await.outcome(), "dead");
+    assert_eq!(stack.dead_letters().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_that_would_be_the_last_failure_waits_until_its_company_is_known() {
+    let stack = Stack::start().await;
+    stack
+        .run(
+            "INSERT INTO jobs.failures
+             SELECT 'token-refresh', 'k', 0, gen_random_uuid(), 'failed', 'transient', '', '', '', 'earlier', false, NULL,
+                    now(), now() FROM generate_series(1, 2)",
+        )
+        .await;
+    let delivery = Delivery::new(body());
+    killed_run(&stack, delivery.clone()).await;
+    let probe = Probe::<Numbered>::answering(done);
+    let service = stack.service(probe.clone());
+    let answer = service.deliver(delivery.again(1)).await;
+    assert_eq!((answer.outcome(), answer.reason()), ("requeued", "unproven"), "{answer:?}");
+    // Another task's run is found to have died in the same process.
+    stack
+        .run(
+            "INSERT INTO jobs.failures
+             SELECT 'token-refresh', 'another', 0, gen_random_uuid(), 'killed', 'killed', '', '', '', instance, false,
+                    NULL, at, at FROM jobs.failures WHERE kind = 'killed'",
+        )
+        .await;
+    let answers = {
+        let next = stack.take_tasks(QUEUE).await.remove(0);
+        stack.advance_to(next.due);
+        stack.follow(&service, next).await
+    };
+    assert_eq!(outcomes(&answers), ["requeued", "done"], "alone, and not charged: {answers:?}");
+    assert_eq!(stack.dead_letters().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runs_own_word_replaces_what_was_supposed_and_closes_the_letter() {
+    let stack = Stack::start().await;
+    stack
+        .run(
+            "INSERT INTO jobs.failures
+             SELECT 'token-refresh', 'k', 0, gen_random_uuid(), 'failed', 'transient', '', '', '', 'earlier', false, NULL,
+                    now(), now() FROM generate_series(1, 2)",
+        )
+        .await;
+    let (end, has_ended) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
+    let finish = Arc::clone(&end);
+    let probe = Probe::<Numbered>::new(move |_| {
+        let finish = Arc::clone(&finish);
         async move {
-            running.notify_one();
-            leave.notified().await;
-            Ok(Outcome::Done(json!(1)))
+            finish.notified().await;
+            done()
         }
     });
-    let service = stack.service(probe);
-    let run = tokio::spawn(async move { service.deliver(Delivery::new(body()).again(ATTEMPTS - 1)).await });
-    begun.notified().await;
-    assert_eq!(stack.dead_letters().await, [("started".into(), "last_attempt".into(), body().into_bytes())]);
-    go_on.notify_one();
-    run.await.unwrap();
-    assert_eq!(stack.dead_letters().await, []);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_task_whose_last_attempt_was_announced_and_never_answered_is_dead_without_another_run() {
-    let stack = Stack::start().await;
-    let probe = Probe::<Going>::new(|_| std::future::pending());
-    let service = stack.service(probe.clone());
-    let killed = service.clone();
-    let last = tokio::spawn(async move { killed.deliver(Delivery::new(body()).again(ATTEMPTS - 1)).await });
-    while stack.dead_letters().await.is_empty() {
+    let slow = stack.service(probe.clone());
+    let delivery = Delivery::new(body()).again(1);
+    let run = {
+        let (slow, delivery, has_ended) = (slow.clone(), delivery.clone(), Arc::clone(&has_ended));
+        tokio::spawn(async move {
+            let answer = slow.deliver(delivery).await;
+            has_ended.store(true, Ordering::SeqCst);
+            answer
+        })
+    };
+    while probe.runs() == 0 {
         tokio::task::yield_now().await;
     }
-    // The container is gone, and its lease has ended.
-    last.abort();
-    stack.redis(&["DEL", "idempotency:k"]).await;
-    let answer = service.deliver(Delivery::new(body()).again(ATTEMPTS)).await;
-    assert_eq!((answer.outcome(), answer.reason()), ("dead", "attempts_used_up"));
-    assert_eq!(probe.runs(), 1);
-    assert_eq!(
-        stack.dead_letters().await,
-        [("failed".into(), "attempts_used_up".into(), body().into_bytes())]
-    );
+    // Frozen beyond its lease and beyond all doubt.
+    stack.advance(200);
+    let other = stack.service(Probe::<Numbered>::answering(done));
+    assert_eq!(other.deliver(delivery.clone().again(2)).await.outcome(), "dead");
+    assert_eq!(stack.dead_letters().await.len(), 1);
+    end.notify_one();
+    assert_eq!(run.await.unwrap().outcome(), "done");
+    assert_eq!(stack.dead_letters().await, [], "it did not die");
+    let kinds: Vec<_> = stack.failures().await.into_iter().map(|(_, kind, _)| kind).collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "done").count(), 1);
+    stack.redis(&["FLUSHALL"]).await;
+    assert_eq!(other.deliver(delivery.again(3)).await.outcome(), "duplicate");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dispatches_that_met_nobody_do_not_make_a_dead_letter() {
+async fn a_snooze_a_busy_lock_and_a_shutdown_count_for_nothing() {
     let stack = Stack::start().await;
-    let probe = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
-    let answer = stack.service(probe.clone()).deliver(Delivery::new(body()).again(40)).await;
-    assert_eq!(answer.outcome(), "done", "a bad deployment for an hour costs the task nothing");
-    assert_eq!(stack.dead_letters().await, []);
-
-    let failing = Probe::<Going>::answering(|| Err(Failure::transient("no luck")));
-    let other = json!({ "data": { "n": 2 } }).to_string();
-    let answer = stack.service(failing).deliver(Delivery::new(other).again(40)).await;
-    assert_eq!((answer.outcome(), answer.reason()), ("dead", "transient"), "it has one attempt, the last");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_last_attempt_that_cannot_come_back_is_not_dead() {
-    let stack = Stack::start().await;
-    let after = std::time::Duration::from_secs(5);
-    let away = Probe::<Going>::answering(move || Err(Failure::unavailable(after, "vendor")));
-    let nowhere = [("CLOUD_TASKS_URL", "http://127.0.0.1:1".to_owned())];
-    let delivery = Delivery::new(body());
-    let answer = stack.service_with(away, nowhere).deliver(delivery.clone().again(ATTEMPTS - 1)).await;
-    assert_eq!(answer.status, 503);
-    assert_eq!(stack.dead_letters().await, []);
-    let well = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
-    assert_eq!(stack.service(well).deliver(delivery.again(ATTEMPTS)).await.outcome(), "done");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_job_panics_with_is_kept_nowhere() {
-    let stack = Stack::start().await;
-    let probe = Probe::<Going>::new(|_| async { panic!("alice@example.com") });
-    let answer = stack.service(probe).deliver(Delivery::new(body()).again(ATTEMPTS - 1)).await;
-    assert_eq!(answer.reason(), "panic");
-    let error: String = sqlx::query_scalar("SELECT error FROM jobs.dead_letters")
-        .fetch_one(&mut stack.connect().await)
-        .await
-        .unwrap();
-    assert_eq!(error, "the job panicked");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_snoozed_task_comes_back_with_the_attempts_that_it_had() {
-    let stack = Stack::start().await;
-    let until = Clock::system().now() + TimeDelta::minutes(5);
-    let service = stack.service(Probe::<Going>::answering(move || Ok(Outcome::Snooze(until))));
-    let answer = service.deliver(Delivery::new(body()).again(1)).await;
-    assert_eq!((answer.status, answer.outcome()), (200, "snoozed"));
-    let back = stack.take_tasks(Queue::TokenRefresh).await;
-    let envelope: serde_json::Value = serde_json::from_str(&back[0].body).unwrap();
-    assert_eq!(
-        (envelope["priorAttempts"].clone(), envelope["idempotencyKey"].clone()),
-        (json!(1), json!("k"))
-    );
-    let answer = service.deliver(back[0].clone()).await;
-    assert_eq!(answer.outcome(), "snoozed", "its key is free");
-    assert_eq!(stack.dead_letters().await, []);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_panic_is_a_failed_attempt_and_the_service_lives_on() {
-    let stack = Stack::start().await;
-    let probe = Probe::<Going>::new(|context| async move {
-        assert!(context.attempt > 1, "the first attempt panics");
-        Ok(Outcome::Done(json!(1)))
+    let n = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&n);
+    let probe = Probe::<Numbered>::answering(move || match count.fetch_add(1, Ordering::SeqCst) {
+        0 | 2 | 4 => Ok(Outcome::Snooze(Clock::system().now())),
+        1 | 3 => Err(Failure::busy(std::time::Duration::from_secs(5), "lock")),
+        _ => done(),
     });
-    let service = stack.service(probe);
-    let delivery = Delivery::new(body());
-    let answer = service.deliver(delivery.clone()).await;
-    assert_eq!((answer.status, answer.reason()), (500, "panic"));
-    assert_eq!(service.deliver(delivery.again(1)).await.outcome(), "done");
-}
+    let answers = stack.follow(&stack.service(probe), Delivery::new(body())).await;
+    assert_eq!(outcomes(&answers), ["snoozed", "requeued", "snoozed", "requeued", "snoozed", "done"]);
+    assert_eq!(stack.failures().await, []);
+    assert_eq!(stack.redis(&["TTL", KEY]).await, redis::Value::Int(86_400));
 
-#[tokio::test(flavor = "multi_thread")]
-async fn shutdown_interrupts_a_job_and_sends_it_on_without_spending_the_attempt() {
-    let stack = Stack::start().await;
-    let probe = Probe::<Going>::new(|_| std::future::pending());
-    let service = stack.service(probe.clone());
+    let hanging = Probe::<Numbered>::new(|_| std::future::pending());
+    let service = stack.service(hanging.clone());
+    let other = json!({ "data": { "n": 2 }, "idempotencyKey": "other" }).to_string();
     let running = service.clone();
-    let run = tokio::spawn(async move { running.deliver(Delivery::new(body()).again(ATTEMPTS - 1)).await });
-    while probe.runs() == 0 {
+    let run = tokio::spawn(async move { running.deliver(Delivery::new(other)).await });
+    while hanging.runs() == 0 {
         tokio::task::yield_now().await;
     }
     service.shutdown.interrupt();
     let answer = run.await.unwrap();
     assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, "requeued", "shutdown"));
-    assert_eq!(stack.dead_letters().await, [], "the announcement is taken back");
-    let back = stack.take_tasks(Queue::TokenRefresh).await;
-    let envelope: serde_json::Value = serde_json::from_str(&back[0].body).unwrap();
-    assert_eq!(envelope["priorAttempts"], json!(ATTEMPTS - 1));
+    assert_eq!(stack.redis(&["EXISTS", "jobs:token-refresh:other"]).await, redis::Value::Int(0), "released");
+    assert_eq!(stack.take_tasks(QUEUE).await.len(), 1);
+    assert_eq!(stack.failures().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn meeting_a_lease_spends_no_attempt() {
+async fn a_task_whose_answers_were_lost_has_one_successor() {
     let stack = Stack::start().await;
-    let probe = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
+    let until = stack.now() + TimeDelta::minutes(5);
+    let service = stack.service(Probe::<Numbered>::answering(move || Ok(Outcome::Snooze(until))));
+    let delivery = Delivery::new(body());
+    for retry in 0..3 {
+        assert_eq!(service.deliver(delivery.clone().again(retry)).await.outcome(), "snoozed");
+    }
+    let next = stack.take_tasks(QUEUE).await;
+    assert_eq!(next.len(), 1, "{next:?}");
+    let envelope = next[0].envelope();
+    assert_eq!((&envelope["n"], &envelope["root"]), (&json!(1), &json!(delivery.task)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dispatches_that_reached_no_instance_cost_nothing() {
+    let stack = Stack::start().await;
+    let probe = failing();
+    let answers = stack.follow(&stack.service(probe.clone()), Delivery::new(body()).again(40)).await;
+    assert_eq!(
+        outcomes(&answers),
+        ["retry", "retry", "dead"],
+        "an hour of a bad deployment, and all its attempts"
+    );
+    assert_eq!(probe.runs(), attempts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_dispatched_often_is_recorded_before_it_runs_and_counts_if_nothing_more_is_heard() {
+    let stack = Stack::start().await;
+    let without = [("UPSTASH_REDIS_REST_URL", "http://127.0.0.1:1".to_owned())];
+    let mut delivery = Delivery::new(body()).again(20);
+    for _ in 0..attempts() {
+        let probe = Probe::<Numbered>::new(|_| std::future::pending());
+        let service = stack.service_with(probe.clone(), without.clone());
+        let (killed, dispatch) = (service.clone(), delivery.clone());
+        tokio::spawn(async move { killed.deliver(dispatch).await });
+        while probe.runs() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        // While that run may be under way, no other one begins.
+        let other = Probe::<Numbered>::answering(done);
+        let answer = stack.service_with(other.clone(), without.clone()).deliver(delivery.clone()).await;
+        assert_eq!((answer.outcome(), answer.reason(), other.runs()), ("requeued", "unproven", 0));
+        let next = stack.take_tasks(QUEUE).await;
+        stack.advance(200);
+        delivery = next.into_iter().next().unwrap_or(delivery).again(20);
+    }
+    let answer = stack.service_with(failing(), without).deliver(delivery).await;
+    assert_eq!((answer.outcome(), answer.reason()), ("dead", "attempts_used_up"), "{answer:?}");
+    assert_eq!(stack.dead_letters().await[0].1, "never_reported_back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_waits_are_recorded_and_count_for_nothing() {
+    let stack = Stack::start().await;
+    let n = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&n);
+    let probe = Probe::<Numbered>::answering(move || match count.fetch_add(1, Ordering::SeqCst) {
+        0..30 => Ok(Outcome::Snooze(Clock::system().now())),
+        _ => done(),
+    });
+    let answers = stack.follow(&stack.service(probe), Delivery::new(body())).await;
+    assert_eq!((answers.len(), answers.last().unwrap().outcome()), (31, "done"));
+    assert_eq!(stack.dead_letters().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_panics_with_is_kept_nowhere_and_the_service_lives_on() {
+    let stack = Stack::start().await;
+    let probe = Probe::<Numbered>::new(|context| async move {
+        assert!(context.attempt > 1, "alice@example.com");
+        done()
+    });
+    let answers = stack.follow(&stack.service(probe), Delivery::new(body())).await;
+    assert_eq!(outcomes(&answers), ["retry", "done"]);
+    let errors: Vec<(String,)> = stack.rows("SELECT error FROM jobs.failures").await;
+    assert_eq!(errors, [("the job panicked".to_owned(),)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_vendor_said_is_in_no_record() {
+    let stack = Stack::start().await;
+    let probe = Probe::<Numbered>::answering(|| {
+        let error = serde_json::from_str::<u32>(r#""alice@example.com""#).unwrap_err();
+        Err(Failure::permanent(error))
+    });
+    stack.service(probe).deliver(Delivery::new(body())).await;
+    let errors: Vec<(String,)> = stack.rows("SELECT error FROM jobs.failures").await;
+    let expected = "permanent failure: JSON that does not match the schema at line 1 column 19";
+    assert_eq!(errors, [(expected.to_owned(),)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replayed_ten_times_in_three_days_a_letter_makes_one_run() {
+    let stack = Stack::start().await;
+    stack
+        .service(Probe::<Numbered>::answering(|| Err(Failure::permanent("never"))))
+        .deliver(Delivery::new(body()))
+        .await;
+    let setup = stack.setup([]);
+    let (db, tasks) = (setup.db().unwrap(), setup.tasks().unwrap());
+    let probe = Probe::<Numbered>::answering(done);
     let service = stack.service(probe.clone());
-    let delivery = Delivery::new(body()).again(1);
-    let envelope: shared::envelope::Envelope = serde_json::from_str(&delivery.body).unwrap();
-    let until = (Clock::system().now() + TimeDelta::seconds(40)).timestamp_millis();
-    let lease = json!({ "lease": "of a killed one", "until_ms": until, "payload": envelope.payload_hash() });
-    stack.redis(&["SET", "idempotency:k", &lease.to_string()]).await;
-
-    let answer = service.deliver(delivery.clone()).await;
-    assert_eq!((answer.status, answer.outcome()), (200, "deferred"));
-    let back = stack.take_tasks(Queue::TokenRefresh).await;
-    let envelope: serde_json::Value = serde_json::from_str(&back[0].body).unwrap();
-    assert_eq!(envelope["priorAttempts"], json!(1), "one run before this dispatch");
-
-    // A clock that is behind, or a slow network: the lease is still there when the task is back.
-    assert_eq!(service.deliver(back[0].clone()).await.outcome(), "deferred");
-    let again = stack.take_tasks(Queue::TokenRefresh).await;
-    assert_eq!(again.len(), 1, "the only copy of the task is not lost");
-
-    stack.redis(&["DEL", "idempotency:k"]).await;
-    assert_eq!(service.deliver(again[0].clone()).await.outcome(), "done");
+    for day in 0..10 {
+        let letter = db.open_dead_letters(None, 10).await.unwrap().pop();
+        if let Some(letter) = letter {
+            replay(&db, &tasks, QUEUE, &letter, false, stack.now()).await.unwrap();
+        } else {
+            let id: Vec<(String,)> = stack.rows("SELECT id FROM jobs.dead_letters").await;
+            let letter = db.dead_letter(&id[0].0).await.unwrap().unwrap();
+            assert!(
+                !replay(&db, &tasks, QUEUE, &letter, false, stack.now()).await.unwrap(),
+                "only with --again"
+            );
+        }
+        for task in stack.take_tasks(QUEUE).await {
+            assert_eq!(task.envelope()["life"], json!(1));
+            assert_eq!(service.deliver(task).await.outcome(), "done", "day {day}");
+        }
+        stack.advance(8 * 3600);
+        if day == 5 {
+            stack.redis(&["FLUSHALL"]).await;
+        }
+    }
     assert_eq!(probe.runs(), 1);
+    let states: Vec<(String, i32)> = stack.rows("SELECT state, deaths FROM jobs.dead_letters").await;
+    assert_eq!(states, [("sent".to_owned(), 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_was_cut_off_is_continued_and_a_new_death_opens_the_letter_again() {
+    let stack = Stack::start().await;
+    let probe = failing();
+    let service = stack.service(probe.clone());
+    stack.follow(&service, Delivery::new(body())).await;
+    let setup = stack.setup([]);
+    let (db, tasks) = (setup.db().unwrap(), setup.tasks().unwrap());
+    let letter = db.open_dead_letters(None, 10).await.unwrap().pop().unwrap();
+    assert!(db.replay_begun(&letter, false, stack.now()).await.unwrap(), "and nothing more: it was cut off");
+    let letter = db.open_dead_letters(None, 10).await.unwrap().pop().unwrap();
+    assert_eq!(letter.state, "replaying");
+    assert!(replay(&db, &tasks, QUEUE, &letter, false, stack.now()).await.unwrap());
+    let task = stack.take_tasks(QUEUE).await.remove(0);
+    stack.follow(&service, task).await;
+    assert_eq!(probe.runs(), 2 * attempts());
+    let letters: Vec<(String, i32)> = stack.rows("SELECT state, deaths FROM jobs.dead_letters").await;
+    assert_eq!(letters, [("open".to_owned(), 2)]);
+    let lives: Vec<_> = stack.failures().await.into_iter().map(|(life, _, _)| life).collect();
+    assert_eq!(lives, [0, 0, 0, 1, 1, 1]);
+    // A late delivery of the first life changes nothing.
+    stack.redis(&["FLUSHALL"]).await;
+    service.deliver(Delivery::new(body()).again(3)).await;
+    let letters: Vec<(String, i32)> = stack.rows("SELECT state, deaths FROM jobs.dead_letters").await;
+    assert_eq!(letters, [("open".to_owned(), 2)]);
+    assert_eq!(probe.runs(), 2 * attempts());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn meeting_a_lease_costs_nothing_and_the_task_is_back_when_it_has_expired() {
+    let stack = Stack::start().await;
+    let delivery = Delivery::new(body());
+    let slow = hanging_run(&stack, delivery.clone()).await;
+    let probe = Probe::<Numbered>::answering(done);
+    let service = stack.service(probe.clone());
+    let answer = service.deliver(delivery.clone().again(1)).await;
+    assert_eq!((answer.status, answer.outcome()), (200, "deferred"));
+    let next = stack.take_tasks(QUEUE).await.remove(0);
+    assert!(next.due.unwrap() > stack.now() + TimeDelta::seconds(60), "{:?}", next.due);
+    // A clock that is behind, or a slow network: the lease is still there.
+    assert_eq!(service.deliver(next.clone()).await.outcome(), "deferred");
+    let again = stack.take_tasks(QUEUE).await;
+    assert_eq!(again.len(), 1, "the only copy of the task is not lost");
+    slow.shutdown.interrupt();
+    assert_eq!(stack.take_tasks(QUEUE).await.len(), 0, "the same number has the same name");
+    let answers = stack.follow(&service, again[0].clone()).await;
+    assert_eq!(answers.last().unwrap().outcome(), "done");
+    assert_eq!(probe.runs(), 1);
+    assert_eq!(stack.failures().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failed_renewal_ends_nothing_and_a_forgotten_lease_is_taken_again() {
+    let stack = Stack::start().await;
+    let renewals = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&renewals);
+    let proxy = RedisProxy::start(&stack.gateway.url(), move |request| {
+        let is_renewal = request.body.contains("IFEQ") && request.body.contains("SET");
+        let fails = is_renewal && seen.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if fails { Fate::Fail } else { Fate::Pass } }
+    });
+    let (end, at_end) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
+    let finish = Arc::clone(&end);
+    let probe = Probe::<Numbered>::new(move |_| {
+        let finish = Arc::clone(&finish);
+        async move {
+            finish.notified().await;
+            done()
+        }
+    });
+    let quick = [("LEASE_DIVISOR", "60".to_owned()), ("UPSTASH_REDIS_REST_URL", proxy.url("p"))];
+    let service = stack.service_with(probe.clone(), quick);
+    let run = tokio::spawn({
+        let (service, at_end) = (service.clone(), Arc::clone(&at_end));
+        async move {
+            let answer = service.deliver(Delivery::new(body())).await;
+            at_end.store(true, Ordering::SeqCst);
+            answer
+        }
+    });
+    let holds_lease = async || stack.redis(&["EXISTS", KEY]).await == redis::Value::Int(1);
+    while renewals.load(Ordering::SeqCst) < 3 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    stack.redis(&["DEL", KEY]).await;
+    while !holds_lease().await {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(!at_end.load(Ordering::SeqCst), "the job goes on");
+    end.notify_one();
+    assert_eq!(run.await.unwrap().outcome(), "done");
+    assert_eq!(probe.runs(), 1);
+}
+
+/// What is in Redis is a lease of ours, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_names_its_run_and_its_end_and_outlives_it() {
+    let stack = Stack::start().await;
+    hanging_run(&stack, Delivery::new(body())).await;
+    let redis::Value::BulkString(text) = stack.redis(&["GET", KEY]).await else { panic!("a lease") };
+    let lease: Value = serde_json::from_slice(&text).unwrap();
+    let end = lease["until_ms"].as_i64().unwrap();
+    assert!((end - stack.now().timestamp_millis() - 60_000).abs() < 5_000);
+    assert_eq!(stack.redis(&["TTL", KEY]).await, redis::Value::Int(86_400));
 }

@@ -4,15 +4,15 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::json;
 use shared::job::Outcome;
-use tests::probe::Going;
+use tests::probe::{Numbered, Renamed, done};
 use tests::{Delivery, Probe, Stack};
 
-fn probe() -> Probe<Going> {
+fn probe() -> Probe<Numbered> {
     Probe::answering(|| Ok(Outcome::Done(json!(1))))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unusable_bodies_become_dead_letters_as_they_came() {
+async fn bodies_that_no_deployment_can_fix_become_dead_letters_as_they_came() {
     let stack = Stack::start().await;
     let probe = probe();
     let service = stack.service(probe.clone());
@@ -22,9 +22,6 @@ async fn unusable_bodies_become_dead_letters_as_they_came() {
         ("{}", "bad_envelope"),
         ("\u{0}\u{1}", "bad_envelope"),
         (r#"{"data":{"n":1},"jobName":"calendar-sync"}"#, "wrong_job"),
-        (r#"{"data":{"n":1},"v":99}"#, "unknown_version"),
-        (r#"{"data":{"n":"one"}}"#, "bad_payload"),
-        (r#"{"data":[]}"#, "bad_payload"),
     ];
     for (body, reason) in cases {
         let answer = service.deliver(Delivery::new(body)).await;
@@ -33,10 +30,69 @@ async fn unusable_bodies_become_dead_letters_as_they_came() {
     let letters = stack.dead_letters().await;
     let expected: Vec<_> = cases
         .iter()
-        .map(|(body, reason)| ("failed".to_owned(), (*reason).to_owned(), body.as_bytes().to_vec()))
+        .map(|(body, reason)| ("open".to_owned(), (*reason).to_owned(), body.as_bytes().to_vec()))
         .collect();
     assert_eq!(letters, expected);
     assert_eq!(probe.runs(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_that_a_deployment_may_fix_waits_for_three_days() {
+    for (body, reason) in [
+        (r#"{"data":{"n":1},"v":99}"#, "unknown_version"),
+        (r#"{"data":{"n":"one"}}"#, "bad_payload"),
+        (r#"{"data":[]}"#, "bad_payload"),
+    ] {
+        let stack = Stack::start().await;
+        let probe = probe();
+        let service = stack.service(probe.clone());
+        let first = stack.now();
+        let mut delivery = Delivery::new(body);
+        let mut dispatches = 0;
+        let answer = loop {
+            let answer = service.deliver(delivery).await;
+            dispatches += 1;
+            let Some(next) = stack.take_tasks(service.queue).await.pop() else { break answer };
+            assert_eq!((answer.outcome(), answer.reason()), ("requeued", "unreadable"), "{body}");
+            let wait = next.due.unwrap() - stack.now();
+            assert!(wait <= chrono::TimeDelta::minutes(61), "{wait}");
+            stack.advance_to(next.due);
+            delivery = next;
+        };
+        assert_eq!((answer.outcome(), answer.reason()), ("dead", reason), "{body}");
+        let waited = stack.now() - first;
+        assert!(waited >= chrono::TimeDelta::days(3) && waited < chrono::TimeDelta::hours(74), "{waited}");
+        assert!(dispatches < 90, "{dispatches}");
+        assert_eq!((probe.runs(), stack.dead_letters().await.len()), (0, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_payload_runs_once_a_revision_knows_it_and_an_older_one_is_upgraded() {
+    let stack = Stack::start().await;
+    let old = stack.service(probe());
+    let newer = Delivery::new(r#"{"data":{"number":7},"v":2}"#);
+    assert_eq!(old.deliver(newer).await.reason(), "unreadable");
+    let waiting = stack.take_tasks(old.queue).await.remove(0);
+    let new = Probe::<Renamed>::answering(done);
+    let service = stack.service(new.clone());
+    assert_eq!(service.deliver(waiting).await.outcome(), "done");
+    assert_eq!(service.deliver(Delivery::new(r#"{"data":{"n":7},"v":1}"#)).await.outcome(), "done");
+    assert_eq!(service.deliver(Delivery::new(r#"{"data":{"n":7},"v":0}"#)).await.reason(), "unreadable");
+    assert_eq!(new.runs(), 2);
+    assert_eq!(stack.dead_letters().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_running_producers_job_names_are_accepted() {
+    let stack = Stack::start().await;
+    let probe = probe();
+    let service = stack.service(probe.clone());
+    let name = "suggestion-regen-4f1c-1717171717171";
+    let body = format!(r#"{{"data":{{"n":1}},"idempotencyKey":"k","jobName":"{name}"}}"#);
+    let mut delivery = Delivery::new(body);
+    delivery.path = Some(format!("/api/jobs/{name}"));
+    assert_eq!(service.deliver(delivery).await.outcome(), "done");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,8 @@ mod syncs;
 
 /// Backoffs are divided by this: seconds instead of minutes.
 const SHORTER_BACKOFF: u32 = 100;
+/// Leases of six seconds.
+const SHORTER_LEASE: u32 = 10;
 /// Longer than several leases.
 const PATIENCE: Duration = Duration::from_secs(400);
 const POLL: Duration = Duration::from_millis(20);
@@ -33,6 +35,7 @@ async fn start(world: SeedOptions) -> LocalCloud {
         redis: None,
         world,
         backoff_divisor: SHORTER_BACKOFF,
+        lease_divisor: SHORTER_LEASE,
         programs: Some(programs),
         logs,
     };

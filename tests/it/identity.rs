@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::job::Outcome;
 use tests::issuer::{Key, sign, unsigned};
-use tests::probe::Going;
+use tests::probe::Numbered;
 use tests::stack::Service;
 use tests::{Delivery, Probe, Stack};
 
@@ -53,7 +53,7 @@ impl Forge<'_> {
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_tokens_are_refused_before_anything_is_touched() {
     let stack = Stack::start().await;
-    let probe = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
+    let probe = Probe::<Numbered>::answering(|| Ok(Outcome::Done(json!(1))));
     let service = stack.service(probe.clone());
     let forge = Forge { stack: &stack, service: &service };
     let (honest, now) = (forge.honest(), Clock::system().now().timestamp());
@@ -97,7 +97,7 @@ async fn forged_tokens_are_refused_before_anything_is_touched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_the_issuer_rotated_in_is_accepted() {
     let stack = Stack::start().await;
-    let service = stack.service(Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1)))));
+    let service = stack.service(Probe::<Numbered>::answering(|| Ok(Outcome::Done(json!(1)))));
     let deliver = |token: String| {
         let mut delivery = Delivery::new(r#"{"data":{"n":1}}"#);
         delivery.authorization = Some(format!("Bearer {token}"));
@@ -114,7 +114,7 @@ async fn a_key_that_the_issuer_rotated_in_is_accepted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_issuer_cannot_be_asked_the_queue_waits() {
     let stack = Stack::start().await;
-    let probe = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
+    let probe = Probe::<Numbered>::answering(|| Ok(Outcome::Done(json!(1))));
     let service = stack.service_with(probe, [("OIDC_JWKS_URL", "http://127.0.0.1:1/jwks".to_owned())]);
     let answer = service.deliver(Delivery::new(r#"{"data":{"n":1}}"#)).await;
     assert_eq!((answer.status, answer.reason()), (503, "oidc_keys"));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
-use tests::probe::{Going, done};
+use tests::probe::{Numbered, done};
 use tests::redis_proxy::{Fate, RedisProxy};
 use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Stack};
@@ -103,7 +103,7 @@ impl Search {
         Self { stack, gate, proxy }
     }
 
-    fn processes(&self, probe: &Probe<Going>) -> Vec<Service> {
+    fn processes(&self, probe: &Probe<Numbered>) -> Vec<Service> {
         (0..PROCESSES)
             .map(|n| {
                 let url = self.proxy.url(&format!("p{n}"));
@@ -150,7 +150,7 @@ impl Search {
 
 async fn every_order(lost: usize, at_least: usize, outcome: fn() -> Result<Outcome, Failure>, effects: u32) {
     let search = Search::start().await;
-    let probe = Probe::<Going>::answering(outcome);
+    let probe = Probe::<Numbered>::answering(outcome);
     let services = search.processes(&probe);
     let direct = search.stack.service(probe.clone());
     let (mut path, mut orders) = (Path::default(), 0);
@@ -158,9 +158,10 @@ async fn every_order(lost: usize, at_least: usize, outcome: fn() -> Result<Outco
         let before = probe.runs();
         let key = format!("key-{orders}");
         let mut answers = search.run(&services, &key, &mut path, lost).await;
-        // What was deferred comes back, after the lease.
-        for back in search.stack.take_tasks(Queue::TokenRefresh).await {
-            answers.push(direct.deliver(back).await);
+        // What met a lease is back when that has expired.
+        for next in search.stack.take_tasks(Queue::TokenRefresh).await {
+            search.stack.advance_to(next.due);
+            answers.extend(search.stack.follow(&direct, next).await);
         }
         let told = || format!("order {:?}: {answers:?}", path.chosen);
         assert!(answers.iter().all(|answer| answer.status == 200), "{}", told());

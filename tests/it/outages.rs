@@ -1,105 +1,262 @@
-//! Something is away, slow, or answers rubbish: no task is lost, and none runs twice where that would reach a person.
+//! A dependency is unavailable, slow, or answers rubbish: no task is lost, none is charged for it, and all of them go on as
+//! soon as it is over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::TimeDelta;
+use futures_util::future::join_all;
 use serde_json::json;
-use shared::clock::Clock;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
-use tests::probe::{Going, Holding, done};
+use tests::probe::{Numbered, done};
 use tests::redis_proxy::{Fate, RedisProxy};
-use tests::{Delivery, Probe, Stack};
+use tests::stack::Service;
+use tests::{Answer, Delivery, Probe, Stack};
 
 const NOWHERE: &str = "http://127.0.0.1:1";
-const LAST: u32 = 2;
+const QUEUE: Queue = Queue::TokenRefresh;
+
+fn body_of(key: &str) -> String {
+    json!({ "data": { "n": 1 }, "idempotencyKey": key }).to_string()
+}
 
 fn body() -> String {
-    json!({ "data": { "n": 1 }, "idempotencyKey": "k" }).to_string()
+    body_of("k")
+}
+
+fn failing() -> Probe<Numbered> {
+    Probe::answering(|| Err(Failure::transient("no luck")))
+}
+
+/// A proxy in front of Redis that fails while the switch is on.
+fn proxy_with(stack: &Stack, fate: Fate) -> (RedisProxy, Arc<AtomicBool>) {
+    let is_off = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&is_off);
+    let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
+        let fate = if switch.load(Ordering::SeqCst) { fate } else { Fate::Pass };
+        async move { fate }
+    });
+    (proxy, is_off)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_redis_a_harmless_queue_goes_on() {
+async fn without_redis_every_task_runs_and_every_failure_is_counted() {
     let stack = Stack::start().await;
-    let probe = Probe::<Going>::answering(done);
-    let service = stack.service_with(probe.clone(), [("UPSTASH_REDIS_REST_URL", NOWHERE.to_owned())]);
-    assert_eq!(service.deliver(Delivery::new(body())).await.outcome(), "done");
-    assert_eq!(service.deliver(Delivery::new(body()).again(LAST)).await.outcome(), "done");
-    assert_eq!(probe.runs(), 2);
-    assert_eq!(stack.dead_letters().await, []);
-}
+    let without = [("UPSTASH_REDIS_REST_URL", NOWHERE.to_owned())];
+    let probe = failing();
+    let answers =
+        stack.follow(&stack.service_with(probe.clone(), without.clone()), Delivery::new(body())).await;
+    assert_eq!(answers.last().unwrap().outcome(), "dead");
+    assert_eq!(probe.runs(), QUEUE.policy().attempts);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_redis_a_queue_that_reaches_people_waits_and_loses_no_attempt() {
-    let stack = Stack::start().await;
-    let probe = Probe::<Holding>::answering(done);
-    let service = stack.service_with(probe.clone(), [("UPSTASH_REDIS_REST_URL", NOWHERE.to_owned())]);
-    let answer = service.deliver(Delivery::new(body())).await;
-    assert_eq!((answer.status, answer.reason()), (503, "redis"));
-    assert!(answer.retry_after.is_some());
-
-    let answer = service.deliver(Delivery::new(body()).again(LAST)).await;
-    assert_eq!((answer.status, answer.outcome()), (200, "requeued"), "an outage is never what ends a task");
-    let back = stack.take_tasks(Queue::NotificationReminder).await;
-    assert_eq!(stack.service(probe.clone()).deliver(back[0].clone()).await.outcome(), "done");
+    let probe = Probe::<Numbered>::answering(done);
+    let service = stack.service_with(probe.clone(), without);
+    let delivery = Delivery::new(body_of("other"));
+    assert_eq!(service.deliver(delivery.clone()).await.outcome(), "done");
+    assert_eq!(service.deliver(delivery.again(1)).await.outcome(), "duplicate", "Postgres remembers");
     assert_eq!(probe.runs(), 1);
-    assert_eq!(stack.dead_letters().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rubbish_and_errors_from_redis_count_as_redis_away() {
-    for fate in [Fate::Garbage, Fate::Fail] {
+async fn minutes_without_redis_take_no_attempt_from_a_task_that_fails_once_afterwards() {
+    let stack = Stack::start().await;
+    let (proxy, is_off) = proxy_with(&stack, Fate::Fail);
+    is_off.store(true, Ordering::SeqCst);
+    let after = Duration::from_secs(30);
+    let away = Probe::<Numbered>::answering(move || Err(Failure::unavailable(after, "vendor")));
+    let redis = [("UPSTASH_REDIS_REST_URL", proxy.url("p"))];
+    let service = stack.service_with(away, redis.clone());
+    let delivery = Delivery::new(body());
+    for retry in 0..6 {
+        assert_eq!(service.deliver(delivery.clone().again(retry)).await.status, 503);
+        stack.advance(30);
+    }
+    is_off.store(false, Ordering::SeqCst);
+    let probe = failing();
+    let answers = stack.follow(&stack.service_with(probe.clone(), redis), delivery.again(6)).await;
+    assert_eq!(answers.last().unwrap().outcome(), "dead");
+    assert_eq!(probe.runs(), QUEUE.policy().attempts, "all of them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rubbish_and_errors_from_redis_count_as_redis_unavailable() {
+    for fate in [Fate::Garbage, Fate::Fail, Fate::Quota] {
         let stack = Stack::start().await;
-        let proxy = RedisProxy::start(&stack.gateway.url(), move |_| async move { fate });
+        let (proxy, is_off) = proxy_with(&stack, fate);
+        is_off.store(true, Ordering::SeqCst);
         let redis = [("UPSTASH_REDIS_REST_URL", proxy.url("p"))];
-        let going = stack.service_with(Probe::<Going>::answering(done), redis.clone());
-        assert_eq!(going.deliver(Delivery::new(body())).await.outcome(), "done", "{fate:?}");
-        let holding = stack.service_with(Probe::<Holding>::answering(done), redis);
-        assert_eq!(holding.deliver(Delivery::new(body())).await.status, 503, "{fate:?}");
+        let probe = Probe::<Numbered>::answering(done);
+        let answer = stack.service_with(probe, redis).deliver(Delivery::new(body())).await;
+        assert_eq!(answer.outcome(), "done", "{fate:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_that_goes_away_while_a_job_runs_leaves_it_done() {
+async fn redis_that_is_unavailable_at_the_end_leaves_the_task_done() {
     let stack = Stack::start().await;
-    let away = Arc::new(AtomicBool::new(false));
-    let is_away = Arc::clone(&away);
-    let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
-        let fate = if is_away.load(Ordering::SeqCst) { Fate::Fail } else { Fate::Pass };
-        async move { fate }
-    });
-    let probe = Probe::<Holding>::new(move |_| {
-        away.store(true, Ordering::SeqCst);
+    let (proxy, is_off) = proxy_with(&stack, Fate::Fail);
+    let probe = Probe::<Numbered>::new(move |_| {
+        is_off.store(true, Ordering::SeqCst);
         async { done() }
     });
     let service = stack.service_with(probe.clone(), [("UPSTASH_REDIS_REST_URL", proxy.url("p"))]);
-    assert_eq!(service.deliver(Delivery::new(body())).await.outcome(), "done");
-    let answer = stack.service(probe.clone()).deliver(Delivery::new(body())).await;
-    assert_eq!(answer.outcome(), "deferred", "the lease still guards the task");
+    let delivery = Delivery::new(body());
+    assert_eq!(service.deliver(delivery.clone()).await.outcome(), "done");
+    let answers = stack.follow(&stack.service(probe.clone()), delivery.again(1)).await;
+    let outcomes: Vec<_> = answers.iter().map(Answer::outcome).collect();
+    assert_eq!(outcomes, ["deferred", "duplicate"], "the lease, then what Postgres remembers");
+    assert_eq!(probe.runs(), 1);
+    assert_eq!(stack.dead_letters().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_redis_lost_while_the_job_ran_does_not_run_it_again() {
+    let stack = Arc::new(Stack::start().await);
+    let flushed = Arc::clone(&stack);
+    let probe = Probe::<Numbered>::new(move |_| {
+        let stack = Arc::clone(&flushed);
+        async move {
+            stack.redis(&["FLUSHALL"]).await;
+            done()
+        }
+    });
+    let service = stack.service(probe.clone());
+    let delivery = Delivery::new(body());
+    assert_eq!(service.deliver(delivery.clone()).await.outcome(), "done");
+    assert_eq!(service.deliver(delivery.again(1)).await.outcome(), "duplicate");
     assert_eq!(probe.runs(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_postgres_no_dead_letter_is_lost() {
+async fn without_postgres_nothing_is_lost_and_nothing_is_counted() {
     let stack = Stack::start().await;
     let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none".to_owned())];
-    let service = stack.service_with(Probe::<Going>::answering(|| Err(Failure::permanent("never"))), away);
     for body in ["rubbish".to_owned(), body()] {
+        let service = stack.service_with(failing(), away.clone());
         let answer = service.deliver(Delivery::new(body.clone())).await;
         assert_eq!((answer.status, answer.reason()), (503, "database"), "{body}");
     }
-    let answer = service.deliver(Delivery::new(body()).again(LAST)).await;
-    assert_eq!(
-        (answer.status, answer.outcome()),
-        (200, "requeued"),
-        "the last attempt waits for the database"
+    // The failure that nobody acknowledged is what the expired lease tells.
+    let delivery = Delivery::new(body());
+    let probe = Probe::<Numbered>::answering(done);
+    let answers = stack.follow(&stack.service(probe.clone()), delivery.again(1)).await;
+    assert_eq!(answers.last().unwrap().outcome(), "done");
+    assert_eq!((probe.runs(), stack.failures().await.len()), (1, 1));
+}
+
+/// What a refused statement makes of a task; the message of the database is in no answer.
+async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service: &Service) {
+    stack.run(break_it).await;
+    let delivery = Delivery::new(body_of(break_it));
+    let before = stack.billing.bill().billed;
+    for retry in 0..20 {
+        let answer = service.deliver(delivery.clone().again(retry)).await;
+        assert_eq!((answer.status, answer.reason()), (503, "database"), "{break_it}: {answer:?}");
+    }
+    let spent = stack.billing.bill().billed - before;
+    assert!(spent <= 4, "{break_it}: {spent} Redis commands");
+    stack.run(mend).await;
+    let answers = stack.follow(service, delivery.again(20)).await;
+    assert_eq!(answers.last().unwrap().outcome(), "done", "{break_it}: {answers:?}");
+    assert_eq!(stack.dead_letters().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ours() {
+    let stack = Stack::start().await;
+    let setup = stack.setup([]);
+    let db = setup.db().unwrap();
+    let probe = Probe::<Numbered>::new(move |_| {
+        let db = db.clone();
+        async move {
+            // Reads and writes a table, as a job does.
+            db.sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH).await?;
+            done()
+        }
+    });
+    let service = stack.service(probe);
+    let name = stack.database.path().trim_start_matches('/').to_owned();
+    // New sessions are read-only, and the old ones end.
+    let end_sessions = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
     );
-    let back = stack.take_tasks(Queue::TokenRefresh).await;
-    assert_eq!(
-        stack.service(Probe::<Going>::answering(done)).deliver(back[0].clone()).await.outcome(),
-        "done"
-    );
+    check_outage_of_ours(
+        &stack,
+        &format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on; {end_sessions}"),
+        &format!("BEGIN READ WRITE; ALTER DATABASE \"{name}\" RESET default_transaction_read_only; {end_sessions}; COMMIT"),
+        &service,
+    )
+    .await;
+    check_outage_of_ours(
+        &stack,
+        "ALTER TABLE jobs.failures RENAME TO gone; ALTER TABLE jobs.sweeps RENAME TO gone_too",
+        "ALTER TABLE jobs.gone RENAME TO failures; ALTER TABLE jobs.gone_too RENAME TO sweeps",
+        &service,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_lock_is_not_charged_and_blocks_nobody_else() {
+    let stack = Stack::start().await;
+    let db = stack.setup([]).db().unwrap();
+    let user = uuid::Uuid::new_v4();
+    let waiting = {
+        let db = db.clone();
+        Probe::<Numbered>::new(move |_| {
+            let db = db.clone();
+            async move {
+                db.suggesting(user).await?;
+                done()
+            }
+        })
+    };
+    let frozen = stack.hold_suggestions(user).await;
+    let service = stack.service(waiting);
+    let tasks = (0..8).map(|n| service.deliver(Delivery::new(body_of(&format!("waits-{n}")))));
+    let others = stack.service(Probe::<Numbered>::new(move |_| {
+        let db = db.clone();
+        async move {
+            db.ping().await?;
+            done()
+        }
+    }));
+    let other = others.deliver(Delivery::new(body_of("other")));
+    let (answers, other) = tokio::join!(join_all(tasks), other);
+    assert_eq!(other.outcome(), "done");
+    for answer in answers {
+        assert_eq!(
+            (answer.status, answer.outcome(), answer.reason()),
+            (200, "requeued", "busy"),
+            "{answer:?}"
+        );
+    }
+    drop(frozen);
+    for task in stack.take_tasks(QUEUE).await {
+        assert_eq!(service.deliver(task).await.outcome(), "done");
+    }
+    assert_eq!(stack.failures().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_stands_still_loses_its_locks() {
+    let stack = Stack::start().await;
+    let setup = stack.setup([]);
+    let user = uuid::Uuid::new_v4();
+    let frozen = setup.db().unwrap().suggesting(user).await.unwrap();
+    let other = setup.db().unwrap();
+    let mut waits = 0;
+    loop {
+        match other.suggesting(user).await {
+            Ok(_) => break,
+            Err(error) => assert!(matches!(Failure::from(error), Failure::Busy { .. })),
+        }
+        waits += 1;
+        assert!(waits < 10, "the lock is never free");
+    }
+    drop(frozen);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,23 +264,43 @@ async fn an_outage_that_a_job_meets_slows_the_queue_and_never_ends_the_task() {
     let stack = Stack::start().await;
     let after = Duration::from_secs(17);
     let service =
-        stack.service(Probe::<Going>::answering(move || Err(Failure::unavailable(after, "vendor"))));
-    let answer = service.deliver(Delivery::new(body())).await;
-    assert_eq!((answer.status, answer.retry_after), (503, Some(17)));
-    let answer = service.deliver(Delivery::new(body()).again(LAST)).await;
-    assert_eq!((answer.status, answer.outcome()), (200, "requeued"));
-    assert_eq!(stack.dead_letters().await, []);
-    assert_eq!(stack.take_tasks(Queue::TokenRefresh).await.len(), 1);
+        stack.service(Probe::<Numbered>::answering(move || Err(Failure::unavailable(after, "vendor"))));
+    for retry in 0..10 {
+        let answer = service.deliver(Delivery::new(body()).again(retry)).await;
+        assert_eq!((answer.status, answer.retry_after), (503, Some(17)));
+    }
+    assert_eq!((stack.dead_letters().await, stack.failures().await), (vec![], vec![]));
+    assert_eq!(stack.take_tasks(QUEUE).await.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_cloud_tasks_a_task_that_has_to_come_back_stays_where_it_is() {
+async fn without_cloud_tasks_a_task_stays_queued_and_costs_no_more_commands() {
     let stack = Stack::start().await;
-    let until = Clock::system().now() + chrono::TimeDelta::minutes(1);
+    let until = stack.now() + TimeDelta::minutes(1);
     let service = stack.service_with(
-        Probe::<Going>::answering(move || Ok(Outcome::Snooze(until))),
+        Probe::<Numbered>::answering(move || Ok(Outcome::Snooze(until))),
         [("CLOUD_TASKS_URL", NOWHERE.to_owned())],
     );
-    let answer = service.deliver(Delivery::new(body())).await;
-    assert_eq!((answer.status, answer.reason()), (503, "cloud_tasks"));
+    let delivery = Delivery::new(body());
+    for retry in 0..20 {
+        let answer = service.deliver(delivery.clone().again(retry)).await;
+        assert_eq!((answer.status, answer.reason()), (503, "cloud_tasks"));
+    }
+    assert!(stack.billing.bill().billed <= 4, "{:?}", stack.billing.bill());
+    assert_eq!(
+        stack.service(Probe::<Numbered>::answering(done)).deliver(delivery.again(20)).await.outcome(),
+        "done"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_cloud_tasks_would_delete_soon_is_replaced_by_its_successor() {
+    let stack = Stack::start().await;
+    let probe = Probe::<Numbered>::answering(done);
+    let service = stack.service(probe.clone());
+    let old = Delivery { due: Some(stack.now() - TimeDelta::days(26)), ..Delivery::new(body()).again(400) };
+    let answer = service.deliver(old).await;
+    assert_eq!((answer.outcome(), answer.reason(), probe.runs()), ("requeued", "renewed", 0));
+    let answers = stack.follow(&service, stack.take_tasks(QUEUE).await.remove(0)).await;
+    assert_eq!(answers.last().unwrap().outcome(), "done");
 }

@@ -13,7 +13,7 @@ use shared::config::Config;
 use shared::job::Outcome;
 use shared::queue::Queue;
 use shared::tasks::{Enqueued, Options, Summary, Tasks};
-use tests::probe::Going;
+use tests::probe::Numbered;
 use tests::{Probe, Stack};
 
 fn producer(stack: &Stack, other: &[(&'static str, String)]) -> Tasks {
@@ -28,7 +28,7 @@ async fn a_task_carries_its_envelope_and_its_schedule() {
     let stack = Stack::start().await;
     let tasks = producer(&stack, &[]);
     let at = Clock::system().now() + chrono::TimeDelta::hours(1);
-    tasks.enqueue_with(&Going { n: 5 }, Options::default().at(at).named("five")).await.unwrap();
+    tasks.enqueue_with(&Numbered { n: 5 }, Options::default().at(at).named("five")).await.unwrap();
     let listed = stack.tasks.list(Queue::TokenRefresh).await.unwrap();
     let scheduled = listed[0]["scheduleTime"].as_str().unwrap();
     assert_eq!(
@@ -46,7 +46,7 @@ async fn a_task_carries_its_envelope_and_its_schedule() {
     let envelope: Value = serde_json::from_str(&task.body).unwrap();
     assert_eq!(envelope["data"], json!({ "n": 5 }));
     assert_eq!(envelope["jobName"], "token-refresh");
-    assert_eq!((envelope["v"].clone(), envelope["priorAttempts"].clone()), (json!(1), json!(0)));
+    assert_eq!((&envelope["v"], &envelope["n"]), (&json!(1), &Value::Null));
     assert!(envelope["enqueuedAt"].is_string() && envelope["idempotencyKey"].is_string());
 }
 
@@ -55,11 +55,11 @@ async fn a_name_is_used_once_also_after_its_task_ended() {
     let stack = Stack::start().await;
     let tasks = producer(&stack, &[]);
     let named = || Options::default().named("the same");
-    assert_eq!(tasks.enqueue_with(&Going { n: 1 }, named()).await.unwrap(), Enqueued::Created);
-    assert_eq!(tasks.enqueue_with(&Going { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
+    assert_eq!(tasks.enqueue_with(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Created);
+    assert_eq!(tasks.enqueue_with(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
     assert_eq!(stack.take_tasks(Queue::TokenRefresh).await.len(), 1);
-    assert_eq!(tasks.enqueue_with(&Going { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
-    assert_eq!(tasks.enqueue(&Going { n: 1 }).await.unwrap(), Enqueued::Created);
+    assert_eq!(tasks.enqueue_with(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
+    assert_eq!(tasks.enqueue(&Numbered { n: 1 }).await.unwrap(), Enqueued::Created);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +68,7 @@ async fn changes_within_a_window_are_one_task() {
     let tasks = producer(&stack, &[]);
     let debounced = || Options::default().debounced("user", Duration::from_hours(24));
     for _ in 0..5 {
-        tasks.enqueue_with(&Going { n: 1 }, debounced()).await.unwrap();
+        tasks.enqueue_with(&Numbered { n: 1 }, debounced()).await.unwrap();
     }
     assert_eq!(stack.tasks.count(Queue::TokenRefresh).await.unwrap(), 1);
 }
@@ -77,7 +77,7 @@ async fn changes_within_a_window_are_one_task() {
 async fn many_tasks_are_created_once() {
     let stack = Stack::start().await;
     let tasks = producer(&stack, &[]);
-    let sweep = || (0..300).map(|n| (Going { n }, Options::default().named(format_args!("sweep:{n}"))));
+    let sweep = || (0..300).map(|n| (Numbered { n }, Options::default().named(format_args!("sweep:{n}"))));
     let (first, second) = tokio::join!(tasks.enqueue_many(sweep()), tasks.enqueue_many(sweep()));
     let (first, second) = (first.unwrap(), second.unwrap());
     assert_eq!(first.created + second.created, 300);
@@ -90,15 +90,15 @@ async fn many_tasks_are_created_once() {
 async fn a_failed_enqueue_is_an_error_that_the_caller_sees() {
     let stack = Stack::start().await;
     let away = producer(&stack, &[("CLOUD_TASKS_URL", "http://127.0.0.1:1".to_owned())]);
-    assert!(away.enqueue(&Going { n: 1 }).await.is_err());
+    assert!(away.enqueue(&Numbered { n: 1 }).await.is_err());
     let elsewhere = producer(&stack, &[("GCP_PROJECT_ID", "another".to_owned())]);
-    assert!(elsewhere.enqueue(&Going { n: 1 }).await.is_err());
+    assert!(elsewhere.enqueue(&Numbered { n: 1 }).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_cloud_tasks_the_function_is_called_directly() {
     let stack = Stack::start().await;
-    let probe = Probe::<Going>::answering(|| Ok(Outcome::Done(json!(1))));
+    let probe = Probe::<Numbered>::answering(|| Ok(Outcome::Done(json!(1))));
     let asked = Arc::new(AtomicU32::new(0));
     let identity = {
         let (token, asked) = (
@@ -126,11 +126,14 @@ async fn without_cloud_tasks_the_function_is_called_directly() {
             ("IDENTITY_URL", format!("{}/identity", identity.url())),
         ],
     );
-    tasks.enqueue(&Going { n: 1 }).await.unwrap();
+    tasks.enqueue(&Numbered { n: 1 }).await.unwrap();
     assert_eq!(probe.runs(), 1);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 
-    tasks.enqueue_with(&Going { n: 2 }, Options::default().delay(Duration::from_millis(50))).await.unwrap();
+    tasks
+        .enqueue_with(&Numbered { n: 2 }, Options::default().delay(Duration::from_millis(50)))
+        .await
+        .unwrap();
     while probe.runs() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

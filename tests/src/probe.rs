@@ -13,14 +13,14 @@ use shared::payload::Payload;
 use shared::queue::Queue;
 use uuid::Uuid;
 
-/// A payload on a queue that goes on without Redis; it has 3 attempts.
+/// A payload on a queue with 3 attempts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Going {
+pub struct Numbered {
     /// Anything.
     pub n: u32,
 }
 
-impl Payload for Going {
+impl Payload for Numbered {
     const QUEUE: Queue = Queue::TokenRefresh;
 
     fn user_id(&self) -> Option<Uuid> {
@@ -28,15 +28,35 @@ impl Payload for Going {
     }
 }
 
-/// A payload on a queue that waits for Redis; it has 3 attempts.
+/// The same on another queue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Holding {
+pub struct Elsewhere {
     /// Anything.
     pub n: u32,
 }
 
-impl Payload for Holding {
+impl Payload for Elsewhere {
     const QUEUE: Queue = Queue::NotificationReminder;
+
+    fn user_id(&self) -> Option<Uuid> {
+        None
+    }
+}
+
+/// The second version of a payload, whose field `number` was called `n` in the first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Renamed {
+    /// Anything.
+    pub number: u32,
+}
+
+impl Payload for Renamed {
+    const QUEUE: Queue = Queue::TokenRefresh;
+    const VERSION: u32 = 2;
+
+    fn upgrade(_from: u32, value: serde_json::Value) -> serde_json::Value {
+        json!({ "number": value["n"] })
+    }
 
     fn user_id(&self) -> Option<Uuid> {
         None

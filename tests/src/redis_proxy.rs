@@ -29,6 +29,8 @@ pub enum Fate {
     Garbage,
     /// It does not reach Redis; the answer is 500.
     Fail,
+    /// It does not reach Redis; the month's commands are used up.
+    Quota,
 }
 
 /// One request of a function.
@@ -84,6 +86,10 @@ async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body:
     match fate {
         Fate::Garbage => return "rubbish".into_response(),
         Fate::Fail => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Fate::Quota => {
+            let error = r#"{"error":"ERR max requests limit exceeded. Limit: 500000, Usage: 500001."}"#;
+            return (StatusCode::BAD_REQUEST, error).into_response();
+        }
         Fate::Pass | Fate::LoseAnswer | Fate::AnswerLate => {}
     }
     let authorization =

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use http_body_util::BodyExt;
 use local_cloud::tasks::Settings;
 use local_cloud::{Background, CloudTasks, Postgres, Redis};
@@ -20,7 +20,7 @@ use shared::config::Config;
 use shared::job::{Job, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
-use shared::service::{self, Shutdown};
+use shared::runtime::{self, Shutdown};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use tokio::sync::OnceCell;
@@ -34,6 +34,8 @@ use crate::issuer::{CALLER, Issuer};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// No task of a test is dispatched more often.
+const MOST_DISPATCHES: usize = 60;
 const POLL: Duration = Duration::from_millis(10);
 
 /// Token of every test's gateway.
@@ -76,7 +78,7 @@ pub struct Stack {
     pub tasks: CloudTasks,
     /// Who signs the tokens of [`Service::deliver`].
     pub issuer: Issuer,
-    ahead_seconds: Arc<AtomicI64>,
+    ahead_ms: Arc<AtomicI64>,
 }
 
 impl Stack {
@@ -98,18 +100,18 @@ impl Stack {
             billing,
             tasks: CloudTasks::start(Settings::default()).await.expect("Cloud Tasks starts"),
             issuer: Issuer::start(),
-            ahead_seconds: Arc::default(),
+            ahead_ms: Arc::default(),
         }
     }
 
     /// Lets time pass for the services of this stack, and for nothing else.
     pub fn advance(&self, seconds: i64) {
-        self.ahead_seconds.fetch_add(seconds, Ordering::SeqCst);
+        self.ahead_ms.fetch_add(seconds * 1_000, Ordering::SeqCst);
     }
 
     fn clock(&self) -> Clock {
-        let (ahead, machine) = (Arc::clone(&self.ahead_seconds), Clock::system());
-        Clock::from_fn(move || machine.now() + TimeDelta::seconds(ahead.load(Ordering::SeqCst)))
+        let (ahead, machine) = (Arc::clone(&self.ahead_ms), Clock::system());
+        Clock::from_fn(move || machine.now() + TimeDelta::milliseconds(ahead.load(Ordering::SeqCst)))
     }
 
     /// Asks Redis itself, past the gateway.
@@ -146,7 +148,7 @@ impl Stack {
         other: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Service {
         let mut setup = self.setup(other);
-        let (router, shutdown) = service::router(job, &mut setup)
+        let (router, shutdown) = runtime::router(job, &mut setup)
             .unwrap_or_else(|_| panic!("the environment cannot be used: {:?}", setup.config().problems()));
         let queue = J::Payload::QUEUE;
         let audience = self.tasks.settings().function_url(queue);
@@ -212,6 +214,39 @@ impl Stack {
         timeout(PATIENCE, wait).await.expect("a run waits for the lock");
     }
 
+    /// The recorded runs of all tasks, in their order: life, kind, reason.
+    pub async fn failures(&self) -> Vec<(i32, String, String)> {
+        self.rows("SELECT life, kind, reason FROM jobs.failures ORDER BY life, at, run").await
+    }
+
+    /// Delivers a task, then its successors, each at the time it is scheduled for, until there are none; answers what
+    /// each dispatch was answered.
+    pub async fn follow(&self, service: &Service, delivery: Delivery) -> Vec<Answer> {
+        let mut answers = vec![service.deliver(delivery).await];
+        loop {
+            let mut next = self.take_tasks(service.queue).await;
+            assert!(next.len() <= 1, "a task has one successor at most: {next:?}");
+            let Some(next) = next.pop() else { return answers };
+            assert!(answers.len() < MOST_DISPATCHES, "a task without an end: {answers:?}");
+            self.advance_to(next.due);
+            answers.push(service.deliver(next).await);
+        }
+    }
+
+    /// Lets time pass until then, if that is ahead.
+    pub fn advance_to(&self, then: Option<DateTime<Utc>>) {
+        if let Some(then) = then {
+            let ahead_ms = (then - Clock::system().now()).num_milliseconds();
+            self.ahead_ms.fetch_max(ahead_ms + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// What the services of this stack take for the present moment.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock().now()
+    }
+
     /// The dead letters: state, reason, body.
     pub async fn dead_letters(&self) -> Vec<(String, String, Vec<u8>)> {
         sqlx::query_as("SELECT state, reason, body FROM jobs.dead_letters ORDER BY created_at")
@@ -227,7 +262,8 @@ impl Stack {
         for task in tasks {
             let path = task["name"].as_str().expect("tasks have names");
             let name = path.rsplit('/').next().expect("a path has a last part");
-            taken.push(Delivery::new(self.take_task(path).await).task(name));
+            let due = task["scheduleTime"].as_str().and_then(|time| time.parse().ok());
+            taken.push(Delivery { due, ..Delivery::new(self.take_task(path).await).task(name) });
         }
         taken
     }
@@ -271,6 +307,8 @@ pub struct Delivery {
     pub retry_count: u32,
     /// The body.
     pub body: String,
+    /// When it was due.
+    pub due: Option<DateTime<Utc>>,
     /// `None` shows an honest token.
     pub authorization: Option<String>,
     /// `None` is the job's own path.
@@ -283,7 +321,7 @@ impl Delivery {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let task = format!("task-{number}");
-        Self { task, retry_count: 0, body: body.into(), authorization: None, path: None }
+        Self { task, retry_count: 0, body: body.into(), due: None, authorization: None, path: None }
     }
 
     /// The first dispatch of a queue's task with that payload.
@@ -306,12 +344,23 @@ impl Delivery {
         self
     }
 
+    /// The envelope.
+    #[must_use]
+    pub fn envelope(&self) -> Value {
+        serde_json::from_str(&self.body).expect("bodies are JSON")
+    }
+
     /// The same task, dispatched again after so many attempts.
     #[must_use]
     pub fn again(mut self, retry_count: u32) -> Self {
         self.retry_count = retry_count;
         self
     }
+}
+
+/// `X-CloudTasks-TaskETA`; empty is as good as absent.
+fn eta(due: Option<DateTime<Utc>>) -> String {
+    due.map(|due| format!("{}.{:06}", due.timestamp(), due.timestamp_subsec_micros())).unwrap_or_default()
 }
 
 /// What a function answered.
@@ -357,6 +406,7 @@ impl Service {
             .header("x-cloudtasks-queuename", self.queue.cloud_name())
             .header("x-cloudtasks-taskname", delivery.task)
             .header("x-cloudtasks-taskretrycount", delivery.retry_count)
+            .header("x-cloudtasks-tasketa", eta(delivery.due))
             .body(Body::from(delivery.body))
             .expect("the request is well formed");
         self.send(request).await

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::service::run::<adaptive_sync::AdaptiveSync>().await
+    shared::runtime::run::<adaptive_sync::AdaptiveSync>().await
 }

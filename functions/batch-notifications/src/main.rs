@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::service::run::<batch_notifications::BatchNotifications>().await
+    shared::runtime::run::<batch_notifications::BatchNotifications>().await
 }

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::service::run::<calendar_sync::CalendarSync>().await
+    shared::runtime::run::<calendar_sync::CalendarSync>().await
 }

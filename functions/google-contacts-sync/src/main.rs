@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::service::run::<google_contacts_sync::GoogleContactsSync>().await
+    shared::runtime::run::<google_contacts_sync::GoogleContactsSync>().await
 }

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::service::run::<notification_reminder::NotificationReminder>().await
+    shared::runtime::run::<notification_reminder::NotificationReminder>().await
 }

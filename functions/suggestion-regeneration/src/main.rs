@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::service::run::<suggestion_regeneration::SuggestionRegeneration>().await
+    shared::runtime::run::<suggestion_regeneration::SuggestionRegeneration>().await
 }

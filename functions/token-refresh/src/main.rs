@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::service::run::<token_refresh::TokenRefresh>().await
+    shared::runtime::run::<token_refresh::TokenRefresh>().await
 }

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::service::run::<webhook_renewal::WebhookRenewal>().await
+    shared::runtime::run::<webhook_renewal::WebhookRenewal>().await
 }

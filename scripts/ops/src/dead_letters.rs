@@ -3,20 +3,19 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use shared::clock::Clock;
 use shared::db::Db;
-use shared::db::dead_letters::StoredLetter;
-use shared::envelope::Envelope;
+use shared::db::dead_letters::{StoredFailure, StoredLetter};
+use shared::queue::Queue;
+use shared::replay;
 
 use crate::database::{open, wait_for};
 use crate::gcloud::{Gcloud, Place};
 use crate::queue::cloud_name;
 use crate::settings;
-
-/// Characters of a letter's id that make its task's name.
-const HASH: usize = 32;
 
 /// List, show and replay tasks that ended without success.
 #[derive(Args)]
@@ -44,8 +43,14 @@ enum Verb {
         /// Id of the letter.
         id: String,
     },
-    /// Send some again: a new task each, with the same envelope and all its attempts.
+    /// Begin a new life of some: a new task each, with the same payload and all its attempts.
     Replay(Replay),
+    /// Remove some for good, with what is recorded of their runs.
+    Discard {
+        /// Ids of letters.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
 }
 
 #[derive(Args)]
@@ -61,6 +66,9 @@ struct Replay {
     limit: u32,
     #[command(flatten)]
     place: Place,
+    /// Also those that were sent before and did not die since.
+    #[arg(long)]
+    again: bool,
     /// Show what would be created, and create nothing.
     #[arg(long)]
     dry_run: bool,
@@ -82,10 +90,20 @@ impl DeadLetters {
                 Verb::Show { id } => {
                     let letter = find(&db, &id).await?;
                     print(&letter);
+                    for run in db.failures_of_letter(&letter).await? {
+                        let StoredFailure { life, kind, reason, error, revision, at } = run;
+                        println!("  {}  life {life}  {kind}  {revision}  {reason}: {error}", at.to_rfc3339());
+                    }
                     std::io::stdout().write_all(&letter.body)?;
                     println!();
                 }
                 Verb::Replay(replay) => replay.run(&db).await?,
+                Verb::Discard { ids } => {
+                    for id in &ids {
+                        ensure!(db.discard_dead_letter(id).await?, "there is no dead letter {id}");
+                    }
+                    eprintln!("{} discarded", ids.len());
+                }
             }
             Ok(ExitCode::SUCCESS)
         })
@@ -99,20 +117,24 @@ async fn find(db: &Db, id: &str) -> anyhow::Result<StoredLetter> {
 fn summary(letter: &StoredLetter) -> Value {
     json!({
         "id": letter.id,
-        "queue": letter.queue,
+        "queue": letter.function,
+        "key": letter.key,
         "task": letter.task_name,
-        "attempt": letter.attempt,
         "state": letter.state,
+        "deaths": letter.deaths,
+        "failures": letter.failures,
         "reason": letter.reason,
         "error": letter.error,
         "updatedAt": letter.updated_at.to_rfc3339(),
-        "replayedAt": letter.replayed_at.map(|at| at.to_rfc3339()),
     })
 }
 
 fn print(letter: &StoredLetter) {
-    let StoredLetter { id, queue, attempt, state, reason, error, updated_at, .. } = letter;
-    println!("{id}  {}  {queue}  {state} attempt {attempt}  {reason}: {error}", updated_at.to_rfc3339());
+    let StoredLetter { id, function, failures, state, reason, error, updated_at, .. } = letter;
+    println!(
+        "{id}  {}  {function}  {state}, {failures} failures  {reason}: {error}",
+        updated_at.to_rfc3339()
+    );
 }
 
 impl Replay {
@@ -127,18 +149,27 @@ impl Replay {
             letters
         };
         let gcloud = Gcloud::new(self.place.clone(), self.dry_run);
+        let clock = Clock::system();
+        let mut sent = 0;
         for letter in &letters {
+            if !self.dry_run && !db.replay_begun(letter, self.again, clock.now()).await? {
+                eprintln!("letter {} was sent before: --again sends it once more", letter.id);
+                continue;
+            }
             self.send(&gcloud, letter).with_context(|| format!("letter {}", letter.id))?;
             if !self.dry_run {
-                db.dead_letter_replayed(letter).await?;
+                db.replay_sent(letter, clock.now()).await?;
             }
+            sent += 1;
         }
-        eprintln!("{} tasks", letters.len());
+        eprintln!("{sent} tasks");
         Ok(())
     }
 
     fn send(&self, gcloud: &Gcloud, letter: &StoredLetter) -> anyhow::Result<()> {
-        let function = letter.queue.as_str();
+        let function = letter.function.as_str();
+        let queue = Queue::all().find(|queue| queue.name() == function);
+        let queue = queue.with_context(|| format!("there is no queue {function}"))?;
         let (location, region) =
             (format!("--location={}", self.place.region), format!("--region={}", self.place.region));
         let service: Value = gcloud.read(&["run", "services", "describe", function, &region])?;
@@ -146,8 +177,8 @@ impl Replay {
         let caller = settings::variable(&service, "SERVICE_ACCOUNT_EMAIL");
         let caller = caller.context("the service names no SERVICE_ACCOUNT_EMAIL")?;
         let mut file = tempfile::NamedTempFile::new()?;
-        file.write_all(&again(&letter.body))?;
-        let name = task_name(letter);
+        file.write_all(&replay::body(letter))?;
+        let name = replay::name(queue, letter);
         let created = gcloud.create(&[
             "tasks",
             "create-http-task",
@@ -166,36 +197,5 @@ impl Replay {
             Err(error) if format!("{error:#}").contains("ALREADY_EXISTS") => Ok(()),
             other => other,
         }
-    }
-}
-
-/// One name for each death of a task: replaying it twice creates nothing twice.
-fn task_name(letter: &StoredLetter) -> String {
-    let hash: String = letter.id.chars().filter(char::is_ascii_alphanumeric).take(HASH).collect();
-    format!("{hash}-replay-{}", letter.updated_at.timestamp_micros())
-}
-
-/// The envelope with all its attempts; a body that is no envelope goes as it came.
-fn again(body: &[u8]) -> Vec<u8> {
-    let envelope = serde_json::from_slice::<Envelope>(body);
-    let again = envelope.and_then(|envelope| serde_json::to_vec(&Envelope { prior_attempts: 0, ..envelope }));
-    again.unwrap_or_else(|_no_envelope| body.to_vec())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_replayed_task_has_all_its_attempts_and_every_byte_of_its_payload() {
-        #[track_caller]
-        fn check(body: &str, expected: &str) {
-            assert_eq!(String::from_utf8(again(body.as_bytes())).unwrap(), expected);
-        }
-        check(
-            r#"{"data":{ "userId" : "u" },"idempotencyKey":"k","jobName":"token-refresh","priorAttempts":4}"#,
-            r#"{"data":{ "userId" : "u" },"idempotencyKey":"k","jobName":"token-refresh","v":1,"priorAttempts":0}"#,
-        );
-        check("no envelope", "no envelope");
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::sync_schedule::Schedule;
-use super::{Db, Error, Work};
+use super::{Db, Error, Transaction};
 use crate::payload::Integration;
 
 /// Failures in a row that open the breaker.
@@ -190,7 +190,7 @@ impl Db {
     }
 }
 
-impl Work {
+impl Transaction {
     /// Closes the breaker after a success.
     pub(super) async fn close_breaker(
         &mut self,

@@ -11,7 +11,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, Error, Work};
+use super::{Db, Error, Transaction};
 
 /// The columns of a contact that Google's people are compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub struct Membership {
 /// One page of an address book on its way into the database. Nothing counts before [`ContactsPage::commit`].
 #[derive(Debug)]
 pub struct ContactsPage {
-    pub(super) work: Work,
+    pub(super) work: Transaction,
     pub(super) user_id: Uuid,
 }
 

@@ -1,48 +1,25 @@
-//! `jobs.dead_letters`: tasks that ended without success.
+//! `jobs.dead_letters`: tasks that ended without success, with the body as it arrived.
+//!
+//! A letter is `open` until somebody replays it, `replaying` while its new task is created, `sent` after that; it counts
+//! its deaths, and each death belongs to one life of its task: nothing late from an earlier life opens it again.
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
-use super::{Db, Error, text};
+use super::failures::{Subject, letter_id};
+use super::{Db, Error, Transaction, text};
 
 /// Longest text that is kept, the body aside.
 const TEXT_CHARS: usize = 1000;
 
-/// How far a dead letter has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum State {
-    /// The last attempt has begun: if nothing more is heard of it, its container died.
-    Started,
-    /// The task failed for good.
-    Failed,
-}
-
-/// A task that ended without success, or may.
+/// A task that died without a run.
 #[derive(Debug, Clone, Copy)]
 pub struct DeadLetter<'a> {
-    /// Names the task: the same for each of its deliveries.
-    pub id: &'a str,
-    /// Name of the queue.
-    pub queue: &'static str,
-    /// Short name of the task.
-    pub task_name: Option<&'a str>,
-    /// Key of its envelope.
-    pub idempotency_key: Option<&'a str>,
-    /// The attempt that was the last.
-    pub attempt: u32,
-    /// See [`State`].
-    pub state: State,
+    /// The task.
+    pub subject: Subject<'a>,
     /// Stable code.
-    pub reason: &'a str,
+    pub reason: &'static str,
     /// For people: no secret, no personal datum.
     pub error: &'a str,
-    /// The body as it arrived.
-    pub body: &'a [u8],
-    /// The user whom the task was about.
-    pub user_id: Option<Uuid>,
-    /// W3C traceparent.
-    pub trace: Option<&'a str>,
 }
 
 /// A dead letter as it is kept.
@@ -50,42 +27,64 @@ pub struct DeadLetter<'a> {
 pub struct StoredLetter {
     /// Names the task.
     pub id: String,
-    /// Name of the queue.
-    pub queue: String,
+    /// Name of the function.
+    pub function: String,
+    /// Key of the task.
+    pub key: String,
     /// Short name of the task.
     pub task_name: Option<String>,
-    /// The attempt that was the last.
-    pub attempt: i32,
-    /// `started` or `failed`.
+    /// `open`, `replaying` or `sent`.
     pub state: String,
+    /// How often the task died: the life that a replay begins.
+    pub deaths: i32,
+    /// Failures of all its lives.
+    pub failures: i64,
     /// Stable code.
     pub reason: String,
     /// For people.
     pub error: String,
     /// The body as it arrived: personal.
     pub body: Vec<u8>,
-    /// When it died, or its last attempt began.
+    /// When it died last, or was replayed.
     pub updated_at: DateTime<Utc>,
-    /// When it was sent again.
-    pub replayed_at: Option<DateTime<Utc>>,
+}
+
+/// A letter's run, as it is shown.
+#[derive(Debug, Clone)]
+pub struct StoredFailure {
+    /// The task's life.
+    pub life: i32,
+    /// How it ended.
+    pub kind: String,
+    /// Stable code.
+    pub reason: String,
+    /// For people.
+    pub error: String,
+    /// What ran.
+    pub revision: String,
+    /// When it ended.
+    pub at: DateTime<Utc>,
 }
 
 impl Db {
-    /// Letters that wait for somebody, oldest first: of one queue or of all.
+    /// Letters that were not sent again, oldest first: of one function or of all.
     pub async fn open_dead_letters(
         &self,
-        queue: Option<&str>,
+        function: Option<&str>,
         limit: u32,
     ) -> Result<Vec<StoredLetter>, Error> {
         let letters = sqlx::query_as!(
             StoredLetter,
-            "
-            SELECT id, queue, task_name, attempt, state, reason, error, body, updated_at, replayed_at
-            FROM jobs.dead_letters
-            WHERE replayed_at IS NULL AND ($1::text IS NULL OR queue = $1)
+            r#"
+            SELECT id, function, key, task_name, state, deaths, reason, error, body, updated_at,
+                   (SELECT count(*) FROM jobs.failures f
+                    WHERE f.function = letter.function AND f.key = letter.key
+                      AND f.kind IN ('failed', 'permanent', 'killed', 'started')) AS "failures!"
+            FROM jobs.dead_letters letter
+            WHERE state <> 'sent' AND ($1::text IS NULL OR function = $1)
             ORDER BY created_at, id LIMIT $2
-            ",
-            queue,
+            "#,
+            function,
             i64::from(limit),
         )
         .fetch_all(self.statement())
@@ -93,14 +92,17 @@ impl Db {
         Ok(letters)
     }
 
-    /// The letter of that id, replayed or not.
+    /// The letter of that id, sent or not.
     pub async fn dead_letter(&self, id: &str) -> Result<Option<StoredLetter>, Error> {
         let letter = sqlx::query_as!(
             StoredLetter,
-            "
-            SELECT id, queue, task_name, attempt, state, reason, error, body, updated_at, replayed_at
-            FROM jobs.dead_letters WHERE id = $1
-            ",
+            r#"
+            SELECT id, function, key, task_name, state, deaths, reason, error, body, updated_at,
+                   (SELECT count(*) FROM jobs.failures f
+                    WHERE f.function = letter.function AND f.key = letter.key
+                      AND f.kind IN ('failed', 'permanent', 'killed', 'started')) AS "failures!"
+            FROM jobs.dead_letters letter WHERE id = $1
+            "#,
             id,
         )
         .fetch_optional(self.statement())
@@ -108,62 +110,173 @@ impl Db {
         Ok(letter)
     }
 
-    /// The letter was sent again; one that died once more since `updated_at` waits again.
-    pub async fn dead_letter_replayed(&self, letter: &StoredLetter) -> Result<(), Error> {
-        sqlx::query!(
-            "UPDATE jobs.dead_letters SET replayed_at = now() WHERE id = $1 AND updated_at = $2",
-            letter.id,
-            letter.updated_at,
+    /// Every run of every life of a letter's task that ended badly, in their order.
+    pub async fn failures_of_letter(&self, letter: &StoredLetter) -> Result<Vec<StoredFailure>, Error> {
+        let failures = sqlx::query_as!(
+            StoredFailure,
+            "
+            SELECT life, kind, reason, error, revision, at FROM jobs.failures
+            WHERE function = $1 AND key = $2 AND kind IN ('failed', 'permanent', 'killed', 'started')
+            ORDER BY life, at
+            ",
+            letter.function,
+            letter.key,
         )
-        .execute(self.statement())
+        .fetch_all(self.statement())
         .await?;
-        Ok(())
+        Ok(failures)
     }
 
-    /// Writes a dead letter. One of the same id keeps its body and takes over the rest.
-    pub async fn record_dead_letter(&self, letter: &DeadLetter<'_>) -> Result<(), Error> {
-        let state: &str = letter.state.into();
-        // What a stranger put into an envelope must not keep its dead letter from being written.
-        let stored = |value: &str| text::shortened(value, TEXT_CHARS);
-        sqlx::query!(
+    /// Says, before the new task is created, that the letter is being replayed; answers whether it may be. One that was
+    /// sent may not, unless `again`; one that another replay left half done may.
+    pub async fn replay_begun(
+        &self,
+        letter: &StoredLetter,
+        again: bool,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let begun = sqlx::query!(
             "
-            INSERT INTO jobs.dead_letters
-                (id, queue, task_name, idempotency_key, attempt, state, reason, error, body, user_id, trace)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-            ON CONFLICT (id) DO UPDATE
-            SET attempt = excluded.attempt, state = excluded.state, reason = excluded.reason, error = excluded.error,
-                updated_at = now(), replayed_at = NULL
+            UPDATE jobs.dead_letters SET state = 'replaying', updated_at = $4
+            WHERE id = $1 AND deaths = $2 AND (state <> 'sent' OR $3)
             ",
             letter.id,
-            letter.queue,
-            letter.task_name.map(stored),
-            letter.idempotency_key.map(stored),
-            i32::try_from(letter.attempt).unwrap_or(i32::MAX),
-            state,
-            stored(letter.reason),
-            stored(letter.error),
-            letter.body,
-            letter.user_id,
-            letter.trace.map(stored),
+            letter.deaths,
+            again,
+            now,
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(begun.rows_affected() == 1)
+    }
+
+    /// The letter's new task exists; a letter that died once more since then stays open.
+    pub async fn replay_sent(&self, letter: &StoredLetter, now: DateTime<Utc>) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            UPDATE jobs.dead_letters SET state = 'sent', updated_at = $3
+            WHERE id = $1 AND deaths = $2 AND state = 'replaying'
+            ",
+            letter.id,
+            letter.deaths,
+            now,
         )
         .execute(self.statement())
         .await?;
         Ok(())
     }
 
-    /// Whether there is a letter of that id: whether a last attempt has begun.
-    pub async fn has_dead_letter(&self, id: &str) -> Result<bool, Error> {
-        let found = sqlx::query_scalar!("SELECT EXISTS (SELECT FROM jobs.dead_letters WHERE id = $1)", id)
-            .fetch_one(self.statement())
-            .await?;
-        Ok(found.unwrap_or(false))
+    /// Removes a letter with all its failures; answers whether it was there.
+    pub async fn discard_dead_letter(&self, id: &str) -> Result<bool, Error> {
+        let discarded = sqlx::query_scalar!(
+            r#"
+            WITH letter AS (DELETE FROM jobs.dead_letters WHERE id = $1 RETURNING function, key),
+            failures AS (
+                DELETE FROM jobs.failures f USING letter WHERE f.function = letter.function AND f.key = letter.key
+            )
+            SELECT count(*) AS "count!" FROM letter
+            "#,
+            id,
+        )
+        .fetch_one(self.statement())
+        .await?;
+        Ok(discarded > 0)
     }
 
-    /// The last attempt went well after all.
-    pub async fn remove_started_dead_letter(&self, id: &str) -> Result<(), Error> {
-        sqlx::query!("DELETE FROM jobs.dead_letters WHERE id = $1 AND state = 'started'", id)
-            .execute(self.statement())
-            .await?;
+    /// Writes the dead letter of a task that died without a run: its body is of no use.
+    pub async fn record_dead_letter(&self, letter: &DeadLetter<'_>, now: DateTime<Utc>) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        transaction.open_letter(&letter.subject, letter.reason, letter.error, letter.reason, now).await?;
+        transaction.commit().await
+    }
+}
+
+impl Transaction {
+    /// Opens the letter for the last of the task's recorded failures.
+    pub(super) async fn open_letter_for_failures(
+        &mut self,
+        subject: &Subject<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let last = sqlx::query!(
+            "
+            SELECT reason, error, fingerprint FROM jobs.failures
+            WHERE function = $1 AND key = $2 AND life = $3 AND kind IN ('failed', 'permanent', 'killed', 'started')
+            ORDER BY kind = 'permanent' DESC, at DESC LIMIT 1
+            ",
+            subject.function,
+            subject.key,
+            subject.life.cast_signed(),
+        )
+        .fetch_one(self.statement())
+        .await?;
+        self.open_letter(subject, &last.reason, &last.error, &last.fingerprint, now).await
+    }
+
+    /// The death of life n counts only where n deaths are known.
+    async fn open_letter(
+        &mut self,
+        subject: &Subject<'_>,
+        reason: &str,
+        error: &str,
+        fingerprint: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            INSERT INTO jobs.dead_letters AS old
+                (id, function, key, task_name, state, deaths, reason, error, fingerprint, body, user_id, trace,
+                 created_at, updated_at)
+            VALUES ($1, $2, $3, $4, 'open', $5 + 1, $6, $7, $8, $9, $10, $11, $12, $12)
+            ON CONFLICT (id) DO UPDATE
+            SET state = 'open', deaths = excluded.deaths, reason = excluded.reason, error = excluded.error,
+                fingerprint = excluded.fingerprint, updated_at = excluded.updated_at
+            WHERE old.deaths = $5
+            ",
+            letter_id(subject.function, subject.key),
+            subject.function,
+            subject.key,
+            subject.task_name.map(|name| text::shortened(name, TEXT_CHARS)),
+            subject.life.cast_signed(),
+            text::shortened(reason, TEXT_CHARS),
+            text::shortened(error, TEXT_CHARS),
+            text::shortened(fingerprint, TEXT_CHARS),
+            subject.body,
+            subject.user_id,
+            subject.trace.map(|trace| text::shortened(trace, TEXT_CHARS)),
+            now,
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// The task did not die in this life after all.
+    pub(super) async fn close_letter(
+        &mut self,
+        id: &str,
+        life: u32,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let deaths = life.cast_signed();
+        sqlx::query!(
+            "DELETE FROM jobs.dead_letters WHERE id = $1 AND deaths = 1 AND $2 = 0 AND state = 'open'",
+            id,
+            deaths,
+        )
+        .execute(self.statement())
+        .await?;
+        sqlx::query!(
+            "
+            UPDATE jobs.dead_letters SET state = 'sent', deaths = $2, updated_at = $3
+            WHERE id = $1 AND deaths = $2 + 1 AND state = 'open'
+            ",
+            id,
+            deaths,
+            now,
+        )
+        .execute(self.statement())
+        .await?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, Error, Page, Work};
+use super::{Db, Error, Page, Transaction};
 use crate::span::Span;
 
 /// Someone the user could meet.
@@ -86,7 +86,7 @@ impl Db {
 /// nothing behind.
 #[derive(Debug)]
 pub struct Suggesting {
-    pub(super) work: Work,
+    pub(super) work: Transaction,
     user_id: Uuid,
 }
 

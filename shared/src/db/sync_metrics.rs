@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::circuit_breaker::Admitted;
-use super::{Db, Error, Work, text};
+use super::{Db, Error, Transaction, text};
 use crate::payload::{Integration, SyncType, Trigger};
 
 /// Longest text that is kept about a failure.
@@ -113,7 +113,7 @@ impl Db {
     }
 }
 
-impl Work {
+impl Transaction {
     async fn add_metrics(
         &mut self,
         run: &SyncRun,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, Error, Page, Work};
+use super::{Db, Error, Page, Transaction};
 use crate::payload::Integration;
 
 mod rules;
@@ -94,7 +94,7 @@ impl Db {
     }
 }
 
-impl Work {
+impl Transaction {
     /// Writes what a sync made of its schedule; `synced_at` when it went well.
     pub(super) async fn store_schedule(
         &mut self,
@@ -136,7 +136,7 @@ impl Work {
     }
 }
 
-impl Work {
+impl Transaction {
     /// The user's calendar has a push channel now, or could not be given one: sets the interval, within the schedule's
     /// own bounds. A sync that is due sooner stays due; who has no schedule yet gets it from their first sync.
     pub(super) async fn poll_calendar(

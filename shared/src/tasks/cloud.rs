@@ -13,9 +13,10 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::{Enqueued, Error, NewTask, Targets, judge};
+use super::{Enqueued, Error, NewTask, Targets, classify};
 use crate::config::{Config, Incomplete, variables};
 use crate::http;
+use crate::queue::Queue;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ impl CloudTasks {
 
     pub(super) async fn create(&self, task: &NewTask) -> Result<Enqueued, Error> {
         let queue = format!("{}/{}", self.queues, task.queue.cloud_name());
-        let body = self.body(&queue, task)?;
+        let body = self.body(&queue, task);
         let mut request = self.http.post(format!("{queue}/tasks")).json(&body);
         if let Some(token) = self.token().await? {
             request = request.bearer_auth(token);
@@ -72,10 +73,22 @@ impl CloudTasks {
             }
             (result, _) => result,
         };
-        judge(response.map_err(|error| Error::Transport(error.without_url()))?).await
+        classify(response.map_err(|error| Error::Transport(error.without_url()))?).await
     }
 
-    fn body(&self, queue: &str, task: &NewTask) -> Result<serde_json::Value, Error> {
+    /// Any answer that is not a server's error, also a refusal, says that Cloud Tasks is there.
+    pub(super) async fn is_available(&self, queue: Queue) -> bool {
+        let mut request = self.http.get(format!("{}/{}", self.queues, queue.cloud_name()));
+        match self.token().await {
+            Ok(Some(token)) => request = request.bearer_auth(token),
+            Ok(None) => {}
+            Err(_no_credentials) => return false,
+        }
+        let answer = request.send().await;
+        answer.is_ok_and(|answer| !answer.status().is_server_error() && answer.status().as_u16() != 429)
+    }
+
+    fn body(&self, queue: &str, task: &NewTask) -> serde_json::Value {
         let name = task.name.as_ref().map(|name| {
             let path = queue.split_once("/v2/").map_or(queue, |(_, path)| path);
             format!("{path}/tasks/{name}")
@@ -86,7 +99,7 @@ impl CloudTasks {
                 "url": self.targets.job(task.queue),
                 "httpMethod": "POST",
                 "headers": { "Content-Type": "application/json" },
-                "body": STANDARD.encode(serde_json::to_vec(&task.envelope)?),
+                "body": STANDARD.encode(&task.body),
                 "oidcToken": { "serviceAccountEmail": self.caller, "audience": self.targets.base(task.queue) },
             },
         });
@@ -96,7 +109,7 @@ impl CloudTasks {
         if let Some(at) = task.at {
             body["scheduleTime"] = at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into();
         }
-        Ok(json!({ "task": body }))
+        json!({ "task": body })
     }
 
     async fn token(&self) -> Result<Option<String>, Error> {

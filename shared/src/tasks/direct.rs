@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::{Enqueued, Error, NewTask, Targets, judge};
+use super::{Enqueued, Error, NewTask, Targets, classify};
 use crate::config::{Config, Incomplete, variables};
 use crate::http;
 
@@ -90,7 +90,8 @@ impl Direct {
             .header("X-CloudTasks-QueueName", task.queue.cloud_name())
             .header("X-CloudTasks-TaskName", name)
             .header("X-CloudTasks-TaskRetryCount", "0")
-            .json(&task.envelope)
+            .header("Content-Type", "application/json")
+            .body(task.body.clone())
             .send()
             .await
             .map_err(|error| Error::Transport(error.without_url()))?;
@@ -99,7 +100,7 @@ impl Direct {
             tracing::error!(queue = task.queue.name(), "a directly called job failed and is not repeated");
             return Ok(Enqueued::Created);
         }
-        judge(response).await
+        classify(response).await
     }
 
     /// An identity token for `audience`, from the metadata server, which keeps it until it expires.
@@ -117,7 +118,7 @@ impl Direct {
         let token = http::read_limited(response, MAX_TOKEN_BYTES).await;
         match (status.is_success(), token) {
             (true, Ok(token)) => Ok(String::from_utf8_lossy(&token).trim().to_owned()),
-            _ => Err(Error::Refused { status: status.as_u16(), message: "no identity token".to_owned() }),
+            _ => Err(Error::Refused { status: status.as_u16(), code: "no identity token".to_owned() }),
         }
     }
 }

@@ -11,14 +11,17 @@ use super::{Counter, Meter, log};
 
 /// One dispatch. Labels are low in cardinality; everything else is a field.
 #[derive(Debug, Serialize)]
-pub struct Line {
+pub struct Line<'a> {
     /// Queue, as in `infra/queues.json`.
     #[serde(rename = "task.queue")]
     pub queue: &'static str,
     /// Short name that Cloud Tasks gave the task.
     #[serde(rename = "task.name")]
-    pub task: String,
-    /// 1 for the first run.
+    pub task: &'a str,
+    /// 1 for the first dispatch, in all tasks that it was rescheduled as.
+    #[serde(rename = "task.dispatch")]
+    pub dispatch: u32,
+    /// Failed runs and this one; 0 when the job did not run.
     #[serde(rename = "task.attempt")]
     pub attempt: u32,
     /// How it ended.
@@ -26,7 +29,7 @@ pub struct Line {
     pub outcome: Outcome,
     /// Stable reason of a skip or a failure.
     #[serde(rename = "task.reason", skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<&'static str>,
     /// The status that was answered.
     #[serde(rename = "task.status")]
     pub status: u16,
@@ -126,7 +129,7 @@ impl From<&Meter> for Counts {
     }
 }
 
-impl Line {
+impl Line<'_> {
     /// Writes the line.
     pub fn write(&self) {
         log::write(self.outcome.severity(), "task", self);

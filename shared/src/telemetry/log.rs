@@ -68,7 +68,7 @@ pub(super) fn write(severity: &'static str, message: &str, fields: impl Serializ
         severity,
         time: Clock::system().now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
         message,
-        trace: scope.as_ref().and_then(|scope| trace_id(scope.trace.as_deref()?)),
+        trace: scope.as_ref().and_then(|scope| trace_id(scope.trace()?)),
         labels: scope.map(|scope| Labels { queue: scope.queue }),
         fields,
     };

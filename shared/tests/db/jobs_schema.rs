@@ -1,9 +1,12 @@
 //! The schema `jobs`: its migrations, dead letters and sweeps.
 
+use chrono::TimeDelta;
 use futures_util::future::join_all;
-use shared::db::dead_letters::{DeadLetter, State};
+use shared::db::dead_letters::DeadLetter;
+use shared::db::failures::{Cause, Run, Standing, Subject};
 use shared::db::migrations::migrate;
 use shared::queue::Queue;
+use uuid::Uuid;
 
 use crate::database::{Database, now};
 
@@ -23,48 +26,44 @@ async fn migrations_run_any_number_of_times_and_touch_no_other_schema() {
     assert_eq!(schemas, [("jobs".to_owned(),), ("public".to_owned(),)]);
 }
 
-fn letter(state: State, body: &[u8]) -> DeadLetter<'_> {
-    DeadLetter {
-        id: "id",
-        queue: "token-refresh",
-        task_name: Some("task"),
-        idempotency_key: Some("key"),
-        attempt: 3,
-        state,
-        reason: "reason",
-        error: "error",
-        body,
+fn letter(body: &[u8]) -> DeadLetter<'_> {
+    let subject = Subject {
+        function: "token-refresh",
+        key: "key",
+        life: 0,
+        attempts: 3,
+        timeout: TimeDelta::minutes(3),
+        company_window: TimeDelta::seconds(70),
         user_id: None,
+        body,
+        task_name: Some("task"),
         trace: None,
-    }
+    };
+    DeadLetter { subject, reason: "reason", error: "error" }
 }
 
 #[tokio::test]
 async fn a_dead_letter_keeps_the_body_that_came_first() {
     let database = Database::new().await;
-    database.db.record_dead_letter(&letter(State::Started, b"first\0\xff")).await.unwrap();
-    database.db.record_dead_letter(&letter(State::Failed, b"second")).await.unwrap();
-    let rows: Vec<(String, Vec<u8>)> = database.rows("SELECT state, body FROM jobs.dead_letters").await;
-    assert_eq!(rows, [("failed".to_owned(), b"first\0\xff".to_vec())]);
+    database.db.record_dead_letter(&letter(b"first\0\xff"), now()).await.unwrap();
+    database.db.record_dead_letter(&letter(b"second"), now()).await.unwrap();
+    let rows: Vec<(i32, Vec<u8>)> = database.rows("SELECT deaths, body FROM jobs.dead_letters").await;
+    assert_eq!(rows, [(1, b"first\0\xff".to_vec())]);
 }
 
 #[tokio::test]
-async fn only_an_announced_dead_letter_is_taken_back() {
+async fn a_discarded_letter_leaves_nothing_of_its_task() {
     let database = Database::new().await;
-    for (state, left) in [(State::Started, 0_i64), (State::Failed, 1)] {
-        database.db.record_dead_letter(&letter(state, b"")).await.unwrap();
-        database.db.remove_started_dead_letter("id").await.unwrap();
-        assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.dead_letters").await, left);
-    }
-}
-
-#[tokio::test]
-async fn a_key_that_postgres_cannot_hold_does_not_lose_the_dead_letter() {
-    let database = Database::new().await;
-    let key = format!("a\0b{}", "c".repeat(10_000));
-    let letter = DeadLetter { idempotency_key: Some(&key), ..letter(State::Failed, b"body") };
-    database.db.record_dead_letter(&letter).await.unwrap();
-    assert_eq!(database.value::<i32>("SELECT length(idempotency_key) FROM jobs.dead_letters").await, 1000);
+    let letter = letter(b"body");
+    let run = Run { id: Uuid::new_v4(), instance: "i", revision: "r", alone: false, began_at: now() };
+    let cause = Cause { reason: "permanent", error: "never", fingerprint: "f", is_permanent: true };
+    let standing = database.db.run_failed(&letter.subject, &run, &cause, now()).await.unwrap();
+    assert_eq!(standing, Standing::Dead);
+    let stored = database.db.open_dead_letters(Some("token-refresh"), 10).await.unwrap();
+    assert_eq!((stored.len(), stored[0].failures, stored[0].state.as_str()), (1, 1, "open"));
+    assert!(database.db.discard_dead_letter(&stored[0].id).await.unwrap());
+    assert!(!database.db.discard_dead_letter(&stored[0].id).await.unwrap());
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.failures").await, 0);
 }
 
 /// Of the only sweep: tasks, succeeded, failed, whether too many failed, and whether it went through all its pages.

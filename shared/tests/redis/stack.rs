@@ -126,7 +126,7 @@ pub(crate) fn client(url: &Url, patience: Patience) -> Redis {
 
 /// Runs `work` as one task would, with a meter of its own.
 pub(crate) async fn metered<T>(work: impl Future<Output = T>) -> (T, Arc<Meter>) {
-    let scope = Scope::default();
+    let scope = Arc::new(Scope::default());
     let meter = Arc::clone(&scope.meter);
     (scope.enter(work).await, meter)
 }

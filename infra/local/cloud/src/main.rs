@@ -202,6 +202,7 @@ impl Up {
                 ..SeedOptions::default()
             },
             backoff_divisor: self.shorten_backoff,
+            lease_divisor: 1,
             programs: Some(programs),
             logs,
         })

@@ -40,6 +40,8 @@ pub struct Options {
     pub world: SeedOptions,
     /// Backoffs of the queues are divided by this.
     pub backoff_divisor: u32,
+    /// Times of leases are divided by this; 1 is as in production.
+    pub lease_divisor: u32,
     /// Folder of the functions' programs; without it, the functions are somebody else's to run.
     pub programs: Option<PathBuf>,
     /// Folder for their logs.
@@ -118,9 +120,12 @@ impl LocalCloud {
         let messaging = serve_messaging(&inbox)?;
         let redis_token = Uuid::new_v4().simple().to_string();
         let gateway = serve_gateway(redis.url(), &redis_token)?;
-        let tasks =
-            CloudTasks::start(Settings { backoff_divisor: options.backoff_divisor, ..Settings::default() })
-                .await?;
+        let tasks = CloudTasks::start(Settings {
+            backoff_divisor: options.backoff_divisor,
+            lease_divisor: options.lease_divisor,
+            ..Settings::default()
+        })
+        .await?;
         let surroundings = Surroundings {
             database: &database,
             redis_url: &gateway.url(),

@@ -28,6 +28,8 @@ pub struct Settings {
     pub caller: String,
     /// Backoffs of all queues are divided by this; 1 is as in production.
     pub backoff_divisor: u32,
+    /// Times of leases are divided by this; 1 is as in production.
+    pub lease_divisor: u32,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             functions_url: format!("http://{PLACEHOLDER}.localhost"),
             caller: "tasks@local.iam.gserviceaccount.com".to_owned(),
             backoff_divisor: 1,
+            lease_divisor: 1,
         }
     }
 }
@@ -190,7 +193,7 @@ impl CloudTasks {
     fn retry_config(&self, policy: &Policy) -> Value {
         let divisor = self.settings.backoff_divisor.max(1);
         json!({
-            "maxAttempts": Queue::backstop_attempts(),
+            "maxAttempts": -1,
             "minBackoff": seconds(policy.min_backoff() / divisor),
             "maxBackoff": seconds(policy.max_backoff() / divisor),
             "maxDoublings": policy.max_doublings,

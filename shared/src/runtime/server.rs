@@ -49,11 +49,10 @@ async fn serve_until(
         }
     }
     drop(listener);
-    let over = shutdown.over();
     let mut answered = pin!(connections.shutdown());
     let all_answered = tokio::select! {
         () = &mut answered => true,
-        () = over.cancelled() => false,
+        () = shutdown.over() => false,
     };
     shutdown.finish().await;
     if !all_answered {
@@ -105,7 +104,7 @@ mod tests {
     async fn a_process_that_nobody_calls_stops_at_once() {
         let (shutdown, listener) = (shutdown(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         serve_until(async { shutdown.begin() }, listener, Router::new(), &shutdown).await;
-        assert!(!shutdown.over().is_cancelled());
+        assert!(!shutdown.is_over());
     }
 
     #[test]
@@ -117,11 +116,11 @@ mod tests {
         // A runtime of its own is the process: what is not sent when `serve` returns is never sent.
         let process = std::thread::spawn(move || {
             Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-                let (running, over, stop) = (shutdown.running(), shutdown.over(), shutdown.clone());
+                let (running, stop) = (shutdown.running(), shutdown.clone());
                 let job = service_fn(move |_: Request<Body>| {
-                    let over = over.clone();
                     stop.interrupt();
-                    let work = running.spawn(async move { over.cancelled().await });
+                    let over = stop.clone();
+                    let work = running.spawn(async move { over.over().await });
                     async move {
                         work.await.unwrap();
                         // The thread that writes the answer may be slower than the one that ends the process.
@@ -132,7 +131,7 @@ mod tests {
                     }
                 });
                 let router = Router::new().route("/", any_service(job));
-                let stopped = async { shutdown.over().cancelled().await };
+                let stopped = async { shutdown.over().await };
                 serve_until(stopped, TcpListener::from_std(listener).unwrap(), router, &shutdown).await;
             });
         });

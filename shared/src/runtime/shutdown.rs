@@ -5,12 +5,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::{Layer, layer::layer_fn, service_fn};
 
-use super::dispatch::Dispatch;
-use super::verdict::Interruption;
-use super::{Stage, call};
-use crate::job::Outcome;
 use crate::tasks::Tasks;
 
 /// Cloud Run kills an instance 10 seconds after SIGTERM; the rest is for releasing claims.
@@ -59,8 +54,14 @@ impl Shutdown {
         self.begun.clone()
     }
 
-    pub(super) fn over(&self) -> CancellationToken {
-        self.over.clone()
+    /// Jobs are interrupted now.
+    pub(super) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
     }
 
     /// Knows every dispatch that is being worked on.
@@ -99,21 +100,4 @@ impl Shutdown {
             tracing::error!("stopped while delayed calls wait");
         }
     }
-}
-
-pub(super) fn layer<S: Stage<Dispatch, Result<Outcome, Interruption>>>(
-    shutdown: Shutdown,
-) -> impl Layer<S, Service: Stage<Dispatch, Result<Outcome, Interruption>>> + Clone {
-    layer_fn(move |inner: S| {
-        let over = shutdown.over();
-        service_fn(move |dispatch: Dispatch| {
-            let (inner, over) = (inner.clone(), over.clone());
-            async move {
-                Ok(tokio::select! {
-                    outcome = call(inner, dispatch) => outcome,
-                    () = over.cancelled() => Err(Interruption::Cancelled),
-                })
-            }
-        })
-    })
 }

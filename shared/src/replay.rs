@@ -1,0 +1,95 @@
+//! Replay of a dead letter: its task begins a new life, with all its attempts.
+//!
+//! The letter says `replaying` before the new task is created, and `sent` after; the task's name is made of the key and the
+//! life alone. So a replay may be cut off anywhere and repeated by anyone, and makes one task.
+
+use chrono::{DateTime, Utc};
+
+use crate::db::Db;
+use crate::db::dead_letters::StoredLetter;
+use crate::envelope::Envelope;
+use crate::failure::Failure;
+use crate::queue::Queue;
+use crate::tasks::{Tasks, task_name};
+
+/// Replays a letter; answers `false` for one that was sent already, which takes `again`.
+pub async fn replay(
+    db: &Db,
+    tasks: &Tasks,
+    queue: Queue,
+    letter: &StoredLetter,
+    again: bool,
+    now: DateTime<Utc>,
+) -> Result<bool, Failure> {
+    if !db.replay_begun(letter, again, now).await? {
+        return Ok(false);
+    }
+    tasks.create(queue, name(queue, letter), body(letter)).await?;
+    db.replay_sent(letter, now).await?;
+    Ok(true)
+}
+
+/// Name of the task that a replay creates.
+#[must_use]
+pub fn name(queue: Queue, letter: &StoredLetter) -> String {
+    task_name(queue, &format!("{}#{}", letter.key, letter.deaths))
+}
+
+/// Body of the task that a replay creates. A body that is no envelope goes as it came.
+#[must_use]
+pub fn body(letter: &StoredLetter) -> Vec<u8> {
+    let again = serde_json::from_slice::<Envelope>(&letter.body).and_then(|envelope| {
+        serde_json::to_vec(&Envelope {
+            idempotency_key: Some(letter.key.clone()),
+            life: letter.deaths.unsigned_abs(),
+            n: 0,
+            root: None,
+            after: None,
+            alone: false,
+            unreadable_since: None,
+            ..envelope
+        })
+    });
+    again.unwrap_or_else(|_no_envelope| letter.body.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(body: &str) -> StoredLetter {
+        StoredLetter {
+            id: "id".into(),
+            function: "token-refresh".into(),
+            key: "k".into(),
+            task_name: None,
+            state: "open".into(),
+            deaths: 2,
+            failures: 3,
+            reason: "transient".into(),
+            error: String::new(),
+            body: body.into(),
+            updated_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_replayed_task_begins_a_new_life_with_every_byte_of_its_payload() {
+        #[track_caller]
+        fn check(before: &str, expected: &str) {
+            assert_eq!(String::from_utf8(body(&letter(before))).unwrap(), expected);
+        }
+        check(
+            r#"{"data":{ "userId" : "u" },"idempotencyKey":"k","n":4,"root":"r","life":1,"alone":true}"#,
+            r#"{"data":{ "userId" : "u" },"idempotencyKey":"k","v":1,"life":2}"#,
+        );
+        check("no envelope", "no envelope");
+    }
+
+    #[test]
+    fn each_life_has_one_name() {
+        let (second, third) = (letter("{}"), StoredLetter { deaths: 3, ..letter("{}") });
+        assert_eq!(name(Queue::TokenRefresh, &second), name(Queue::TokenRefresh, &letter("other")));
+        assert_ne!(name(Queue::TokenRefresh, &second), name(Queue::TokenRefresh, &third));
+    }
+}

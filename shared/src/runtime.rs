@@ -1,0 +1,151 @@
+//! The service around a job.
+//!
+//! [`walk`] is the path of a task from its request to its answer, one function to be read from top to bottom; beside it,
+//! what its steps need: [`task`] (what a request is read into), [`handler`] (the job, behind its payload's type),
+//! [`occupancy`] (who runs beside whom in this process), [`outages`] (what failed a moment ago), [`disposition`] (how a
+//! dispatch ends, and what is answered), and [`shutdown`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use tokio::net::TcpListener;
+
+use crate::clock::Clock;
+use crate::config::{Config, Incomplete, variables};
+use crate::db::Db;
+use crate::idempotency::Leases;
+use crate::job::{Job, Setup};
+use crate::oidc::Verifier;
+use crate::pace::Pace;
+use crate::payload::Payload;
+use crate::queue::Queue;
+use crate::tasks::Tasks;
+use crate::telemetry;
+
+mod disposition;
+mod handler;
+mod health;
+mod help;
+mod occupancy;
+mod outages;
+mod report;
+mod server;
+mod shutdown;
+mod steps;
+mod task;
+mod walk;
+
+use handler::Handler;
+use occupancy::Occupancy;
+use outages::Outages;
+pub use shutdown::Shutdown;
+
+/// Exit code for a configuration that cannot be used.
+const EXIT_CONFIGURATION: u8 = 2;
+
+/// What a task's path needs, whatever the job.
+struct Runtime {
+    queue: Queue,
+    handler: Box<dyn Handler>,
+    verifier: Verifier,
+    leases: Leases,
+    db: Db,
+    tasks: Tasks,
+    clock: Clock,
+    shutdown: Shutdown,
+    occupancy: Occupancy,
+    outages: Outages,
+    instance: Arc<str>,
+    revision: String,
+    pace: Pace,
+}
+
+/// Runs the job's service until SIGTERM or Ctrl-C: all of a function's `main`.
+///
+/// Exit code 2, with the whole list on standard error, when the configuration cannot be used; 1 when the port cannot.
+pub async fn run<J: Job>() -> ExitCode {
+    if let Some(code) = help::answer::<J>(std::env::args().skip(1)) {
+        return code;
+    }
+    let mut config = Config::from_process();
+    let address = address(&mut config);
+    let logging = telemetry::start(&mut config);
+    let mut setup = Setup::new(config);
+    let service = build::<J>(&mut setup);
+    let (Ok(address), Ok(()), Ok((router, shutdown))) = (address, logging, service) else {
+        help::report(J::Payload::QUEUE, &setup.config().problems());
+        return ExitCode::from(EXIT_CONFIGURATION);
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            tracing::info!(%address, "listening");
+            server::serve(listener, router, &shutdown).await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, %address, "cannot listen");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build<J: Job>(setup: &mut Setup) -> Result<(Router, Shutdown), Incomplete> {
+    let job = J::new(setup);
+    // Its problems are reported together with those of the job.
+    let verifier = setup.verifier(J::Payload::QUEUE).map(drop);
+    verifier.and(job).and_then(|job| router(job, setup))
+}
+
+/// The job's routes as [`run`] serves them, and the handle that stops them: what tests call, too.
+pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), Incomplete> {
+    let queue = J::Payload::QUEUE;
+    let verifier = setup.verifier(queue);
+    let revision = setup.config().required(&variables::K_REVISION);
+    let pace = Pace::from_config(setup.config());
+    let (db, redis, tasks) = (setup.db()?, setup.redis()?, setup.tasks()?);
+    let (clock, pace) = (setup.clock(), pace?);
+    let instance: Arc<str> = uuid::Uuid::new_v4().simple().to_string().into();
+    let shutdown = Shutdown::new(tasks.clone());
+    let health = health::routes(db.clone());
+    let runtime = Arc::new(Runtime {
+        queue,
+        handler: handler::of(job),
+        verifier: verifier?,
+        leases: Leases::new(redis, clock.clone(), pace, Arc::clone(&instance)),
+        db,
+        tasks,
+        clock,
+        shutdown: shutdown.clone(),
+        occupancy: Occupancy::default(),
+        outages: Outages::default(),
+        instance,
+        revision: revision?,
+        pace,
+    });
+    let tasks =
+        Router::new().route("/", post(dispatch)).route("/api/jobs/{job}", post(dispatch)).with_state(runtime);
+    Ok((tasks.merge(health), shutdown))
+}
+
+/// One dispatch, in a task of its own: a caller that hangs up must not cut a job off between two of its effects, nor keep
+/// its log line from being written.
+async fn dispatch(State(runtime): State<Arc<Runtime>>, request: Request<Body>) -> Response {
+    let running = runtime.shutdown.running();
+    match running.spawn(report::walk(runtime, request)).await {
+        Ok(answer) => answer.into_response(),
+        // Whatever panicked was not the job, and nothing more is known.
+        Err(_panicked) => disposition::Disposition::Unexplained("panic").into_response(),
+    }
+}
+
+fn address(config: &mut Config) -> Result<SocketAddr, Incomplete> {
+    let host = config.required::<IpAddr>(&variables::HOST);
+    let port = config.required::<u16>(&variables::PORT);
+    Ok(SocketAddr::new(host?, port?))
+}

@@ -1,0 +1,240 @@
+//! How a dispatch ends, and what is answered to Cloud Tasks: 2xx deletes the task, 503 slows the whole queue, everything
+//! else repeats this task alone.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::outages::Dependency;
+use crate::oidc;
+use crate::telemetry::line::Outcome;
+
+/// How long the queue waits when keys of the issuer, or any other dependency, are unavailable.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// What became of a dispatch. Everything but the last three is answered with 200, and only once what happens next is
+/// written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Disposition {
+    /// The job ran.
+    Done(Value),
+    /// There was nothing to do.
+    Skipped(&'static str),
+    /// The task ran before; its result, if that was kept.
+    Duplicate(Option<Value>),
+    /// A dead letter keeps the task.
+    Dead(&'static str),
+    /// The task's successor exists.
+    Rescheduled {
+        /// Why it could not end now.
+        why: Why,
+        /// When the successor runs.
+        at: DateTime<Utc>,
+    },
+    /// A shared dependency is unavailable.
+    Unavailable {
+        /// A stable name.
+        what: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The request was no task.
+    Refused(Refusal),
+    /// Nothing that should happen.
+    Unexplained(&'static str),
+}
+
+/// Why a task is rescheduled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its run failed, for a reason with a stable name.
+    Failed(&'static str),
+    /// The job asked for it.
+    Snoozed,
+    /// Another run has the lease.
+    Leased,
+    /// Its payload cannot be read yet.
+    Unreadable,
+    /// It has to run alone.
+    Crowded,
+    /// It is not known yet whether an earlier run is over, or what its end proves.
+    Unproven,
+    /// Another session holds a lock that the job needs.
+    Busy,
+    /// The instance stops.
+    Shutdown,
+    /// Cloud Tasks would delete it soon.
+    Renewed,
+}
+
+impl Why {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Failed(reason) => reason,
+            Self::Snoozed => "snoozed",
+            Self::Leased => "leased",
+            Self::Unreadable => "unreadable",
+            Self::Crowded => "crowded",
+            Self::Unproven => "unproven",
+            Self::Busy => "busy",
+            Self::Shutdown => "shutdown",
+            Self::Renewed => "renewed",
+        }
+    }
+}
+
+/// Why a request is refused before anything is touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No acceptable identity token.
+    Unauthorized(&'static str),
+    /// A token of somebody who may not call.
+    Forbidden,
+    /// The body is too large.
+    TooLarge,
+    /// The body did not come.
+    NoBody,
+}
+
+impl From<Refusal> for Disposition {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Dependency> for Disposition {
+    fn from(dependency: Dependency) -> Self {
+        Self::Unavailable { what: dependency.name(), retry_after: RETRY_AFTER }
+    }
+}
+
+impl From<oidc::Error> for Disposition {
+    fn from(error: oidc::Error) -> Self {
+        match error {
+            oidc::Error::Unauthorized(reason) => Refusal::Unauthorized(reason).into(),
+            oidc::Error::Forbidden => Refusal::Forbidden.into(),
+            oidc::Error::Unavailable(source) => {
+                tracing::error!(
+                    error = &source as &dyn std::error::Error,
+                    "identity tokens cannot be verified"
+                );
+                Self::Unavailable { what: "oidc_keys", retry_after: RETRY_AFTER }
+            }
+        }
+    }
+}
+
+/// What is said of a disposition, to Cloud Tasks and in the log.
+pub(super) struct Summary {
+    pub(super) status: StatusCode,
+    pub(super) outcome: Outcome,
+    pub(super) reason: Option<&'static str>,
+}
+
+impl Disposition {
+    pub(super) fn summary(&self) -> Summary {
+        let (status, outcome, reason) = match self {
+            Self::Done(_) => (StatusCode::OK, Outcome::Done, None),
+            Self::Skipped(reason) => (StatusCode::OK, Outcome::Skipped, Some(*reason)),
+            Self::Duplicate(_) => (StatusCode::OK, Outcome::Duplicate, None),
+            Self::Dead(reason) => (StatusCode::OK, Outcome::Dead, Some(*reason)),
+            Self::Rescheduled { why, .. } => {
+                let outcome = match why {
+                    Why::Failed(_) => Outcome::Retry,
+                    Why::Snoozed => Outcome::Snoozed,
+                    Why::Leased => Outcome::Deferred,
+                    Why::Unreadable
+                    | Why::Crowded
+                    | Why::Unproven
+                    | Why::Busy
+                    | Why::Shutdown
+                    | Why::Renewed => Outcome::Requeued,
+                };
+                (StatusCode::OK, outcome, Some(why.name()))
+            }
+            Self::Unavailable { what, .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Unavailable, Some(*what))
+            }
+            Self::Refused(refusal) => {
+                let (status, reason) = match refusal {
+                    Refusal::Unauthorized(reason) => (StatusCode::UNAUTHORIZED, *reason),
+                    Refusal::Forbidden => (StatusCode::FORBIDDEN, "caller"),
+                    Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+                    Refusal::NoBody => (StatusCode::BAD_REQUEST, "body_broke_off"),
+                };
+                (status, Outcome::Refused, Some(reason))
+            }
+            Self::Unexplained(reason) => (StatusCode::INTERNAL_SERVER_ERROR, Outcome::Retry, Some(*reason)),
+        };
+        Summary { status, outcome, reason }
+    }
+}
+
+impl IntoResponse for Disposition {
+    fn into_response(self) -> Response {
+        let Summary { status, outcome, reason } = self.summary();
+        let mut body = json!({ "status": outcome.name() });
+        if let Some(reason) = reason {
+            body["reason"] = reason.into();
+        }
+        let mut retry_after = None;
+        match self {
+            Self::Done(result) => body["result"] = result,
+            Self::Duplicate(result) => {
+                body["duplicate"] = true.into();
+                body["result"] = result.into();
+            }
+            Self::Rescheduled { at, .. } => body["until"] = json!(at),
+            Self::Unavailable { retry_after: after, .. } => retry_after = Some(after.as_secs().max(1)),
+            Self::Skipped(_) | Self::Dead(_) | Self::Refused(_) | Self::Unexplained(_) => {}
+        }
+        let mut response = (status, Json(body)).into_response();
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_disposition_has_its_status() {
+        #[track_caller]
+        fn check(disposition: &Disposition, status: u16, outcome: Outcome) {
+            let summary = disposition.summary();
+            assert_eq!((summary.status.as_u16(), summary.outcome), (status, outcome), "{disposition:?}");
+        }
+        let rescheduled = |why| Disposition::Rescheduled { why, at: DateTime::UNIX_EPOCH };
+        check(&Disposition::Done(json!(1)), 200, Outcome::Done);
+        check(&Disposition::Duplicate(None), 200, Outcome::Duplicate);
+        check(&Disposition::Skipped("x"), 200, Outcome::Skipped);
+        check(&Disposition::Dead("x"), 200, Outcome::Dead);
+        check(&rescheduled(Why::Failed("transient")), 200, Outcome::Retry);
+        check(&rescheduled(Why::Snoozed), 200, Outcome::Snoozed);
+        check(&rescheduled(Why::Leased), 200, Outcome::Deferred);
+        for why in [Why::Unreadable, Why::Crowded, Why::Unproven, Why::Busy, Why::Shutdown, Why::Renewed] {
+            check(&rescheduled(why), 200, Outcome::Requeued);
+        }
+        check(&Dependency::Database.into(), 503, Outcome::Unavailable);
+        check(&Refusal::Unauthorized("x").into(), 401, Outcome::Refused);
+        check(&Refusal::Forbidden.into(), 403, Outcome::Refused);
+        check(&Refusal::TooLarge.into(), 413, Outcome::Refused);
+        check(&Refusal::NoBody.into(), 400, Outcome::Refused);
+        check(&Disposition::Unexplained("x"), 500, Outcome::Retry);
+    }
+
+    #[test]
+    fn only_an_outage_asks_the_queue_to_wait() {
+        let away = Disposition::Unavailable { what: "database", retry_after: Duration::from_millis(200) };
+        assert_eq!(away.into_response().headers()[header::RETRY_AFTER], "1");
+        let failed = Disposition::Unexplained("panic").into_response();
+        assert!(!failed.headers().contains_key(header::RETRY_AFTER));
+    }
+}

@@ -1,0 +1,79 @@
+//! Shared dependencies that failed a moment ago. Until one answers a cheap question again, tasks are turned away before
+//! they cost a Redis command.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::db::{self, Db};
+use crate::failure::BoxError;
+use crate::queue::Queue;
+use crate::tasks::{self, Tasks};
+
+/// A dependency that every task needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dependency {
+    Database,
+    CloudTasks,
+    /// Another one, which only a job can ask.
+    Other,
+}
+
+impl Dependency {
+    /// Which dependency an outage is about.
+    pub(super) fn of(error: &BoxError) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+        while let Some(error) = cause {
+            if error.is::<db::Error>() {
+                return Self::Database;
+            }
+            if error.is::<tasks::Error>() {
+                return Self::CloudTasks;
+            }
+            cause = error.source();
+        }
+        Self::Other
+    }
+
+    /// A stable name, for answers and logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::CloudTasks => "cloud_tasks",
+            Self::Other => "dependency",
+        }
+    }
+}
+
+/// What this process knows.
+#[derive(Default)]
+pub(super) struct Outages {
+    database: AtomicBool,
+    cloud_tasks: AtomicBool,
+}
+
+impl Outages {
+    /// Remembers that a dependency failed.
+    pub(super) fn remember(&self, dependency: Dependency) {
+        match dependency {
+            Dependency::Database => self.database.store(true, Ordering::Relaxed),
+            Dependency::CloudTasks => self.cloud_tasks.store(true, Ordering::Relaxed),
+            Dependency::Other => {}
+        }
+    }
+
+    /// A dependency that failed before and still does. Asks nobody in the usual case.
+    pub(super) async fn current(&self, db: &Db, tasks: &Tasks, queue: Queue) -> Option<Dependency> {
+        if self.database.load(Ordering::Relaxed) {
+            if db.is_writable().await.is_err() {
+                return Some(Dependency::Database);
+            }
+            self.database.store(false, Ordering::Relaxed);
+        }
+        if self.cloud_tasks.load(Ordering::Relaxed) {
+            if !tasks.is_available(queue).await {
+                return Some(Dependency::CloudTasks);
+            }
+            self.cloud_tasks.store(false, Ordering::Relaxed);
+        }
+        None
+    }
+}

@@ -1,0 +1,493 @@
+//! The steps of [`super::walk`], each for itself.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Runtime;
+use super::disposition::{Disposition, RETRY_AFTER, Why};
+use super::handler::Prepared;
+use super::occupancy::Place;
+use super::outages::Dependency;
+use super::task::{Headers, Task, subject};
+use crate::db;
+use crate::db::dead_letters::DeadLetter;
+use crate::db::failures::{Cause, Run, Standing};
+use crate::envelope::{self, Envelope, sha256_hex};
+use crate::failure::Failure;
+use crate::idempotency::{Expired, Lease, Lost};
+use crate::job::{Context, Outcome};
+use crate::redis;
+use crate::telemetry::chain;
+
+/// Longer than a statement may take. A database that is cut off would otherwise hold the answer back for minutes.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(40);
+/// Cloud Tasks takes no time further ahead than 30 days; a task that comes too early waits again.
+const FURTHEST: TimeDelta = TimeDelta::days(29);
+/// An unreadable payload is tried again after a minute first, and then ever later.
+const UNREADABLE_FIRST: TimeDelta = TimeDelta::minutes(1);
+const UNREADABLE_LAST: TimeDelta = TimeDelta::hours(1);
+/// Characters of a failure's fingerprint.
+const FINGERPRINT_CHARS: usize = 16;
+/// Reason of a death that was found recorded.
+const ATTEMPTS_USED_UP: &str = "attempts_used_up";
+/// Time that a deployment may take that can read it.
+const UNREADABLE_FOR: TimeDelta = TimeDelta::days(3);
+
+/// A task and the job that is ready to run on it.
+pub(super) struct Parsed {
+    pub(super) task: Task,
+    pub(super) job: Prepared,
+}
+
+/// A body that could not be read.
+pub(super) struct Unreadable {
+    headers: Headers,
+    body: Bytes,
+    /// The envelope, if at least that could be read.
+    envelope: Option<Envelope>,
+    error: envelope::Error,
+}
+
+/// A run that is recorded as long as the body is suspected of killing whoever parses it.
+pub(super) struct Suspicion(Uuid);
+
+/// How a run ended.
+pub(super) enum Ended {
+    Done(Value),
+    Skipped(&'static str),
+    Snoozed { why: Why, until: DateTime<Utc> },
+    Failed(Failed),
+    Unavailable { dependency: Dependency, retry_after: Duration },
+    Lost(Lost),
+}
+
+/// Why a run failed.
+pub(super) struct Failed {
+    pub(super) reason: &'static str,
+    error: String,
+    is_permanent: bool,
+}
+
+impl Failed {
+    fn new(reason: &'static str, error: impl Into<String>) -> Self {
+        Self { reason, error: error.into(), is_permanent: false }
+    }
+}
+
+impl Runtime {
+    /// A body that was dispatched many times without any record may kill whoever parses it: from then on each attempt at
+    /// it is recorded before it begins.
+    pub(super) async fn suspect_body(
+        &self,
+        headers: &Headers,
+        body: &[u8],
+    ) -> Result<Option<Suspicion>, Disposition> {
+        if !headers.has_many_retries() {
+            return Ok(None);
+        }
+        tracing::warn!(
+            event = "many_dispatches",
+            dispatches = headers.retry_count,
+            "task is dispatched often"
+        );
+        let key = body_key(headers, body);
+        let (subject, now) = (subject(self.queue, self.pace, &key, headers, body), self.clock.now());
+        match self.in_time(self.db.look(&subject, now)).await? {
+            Standing::Go { .. } | Standing::Done => {}
+            Standing::Wait(_) => return Err(Disposition::Unexplained("suspected")),
+            Standing::Dead => return Err(Disposition::Dead("never_reported_back")),
+        }
+        let suspicion = Suspicion(Uuid::new_v4());
+        self.in_time(self.db.run_started(&subject, &self.recorded(suspicion.0, false, now), now)).await?;
+        Ok(Some(suspicion))
+    }
+
+    /// The body could be parsed.
+    pub(super) async fn clear_body(
+        &self,
+        task: &Task,
+        suspicion: Option<Suspicion>,
+    ) -> Result<(), Disposition> {
+        let Some(Suspicion(run)) = suspicion else { return Ok(()) };
+        let key = body_key(&task.headers, &task.body);
+        let (subject, now) =
+            (subject(self.queue, self.pace, &key, &task.headers, &task.body), self.clock.now());
+        self.in_time(self.db.run_ended(&subject, &self.recorded(run, false, now), false, now)).await
+    }
+
+    pub(super) fn parse(
+        &self,
+        path: Option<&str>,
+        headers: Headers,
+        body: Bytes,
+    ) -> Result<Parsed, Unreadable> {
+        let envelope = match Envelope::parse(self.queue, path, &body) {
+            Ok(envelope) => envelope,
+            Err(error) => return Err(Unreadable { headers, body, envelope: None, error }),
+        };
+        match self.handler.prepare(&envelope) {
+            Ok(job) => {
+                let task = Task::new(self.queue, headers, body, envelope, job.user_id, self.clock.now());
+                Ok(Parsed { task, job })
+            }
+            Err(error) => Err(Unreadable { headers, body, envelope: Some(envelope), error }),
+        }
+    }
+
+    /// What a deployment may fix waits for one; everything else, and what waited too long, is a dead letter.
+    pub(super) async fn unreadable(&self, unreadable: Unreadable) -> Result<Disposition, Disposition> {
+        let Unreadable { headers, body, envelope, error } = unreadable;
+        let now = self.clock.now();
+        let envelope = envelope.filter(|_| error.may_be_fixed_by_a_deployment());
+        if let Some(mut envelope) = envelope {
+            let since = *envelope.unreadable_since.get_or_insert(now);
+            if now < since + UNREADABLE_FOR {
+                let doublings = envelope.n.min(6);
+                let wait = (UNREADABLE_FIRST * 2_i32.pow(doublings)).min(UNREADABLE_LAST);
+                let task = Task::new(self.queue, headers, body, envelope, None, now);
+                return self.reschedule(&task, Why::Unreadable, now + wait).await;
+            }
+        }
+        let key = body_key(&headers, &body);
+        let subject = subject(self.queue, self.pace, &key, &headers, &body);
+        let letter = DeadLetter { subject, reason: error.code(), error: &error.to_string() };
+        self.in_time(self.db.record_dead_letter(&letter, now)).await?;
+        tracing::error!(event = "dead_letter", reason = error.code(), error = %error, "dead letter");
+        Ok(Disposition::Dead(error.code()))
+    }
+
+    /// Another payload under a key that came from outside is another task, and nobody knows which of the two is meant.
+    pub(super) async fn other_payload(&self, task: &Task) -> Result<Disposition, Disposition> {
+        let key = task.key_of_other_payload();
+        let subject = db::failures::Subject { key: &key, ..task.subject(self.pace) };
+        let error = "the key belongs to another payload";
+        let letter = DeadLetter { subject, reason: "key_reused", error };
+        self.in_time(self.db.record_dead_letter(&letter, self.clock.now())).await?;
+        tracing::error!(event = "dead_letter", reason = "key_reused", error, "dead letter");
+        Ok(Disposition::Dead("key_reused"))
+    }
+
+    /// A place in this process; without one in time, the task is rescheduled.
+    pub(super) async fn enter(&self, task: &Task, alone: bool) -> Result<Place, Disposition> {
+        if let Some(place) = self.occupancy.enter(alone).await {
+            return Ok(place);
+        }
+        let mut crowded = Successor::of(task);
+        crowded.envelope.alone = alone;
+        Err(self.create(task, crowded, Why::Crowded, self.clock.now() + self.pace.soon()).await?)
+    }
+
+    pub(super) fn without_redis(&self, error: &redis::Error) {
+        tracing::warn!(
+            event = "redis_unavailable",
+            error = error as &dyn std::error::Error,
+            "task runs without a lease"
+        );
+    }
+
+    /// What is recorded about the task, after the run that had the lease before was recorded as killed. If Postgres is
+    /// unavailable, that lease is put back for the next delivery to record.
+    pub(super) async fn look(
+        &self,
+        task: &Task,
+        lease: &mut Lease,
+        killed: Option<&Expired>,
+    ) -> Result<Standing, Disposition> {
+        let (subject, now) = (task.subject(self.pace), self.clock.now());
+        let looked = async {
+            let Some(killed) = killed else { return self.in_time(self.db.look(&subject, now)).await };
+            let run = Run {
+                id: killed.run,
+                instance: &killed.instance,
+                alone: killed.alone,
+                ..self.recorded(killed.run, killed.alone, killed.began_at)
+            };
+            self.in_time(self.db.run_killed(&subject, &run, killed.at, now)).await
+        };
+        let standing = match (looked.await, killed) {
+            (Ok(standing), _) => standing,
+            (Err(unavailable), Some(killed)) => {
+                if let Err(error) = self.leases.put_back(lease, killed).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "lease not put back");
+                }
+                return Err(unavailable);
+            }
+            (Err(unavailable), None) => {
+                self.release(task, lease).await;
+                return Err(unavailable);
+            }
+        };
+        if let (Standing::Go { .. }, true) = (standing, task.has_many_dispatches()) {
+            tracing::warn!(
+                event = "many_dispatches",
+                dispatches = task.dispatches(),
+                "task is dispatched often"
+            );
+            let run = self.recorded(lease.run(), lease.is_alone(), now);
+            if let Err(unavailable) = self.in_time(self.db.run_started(&subject, &run, now)).await {
+                self.release(task, lease).await;
+                return Err(unavailable);
+            }
+            lease.is_recorded();
+        }
+        Ok(standing)
+    }
+
+    /// Runs the job, within its time and as long as the instance may live.
+    pub(super) async fn run(&self, job: Prepared, task: &Task, failures: u32) -> Ended {
+        let time = self.queue.policy().timeout();
+        let context = Context {
+            attempt: failures + 1,
+            last_attempt: failures + 1 >= self.queue.policy().attempts,
+            key: task.key.clone(),
+            occasion: task.occasion,
+            clock: self.clock.clone(),
+            deadline: Instant::now() + time,
+            cancelled: self.shutdown.begun(),
+        };
+        let run = tokio::time::timeout(time, AssertUnwindSafe((job.run)(context)).catch_unwind());
+        let ended = tokio::select! {
+            ended = run => ended,
+            () = self.shutdown.over() => {
+                return Ended::Snoozed { why: Why::Shutdown, until: self.clock.now() };
+            }
+        };
+        match ended {
+            Ok(Ok(Ok(Outcome::Done(result)))) => Ended::Done(result),
+            Ok(Ok(Ok(Outcome::Skipped(reason)))) => Ended::Skipped(reason),
+            Ok(Ok(Ok(Outcome::Snooze(until)))) => Ended::Snoozed { why: Why::Snoozed, until },
+            Ok(Ok(Err(failure))) => self.classify(failure),
+            Ok(Err(_panic)) => Ended::Failed(Failed::new("panic", "the job panicked")),
+            Err(_elapsed) => Ended::Failed(Failed::new("timeout", "the job exceeded its timeout")),
+        }
+    }
+
+    fn classify(&self, failure: Failure) -> Ended {
+        match &failure {
+            Failure::Permanent(_) => {
+                let failed = Failed::new("permanent", chain(&failure));
+                Ended::Failed(Failed { is_permanent: true, ..failed })
+            }
+            Failure::Transient(_) => Ended::Failed(Failed::new("transient", chain(&failure))),
+            Failure::Busy { retry_after, .. } => {
+                tracing::info!(error = chain(&failure), "another session holds what the job needs");
+                let after = TimeDelta::from_std(*retry_after).unwrap_or(self.pace.soon());
+                Ended::Snoozed { why: Why::Busy, until: self.clock.now() + after }
+            }
+            Failure::Unavailable { retry_after, source } => {
+                tracing::warn!(
+                    event = "dependency_unavailable",
+                    error = chain(&failure),
+                    "a shared dependency is unavailable"
+                );
+                Ended::Unavailable { dependency: Dependency::of(source), retry_after: *retry_after }
+            }
+        }
+    }
+
+    /// Records the failure. If Postgres does not, the lease is left to expire: the next delivery then records this run.
+    pub(super) async fn record_failure(
+        &self,
+        task: &Task,
+        lease: &Lease,
+        failed: &Failed,
+    ) -> Result<Standing, Disposition> {
+        let fingerprint = sha256_hex([self.queue.name(), failed.reason, &failed.error]);
+        let cause = Cause {
+            reason: failed.reason,
+            error: &failed.error,
+            fingerprint: &fingerprint[..FINGERPRINT_CHARS],
+            is_permanent: failed.is_permanent,
+        };
+        let now = self.clock.now();
+        let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
+        tracing::warn!(reason = failed.reason, error = failed.error, "run failed");
+        self.in_time(self.db.run_failed(&task.subject(self.pace), &run, &cause, now)).await
+    }
+
+    /// When the next run may begin after so many failures.
+    pub(super) fn after_failure(&self, failures: u32) -> DateTime<Utc> {
+        self.clock.now() + self.pace.backoff(self.queue, failures)
+    }
+
+    /// When to look again at a lease that expires at `until`, or at what was there and is not.
+    pub(super) fn after_lease(&self, until: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        let now = self.clock.now();
+        until.map_or(now + self.pace.soon(), |until| self.pace.after_lease(until, now))
+    }
+
+    /// Records in Redis, or else in Postgres, that the task is done. If neither can, it may run once more.
+    pub(super) async fn settle_done(&self, task: &Task, lease: &Lease, result: &Value) {
+        match self.leases.done(lease, result).await {
+            Ok(true) => return,
+            Ok(false) => tracing::warn!("lease expired before the task was done"),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "task not recorded as done in redis"
+                );
+            }
+        }
+        self.record_end(task, lease, true).await;
+    }
+
+    pub(super) async fn settle_dead(&self, task: &Task, failed: &Failed) -> Disposition {
+        tracing::error!(event = "dead_letter", reason = failed.reason, error = failed.error, "dead letter");
+        self.mark_dead(task).await;
+        Disposition::Dead(failed.reason)
+    }
+
+    /// Repeats in Redis what is recorded in Postgres.
+    pub(super) async fn found_done(&self, lease: &Lease) -> Disposition {
+        if let Err(error) = self.leases.done(lease, &Value::Null).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "task not recorded as done in redis");
+        }
+        Disposition::Duplicate(None)
+    }
+
+    /// Likewise.
+    pub(super) async fn found_dead(&self, task: &Task) -> Disposition {
+        tracing::error!(event = "dead_letter", reason = ATTEMPTS_USED_UP, "dead letter");
+        self.mark_dead(task).await;
+        Disposition::Dead(ATTEMPTS_USED_UP)
+    }
+
+    async fn mark_dead(&self, task: &Task) {
+        if let Err(error) = self.leases.dead(task.name()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "task not recorded as dead in redis");
+        }
+    }
+
+    /// Ends a run that neither succeeded nor failed: its successor exists before its lease is released.
+    pub(super) async fn give_up(
+        &self,
+        task: &Task,
+        lease: &Lease,
+        why: Why,
+        at: DateTime<Utc>,
+    ) -> Result<Disposition, Disposition> {
+        let rescheduled = self.reschedule_after(task, lease, why, at).await;
+        self.release(task, lease).await;
+        rescheduled
+    }
+
+    /// Releases the lease of a run that did not fail. Where it may be taken for that of a killed run, the run says in
+    /// Postgres that it is not.
+    pub(super) async fn release(&self, task: &Task, lease: &Lease) {
+        match self.leases.release(lease).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "lease not released");
+            }
+        }
+        self.record_end(task, lease, false).await;
+    }
+
+    /// Releases the lease of a run whose failure is recorded.
+    pub(super) async fn release_failed(&self, lease: &Lease) {
+        if let Err(error) = self.leases.release(lease).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "lease not released");
+        }
+    }
+
+    async fn record_end(&self, task: &Task, lease: &Lease, is_done: bool) {
+        let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
+        let (subject, now) = (task.subject(self.pace), self.clock.now());
+        if self.in_time(self.db.run_ended(&subject, &run, is_done, now)).await.is_err() {
+            tracing::error!(event = "run_not_recorded", is_done, "the end of a run is recorded nowhere");
+        }
+    }
+
+    /// Creates the successor of a task of which no run began here.
+    pub(super) async fn reschedule(
+        &self,
+        task: &Task,
+        why: Why,
+        at: DateTime<Utc>,
+    ) -> Result<Disposition, Disposition> {
+        self.create(task, Successor::of(task), why, at).await
+    }
+
+    /// Creates the successor of a task whose run ended: that run's lease does not concern it.
+    pub(super) async fn reschedule_after(
+        &self,
+        task: &Task,
+        lease: &Lease,
+        why: Why,
+        at: DateTime<Utc>,
+    ) -> Result<Disposition, Disposition> {
+        let mut successor = Successor::of(task);
+        successor.envelope.after = Some(lease.run());
+        successor.envelope.alone = why == Why::Crowded;
+        self.create(task, successor, why, at).await
+    }
+
+    async fn create(
+        &self,
+        task: &Task,
+        Successor { envelope }: Successor,
+        why: Why,
+        at: DateTime<Utc>,
+    ) -> Result<Disposition, Disposition> {
+        let at = at.min(self.clock.now() + FURTHEST);
+        match self.tasks.reschedule(self.queue, task.root(), envelope, at).await {
+            Ok(_) => Ok(Disposition::Rescheduled { why, at }),
+            Err(error) => {
+                tracing::error!(event = "not_rescheduled", error = chain(&error), "task not rescheduled");
+                self.outages.remember(Dependency::CloudTasks);
+                Err(Dependency::CloudTasks.into())
+            }
+        }
+    }
+
+    fn recorded(&self, id: Uuid, alone: bool, began_at: DateTime<Utc>) -> Run<'_> {
+        Run { id, instance: &self.instance, revision: &self.revision, alone, began_at }
+    }
+
+    /// A statement of ours. When it fails, whatever the reason, what it says is not written, and the task stays queued.
+    async fn in_time<T>(
+        &self,
+        statement: impl Future<Output = Result<T, db::Error>>,
+    ) -> Result<T, Disposition> {
+        let error = match tokio::time::timeout(DATABASE_TIMEOUT, statement).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => chain(&error),
+            Err(_elapsed) => "no answer in time".to_owned(),
+        };
+        tracing::error!(event = "not_recorded", error, "what became of a task could not be recorded");
+        self.outages.remember(Dependency::Database);
+        Err(Disposition::Unavailable { what: Dependency::Database.name(), retry_after: RETRY_AFTER })
+    }
+}
+
+/// The key of a body that could not be parsed, or was not yet.
+fn body_key(headers: &Headers, body: &[u8]) -> String {
+    match &headers.name {
+        Some(name) => format!("task:{name}"),
+        None => format!("body:{}", sha256_hex([body])),
+    }
+}
+
+/// The task that continues another one, one number later.
+struct Successor {
+    envelope: Envelope,
+}
+
+impl Successor {
+    fn of(task: &Task) -> Self {
+        let mut envelope = task.envelope.clone();
+        envelope.n = envelope.n.saturating_add(1);
+        envelope.root = Some(task.root().to_owned());
+        // The new name must not make a new task of it.
+        envelope.idempotency_key = Some(task.key.clone());
+        envelope.enqueued_at.get_or_insert(task.occasion);
+        Self { envelope }
+    }
+}

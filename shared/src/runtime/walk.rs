@@ -1,0 +1,139 @@
+//! The path of a task, from its request to its answer. It reads like the list in `infra/architecture.md`, "One task"; why
+//! each rule is there is said there, and shown by the model that it was checked with.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header;
+
+use super::Runtime;
+use super::disposition::{Disposition, Why};
+use super::report::Facts;
+use super::steps::{Ended, Parsed};
+use super::task::{Headers, read_body};
+use crate::db::failures::Standing;
+use crate::idempotency::{Found, Lost};
+
+impl Runtime {
+    /// Works on one dispatch. An early end is an `Err`, and is answered like any other.
+    pub(super) async fn walk(
+        &self,
+        request: Request<Body>,
+        facts: &mut Facts,
+    ) -> Result<Disposition, Disposition> {
+        // 1. Verify: whose request is it?
+        let token = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        self.verifier.verify(token).await?;
+
+        // 2. Parse, once.
+        let headers = Headers::from(request.headers());
+        facts.arrived(&headers);
+        let path = request.uri().path().strip_prefix("/api/jobs/").map(str::to_owned);
+        let body = read_body(request).await?;
+        let suspicion = self.suspect_body(&headers, &body).await?;
+        let Parsed { task, job } = match self.parse(path.as_deref(), headers, body) {
+            Ok(parsed) => parsed,
+            Err(unreadable) => return self.unreadable(unreadable).await,
+        };
+        facts.parsed(&task);
+        self.clear_body(&task, suspicion).await?;
+
+        if task.is_old(self.clock.now()) {
+            return self.reschedule(&task, Why::Renewed, self.clock.now()).await;
+        }
+
+        // 3. Lease. What failed a moment ago and still does would only cost commands.
+        if let Some(dependency) = self.outages.current(&self.db, &self.tasks, self.queue).await {
+            return Err(dependency.into());
+        }
+        let mut place = self.enter(&task, task.envelope.alone).await?;
+        let (mut lease, mut killed) = (None, None);
+        match self.leases.acquire(task.name(), place.is_alone()).await {
+            Ok(Found::Free(free)) => lease = Some(free),
+            Ok(Found::Expired(expired)) => {
+                if !expired.is_settled && !place.is_alone() {
+                    drop(place);
+                    place = self.enter(&task, true).await?;
+                }
+                match self.leases.take(task.name(), place.is_alone(), &expired).await {
+                    Ok(Some(taken)) => lease = Some(taken),
+                    Ok(None) => return self.reschedule(&task, Why::Leased, self.after_lease(None)).await,
+                    Err(error) => self.without_redis(&error),
+                }
+                killed = Some(expired).filter(|expired| lease.is_some() && !expired.is_settled);
+            }
+            Ok(Found::Held { until }) => {
+                return self.reschedule(&task, Why::Leased, self.after_lease(Some(until))).await;
+            }
+            Ok(Found::Unknown) => {
+                return self.reschedule(&task, Why::Leased, self.after_lease(None)).await;
+            }
+            Ok(Found::Done(result)) => return Ok(Disposition::Duplicate(result)),
+            Ok(Found::Dead) => return Ok(Disposition::Duplicate(None)),
+            Ok(Found::OtherPayload) => return self.other_payload(&task).await,
+            Err(error) => self.without_redis(&error),
+        }
+        let has_lease_of_new_task = lease.is_some() && killed.is_none() && task.is_new();
+        let mut lease = lease.unwrap_or_else(|| self.leases.not_held(task.name(), place.is_alone()));
+
+        // 4. Look at what is recorded; the usual path has nothing to look at.
+        let standing = if has_lease_of_new_task {
+            Standing::Go { failures: 0, alone: false }
+        } else {
+            self.look(&task, &mut lease, killed.as_ref()).await?
+        };
+        let failures = match standing {
+            Standing::Go { alone: true, .. } if !place.is_alone() => {
+                return self.give_up(&task, &lease, Why::Crowded, self.clock.now()).await;
+            }
+            Standing::Go { failures, .. } => failures,
+            Standing::Wait(until) => return self.give_up(&task, &lease, Why::Unproven, until).await,
+            Standing::Done => return Ok(self.found_done(&lease).await),
+            Standing::Dead => return Ok(self.found_dead(&task).await),
+        };
+        facts.attempt(failures + 1);
+
+        // 5. Run, while the lease is kept.
+        let ended = tokio::select! {
+            ended = self.run(job, &task, failures) => ended,
+            lost = self.leases.keep(&mut lease) => Ended::Lost(lost),
+        };
+
+        // 6. Settle, and 7. answer: a failure is row, successor, release, in this order.
+        match ended {
+            Ended::Done(result) => {
+                self.settle_done(&task, &lease, &result).await;
+                Ok(Disposition::Done(result))
+            }
+            Ended::Skipped(reason) => {
+                self.settle_done(&task, &lease, &serde_json::json!({ "skipped": reason })).await;
+                Ok(Disposition::Skipped(reason))
+            }
+            Ended::Snoozed { why, until } => self.give_up(&task, &lease, why, until).await,
+            Ended::Unavailable { dependency, retry_after } => {
+                self.outages.remember(dependency);
+                self.release(&task, &lease).await;
+                Err(Disposition::Unavailable { what: dependency.name(), retry_after })
+            }
+            Ended::Lost(Lost::To { until }) => {
+                self.reschedule(&task, Why::Leased, self.after_lease(Some(until))).await
+            }
+            Ended::Lost(Lost::Done(result)) => Ok(Disposition::Duplicate(result)),
+            Ended::Lost(Lost::Dead) => Ok(Disposition::Duplicate(None)),
+            Ended::Failed(cause) => {
+                let again_at = match self.record_failure(&task, &lease, &cause).await? {
+                    Standing::Dead => return Ok(self.settle_dead(&task, &cause).await),
+                    Standing::Done => {
+                        self.release_failed(&lease).await;
+                        return Ok(Disposition::Duplicate(None));
+                    }
+                    Standing::Go { failures, .. } => self.after_failure(failures),
+                    Standing::Wait(until) => self.after_failure(failures + 1).max(until),
+                };
+                let rescheduled =
+                    self.reschedule_after(&task, &lease, Why::Failed(cause.reason), again_at).await;
+                self.release_failed(&lease).await;
+                rescheduled
+            }
+        }
+    }
+}
