@@ -26,7 +26,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
-use upstash_gateway::Billing;
+use upstash_gateway::{Billing, Unkindness};
 use url::Url;
 use uuid::Uuid;
 
@@ -74,6 +74,8 @@ pub struct Stack {
     pub gateway: Background,
     /// What Upstash would bill.
     pub billing: Arc<Billing>,
+    /// What Upstash may do to its clients: replica lag, lost writes, evictions, the quota.
+    pub unkind: Arc<Unkindness>,
     /// Cloud Tasks; nothing is dispatched until a test says so.
     pub tasks: CloudTasks,
     /// Who signs the tokens of [`Service::deliver`].
@@ -90,6 +92,7 @@ impl Stack {
         let mut config = upstash_gateway::Config::new(redis.url(), REDIS_TOKEN);
         config.count_script_calls = true;
         let billing = Arc::clone(&config.billing);
+        let unkind = Arc::clone(&config.unkindness);
         let gateway = Background::start("gateway", |listener| {
             upstash_gateway::serve(listener, config, std::future::pending())
         });
@@ -98,6 +101,7 @@ impl Stack {
             redis,
             gateway: gateway.expect("the gateway starts"),
             billing,
+            unkind,
             tasks: CloudTasks::start(Settings::default()).await.expect("Cloud Tasks starts"),
             issuer: Issuer::start(),
             ahead_ms: Arc::default(),

@@ -18,9 +18,14 @@ use tokio::task::JoinHandle;
 /// A command as it goes to Redis.
 pub(crate) type Wire = Vec<Vec<u8>>;
 
+/// A command of plain words.
+pub(crate) fn words<const N: usize>(list: [&str; N]) -> Wire {
+    list.map(|word| word.as_bytes().to_vec()).into()
+}
+
 /// Redis gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BackendError {
+pub enum BackendError {
     /// Nothing was sent.
     #[error("ERR Redis cannot be reached")]
     Unreachable(#[source] ConnectError),
@@ -30,17 +35,24 @@ pub(crate) enum BackendError {
     /// The commands may or may not have been carried out.
     #[error("ERR the connection to Redis was lost before its answer")]
     Lost(#[source] RedisError),
+    /// Redis refused a command of the gateway's own.
+    #[error("ERR Redis refused what the gateway needs")]
+    Refused(#[source] RedisError),
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
+pub enum ConnectError {
+    /// No socket.
     #[error("connecting failed")]
     Socket(#[source] io::Error),
+    /// A socket, but no Redis that lets us in.
     #[error("the handshake failed")]
     Handshake(#[source] RedisError),
+    /// Neither in time.
     #[error("connecting took too long")]
     Timeout,
+    /// Neither TCP nor a Unix socket.
     #[error("this kind of address is not supported")]
     Address,
 }
@@ -81,6 +93,11 @@ impl Backend {
             }
         })
         .await
+    }
+
+    /// A connection of its own, for a caller that may live on another runtime than the shared ones.
+    pub(crate) async fn separate_link(&self) -> Result<Link, BackendError> {
+        self.in_time(self.connect()).await
     }
 
     /// A connection of its own for a subscriber.
@@ -184,6 +201,9 @@ impl Link {
     ///
     /// Cancelling does not unsend: the commands are carried out, their replies dropped.
     pub(crate) async fn run(&self, commands: &[Wire]) -> Result<Vec<Value>, BackendError> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for parts in commands {
             let mut command = Cmd::with_capacity(parts.len(), parts.iter().map(Vec::len).sum());
@@ -219,6 +239,27 @@ pub(crate) fn error_text(error: &ServerError) -> String {
         Some(details) => format!("{} {details}", error.code()),
         None => error.code().to_owned(),
     }
+}
+
+/// The results of a transaction, from the replies to `MULTI`, each queued command and `EXEC`; `Err` is the reason why
+/// it was discarded, the first command's rather than the general one of `EXEC`.
+pub(crate) fn transaction_results(mut replies: Vec<Value>) -> Result<Vec<Value>, String> {
+    let outcome = replies.pop();
+    if let Some(Value::ServerError(error)) =
+        replies.iter().find(|reply| matches!(reply, Value::ServerError(_)))
+    {
+        return Err(error_text(error));
+    }
+    match outcome {
+        Some(Value::Array(results)) => Ok(results),
+        Some(Value::ServerError(error)) => Err(error_text(&error)),
+        _ => Err(missing()),
+    }
+}
+
+/// The error for replies that are not what the protocol promises.
+pub(crate) fn missing() -> String {
+    "ERR Redis sent an answer that does not fit the commands".to_owned()
 }
 
 /// The server's own list of its commands. Empty when it does not tell (a restrictive ACL).

@@ -39,6 +39,10 @@ impl Billing {
         std::mem::take(&mut *self.lock())
     }
 
+    pub(crate) fn billed(&self) -> u64 {
+        self.lock().billed
+    }
+
     pub(crate) fn command(&self, name: &str) {
         let mut bill = self.lock();
         bill.billed += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{ConnectionInfo, IntoConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::Billing;
+use crate::{Billing, Unkindness};
 
 /// Upstash's limit for one request, in bytes.
 pub const DEFAULT_MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
@@ -43,6 +43,11 @@ pub struct Config {
     pub count_script_calls: bool,
     /// Counts what Upstash would bill; keep a clone to read it in the same process.
     pub billing: Arc<Billing>,
+    /// Faults that can be switched on; keep a clone to do so in the same process.
+    pub unkindness: Arc<Unkindness>,
+    /// Whether faults can be caused over HTTP (with the token): `POST /__admin/lose-writes/<duration>`,
+    /// `POST /__admin/evict/<share>[/<pattern>]` and `POST /__admin/flush`.
+    pub admin: bool,
 }
 
 /// Something in a [`Config`] that cannot work.
@@ -87,6 +92,8 @@ impl Config {
             stats: false,
             count_script_calls: false,
             billing: Arc::default(),
+            unkindness: Arc::default(),
+            admin: false,
         }
     }
 

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use redis::Value;
 
 use crate::auth::Access;
-use crate::backend::{Backend, BackendError, Capabilities, Wire, error_text};
+use crate::backend::{BackendError, Capabilities, Link, Wire, missing, transaction_results, words};
 use crate::billing::{Billing, calls_between, command_stats};
 use crate::command::Command;
 use crate::conditional;
 use crate::failure::Failure;
 use crate::policy;
+use crate::primary::{Memory, Primary, Target};
 use crate::reply::{Reply, Rule};
 use crate::script::Scripts;
+use crate::unkindness::Unkindness;
 
 /// Stands for every name that Redis does not know, so that clients cannot fill the bill with inventions.
 const UNKNOWN: &str = "UNKNOWN";
@@ -21,19 +23,20 @@ const UNKNOWN: &str = "UNKNOWN";
 /// How many entries `count_script_calls` adds around a script: one `INFO` on either side.
 const INFO_AROUND: usize = 2;
 
-/// Replies, and whether anything may have been written.
+/// Replies, and the sync token that goes with them.
 #[derive(Debug)]
-pub(crate) struct Done<T> {
-    pub(crate) replies: T,
-    pub(crate) wrote: bool,
+pub(crate) struct Done {
+    pub(crate) replies: Vec<Reply>,
+    pub(crate) sync_token: String,
 }
 
 /// Runs commands for all requests.
 #[derive(Debug)]
 pub(crate) struct Executor {
-    backend: Backend,
+    primary: Arc<Primary>,
     scripts: Scripts,
     billing: Arc<Billing>,
+    unkindness: Arc<Unkindness>,
     count_script_calls: bool,
 }
 
@@ -43,17 +46,39 @@ struct Plan {
     wire: Wire,
     rule: Rule,
     writes: bool,
+    scripted: bool,
     /// The calls inside are to be counted.
     counted: bool,
 }
 
 impl Executor {
-    pub(crate) fn new(backend: Backend, billing: Arc<Billing>, count_script_calls: bool) -> Self {
-        Self { backend, scripts: Scripts::default(), billing, count_script_calls }
+    pub(crate) fn new(
+        primary: Arc<Primary>,
+        billing: Arc<Billing>,
+        unkindness: Arc<Unkindness>,
+        count_script_calls: bool,
+    ) -> Self {
+        Self { primary, scripts: Scripts::default(), billing, unkindness, count_script_calls }
     }
 
-    pub(crate) fn backend(&self) -> &Backend {
-        &self.backend
+    pub(crate) fn primary(&self) -> &Primary {
+        &self.primary
+    }
+
+    pub(crate) fn unkindness(&self) -> &Unkindness {
+        &self.unkindness
+    }
+
+    /// Refuses everything once the quota is used up.
+    pub(crate) fn check_quota(&self) -> Result<(), Failure> {
+        let Some(limit) = self.unkindness.settings().quota else { return Ok(()) };
+        let usage = self.billing.billed();
+        if usage < limit {
+            return Ok(());
+        }
+        Err(Failure::Refused(format!(
+            "ERR max requests limit exceeded. Limit: {limit}, Usage: {usage}. See https://upstash.com/docs/redis/troubleshooting/max_requests_limit for details"
+        )))
     }
 
     pub(crate) fn billing(&self) -> &Billing {
@@ -65,22 +90,25 @@ impl Executor {
         &self,
         commands: Vec<Command>,
         access: Access,
-    ) -> Result<Done<Vec<Reply>>, BackendError> {
-        let link = self.backend.link().await?;
+        sync_token: Option<&[u8]>,
+    ) -> Result<Done, BackendError> {
+        let link = self.primary.backend().link().await?;
         let mut plans: Vec<_> =
             commands.into_iter().map(|command| self.plan(command, access, link.server())).collect();
+        let memory = self.evict(&link, plans.iter().flatten().count()).await?;
+        let target = target(plans.iter().flatten(), memory);
         let mut wires = Vec::with_capacity(plans.len());
         for plan in plans.iter_mut().flatten() {
             let wire = std::mem::take(&mut plan.wire);
             if plan.counted {
                 // A transaction, so that nobody else's calls fall between the two readings.
-                wires.extend([word("MULTI"), info(), wire, info(), word("EXEC")]);
+                wires.extend([words(["MULTI"]), info(), wire, info(), words(["EXEC"])]);
             } else {
                 wires.push(wire);
             }
         }
-        let wrote = plans.iter().flatten().any(|plan| plan.writes);
-        let mut values = if wires.is_empty() { Vec::new() } else { link.run(&wires).await? }.into_iter();
+        let (values, position) = self.primary.run(&link, &wires, target, memory, sync_token).await?;
+        let mut values = values.into_iter();
         let replies = plans.into_iter().map(|plan| {
             let plan = plan?;
             let value = if plan.counted {
@@ -94,22 +122,23 @@ impl Executor {
             };
             self.settle(plan, value.ok_or_else(missing))
         });
-        Ok(Done { replies: replies.collect(), wrote })
+        Ok(self.done(replies.collect(), position))
     }
 
     /// Runs commands as one transaction.
-    pub(crate) async fn transaction(
-        &self,
-        commands: Vec<Command>,
-        access: Access,
-    ) -> Result<Done<Vec<Reply>>, Failure> {
-        let link = self.backend.link().await?;
+    pub(crate) async fn transaction(&self, commands: Vec<Command>, access: Access) -> Result<Done, Failure> {
+        let link = self.primary.backend().link().await?;
         let mut plans = commands
             .into_iter()
             .map(|command| self.plan(command, access, link.server()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(Failure::Refused)?;
-        let mut wires = vec![word("MULTI")];
+        let memory = self.evict(&link, plans.len()).await?;
+        let target = match target(plans.iter(), memory) {
+            Target::Replica => Target::Primary,
+            target => target,
+        };
+        let mut wires = vec![words(["MULTI"])];
         for plan in &mut plans {
             let wire = std::mem::take(&mut plan.wire);
             if plan.counted {
@@ -118,14 +147,14 @@ impl Executor {
                 wires.push(wire);
             }
         }
-        wires.push(word("EXEC"));
-        let wrote = plans.iter().any(|plan| plan.writes);
-        let mut values = transaction_results(link.run(&wires).await?).map_err(Failure::Refused)?.into_iter();
+        wires.push(words(["EXEC"]));
+        let (values, position) = self.primary.run(&link, &wires, target, memory, None).await?;
+        let mut values = transaction_results(values).map_err(Failure::Refused)?.into_iter();
         let replies = plans.into_iter().map(|plan| {
             let value = if plan.counted { self.take_counted(&plan.name, &mut values) } else { values.next() };
             self.settle(plan, value.ok_or_else(missing))
         });
-        Ok(Done { replies: replies.collect(), wrote })
+        Ok(self.done(replies.collect(), position))
     }
 
     fn plan(&self, command: Command, access: Access, server: &Capabilities) -> Result<Plan, String> {
@@ -144,7 +173,22 @@ impl Executor {
         let emulated = matches!(name.as_str(), "DELEX" | "DIGEST");
         let counted = scripted && self.count_script_calls;
         let name = if emulated || server.knows(&name) { name } else { UNKNOWN.to_owned() };
-        Ok(Plan { name, wire, rule, writes, counted })
+        Ok(Plan { name, wire, rule, writes, scripted, counted })
+    }
+
+    fn done(&self, replies: Vec<Reply>, position: u64) -> Done {
+        Done { replies, sync_token: self.primary.sync_tokens().token(position) }
+    }
+
+    /// Lets each of so many commands evict a key with the probability that is set; how long writes are remembered.
+    async fn evict(&self, link: &Link, commands: usize) -> Result<Memory, BackendError> {
+        let settings = self.unkindness.settings();
+        if settings.eviction > 0.0 {
+            for _ in (0..commands).filter(|_| rand::random::<f64>() < settings.eviction) {
+                self.primary.evict_any(link, settings.memory).await?;
+            }
+        }
+        Ok(settings.memory)
     }
 
     /// Bills a command that Redis has answered.
@@ -163,19 +207,15 @@ impl Executor {
     }
 }
 
-/// The results of a transaction, from the replies to `MULTI`, each queued command and `EXEC`; `Err` is the reason why
-/// it was discarded, the first command's rather than the general one of `EXEC`.
-fn transaction_results(mut replies: Vec<Value>) -> Result<Vec<Value>, String> {
-    let outcome = replies.pop();
-    if let Some(Value::ServerError(error)) =
-        replies.iter().find(|reply| matches!(reply, Value::ServerError(_)))
-    {
-        return Err(error_text(error));
-    }
-    match outcome {
-        Some(Value::Array(results)) => Ok(results),
-        Some(Value::ServerError(error)) => Err(error_text(&error)),
-        _ => Err(missing()),
+/// What commands are for, while they still have their wires.
+fn target<'a>(plans: impl Iterator<Item = &'a Plan> + Clone, memory: Memory) -> Target {
+    if plans.clone().any(|plan| plan.writes) {
+        let remembered = plans.filter(|plan| plan.writes && !memory.is_off());
+        Target::Write(remembered.map(|plan| plan.wire.clone()).collect())
+    } else if plans.clone().any(|plan| plan.scripted) {
+        Target::Primary
+    } else {
+        Target::Replica
     }
 }
 
@@ -186,14 +226,6 @@ fn stats(info: Value) -> BTreeMap<String, u64> {
     }
 }
 
-fn word(word: &str) -> Wire {
-    vec![word.into()]
-}
-
 fn info() -> Wire {
-    vec![b"INFO".to_vec(), b"commandstats".to_vec()]
-}
-
-fn missing() -> String {
-    "ERR Redis sent an answer that does not fit the commands".to_owned()
+    words(["INFO", "commandstats"])
 }

@@ -40,7 +40,7 @@ impl Failure {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Backend(BackendError::Silent(_)) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Backend(BackendError::Lost(_)) => StatusCode::BAD_GATEWAY,
+            Self::Backend(BackendError::Lost(_) | BackendError::Refused(_)) => StatusCode::BAD_GATEWAY,
         }
     }
 }

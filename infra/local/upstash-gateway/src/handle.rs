@@ -8,13 +8,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::auth::{Access, Tokens};
-use crate::command::Command;
 use crate::execute::{Done, Executor};
 use crate::failure::{Failure, refusal_status};
 use crate::reply::{self, Format, Reply, Strings};
 use crate::request::{self, Reading, Subscription, SubscriptionKind, Wish};
 use crate::stream::Streams;
-use crate::sync_token::{self, SyncTokens};
+use crate::sync_token;
 
 const JSON: &str = "application/json";
 const BINARY: &str = "application/octet-stream";
@@ -26,7 +25,6 @@ pub(crate) struct Gateway {
     pub(crate) reading: Reading,
     pub(crate) executor: Executor,
     pub(crate) streams: Streams,
-    pub(crate) sync_tokens: SyncTokens,
 }
 
 /// The only route.
@@ -51,11 +49,19 @@ impl Gateway {
         }
         let access = self.tokens.access(&head.headers, &head.uri).ok_or(Failure::Unauthorized)?;
         let format = request::format(&head.headers)?;
-        match self.reading.wish(&head.method, &head.uri, body).await? {
-            Wish::Command(command) => self.command(command, access, format).await,
+        let sync_token = head.headers.get(sync_token::HEADER).map(HeaderValue::as_bytes);
+        let wish = self.reading.wish(&head.method, &head.uri, body).await?;
+        if !matches!(wish, Wish::Stats { .. } | Wish::Admin(_)) {
+            self.executor.check_quota()?;
+        }
+        match wish {
+            Wish::Command(command) => {
+                let done = self.executor.pipeline(vec![command], access, sync_token).await?;
+                Ok(single(done, format))
+            }
             Wish::Pipeline(commands) => {
-                let done = self.executor.pipeline(commands, access).await?;
-                Ok(self.respond(StatusCode::OK, items(&done.replies, format), format, done.wrote))
+                let done = self.executor.pipeline(commands, access, sync_token).await?;
+                Ok(respond(StatusCode::OK, items(&done.replies, format), format, &done.sync_token))
             }
             Wish::Transaction(commands) => {
                 // This form has no RESP2.
@@ -64,16 +70,16 @@ impl Gateway {
                     Format::Resp2 => Format::Json(Strings::Text),
                 };
                 let done = self.executor.transaction(commands, access).await?;
-                Ok(self.respond(StatusCode::OK, items(&done.replies, format), format, done.wrote))
+                Ok(respond(StatusCode::OK, items(&done.replies, format), format, &done.sync_token))
             }
             Wish::Subscribe(wanted) => {
                 self.bill_subscription(&wanted);
-                self.streams.subscribe(self.executor.backend(), wanted).await
+                self.streams.subscribe(self.executor.primary().backend(), wanted).await
             }
             Wish::Monitor => {
                 full(access, "monitor")?;
                 self.executor.billing().command("MONITOR");
-                self.streams.monitor(self.executor.backend()).await
+                self.streams.monitor(self.executor.primary().backend()).await
             }
             Wish::Stats { reset } => {
                 full(access, "stats")?;
@@ -81,34 +87,12 @@ impl Gateway {
                 let bill = if reset { billing.reset() } else { billing.bill() };
                 Ok(axum::Json(bill).into_response())
             }
-        }
-    }
-
-    async fn command(&self, command: Command, access: Access, format: Format) -> Result<Response, Failure> {
-        let Done { replies, wrote } = self.executor.pipeline(vec![command], access).await?;
-        let status = match replies.first() {
-            Some(Err(message)) => refusal_status(message),
-            Some(Ok(_)) | None => StatusCode::OK,
-        };
-        let mut body = Vec::new();
-        for reply in &replies {
-            match format {
-                Format::Json(strings) => reply::write_json_item(&mut body, reply, strings),
-                Format::Resp2 => reply::write_resp2(&mut body, reply),
+            Wish::Admin(command) => {
+                full(access, "admin")?;
+                let result = command.apply(self.executor.unkindness()).await?;
+                Ok(axum::Json(serde_json::json!({ "result": result })).into_response())
             }
         }
-        Ok(self.respond(status, body, format, wrote))
-    }
-
-    fn respond(&self, status: StatusCode, body: Vec<u8>, format: Format, wrote: bool) -> Response {
-        let content_type = match format {
-            Format::Json(_) => JSON,
-            Format::Resp2 => BINARY,
-        };
-        let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
-        let token = HeaderValue::try_from(self.sync_tokens.after(wrote)).expect("base64 is a header value");
-        response.headers_mut().insert(sync_token::HEADER, token);
-        response
     }
 
     fn bill_subscription(&self, wanted: &Subscription) {
@@ -120,6 +104,32 @@ impl Gateway {
             self.executor.billing().command(name);
         }
     }
+}
+
+fn single(Done { replies, sync_token }: Done, format: Format) -> Response {
+    let status = match replies.first() {
+        Some(Err(message)) => refusal_status(message),
+        Some(Ok(_)) | None => StatusCode::OK,
+    };
+    let mut body = Vec::new();
+    for reply in &replies {
+        match format {
+            Format::Json(strings) => reply::write_json_item(&mut body, reply, strings),
+            Format::Resp2 => reply::write_resp2(&mut body, reply),
+        }
+    }
+    respond(status, body, format, &sync_token)
+}
+
+fn respond(status: StatusCode, body: Vec<u8>, format: Format, sync_token: &str) -> Response {
+    let content_type = match format {
+        Format::Json(_) => JSON,
+        Format::Resp2 => BINARY,
+    };
+    let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+    let token = HeaderValue::try_from(sync_token).expect("base64 is a header value");
+    response.headers_mut().insert(sync_token::HEADER, token);
+    response
 }
 
 fn items(replies: &[Reply], format: Format) -> Vec<u8> {

@@ -33,7 +33,24 @@
 //! always with an `{"error"}` body. Commands are never sent twice: whether to repeat one is the client's decision. A
 //! dead connection is replaced by the next request that needs it. Requests over 10 MB are 413. Connections, streams and
 //! what may wait in a stream are bounded; the size of a reply is not (Redis' own limits apply).
+//!
+//! # Faults on purpose
+//! A Redis on the same machine is kinder than Upstash. [`Config::unkindness`] (while serving) and flags of the program
+//! (from the start) add what Upstash may do; each is off by default and then costs nothing. [`Unkindness`] has the
+//! details.
+//!
+//! | Flag | Fault | On demand |
+//! |---|---|---|
+//! | `--replica-lag 2s` | Reads are this old, unless their sync token is newer. | |
+//! | `--lose-writes 1m` | A failover loses acknowledged writes, up to this old. | `POST /__admin/lose-writes/5s` |
+//! | `--evict 0.01` | A command evicts a random key with this probability. | `POST /__admin/evict/<share>[/<pattern>]` |
+//! | `--quota 1000` | After so many billed commands all requests get 400. | |
+//! | | All keys and cached scripts are lost. | `POST /__admin/flush` |
+//!
+//! The paths are served with `--admin`, for the token that allows everything, and work without the flag next to them,
+//! except that only writes within `--lose-writes` can be undone.
 
+mod admin;
 mod auth;
 mod backend;
 mod billing;
@@ -43,14 +60,21 @@ mod config;
 mod execute;
 mod failure;
 mod handle;
+mod journal;
 mod policy;
+mod primary;
 mod reply;
 mod request;
 mod script;
 mod server;
 mod stream;
 mod sync_token;
+mod units;
+mod unkindness;
 
+pub use backend::{BackendError, ConnectError};
 pub use billing::{Bill, Billing};
 pub use config::{Config, ConfigProblem, DEFAULT_MAX_REQUEST_BYTES};
 pub use server::{ServeError, serve};
+pub use units::{InvalidUnit, parse_duration, parse_share};
+pub use unkindness::Unkindness;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use upstash_gateway::{Config, DEFAULT_MAX_REQUEST_BYTES, serve};
+use upstash_gateway::{Config, DEFAULT_MAX_REQUEST_BYTES, parse_duration, parse_share, serve};
 
 /// Exit code for a configuration that cannot work.
 const CONFIGURATION: u8 = 2;
@@ -66,10 +66,31 @@ struct Arguments {
     /// Count the calls inside scripts too (each script then costs Redis two INFO more)
     #[arg(long)]
     count_script_calls: bool,
+    /// Fault: reads see a state this much older (such as 2s), unless they carry a newer Upstash-Sync-Token
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    replica_lag: Duration,
+    /// Fault: remember writes for this long, so that POST /__admin/lose-writes/DURATION can undo the last ones
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    lose_writes: Duration,
+    /// Fault: each command evicts a random key with this probability (0 to 1)
+    #[arg(long, value_name = "PROBABILITY", value_parser = parse_share, default_value = "0")]
+    evict: f64,
+    /// Fault: refuse every request once this many commands were billed
+    #[arg(long, value_name = "COMMANDS")]
+    quota: Option<u64>,
+    /// Cause faults on demand (with the token): POST /__admin/lose-writes/DURATION, /__admin/evict/SHARE[/PATTERN],
+    /// /__admin/flush
+    #[arg(long)]
+    admin: bool,
 }
 
 impl Arguments {
     fn config(self) -> Config {
+        let config = Config::new(&self.redis_url, &self.token);
+        config.unkindness.set_replica_lag(self.replica_lag);
+        config.unkindness.set_undo_window(self.lose_writes);
+        config.unkindness.set_eviction(self.evict);
+        config.unkindness.set_quota(self.quota);
         Config {
             read_only_token: self.read_only_token.map(|token| token.trim().into()),
             redis_connections: self.redis_connections,
@@ -81,7 +102,8 @@ impl Arguments {
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),
             stats: self.stats,
             count_script_calls: self.count_script_calls,
-            ..Config::new(&self.redis_url, &self.token)
+            admin: self.admin,
+            ..config
         }
     }
 }

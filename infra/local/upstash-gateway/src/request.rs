@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 
+use crate::admin::{self, AdminCommand};
 use crate::auth::TOKEN_PARAMETER;
 use crate::command::{Command, arguments};
 use crate::failure::Failure;
@@ -21,7 +22,7 @@ const STATS_PATH: &str = "/__stats";
 const READ_ON: usize = 8;
 
 /// What a request asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Wish {
     Command(Command),
     Pipeline(Vec<Command>),
@@ -32,6 +33,7 @@ pub(crate) enum Wish {
     Stats {
         reset: bool,
     },
+    Admin(AdminCommand),
 }
 
 /// Channels or patterns to listen to.
@@ -54,6 +56,7 @@ pub(crate) struct Reading {
     pub(crate) max_bytes: usize,
     pub(crate) timeout: Duration,
     pub(crate) stats: bool,
+    pub(crate) admin: bool,
 }
 
 impl Reading {
@@ -86,6 +89,8 @@ impl Reading {
         }
         let Some((first, rest)) = segments.split_first() else { return single(&body) };
         match (first.to_ascii_lowercase().as_slice(), rest) {
+            (admin::PATH, command) if self.admin && *method == Method::POST => AdminCommand::read(command)
+                .map_or_else(|| refuse("ERR unknown admin command"), |c| Ok(Wish::Admin(c))),
             (b"pipeline", []) => many(&body, "pipeline").map(Wish::Pipeline),
             (b"multi-exec", []) => many(&body, "transaction").map(Wish::Transaction),
             (b"monitor", []) => Ok(Wish::Monitor),

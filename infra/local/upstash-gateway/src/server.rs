@@ -17,9 +17,9 @@ use crate::backend::Backend;
 use crate::config::{Config, ConfigProblem};
 use crate::execute::Executor;
 use crate::handle::{Gateway, handle};
+use crate::primary::Primary;
 use crate::request::Reading;
 use crate::stream::Streams;
-use crate::sync_token::SyncTokens;
 
 /// How long a client may be silent between requests or within a request's head. Longer than the pools of usual clients
 /// keep an idle connection, so that it is they who close it.
@@ -61,16 +61,18 @@ pub async fn serve(
         config.connect_timeout,
         config.response_timeout,
     );
+    let primary = Arc::new(Primary::new(backend));
+    config.unkindness.attach(Arc::clone(&primary));
     let gateway = Gateway {
         tokens: Tokens::new(config.token, config.read_only_token),
         reading: Reading {
             max_bytes: config.max_request_bytes,
             timeout: config.body_timeout,
             stats: config.stats,
+            admin: config.admin,
         },
-        executor: Executor::new(backend, config.billing, config.count_script_calls),
+        executor: Executor::new(primary, config.billing, config.unkindness, config.count_script_calls),
         streams: Streams::new(config.max_streams, closing.clone()),
-        sync_tokens: SyncTokens::new(),
     };
     let router = Router::new().fallback(handle).with_state(Arc::new(gateway));
 

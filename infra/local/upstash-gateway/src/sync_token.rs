@@ -1,7 +1,7 @@
-//! `Upstash-Sync-Token`: names the last write that this gateway has carried out.
+//! `Upstash-Sync-Token`: names a position in the sequence of this gateway's writes.
 //!
-//! Clients echo it to read their own writes from a replica. Here all commands go to one server, so a token only has to
-//! be new after each write; what clients send is not looked at.
+//! Clients echo it to read their own writes from a replica. A token has to be new after each write; what clients send
+//! is looked at only where replica lag is configured (see [`crate::Unkindness`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,11 +24,22 @@ impl SyncTokens {
         Self { process: Uuid::new_v4(), writes: AtomicU64::new(0) }
     }
 
-    /// The token after a request; a new one if the request wrote.
-    pub(crate) fn after(&self, wrote: bool) -> String {
-        let writes = self.writes.fetch_add(u64::from(wrote), Ordering::Relaxed) + u64::from(wrote);
+    /// The position after a request; a new one if the request wrote.
+    pub(crate) fn position_after(&self, wrote: bool) -> u64 {
+        self.writes.fetch_add(u64::from(wrote), Ordering::Relaxed) + u64::from(wrote)
+    }
+
+    /// The token that names a position.
+    pub(crate) fn token(&self, position: u64) -> String {
         let mut bytes = self.process.as_bytes().to_vec();
-        bytes.extend(writes.to_be_bytes());
+        bytes.extend(position.to_be_bytes());
         STANDARD.encode(bytes)
+    }
+
+    /// The position that a token of this process names.
+    pub(crate) fn position(&self, token: &[u8]) -> Option<u64> {
+        let bytes = STANDARD.decode(token).ok()?;
+        let position = bytes.strip_prefix(self.process.as_bytes())?;
+        Some(u64::from_be_bytes(position.try_into().ok()?))
     }
 }

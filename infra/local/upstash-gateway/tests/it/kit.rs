@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use upstash_gateway::{Billing, Config, ServeError, serve};
+use upstash_gateway::{Billing, Config, ServeError, Unkindness, serve};
 
 use crate::http::{Answer, send};
 use crate::redis_server::RedisServer;
@@ -20,6 +20,7 @@ pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) redis: RedisServer,
     pub(crate) billing: Arc<Billing>,
+    pub(crate) unkindness: Arc<Unkindness>,
     serving: JoinHandle<Result<(), ServeError>>,
     stop: Option<oneshot::Sender<()>>,
 }
@@ -36,13 +37,14 @@ impl Gateway {
         config.read_only_token = Some(READ_ONLY_TOKEN.into());
         change(&mut config);
         let billing = Arc::clone(&config.billing);
+        let unkindness = Arc::clone(&config.unkindness);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, config, async {
             let _ = stopped.await;
         }));
-        Self { address, redis, billing, serving, stop: Some(stop) }
+        Self { address, redis, billing, unkindness, serving, stop: Some(stop) }
     }
 
     /// Asks it to stop, and waits until it has.

@@ -3,6 +3,8 @@
 mod auth;
 mod billing;
 mod conditional;
+mod eviction;
+mod failover;
 mod formats;
 mod forms;
 mod http;
@@ -10,7 +12,9 @@ mod kit;
 mod limits;
 mod outage;
 mod program;
+mod quota;
 mod redis_server;
+mod replica_lag;
 mod scripts;
 mod streams;
 mod transactions;

@@ -1,9 +1,12 @@
 //! The binary: its configuration and its signals.
 
+use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
 
 use crate::http::send;
 use crate::redis_server::RedisServer;
@@ -48,6 +51,8 @@ fn a_configuration_that_cannot_work_ends_with_2_and_all_that_is_wrong() {
     );
     check(&[], &[("REDIS_URL", "rediss://x"), ("UPSTASH_REDIS_REST_TOKEN", "t")], &["TLS"]);
     check(&["--read-only-token", "t"], &[("UPSTASH_REDIS_REST_TOKEN", "t")], &["equals"]);
+    check(&["--replica-lag", "2"], &[], &["500ms or 2s"]);
+    check(&["--evict", "50"], &[], &["from 0 to 1"]);
     check(&["--listen", "nowhere"], &[("UPSTASH_REDIS_REST_TOKEN", "t")], &["--listen"]);
 }
 
@@ -60,11 +65,11 @@ fn help_explains_and_never_shows_a_secret() {
     assert!(!text.contains("a-secret"), "{text}");
 }
 
-#[tokio::test]
-async fn it_serves_until_sigterm_and_then_ends_well() {
-    let redis = RedisServer::start();
+/// The program with a token `t`, and where it listens.
+async fn start(redis: &RedisServer, arguments: &[&str]) -> (Child, SocketAddr) {
     let mut child = tokio::process::Command::new(PROGRAM)
         .args(["--listen", "127.0.0.1:0"])
+        .args(arguments)
         .env_clear()
         .env("UPSTASH_REDIS_REST_TOKEN", "t\n")
         .env("REDIS_URL", redis.url())
@@ -75,6 +80,32 @@ async fn it_serves_until_sigterm_and_then_ends_well() {
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let line = lines.next_line().await.expect("readable").expect("one line");
     let address = line.strip_prefix("listening on http://").expect("an address").parse().expect("an address");
+    (child, address)
+}
+
+#[tokio::test]
+async fn its_flags_switch_faults_on() {
+    let redis = RedisServer::start();
+    let result = async |address: SocketAddr, method: &str, target: &str| {
+        let answer = send(address, method, target, &[("authorization", "Bearer t")], b"").await;
+        answer.json()["result"].clone()
+    };
+    let (_lagging, address) = start(&redis, &["--replica-lag", "60m", "--quota", "2"]).await;
+    assert_eq!(result(address, "GET", "/set/a/1").await, "OK");
+    assert_eq!(result(address, "GET", "/get/a").await, Value::Null);
+    let refused = send(address, "GET", "/ping", &[("authorization", "Bearer t")], b"").await;
+    assert_eq!(refused.status, 400);
+
+    let (_forgetful, address) = start(&redis, &["--lose-writes", "60m", "--evict", "1", "--admin"]).await;
+    assert_eq!(result(address, "GET", "/get/a").await, Value::Null);
+    assert_eq!(result(address, "POST", "/__admin/lose-writes/60m").await, 1);
+    assert_eq!(redis.query::<Option<u8>>(&["GET", "a"]), Some(1));
+}
+
+#[tokio::test]
+async fn it_serves_until_sigterm_and_then_ends_well() {
+    let redis = RedisServer::start();
+    let (mut child, address) = start(&redis, &[]).await;
     let answer = send(address, "GET", "/ping", &[("authorization", "Bearer t")], b"").await;
     assert_eq!(answer.status, 200);
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use redis::FromRedisValue;
 use tempfile::TempDir;
 
 /// How long Redis may take to start or stop; far more than it needs.
@@ -77,6 +78,13 @@ impl RedisServer {
     /// Whether this text stands in its log.
     pub(crate) fn has_logged(&self, text: &str) -> bool {
         std::fs::read_to_string(self.directory.path().join(LOG)).is_ok_and(|log| log.contains(text))
+    }
+
+    /// Asks it past the gateway.
+    pub(crate) fn query<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        let client = redis::Client::open(self.url()).expect("the URL is right");
+        let mut connection = client.get_connection().expect("Redis answers");
+        redis::cmd(command[0]).arg(&command[1..]).query(&mut connection).expect("Redis obeys")
     }
 
     pub(crate) fn url(&self) -> String {
