@@ -60,29 +60,13 @@ impl Queue {
     pub fn policy(self) -> &'static Policy {
         &DECLARATION.queues[&self]
     }
-
-    /// Attempts that Cloud Tasks itself grants: a backstop behind [`Policy::attempts`].
-    #[must_use]
-    pub fn backstop_attempts() -> u32 {
-        DECLARATION.queue_attempts
-    }
-}
-
-/// What a function does with tasks while Redis is away and nothing can be claimed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WhenRedisIsDown {
-    /// Run: doing it twice costs work and harms nobody.
-    Continue,
-    /// Answer 503 and wait: doing it twice would reach a person twice.
-    Hold,
 }
 
 /// How a queue dispatches and how its function runs a task.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Policy {
-    /// Runs that a task gets before it becomes a dead letter.
+    /// Failed runs after which a task is a dead letter. While the queue is ours, Cloud Tasks has no limit of its own.
     pub attempts: u32,
     min_backoff_seconds: u64,
     max_backoff_seconds: u64,
@@ -93,8 +77,6 @@ pub struct Policy {
     timeout_seconds: u64,
     dispatch_deadline_seconds: u64,
     lease_seconds: u64,
-    /// See [`WhenRedisIsDown`].
-    pub when_redis_is_down: WhenRedisIsDown,
     /// Tasks that the scheduler creates.
     pub schedules: Vec<Schedule>,
 }
@@ -148,7 +130,6 @@ impl Policy {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Declaration {
-    queue_attempts: u32,
     queues: BTreeMap<Queue, Policy>,
 }
 
@@ -171,7 +152,7 @@ mod tests {
             let policy = queue.policy();
             assert!(policy.lease() <= policy.timeout(), "{queue:?}");
             assert!(policy.timeout() < policy.dispatch_deadline(), "{queue:?}");
-            assert!(policy.attempts < Queue::backstop_attempts(), "{queue:?}");
+            assert!(policy.attempts > 0, "{queue:?}");
         }
     }
 

@@ -63,13 +63,14 @@ fn each_change_touches_what_it_must_and_nothing_else() {
     // A crate that some link.
     let (one, another) = ("google-people1 = { version = \"7\"", "google-people1 = { version = \"7.0\"");
     check(&|| history.replace("Cargo.toml", one, another), &users("people"), &[]);
-    // A queue's limits: no function, one queue. Its attempts: one function, no queue.
+    // A queue's rate: no function, one queue. Its attempts: one of each. Its lease: one function, no queue.
     let limits = |field: &str| {
         let (path, from) = ("infra/queues.json", format!("\"{field}\": "));
         history.replace(path, &from, &format!("\"{field}\": 1"));
     };
     check(&|| limits("maxDispatchesPerSecond"), &[], &["token-refresh"]);
-    check(&|| limits("attempts"), &["token-refresh"], &[]);
+    check(&|| limits("attempts"), &["token-refresh"], &["token-refresh"]);
+    check(&|| limits("leaseSeconds"), &["token-refresh"], &[]);
     // Migrations run before; no function holds them.
     let migration =
         check(&|| history.append("shared/migrations/99999999999999_x.sql", "SELECT 1;\n"), &[], &[]);
