@@ -30,7 +30,6 @@ module "function" {
   queue = merge(local.queues[each.key], {
     schedules = [for schedule in local.queues[each.key].schedules : merge(schedule, { payload = jsonencode(schedule.payload) })]
   })
-  queue_attempts   = local.declaration.queueAttempts
   enabled          = contains(local.enabled, each.key)
   paused_schedules = contains(var.paused_schedules, each.key)
   target           = local.target

@@ -66,7 +66,7 @@ impl Queue {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Policy {
-    /// Runs that a task gets before it becomes a dead letter.
+    /// Failed runs after which a task is a dead letter. While the queue is ours, Cloud Tasks has no limit of its own.
     pub attempts: u32,
     min_backoff_seconds: u64,
     max_backoff_seconds: u64,
@@ -155,6 +155,7 @@ mod tests {
         for queue in Queue::all() {
             let policy = queue.policy();
             assert!(policy.timeout() < policy.dispatch_deadline(), "{queue:?}");
+            assert!(policy.attempts > 0, "{queue:?}");
         }
     }
 

@@ -68,11 +68,15 @@ class Project:
         (self.gcp / "scenario.tfvars.json").write_text(json.dumps(values))
         return ["-no-color", "-input=false", "-var-file=tests/terraform.tfvars", "-var-file=scenario.tfvars.json"]
 
+    def planned(self, variables):
+        """Each resource with what it is and what it would become."""
+        self.terraform("plan", "-out=plan", *self.arguments(variables))
+        return json.loads(self.terraform("show", "-json", "plan"))["resource_changes"]
+
     def plan(self, variables):
         """What would change: the action and the differing attributes of each resource, by its address."""
-        self.terraform("plan", "-out=plan", *self.arguments(variables))
         changes = {}
-        for resource in json.loads(self.terraform("show", "-json", "plan"))["resource_changes"]:
+        for resource in self.planned(variables):
             actions, before, after = (resource["change"][key] for key in ("actions", "before", "after"))
             if actions != ["no-op"]:
                 before, after = before or {}, after or {}
@@ -146,11 +150,11 @@ def plans(project):
             {queue: ["update", "rate_limits"], service: ["update", "template"]},
         ),
         (
-            "a queue that is given back loses its http_target, and nothing else changes",
+            "a queue that is given back loses its http_target and has its own attempts again, and nothing else changes",
             "queues.json",
             nothing,
             {"enabled_queues": [name for name in QUEUES if name != "calendar-sync"]},
-            {queue: ["update", "http_target"]},
+            {queue: ["update", "http_target", "retry_config"]},
         ),
         (
             "a schedule that rests plans that schedule",
@@ -178,6 +182,26 @@ def plans(project):
     ]:
         planned = project.with_edit(path, change, lambda: project.plan(variables))
         yield name, planned == expected, json.dumps(planned, indent=2)
+
+
+def attempts(project):
+    """What ends a task, in the plan that says where it goes."""
+    for name, variables, ours in [
+        ("without a predecessor, Cloud Tasks ends no task", {"predecessor": None, "enabled_queues": None}, QUEUES),
+        ("a queue that nobody has taken over ends tasks as before", {"enabled_queues": []}, []),
+        ("only a queue that is taken over ends none", {"enabled_queues": ["calendar-sync"]}, ["calendar-sync"]),
+    ]:
+        found = {}
+        for resource in project.planned(variables):
+            if resource["type"] == "google_cloud_tasks_queue":
+                queue = resource["change"]["after"]
+                is_ours = bool(queue["http_target"])
+                found[queue["name"]] = [is_ours, queue["retry_config"][0]["max_attempts"]]
+        expected = {
+            f"{function}-queue": [function in ours, -1 if function in ours else DECLARED[function]["attempts"]]
+            for function in QUEUES
+        }
+        yield name, found == expected, json.dumps(found, indent=2)
 
 
 def first_outputs(project):
@@ -253,7 +277,8 @@ def main(arguments):
     with tempfile.TemporaryDirectory() as temporary:
         project = Project(temporary)
         started = starts(project.environments(), folder)
-        for checks in (plans(project), first_outputs(project), grants(project), exposures(project), started):
+        checked = (plans, attempts, first_outputs, grants, exposures)
+        for checks in (*(check(project) for check in checked), started):
             for name, good, detail in checks:
                 passed, failed = passed + good, failed + (not good)
                 print(f"{'ok' if good else 'FAILED':7} {name}" + ("" if good else f"\n{detail}"))

@@ -12,12 +12,13 @@ const DECLARATION: &str = "infra/queues.json";
 /// How the functions scale, for Terraform.
 const SCALING: &str = "infra/gcp/functions.json";
 const PAUSED: &str = "PAUSED";
+/// `maxAttempts` of a queue that ends no task.
+const UNLIMITED: i64 = -1;
 
 /// `infra/queues.json`, as far as Cloud Tasks is concerned.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Declaration {
-    pub(crate) queue_attempts: u32,
     pub(crate) queues: BTreeMap<String, Declared>,
 }
 
@@ -25,6 +26,7 @@ pub(crate) struct Declaration {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Declared {
+    pub(crate) attempts: u32,
     pub(crate) min_backoff_seconds: u32,
     pub(crate) max_backoff_seconds: u32,
     pub(crate) max_doublings: u32,
@@ -130,7 +132,7 @@ enum EnforceMode {
 
 impl HttpTarget {
     /// Nothing is overridden: what is left when each of its fields was cleared.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.uri_override.is_none() && self.oidc_token.service_account_email.is_empty()
     }
 }
@@ -156,9 +158,21 @@ pub(crate) struct OidcToken {
 }
 
 impl Found {
+    /// Sends its tasks somewhere else than they say.
+    pub(crate) fn overriding(&self) -> Option<&HttpTarget> {
+        self.http_target.as_ref().filter(|http_target| !http_target.is_empty())
+    }
+
     /// Tasks wait in it.
     pub(crate) fn is_paused(&self) -> bool {
         self.state == PAUSED
+    }
+}
+
+impl Declared {
+    /// `maxAttempts` of the queue: none ends a task of ours, since its function does; the predecessor's own otherwise.
+    pub(crate) fn max_attempts(&self, is_ours: bool) -> i64 {
+        if is_ours { UNLIMITED } else { self.attempts.into() }
     }
 }
 

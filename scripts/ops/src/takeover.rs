@@ -68,7 +68,7 @@ impl Takeover {
         let mut findings = Findings::default();
 
         let found: Found = gcloud.read(&["tasks", "queues", "describe", &queue, &location])?;
-        findings.settings(declaration.queue_attempts, &declaration.queues[&function], &found);
+        findings.settings(&declaration.queues[&function], &found);
         findings.concurrency(concurrent, &found);
 
         let service: Value = gcloud.read(&["run", "services", "describe", &function, &region])?;

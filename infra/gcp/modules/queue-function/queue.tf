@@ -10,11 +10,13 @@ resource "google_cloud_tasks_queue" "queue" {
   }
 
   retry_config {
-    max_attempts  = var.queue_attempts
+    # Without a limit, the function ends a task, by its recorded failures. The predecessor answers 400 to a task that it
+    # wants ended, so its own number must hold again in the same call that gives the queue back.
+    max_attempts  = var.enabled ? -1 : var.queue.attempts
     min_backoff   = "${var.queue.minBackoffSeconds}s"
     max_backoff   = "${var.queue.maxBackoffSeconds}s"
     max_doublings = var.queue.maxDoublings
-    # No limit: only attempts end a task.
+    # No limit: Cloud Tasks ends a task when both limits are reached.
     max_retry_duration = "0s"
   }
 

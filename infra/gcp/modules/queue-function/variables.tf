@@ -22,6 +22,7 @@ variable "region" {
 variable "queue" {
   description = "The entry of infra/queues.json."
   type = object({
+    attempts                = number
     minBackoffSeconds       = number
     maxBackoffSeconds       = number
     maxDoublings            = number
@@ -34,11 +35,6 @@ variable "queue" {
       payload = string # JSON
     }))
   })
-}
-
-variable "queue_attempts" {
-  description = "Attempts that Cloud Tasks grants: a backstop, since the function counts its own."
-  type        = number
 }
 
 variable "enabled" {

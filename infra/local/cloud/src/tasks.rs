@@ -13,6 +13,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const TASKS_A_PAGE: u32 = 1000;
 const PLACEHOLDER: &str = "{function}";
+/// As `infra/gcp` declares a queue that is ours: the function ends a task, by its recorded failures.
+const UNLIMITED_ATTEMPTS: i32 = -1;
 
 /// Where tasks live and how they are dispatched.
 #[derive(Debug, Clone)]
@@ -193,7 +195,7 @@ impl CloudTasks {
     fn retry_config(&self, policy: &Policy) -> Value {
         let divisor = self.settings.backoff_divisor.max(1);
         json!({
-            "maxAttempts": -1,
+            "maxAttempts": UNLIMITED_ATTEMPTS,
             "minBackoff": seconds(policy.min_backoff() / divisor),
             "maxBackoff": seconds(policy.max_backoff() / divisor),
             "maxDoublings": policy.max_doublings,

@@ -21,15 +21,15 @@ enum Reader {
 }
 
 /// The table. A field that is not in it is read by everybody.
-const READERS: [(&str, Reader); 10] = [
-    ("attempts", Reader::Function),
-    ("leaseSeconds", Reader::Function),
-    ("whenRedisIsDown", Reader::Function),
+const READERS: [(&str, Reader); 9] = [
+    // The function ends its tasks by it, and Cloud Tasks those of a queue that is not taken over.
+    ("attempts", Reader::Both),
     ("timeoutSeconds", Reader::Function),
     ("dispatchDeadlineSeconds", Reader::Producers),
-    ("minBackoffSeconds", Reader::Terraform),
-    ("maxBackoffSeconds", Reader::Terraform),
-    ("maxDoublings", Reader::Terraform),
+    // The function schedules the next attempt, and Cloud Tasks what the function could not answer.
+    ("minBackoffSeconds", Reader::Both),
+    ("maxBackoffSeconds", Reader::Both),
+    ("maxDoublings", Reader::Both),
     ("maxDispatchesPerSecond", Reader::Terraform),
     ("maxConcurrentDispatches", Reader::Terraform),
 ];
@@ -82,9 +82,14 @@ fn compare(before: &Value, now: &Value) -> Changes {
             _ => changes.apply(name, name, Reader::Producers),
         }
     }
-    // Beside the queues, only Terraform reads: the backstop of attempts.
-    if beside(before, "queues") != beside(now, "queues") {
-        changes.queues.extend(new.keys().cloned());
+    // Nothing is declared next to the queues. What is one day, or was, is read by everybody.
+    let (old_rest, new_rest) = (beside(before, "queues"), beside(now, "queues"));
+    for field in
+        keys(&old_rest, &new_rest).into_iter().filter(|field| old_rest.get(*field) != new_rest.get(*field))
+    {
+        for queue in new.keys() {
+            changes.apply(queue, field, Reader::Producers);
+        }
     }
     changes
 }
@@ -147,9 +152,9 @@ mod tests {
     fn a_field_reaches_who_reads_it() {
         let queue = "calendar-sync";
         check("/queues/calendar-sync/maxDispatchesPerSecond", 7.into(), &[], &[queue]);
-        check("/queues/calendar-sync/minBackoffSeconds", 7.into(), &[], &[queue]);
-        check("/queues/calendar-sync/attempts", 7.into(), &[Some(queue)], &[]);
-        check("/queues/calendar-sync/leaseSeconds", 7.into(), &[Some(queue)], &[]);
+        check("/queues/calendar-sync/minBackoffSeconds", 7.into(), &[Some(queue)], &[queue]);
+        check("/queues/calendar-sync/attempts", 7.into(), &[Some(queue)], &[queue]);
+        check("/queues/calendar-sync/timeoutSeconds", 7.into(), &[Some(queue)], &[]);
         check("/queues/calendar-sync/timeoutSeconds", 7.into(), &[Some(queue)], &[]);
         check("/queues/calendar-sync/dispatchDeadlineSeconds", 700.into(), &[None], &[queue]);
         check("/queues/token-refresh/schedules/0/cron", "1 1 * * *".into(), &[], &["token-refresh"]);
@@ -162,12 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn the_backstop_of_attempts_belongs_to_all_queues_and_no_function() {
+    fn what_is_next_to_the_queues_reaches_everybody() {
         let before: Value = serde_json::from_str(REAL).unwrap();
         let mut now = before.clone();
-        now["queueAttempts"] = 50.into();
+        now["something"] = 50.into();
         let changes = compare(&before, &now);
-        assert!(changes.functions.is_empty());
+        assert_eq!(changes.functions.keys().collect::<Vec<_>>(), [&None]);
         assert_eq!(changes.queues.len(), now["queues"].as_object().unwrap().len());
     }
 

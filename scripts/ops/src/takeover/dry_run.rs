@@ -79,7 +79,7 @@ pub(super) fn send(
             None => sleep(POLL),
         }
     }
-    // It may be gone by now; if not, it must not be tried a hundred times.
+    // It may be gone by now; if not, it must not be dispatched again and again.
     if let Err(gone) = gcloud.change(&["tasks", "delete", task]) {
         eprintln!("{short} is not in the queue any more ({gone})");
     }

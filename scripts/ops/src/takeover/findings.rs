@@ -50,7 +50,7 @@ impl Findings {
     }
 
     /// The queue dispatches and repeats as declared.
-    pub(super) fn settings(&mut self, attempts: u32, declared: &Declared, found: &Found) {
+    pub(super) fn settings(&mut self, declared: &Declared, found: &Found) {
         let retry = &found.retry_config;
         let rate = f64::from(declared.max_dispatches_per_second);
         let found_rate = found.rate_limits.max_dispatches_per_second;
@@ -59,10 +59,19 @@ impl Findings {
             (found_rate - rate).abs() < f64::EPSILON,
             format!("{found_rate} dispatches a second, declared {rate}"),
         );
+        let is_ours = found.overriding().is_some();
+        let attempts = declared.max_attempts(is_ours);
         self.expect(
             "attempts",
-            retry.max_attempts == i64::from(attempts),
-            format!("{}, declared {attempts}: a backstop, the function counts its own", retry.max_attempts),
+            retry.max_attempts == attempts,
+            if is_ours {
+                format!("{}, must be {attempts} (unlimited): the function ends its tasks", retry.max_attempts)
+            } else {
+                format!(
+                    "{}, declared {attempts}: only that ends a task of the old service",
+                    retry.max_attempts
+                )
+            },
         );
         let backoff = |found: &str, declared: u32| found == format!("{declared}s");
         self.expect(
@@ -134,8 +143,7 @@ impl Findings {
 
     /// A queue that is enabled already sends its tasks to the function, with the right token.
     pub(super) fn target(&mut self, found: &Found, target: &Target) {
-        let Some(http_target) = found.http_target.as_ref().filter(|http_target| !http_target.is_empty())
-        else {
+        let Some(http_target) = found.overriding() else {
             self.note("target", Verdict::Right, "not taken over: tasks go where their producer says");
             return;
         };
@@ -256,6 +264,7 @@ mod tests {
     #[test]
     fn a_setting_that_differs_is_found() {
         let declared = || Declared {
+            attempts: 3,
             min_backoff_seconds: 60,
             max_backoff_seconds: 3600,
             max_doublings: 2,
@@ -264,16 +273,16 @@ mod tests {
         let right = json!({
             "state": "RUNNING",
             "rateLimits": { "maxDispatchesPerSecond": 10 },
-            "retryConfig": { "maxAttempts": 100, "minBackoff": "60s", "maxBackoff": "3600s", "maxDoublings": 2 },
+            "retryConfig": { "maxAttempts": 3, "minBackoff": "60s", "maxBackoff": "3600s", "maxDoublings": 2 },
         });
         let look = |queue: &Value| {
             let found = serde_json::from_value(queue.clone()).unwrap();
-            move |findings: &mut Findings| findings.settings(100, &declared(), &found)
+            move |findings: &mut Findings| findings.settings(&declared(), &found)
         };
         check(true, look(&right));
         for (pointer, value) in [
             ("/rateLimits/maxDispatchesPerSecond", json!(11)),
-            ("/retryConfig/maxAttempts", json!(3)),
+            ("/retryConfig/maxAttempts", json!(5)),
             ("/retryConfig/minBackoff", json!("1s")),
             ("/retryConfig/maxDoublings", json!(3)),
             ("/state", json!("DISABLED")),
@@ -289,6 +298,36 @@ mod tests {
         let mut paused = right.clone();
         paused["state"] = json!("PAUSED");
         check(true, look(&paused));
+    }
+
+    #[test]
+    fn a_queue_that_is_taken_over_ends_no_task_and_another_ends_them_as_before() {
+        let check = |is_right, attempts: i64, http_target: Value| {
+            let found: Found = serde_json::from_value(json!({
+                "state": "RUNNING",
+                "rateLimits": { "maxDispatchesPerSecond": 10 },
+                "retryConfig": { "maxAttempts": attempts, "minBackoff": "60s", "maxBackoff": "3600s", "maxDoublings": 2 },
+                "httpTarget": http_target,
+            }))
+            .unwrap();
+            let declared = Declared {
+                attempts: 3,
+                min_backoff_seconds: 60,
+                max_backoff_seconds: 3600,
+                max_doublings: 2,
+                max_dispatches_per_second: 10,
+            };
+            check(is_right, |findings| findings.settings(&declared, &found));
+        };
+        let ours = json!({ "uriOverride": { "host": "x" } });
+        // What gcloud leaves of one that was given back.
+        let given_back = json!({ "oidcToken": {} });
+        check(true, -1, ours.clone());
+        check(false, 3, ours);
+        for not_ours in [given_back, json!(null)] {
+            check(true, 3, not_ours.clone());
+            check(false, -1, not_ours);
+        }
     }
 
     #[test]

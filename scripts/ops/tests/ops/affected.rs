@@ -63,13 +63,14 @@ fn each_change_touches_what_it_must_and_nothing_else() {
     // A crate that some link.
     let (one, another) = ("google-people1 = { version = \"7\"", "google-people1 = { version = \"7.0\"");
     check(&|| history.replace("Cargo.toml", one, another), &users("people"), &[]);
-    // A queue's limits: no function, one queue. Its attempts: one function, no queue.
+    // A queue's rate: no function, one queue. Its attempts: one of each. Its lease: one function, no queue.
     let limits = |field: &str| {
         let (path, from) = ("infra/queues.json", format!("\"{field}\": "));
         history.replace(path, &from, &format!("\"{field}\": 1"));
     };
     check(&|| limits("maxDispatchesPerSecond"), &[], &["token-refresh"]);
-    check(&|| limits("attempts"), &["token-refresh"], &[]);
+    check(&|| limits("attempts"), &["token-refresh"], &["token-refresh"]);
+    check(&|| limits("timeoutSeconds"), &["token-refresh"], &[]);
     // Migrations run before; no function holds them.
     let migration =
         check(&|| history.append("shared/migrations/99999999999999_x.sql", "SELECT 1;\n"), &[], &[]);
@@ -179,10 +180,10 @@ fn what_was_taken_back_since_the_base_counts_among_commits() {
     history.replace(source, "//!", "//! x");
     history.commit();
     history.replace(source, "//! x", "//!");
-    history.replace(declaration, "\"leaseSeconds\": 60", "\"leaseSeconds\": 61");
+    history.replace(declaration, "\"timeoutSeconds\": 120", "\"timeoutSeconds\": 121");
     history.commit();
     check(&["token-refresh"]);
-    history.replace(declaration, "\"leaseSeconds\": 61", "\"leaseSeconds\": 60");
+    history.replace(declaration, "\"timeoutSeconds\": 121", "\"timeoutSeconds\": 120");
     history.commit();
     check(&["token-refresh"]);
     assert_eq!(names(&affected(&history, &base), "functions"), [""; 0]);

@@ -1,12 +1,12 @@
 mock_provider "google" {}
 
 variables {
-  name           = "token-refresh"
-  project        = { id = "example", number = "123456789012" }
-  region         = "europe-west1"
-  queue_attempts = 100
-  enabled        = true
+  name    = "token-refresh"
+  project = { id = "example", number = "123456789012" }
+  region  = "europe-west1"
+  enabled = true
   queue = {
+    attempts                = 3
     minBackoffSeconds       = 60
     maxBackoffSeconds       = 3600
     maxDoublings            = 2
@@ -27,7 +27,7 @@ variables {
   deployers          = ["serviceAccount:ci@example.iam.gserviceaccount.com"]
 }
 
-run "the_queue_has_the_declared_limits_and_the_backstop_of_attempts" {
+run "the_queue_has_the_declared_limits" {
   command = plan
 
   assert {
@@ -44,13 +44,13 @@ run "the_queue_has_the_declared_limits_and_the_backstop_of_attempts" {
   }
   assert {
     condition = google_cloud_tasks_queue.queue.retry_config[0] == {
-      max_attempts       = 100
+      max_attempts       = -1
       min_backoff        = "60s"
       max_backoff        = "3600s"
       max_doublings      = 2
       max_retry_duration = "0s"
     }
-    error_message = "The retries are not the declared ones."
+    error_message = "The retries are not the declared ones, or Cloud Tasks ends tasks of a queue that is enabled."
   }
 }
 
@@ -77,6 +77,10 @@ run "an_enabled_queue_sends_every_task_to_its_function_in_its_own_name" {
     }
     error_message = "The queue calls with another identity, or for another audience."
   }
+  assert {
+    condition     = google_cloud_tasks_queue.queue.retry_config[0].max_attempts == -1
+    error_message = "Cloud Tasks ends tasks of a queue whose function counts their failures."
+  }
 }
 
 run "a_queue_that_is_not_enabled_leaves_its_tasks_to_their_producer" {
@@ -89,6 +93,16 @@ run "a_queue_that_is_not_enabled_leaves_its_tasks_to_their_producer" {
   assert {
     condition     = length(google_cloud_tasks_queue.queue.http_target) == 0 && !output.enabled
     error_message = "The queue is taken over."
+  }
+  assert {
+    condition = google_cloud_tasks_queue.queue.retry_config[0] == {
+      max_attempts       = 3
+      min_backoff        = "60s"
+      max_backoff        = "3600s"
+      max_doublings      = 2
+      max_retry_duration = "0s"
+    }
+    error_message = "The predecessor cannot end a task: only its own number of attempts does."
   }
 }
 
@@ -293,6 +307,7 @@ run "a_queue_that_nobody_schedules_has_no_identity_for_it" {
 
   variables {
     queue = {
+      attempts                = 5
       minBackoffSeconds       = 30
       maxBackoffSeconds       = 1800
       maxDoublings            = 3

@@ -76,8 +76,8 @@ async fn of_a_given_redis_an_empty_database_is_used_and_left_empty() {
     assert!(Redis::start(Some(&full)).await.is_err());
 }
 
-/// A handler that answers 200 and passes on what it was sent: head and body.
-async fn handler() -> (SocketAddr, mpsc::UnboundedReceiver<(String, Vec<u8>)>) {
+/// A handler that answers `status` and passes on what it was sent: head and body.
+async fn handler(status: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (sender, requests) = mpsc::unbounded_channel();
@@ -102,11 +102,11 @@ async fn handler() -> (SocketAddr, mpsc::UnboundedReceiver<(String, Vec<u8>)>) {
                 request.extend_from_slice(&buffer[..read]);
             }
             let body = request.split_off(head);
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-                .await
-                .expect("written");
-            sender.send((String::from_utf8_lossy(&request).into_owned(), body)).expect("the test waits");
+            let response = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            if sender.send((String::from_utf8_lossy(&request).into_owned(), body)).is_err() {
+                break;
+            }
+            stream.write_all(response.as_bytes()).await.expect("written");
         }
     });
     (address, requests)
@@ -115,7 +115,7 @@ async fn handler() -> (SocketAddr, mpsc::UnboundedReceiver<(String, Vec<u8>)>) {
 #[tokio::test]
 async fn a_scheduled_task_reaches_the_routed_function_with_a_token_and_without_a_key() {
     let tasks = CloudTasks::start(Settings::default()).await.expect("Cloud Tasks starts");
-    let (address, mut requests) = handler().await;
+    let (address, mut requests) = handler("200 OK").await;
     let queue = Queue::AdaptiveSync;
     let schedule = &queue.policy().schedules[0];
     tasks.create_scheduled(queue, schedule).await.expect("a task");
@@ -143,8 +143,54 @@ async fn queues_are_declared_as_in_production_but_for_shorter_backoffs() {
         .find(|queue| queue["name"].as_str().is_some_and(|name| name.ends_with("/calendar-sync-queue")))
         .expect("calendar-sync-queue");
     assert_eq!(queue["rateLimits"]["maxDispatchesPerSecond"], 20);
-    assert_eq!(queue["retryConfig"]["maxAttempts"], 100);
+    assert_eq!(queue["retryConfig"]["maxAttempts"], -1);
     assert_eq!(queue["retryConfig"]["minBackoff"], "0.300s");
     assert_eq!(queue["retryConfig"]["maxBackoff"], "18s");
     assert_eq!(queue["state"], "PAUSED");
+}
+
+#[tokio::test]
+async fn a_queue_ends_no_task_while_it_is_ours_and_by_its_own_attempts_once_it_is_given_back() {
+    // Where nothing is said, Cloud Tasks ends a task after 100.
+    const MORE_THAN_THE_DEFAULT: usize = 101;
+    let (address, mut requests) = handler("500 Internal Server Error").await;
+    let settings = Settings {
+        backoff_divisor: 1_000_000,
+        functions_url: format!("http://{address}"),
+        ..Settings::default()
+    };
+    let tasks = CloudTasks::start(settings).await.expect("Cloud Tasks starts");
+    let queue = Queue::AdaptiveSync;
+    let name = format!("{}/queues/{}", tasks.settings().parent(), queue.cloud_name());
+    let http = shared::http::client(PATIENCE, PATIENCE);
+    let until_empty = async || {
+        let answer = http.get(format!("{}/emulator/{name}:waitIdle", tasks.url())).send().await;
+        assert!(answer.expect("Cloud Tasks has ended all tasks").status().is_success());
+    };
+    tasks.create(queue, b"ours").await.expect("a task");
+    tasks.route(queue, address).await.expect("a route");
+    for _ in 0..MORE_THAN_THE_DEFAULT {
+        timeout(PATIENCE, requests.recv()).await.expect("a dispatch").expect("a request");
+    }
+    assert_eq!(tasks.count(queue).await.expect("a list"), 1, "Cloud Tasks has ended a task of ours");
+
+    // As infra/takeover.md has it: paused, and both in one call.
+    tasks.pause(queue).await.expect("paused");
+    let attempts = queue.policy().attempts;
+    let given_back = http
+        .patch(format!("{}/v2/{name}?updateMask=httpTarget,retryConfig.maxAttempts", tasks.url()))
+        .json(&json!({ "retryConfig": { "maxAttempts": attempts } }))
+        .send()
+        .await;
+    assert!(given_back.expect("an answer").status().is_success());
+    tasks.resume(queue).await.expect("resumed");
+    // Its dispatches here count there: it ends with its next failure.
+    until_empty().await;
+    tasks.create(queue, b"its own").await.expect("a task");
+    until_empty().await;
+    let mut dispatches = 0;
+    while let Ok((_, body)) = requests.try_recv() {
+        dispatches += u32::from(body == b"its own");
+    }
+    assert_eq!(dispatches, attempts);
 }
