@@ -78,6 +78,18 @@ impl Pace {
         RENEWAL_AFTER_FAILURE / self.lease_divisor
     }
 
+    /// How long a job of the queue may run.
+    #[must_use]
+    pub fn timeout(&self, queue: Queue) -> Duration {
+        queue.policy().timeout() / self.lease_divisor
+    }
+
+    /// How long after its begin a run of the queue is certainly over.
+    #[must_use]
+    pub fn end_of_run(&self, queue: Queue) -> TimeDelta {
+        self.shortened(TimeDelta::from_std(queue.policy().dispatch_deadline()).unwrap_or(TimeDelta::MAX))
+    }
+
     /// A moment, for what should be over by then.
     #[must_use]
     pub fn soon(&self) -> TimeDelta {

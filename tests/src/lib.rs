@@ -2,8 +2,10 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a kit that cannot do its work fails the test, and says why")]
 
+pub mod acting;
 pub mod document;
 pub mod google;
+pub mod instances;
 pub mod issuer;
 pub mod messaging;
 pub mod probe;
@@ -11,6 +13,7 @@ pub mod redis_proxy;
 pub mod stack;
 
 pub use google::Google;
+pub use instances::Instances;
 pub use issuer::Issuer;
 pub use messaging::Messaging;
 pub use probe::Probe;

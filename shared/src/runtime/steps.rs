@@ -241,7 +241,7 @@ impl Runtime {
 
     /// Runs the job, within its time and as long as the instance may live.
     pub(super) async fn run(&self, job: Prepared, task: &Task, failures: u32) -> Ended {
-        let time = self.queue.policy().timeout();
+        let time = self.pace.timeout(self.queue);
         let context = Context {
             attempt: failures + 1,
             last_attempt: failures + 1 >= self.queue.policy().attempts,

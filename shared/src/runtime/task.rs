@@ -170,13 +170,12 @@ pub(super) fn subject<'a>(
     headers: &'a Headers,
     body: &'a [u8],
 ) -> Subject<'a> {
-    let policy = queue.policy();
     Subject {
         function: queue.name(),
         key,
         life: 0,
-        attempts: policy.attempts,
-        timeout: TimeDelta::from_std(policy.dispatch_deadline()).unwrap_or(TimeDelta::MAX),
+        attempts: queue.policy().attempts,
+        timeout: pace.end_of_run(queue),
         company_window: pace.company_window(),
         user_id: None,
         body,

@@ -155,7 +155,6 @@ mod tests {
         check("/queues/calendar-sync/minBackoffSeconds", 7.into(), &[Some(queue)], &[queue]);
         check("/queues/calendar-sync/attempts", 7.into(), &[Some(queue)], &[queue]);
         check("/queues/calendar-sync/timeoutSeconds", 7.into(), &[Some(queue)], &[]);
-        check("/queues/calendar-sync/timeoutSeconds", 7.into(), &[Some(queue)], &[]);
         check("/queues/calendar-sync/dispatchDeadlineSeconds", 700.into(), &[None], &[queue]);
         check("/queues/token-refresh/schedules/0/cron", "1 1 * * *".into(), &[], &["token-refresh"]);
         check(

@@ -63,7 +63,7 @@ fn each_change_touches_what_it_must_and_nothing_else() {
     // A crate that some link.
     let (one, another) = ("google-people1 = { version = \"7\"", "google-people1 = { version = \"7.0\"");
     check(&|| history.replace("Cargo.toml", one, another), &users("people"), &[]);
-    // A queue's rate: no function, one queue. Its attempts: one of each. Its lease: one function, no queue.
+    // A queue's rate: no function, one queue. Its attempts: one of each. Its timeout: one function, no queue.
     let limits = |field: &str| {
         let (path, from) = ("infra/queues.json", format!("\"{field}\": "));
         history.replace(path, &from, &format!("\"{field}\": 1"));

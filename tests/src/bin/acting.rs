@@ -1,0 +1,11 @@
+//! A function whose tasks say what is to happen to them.
+
+use std::process::ExitCode;
+
+use shared::runtime;
+use tests::acting::Acting;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    runtime::run::<Acting>().await
+}
