@@ -2,11 +2,16 @@
 //!
 //! Misses of one key wait for one loader; when that fails or is cancelled, the next takes over. What one process drops
 //! it no longer serves itself, and nobody finds it in Redis; another process may go on serving its own copy for
-//! [`LOCAL_TIME_TO_LIVE`]. When Redis is away everything is a miss.
+//! [`LOCAL_TIME_TO_LIVE`]. When Redis is unavailable everything is a miss.
+//!
+//! Dropping what users must not see any more is part of the work that changed it: a job returns the error of a change that
+//! could not be made here as its own, so its task runs again. The run after that finds nothing left to change in
+//! Postgres, so **a job drops what it may have changed in every run, whether or not it changed anything in this one**,
+//! unless Postgres itself remembers that the drop is still due.
 //!
 //! One race remains, between processes: one that loaded before a change and writes after it was dropped leaves the old
 //! value until its time to live is over. Values of a [scope with parts](CacheKey::part) do not have it: they would be
-//! written under a generation that nobody asks for any more.
+//! written with a generation that nobody accepts any more.
 
 use std::any::Any;
 use std::fmt;
@@ -19,7 +24,8 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::{Config, Incomplete, variables};
-use crate::redis::Redis;
+use crate::failure::Failure;
+use crate::redis::{self, Redis};
 use crate::telemetry::{self, Counter};
 
 mod encoding;
@@ -39,6 +45,20 @@ pub const LOCAL_TIME_TO_LIVE: Duration = Duration::from_secs(30);
 const LOCAL_BYTES: u64 = 4 << 20;
 /// For how many values the local tier is laid out.
 const LOCAL_VALUES: usize = 1_000;
+
+/// When a task is delivered again whose change could not be made in the cache.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// What changed could not be dropped from Redis: others may still be served the old value.
+#[derive(Debug, thiserror::Error)]
+#[error("changed values were not dropped from the cache")]
+pub struct Error(#[from] redis::Error);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::unavailable(RETRY_AFTER, error)
+    }
+}
 
 /// The cache; clones share it.
 #[derive(Debug, Clone)]
@@ -149,57 +169,52 @@ impl Cache {
         Ok(value)
     }
 
-    /// The user's contacts changed: one command. Profiles are dropped apart from the list.
-    pub async fn contacts_changed(&self, user_id: Uuid) {
-        self.drop_scopes(&[ContactList(user_id).scope()]).await;
-    }
-
-    /// A contact changed: one command.
-    pub async fn contact_changed(&self, contact_id: Uuid) {
-        self.contact_profiles_changed(&[contact_id]).await;
-    }
-
-    /// Contacts changed: one command for some hundreds of them.
-    pub async fn contact_profiles_changed(&self, contact_ids: &[Uuid]) {
-        let scopes: Vec<_> =
-            contact_ids.iter().map(|contact_id| ContactProfile(*contact_id).scope()).collect();
-        self.drop_scopes(&scopes).await;
+    /// The user's contacts changed, of those that were there before perhaps these: one command for some hundreds of them.
+    pub async fn contacts_changed(&self, user_id: Uuid, contact_ids: &[Uuid]) -> Result<(), Error> {
+        let profiles = contact_ids.iter().map(|contact_id| ContactProfile(*contact_id).scope());
+        let scopes: Vec<_> = std::iter::once(ContactList(user_id).scope()).chain(profiles).collect();
+        self.drop_scopes(&scopes).await
     }
 
     /// The user's preferences changed: one command.
-    pub async fn preferences_changed(&self, user_id: Uuid) {
-        self.drop_scopes(&[UserPreferences(user_id).scope()]).await;
+    pub async fn preferences_changed(&self, user_id: Uuid) -> Result<(), Error> {
+        self.drop_scopes(&[UserPreferences(user_id).scope()]).await
     }
 
     /// A suggestion of the user changed: one command.
-    pub async fn suggestions_changed(&self, user_id: Uuid) {
-        self.drop_scopes(&[SuggestionList(user_id).scope()]).await;
+    pub async fn suggestions_changed(&self, user_id: Uuid) -> Result<(), Error> {
+        self.drop_scopes(&[SuggestionList(user_id).scope()]).await
     }
 
     /// The user's calendar events changed: one command, and with `LEGACY_SLOT_CACHE` a bounded search.
-    pub async fn events_changed(&self, user_id: Uuid) {
-        self.slots_changed(user_id).await;
+    pub async fn events_changed(&self, user_id: Uuid) -> Result<(), Error> {
+        self.slots_changed(user_id).await
     }
 
     /// The user's availability changed: one command, and with `LEGACY_SLOT_CACHE` a bounded search.
-    pub async fn availability_changed(&self, user_id: Uuid) {
-        self.slots_changed(user_id).await;
+    pub async fn availability_changed(&self, user_id: Uuid) -> Result<(), Error> {
+        self.slots_changed(user_id).await
     }
 
-    async fn slots_changed(&self, user_id: Uuid) {
+    async fn slots_changed(&self, user_id: Uuid) -> Result<(), Error> {
         let scope = CalendarSlots::scope_of(user_id);
         self.0.epochs.advance(&scope);
-        self.0.remote.next_generation(&scope, CalendarSlots::TIME_TO_LIVE).await;
-        self.0.remote.drop_legacy_slots(user_id).await;
+        let dropped = async {
+            self.0.remote.next_generation(&scope, CalendarSlots::TIME_TO_LIVE).await?;
+            self.0.remote.drop_legacy_slots(user_id).await
+        };
+        let dropped = dropped.await;
         self.0.epochs.advance(&scope);
+        Ok(dropped?)
     }
 
     /// Epochs advance before, so that loads under way are not written to Redis after it was cleaned, and after, so that
     /// what was read from Redis in between is not served from memory.
-    async fn drop_scopes(&self, scopes: &[String]) {
+    async fn drop_scopes(&self, scopes: &[String]) -> Result<(), Error> {
         self.0.epochs.advance_all(scopes);
-        self.0.remote.delete(scopes).await;
+        let dropped = self.0.remote.delete(scopes).await;
         self.0.epochs.advance_all(scopes);
+        Ok(dropped?)
     }
 
     fn fresh(&self, scope: &str, entry: &Entry) -> bool {

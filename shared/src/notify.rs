@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::application::Application;
@@ -21,7 +22,7 @@ use crate::db::{self, Db};
 use crate::failure::Failure;
 use crate::http;
 use crate::job::Context;
-use crate::rate_limit::{self, Limit, Limiter, Verdict};
+use crate::rate_limit::{self, Limit, Limiter, Plan, Verdict};
 use crate::redis::Redis;
 
 mod answer;
@@ -66,7 +67,11 @@ pub fn has_room(context: &Context) -> bool {
 
 /// Sends messages. Clones share their connections.
 #[derive(Debug, Clone)]
-pub struct Notifier(Arc<Inner>);
+pub struct Notifier {
+    inner: Arc<Inner>,
+    /// Of one user; without one, each message acquires what it needs.
+    plan: Option<(Uuid, Arc<Mutex<Plan<2>>>)>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -149,14 +154,25 @@ impl Notifier {
         let twilio = Twilio::from_config(config, http.clone());
         let mailer = Mailer::from_config(config, http, clock.clone(), patience);
         let application = Application::from_config(config);
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             db: db?,
             limiter: Limiter::new(redis?, clock.clone()),
             clock,
             twilio: twilio?,
             mailer: mailer?,
             application: application?,
-        })))
+        };
+        Ok(Self { inner: Arc::new(inner), plan: None })
+    }
+
+    /// A notifier of one task that expects to send a user so many messages: with the first that is sent, the limits of
+    /// all are acquired.
+    #[must_use]
+    pub fn planning(&self, user_id: Uuid, emails: usize, texts: usize) -> Self {
+        let calls = |messages: usize| u32::try_from(messages).unwrap_or(u32::MAX);
+        let expected = [(&rate_limit::EMAIL, calls(emails)), (&rate_limit::SMS, calls(texts))];
+        let plan = Plan::new(&self.inner.limiter, user_id, expected);
+        Self { inner: Arc::clone(&self.inner), plan: Some((user_id, Arc::new(Mutex::new(plan)))) }
     }
 
     /// Tells a person of a subject by text message, to an E.164 number.
@@ -168,9 +184,9 @@ impl Notifier {
         number: &str,
         subject: &S,
     ) -> Result<Delivery, Error> {
-        let inner = &self.0;
+        let inner = &self.inner;
         let subjects = [subject.id().to_string()].into();
-        let claimed = match inner.claim(recipient.user_id, Channel::Sms, subjects).await? {
+        let claimed = match self.claim(recipient.user_id, Channel::Sms, subjects).await? {
             Claim::Granted(claimed) => claimed,
             Claim::Not(delivery) => return Ok(delivery),
         };
@@ -188,10 +204,10 @@ impl Notifier {
         address: &str,
         subjects: &[S],
     ) -> Result<Delivery, Error> {
-        let inner = &self.0;
+        let inner = &self.inner;
         let name = |subject: &S| subject.id().to_string();
         let asked = subjects.iter().map(name).collect();
-        let claimed = match inner.claim(recipient.user_id, Channel::Email, asked).await? {
+        let claimed = match self.claim(recipient.user_id, Channel::Email, asked).await? {
             Claim::Granted(claimed) => claimed,
             Claim::Not(delivery) => return Ok(delivery),
         };
@@ -210,28 +226,35 @@ enum Claim {
     Not(Delivery),
 }
 
-impl Inner {
+impl Notifier {
     async fn claim(&self, user_id: Uuid, channel: Channel, subjects: Vec<String>) -> Result<Claim, Error> {
+        let inner = &self.inner;
         let asked = Telling { user_id, channel, subjects };
         // A task that comes back must not spend the person's limits on what it sent before.
-        let subjects = self.db.unclaimed(&asked).await?;
+        let subjects = inner.db.unclaimed(&asked).await?;
         if subjects.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
-        // The narrower first: a call that the second one denies is lost to the first.
-        for limit in [channel_limit(channel), &rate_limit::NOTIFICATION] {
-            if let Verdict::DeniedUntil(until) = self.limiter.acquire(limit, user_id).await {
-                return Ok(Claim::Not(Delivery::LimitedUntil(until)));
-            }
+        if let Verdict::DeniedUntil(until) = self.acquire(user_id, channel_limit(channel)).await {
+            return Ok(Claim::Not(Delivery::LimitedUntil(until)));
         }
         let free = Telling { subjects, ..asked };
-        let subjects = self.db.claim_deliveries(&free, self.clock.now()).await?;
+        let subjects = inner.db.claim_deliveries(&free, inner.clock.now()).await?;
         if subjects.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
         Ok(Claim::Granted(Telling { subjects, ..free }))
     }
 
+    async fn acquire(&self, user_id: Uuid, limit: &'static Limit) -> Verdict {
+        match &self.plan {
+            Some((planned_for, plan)) if *planned_for == user_id => plan.lock().await.acquire(limit).await,
+            Some(_) | None => self.inner.limiter.acquire(limit, user_id).await,
+        }
+    }
+}
+
+impl Inner {
     /// Writes into the ledger what the provider said, and says what that means.
     async fn settle(
         &self,

@@ -1,25 +1,27 @@
 //! Sliding-window limits, kept in Redis and exact for any number of processes.
 //!
-//! A limit's subject is one sorted set: a member a permitted call, scored with the time at which it was asked for. A
-//! check is one transaction: add the own members, then look at the member behind the `max` newest. A call is allowed if
-//! there is none inside the window. Why no window can hold more than `max` allowed calls, whatever the order of arrival
-//! and the skew of clocks: of `max + 1` allowed calls whose times lie within one window, take the last that Redis
-//! worked on. It found the others in the set, so the member behind the `max` newest was no older than the oldest of
-//! them, which was inside its window: it was denied.
+//! What a subject was allowed is one string, its record. A check decides on the record that it knows and replaces it on
+//! the condition that it is still that one (`SET … IFEQ`, `NX` where there is none); refused, it reads the record and
+//! decides again. So the records of a subject form one history, in which each allowed call was decided on with all
+//! calls before it in view: of `max + 1` allowed calls whose times lie within one window, the last one recorded would
+//! have found the others in the record and inside its window. A check that loses against another one loses against
+//! allowed calls, of which a window has `max`, so none loses for ever.
 //!
-//! Members are random, so a repeated request adds nothing (see [`crate::redis`]), and a denied call takes back its own.
+//! Each write carries the time to live. Entries are random, so no two records are equal, and a check whose request was
+//! repeated (see [`crate::redis`]) finds its own entries and counts them once. Denied calls are not recorded.
 //!
-//! Billed commands: 2 for a check; 1 more when a process looks at a subject for the first time in a window (it renews
-//! the set's time to live) and when it finds outdated members (it removes them, at most once in a window); 1 more when
-//! denied; 0 for a caller that this process knows to be over. Checks of one subject wait for each other in a process, so
-//! that a burst learns of its denial from one of them.
+//! Billed commands: 1 if the subject has no record, which is the case when a window or two has passed, or if this process
+//! wrote the record; else 3, or 2 when denied; 0 for whoever this process knows to be over: a record only grows inside
+//! its window. It does not matter how many calls are asked for, or under how many limits with the same outer one: a task
+//! acquires together what it will need ([`Plan`]). Checks of one subject wait for each other in a process, so that a burst
+//! learns of its denial from one of them.
 //!
-//! When Redis is away a call is allowed: the vendor behind the limit has its own.
+//! When Redis is unavailable a call is allowed: the vendor behind the limit has its own.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -27,18 +29,20 @@ use crate::clock::Clock;
 use crate::redis::{Command, Error, Purpose, Redis, Value};
 
 mod limits;
+mod plan;
+mod record;
 mod subjects;
 
 pub use limits::{
     API_ADDRESS, API_USER, EMAIL, GOOGLE_CALENDAR, GOOGLE_PEOPLE, Limit, NOTIFICATION, SMS, VOICE_UPLOAD,
 };
+pub use plan::Plan;
 
-use subjects::{Known, Subjects};
+use record::{Asked, Entry, Record};
+use subjects::Subjects;
 
-/// Windows that a set outlives its last renewal, which may be one window old.
-const WINDOWS_KEPT: u32 = 3;
-/// Members older than this many windows are removed; the second window is there for clocks that go wrong.
-const WINDOWS_LISTED: u32 = 2;
+/// Windows that an entry, and a record after its last write, is kept; the second one is there for clocks that go wrong.
+const WINDOWS_KEPT: u32 = 2;
 
 /// Checks limits; clones share what they know.
 #[derive(Debug, Clone)]
@@ -63,6 +67,16 @@ pub enum Verdict {
     DeniedUntil(DateTime<Utc>),
 }
 
+/// What was granted of several calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Grant {
+    /// Calls that may be made, and have been counted.
+    pub calls: u32,
+    /// If that is less than was asked for: when there may be more.
+    pub more_at: Option<DateTime<Utc>>,
+}
+
 impl Limiter {
     /// A limiter on that Redis.
     #[must_use]
@@ -73,78 +87,110 @@ impl Limiter {
     /// Asks for one call on behalf of `subject`, such as a user's id or an address.
     ///
     /// Cancelled while under way, the call may be counted.
-    pub async fn acquire(&self, limit: &Limit, subject: impl fmt::Display) -> Verdict {
+    pub async fn acquire(&self, limit: &'static Limit, subject: impl fmt::Display) -> Verdict {
         self.acquire_many(limit, subject, 1).await
     }
 
     /// Asks for several calls, all or none, at the price of one. More than the limit's `max` are never allowed.
     ///
     /// Cancelled while under way, the calls may be counted.
-    pub async fn acquire_many(&self, limit: &Limit, subject: impl fmt::Display, calls: u32) -> Verdict {
-        if calls == 0 {
-            return Verdict::Allowed;
+    pub async fn acquire_many(
+        &self,
+        limit: &'static Limit,
+        subject: impl fmt::Display,
+        calls: u32,
+    ) -> Verdict {
+        let [grant] = self.ask(subject.to_string(), [Asked { limit, calls, whole: true }]).await;
+        match grant.more_at {
+            None => Verdict::Allowed,
+            Some(until) => Verdict::DeniedUntil(until),
         }
-        let key = Key(format!("limit:{}:{subject}", limit.name));
-        let subject = self.0.subjects.get(&key.0);
+    }
+
+    /// Asks for calls under each of several limits with the same outer limit, at the price of one; grants as many as fit,
+    /// in that order.
+    ///
+    /// Cancelled while under way, the calls may be counted.
+    pub async fn acquire_together<const N: usize>(
+        &self,
+        subject: impl fmt::Display,
+        calls: [(&'static Limit, u32); N],
+    ) -> [Grant; N] {
+        let asked = calls.map(|(limit, calls)| Asked { limit, calls, whole: false });
+        self.ask(subject.to_string(), asked).await
+    }
+
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.0.clock.now()
+    }
+
+    async fn ask<const N: usize>(&self, subject: String, asked: [Asked; N]) -> [Grant; N] {
+        let all = asked.map(|asked| Grant { calls: asked.calls, more_at: None });
+        if asked.iter().all(|asked| asked.calls == 0) {
+            return all;
+        }
+        let key = Key::of(&asked, &subject);
+        let subject = self.0.subjects.get(&key.name);
         let mut known = subject.lock().await;
-        let now = self.0.clock.now();
-        if let Some(until) = known.denial(calls, now) {
-            return Verdict::DeniedUntil(until);
-        }
-        match self.check(limit, &key, calls, now, &mut known).await {
-            Ok(verdict) => {
-                self.note_presence();
-                verdict
+        match self.check(&key, asked, &mut known).await {
+            Ok(Checked { grants, asked_redis }) => {
+                if asked_redis {
+                    self.note_presence();
+                }
+                grants
             }
             Err(error) => {
                 self.note_absence(&error);
-                Verdict::Allowed
+                all
             }
         }
     }
 
-    async fn check(
+    /// Decides on the `known` record, and on the one in Redis as long as that is another one.
+    async fn check<const N: usize>(
         &self,
-        limit: &Limit,
         key: &Key,
-        calls: u32,
-        now: DateTime<Utc>,
-        known: &mut Known,
-    ) -> Result<Verdict, Error> {
-        let members: Vec<String> = (0..calls).map(|_| format!("{:x}", rand::random::<u64>())).collect();
-        let mut commands = vec![key.add(now, &members), key.behind_newest(limit.max)];
-        let asked_at = Instant::now();
-        let renews = Known::is_due(known.renewed_at, asked_at, limit.window);
-        if renews {
-            commands.push(key.expire(limit.window * WINDOWS_KEPT));
+        asked: [Asked; N],
+        known: &mut Option<String>,
+    ) -> Result<Checked<N>, Error> {
+        let now = self.now();
+        let kept = key.outermost.window * WINDOWS_KEPT;
+        let mut asked_redis = false;
+        // Entries of a write that was refused; they are recorded if its request was repeated.
+        let mut refused: Option<([Grant; N], Vec<Entry>)> = None;
+        // What is outdated has gone from Redis too.
+        if Self::read(known.as_deref())?.is_outdated(kept, now) {
+            *known = None;
         }
-        let mut answers = self.0.redis.transaction(Purpose::RateLimit, commands).await?.into_iter();
-        answers.next().ok_or(Error::Garbage)??;
-        let behind = time_of_member(answers.next().ok_or(Error::Garbage)??)?;
-        if renews {
-            answers.next().ok_or(Error::Garbage)??;
-            known.renewed_at = Some(asked_at);
+        loop {
+            let record = Self::read(known.as_deref())?;
+            if let Some((grants, entries)) = &refused
+                && record.contains(entries)
+            {
+                return Ok(Checked { grants: *grants, asked_redis });
+            }
+            let (grants, entries) = record.grant(asked, now);
+            if entries.is_empty() {
+                return Ok(Checked { grants, asked_redis });
+            }
+            let next = record.with(&entries, kept, now).text();
+            let set = key.replace(known.as_deref(), &next, kept);
+            asked_redis = true;
+            if self.0.redis.run(Purpose::RateLimit, set).await? != Value::Nil {
+                *known = Some(next);
+                return Ok(Checked { grants, asked_redis });
+            }
+            refused = Some((grants, entries));
+            *known = match self.0.redis.run(Purpose::RateLimit, key.get()).await? {
+                Value::Nil => None,
+                Value::Text(text) => Some(text),
+                Value::Int(_) | Value::List(_) => return Err(Error::Garbage),
+            };
         }
-
-        let Some(behind) = behind else { return Ok(Verdict::Allowed) };
-        let until = behind + limit.window;
-        if until > now {
-            known.deny(calls, until);
-            self.tidy(key.remove(&members)).await;
-            return Ok(Verdict::DeniedUntil(until));
-        }
-        if Known::is_due(known.trimmed_at, asked_at, limit.window) {
-            known.trimmed_at = Some(asked_at);
-            self.tidy(key.trim(now - limit.window * WINDOWS_LISTED)).await;
-        }
-        Ok(Verdict::Allowed)
     }
 
-    /// Removes members. When that fails they count until they are outdated, which allows less, never more.
-    async fn tidy(&self, command: Command) {
-        if let Err(error) = self.0.redis.run(Purpose::RateLimit, command).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "members of a limit were not removed");
-        }
+    fn read(text: Option<&str>) -> Result<Record, Error> {
+        text.map_or_else(|| Ok(Record::default()), Record::read)
     }
 
     fn note_absence(&self, error: &Error) {
@@ -165,44 +211,42 @@ impl Limiter {
     }
 }
 
-/// `limit:<name>:<subject>`: a sorted set of calls by the time, in ms since 1970, at which they were asked for.
-struct Key(String);
-
-impl Key {
-    fn add(&self, now: DateTime<Utc>, members: &[String]) -> Command {
-        let score = now.timestamp_millis();
-        members
-            .iter()
-            .fold(Command::new("ZADD").arg(&self.0), |command, member| command.arg(score).arg(member))
-    }
-
-    /// The member behind the `max` newest, with its score.
-    fn behind_newest(&self, max: u32) -> Command {
-        let rank = -i64::from(max) - 1;
-        Command::new("ZRANGE").arg(&self.0).arg(rank).arg(rank).arg("WITHSCORES")
-    }
-
-    fn expire(&self, after: Duration) -> Command {
-        Command::new("PEXPIRE").arg(&self.0).arg(after.as_millis())
-    }
-
-    fn remove(&self, members: &[String]) -> Command {
-        Command::new("ZREM").arg(&self.0).args(members)
-    }
-
-    fn trim(&self, before: DateTime<Utc>) -> Command {
-        Command::new("ZREMRANGEBYSCORE").arg(&self.0).arg("-inf").arg(before.timestamp_millis())
-    }
+/// What a check came to.
+struct Checked<const N: usize> {
+    grants: [Grant; N],
+    /// Redis answered, as opposed to a denial that was known.
+    asked_redis: bool,
 }
 
-/// Reads the answer to [`Key::behind_newest`].
-fn time_of_member(answer: Value) -> Result<Option<DateTime<Utc>>, Error> {
-    let Value::List(parts) = answer else { return Err(Error::Garbage) };
-    let ms = match parts.as_slice() {
-        [] => return Ok(None),
-        [_member, Value::Int(score)] => Some(*score),
-        [_member, Value::Text(score)] => score.parse().ok(),
-        _ => None,
-    };
-    ms.and_then(DateTime::from_timestamp_millis).map(Some).ok_or(Error::Garbage)
+/// `jobs:limit:<outermost limit>:<subject>`: a [`Record`].
+struct Key {
+    name: String,
+    outermost: &'static Limit,
+}
+
+impl Key {
+    /// # Panics
+    /// If the limits have no common outermost one.
+    fn of<const N: usize>(asked: &[Asked; N], subject: &str) -> Self {
+        let outermost = asked[0].limit.outermost();
+        assert!(
+            asked.iter().all(|asked| asked.limit.outermost() == outermost),
+            "limits are checked together that have no outer limit in common"
+        );
+        Self { name: format!("jobs:limit:{}:{subject}", outermost.name), outermost }
+    }
+
+    fn get(&self) -> Command {
+        Command::new("GET").arg(&self.name)
+    }
+
+    /// Writes the `next` record if the present one is `known`.
+    fn replace(&self, known: Option<&str>, next: &str, time_to_live: Duration) -> Command {
+        let set = Command::new("SET").arg(&self.name).arg(next);
+        let set = match known {
+            Some(known) => set.arg("IFEQ").arg(known),
+            None => set.arg("NX"),
+        };
+        set.arg("PX").arg(time_to_live.as_millis())
+    }
 }

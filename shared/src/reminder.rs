@@ -80,8 +80,9 @@ impl Reminders {
         if !notify::has_room(context) {
             return Ok(Outcome::Snooze(context.now()));
         }
+        let notifier = self.notifier.planning(user_id, 1, person.phone.as_ref().map_or(0, |_| notices.len()));
         // One e-mail about all, whatever the preferences say of batches: the account depends on it.
-        let emailed = self.notifier.send_email(&recipient, &person.email, &notices).await;
+        let emailed = notifier.send_email(&recipient, &person.email, &notices).await;
         let is_emailed = reminded.settles(emailed);
         let mut told = Vec::new();
         for notice in &notices {
@@ -90,7 +91,7 @@ impl Reminders {
                     reminded.back_at = reminded.back_at.max(Some(context.now()));
                     break;
                 }
-                Some(number) => reminded.settles(self.notifier.send_sms(&recipient, number, notice).await),
+                Some(number) => reminded.settles(notifier.send_sms(&recipient, number, notice).await),
                 None => true,
             };
             if is_emailed && is_texted {

@@ -9,6 +9,7 @@ use crate::availability::WallClock;
 use crate::cache::Cache;
 use crate::db;
 use crate::db::suggestions::{NewSuggestion, Suggesting};
+use crate::failure::Failure;
 use crate::span::Span;
 
 mod overdue;
@@ -52,16 +53,10 @@ pub async fn suggest(
     work.add(&new, clock.zone().name(), now).await
 }
 
-/// Commits, and drops the user's cached list if it `changed`. That list lives until it is dropped, so it is dropped
-/// twice: after the commit, and before it in case that this process does not live to see the end of it.
-pub async fn commit(work: Suggesting, cache: &Cache, changed: bool) -> Result<(), db::Error> {
+/// Commits, and drops the user's cached list, which lives until it is dropped: also if nothing changed, since an earlier
+/// run of this task may have committed what it could not drop.
+pub async fn commit(work: Suggesting, cache: &Cache) -> Result<(), Failure> {
     let user_id = work.user_id();
-    if changed {
-        cache.suggestions_changed(user_id).await;
-    }
     work.commit().await?;
-    if changed {
-        cache.suggestions_changed(user_id).await;
-    }
-    Ok(())
+    Ok(cache.suggestions_changed(user_id).await?)
 }

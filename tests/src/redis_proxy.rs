@@ -1,6 +1,7 @@
 //! Stands between a function and the gateway, and decides over each command.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -70,6 +71,17 @@ impl RedisProxy {
             axum::serve(listener, router.with_state(proxy)).await
         });
         Self(server.expect("loopback is there"))
+    }
+
+    /// In front of the gateway at `upstream`; requests that contain `text` fail as long as the flag is set, which it is.
+    pub fn failing(upstream: &str, text: &str) -> (Self, Arc<AtomicBool>) {
+        let fails = Arc::new(AtomicBool::new(true));
+        let (text, flag) = (text.to_owned(), Arc::clone(&fails));
+        let proxy = Self::start(upstream, move |request: Request| {
+            let is_failed = flag.load(Ordering::SeqCst) && request.body.contains(&text);
+            async move { if is_failed { Fate::Fail } else { Fate::Pass } }
+        });
+        (proxy, fails)
     }
 
     /// `UPSTASH_REDIS_REST_URL` of the client with that name.

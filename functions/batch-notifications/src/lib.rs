@@ -110,12 +110,17 @@ impl BatchNotifications {
         let zone = zone::choose(user_id, person.preferred_timezone.as_deref(), person.timezone.as_deref());
         let recipient = Recipient { user_id, zone };
         let mut sent = Sent::default();
+        let texts = match person.phone {
+            Some(_) => self.suggestions(user_id, Channel::Sms, rate_limit::SMS.max).await?,
+            None => Vec::new(),
+        };
+        let notifier = self.notifier.planning(user_id, person.email_enabled.into(), texts.len());
         if person.email_enabled {
             if !notify::has_room(context) {
                 return Ok(Outcome::Snooze(context.now()));
             }
             let suggestions = self.suggestions(user_id, Channel::Email, MAX_DIGEST).await?;
-            match self.notifier.send_email(&recipient, &person.email, &suggestions).await? {
+            match notifier.send_email(&recipient, &person.email, &suggestions).await? {
                 Delivery::Sent { .. } => sent.emailed = suggestions.len(),
                 Delivery::AlreadyClaimed | Delivery::LimitedUntil(_) => {}
                 Delivery::Refused { .. } => sent.refused += suggestions.len(),
@@ -123,11 +128,11 @@ impl BatchNotifications {
             }
         }
         let Some(number) = person.phone else { return Ok(Outcome::done(sent)) };
-        for suggestion in self.suggestions(user_id, Channel::Sms, rate_limit::SMS.max).await? {
+        for suggestion in texts {
             if !notify::has_room(context) {
                 return Ok(Outcome::Snooze(context.now()));
             }
-            match self.notifier.send_sms(&recipient, &number, &suggestion).await? {
+            match notifier.send_sms(&recipient, &number, &suggestion).await? {
                 Delivery::Sent { .. } => sent.texted += 1,
                 Delivery::AlreadyClaimed => {}
                 // It is the number that is refused.

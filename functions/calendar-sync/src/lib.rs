@@ -73,7 +73,10 @@ impl Job for CalendarSync {
                 return Ok(Outcome::Skipped(Refusal::UnknownUser.code()));
             }
             Admission::Refused(refusal) => {
-                let run = sync_run(&payload, &total(None, &Progress::default(), begun_at, context), context);
+                let nothing = Progress::default();
+                let kept = self.db.calendar_sync_run(user_id).await?;
+                self.announce_changes(user_id, &total(kept, &nothing, begun_at, context)).await?;
+                let run = sync_run(&payload, &total(None, &nothing, begun_at, context), context);
                 self.db.sync_skipped(&run, refusal.code(), context.now()).await?;
                 return Ok(Outcome::Skipped(refusal.code()));
             }
@@ -82,11 +85,7 @@ impl Job for CalendarSync {
         let outcome = async {
             let kept = self.db.calendar_sync_run(user_id).await?;
             let total = total(kept, &progress, begun_at, context);
-            // Also what an earlier run wrote that was stopped before it could say so.
-            if total.changed > total.announced {
-                self.announce_changes(user_id).await?;
-                self.db.calendar_changes_announced(user_id, &total).await?;
-            }
+            self.announce_changes(user_id, &total).await?;
             self.settle(&payload, &admitted, (&progress, &total), result, context).await
         };
         let outcome = outcome.await;
@@ -137,14 +136,17 @@ fn sync_run(payload: &payload::CalendarSync, total: &CalendarSyncRun, context: &
 }
 
 impl CalendarSync {
-    /// The user's events are others now.
-    async fn announce_changes(&self, user_id: Uuid) -> Result<(), Failure> {
-        self.cache.events_changed(user_id).await;
+    /// If the user's events changed, says so: also what an earlier run wrote that was stopped, or failed, before it could.
+    async fn announce_changes(&self, user_id: Uuid, total: &CalendarSyncRun) -> Result<(), Failure> {
+        if total.changed <= total.announced {
+            return Ok(());
+        }
+        self.cache.events_changed(user_id).await?;
         let regeneration = SuggestionRegeneration { user_id, reason: RegenerationReason::CalendarSync };
         self.tasks
             .enqueue_with(&regeneration, Options::default().debounced(user_id, REGENERATION_WINDOW))
             .await?;
-        Ok(())
+        Ok(self.db.calendar_changes_announced(user_id, total).await?)
     }
 
     /// Records how the sync ended: metrics, breaker and schedule. One that goes on later leaves no row.

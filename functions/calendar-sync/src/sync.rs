@@ -14,7 +14,7 @@ use shared::google::calendar::{CalendarListEntry, EventPage, Extent};
 use shared::google::{Access, Error, Next, TokenError};
 use shared::job::Context;
 use shared::payload::Integration;
-use shared::rate_limit::{self, Verdict};
+use shared::rate_limit::{GOOGLE_CALENDAR, Plan, Verdict};
 use uuid::Uuid;
 
 use crate::CalendarSync;
@@ -30,6 +30,9 @@ const NEAREST_HORIZON: TimeDelta = TimeDelta::days(30);
 const KEPT: TimeDelta = TimeDelta::days(30);
 /// No call begins with less time left: its answer, also after a second call with a fresh token, must be written.
 const CALL_RESERVE: Duration = Duration::from_secs(90);
+
+/// Calls for the list of calendars, which is seldom longer than a page.
+const LIST_CALLS: u32 = 1;
 
 /// How far a sync came in this run. What it changed is counted where it is written.
 #[derive(Debug, Default)]
@@ -79,7 +82,8 @@ pub(crate) async fn sync(
         Ok(access) => access,
         Err(error) => return (Progress::default(), Err(error.into())),
     };
-    let mut sync = Sync { job, user_id, context, access, progress: Progress::default() };
+    let calls = Plan::new(&job.limiter, user_id, [(&GOOGLE_CALENDAR, 0)]);
+    let mut sync = Sync { job, user_id, context, access, calls, progress: Progress::default() };
     let result = sync.run().await;
     let progress = Progress { api_calls: sync.access.calls(), ..sync.progress };
     (progress, result)
@@ -90,6 +94,7 @@ struct Sync<'a> {
     user_id: Uuid,
     context: &'a Context,
     access: Access,
+    calls: Plan<1>,
     progress: Progress,
 }
 
@@ -108,6 +113,7 @@ struct Walk {
 impl Sync<'_> {
     async fn run(&mut self) -> Result<(), Stop> {
         let db = &self.job.db;
+        self.expect_calls(LIST_CALLS, &db.calendars_to_sync(self.user_id).await?);
         self.list_calendars().await?;
         let mut position = db.take_calendar_position(self.user_id).await?;
         let mut calendars = db.calendars_to_sync(self.user_id).await?;
@@ -115,6 +121,7 @@ impl Sync<'_> {
         calendars.sort_by_key(|calendar| {
             position.as_ref().is_none_or(|position| position.calendar_id != calendar.calendar_id)
         });
+        self.expect_calls(0, &calendars);
         self.progress.calendars = calendars.len() as u64;
         let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
         db.keep_events_of(self.user_id, &ids, self.context.now()).await?;
@@ -145,6 +152,13 @@ impl Sync<'_> {
         }
         db.remove_ended_events(self.user_id, self.context.now() - KEPT).await?;
         Ok(())
+    }
+
+    /// One page of each calendar, and at least of one, on top of `others`.
+    fn expect_calls(&mut self, others: u32, calendars: &[CalendarToSync]) {
+        let left = calendars.iter().filter(|calendar| !self.is_done(calendar)).count();
+        let pages = u32::try_from(left.max(usize::from(calendars.is_empty()))).unwrap_or(u32::MAX);
+        self.calls.expect(&GOOGLE_CALENDAR, others.saturating_add(pages));
     }
 
     /// Synced since the task was created: by this task before it had to wait, or by another.
@@ -254,11 +268,11 @@ impl Sync<'_> {
         Ok(db.store_calendar_cursor(self.user_id, &cursor, walk.began_at).await?)
     }
 
-    async fn ask_for_a_call(&self) -> Result<(), Stop> {
+    async fn ask_for_a_call(&mut self) -> Result<(), Stop> {
         if self.context.is_cancelled() || self.context.time_left() < CALL_RESERVE {
             return Err(Stop::Wait(self.context.now()));
         }
-        match self.job.limiter.acquire(&rate_limit::GOOGLE_CALENDAR, self.user_id).await {
+        match self.calls.acquire(&GOOGLE_CALENDAR).await {
             Verdict::Allowed => Ok(()),
             Verdict::DeniedUntil(until) => Err(Stop::Wait(until)),
         }

@@ -1,5 +1,7 @@
 //! Whole syncs that meet a limit, a trouble or a user's choice: over real servers and the stand-in for Google.
 
+use std::sync::atomic::Ordering;
+
 use calendar_sync::CalendarSync;
 use chrono::TimeDelta;
 use google_stand_in::{Calendar, Call, Event, Fault, FaultKind, Integration, SeedOptions, Times, World};
@@ -7,7 +9,7 @@ use serde_json::json;
 use shared::job::Job;
 use shared::queue::Queue;
 use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
-use tests::{Answer, Delivery, Google, Service, Stack};
+use tests::{Answer, Delivery, Google, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
 /// Longer than the window of Google's limit.
@@ -103,6 +105,13 @@ impl Scene {
 
     fn fail(&self, call: Call, kind: FaultKind, times: Times) {
         self.world().inject(Fault::new(kind).call(call).times(times));
+    }
+
+    /// A sync without changes, which costs so many commands besides the two of its claim.
+    async fn billing_of_a_sync(&self, commands: u64) {
+        self.stack.billing.reset();
+        check_done(&self.sync().await, 0);
+        assert_eq!(self.stack.billing.reset().billed, 2 + commands);
     }
 
     async fn count(&self, what: &str) -> i64 {
@@ -402,4 +411,43 @@ async fn what_asked_for_a_sync_stands_in_its_metrics() {
     }
     let kinds: Vec<_> = scene.results().await.into_iter().map(|(kind, _, _)| kind).collect();
     assert_eq!(kinds, ["full", "webhook_triggered", "manual", "incremental"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_that_could_not_be_dropped_are_dropped_by_the_next_delivery_even_of_a_user_who_left_google() {
+    for leaves in [false, true] {
+        let scene = Scene::new().await;
+        scene.add_event(&scene.primary, "new");
+        let generation = format!("jobs:slots:{}:generation", scene.user);
+        let (proxy, fails) = RedisProxy::failing(&scene.stack.gateway.url(), &generation);
+        let redis = ("UPSTASH_REDIS_REST_URL", proxy.url("job"));
+        let environment = scene.google.environment().into_iter().chain([redis]);
+        let job = CalendarSync::new(&mut scene.stack.setup(environment)).unwrap();
+        let service = scene.stack.service_with(job, scene.google.environment());
+        let task = Delivery::of(Queue::CalendarSync, &json!({ "userId": scene.user }));
+        assert_eq!(service.deliver(task.clone()).await.status, 503);
+        assert_eq!(scene.count("calendar_events WHERE summary = 'new'").await, 1, "the event is here");
+        assert_eq!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 0);
+
+        fails.store(false, Ordering::SeqCst);
+        if leaves {
+            scene.stack.run("DELETE FROM oauth_tokens").await;
+        }
+        scene.stack.advance(WINDOW_SECONDS);
+        let answer = service.deliver(task.again(1)).await;
+        assert_eq!(answer.outcome(), if leaves { "skipped" } else { "done" }, "{answer:?}");
+        assert_eq!(scene.stack.redis(&["EXISTS", &generation]).await, redis::Value::Int(1), "dropped");
+        assert_eq!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_of_calendars_that_are_known_acquires_its_calls_together() {
+    let scene = Scene::new().await;
+    for calendar in ["work", "sport"] {
+        scene.add_calendar(calendar, true).await;
+    }
+    assert_eq!(scene.sync().await.outcome(), "done");
+    scene.billing_of_a_sync(1).await;
+    assert_eq!(scene.calls(Call::EventsList), 6);
 }

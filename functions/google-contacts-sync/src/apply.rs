@@ -1,6 +1,6 @@
 //! Brings one page of people into the database, in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use shared::db::contacts::{ContactsPage, MatchKeys, PersonFields, StoredContact};
@@ -16,8 +16,8 @@ use crate::sync::Stop;
 pub(crate) struct Applied {
     /// Rows written.
     pub(crate) rows: u64,
-    /// Contacts that were there before and look different now.
-    pub(crate) changed: Vec<Uuid>,
+    /// Contacts that were there before, and that the page changes or has changed in an earlier run.
+    pub(crate) met: Vec<Uuid>,
     /// See [`ContactsResume::gathered`].
     pub(crate) gathered: bool,
 }
@@ -36,7 +36,8 @@ pub(crate) async fn apply(
     // Before the others: who comes back under a new name in the same page takes up the contact.
     let deleted: Vec<&str> = people.deleted.iter().map(String::as_str).collect();
     let archived = page.archive(&deleted, now).await?;
-    let (contacts, gathered) = contacts_of(&mut page, &people.named, progress, now).await?;
+    let Linked { contacts, gone, gathered } =
+        linked(&mut page, &people.named, &deleted, progress, now).await?;
     let contact = |card: &Card| contacts.get(&card.resource_name);
 
     let updates: Vec<_> = people.named.iter().filter_map(|card| update(card, contact(card)?)).collect();
@@ -58,29 +59,46 @@ pub(crate) async fn apply(
     page.commit().await?;
 
     let rows = updates.len() + inserted.len() + memberships.rows() + archived.len();
-    let changed = updates.iter().map(|update| update.id).chain(archived).collect();
-    Ok(Applied { rows: rows as u64, changed, gathered })
+    let met = contacts.values().map(|contact| contact.id).chain(gone).collect();
+    Ok(Applied { rows: rows as u64, met, gathered })
 }
 
-/// The contacts that people are linked to or can be linked to, by the people's resource names; and whether the user's
-/// free contacts now stand ready for matching.
-async fn contacts_of(
+/// What the user's contacts have to do with the people of a page.
+struct Linked {
+    /// The contacts that people are linked to or can be linked to, by the people's resource names.
+    contacts: HashMap<String, StoredContact>,
+    /// The contacts of deleted people.
+    gone: Vec<Uuid>,
+    /// Whether the user's free contacts now are ready for matching.
+    gathered: bool,
+}
+
+async fn linked(
     page: &mut ContactsPage,
     people: &[Card],
+    deleted: &[&str],
     progress: &ContactsResume,
     now: DateTime<Utc>,
-) -> Result<(HashMap<String, StoredContact>, bool), Stop> {
-    let names: Vec<&str> = people.iter().map(|card| card.resource_name.as_str()).collect();
-    let linked = page.linked(&names).await?.into_iter();
-    let mut contacts: HashMap<String, StoredContact> =
-        linked.filter_map(|contact| Some((contact.resource_name.clone()?, contact))).collect();
+) -> Result<Linked, Stop> {
+    let present: HashSet<&str> = people.iter().map(|card| card.resource_name.as_str()).collect();
+    let names: Vec<&str> = present.iter().chain(deleted).copied().collect();
+    let mut contacts = HashMap::new();
+    let mut gone = Vec::new();
+    for contact in page.linked(&names).await? {
+        match &contact.resource_name {
+            Some(name) if present.contains(name.as_str()) => {
+                contacts.insert(name.clone(), contact);
+            }
+            Some(_) | None => gone.push(contact.id),
+        }
+    }
     let strangers: Vec<&Card> = people
         .iter()
         .filter(|card| !contacts.contains_key(&card.resource_name))
         .filter(|card| card.email.is_some() || card.phone.is_some())
         .collect();
     if strangers.is_empty() {
-        return Ok((contacts, progress.gathered));
+        return Ok(Linked { contacts, gone, gathered: progress.gathered });
     }
     if !progress.gathered {
         page.gather_unlinked(progress.run, now).await?;
@@ -93,5 +111,5 @@ async fn contacts_of(
     for (index, contact) in page.match_unlinked(progress.run, &keys, &taken).await? {
         contacts.insert(strangers[index].resource_name.clone(), contact);
     }
-    Ok((contacts, true))
+    Ok(Linked { contacts, gone, gathered: true })
 }

@@ -14,7 +14,7 @@ use shared::google::people::PEOPLE_PER_PAGE;
 use shared::google::{People, Tokens};
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::{self, ContactsResume, ContactsStep, Integration, SyncType};
-use shared::rate_limit::Limiter;
+use shared::rate_limit::{GOOGLE_PEOPLE, Limiter, Plan};
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
 
@@ -27,6 +27,9 @@ mod person;
 mod sync;
 
 use sync::{Part, Stop};
+
+/// Calls expected besides those for the pages of people who are linked already: a small share of the limit.
+const CALLS_FOR_OTHERS: u32 = 9;
 
 /// Syncs a user's contacts.
 pub struct GoogleContactsSync {
@@ -76,21 +79,25 @@ impl Job for GoogleContactsSync {
             Some(resume) => resume.clone(),
             None => beginning(payload.sync_type, state.sync_token, context.now()),
         };
-        let changed_before = progress.changed;
         let admitted = match admission {
             Admission::Admitted(admitted) => admitted,
             Admission::Refused(Refusal::UnknownUser) => {
                 return Ok(Outcome::Skipped(Refusal::UnknownUser.code()));
             }
             Admission::Refused(refusal) => {
+                // An earlier run may have ended before it could say what it had changed.
+                self.cache.contacts_changed(user_id, &[]).await?;
                 return self.skip(&payload, &progress, refusal, context.now()).await;
             }
         };
-        let ended = Part { job: self, context, user_id, progress: &mut progress }.run().await;
-        // What a run before this one wrote was perhaps never announced.
-        if progress.changed > changed_before || context.attempt > 1 {
-            self.cache.contacts_changed(user_id).await;
-        }
+        let calls = Plan::new(&self.limiter, user_id, [(&GOOGLE_PEOPLE, calls(state.linked))]);
+        let mut part =
+            Part { job: self, context, user_id, progress: &mut progress, calls, archived: Vec::new() };
+        let ended = part.run().await;
+        let archived = part.archived;
+        // In every run, as one before this may have changed what it could not drop.
+        let dropped = self.cache.contacts_changed(user_id, &archived).await;
+        let ended = dropped.map_err(Stop::from).and(ended);
         if let Err(Stop::Refused(_) | Stop::Superseded | Stop::Failed(_)) = ended {
             self.db.sync_ended(user_id, Integration::GoogleContacts, &admitted, context.now()).await;
         }
@@ -182,11 +189,20 @@ fn run(payload: &payload::GoogleContactsSync, progress: &ContactsResume, now: Da
     }
 }
 
+/// Calls that a sync of `linked` people makes, or more: each page of a full one, the groups, and some for newcomers.
+fn calls(linked: u64) -> u32 {
+    u32::try_from(pages(linked)).unwrap_or(u32::MAX).saturating_add(CALLS_FOR_OTHERS)
+}
+
+fn pages(linked: u64) -> u64 {
+    linked.div_ceil(u64::from(PEOPLE_PER_PAGE.unsigned_abs())).max(1)
+}
+
 /// Calls that a full sync of `linked` people would have made on top of an incremental one.
 fn calls_saved(progress: &ContactsResume, linked: u64) -> Option<u64> {
-    let pages = linked.div_ceil(u64::from(PEOPLE_PER_PAGE.unsigned_abs())).max(1);
     // One more for the groups.
-    (progress.sync_type == SyncType::Incremental).then(|| (pages + 1).saturating_sub(progress.api_calls))
+    (progress.sync_type == SyncType::Incremental)
+        .then(|| (pages(linked) + 1).saturating_sub(progress.api_calls))
 }
 
 fn synced(progress: &ContactsResume, continued: bool) -> Outcome {

@@ -10,8 +10,8 @@ use shared::google::people::Person;
 use shared::google::{Access, Error, Next, TokenError};
 use shared::job::{Context, Failure};
 use shared::payload::{ContactsResume, ContactsStep, Integration, SyncType};
-use shared::rate_limit::{GOOGLE_PEOPLE, Verdict};
-use shared::{db, google};
+use shared::rate_limit::{GOOGLE_PEOPLE, Plan, Verdict};
+use shared::{cache, db, google};
 use uuid::Uuid;
 
 use crate::apply::apply;
@@ -21,8 +21,6 @@ use crate::{GoogleContactsSync, mapping};
 
 /// Time that one page may need, from asking for it to its commit.
 const PAGE_RESERVE: Duration = Duration::from_secs(90);
-/// Profiles that one command drops from the cache.
-const PROFILES_AT_ONCE: usize = 500;
 
 /// Why a part ends before the sync does.
 pub(crate) enum Stop {
@@ -38,6 +36,12 @@ pub(crate) enum Stop {
 
 impl From<db::Error> for Stop {
     fn from(error: db::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<cache::Error> for Stop {
+    fn from(error: cache::Error) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -65,6 +69,9 @@ pub(crate) struct Part<'a> {
     pub(crate) context: &'a Context,
     pub(crate) user_id: Uuid,
     pub(crate) progress: &'a mut ContactsResume,
+    pub(crate) calls: Plan<1>,
+    /// Whom a full sync did not meet any more.
+    pub(crate) archived: Vec<Uuid>,
 }
 
 impl Part<'_> {
@@ -137,7 +144,10 @@ impl Part<'_> {
         self.progress.gathered = applied.gathered;
         self.progress.items += people.len();
         self.progress.changed += applied.rows;
-        self.drop_profiles(&applied.changed).await;
+        // All that were met, whether or not this run changed them: an earlier one may have been stopped here.
+        if !applied.met.is_empty() {
+            self.job.cache.contacts_changed(self.user_id, &applied.met).await?;
+        }
         Ok(())
     }
 
@@ -156,12 +166,13 @@ impl Part<'_> {
         if self.progress.gathered && self.progress.sync_type == SyncType::Incremental {
             self.job.db.end_contacts_run(self.progress.run).await?;
         }
-        self.drop_profiles(&archived).await;
+        self.archived = archived;
         Ok(())
     }
 
     async fn groups(&mut self, access: &mut Access) -> Result<(), Stop> {
-        let db = &self.job.db;
+        let job = self.job;
+        let db = &job.db;
         let mut seen = Vec::new();
         let mut changed = 0;
         let mut page_token: Option<String> = None;
@@ -214,11 +225,11 @@ impl Part<'_> {
     }
 
     /// Whether there is time for one more call, and leave to make it.
-    async fn turn(&self) -> Result<(), Stop> {
+    async fn turn(&mut self) -> Result<(), Stop> {
         if self.context.is_cancelled() || self.context.time_left() < PAGE_RESERVE {
             return Err(Stop::Later(self.context.now()));
         }
-        match self.job.limiter.acquire(&GOOGLE_PEOPLE, self.user_id).await {
+        match self.calls.acquire(&GOOGLE_PEOPLE).await {
             Verdict::Allowed => Ok(()),
             Verdict::DeniedUntil(time) => Err(Stop::Later(time)),
         }
@@ -240,12 +251,6 @@ impl Part<'_> {
             | Error::Incomplete
             | Error::Garbage(_)
             | Error::Client(_)) => Stop::Failed(error.into()),
-        }
-    }
-
-    async fn drop_profiles(&self, contact_ids: &[Uuid]) {
-        for some in contact_ids.chunks(PROFILES_AT_ONCE) {
-            self.job.cache.contact_profiles_changed(some).await;
         }
     }
 }

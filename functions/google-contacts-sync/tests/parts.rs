@@ -1,13 +1,15 @@
 //! A sync that cannot go through in one piece, and one that fails: over real servers and the stand-in for Google.
 
+use std::sync::atomic::Ordering;
+
 use google_contacts_sync::GoogleContactsSync;
-use google_stand_in::{Call, Fault, FaultKind, Integration, SeedOptions, Times, World};
+use google_stand_in::{Call, Fault, FaultKind, Integration, PersonName, SeedOptions, Times, World};
 use local_cloud::seed;
 use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
 use shared::rate_limit::{GOOGLE_PEOPLE, Verdict};
-use tests::{Answer, Delivery, Google, Service, Stack};
+use tests::{Answer, Delivery, Google, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
 /// People of the address book, in three pages.
@@ -288,4 +290,46 @@ async fn who_comes_back_under_another_name_takes_up_the_contact() {
         assert_eq!(scene.stack.rows::<(Uuid,)>(&contact).await, before);
         scene.check_complete().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contacts_that_could_not_be_dropped_are_dropped_by_the_next_delivery_which_changes_nothing() {
+    let scene = Scene::new().await;
+    check_done(&scene.sync().await, false);
+    let (changed, gone): (Uuid, Uuid) = scene
+        .stack
+        .rows(
+            "WITH two AS (SELECT id, google_resource_name FROM contacts WHERE name IS NOT NULL ORDER BY id LIMIT 2)
+             SELECT (array_agg(id ORDER BY id))[1], (array_agg(id ORDER BY id))[2] FROM two",
+        )
+        .await
+        .remove(0);
+    let name = async |id: Uuid| {
+        let names = format!("SELECT google_resource_name FROM contacts WHERE id = '{id}'");
+        scene.stack.rows::<(String,)>(&names).await.remove(0).0
+    };
+    let (changed_name, gone_name) = (name(changed).await, name(gone).await);
+    let renamed = PersonName { given: "Renamed".to_owned(), family: "Person".to_owned() };
+    scene.world().change_person(scene.user, &changed_name, |person| person.name = Some(renamed)).unwrap();
+    scene.world().delete_person(scene.user, &gone_name).unwrap();
+
+    let list = format!("contact:list:{}", scene.user);
+    let keys = [list.clone(), format!("contact:profile:{changed}"), format!("contact:profile:{gone}")];
+    let cached = async || scene.stack.redis(&["EXISTS", &keys[0], &keys[1], &keys[2]]).await;
+    for key in &keys {
+        scene.stack.redis(&["SET", key, "{}"]).await;
+    }
+    let (proxy, fails) = RedisProxy::failing(&scene.stack.gateway.url(), &list);
+    let redis = ("UPSTASH_REDIS_REST_URL", proxy.url("job"));
+    let environment = scene.google.environment().into_iter().chain([redis]);
+    let job = GoogleContactsSync::new(&mut scene.stack.setup(environment)).unwrap();
+    let service = scene.stack.service_with(job, scene.google.environment());
+    assert_eq!(service.deliver(scene.task()).await.status, 503);
+    assert_eq!(scene.count("contacts WHERE name = 'Renamed Person'").await, 1);
+    assert_eq!(scene.count("contacts WHERE archived").await, 1);
+    assert_eq!(cached().await, redis::Value::Int(3));
+
+    fails.store(false, Ordering::SeqCst);
+    check_done(&service.deliver(scene.task().again(1)).await, false);
+    assert_eq!(cached().await, redis::Value::Int(0));
 }

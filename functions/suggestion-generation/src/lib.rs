@@ -82,7 +82,7 @@ impl SuggestionGeneration {
         let chosen = day_limit::few_a_day(slots(&free, SHORTEST), &taken, &clock).take(overdue.len());
         let slots = still_free(&mut work, chosen.collect(), &clock).await?;
         let created = suggestions::suggest(&mut work, &overdue, slots, &clock, now).await?;
-        suggestions::commit(work, &self.cache, created > 0).await?;
+        suggestions::commit(work, &self.cache).await?;
         Ok(Outcome::done(Generated { created }))
     }
 

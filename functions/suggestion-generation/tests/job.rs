@@ -1,13 +1,18 @@
 //! The sweep and a user's suggestions: over a real Postgres, Redis and Cloud Tasks.
 
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::job::Job;
 use shared::queue::Queue;
+use sqlx::{Connection, PgConnection};
 use suggestion_generation::SuggestionGeneration;
-use tests::{Answer, Delivery, Service, Stack};
+use tests::redis_proxy::Fate;
+use tests::{Answer, Delivery, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
 /// One more than a page of the sweep.
@@ -123,6 +128,12 @@ impl Scene {
 
 fn service(stack: &Stack) -> Service {
     stack.service(SuggestionGeneration::new(&mut stack.setup([])).unwrap())
+}
+
+/// One whose job finds Redis behind a proxy.
+fn service_with_redis(stack: &Stack, proxy: &RedisProxy) -> Service {
+    let mut setup = stack.setup([("UPSTASH_REDIS_REST_URL", proxy.url("job"))]);
+    stack.service(SuggestionGeneration::new(&mut setup).unwrap())
 }
 
 fn user(number: usize) -> Uuid {
@@ -251,7 +262,7 @@ async fn half_an_hour_is_a_slot_and_less_is_none() {
     scene.stack.run("DELETE FROM calendar_events").await;
     scene.leave_free(3, (10, 0), (11, 30)).await;
     let cache = scene.stack.setup([]).cache().unwrap();
-    cache.events_changed(user(1)).await;
+    cache.events_changed(user(1)).await.unwrap();
     // What is cached in the service's own memory lives on for a moment.
     scene.stack.advance(60);
     assert_eq!(scene.generate().await, 2);
@@ -465,16 +476,66 @@ async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cached_list_is_dropped_when_it_changed_and_only_then() {
+async fn the_cached_list_is_dropped_in_each_run() {
     let scene = Scene::new(1).await;
     let key = format!("suggestion:list:{}", user(1));
-    let is_cached = async || scene.stack.redis(&["EXISTS", &key]).await == redis::Value::Int(1);
-    scene.stack.redis(&["SET", &key, "[]"]).await;
-    assert_eq!(scene.generate().await, 0);
-    assert!(is_cached().await);
+    for contacts in [0, 1] {
+        scene.stack.redis(&["SET", &key, "[]"]).await;
+        scene.contacts(contacts).await;
+        assert_eq!(scene.generate().await, contacts as u64);
+        assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_could_not_be_dropped_is_dropped_by_the_next_delivery_which_changes_nothing() {
+    let scene = Scene::new(1).await;
     scene.contacts(1).await;
-    assert_eq!(scene.generate().await, 1);
-    assert!(!is_cached().await);
+    let key = format!("suggestion:list:{}", user(1));
+    scene.stack.redis(&["SET", &key, "[]"]).await;
+    let (proxy, fails) = RedisProxy::failing(&scene.stack.gateway.url(), &key);
+    let service = service_with_redis(&scene.stack, &proxy);
+    let task = task(&json!({ "userId": user(1) }));
+    for attempt in 0..2 {
+        let answer = service.deliver(task.clone().again(attempt)).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert_eq!(scene.pending().await.len(), 1, "the suggestion is made");
+    }
+    assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(1));
+    fails.store(false, Ordering::SeqCst);
+    service.deliver(task.again(2)).await.check_done(&json!({ "created": 0 }));
+    assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_redis_is_asked_the_user_is_not_locked_and_no_transaction_is_open() {
+    let scene = Scene::new(1).await;
+    scene.contacts(1).await;
+    let database = scene.stack.database.clone();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let proxy = {
+        let seen = Arc::clone(&seen);
+        RedisProxy::start(&scene.stack.gateway.url(), move |request| {
+            let (database, seen) = (database.clone(), Arc::clone(&seen));
+            async move {
+                let mut connection = PgConnection::connect(database.as_str()).await.unwrap();
+                let open = sqlx::query_as::<_, (i64, i64)>(
+                    "SELECT (SELECT count(*) FROM pg_stat_activity
+                             WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL),
+                            (SELECT count(*) FROM suggestions)",
+                );
+                let open = open.fetch_one(&mut connection).await.unwrap();
+                let command = request.body.split('"').nth(1).unwrap().to_owned();
+                seen.lock().unwrap().push((command, open));
+                Fate::Pass
+            }
+        })
+    };
+    let task = task(&json!({ "userId": user(1) }));
+    service_with_redis(&scene.stack, &proxy).deliver(task).await.check_done(&json!({ "created": 1 }));
+    let expected = [("MGET", 0), ("SET", 0), ("DEL", 1)];
+    let expected = expected.map(|(command, suggestions)| (command.to_owned(), (0, suggestions)));
+    assert_eq!(*seen.lock().unwrap(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,7 +70,7 @@ impl Job for SuggestionRegeneration {
         let slots = slots(&free, SLOT).take(MOST_NEW);
         let overdue = overdue(work.contacts(now).await?, now);
         let created = suggestions::suggest(&mut work, &overdue, slots, &clock, now).await?;
-        suggestions::commit(work, &self.cache, resumed + dismissed + created > 0).await?;
+        suggestions::commit(work, &self.cache).await?;
         Ok(Outcome::done(Regenerated { resumed, dismissed, created }))
     }
 }

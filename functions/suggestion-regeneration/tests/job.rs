@@ -1,5 +1,7 @@
 //! One user's suggestions after a change: over a real Postgres and Redis.
 
+use std::sync::atomic::Ordering;
+
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::json;
@@ -8,7 +10,7 @@ use shared::job::Job;
 use shared::queue::Queue;
 use suggestion_generation::SuggestionGeneration;
 use suggestion_regeneration::SuggestionRegeneration;
-use tests::{Delivery, Service, Stack};
+use tests::{Delivery, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
 const DAY_MINUTES: i64 = 24 * 60;
@@ -336,4 +338,22 @@ async fn an_unknown_user_is_skipped_and_a_task_without_reason_is_dead() {
     let unreasoned = Delivery::of(Queue::SuggestionRegeneration, &json!({ "userId": scene.user }));
     let answer = scene.service.deliver(unreasoned).await;
     assert_eq!((answer.status, answer.outcome()), (200, "dead"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_could_not_be_dropped_is_dropped_by_the_next_delivery_which_changes_nothing() {
+    let scene = Scene::new(Tz::UTC).await;
+    scene.overdue_contacts(1).await;
+    let key = format!("suggestion:list:{}", scene.user);
+    scene.stack.redis(&["SET", &key, "[]"]).await;
+    let (proxy, fails) = RedisProxy::failing(&scene.stack.gateway.url(), &key);
+    let mut setup = scene.stack.setup([("UPSTASH_REDIS_REST_URL", proxy.url("job"))]);
+    let service = scene.stack.service(SuggestionRegeneration::new(&mut setup).unwrap());
+    let task = scene.task(Queue::SuggestionRegeneration, "calendar_sync");
+    assert_eq!(service.deliver(task.clone()).await.status, 503);
+    assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(1));
+    fails.store(false, Ordering::SeqCst);
+    let answer = service.deliver(task.again(1)).await;
+    answer.check_done(&json!({ "resumed": 0, "dismissed": 0, "created": 0 }));
+    assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
 }

@@ -12,7 +12,7 @@ use shared::google::calendar::{ChannelRequest, PRIMARY};
 use shared::google::{Access, Error, TokenError};
 use shared::job::Context;
 use shared::payload::Integration;
-use shared::rate_limit::{self, Verdict};
+use shared::rate_limit::{GOOGLE_CALENDAR, Plan, Verdict};
 use uuid::Uuid;
 
 use crate::WebhookRenewal;
@@ -46,6 +46,7 @@ pub(crate) struct Replacement<'a> {
     user_id: Uuid,
     context: &'a Context,
     access: Access,
+    calls: Plan<1>,
     /// Channels stopped so far.
     pub(crate) stopped: u32,
 }
@@ -58,11 +59,14 @@ impl<'a> Replacement<'a> {
     ) -> Result<Self, Stop> {
         let access = Access::begin(&job.tokens, user_id, Integration::GoogleCalendar).await;
         let access = access.map_err(|error| stop(error.into(), context))?;
-        Ok(Self { job, user_id, context, access, stopped: 0 })
+        let calls = Plan::new(&job.limiter, user_id, [(&GOOGLE_CALENDAR, 0)]);
+        Ok(Self { job, user_id, context, access, calls, stopped: 0 })
     }
 
     /// Opens a channel and makes it the user's.
     pub(crate) async fn open(&mut self) -> Result<(), Stop> {
+        // The new channel, and usually an old one to stop.
+        self.calls.expect(&GOOGLE_CALENDAR, 2);
         self.ask_for_a_call().await?;
         let db = &self.job.db;
         let (id, token) = (Uuid::new_v4().to_string(), new_token());
@@ -92,7 +96,9 @@ impl<'a> Replacement<'a> {
 
     /// Stops all channels that are not the user's any more.
     pub(crate) async fn stop_strays(&mut self) -> Result<(), Stop> {
-        for stray in self.job.db.stray_channels(self.user_id).await? {
+        let strays = self.job.db.stray_channels(self.user_id).await?;
+        self.calls.expect(&GOOGLE_CALENDAR, u32::try_from(strays.len()).unwrap_or(u32::MAX));
+        for stray in strays {
             self.ask_for_a_call().await?;
             self.stop_stray(&stray).await?;
             self.job.db.channel_stopped(&stray.channel_id).await?;
@@ -113,11 +119,11 @@ impl<'a> Replacement<'a> {
         }
     }
 
-    async fn ask_for_a_call(&self) -> Result<(), Stop> {
+    async fn ask_for_a_call(&mut self) -> Result<(), Stop> {
         if self.context.is_cancelled() || self.context.time_left() < CALL_RESERVE {
             return Err(Stop::Wait(self.context.now()));
         }
-        match self.job.limiter.acquire(&rate_limit::GOOGLE_CALENDAR, self.user_id).await {
+        match self.calls.acquire(&GOOGLE_CALENDAR).await {
             Verdict::Allowed => Ok(()),
             Verdict::DeniedUntil(until) => Err(Stop::Wait(until)),
         }

@@ -23,8 +23,8 @@ pub trait CacheKey: Sync {
     /// What is dropped at once. Without [parts](Self::part) this is the key in Redis.
     fn scope(&self) -> String;
 
-    /// Tells the values of one scope apart. Their keys in Redis carry the scope's generation, which is a key of its own:
-    /// a new one leaves all of them behind without looking for them.
+    /// Tells the values of one scope apart. In Redis they carry the scope's generation, which is a key of its own: a new
+    /// one leaves all of them behind without looking for them.
     fn part(&self) -> Option<String> {
         None
     }

@@ -15,19 +15,12 @@ const START: &str = "0";
 
 impl Remote {
     /// At most [`MAX_STEPS`] commands, and one for what was found.
-    pub(super) async fn drop_legacy_slots(&self, user_id: Uuid) {
+    pub(super) async fn drop_legacy_slots(&self, user_id: Uuid) -> Result<(), Error> {
         if !self.drops_legacy_slots {
-            return;
+            return Ok(());
         }
-        match self.legacy_slots(user_id).await {
-            Ok(keys) => self.delete(&keys).await,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the application's slots were not dropped"
-                );
-            }
-        }
+        let keys = self.legacy_slots(user_id).await?;
+        self.delete(&keys).await
     }
 
     async fn legacy_slots(&self, user_id: Uuid) -> Result<Vec<String>, Error> {

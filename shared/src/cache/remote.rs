@@ -1,4 +1,5 @@
-//! The tier in Redis. Its failures are misses: they are logged and never reach a job.
+//! The tier in Redis. A value that cannot be read is a miss and one that cannot be stored is not cached; neither reaches a
+//! job. A value that cannot be dropped does.
 
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use super::encoding::decode;
 use crate::redis::{Command, Error, Purpose, Redis, Value};
 
 /// Keys in one `DEL`.
-const KEYS_PER_COMMAND: usize = 500;
+const KEYS_PER_COMMAND: usize = 2_000;
 /// The generation of a scope of which nothing was dropped lately.
 const FIRST_GENERATION: &str = "0";
+/// Between the generation of a part and its value.
+const GENERATION_END: char = '|';
 
 #[derive(Debug)]
 pub(super) struct Remote {
@@ -17,8 +20,11 @@ pub(super) struct Remote {
     pub(super) drops_legacy_slots: bool,
 }
 
-/// Where a value can be stored.
-pub(super) struct Place(String);
+/// Where a value can be stored, and under which generation.
+pub(super) struct Place {
+    key: String,
+    generation: Option<String>,
+}
 
 pub(super) enum Found<V> {
     Value { value: V, bytes: u64 },
@@ -27,7 +33,7 @@ pub(super) enum Found<V> {
 }
 
 impl Remote {
-    /// One command; two for a scope with parts.
+    /// One command.
     pub(super) async fn find<K: CacheKey>(&self, key: &K) -> Found<K::Value> {
         match self.try_find(key).await {
             Ok(found) => found,
@@ -40,55 +46,82 @@ impl Remote {
 
     async fn try_find<K: CacheKey>(&self, key: &K) -> Result<Found<K::Value>, Error> {
         let scope = key.scope();
-        let name = match key.part() {
-            None => scope,
+        let (place, text) = match key.part() {
+            None => {
+                let text = self.get(&scope).await?;
+                (Place { key: scope, generation: None }, text)
+            }
             Some(part) => {
-                let generation = self.get(&generation_of(&scope)).await?;
-                format!("{scope}:{}:{part}", generation.as_deref().unwrap_or(FIRST_GENERATION))
+                let (generation, text) = self.get_part(&scope, &part).await?;
+                let key = format!("{scope}:{part}");
+                (Place { key, generation: Some(generation) }, text)
             }
         };
-        Ok(match self.get(&name).await? {
-            Some(text) => match decode::<K>(&text) {
-                Some(value) => Found::Value { value, bytes: text.len() as u64 },
-                None => Found::Place(Place(name)),
-            },
-            None => Found::Place(Place(name)),
-        })
+        let found = text.and_then(|text| {
+            let value = decode::<K>(&text)?;
+            Some(Found::Value { value, bytes: text.len() as u64 })
+        });
+        Ok(found.unwrap_or(Found::Place(place)))
+    }
+
+    /// The scope's generation, and the value of that part if it is of that generation.
+    async fn get_part(&self, scope: &str, part: &str) -> Result<(String, Option<String>), Error> {
+        let get = Command::new("MGET").arg(generation_of(scope)).arg(format_args!("{scope}:{part}"));
+        let Value::List(values) = self.redis.run(Purpose::Cache, get).await? else {
+            return Err(Error::Garbage);
+        };
+        let [generation, value]: [Value; 2] = values.try_into().map_err(|_| Error::Garbage)?;
+        let generation = text(generation)?.unwrap_or_else(|| FIRST_GENERATION.to_owned());
+        let value = text(value)?.and_then(|text| {
+            let (of, value) = text.split_once(GENERATION_END)?;
+            (of == generation).then(|| value.to_owned())
+        });
+        Ok((generation, value))
     }
 
     /// One command.
     pub(super) async fn store<K: CacheKey>(&self, place: &Place, encoded: &str) {
-        self.tell(set(&place.0, encoded, K::TIME_TO_LIVE)).await;
+        let command = match &place.generation {
+            Some(generation) => {
+                set(&place.key, &format!("{generation}{GENERATION_END}{encoded}"), K::TIME_TO_LIVE)
+            }
+            None => set(&place.key, encoded, K::TIME_TO_LIVE),
+        };
+        if let Err(error) = self.redis.run(Purpose::Cache, command).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a value was not cached");
+        }
     }
 
     /// One command for up to [`KEYS_PER_COMMAND`] keys.
-    pub(super) async fn delete(&self, keys: &[String]) {
+    pub(super) async fn delete(&self, keys: &[String]) -> Result<(), Error> {
         for keys in keys.chunks(KEYS_PER_COMMAND) {
-            self.tell(Command::new("DEL").args(keys)).await;
+            self.redis.run(Purpose::Cache, Command::new("DEL").args(keys)).await?;
         }
+        Ok(())
     }
 
     /// One command. A generation outlives every value under the one before it; afterwards the first one is as good.
-    pub(super) async fn next_generation(&self, scope: &str, time_to_live: Option<Duration>) {
+    pub(super) async fn next_generation(
+        &self,
+        scope: &str,
+        time_to_live: Option<Duration>,
+    ) -> Result<(), Error> {
         let generation = format!("{:x}", rand::random::<u64>());
-        self.tell(set(&generation_of(scope), &generation, time_to_live.map(|time| time * 2))).await;
+        let set = set(&generation_of(scope), &generation, time_to_live.map(|time| time * 2));
+        self.redis.run(Purpose::Cache, set).await?;
+        Ok(())
     }
 
     async fn get(&self, key: &str) -> Result<Option<String>, Error> {
-        match self.redis.run(Purpose::Cache, Command::new("GET").arg(key)).await? {
-            Value::Nil => Ok(None),
-            Value::Text(text) => Ok(Some(text)),
-            Value::Int(_) | Value::List(_) => Err(Error::Garbage),
-        }
+        text(self.redis.run(Purpose::Cache, Command::new("GET").arg(key)).await?)
     }
+}
 
-    async fn tell(&self, command: Command) {
-        if let Err(error) = self.redis.run(Purpose::Cache, command).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cache cannot be written: what changed may be served until its time is over",
-            );
-        }
+fn text(value: Value) -> Result<Option<String>, Error> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::Text(text) => Ok(Some(text)),
+        Value::Int(_) | Value::List(_) => Err(Error::Garbage),
     }
 }
 

@@ -10,6 +10,7 @@ use shared::cache::{
     Cache, CacheKey, CalendarSlots, ContactList, ContactProfile, LOCAL_TIME_TO_LIVE, SuggestionList,
     UserPreferences,
 };
+use shared::failure::Failure;
 use shared::redis::{Patience, Purpose, Value};
 use shared::span::{Span, Spans};
 use shared::telemetry::Counter;
@@ -106,14 +107,29 @@ async fn what_the_application_reads_is_plain_json_under_its_key_for_its_time() {
 }
 
 #[tokio::test]
+async fn a_part_is_looked_up_with_one_command_and_stored_with_another() {
+    let stack = Stack::start().await;
+    let user_id = Uuid::new_v4();
+    for (commands, loads) in [(2, true), (1, false)] {
+        let there = cache(&stack);
+        let key = slots(user_id, 1);
+        let ((_, loaded), bill) = stack.billed(look(&there, &key, some_slots(1))).await;
+        assert_eq!((bill.billed, loaded), (commands, loads));
+        let ((_, loaded), bill) = stack.billed(look(&there, &key, some_slots(1))).await;
+        assert_eq!((bill.billed, loaded), (0, false));
+    }
+}
+
+#[tokio::test]
 async fn what_only_we_read_is_compressed_above_a_kilobyte_and_read_back() {
     let stack = Stack::start().await;
     let user_id = Uuid::new_v4();
     for (month, count, compressed) in [(1, 1, false), (2, 300, true)] {
         let key = slots(user_id, month);
         look(&cache(&stack), &key, some_slots(count)).await;
-        let name = format!("jobs:slots:{user_id}:0:{}:{}_{}", key.zone, key.from, key.to);
+        let name = format!("jobs:slots:{user_id}:{}:{}_{}", key.zone, key.from, key.to);
         let Value::Text(stored) = stack.ask(["GET", &name]).await else { panic!() };
+        let stored = stored.strip_prefix("0|").unwrap();
         assert_eq!(stored.starts_with("lz4:"), compressed, "{stored}");
         let plain = serde_json::to_string(&some_slots(count)).unwrap();
         assert!(!compressed || stored.len() < plain.len() / 3, "{} of {}", stored.len(), plain.len());
@@ -227,28 +243,37 @@ async fn a_change_drops_one_value_from_both_tiers_with_one_command() {
             for expected in [false, true] {
                 assert_eq!(is_cached(&cache, &$key(id)).await, expected, stringify!($key));
             }
-            let (((), meter), bill) = stack.billed(metered(cache.$change(id))).await;
+            let ((dropped, meter), bill) = stack.billed(metered($change(&cache, id))).await;
+            dropped.unwrap();
             assert_eq!((meter.get(Counter::RedisCache), bill.billed), (1, 1), stringify!($change));
             assert_eq!(keys(&stack).await, Vec::<String>::new(), stringify!($change));
             assert!(!is_cached(&cache, &$key(id)).await, stringify!($change));
-            cache.$change(id).await;
+            $change(&cache, id).await.unwrap();
         };
     }
-    check!(ContactList, contacts_changed);
-    check!(ContactProfile, contact_changed);
+    let profile_changed = async |cache: &Cache, id| cache.contacts_changed(Uuid::new_v4(), &[id]).await;
+    let list_changed = async |cache: &Cache, id| cache.contacts_changed(id, &[]).await;
+    let suggestions_changed = async |cache: &Cache, id| cache.suggestions_changed(id).await;
+    let preferences_changed = async |cache: &Cache, id| cache.preferences_changed(id).await;
+    check!(ContactList, list_changed);
+    check!(ContactProfile, profile_changed);
     check!(SuggestionList, suggestions_changed);
     check!(UserPreferences, preferences_changed);
 }
 
 #[tokio::test]
-async fn many_profiles_are_dropped_together() {
+async fn many_profiles_are_dropped_together_with_the_list() {
     let stack = Stack::start().await;
     let cache = cache(&stack);
-    let ids: Vec<_> = (0..1_001).map(|_| Uuid::new_v4()).collect();
+    let ids: Vec<_> = (0..2_001).map(|_| Uuid::new_v4()).collect();
     assert!(!is_cached(&cache, &ContactProfile(ids[1_000])).await);
-    let ((), bill) = stack.billed(cache.contact_profiles_changed(&ids)).await;
-    assert_eq!(bill.billed, 3);
+    let user_id = Uuid::new_v4();
+    assert!(!is_cached(&cache, &ContactList(user_id)).await);
+    let (dropped, bill) = stack.billed(cache.contacts_changed(user_id, &ids)).await;
+    dropped.unwrap();
+    assert_eq!(bill.billed, 2);
     assert!(!is_cached(&cache, &ContactProfile(ids[1_000])).await);
+    assert!(!is_cached(&cache, &ContactList(user_id)).await);
 }
 
 #[tokio::test]
@@ -257,7 +282,7 @@ async fn a_value_loaded_before_a_change_is_cached_nowhere() {
     let cache = cache(&stack);
     let user_id = Uuid::new_v4();
     let load = async {
-        cache.contacts_changed(user_id).await;
+        cache.contacts_changed(user_id, &[]).await.unwrap();
         Ok::<_, Infallible>(json!("old"))
     };
     let Ok(value) = cache.get_or_load(&ContactList(user_id), load).await;
@@ -280,7 +305,7 @@ async fn a_load_that_ends_while_redis_still_works_on_the_change_is_not_written()
     let key = ContactList(user_id);
     let change = async {
         seen(1).await;
-        cache.contacts_changed(user_id).await;
+        cache.contacts_changed(user_id, &[]).await.unwrap_err();
     };
     let (Ok(_old), ()) = tokio::join!(cache.get_or_load(&key, load), change);
     assert_eq!(server.requests(), 2, "no SET");
@@ -300,7 +325,8 @@ async fn all_slots_of_a_user_fall_with_one_command_and_nobody_elses() {
         let work = async {
             if round == 0 { cache.events_changed(user).await } else { cache.availability_changed(user).await }
         };
-        let ((), bill) = stack.billed(work).await;
+        let (dropped, bill) = stack.billed(work).await;
+        dropped.unwrap();
         assert_eq!(bill.billed, 1);
         for (key, dropped) in all.iter().zip([true, true, false]) {
             // Another process, which has nothing in its memory, sees the same.
@@ -318,7 +344,7 @@ async fn slots_that_another_process_loaded_before_a_change_are_not_found_after_i
     let user_id = Uuid::new_v4();
     let key = slots(user_id, 1);
     let load = async {
-        here.events_changed(user_id).await;
+        here.events_changed(user_id).await.unwrap();
         Ok::<_, Infallible>(some_slots(1))
     };
     let Ok(_old) = there.get_or_load(&key, load).await;
@@ -333,7 +359,7 @@ async fn another_process_serves_its_copy_no_longer_than_promised() {
     let user_id = Uuid::new_v4();
     let key = SuggestionList(user_id);
     assert!(!is_cached(&there, &key).await);
-    here.suggestions_changed(user_id).await;
+    here.suggestions_changed(user_id).await.unwrap();
     hand.advance(i64::try_from(LOCAL_TIME_TO_LIVE.as_millis()).unwrap() - 1);
     assert!(is_cached(&there, &key).await);
     hand.advance(1);
@@ -349,22 +375,24 @@ async fn the_applications_slots_are_searched_for_only_when_asked_and_only_so_far
     for key in [&legacy[0], &legacy[1], &others] {
         stack.ask(["SET", key, "[]"]).await;
     }
-    cache(&stack).events_changed(user).await;
+    cache(&stack).events_changed(user).await.unwrap();
     assert_eq!(stack.ask(["EXISTS", &legacy[0], &legacy[1], &others]).await, Value::Int(3));
 
     let cache = Cache::new(stack.redis(), HandClock::new().clock(), true);
-    let (((), meter), bill) = stack.billed(metered(cache.events_changed(user))).await;
+    let ((dropped, meter), bill) = stack.billed(metered(cache.events_changed(user))).await;
+    dropped.unwrap();
     assert_eq!((meter.get(Counter::RedisCache), bill.billed), (3, 3), "SET, SCAN, DEL: {bill:?}");
     assert_eq!(stack.ask(["EXISTS", &legacy[0], &legacy[1]]).await, Value::Int(0));
     assert_eq!(stack.ask(["EXISTS", &others]).await, Value::Int(1));
 
     stack.ask_behind_the_gateway("DEBUG POPULATE 200000").await;
-    let ((), bill) = stack.billed(cache.events_changed(user)).await;
+    let (dropped, bill) = stack.billed(cache.events_changed(user)).await;
+    dropped.unwrap();
     assert_eq!(bill.commands["SCAN"], 50);
 }
 
 #[tokio::test]
-async fn without_redis_everything_is_a_miss_and_no_change_fails() {
+async fn without_redis_everything_is_a_miss_and_each_change_fails() {
     let mut stack = Stack::start().await;
     stack.stop();
     let redis = stack.redis();
@@ -373,8 +401,11 @@ async fn without_redis_everything_is_a_miss_and_no_change_fails() {
     let id = Uuid::new_v4();
     assert!(!is_cached(&cache, &ContactList(id)).await);
     assert!(is_cached(&cache, &ContactList(id)).await, "this process remembers");
-    cache.contacts_changed(id).await;
+    let failure: Failure = cache.contacts_changed(id, &[]).await.unwrap_err().into();
+    assert!(matches!(failure, Failure::Unavailable { .. }), "{failure:?}");
     assert!(!is_cached(&cache, &ContactList(id)).await, "and forgets");
-    cache.events_changed(id).await;
+    for changed in [cache.events_changed(id).await, cache.suggestions_changed(id).await] {
+        changed.unwrap_err();
+    }
     assert!(look(&cache, &slots(id, 1), Spans::default()).await.1);
 }

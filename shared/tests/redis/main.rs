@@ -4,4 +4,5 @@ mod cache;
 mod client;
 mod faulty;
 mod limiter;
+mod lossy;
 mod stack;

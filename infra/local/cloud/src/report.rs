@@ -1,6 +1,6 @@
 //! What the queues did, from the functions' canonical log lines.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -41,7 +41,9 @@ pub struct Row {
     pub p95_ms: f64,
     /// Billed Redis commands, all purposes.
     pub redis_commands_per_task: f64,
-    /// Of these, for the claim.
+    /// Of the task that had the most.
+    pub redis_commands_worst_task: u64,
+    /// On average, for the claim.
     pub redis_claim_commands_per_task: f64,
     /// SQL statements.
     pub sql_statements_per_task: f64,
@@ -85,6 +87,10 @@ impl Row {
             let sum: u64 = lines.iter().map(|line| number(line)).sum();
             ratio(sum, tasks as u64)
         };
+        let mut redis_by_task: HashMap<&str, u64> = HashMap::new();
+        for line in lines {
+            *redis_by_task.entry(&line.task).or_default() += redis_commands(line);
+        }
         let mut times: Vec<f64> = lines.iter().map(|line| line.duration_ms).collect();
         times.sort_by(f64::total_cmp);
         Self {
@@ -97,15 +103,18 @@ impl Row {
             refused: count(&["refused"]),
             p50_ms: percentile(&times, 50),
             p95_ms: percentile(&times, 95),
-            redis_commands_per_task: per_task(|line| {
-                line.redis_idempotency + line.redis_rate_limit + line.redis_cache
-            }),
+            redis_commands_per_task: per_task(redis_commands),
+            redis_commands_worst_task: redis_by_task.into_values().max().unwrap_or_default(),
             redis_claim_commands_per_task: per_task(|line| line.redis_idempotency),
             sql_statements_per_task: per_task(|line| line.sql_statements),
             cpu_ms_per_task: consumption.map(|used| used.cpu.as_secs_f64() * 1e3 / tasks.max(1) as f64),
             peak_mib: consumption.map(|used| used.peak_bytes as f64 / BYTES_PER_MIB),
         }
     }
+}
+
+fn redis_commands(line: &TaskLine) -> u64 {
+    line.redis_idempotency + line.redis_rate_limit + line.redis_cache
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a local run are far below 2^52")]
@@ -127,7 +136,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<24} {:>6} {:>6} {:>7} {:>9} {:>7} {:>5} {:>9} {:>9} {:>10} {:>9} {:>11} {:>9}",
+            "{:<24} {:>6} {:>6} {:>7} {:>9} {:>7} {:>5} {:>9} {:>9} {:>10} {:>9} {:>9} {:>11} {:>9}",
             "queue",
             "tasks",
             "done",
@@ -138,6 +147,7 @@ impl fmt::Display for Report {
             "p50 ms",
             "p95 ms",
             "redis/task",
+            "redis max",
             "sql/task",
             "cpu ms/task",
             "peak MiB",
@@ -145,7 +155,7 @@ impl fmt::Display for Report {
         for (queue, row) in &self.queues {
             writeln!(
                 f,
-                "{queue:<24} {:>6} {:>6} {:>7} {:>9} {:>7} {:>5} {:>9.1} {:>9.1} {:>10.2} {:>9.1} {:>11} {:>9}",
+                "{queue:<24} {:>6} {:>6} {:>7} {:>9} {:>7} {:>5} {:>9.1} {:>9.1} {:>10.2} {:>9} {:>9.1} {:>11} {:>9}",
                 row.tasks,
                 row.done,
                 row.skipped,
@@ -155,6 +165,7 @@ impl fmt::Display for Report {
                 row.p50_ms,
                 row.p95_ms,
                 row.redis_commands_per_task,
+                row.redis_commands_worst_task,
                 row.sql_statements_per_task,
                 known(row.cpu_ms_per_task),
                 known(row.peak_mib),
@@ -193,6 +204,7 @@ mod tests {
         let row = &report.queues["q"];
         assert_eq!((row.tasks, row.done, row.retried, row.dead), (2, 1, 1, 1));
         assert!((row.redis_commands_per_task - 4.5).abs() < f64::EPSILON);
+        assert_eq!(row.redis_commands_worst_task, 6);
         assert_eq!((row.cpu_ms_per_task, row.peak_mib), (Some(2.5), Some(3.0)));
         assert_eq!(report.failures(), 1);
     }
