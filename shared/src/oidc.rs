@@ -17,8 +17,10 @@ use crate::http::is_safe_for_credentials;
 
 mod keys;
 mod ring_provider;
+mod verified;
 
 use keys::Keys;
+use verified::Verified;
 
 /// Clocks may differ by this much.
 const LEEWAY_SECONDS: u64 = 60;
@@ -33,6 +35,7 @@ pub struct Verifier {
     validation: Validation,
     callers: BTreeSet<String>,
     clock: Clock,
+    verified: Verified,
 }
 
 /// A token that is not accepted.
@@ -55,6 +58,7 @@ struct Claims {
     #[serde(default)]
     email_verified: bool,
     iat: Option<i64>,
+    exp: i64,
 }
 
 impl Verifier {
@@ -102,10 +106,11 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY_SECONDS;
-        Self { keys, validation, callers, clock }
+        Self { keys, validation, callers, clock, verified: Verified::default() }
     }
 
-    /// Accepts the value of an `Authorization` header, or says why not.
+    /// Accepts the value of an `Authorization` header, or says why not. A token that was accepted is accepted without another
+    /// look until it expires.
     pub async fn verify(&self, authorization: Option<&str>) -> Result<(), Error> {
         let token = authorization
             .ok_or(Error::Unauthorized("missing"))?
@@ -114,6 +119,11 @@ impl Verifier {
             .map(|(_, token)| token.trim())
             .filter(|token| token.len() <= MAX_TOKEN_BYTES)
             .ok_or(Error::Unauthorized("malformed"))?;
+        let now = self.clock.now().timestamp();
+        let digest = Verified::digest(token);
+        if self.verified.contains(&digest, now) {
+            return Ok(());
+        }
         let header = jsonwebtoken::decode_header(token).map_err(|_| Error::Unauthorized("malformed"))?;
         if header.alg != Algorithm::RS256 {
             return Err(Error::Unauthorized("algorithm"));
@@ -129,11 +139,14 @@ impl Verifier {
             .map_err(|error| Error::Unauthorized(reason(error.kind())))?
             .claims;
         let leeway = i64::try_from(LEEWAY_SECONDS).unwrap_or_default();
-        if claims.iat.is_some_and(|issued| issued > self.clock.now().timestamp() + leeway) {
+        if claims.iat.is_some_and(|issued| issued > now + leeway) {
             return Err(Error::Unauthorized("not yet valid"));
         }
         match claims.email {
-            Some(email) if claims.email_verified && self.callers.contains(&email) => Ok(()),
+            Some(email) if claims.email_verified && self.callers.contains(&email) => {
+                self.verified.insert(digest, claims.exp, now);
+                Ok(())
+            }
             Some(_) | None => Err(Error::Forbidden),
         }
     }

@@ -245,7 +245,7 @@ impl Runtime {
         let context = Context {
             attempt: failures + 1,
             last_attempt: failures + 1 >= self.queue.policy().attempts,
-            key: task.key.clone(),
+            key: task.name().key.to_owned(),
             occasion: task.occasion,
             clock: self.clock.clone(),
             deadline: Instant::now() + time,
