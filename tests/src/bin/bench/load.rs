@@ -129,3 +129,18 @@ fn is_complete(received: &[u8]) -> anyhow::Result<bool> {
         .context("a response without Content-Length")?;
     Ok(received.len() >= head + 4 + length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_complete_with_the_last_byte_of_its_body() {
+        let response = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        for end in 0..response.len() {
+            assert!(!is_complete(&response[..end]).unwrap(), "after {end} bytes");
+        }
+        assert!(is_complete(response).unwrap());
+        assert!(is_complete(b"HTTP/1.1 200 OK\r\n\r\n").is_err(), "its end is unknown");
+    }
+}

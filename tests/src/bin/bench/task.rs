@@ -190,10 +190,10 @@ impl<'a> Side<'a> {
         let tasks: usize = self.rounds.iter().map(|round| round.latencies.len()).sum();
         ensure!(tasks > 0, "no task was measured");
         Ok(Figures {
-            cpu_ms_per_task: cpu.as_secs_f64() * 1_000.0 / count(tasks),
+            cpu_ms_per_task: milliseconds(cpu) / count(tasks),
             tasks_per_s: self.median(|round| count(round.latencies.len()) / round.elapsed.as_secs_f64()),
-            p50_ms: self.median(|round| round.percentile_ms(50)),
-            p99_ms: self.median(|round| round.percentile_ms(99)),
+            p50_ms: self.median(|round| milliseconds(round.percentile(50))),
+            p99_ms: self.median(|round| milliseconds(round.percentile(99))),
         })
     }
 
@@ -210,10 +210,10 @@ fn cpu(process: &Running) -> anyhow::Result<Duration> {
 }
 
 impl Round {
-    fn percentile_ms(&self, percent: usize) -> f64 {
+    fn percentile(&self, percent: usize) -> Duration {
         let mut latencies = self.latencies.clone();
         latencies.sort();
-        latencies[(latencies.len() * percent).div_ceil(100).max(1) - 1].as_secs_f64() * 1_000.0
+        latencies[(latencies.len() * percent).div_ceil(100).max(1) - 1]
     }
 }
 
@@ -265,6 +265,40 @@ impl fmt::Display for Report {
     }
 }
 
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
 fn count(tasks: usize) -> f64 {
     u32::try_from(tasks).map_or(f64::INFINITY, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_the_least_latency_that_so_many_do_not_exceed() {
+        let check = |ms: Vec<u64>, percent, expected| {
+            let latencies = ms.into_iter().map(Duration::from_millis).collect();
+            let round = Round { elapsed: Duration::ZERO, latencies };
+            assert_eq!(round.percentile(percent), Duration::from_millis(expected));
+        };
+        check((1..=100).rev().collect(), 50, 50);
+        check((1..=100).rev().collect(), 99, 99);
+        check(vec![7], 50, 7);
+        check(vec![7], 99, 7);
+    }
+
+    #[test]
+    fn each_aim_can_be_missed_alone() {
+        let row = |cpu_ms_per_task, tasks_per_s, p99_ms| {
+            let floor = Figures { cpu_ms_per_task: 1.0, tasks_per_s: 100.0, p50_ms: 1.0, p99_ms: 1.0 };
+            Row::new(1, 1, floor, Figures { cpu_ms_per_task, tasks_per_s, p50_ms: 1.0, p99_ms })
+        };
+        assert!(!row(1.25, 95.0, 1.25).misses());
+        assert!(row(1.35, 95.0, 1.25).misses());
+        assert!(row(1.25, 85.0, 1.25).misses());
+        assert!(row(1.25, 95.0, 1.35).misses());
+    }
 }
