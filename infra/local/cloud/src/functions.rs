@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 use serde::Deserialize;
-use shared::config::variables::{HOST, PORT};
 use shared::queue::Queue;
 use tokio::time::sleep;
 
-use crate::environment::{Environment, set};
+use crate::environment::{Environment, listening_on};
 use crate::owned::{Manner, Process};
 use crate::postgres::free_port;
 use crate::simulated_time;
@@ -99,8 +98,7 @@ impl FunctionProcess {
     ) -> anyhow::Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut environment = environment.clone();
-        set(&mut environment, &HOST, &address.ip());
-        set(&mut environment, &PORT, &address.port());
+        environment.extend(listening_on(address));
         let lines = Arc::default();
         let (process, reader) = start(program, &environment, log, &lines)?;
         Ok(Self {

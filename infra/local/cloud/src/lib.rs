@@ -8,7 +8,7 @@ pub mod console;
 pub mod consumption;
 mod cron;
 pub mod days;
-mod environment;
+pub mod environment;
 pub mod functions;
 pub mod once;
 mod owned;

@@ -10,7 +10,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{SeedOptions, World};
 use messaging_stand_in::Inbox;
 use shared::config::Config;
-use shared::config::variables::CALENDAR_WEBHOOK_URL;
 use shared::job::Setup;
 use shared::queue::{Queue, Schedule};
 use tokio::time::sleep;
@@ -19,7 +18,7 @@ use uuid::Uuid;
 
 use crate::background::Background;
 use crate::consumption::Consumption;
-use crate::environment::{self, Environment, Surroundings};
+use crate::environment::{Endpoints, Environment};
 use crate::functions::{self, FunctionProcess, TaskLine};
 use crate::postgres::Postgres;
 use crate::redis::Redis;
@@ -126,20 +125,23 @@ impl LocalCloud {
             ..Settings::default()
         })
         .await?;
-        let surroundings = Surroundings {
-            database: &database,
+        let endpoints = Endpoints {
+            database: database.as_str(),
             redis_url: &gateway.url(),
             redis_token: &redis_token,
-            tasks: &tasks,
+            tasks_url: &tasks.url(),
+            oidc_issuer: &tasks.url(),
+            oidc_jwks_url: &tasks.jwks_url(),
             google_url: &google.url(),
             messaging_url: &messaging.url(),
             encryption_key: &encryption_key,
+            ..Endpoints::unreachable(tasks.settings())
         };
-        let mut environment = surroundings.environment();
-        let webhooks = serve_webhooks(&environment)?;
-        let push_address = format!("{}{}", webhooks.url(), shared::webhooks::PATH);
-        seed::open_channels(&database, &world, &mut seeded, &push_address).await?;
-        environment::set(&mut environment, &CALENDAR_WEBHOOK_URL, &push_address);
+        // What receives push notifications opens no channel, and need not know its own address.
+        let webhooks = serve_webhooks(&endpoints.environment())?;
+        let push_url = format!("{}{}", webhooks.url(), shared::webhooks::PATH);
+        seed::open_channels(&database, &world, &mut seeded, &push_url).await?;
+        let environment = Endpoints { push_url: &push_url, ..endpoints }.environment();
         let functions = match &options.programs {
             Some(programs) => start_functions(programs, &options.logs, &environment).await?,
             None => Vec::new(),
