@@ -37,6 +37,7 @@ pub mod migrations;
 pub mod oauth_tokens;
 pub mod recipients;
 pub mod reminders;
+mod retention;
 pub mod suggestions;
 pub mod sweeps;
 pub mod sync_metrics;

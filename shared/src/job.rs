@@ -43,7 +43,8 @@ pub struct Context {
     pub attempt: u32,
     /// A failure now makes a dead letter.
     pub last_attempt: bool,
-    /// The minute for which a scheduler created the task, or the time of its creation.
+    /// The minute for which a scheduler created the task, or the time of its creation: the end of its window if it is
+    /// debounced.
     pub occasion: DateTime<Utc>,
     pub(crate) clock: Clock,
     pub(crate) deadline: Instant,

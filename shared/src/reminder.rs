@@ -53,9 +53,13 @@ impl Reminders {
         task: impl Fn(Option<Uuid>, Position) -> P + Send + Sync,
     ) -> Result<Outcome, Failure> {
         if let Some(user_id) = user_id {
-            return self.remind(user_id, context).await;
+            let swept = position.sweep_id.as_ref().map(|_| user_id);
+            return sweep::user_task(&self.db, P::QUEUE, swept, context, self.remind(user_id, context)).await;
         }
         let sweep = Sweep::of(position, context);
+        if !sweep.begin(&self.db, P::QUEUE).await? {
+            return Ok(sweep::SUPERSEDED);
+        }
         let due = self.db.reminders_due(self.kind, context.now(), sweep.after, sweep::PAGE).await?;
         let user = |user_id| task(Some(user_id), sweep.origin());
         sweep.fan_out(&self.db, &self.tasks, due, user, |rest| task(None, rest)).await

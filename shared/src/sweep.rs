@@ -1,18 +1,39 @@
 //! Sweeps: a page of due users becomes one task each, and the rest a continuation task.
 //!
-//! All names derive from the occasion, so a sweep that runs twice creates nothing twice.
+//! All names derive from the sweep's period, so a sweep that runs twice creates nothing twice. The tasks' times are spread,
+//! so that a task that a person waits for is not behind them.
 
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::db::{Db, Page};
+use crate::db::{Db, Error, Page, sweeps::BeginningPage};
+use crate::envelope::sha256_hex;
 use crate::failure::Failure;
 use crate::job::{Context, Outcome};
 use crate::payload::{Payload, Position};
+use crate::queue::Queue;
 use crate::tasks::{Options, Tasks};
 
 /// Users that one task of a sweep looks at.
 pub const PAGE: u32 = 500;
+
+/// How a sweep ends that another one covers.
+pub const SUPERSEDED: Outcome = Outcome::Skipped("superseded");
+
+/// Tasks that a sweep may schedule ahead of its pace: a small one begins immediately.
+const BURST: u32 = 50;
+/// Cloud Tasks takes no time further ahead than 30 days.
+const FURTHEST: TimeDelta = TimeDelta::days(29);
+/// A user's task that has not ended so long after its time is taken for lost, or dead: the user gets another.
+const LOST_AFTER: TimeDelta = TimeDelta::days(2);
+/// Time that a finished sweep spends on retention; the next one continues.
+const PRUNE_BUDGET: Duration = Duration::from_secs(20);
+/// Left of the job's time when it stops: longer than a statement may take.
+const PRUNE_RESERVE: Duration = Duration::from_secs(45);
 
 /// One task of a sweep.
 #[derive(Debug)]
@@ -21,6 +42,9 @@ pub struct Sweep<'a> {
     pub id: String,
     /// Users up to this one were looked at.
     pub after: Uuid,
+    /// What the ids of all sweeps of the schedule begin with.
+    prefix: String,
+    scheduled_until: Option<DateTime<Utc>>,
     context: &'a Context,
 }
 
@@ -29,13 +53,14 @@ pub struct Sweep<'a> {
 struct Swept {
     due: usize,
     created: u64,
+    /// Users whose task was there already, of this sweep or of an earlier one.
     existing: u64,
     /// A continuation task looks at the next users.
     continued: bool,
 }
 
 impl<'a> Sweep<'a> {
-    /// The sweep of a schedule's period, or the one that a continuation task goes on with.
+    /// The sweep of a schedule's period, or the one that a continuation task continues.
     #[must_use]
     pub fn of(position: &Position, context: &'a Context) -> Self {
         Self::named(|| context.occasion.to_rfc3339(), position, context)
@@ -44,7 +69,10 @@ impl<'a> Sweep<'a> {
     /// As [`Sweep::of`], for a queue with several schedules: `part` tells their sweeps of one period apart.
     #[must_use]
     pub fn of_part(part: &str, position: &Position, context: &'a Context) -> Self {
-        Self::named(|| format!("{part}:{}", context.occasion.to_rfc3339()), position, context)
+        let prefix = format!("{part}:");
+        let name = || format!("{prefix}{}", context.occasion.to_rfc3339());
+        let sweep = Self::named(name, position, context);
+        Self { prefix, ..sweep }
     }
 
     /// As [`Sweep::of`], for a sweep that is named after something else than its period.
@@ -53,17 +81,34 @@ impl<'a> Sweep<'a> {
         Self {
             id: position.sweep_id.clone().unwrap_or_else(name),
             after: position.cursor.unwrap_or(Uuid::nil()),
+            prefix: String::new(),
+            scheduled_until: position.scheduled_until,
             context,
         }
+    }
+
+    /// Begins the page; `false` when the sweep is [`SUPERSEDED`]. It loses nobody: each sweep finds users by their state,
+    /// and the batch sweep by a window that begins where the last finished one ended.
+    pub async fn begin(&self, db: &Db, queue: Queue) -> Result<bool, Error> {
+        let period = queue.policy().schedules.iter().map(|schedule| schedule.period_seconds).min();
+        let page = BeginningPage {
+            queue,
+            sweep_id: &self.id,
+            prefix: &self.prefix,
+            period_end: self.context.occasion + TimeDelta::seconds(period.unwrap_or_default().into()),
+            continues: !self.after.is_nil(),
+        };
+        db.begin_page(page, self.context.now()).await
     }
 
     /// What the task of a user carries, to find the way back to its sweep.
     #[must_use]
     pub fn origin(&self) -> Position {
-        Position { cursor: None, sweep_id: Some(self.id.clone()) }
+        Position { sweep_id: Some(self.id.clone()), ..Position::default() }
     }
 
-    /// Creates a task for each user of the page, and one that goes on behind it when it is not the last.
+    /// Creates a task for each user of the page whose task of an earlier sweep is over, and one that continues behind it
+    /// when it is not the last. The user's task ends in [`user_task`].
     ///
     /// A page that runs again, in whole or in part, creates what is missing.
     pub async fn fan_out<U: Payload, S: Payload>(
@@ -74,9 +119,14 @@ impl<'a> Sweep<'a> {
         user: impl Fn(Uuid) -> U + Send + Sync,
         rest: impl FnOnce(Position) -> S + Send,
     ) -> Result<Outcome, Failure> {
-        let named: Vec<_> =
-            page.users.into_iter().map(|user_id| (user(user_id), self.name(user_id))).collect();
-        self.fan_out_named(db, tasks, named, page.next, rest).await
+        let (now, due) = (self.context.now(), page.users.len());
+        let until = self.pace(U::QUEUE, now).at(due) + LOST_AFTER;
+        let users = db.sweep_users(U::QUEUE, &self.id, &page.users, until, now).await?;
+        let named = users
+            .into_iter()
+            .map(|user_id| (user(user_id), format!("sweep:{}:{user_id}", self.id)))
+            .collect();
+        self.create(db, tasks, due, named, page.next, rest).await
     }
 
     /// As [`Sweep::fan_out`], for tasks that are named after something else than this sweep: another sweep does not
@@ -85,28 +135,161 @@ impl<'a> Sweep<'a> {
         &self,
         db: &Db,
         tasks: &Tasks,
-        named: Vec<(U, Options)>,
+        named: Vec<(U, String)>,
         next: Option<Uuid>,
         rest: impl FnOnce(Position) -> S + Send,
     ) -> Result<Outcome, Failure> {
-        let due = named.len();
-        let summary = tasks.enqueue_many(named).await?;
-        if let Some(after) = next {
-            let position = Position { cursor: Some(after), ..self.origin() };
-            let name = self.name(format!("after:{after}"));
-            tasks.enqueue_with(&rest(position), name).await?;
-        }
-        let finished = next.is_none();
-        db.sweep_page(S::QUEUE, &self.id, summary.created, finished, self.context.now()).await?;
-        Ok(Outcome::done(Swept {
-            due,
-            created: summary.created,
-            existing: summary.existing,
-            continued: !finished,
-        }))
+        self.create(db, tasks, named.len(), named, next, rest).await
     }
 
-    fn name(&self, what: impl std::fmt::Display) -> Options {
-        Options::default().named(format_args!("sweep:{}:{what}", self.id))
+    async fn create<U: Payload, S: Payload>(
+        &self,
+        db: &Db,
+        tasks: &Tasks,
+        due: usize,
+        named: Vec<(U, String)>,
+        next: Option<Uuid>,
+        rest: impl FnOnce(Position) -> S + Send,
+    ) -> Result<Outcome, Failure> {
+        let now = self.context.now();
+        let (pace, count) = (self.pace(U::QUEUE, now), named.len());
+        let spread = named.into_iter().enumerate().map(|(place, (payload, name))| {
+            let at = pace.at(place) + pace.jitter(&name);
+            (payload, Options::default().named(name).at(at.clamp(now, now + FURTHEST)))
+        });
+        let created = tasks.enqueue_many(spread).await?.created;
+        if let Some(after) = next {
+            let position =
+                Position { cursor: Some(after), scheduled_until: Some(pace.at(count)), ..self.origin() };
+            let name = format!("sweep:{}:after:{after}", self.id);
+            tasks.enqueue_with(&rest(position), Options::default().named(name)).await?;
+        }
+        let finished = next.is_none();
+        db.sweep_page(S::QUEUE, &self.id, created, finished, self.context.now()).await?;
+        if finished {
+            self.prune(db).await;
+        }
+        Ok(Outcome::done(Swept { due, created, existing: due as u64 - created, continued: !finished }))
+    }
+
+    fn pace(&self, queue: Queue, now: DateTime<Utc>) -> Pace {
+        Pace::new(queue.policy().max_dispatches_per_second, self.scheduled_until, now)
+    }
+
+    /// What remains is left to the next sweep.
+    async fn prune(&self, db: &Db) {
+        let begun_at = Instant::now();
+        let has_time = || {
+            begun_at.elapsed() < PRUNE_BUDGET
+                && self.context.time_left() > PRUNE_RESERVE
+                && !self.context.is_cancelled()
+        };
+        match db.prune(self.context.now(), has_time).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "rows were deleted after their retention"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "retention could not be applied");
+            }
+        }
+    }
+}
+
+/// Runs a user's task. When it has ended, sweeps may create another one for the user: `user_id` is `None` for a task that
+/// no sweep created.
+pub async fn user_task(
+    db: &Db,
+    queue: Queue,
+    user_id: Option<Uuid>,
+    context: &Context,
+    run: impl Future<Output = Result<Outcome, Failure>>,
+) -> Result<Outcome, Failure> {
+    let result = run.await;
+    let has_ended = match &result {
+        Ok(Outcome::Done(_) | Outcome::Skipped(_)) | Err(Failure::Permanent(_)) => true,
+        Ok(Outcome::Snooze(_)) | Err(Failure::Busy { .. } | Failure::Unavailable { .. }) => false,
+        Err(Failure::Transient(_)) => context.last_attempt,
+    };
+    if let Some(user_id) = user_id.filter(|_| has_ended)
+        && let Err(error) = db.user_task_ended(queue, user_id, context.now()).await
+    {
+        tracing::warn!(%user_id, error = &error as &dyn std::error::Error, "a user's next sweep may skip them");
+    }
+    result
+}
+
+/// The times of a page's tasks: at most half as many as their queue dispatches, behind those of the pages before.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    begin: DateTime<Utc>,
+    interval: TimeDelta,
+}
+
+impl Pace {
+    fn new(per_second: u32, scheduled_until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
+        let interval = TimeDelta::seconds(2) / per_second.max(1).cast_signed();
+        let earliest = now - interval * BURST.cast_signed();
+        Self { begin: scheduled_until.map_or(earliest, |until| until.max(earliest)), interval }
+    }
+
+    fn at(&self, place: usize) -> DateTime<Utc> {
+        self.begin + self.interval * i32::try_from(place).unwrap_or(i32::MAX)
+    }
+
+    /// Less than an interval, the same whenever a task of that name is created.
+    fn jitter(&self, name: impl fmt::Display) -> TimeDelta {
+        let hash = sha256_hex([name.to_string()]);
+        let byte = u8::from_str_radix(&hash[..2], 16).expect("a hash is hexadecimal");
+        self.interval / 256 * i32::from(byte)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    /// When the tasks of pages of these lengths begin, each page looked at so many seconds after the one before.
+    fn times(per_second: u32, pages: &[(usize, u32)]) -> Vec<Vec<DateTime<Utc>>> {
+        let (mut now, mut until) = (now(), None);
+        let pages = pages.iter().map(|&(length, later)| {
+            now += TimeDelta::seconds(later.into());
+            let pace = Pace::new(per_second, until, now);
+            until = Some(pace.at(length));
+            (0..length).map(|place| (pace.at(place) + pace.jitter(place)).max(now)).collect()
+        });
+        pages.collect()
+    }
+
+    #[test]
+    fn a_small_sweep_begins_immediately() {
+        for queue in Queue::all() {
+            let times = times(queue.policy().max_dispatches_per_second, &[(50, 0)]);
+            let last = times.into_iter().flatten().max().unwrap();
+            assert!(last <= now() + TimeDelta::seconds(1), "{queue:?}: {last}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn tasks_take_up_half_their_queue_in_the_order_of_their_pages(
+            per_second in prop::sample::select(vec![1_u32, 10, 20, 50, 500]),
+            pages in prop::collection::vec((0_usize..=500, 0_u32..100), 1..8),
+            window in 1_u32..100,
+        ) {
+            let times = times(per_second, &pages);
+            let all: Vec<_> = times.iter().flatten().copied().collect();
+            prop_assert!(all.is_sorted());
+            let most = BURST + window * per_second / 2 + 1;
+            for (first, begin) in all.iter().enumerate() {
+                let end = *begin + TimeDelta::seconds(window.into());
+                let within = all[first..].iter().take_while(|at| **at < end).count();
+                prop_assert!(within <= most as usize + 1, "{within} in {window} s instead of {most}");
+            }
+        }
     }
 }

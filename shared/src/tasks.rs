@@ -24,6 +24,7 @@ mod options;
 mod target;
 
 pub use options::Options;
+use options::Resolved;
 pub(crate) use target::Targets;
 
 /// Tasks of one [`Tasks::enqueue_many`] that are being created at the same time.
@@ -126,8 +127,7 @@ impl Tasks {
     ///
     /// Cancelled before it returns, the task may or may not have been created.
     pub async fn enqueue_with<P: Payload>(&self, payload: &P, options: Options) -> Result<Enqueued, Error> {
-        let now = self.clock.now();
-        let (name, at) = options.resolve(now);
+        let Resolved { name, at, created_at } = options.resolve(self.clock.now());
         let name = name.map(|text| task_name(P::QUEUE, &text));
         let envelope = Envelope {
             data: RawValue::from_string(serde_json::to_string(payload)?)?,
@@ -135,7 +135,7 @@ impl Tasks {
             job_name: Some(P::QUEUE.name().to_owned()),
             version: P::VERSION,
             trace: Scope::current().and_then(|scope| Some(scope.trace()?.to_owned())),
-            enqueued_at: Some(now),
+            enqueued_at: Some(created_at),
             n: 0,
             root: None,
             life: 0,

@@ -70,7 +70,15 @@ async fn changes_within_a_window_are_one_task() {
     for _ in 0..5 {
         tasks.enqueue_with(&Numbered { n: 1 }, debounced()).await.unwrap();
     }
-    assert_eq!(stack.tasks.count(Queue::TokenRefresh).await.unwrap(), 1);
+    let task = stack.tasks.list(Queue::TokenRefresh).await.unwrap().remove(0);
+    let time =
+        |text: &serde_json::Value| text.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let begins = time(&task["scheduleTime"]);
+    let taken = stack.take_tasks(Queue::TokenRefresh).await;
+    assert_eq!(taken.len(), 1);
+    // Runs that began within the window do not cover it.
+    let envelope: serde_json::Value = serde_json::from_str(&taken[0].body).unwrap();
+    assert_eq!(time(&envelope["enqueuedAt"]), begins);
 }
 
 #[tokio::test(flavor = "multi_thread")]

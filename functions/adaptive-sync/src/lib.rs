@@ -3,10 +3,13 @@
 use shared::config::Incomplete;
 use shared::db::Db;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, GoogleContactsSync, Integration, SyncType, Trigger};
+use shared::payload::{self, GoogleContactsSync, Integration, Payload, SyncType, Trigger};
+use shared::queue::Queue;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use uuid::Uuid;
+
+const QUEUE: Queue = <payload::AdaptiveSync as Payload>::QUEUE;
 
 /// Creates a sync for each user whose schedule says so.
 pub struct AdaptiveSync {
@@ -24,8 +27,11 @@ impl Job for AdaptiveSync {
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
         let integration = payload.integration_type;
-        // Both integrations' sweeps have the same occasion, and continue in the same queue.
+        // Both integrations' sweeps have the same period, and continue in the same queue.
         let sweep = Sweep::of_part(integration.as_str(), &payload.position, context);
+        if !sweep.begin(&self.db, QUEUE).await? {
+            return Ok(sweep::SUPERSEDED);
+        }
         let due = self.db.syncs_due(integration, context.now(), sweep.after, sweep::PAGE).await?;
         let rest = |position| payload::AdaptiveSync { integration_type: integration, position };
         match integration {

@@ -155,9 +155,15 @@ async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
         ))
         .await;
     scene.stack.run(&format!("DELETE FROM oauth_tokens WHERE user_id = '{}'", user(5))).await;
-    // The next hour's sweep.
+    // The next hour's sweep: whose sync still waits gets no second one.
     scene.stack.advance(3600);
-    check_result(&scene.sweep("google_calendar").await, 1, 1, 0, false);
+    check_result(&scene.sweep("google_calendar").await, 1, 0, 1, false);
+    assert!(scene.payloads(Queue::CalendarSync).await.is_empty());
+    // All have ended, and the sweep runs once more.
+    scene.stack.run("UPDATE jobs.swept_users SET until = now()").await;
+    scene.stack.run("DELETE FROM jobs.sweeps").await;
+    let again = json!({ "integrationType": "google_calendar", "sweepId": "google_calendar:again" });
+    check_result(&scene.service.deliver(Delivery::of(Queue::AdaptiveSync, &again)).await, 1, 1, 0, false);
     let payloads = scene.payloads(Queue::CalendarSync).await;
     assert_eq!(payloads, [json!({ "userId": user(4), "trigger": "schedule" })]);
 }

@@ -13,7 +13,7 @@ use shared::payload::{self, Payload};
 use shared::queue::Queue;
 use shared::rate_limit;
 use shared::sweep::{self, Sweep};
-use shared::tasks::{Options, Tasks};
+use shared::tasks::Tasks;
 use uuid::Uuid;
 
 pub mod schedule;
@@ -80,6 +80,9 @@ impl BatchNotifications {
             },
         };
         let sweep = Sweep::named(|| window.to_string(), &payload.position, context);
+        if !sweep.begin(&self.db, QUEUE).await? {
+            return Ok(sweep::SUPERSEDED);
+        }
         let page = self.db.batches_due(&window.zones(), sweep.after, sweep::PAGE).await?;
         let batches = page.due.iter().map(|due| (batch(due), name(due))).collect();
         let rest =
@@ -175,6 +178,6 @@ fn batch(due: &DueBatch) -> payload::BatchNotifications {
 }
 
 /// Named after the batch and not after the sweep: whichever sweep finds it, it is one task.
-fn name(due: &DueBatch) -> Options {
-    Options::default().named(format_args!("batch:{}:{}", due.user_id, due.at))
+fn name(due: &DueBatch) -> String {
+    format!("batch:{}:{}", due.user_id, due.at)
 }

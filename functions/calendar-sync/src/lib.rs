@@ -12,8 +12,12 @@ use shared::db::circuit_breaker::{Admission, Admitted, Entry, Refusal};
 use shared::db::sync_metrics::{SyncKind, SyncRun};
 use shared::google::{Calendar, Error, TokenError, Tokens};
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, Integration, RegenerationReason, SuggestionRegeneration, SyncType};
+use shared::payload::{
+    self, Integration, Payload, RegenerationReason, SuggestionRegeneration, SyncType, Trigger,
+};
+use shared::queue::Queue;
 use shared::rate_limit::Limiter;
+use shared::sweep;
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
 
@@ -21,6 +25,8 @@ mod event_row;
 mod sync;
 
 use sync::{Progress, Stop};
+
+const QUEUE: Queue = <payload::CalendarSync as Payload>::QUEUE;
 
 /// Changes of one user within this time lead to one regeneration of suggestions.
 const REGENERATION_WINDOW: Duration = Duration::from_mins(1);
@@ -63,6 +69,13 @@ impl Job for CalendarSync {
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        let swept = (payload.trigger == Some(Trigger::Schedule)).then_some(payload.user_id);
+        sweep::user_task(&self.db, QUEUE, swept, context, self.sync(payload, context)).await
+    }
+}
+
+impl CalendarSync {
+    async fn sync(&self, payload: payload::CalendarSync, context: &Context) -> Result<Outcome, Failure> {
         let user_id = payload.user_id;
         let begun_at = context.now();
         let admission =

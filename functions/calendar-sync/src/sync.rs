@@ -72,7 +72,8 @@ impl From<db::Error> for Stop {
     }
 }
 
-/// Syncs all calendars of a user that need it: those not synced since the task was created.
+/// Syncs all calendars of a user that need it: those not synced since the task was created, or, if it is debounced, since
+/// the end of its window.
 pub(crate) async fn sync(
     job: &CalendarSync,
     user_id: Uuid,

@@ -3,6 +3,8 @@
 //! An address book of any size passes through in pages; what must be remembered between pages stands in the database.
 //! A sync that meets a limit, or the end of its time, commits what it has and goes on in a new task.
 
+use std::future::ready;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::cache::Cache;
@@ -13,8 +15,10 @@ use shared::db::sync_metrics::{SyncKind, SyncRun};
 use shared::google::people::PEOPLE_PER_PAGE;
 use shared::google::{People, Tokens};
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, ContactsResume, ContactsStep, Integration, SyncType};
+use shared::payload::{self, ContactsResume, ContactsStep, Integration, Payload, SyncType, Trigger};
+use shared::queue::Queue;
 use shared::rate_limit::{GOOGLE_PEOPLE, Limiter, Plan};
+use shared::sweep;
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
 
@@ -28,6 +32,7 @@ mod sync;
 
 use sync::{Part, Stop};
 
+const QUEUE: Queue = <payload::GoogleContactsSync as Payload>::QUEUE;
 /// Calls expected besides those for the pages of people who are linked already: a small share of the limit.
 const CALLS_FOR_OTHERS: u32 = 9;
 
@@ -70,6 +75,20 @@ impl Job for GoogleContactsSync {
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
+        let swept = (payload.trigger == Some(Trigger::Schedule)).then_some(payload.user_id);
+        let result = self.sync(payload, context).await;
+        // A part with a successor is not the end.
+        let continues = matches!(&result, Ok(Outcome::Done(part)) if part["continued"] == true);
+        sweep::user_task(&self.db, QUEUE, swept.filter(|_| !continues), context, ready(result)).await
+    }
+}
+
+impl GoogleContactsSync {
+    async fn sync(
+        &self,
+        payload: payload::GoogleContactsSync,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
         let user_id = payload.user_id;
         let entry = if payload.resume.is_some() { Entry::Continued } else { Entry::First };
         let admission =
@@ -126,9 +145,7 @@ impl Job for GoogleContactsSync {
             }
         }
     }
-}
 
-impl GoogleContactsSync {
     async fn skip(
         &self,
         payload: &payload::GoogleContactsSync,

@@ -14,7 +14,8 @@ use shared::config::Incomplete;
 use shared::db::suggestions::Suggesting;
 use shared::db::{self, Db};
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, Position};
+use shared::payload::{self, Payload, Position};
+use shared::queue::Queue;
 use shared::span::{Span, Spans};
 use shared::suggestions::{self, horizon, overdue, slots};
 use shared::sweep::{self, Sweep};
@@ -23,6 +24,8 @@ use shared::time_zone;
 use uuid::Uuid;
 
 mod day_limit;
+
+const QUEUE: Queue = <payload::SuggestionGeneration as Payload>::QUEUE;
 
 /// Less time than this is no slot.
 const SHORTEST: TimeDelta = TimeDelta::minutes(30);
@@ -50,7 +53,11 @@ impl Job for SuggestionGeneration {
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
         match payload.user_id {
-            Some(user_id) => self.generate(user_id, context).await,
+            Some(user_id) => {
+                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
+                let run = self.generate(user_id, context);
+                sweep::user_task(&self.db, QUEUE, swept, context, run).await
+            }
             None => self.sweep(&payload.position, context).await,
         }
     }
@@ -59,9 +66,12 @@ impl Job for SuggestionGeneration {
 impl SuggestionGeneration {
     async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
         let sweep = Sweep::of(position, context);
+        if !sweep.begin(&self.db, QUEUE).await? {
+            return Ok(sweep::SUPERSEDED);
+        }
         let page = self.db.calendar_users(sweep.after, sweep::PAGE).await?;
         let user =
-            |user_id| payload::SuggestionGeneration { user_id: Some(user_id), position: Position::default() };
+            |user_id| payload::SuggestionGeneration { user_id: Some(user_id), position: sweep.origin() };
         let rest = |position| payload::SuggestionGeneration { user_id: None, position };
         sweep.fan_out(&self.db, &self.tasks, page, user, rest).await
     }

@@ -40,7 +40,11 @@ impl Job for TokenRefresh {
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
         match payload.user_id {
-            Some(user_id) => self.refresh(user_id, &payload, context).await,
+            Some(user_id) => {
+                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
+                let run = self.refresh(user_id, &payload, context);
+                sweep::user_task(&self.db, QUEUE, swept, context, run).await
+            }
             None => self.sweep(payload, context).await,
         }
     }
@@ -49,6 +53,9 @@ impl Job for TokenRefresh {
 impl TokenRefresh {
     async fn sweep(&self, payload: payload::TokenRefresh, context: &Context) -> Result<Outcome, Failure> {
         let sweep = Sweep::of(&payload.position, context);
+        if !sweep.begin(&self.db, QUEUE).await? {
+            return Ok(sweep::SUPERSEDED);
+        }
         let due = self.db.tokens_due(context.now(), sweep.after, sweep::PAGE).await?;
         // A user's task is the same at whatever moment the sweep comes by: it looks itself at what there is to do.
         let user = |user_id| payload::TokenRefresh {

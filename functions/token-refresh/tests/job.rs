@@ -1,7 +1,9 @@
 //! The sweep and its tasks: over real servers and the stand-in for Google.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Call, Fault, FaultKind, Integration, SeedOptions, Times};
 use serde_json::{Value, json};
+use shared::clock::Clock;
 use shared::job::Job;
 use shared::queue::Queue;
 use tests::{Answer, Delivery, Google, Service, Stack};
@@ -31,6 +33,15 @@ impl Scene {
 
     fn user(&self, place: usize) -> Uuid {
         self.google.world.users()[place].id
+    }
+
+    /// When the waiting tasks begin, in order.
+    async fn times(&self) -> Vec<DateTime<Utc>> {
+        let tasks = self.stack.tasks.list(Queue::TokenRefresh).await.unwrap();
+        let mut times: Vec<DateTime<Utc>> =
+            tasks.iter().map(|task| task["scheduleTime"].as_str().unwrap().parse().unwrap()).collect();
+        times.sort();
+        times
     }
 
     async fn deliver(&self, data: &Value) -> Answer {
@@ -63,6 +74,7 @@ async fn a_sweep_goes_through_all_users_in_pages_and_twice_creates_nothing_twice
         .deliver(&json!({}))
         .await
         .check_done(&json!({ "due": 500, "created": 500, "existing": 0, "continued": true }));
+    let times = scene.times().await;
     let tasks = scene.stack.take_tasks(Queue::TokenRefresh).await;
     let (rest, users): (Vec<_>, Vec<_>) =
         tasks.into_iter().partition(|task| task.data().get("cursor").is_some());
@@ -74,6 +86,11 @@ async fn a_sweep_goes_through_all_users_in_pages_and_twice_creates_nothing_twice
         .deliver(rest[0].clone())
         .await
         .check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
+    // Half of ten a second, the first fifty excepted, and the next page behind them; the sweep itself does not wait.
+    let span = times[times.len() - 1] - times[0];
+    assert!((80..=90).contains(&span.num_seconds()), "{span}");
+    assert_eq!(times.iter().filter(|at| **at < times[0] + TimeDelta::seconds(1)).count() / 10, 5);
+    assert!(scene.times().await[0] > times[times.len() - 1] - TimeDelta::seconds(1));
     assert_eq!(scene.stack.take_tasks(Queue::TokenRefresh).await.len(), 1);
     assert_eq!(scene.stack.sweep().await, (MANY, 0, 0, false));
 
@@ -148,4 +165,68 @@ async fn a_trouble_of_the_endpoint_is_tried_again_and_counted_when_given_up() {
     assert_eq!((answer.status, answer.outcome()), (200, "dead"), "{answer:?}");
     assert_eq!(scene.stack.sweep().await, (0, 1, 1, false), "a sweep that is not over is not judged");
     assert_eq!(scene.stack.dead_letters().await.len(), 1);
+}
+
+/// The sweep of so many days from now.
+fn sweep_in(days: i64) -> Delivery {
+    let at = Clock::system().now() + TimeDelta::days(days);
+    Delivery::new(json!({ "data": {}, "jobName": "token-refresh", "enqueuedAt": at }).to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_whose_task_still_waits_gets_no_second_one() {
+    let scene = Scene::new(2).await;
+    let sweep = async |days, created, existing| {
+        let answer = scene.service.deliver(sweep_in(days)).await;
+        let due = created + existing;
+        answer
+            .check_done(&json!({ "due": due, "created": created, "existing": existing, "continued": false }));
+        scene.stack.take_tasks(Queue::TokenRefresh).await
+    };
+    let first = sweep(0, 2, 0).await;
+    assert_eq!(sweep(1, 0, 2).await.len(), 0);
+    // One ends well, and one fails for the present.
+    let [well, badly] = [0, 1].map(|place| {
+        let user = scene.user(place).to_string();
+        first.iter().find(|task| task.data()["userId"] == user).unwrap().clone()
+    });
+    assert_eq!(scene.service.deliver(well).await.outcome(), "done");
+    let trouble = Fault::new(FaultKind::ServerError { status: 503 }).call(Call::Token).times(Times::Count(1));
+    scene.google.world.inject(trouble);
+    assert_ne!(scene.service.deliver(badly).await.outcome(), "done");
+    scene.stack.run("UPDATE token_health SET last_checked = '2026-01-01'").await;
+    let second = sweep(2, 1, 1).await;
+    assert_eq!(second[0].data()["userId"], scene.user(0).to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_sweep_is_superseded_by_one_that_began_after_its_day_and_else_runs() {
+    let scene = Scene::new(2).await;
+    for (days, expected) in [(-3, "done"), (-2, "skipped"), (-1, "skipped"), (0, "done"), (-3, "skipped")] {
+        let answer = scene.service.deliver(sweep_in(days)).await;
+        assert_eq!(answer.outcome(), expected, "{days}: {answer:?}");
+        if expected == "skipped" {
+            assert_eq!(answer.reason(), "superseded");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_continuation_is_superseded_by_a_finished_sweep_only() {
+    let scene = Scene::new(1).await;
+    let rest = |sweep: &str| task(&json!({ "sweepId": sweep, "cursor": Uuid::from_u128(1) }));
+    scene
+        .stack
+        .run(
+            "INSERT INTO jobs.sweeps (queue, sweep_id, started_at) VALUES
+                ('token-refresh', 'old', now()), ('token-refresh', 'new', now() + interval '1 day')",
+        )
+        .await;
+    assert_eq!(scene.service.deliver(rest("old")).await.outcome(), "done");
+    // The check before a takeover leaves nothing behind that could supersede a sweep.
+    assert_eq!(scene.service.deliver(rest("takeover-check")).await.outcome(), "done");
+    assert_eq!(scene.stack.rows::<(i64,)>("SELECT count(*) FROM jobs.sweeps").await, [(2,)]);
+    scene.stack.run("UPDATE jobs.sweeps SET finished_at = now() WHERE sweep_id = 'new'").await;
+    assert_eq!(scene.service.deliver(rest("old")).await.reason(), "superseded");
+    assert_eq!(scene.service.deliver(rest("new")).await.outcome(), "done");
 }

@@ -54,7 +54,11 @@ impl Job for WebhookHealthCheck {
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
         match payload.user_id {
-            Some(user_id) => self.look_at(user_id, &payload, context).await,
+            Some(user_id) => {
+                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
+                let run = self.look_at(user_id, &payload, context);
+                sweep::user_task(&self.db, QUEUE, swept, context, run).await
+            }
             None => self.sweep(&payload, context).await,
         }
     }
@@ -67,6 +71,9 @@ impl WebhookHealthCheck {
         context: &Context,
     ) -> Result<Outcome, Failure> {
         let sweep = Sweep::of(&payload.position, context);
+        if !sweep.begin(&self.db, QUEUE).await? {
+            return Ok(sweep::SUPERSEDED);
+        }
         let now = context.now();
         if payload.position.cursor.is_none() {
             let ending = self.db.channels_ending(now).await?;

@@ -79,7 +79,11 @@ impl Job for WebhookRenewal {
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
         match payload.user_id {
-            Some(user_id) => self.renew(user_id, &payload, context).await,
+            Some(user_id) => {
+                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
+                let run = self.renew(user_id, &payload, context);
+                sweep::user_task(&self.db, QUEUE, swept, context, run).await
+            }
             None => self.sweep(&payload, context).await,
         }
     }
@@ -98,9 +102,10 @@ fn address(setup: &mut Setup) -> Result<Url, Incomplete> {
 impl WebhookRenewal {
     async fn sweep(&self, payload: &payload::WebhookRenewal, context: &Context) -> Result<Outcome, Failure> {
         let sweep = Sweep::of(&payload.position, context);
-        let now = context.now();
-        self.db.forget_ended_channels(now).await?;
-        let due = self.db.channels_due(now, sweep.after, sweep::PAGE).await?;
+        if !sweep.begin(&self.db, QUEUE).await? {
+            return Ok(sweep::SUPERSEDED);
+        }
+        let due = self.db.channels_due(context.now(), sweep.after, sweep::PAGE).await?;
         let user = |user_id| payload::WebhookRenewal {
             user_id: Some(user_id),
             reason: None,

@@ -1,6 +1,7 @@
-//! `jobs.sweeps`: what became of a sweep and of the tasks that it created.
+//! `jobs.sweeps`: what became of a sweep and of the tasks that it created; `jobs.swept_users`: whose tasks are not over.
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{Db, Error};
 use crate::queue::Queue;
@@ -14,8 +15,62 @@ pub struct RecentSweep {
     pub is_finished: bool,
 }
 
+/// A page of a sweep that is about to begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BeginningPage<'a> {
+    pub(crate) queue: Queue,
+    pub(crate) sweep_id: &'a str,
+    /// The sweeps of the same schedule have ids that begin with this.
+    pub(crate) prefix: &'a str,
+    /// When the next sweep of the schedule is due.
+    pub(crate) period_end: DateTime<Utc>,
+    /// Not the sweep's first page.
+    pub(crate) continues: bool,
+}
+
 impl Db {
-    /// Adds a page to a sweep. Count only tasks that are new, so that a page which runs twice counts once.
+    /// Begins a page of a sweep; `false`, and nothing recorded, when the sweep is superseded.
+    ///
+    /// Due users are found by their state, so a sweep that began later covers this one, whichever period it is of: one
+    /// that began after this one, or, for a sweep that comes late, after this one's period. A sweep that continues is
+    /// superseded by a finished one only: if sweeps took longer than their period, the last users would have no turn.
+    pub(crate) async fn begin_page(
+        &self,
+        page: BeginningPage<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let begins = sqlx::query_scalar!(
+            r#"
+            WITH other AS (
+                SELECT EXISTS (
+                    SELECT FROM jobs.sweeps s
+                    WHERE s.queue = $1 AND s.sweep_id <> $2 AND starts_with(s.sweep_id, $3)
+                      AND (s.finished_at IS NOT NULL OR NOT $6)
+                      AND s.started_at >= $4
+                      AND s.started_at > ALL (
+                        SELECT started_at FROM jobs.sweeps WHERE queue = $1 AND sweep_id = $2
+                      )
+                ) AS supersedes
+            ), begun AS (
+                INSERT INTO jobs.sweeps (queue, sweep_id, started_at)
+                SELECT $1, $2, $5 FROM other WHERE NOT supersedes AND NOT $6
+                ON CONFLICT DO NOTHING
+            )
+            SELECT NOT supersedes AS "begins!" FROM other
+            "#,
+            page.queue.name(),
+            page.sweep_id,
+            page.prefix,
+            page.period_end,
+            now,
+            page.continues,
+        )
+        .fetch_one(self.statement())
+        .await?;
+        Ok(begins)
+    }
+
+    /// Adds a page to a sweep that has begun. Count only tasks that are new, so that a page which runs twice counts once.
     pub async fn sweep_page(
         &self,
         queue: Queue,
@@ -26,16 +81,71 @@ impl Db {
     ) -> Result<(), Error> {
         sqlx::query!(
             "
-            INSERT INTO jobs.sweeps AS s (queue, sweep_id, started_at, tasks, finished_at)
-            VALUES ($1, $2, $3, $4, CASE WHEN $5::boolean THEN $3::timestamptz END)
-            ON CONFLICT (queue, sweep_id) DO UPDATE
-            SET tasks = s.tasks + excluded.tasks, finished_at = COALESCE(excluded.finished_at, s.finished_at)
+            UPDATE jobs.sweeps
+            SET tasks = tasks + $3, finished_at = CASE WHEN $4::boolean THEN $5::timestamptz ELSE finished_at END
+            WHERE queue = $1 AND sweep_id = $2
             ",
             queue.name(),
             sweep_id,
-            now,
             created.cast_signed(),
             finished,
+            now,
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// Of these users, in the order of their ids, those for whom the sweep creates a task in the queue: whose task of an
+    /// earlier sweep is over. Its own ones count as open until `until`, or [`Db::user_task_ended`].
+    ///
+    /// A name does not serve for this: Cloud Tasks blocks it for up to a day after its task. A row is written before the
+    /// task is created and kept after it, so a page that runs twice neither misses nor repeats a user.
+    pub(crate) async fn sweep_users(
+        &self,
+        queue: Queue,
+        sweep_id: &str,
+        users: &[Uuid],
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Uuid>, Error> {
+        let users = sqlx::query_scalar!(
+            r#"
+            WITH swept AS (
+                INSERT INTO jobs.swept_users AS s (user_id, queue, sweep_id, until)
+                SELECT user_id, $1, $2, $4 FROM unnest($3::uuid[]) AS u (user_id) ORDER BY user_id
+                ON CONFLICT (user_id, queue) DO UPDATE SET sweep_id = excluded.sweep_id, until = excluded.until
+                WHERE s.sweep_id <> excluded.sweep_id AND s.until <= $5
+                RETURNING user_id
+            )
+            SELECT user_id AS "user_id!" FROM swept
+            UNION
+            SELECT user_id FROM jobs.swept_users WHERE user_id = ANY ($3) AND queue = $1 AND sweep_id = $2
+            ORDER BY 1
+            "#,
+            queue.name(),
+            sweep_id,
+            users,
+            until,
+            now,
+        )
+        .fetch_all(self.statement())
+        .await?;
+        Ok(users)
+    }
+
+    /// The user's task of a sweep is over: the next sweep may create another.
+    pub(crate) async fn user_task_ended(
+        &self,
+        queue: Queue,
+        user_id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE jobs.swept_users SET until = $3 WHERE user_id = $1 AND queue = $2 AND until > $3",
+            user_id,
+            queue.name(),
+            now,
         )
         .execute(self.statement())
         .await?;

@@ -285,14 +285,6 @@ impl Db {
         Ok(())
     }
 
-    /// Forgets what Google has forgotten, too.
-    pub async fn forget_ended_channels(&self, now: DateTime<Utc>) -> Result<(), Error> {
-        sqlx::query!("DELETE FROM jobs.push_channels WHERE ends_at < $1", now)
-            .execute(self.statement())
-            .await?;
-        Ok(())
-    }
-
     /// The user's calendar has no channel that can be relied on: it is polled as one without.
     pub async fn poll_without_channel(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
         let mut work = self.begin().await?;

@@ -1,4 +1,4 @@
-//! When a task runs, and what it is called.
+//! When a task runs, what it is called, and what it covers.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,6 +24,17 @@ enum When {
     Debounced(String, Duration),
 }
 
+/// What [`Options`] come to at a moment.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// The text of the name.
+    pub(super) name: Option<String>,
+    /// When the task runs; `None` is now.
+    pub(super) at: Option<DateTime<Utc>>,
+    /// When the task counts as created: runs that began earlier do not cover it.
+    pub(super) created_at: DateTime<Utc>,
+}
+
 impl Options {
     /// Runs not before `delay` is over.
     #[must_use]
@@ -47,25 +58,32 @@ impl Options {
         self
     }
 
-    /// At most one task for `key` in each window; it runs when the window is over, so it sees all that happened in it.
-    /// Takes the place of a name and a time.
+    /// At most one task for `key` in each window, which begins when the window is over: everything that arrives in a window
+    /// is covered by a run that *begins* after it, and by no other. So the task counts as created then: a run that began
+    /// before has not done its work. Replaces a name and a time.
     #[must_use]
     pub fn debounced(mut self, key: impl fmt::Display, window: Duration) -> Self {
         self.when = When::Debounced(key.to_string(), window);
         self
     }
 
-    /// The text of the name, and the time, for a task that is created `now`.
-    pub(super) fn resolve(self, now: DateTime<Utc>) -> (Option<String>, Option<DateTime<Utc>>) {
+    /// For a task that is created `now`.
+    pub(super) fn resolve(self, now: DateTime<Utc>) -> Resolved {
+        let created = |name, at| Resolved { name, at, created_at: now };
         match self.when {
-            When::Now => (self.name, None),
-            When::After(delay) => (self.name, Some(now + delay)),
-            When::At(at) => (self.name, Some(at)),
+            When::Now => created(self.name, None),
+            When::After(delay) => created(self.name, Some(now + delay)),
+            When::At(at) => created(self.name, Some(at)),
             When::Debounced(key, window) => {
                 let width = i64::try_from(window.as_millis()).unwrap_or(i64::MAX).max(1);
                 let number = now.timestamp_millis().div_euclid(width);
                 let end = DateTime::from_timestamp_millis((number + 1).saturating_mul(width)).unwrap_or(now);
-                (Some(format!("debounce:{key}:{width}:{number}")), Some(end + DEBOUNCE_GRACE))
+                let at = end + DEBOUNCE_GRACE;
+                Resolved {
+                    name: Some(format!("debounce:{key}:{width}:{number}")),
+                    at: Some(at),
+                    created_at: at,
+                }
             }
         }
     }
@@ -78,8 +96,13 @@ mod tests {
 
     fn debounced(at_ms: i64) -> (String, DateTime<Utc>) {
         let now = DateTime::from_timestamp_millis(at_ms).unwrap();
-        let (name, at) = Options::default().debounced("k", Duration::from_mins(1)).resolve(now);
-        (name.unwrap(), at.unwrap())
+        let resolved = Options::default().debounced("k", Duration::from_mins(1)).resolve(now);
+        assert_eq!(
+            resolved.at,
+            Some(resolved.created_at),
+            "only a run that begins after the window covers it"
+        );
+        (resolved.name.unwrap(), resolved.created_at)
     }
 
     proptest! {

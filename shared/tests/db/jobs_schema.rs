@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
+use shared::db::Db;
 use shared::db::dead_letters::DeadLetter;
 use shared::db::failures::{Cause, Run, Standing, Subject};
 use shared::db::migrations::migrate;
@@ -72,10 +73,23 @@ async fn sweep(database: &Database) -> (i64, i64, i64, bool, bool) {
     database.rows(row).await.remove(0)
 }
 
+/// With the sweep `s` of a queue, which has just begun.
+async fn begun(database: &Database) -> (&Db, Queue) {
+    let queue = Queue::TokenRefresh;
+    let name = queue.name();
+    database
+        .run(format!(
+            "INSERT INTO jobs.sweeps (queue, sweep_id, started_at) VALUES ('{name}', 's', '{}')",
+            now()
+        ))
+        .await;
+    (&database.db, queue)
+}
+
 #[tokio::test]
 async fn a_sweep_adds_up_its_pages_and_results() {
     let database = Database::new().await;
-    let (db, queue) = (&database.db, Queue::TokenRefresh);
+    let (db, queue) = begun(&database).await;
     db.sweep_page(queue, "s", 500, false, now()).await.unwrap();
     for _ in 0..9 {
         db.sweep_result(queue, "s", 1, 0, 0.1, now()).await.unwrap();
@@ -88,7 +102,7 @@ async fn a_sweep_adds_up_its_pages_and_results() {
 #[tokio::test]
 async fn too_many_failures_are_too_many_of_all_tasks_of_a_whole_sweep_and_are_told_of_once() {
     let database = Database::new().await;
-    let (db, queue) = (&database.db, Queue::TokenRefresh);
+    let (db, queue) = begun(&database).await;
     let fail = async || db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
     db.sweep_page(queue, "s", 10, false, now()).await.unwrap();
     assert!(!fail().await && !fail().await, "two of the ten that are known so far");
@@ -103,7 +117,7 @@ async fn too_many_failures_are_too_many_of_all_tasks_of_a_whole_sweep_and_are_to
 #[tokio::test]
 async fn a_task_may_have_several_results() {
     let database = Database::new().await;
-    let (db, queue) = (&database.db, Queue::TokenRefresh);
+    let (db, queue) = begun(&database).await;
     db.sweep_page(queue, "s", 5, true, now()).await.unwrap();
     assert!(!db.sweep_result(queue, "s", 9, 1, 0.1, now()).await.unwrap(), "one of ten");
     assert!(db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());

@@ -7,5 +7,6 @@ mod contacts;
 mod database;
 mod jobs_schema;
 mod plans;
+mod retention;
 mod schedule;
 mod tokens;

@@ -100,15 +100,20 @@ async fn read_so_far(database: &Database) -> BTreeMap<String, (i64, i64)> {
     rows.await.into_iter().map(|(table, scans, rows)| (table, (scans, rows))).collect()
 }
 
-struct Reading<'a> {
-    database: &'a Database,
+pub(crate) struct Reading<'a> {
+    pub(crate) database: &'a Database,
     /// Postgres makes a plan for the values of a statement, or, when it was asked often, one for all.
-    plans: &'static str,
+    pub(crate) plans: &'static str,
 }
 
 impl Reading<'_> {
     /// Runs what a sweep runs, and looks at what that read.
-    async fn check(&self, what: &str, most: i64, run: impl AsyncFnOnce(&Db) -> Result<usize, Error>) {
+    pub(crate) async fn check(
+        &self,
+        what: &str,
+        most: i64,
+        run: impl AsyncFnOnce(&Db) -> Result<usize, Error>,
+    ) {
         let before = read_so_far(self.database).await;
         let options = self.database.options.clone().application_name(READER);
         let db = Db::connect_lazily(options.options([("plan_cache_mode", self.plans)]), 1);

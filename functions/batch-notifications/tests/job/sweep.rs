@@ -1,8 +1,10 @@
 //! The sweep's pages, windows and names.
 
+use chrono::{DateTime, Datelike, NaiveTime, SecondsFormat, TimeDelta, Utc, Weekday};
 use serde_json::json;
+use shared::clock::Clock;
 use shared::queue::Queue;
-use tests::Delivery;
+use tests::{Answer, Delivery};
 
 use crate::scene::{Scene, task};
 
@@ -11,9 +13,24 @@ const MANY: u32 = 501;
 /// The first of users by id.
 const FIRST: &str = "00000000-0000-4000-8000-000000000001";
 
+/// So many minutes after nine o'clock, UTC, of the Sunday before last.
+fn at(minutes: i64) -> DateTime<Utc> {
+    let today = Clock::system().now().date_naive();
+    let sunday = today.week(Weekday::Sun).first_day() - TimeDelta::days(7);
+    sunday.and_time(NaiveTime::MIN).and_utc() + TimeDelta::hours(9) + TimeDelta::minutes(minutes)
+}
+
 /// The sweep of a moment, wherever the clock is.
-fn sweep_at(moment: &str) -> Delivery {
+fn sweep_at(moment: DateTime<Utc>) -> Delivery {
     Delivery::new(json!({ "data": {}, "jobName": "batch-notifications", "enqueuedAt": moment }).to_string())
+}
+
+/// A sweep that ran on time.
+async fn punctual(scene: &Scene, moment: DateTime<Utc>) -> Answer {
+    let answer = scene.service.deliver(sweep_at(moment)).await;
+    let began_now = "started_at > now() - interval '1 hour'";
+    scene.stack.run(&format!("UPDATE jobs.sweeps SET started_at = '{moment}' WHERE {began_now}")).await;
+    answer
 }
 
 async fn many(scene: &Scene) {
@@ -21,11 +38,11 @@ async fn many(scene: &Scene) {
         .stack.run(&format!(
             "INSERT INTO users (id, email, google_id, timezone)
              SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text,
-                (ARRAY['Europe/Berlin', NULL, 'Nowhere/Atall'])[1 + n % 3]
+                (ARRAY['Africa/Lagos', NULL, 'Nowhere/Atall'])[1 + n % 3]
              FROM generate_series(1, {MANY}) n;
              INSERT INTO notification_preferences (user_id, batch_day, batch_time, timezone)
              SELECT id, CASE WHEN timezone IS NULL THEN NULL ELSE 0 END,
-                CASE timezone WHEN 'Europe/Berlin' THEN '10:00' WHEN 'Nowhere/Atall' THEN 'nine' END, NULL
+                CASE timezone WHEN 'Africa/Lagos' THEN '10:00' WHEN 'Nowhere/Atall' THEN 'nine' END, NULL
              FROM users"
         ))
         .await;
@@ -35,8 +52,8 @@ async fn many(scene: &Scene) {
 async fn a_sweep_goes_through_all_users_in_pages_of_one_window_and_twice_creates_nothing_twice() {
     let scene = Scene::new().await;
     many(&scene).await;
-    // A Sunday in winter, 09:00 UTC: by the defaults, and by each zone's name, everybody's time.
-    let answer = scene.service.deliver(sweep_at("2026-01-11T09:05:00Z")).await;
+    // By the defaults, and by each zone's name, everybody's time.
+    let answer = punctual(&scene, at(5)).await;
     answer.check_done(&json!({ "due": 500, "created": 500, "existing": 0, "continued": true }));
     let tasks = scene.stack.take_tasks(Queue::BatchNotifications).await;
     let (rest, users): (Vec<_>, Vec<_>) =
@@ -44,46 +61,63 @@ async fn a_sweep_goes_through_all_users_in_pages_of_one_window_and_twice_creates
     assert_eq!((rest.len(), users.len()), (1, 500));
     let first = users.iter().map(Delivery::data).find(|data| data["userId"] == FIRST).unwrap();
     assert_eq!(first, json!({ "userId": FIRST, "dayOfWeek": 0, "time": "09:00" }));
-    assert_eq!(rest[0].data()["sweepId"], "2026-01-11T08:45:00Z/2026-01-11T09:00:00Z");
+    let text = |moment: DateTime<Utc>| moment.to_rfc3339_opts(SecondsFormat::Secs, true);
+    assert_eq!(rest[0].data()["sweepId"], format!("{}/{}", text(at(-15)), text(at(0))));
 
     // Another sweep in between, which answers for the unfinished one too, changes nothing for the rest of that.
-    let answer = scene.service.deliver(sweep_at("2026-01-11T09:15:00Z")).await;
+    let answer = punctual(&scene, at(15)).await;
     answer.check_done(&json!({ "due": 500, "created": 0, "existing": 500, "continued": true }));
     let answer = scene.service.deliver(rest[0].clone()).await;
     answer.check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
     let answer = scene.service.deliver(rest[0].clone()).await;
     assert_eq!(answer.body["duplicate"], true);
 
-    let answer = scene.service.deliver(sweep_at("2026-01-11T09:05:00Z")).await;
+    let answer = punctual(&scene, at(5)).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "swept_already"));
     // Even one whose window was forgotten finds the names taken.
     scene.stack.run("DELETE FROM jobs.sweeps").await;
-    let answer = scene.service.deliver(sweep_at("2026-01-11T09:05:00Z")).await;
+    let answer = punctual(&scene, at(5)).await;
     answer.check_done(&json!({ "due": 500, "created": 0, "existing": 500, "continued": true }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_after_others_failed_finds_what_they_would_have_found() {
+    const DAY: i64 = 24 * 60;
     let scene = Scene::new().await;
     many(&scene).await;
     scene.stack.run(&format!("DELETE FROM users WHERE id <> '{FIRST}'")).await;
-    let answer = scene.service.deliver(sweep_at("2026-01-11T08:30:00Z")).await;
-    answer.check_done(&json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
-    let answer = scene.service.deliver(sweep_at("2026-01-11T11:30:00Z")).await;
-    answer.check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
     // An outage may last for days.
-    for (moment, due) in
-        [("2026-01-11T11:45:00Z", 0), ("2026-01-17T11:45:00Z", 0), ("2026-01-23T11:30:00Z", 1)]
-    {
-        let answer = scene.service.deliver(sweep_at(moment)).await;
+    for (moment, due) in [(-30, 0), (150, 1), (165, 0), (6 * DAY + 165, 0)] {
+        let answer = punctual(&scene, at(moment)).await;
         answer.check_done(&json!({ "due": due, "created": due, "existing": 0, "continued": false }));
     }
+    scene.stack.run("UPDATE notification_preferences SET batch_day = 1").await;
+    let answer = scene.service.deliver(sweep_at(at(7 * DAY))).await;
+    answer.check_done(&json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_sweeps_of_a_two_days_outage_the_first_runs_and_the_present_one_does_the_rest() {
+    let scene = Scene::new().await;
+    many(&scene).await;
+    scene.stack.run(&format!("DELETE FROM users WHERE id <> '{FIRST}'")).await;
+    let (begin, now) = (at(-24 * 60), Clock::system().now());
+    for quarter in 0..192 {
+        let answer = scene.service.deliver(sweep_at(begin + TimeDelta::minutes(15) * quarter)).await;
+        let expected = if quarter == 0 { ("done", "") } else { ("skipped", "superseded") };
+        assert_eq!((answer.outcome(), answer.reason()), expected, "{quarter}");
+    }
+    // What the superseded ones would have found is in the window of the next one: of the last six days at most.
+    let weekday = (now - TimeDelta::days(1)).weekday().num_days_from_sunday();
+    scene.stack.run(&format!("UPDATE notification_preferences SET batch_day = {weekday}")).await;
+    let answer = scene.service.deliver(sweep_at(now)).await;
+    answer.check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_that_comes_from_the_future_covers_no_more_than_the_present() {
     let scene = Scene::new().await;
-    let answer = scene.service.deliver(sweep_at("2126-01-11T09:00:00Z")).await;
+    let answer = scene.service.deliver(sweep_at("2126-01-11T09:00:00Z".parse().unwrap())).await;
     assert_eq!(answer.outcome(), "done");
     let sweeps = scene.stack.rows::<(bool,)>(
         "SELECT split_part(sweep_id, '/', 2)::timestamptz <= now() + interval '1 minute' FROM jobs.sweeps",

@@ -20,6 +20,8 @@ const TICK: TimeDelta = TimeDelta::hours(1);
 const CHANGES_A_TICK: usize = 4;
 /// What is put off for longer than this at the end waits for another day.
 const AFTERMATH: TimeDelta = TimeDelta::hours(2);
+/// Tasks within this time are run together.
+const SPREAD: TimeDelta = TimeDelta::seconds(1);
 const POLL: Duration = Duration::from_millis(15);
 /// Looks in a row that must find nothing to do: a notification may be under way between two queues.
 const LOOKS: u32 = 3;
@@ -111,7 +113,8 @@ impl Simulation<'_> {
             self.cloud.run_schedule(due.queue, due.schedule).await?;
         }
         while let Some(next) = self.quiet().await?.filter(|next| *next < end) {
-            self.jump(next).await?;
+            // Sweeps spread their tasks over seconds: those of one are run together.
+            self.jump((next + SPREAD).min(end)).await?;
         }
         if self.cloud.world().now() < end {
             self.jump(end).await?;

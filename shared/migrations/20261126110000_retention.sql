@@ -1,0 +1,23 @@
+-- What a sweep created for a user, per queue of the user's task: until when no other sweep creates one there.
+CREATE TABLE jobs.swept_users (
+    user_id uuid NOT NULL,
+    queue text NOT NULL,
+    sweep_id text NOT NULL,
+    until timestamptz NOT NULL,
+    PRIMARY KEY (user_id, queue)
+);
+
+-- How far the search for rows of deleted users is, per table. `after` is null while none is under way.
+CREATE TABLE jobs.erasures (
+    table_name text PRIMARY KEY,
+    began_at timestamptz NOT NULL,
+    after uuid
+);
+
+-- Behind the statements of shared/src/db/retention.rs.
+CREATE INDEX contacts_sync_runs_user ON jobs.contacts_sync_runs (user_id);
+CREATE INDEX dead_letters_key ON jobs.dead_letters (function, key);
+CREATE INDEX dead_letters_updated ON jobs.dead_letters (updated_at);
+CREATE INDEX dead_letters_user ON jobs.dead_letters (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX notification_deliveries_claimed ON jobs.notification_deliveries (claimed_at);
+CREATE INDEX sweeps_age ON jobs.sweeps (started_at);
