@@ -21,7 +21,7 @@ enum Reader {
 }
 
 /// The table. A field that is not in it is read by everybody.
-const READERS: [(&str, Reader); 9] = [
+const READERS: [(&str, Reader); 8] = [
     // The function ends its tasks by it, and Cloud Tasks those of a queue that is not taken over.
     ("attempts", Reader::Both),
     ("timeoutSeconds", Reader::Function),
