@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
+use shared::db::{Db, Error};
 
 use crate::database::{Database, now};
 use crate::plans::Reading;
@@ -15,6 +16,10 @@ const STEP: i64 = 5_000;
 fn times(count: u32) -> impl Fn() -> bool {
     let left = Cell::new(count);
     move || left.replace(left.get().saturating_sub(1)) > 0
+}
+
+async fn pruned(db: &Db, has_time: impl Fn() -> bool) -> Result<usize, Error> {
+    Ok(usize::try_from(db.prune(now(), has_time).await?).unwrap())
 }
 
 fn reading(database: &Database) -> Reading<'_> {
@@ -53,7 +58,7 @@ async fn what_is_too_old_goes_in_bounded_steps_and_nothing_younger_does() {
     database.run(letter(89)).await;
     database.run("ANALYZE").await;
     // A look at dead letters, and two steps.
-    let step = async |db: &shared::db::Db| Ok(db.prune(now(), times(3)).await? as usize);
+    let step = async |db: &Db| pruned(db, times(3)).await;
     // Each row is found in two indexes at most, and looked for once among the dead letters.
     reading(&database).check("prune", 2 * 5 * STEP, step).await;
     assert_eq!(count(&database, "failures").await, MANY - 2 * STEP + 1_001);
@@ -120,7 +125,7 @@ async fn rows_of_deleted_users_go_in_bounded_steps_and_those_of_others_stay() {
     let prune = async |count| database.db.prune(now(), times(count)).await.unwrap();
     // Looks at five ages, then the table, and so many steps in it.
     let steps = 4;
-    let step = async |db: &shared::db::Db| Ok(db.prune(now(), times(5 + 1 + steps)).await? as usize);
+    let step = async |db: &Db| pruned(db, times(5 + 1 + steps)).await;
     // Each step finds a thousand users, and the rows that it deletes.
     let most = (3 * STEP + 5 * 1_000) * i64::from(steps);
     reading(&database).check("erasure", most, step).await;
@@ -168,7 +173,7 @@ async fn every_table_with_a_user_is_searched_by_an_index_for_deleted_ones() {
              VALUES ('{user}', '', '', now(), now(), '{{}}'), (gen_random_uuid(), '', '', now(), now(), '{{}}')"
         ))
         .await;
-    let whole = async |db: &shared::db::Db| Ok(db.prune(now(), || true).await? as usize);
+    let whole = async |db: &Db| pruned(db, || true).await;
     reading(&database).check("erasure", 100, whole).await;
     assert_eq!(count(&database, "calendar_positions").await, 1);
     let with_users: Vec<(String,)> = database
