@@ -359,6 +359,11 @@ impl Runtime {
     }
 
     async fn mark_dead(&self, task: &Task) {
+        if let Some(user_id) = task.user_id {
+            let ended = self.db.user_task_ended(self.queue, user_id, self.clock.now());
+            // Otherwise sweeps skip the user for as long as a task may wait.
+            let _logged = self.in_time(ended).await;
+        }
         if let Err(error) = self.leases.dead(task.name()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "task not recorded as dead in redis");
         }

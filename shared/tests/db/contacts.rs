@@ -354,7 +354,7 @@ async fn the_number_of_statements_does_not_depend_on_the_number_of_people() {
         database
             .run(format!("INSERT INTO contacts (user_id, name, email) VALUES {}", own.trim_end_matches(',')))
             .await;
-        let scope = Scope { meter: Arc::new(Meter::default()), ..Scope::default() };
+        let scope = Arc::new(Scope::default());
         let meter = Arc::clone(&scope.meter);
         scope.enter(sync_page(&database, user, size)).await;
         counts.push(meter.get(Counter::SqlStatement));

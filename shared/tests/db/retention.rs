@@ -34,9 +34,10 @@ async fn count(database: &Database, of: &str) -> i64 {
 async fn failures(database: &Database, key: &str, count: i64, days: i64) {
     database
         .run(format!(
-            "INSERT INTO jobs.failures (function, key, life, run, kind, reason, at)
-             SELECT 'f', '{key}' || n, 0, gen_random_uuid(), 'failed', 'r', timestamptz '{}' - interval '{days} days'
-             FROM generate_series(1, {count}) n",
+            "INSERT INTO jobs.failures
+                (function, key, life, run, kind, reason, error, fingerprint, revision, instance, alone, began_at, at)
+             SELECT 'f', '{key}' || n, 0, gen_random_uuid(), 'failed', 'r', '', '', '', '', false, at, at
+             FROM generate_series(1, {count}) n, (SELECT timestamptz '{}' - interval '{days} days' AS at) a",
             now()
         ))
         .await;
@@ -50,8 +51,8 @@ async fn what_is_too_old_goes_in_bounded_steps_and_nothing_younger_does() {
     failures(&database, "dead", 1, 91).await;
     let letter = |days| {
         format!(
-            "INSERT INTO jobs.dead_letters (id, queue, idempotency_key, attempt, state, reason, error, body, updated_at)
-             VALUES ('{days}', 'f', 'dead1', 1, 'failed', '', '', '', timestamptz '{}' - interval '{days} days')",
+            "INSERT INTO jobs.dead_letters (id, function, key, deaths, state, reason, error, fingerprint, body, updated_at)
+             VALUES ('{days}', 'f', 'dead1', 1, 'open', '', '', '', '', timestamptz '{}' - interval '{days} days')",
             now()
         )
     };

@@ -15,7 +15,7 @@ use local_cloud::tasks::Settings;
 use local_cloud::{Background, Postgres, Redis};
 use serde::Serialize;
 use shared::queue::Queue;
-use tests::Issuer;
+use ::tests::Issuer;
 use url::Url;
 use uuid::Uuid;
 
