@@ -74,6 +74,7 @@ impl RedisProxy {
     }
 
     /// In front of the gateway at `upstream`; requests that contain `text` fail as long as the flag is set, which it is.
+    #[must_use]
     pub fn failing(upstream: &str, text: &str) -> (Self, Arc<AtomicBool>) {
         let fails = Arc::new(AtomicBool::new(true));
         let (text, flag) = (text.to_owned(), Arc::clone(&fails));
