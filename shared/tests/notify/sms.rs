@@ -131,7 +131,7 @@ async fn what_may_have_been_taken_is_never_sent_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_counted_for_the_task_and_timed_for_the_process() {
     let stack = Stack::start().await;
-    let scope = Scope::default();
+    let scope = std::sync::Arc::new(Scope::default());
     let meter = std::sync::Arc::clone(&scope.meter);
     let person = recipient();
     scope

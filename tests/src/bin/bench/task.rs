@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::tests::Issuer;
 use anyhow::{Context as _, ensure};
 use local_cloud::consumption::Consumption;
 use local_cloud::environment::{self, Endpoints};
@@ -15,7 +16,6 @@ use local_cloud::tasks::Settings;
 use local_cloud::{Background, Postgres, Redis};
 use serde::Serialize;
 use shared::queue::Queue;
-use ::tests::Issuer;
 use url::Url;
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ const MAX_P99_RATIO: f64 = 1.3;
 /// CPU per task, tasks per second and latency of token-refresh for an unknown user, compared with the floor
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Tasks for each program and number in flight [default: 10000; with --short, 200]
+    /// Tasks for each program and number in flight [default: 10000; with --short, 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     tasks: Option<u32>,
     /// Tasks in flight at a time
@@ -145,7 +145,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     floor.until_ready(address, None)?;
     let floor_target = Target { address, queue, token, expected: "{}" };
 
-    let tasks = options.tasks.unwrap_or(if options.short { 200 } else { 10_000 }) as usize;
+    let tasks = options.tasks.unwrap_or(if options.short { 100 } else { 10_000 }) as usize;
     let mut rows = Vec::new();
     for &in_flight in &options.in_flight {
         let mut floor = Side::open(&floor, &floor_target, in_flight as usize).await?;
