@@ -67,7 +67,7 @@ fn is_zero(number: &u32) -> bool {
 }
 
 /// A body that cannot be used. Says where it is wrong and never what is there: bodies are personal.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, thiserror::Error)]
 pub enum Error {
     /// Not JSON, or not an envelope.
     #[error("not an envelope (line {}, column {})", .0.line, .0.column)]
@@ -84,7 +84,7 @@ pub enum Error {
 }
 
 /// Where reading ended, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Place {
     /// Line of the text.
     pub line: usize,

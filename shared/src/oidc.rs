@@ -42,14 +42,51 @@ pub struct Verifier {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Missing, malformed, forged, expired or for somebody else: 401.
-    #[error("identity token: {0}")]
-    Unauthorized(&'static str),
+    #[error("identity token: {}", .0.name())]
+    Unauthorized(Rejection),
     /// Genuine, of an identity that may not call: 403.
     #[error("caller is not allowed")]
     Forbidden,
     /// The keys cannot be had: 503.
     #[error("keys of the issuer")]
     Unavailable(#[source] keys::Error),
+}
+
+/// What is wrong with a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum Rejection {
+    /// There is none.
+    Missing,
+    /// It is no token.
+    Malformed,
+    /// Its algorithm is not the one that the issuer uses.
+    Algorithm,
+    /// It names no key.
+    #[strum(serialize = "no key id")]
+    NoKeyId,
+    /// The issuer has no such key.
+    #[strum(serialize = "unknown key")]
+    UnknownKey,
+    /// Somebody else signed it, or it was changed.
+    Signature,
+    /// Its time is over.
+    Expired,
+    /// Its time has not begun.
+    #[strum(serialize = "not yet valid")]
+    NotYetValid,
+    /// Another issuer signed it.
+    Issuer,
+    /// It is meant for another service.
+    Audience,
+}
+
+impl Rejection {
+    /// A stable name, for answers and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 #[derive(Deserialize)]
@@ -113,34 +150,35 @@ impl Verifier {
     /// look until it expires.
     pub async fn verify(&self, authorization: Option<&str>) -> Result<(), Error> {
         let token = authorization
-            .ok_or(Error::Unauthorized("missing"))?
+            .ok_or(Error::Unauthorized(Rejection::Missing))?
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .filter(|token| token.len() <= MAX_TOKEN_BYTES)
-            .ok_or(Error::Unauthorized("malformed"))?;
+            .ok_or(Error::Unauthorized(Rejection::Malformed))?;
         let now = self.clock.now().timestamp();
         let digest = Verified::digest(token);
         if self.verified.contains(&digest, now) {
             return Ok(());
         }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Error::Unauthorized("malformed"))?;
+        let header =
+            jsonwebtoken::decode_header(token).map_err(|_| Error::Unauthorized(Rejection::Malformed))?;
         if header.alg != Algorithm::RS256 {
-            return Err(Error::Unauthorized("algorithm"));
+            return Err(Error::Unauthorized(Rejection::Algorithm));
         }
-        let key_id = header.kid.ok_or(Error::Unauthorized("no key id"))?;
+        let key_id = header.kid.ok_or(Error::Unauthorized(Rejection::NoKeyId))?;
         let key = self
             .keys
             .get(&key_id)
             .await
             .map_err(Error::Unavailable)?
-            .ok_or(Error::Unauthorized("unknown key"))?;
+            .ok_or(Error::Unauthorized(Rejection::UnknownKey))?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &self.validation)
-            .map_err(|error| Error::Unauthorized(reason(error.kind())))?
+            .map_err(|error| Error::Unauthorized(rejection(error.kind())))?
             .claims;
         let leeway = i64::try_from(LEEWAY_SECONDS).unwrap_or_default();
         if claims.iat.is_some_and(|issued| issued > now + leeway) {
-            return Err(Error::Unauthorized("not yet valid"));
+            return Err(Error::Unauthorized(Rejection::NotYetValid));
         }
         match claims.email {
             Some(email) if claims.email_verified && self.callers.contains(&email) => {
@@ -162,15 +200,15 @@ fn split(list: &str) -> impl Iterator<Item = String> {
     list.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty())
 }
 
-fn reason(kind: &jsonwebtoken::errors::ErrorKind) -> &'static str {
+fn rejection(kind: &jsonwebtoken::errors::ErrorKind) -> Rejection {
     use jsonwebtoken::errors::ErrorKind;
     match kind {
-        ErrorKind::InvalidSignature => "signature",
-        ErrorKind::ExpiredSignature => "expired",
-        ErrorKind::ImmatureSignature => "not yet valid",
-        ErrorKind::InvalidIssuer => "issuer",
-        ErrorKind::InvalidAudience => "audience",
+        ErrorKind::InvalidSignature => Rejection::Signature,
+        ErrorKind::ExpiredSignature => Rejection::Expired,
+        ErrorKind::ImmatureSignature => Rejection::NotYetValid,
+        ErrorKind::InvalidIssuer => Rejection::Issuer,
+        ErrorKind::InvalidAudience => Rejection::Audience,
         // The enum is open; anything else is a token that is not one.
-        _ => "malformed",
+        _ => Rejection::Malformed,
     }
 }

@@ -3,7 +3,7 @@
 //! [`walk`] is the path of a task from its request to its answer, one function to be read from top to bottom; beside it,
 //! what its steps need: [`task`] (what a request is read into), [`handler`] (the job, behind its payload's type),
 //! [`occupancy`] (who runs beside whom in this process), [`outages`] (what failed a moment ago), [`disposition`] (how a
-//! dispatch ends, and what is answered), and [`shutdown`].
+//! dispatch ends, and what is answered), [`answers`] (the list of all of them), and [`shutdown`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -28,6 +28,7 @@ use crate::queue::Queue;
 use crate::tasks::Tasks;
 use crate::telemetry;
 
+mod answers;
 mod disposition;
 mod handler;
 mod health;
@@ -41,6 +42,8 @@ mod steps;
 mod task;
 mod walk;
 
+pub use answers::{Answer, Reason, answers};
+use disposition::{Disposition, Unexplained};
 use handler::Handler;
 use occupancy::Occupancy;
 use outages::Outages;
@@ -139,8 +142,8 @@ async fn dispatch(State(runtime): State<Arc<Runtime>>, request: Request<Body>) -
     let running = runtime.shutdown.running();
     match running.spawn(report::walk(runtime, request)).await {
         Ok(answer) => answer.into_response(),
-        // Whatever panicked was not the job, and nothing more is known.
-        Err(_panicked) => disposition::Disposition::Unexplained("panic").into_response(),
+        // Whatever panicked was neither the job nor its walk, and nothing more is known.
+        Err(_panicked) => Disposition::Unexplained(Unexplained::Panic).into_response(),
     }
 }
 

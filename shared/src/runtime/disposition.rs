@@ -10,15 +10,17 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::outages::Dependency;
-use crate::oidc;
+use crate::oidc::Rejection;
 use crate::telemetry::line::Outcome;
+use crate::{envelope, oidc};
 
 /// How long the queue waits when keys of the issuer, or any other dependency, are unavailable.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// What became of a dispatch. Everything but the last three is answered with 200, and only once what happens next is
 /// written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, strum::EnumDiscriminants)]
+#[strum_discriminants(name(Kind), vis(pub(super)), derive(strum::EnumIter))]
 pub(super) enum Disposition {
     /// The job ran.
     Done(Value),
@@ -27,7 +29,7 @@ pub(super) enum Disposition {
     /// The task ran before; its result, if that was kept.
     Duplicate(Option<Value>),
     /// A dead letter keeps the task.
-    Dead(&'static str),
+    Dead(Death),
     /// The task's successor exists.
     Rescheduled {
         /// Why it could not end now.
@@ -37,22 +39,91 @@ pub(super) enum Disposition {
     },
     /// A shared dependency is unavailable.
     Unavailable {
-        /// A stable name.
-        what: &'static str,
+        /// Which one.
+        what: Dependency,
         /// When to try again.
         retry_after: Duration,
     },
     /// The request was no task.
     Refused(Refusal),
     /// Nothing that should happen.
-    Unexplained(&'static str),
+    Unexplained(Unexplained),
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum FailureReason {
+    /// No other run can help.
+    Permanent,
+    /// Another one may.
+    Transient,
+    /// The job panicked.
+    Panic,
+    /// The job exceeded its time.
+    Timeout,
+}
+
+impl FailureReason {
+    /// A stable name, for answers, logs and records.
+    pub(super) fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether it ends the task, however many attempts are left.
+    pub(super) fn is_permanent(self) -> bool {
+        match self {
+            Self::Permanent => true,
+            Self::Transient | Self::Panic | Self::Timeout => false,
+        }
+    }
+}
+
+/// Why a task is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumDiscriminants)]
+#[strum_discriminants(name(DeathKind), vis(pub(super)), derive(strum::EnumIter))]
+pub(super) enum Death {
+    /// Its last run failed.
+    Failed(FailureReason),
+    /// Its failures were found recorded.
+    AttemptsUsedUp,
+    /// Whoever parsed it never reported back.
+    NeverReportedBack,
+    /// Its key belongs to another payload.
+    KeyReused,
+    /// It could not be read.
+    Unreadable(envelope::Error),
+}
+
+impl Death {
+    /// A stable name, for answers, logs and dead letters.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Failed(reason) => reason.name(),
+            Self::AttemptsUsedUp => "attempts_used_up",
+            Self::NeverReportedBack => "never_reported_back",
+            Self::KeyReused => "key_reused",
+            Self::Unreadable(error) => error.code(),
+        }
+    }
+}
+
+/// What nobody can explain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum Unexplained {
+    /// Something panicked, and it was not the job.
+    Panic,
+    /// An earlier dispatch may still parse the same body, or was killed by it.
+    Suspected,
 }
 
 /// Why a task is rescheduled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumDiscriminants)]
+#[strum_discriminants(name(WhyKind), vis(pub(super)), derive(strum::EnumIter))]
 pub(super) enum Why {
-    /// Its run failed, for a reason with a stable name.
-    Failed(&'static str),
+    /// Its run failed.
+    Failed(FailureReason),
     /// The job asked for it.
     Snoozed,
     /// Another run has the lease.
@@ -74,7 +145,7 @@ pub(super) enum Why {
 impl Why {
     fn name(self) -> &'static str {
         match self {
-            Self::Failed(reason) => reason,
+            Self::Failed(reason) => reason.name(),
             Self::Snoozed => "snoozed",
             Self::Leased => "leased",
             Self::Unreadable => "unreadable",
@@ -88,10 +159,11 @@ impl Why {
 }
 
 /// Why a request is refused before anything is touched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumDiscriminants)]
+#[strum_discriminants(name(RefusalKind), vis(pub(super)), derive(strum::EnumIter))]
 pub(super) enum Refusal {
     /// No acceptable identity token.
-    Unauthorized(&'static str),
+    Unauthorized(Rejection),
     /// A token of somebody who may not call.
     Forbidden,
     /// The body is too large.
@@ -108,7 +180,7 @@ impl From<Refusal> for Disposition {
 
 impl From<Dependency> for Disposition {
     fn from(dependency: Dependency) -> Self {
-        Self::Unavailable { what: dependency.name(), retry_after: RETRY_AFTER }
+        Self::Unavailable { what: dependency, retry_after: RETRY_AFTER }
     }
 }
 
@@ -122,7 +194,7 @@ impl From<oidc::Error> for Disposition {
                     error = &source as &dyn std::error::Error,
                     "identity tokens cannot be verified"
                 );
-                Self::Unavailable { what: "oidc_keys", retry_after: RETRY_AFTER }
+                Dependency::IssuerKeys.into()
             }
         }
     }
@@ -141,7 +213,7 @@ impl Disposition {
             Self::Done(_) => (StatusCode::OK, Outcome::Done, None),
             Self::Skipped(reason) => (StatusCode::OK, Outcome::Skipped, Some(*reason)),
             Self::Duplicate(_) => (StatusCode::OK, Outcome::Duplicate, None),
-            Self::Dead(reason) => (StatusCode::OK, Outcome::Dead, Some(*reason)),
+            Self::Dead(death) => (StatusCode::OK, Outcome::Dead, Some(death.name())),
             Self::Rescheduled { why, .. } => {
                 let outcome = match why {
                     Why::Failed(_) => Outcome::Retry,
@@ -157,18 +229,18 @@ impl Disposition {
                 (StatusCode::OK, outcome, Some(why.name()))
             }
             Self::Unavailable { what, .. } => {
-                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Unavailable, Some(*what))
+                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Unavailable, Some(what.name()))
             }
             Self::Refused(refusal) => {
                 let (status, reason) = match refusal {
-                    Refusal::Unauthorized(reason) => (StatusCode::UNAUTHORIZED, *reason),
+                    Refusal::Unauthorized(rejection) => (StatusCode::UNAUTHORIZED, rejection.name()),
                     Refusal::Forbidden => (StatusCode::FORBIDDEN, "caller"),
                     Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
                     Refusal::NoBody => (StatusCode::BAD_REQUEST, "body_broke_off"),
                 };
                 (status, Outcome::Refused, Some(reason))
             }
-            Self::Unexplained(reason) => (StatusCode::INTERNAL_SERVER_ERROR, Outcome::Retry, Some(*reason)),
+            Self::Unexplained(what) => (StatusCode::INTERNAL_SERVER_ERROR, Outcome::Retry, Some(what.into())),
         };
         Summary { status, outcome, reason }
     }
@@ -215,26 +287,27 @@ mod tests {
         check(&Disposition::Done(json!(1)), 200, Outcome::Done);
         check(&Disposition::Duplicate(None), 200, Outcome::Duplicate);
         check(&Disposition::Skipped("x"), 200, Outcome::Skipped);
-        check(&Disposition::Dead("x"), 200, Outcome::Dead);
-        check(&rescheduled(Why::Failed("transient")), 200, Outcome::Retry);
+        check(&Disposition::Dead(Death::KeyReused), 200, Outcome::Dead);
+        check(&rescheduled(Why::Failed(FailureReason::Transient)), 200, Outcome::Retry);
         check(&rescheduled(Why::Snoozed), 200, Outcome::Snoozed);
         check(&rescheduled(Why::Leased), 200, Outcome::Deferred);
         for why in [Why::Unreadable, Why::Crowded, Why::Unproven, Why::Busy, Why::Shutdown, Why::Renewed] {
             check(&rescheduled(why), 200, Outcome::Requeued);
         }
         check(&Dependency::Database.into(), 503, Outcome::Unavailable);
-        check(&Refusal::Unauthorized("x").into(), 401, Outcome::Refused);
+        check(&Refusal::Unauthorized(Rejection::Missing).into(), 401, Outcome::Refused);
         check(&Refusal::Forbidden.into(), 403, Outcome::Refused);
         check(&Refusal::TooLarge.into(), 413, Outcome::Refused);
         check(&Refusal::NoBody.into(), 400, Outcome::Refused);
-        check(&Disposition::Unexplained("x"), 500, Outcome::Retry);
+        check(&Disposition::Unexplained(Unexplained::Suspected), 500, Outcome::Retry);
     }
 
     #[test]
     fn only_an_outage_asks_the_queue_to_wait() {
-        let away = Disposition::Unavailable { what: "database", retry_after: Duration::from_millis(200) };
+        let away =
+            Disposition::Unavailable { what: Dependency::Database, retry_after: Duration::from_millis(200) };
         assert_eq!(away.into_response().headers()[header::RETRY_AFTER], "1");
-        let failed = Disposition::Unexplained("panic").into_response();
+        let failed = Disposition::Unexplained(Unexplained::Panic).into_response();
         assert!(!failed.headers().contains_key(header::RETRY_AFTER));
     }
 }

@@ -9,10 +9,12 @@ use crate::queue::Queue;
 use crate::tasks::{self, Tasks};
 
 /// A dependency that every task needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter)]
 pub(super) enum Dependency {
     Database,
     CloudTasks,
+    /// The keys that identity tokens are verified with.
+    IssuerKeys,
     /// Another one, which only a job can ask.
     Other,
 }
@@ -38,6 +40,7 @@ impl Dependency {
         match self {
             Self::Database => "database",
             Self::CloudTasks => "cloud_tasks",
+            Self::IssuerKeys => "oidc_keys",
             Self::Other => "dependency",
         }
     }
@@ -56,7 +59,7 @@ impl Outages {
         match dependency {
             Dependency::Database => self.database.store(true, Ordering::Relaxed),
             Dependency::CloudTasks => self.cloud_tasks.store(true, Ordering::Relaxed),
-            Dependency::Other => {}
+            Dependency::IssuerKeys | Dependency::Other => {}
         }
     }
 

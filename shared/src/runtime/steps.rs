@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Runtime;
-use super::disposition::{Disposition, RETRY_AFTER, Why};
+use super::disposition::{Death, Disposition, FailureReason, Unexplained, Why};
 use super::handler::Prepared;
 use super::occupancy::Place;
 use super::outages::Dependency;
@@ -34,8 +34,6 @@ const UNREADABLE_FIRST: TimeDelta = TimeDelta::minutes(1);
 const UNREADABLE_LAST: TimeDelta = TimeDelta::hours(1);
 /// Characters of a failure's fingerprint.
 const FINGERPRINT_CHARS: usize = 16;
-/// Reason of a death that was found recorded.
-const ATTEMPTS_USED_UP: &str = "attempts_used_up";
 /// Time that a deployment may take that can read it.
 const UNREADABLE_FOR: TimeDelta = TimeDelta::days(3);
 
@@ -69,14 +67,13 @@ pub(super) enum Ended {
 
 /// Why a run failed.
 pub(super) struct Failed {
-    pub(super) reason: &'static str,
+    pub(super) reason: FailureReason,
     error: String,
-    is_permanent: bool,
 }
 
 impl Failed {
-    fn new(reason: &'static str, error: impl Into<String>) -> Self {
-        Self { reason, error: error.into(), is_permanent: false }
+    fn new(reason: FailureReason, error: impl Into<String>) -> Self {
+        Self { reason, error: error.into() }
     }
 }
 
@@ -100,8 +97,8 @@ impl Runtime {
         let (subject, now) = (subject(self.queue, self.pace, &key, headers, body), self.clock.now());
         match self.in_time(self.db.look(&subject, now)).await? {
             Standing::Go { .. } | Standing::Done => {}
-            Standing::Wait(_) => return Err(Disposition::Unexplained("suspected")),
-            Standing::Dead => return Err(Disposition::Dead("never_reported_back")),
+            Standing::Wait(_) => return Err(Disposition::Unexplained(Unexplained::Suspected)),
+            Standing::Dead => return Err(Disposition::Dead(Death::NeverReportedBack)),
         }
         let suspicion = Suspicion(Uuid::new_v4());
         self.in_time(self.db.run_started(&subject, &self.recorded(suspicion.0, false, now), now)).await?;
@@ -159,7 +156,7 @@ impl Runtime {
         let letter = DeadLetter { subject, reason: error.code(), error: &error.to_string() };
         self.in_time(self.db.record_dead_letter(&letter, now)).await?;
         tracing::error!(event = "dead_letter", reason = error.code(), error = %error, "dead letter");
-        Ok(Disposition::Dead(error.code()))
+        Ok(Disposition::Dead(Death::Unreadable(error)))
     }
 
     /// Another payload under a key that came from outside is another task, and nobody knows which of the two is meant.
@@ -167,10 +164,11 @@ impl Runtime {
         let key = task.key_of_other_payload();
         let subject = db::failures::Subject { key: &key, ..task.subject(self.pace) };
         let error = "the key belongs to another payload";
-        let letter = DeadLetter { subject, reason: "key_reused", error };
-        self.in_time(self.db.record_dead_letter(&letter, self.clock.now())).await?;
-        tracing::error!(event = "dead_letter", reason = "key_reused", error, "dead letter");
-        Ok(Disposition::Dead("key_reused"))
+        let (death, now) = (Death::KeyReused, self.clock.now());
+        let letter = DeadLetter { subject, reason: death.name(), error };
+        self.in_time(self.db.record_dead_letter(&letter, now)).await?;
+        tracing::error!(event = "dead_letter", reason = death.name(), error, "dead letter");
+        Ok(Disposition::Dead(death))
     }
 
     /// A place in this process; without one in time, the task is rescheduled.
@@ -263,18 +261,17 @@ impl Runtime {
             Ok(Ok(Ok(Outcome::Skipped(reason)))) => Ended::Skipped(reason),
             Ok(Ok(Ok(Outcome::Snooze(until)))) => Ended::Snoozed { why: Why::Snoozed, until },
             Ok(Ok(Err(failure))) => self.classify(failure),
-            Ok(Err(_panic)) => Ended::Failed(Failed::new("panic", "the job panicked")),
-            Err(_elapsed) => Ended::Failed(Failed::new("timeout", "the job exceeded its timeout")),
+            Ok(Err(_panic)) => Ended::Failed(Failed::new(FailureReason::Panic, "the job panicked")),
+            Err(_elapsed) => {
+                Ended::Failed(Failed::new(FailureReason::Timeout, "the job exceeded its timeout"))
+            }
         }
     }
 
     fn classify(&self, failure: Failure) -> Ended {
         match &failure {
-            Failure::Permanent(_) => {
-                let failed = Failed::new("permanent", chain(&failure));
-                Ended::Failed(Failed { is_permanent: true, ..failed })
-            }
-            Failure::Transient(_) => Ended::Failed(Failed::new("transient", chain(&failure))),
+            Failure::Permanent(_) => Ended::Failed(Failed::new(FailureReason::Permanent, chain(&failure))),
+            Failure::Transient(_) => Ended::Failed(Failed::new(FailureReason::Transient, chain(&failure))),
             Failure::Busy { retry_after, .. } => {
                 tracing::info!(error = chain(&failure), "another session holds what the job needs");
                 let after = TimeDelta::from_std(*retry_after).unwrap_or(self.pace.soon());
@@ -298,16 +295,17 @@ impl Runtime {
         lease: &Lease,
         failed: &Failed,
     ) -> Result<Standing, Disposition> {
-        let fingerprint = sha256_hex([self.queue.name(), failed.reason, &failed.error]);
+        let reason = failed.reason.name();
+        let fingerprint = sha256_hex([self.queue.name(), reason, &failed.error]);
         let cause = Cause {
-            reason: failed.reason,
+            reason,
             error: &failed.error,
             fingerprint: &fingerprint[..FINGERPRINT_CHARS],
-            is_permanent: failed.is_permanent,
+            is_permanent: failed.reason.is_permanent(),
         };
         let now = self.clock.now();
         let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
-        tracing::warn!(reason = failed.reason, error = failed.error, "run failed");
+        tracing::warn!(reason, error = failed.error, "run failed");
         self.in_time(self.db.run_failed(&task.subject(self.pace), &run, &cause, now)).await
     }
 
@@ -338,9 +336,10 @@ impl Runtime {
     }
 
     pub(super) async fn settle_dead(&self, task: &Task, failed: &Failed) -> Disposition {
-        tracing::error!(event = "dead_letter", reason = failed.reason, error = failed.error, "dead letter");
+        let death = Death::Failed(failed.reason);
+        tracing::error!(event = "dead_letter", reason = death.name(), error = failed.error, "dead letter");
         self.mark_dead(task).await;
-        Disposition::Dead(failed.reason)
+        Disposition::Dead(death)
     }
 
     /// Repeats in Redis what is recorded in Postgres.
@@ -353,9 +352,10 @@ impl Runtime {
 
     /// Likewise.
     pub(super) async fn found_dead(&self, task: &Task) -> Disposition {
-        tracing::error!(event = "dead_letter", reason = ATTEMPTS_USED_UP, "dead letter");
+        let death = Death::AttemptsUsedUp;
+        tracing::error!(event = "dead_letter", reason = death.name(), "dead letter");
         self.mark_dead(task).await;
-        Disposition::Dead(ATTEMPTS_USED_UP)
+        Disposition::Dead(death)
     }
 
     async fn mark_dead(&self, task: &Task) {
@@ -468,7 +468,7 @@ impl Runtime {
         };
         tracing::error!(event = "not_recorded", error, "what became of a task could not be recorded");
         self.outages.remember(Dependency::Database);
-        Err(Disposition::Unavailable { what: Dependency::Database.name(), retry_after: RETRY_AFTER })
+        Err(Dependency::Database.into())
     }
 }
 

@@ -112,7 +112,7 @@ impl Runtime {
             Ended::Unavailable { dependency, retry_after } => {
                 self.outages.remember(dependency);
                 self.release(&task, &lease).await;
-                Err(Disposition::Unavailable { what: dependency.name(), retry_after })
+                Err(Disposition::Unavailable { what: dependency, retry_after })
             }
             Ended::Lost(Lost::To { until }) => {
                 self.reschedule(&task, Why::Leased, self.after_lease(Some(until))).await
