@@ -1,15 +1,17 @@
 //! What is said of each dispatch: its canonical log line, and its numbers.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::Request;
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::Runtime;
-use super::disposition::Disposition;
+use super::disposition::{Disposition, Unexplained};
 use super::task::{Headers, Task};
 use crate::telemetry::line::{Counts, Line};
 use crate::telemetry::{Scope, metrics};
@@ -42,7 +44,7 @@ impl Facts {
     }
 }
 
-/// Works on one dispatch, and reports it.
+/// Works on one dispatch, and reports it, also when something panics that is not the job.
 pub(super) async fn walk(runtime: Arc<Runtime>, request: Request<Body>) -> Disposition {
     let (started, arrived) = (Instant::now(), runtime.clock.now());
     let queue = runtime.queue.name();
@@ -50,7 +52,11 @@ pub(super) async fn walk(runtime: Arc<Runtime>, request: Request<Body>) -> Dispo
     let scope = Arc::new(Scope::new(queue, name));
     let mut facts = Facts::default();
     let walk = async {
-        let disposition = runtime.walk(request, &mut facts).await.unwrap_or_else(|early| early);
+        let walked = AssertUnwindSafe(runtime.walk(request, &mut facts)).catch_unwind().await;
+        let disposition = match walked {
+            Ok(Ok(disposition) | Err(disposition)) => disposition,
+            Err(_panic) => Disposition::Unexplained(Unexplained::Panic),
+        };
         let (summary, duration) = (disposition.summary(), started.elapsed());
         let waited = facts.due.map(|due| (arrived - due).to_std().unwrap_or_default());
         metrics::count_task(queue, summary.outcome.name(), duration, waited);
