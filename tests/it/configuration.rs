@@ -62,6 +62,6 @@ fn an_unknown_argument_is_refused() {
 
 #[test]
 fn the_table_of_variables_is_up_to_date() {
-    let page = std::fs::read_to_string(tests::document::PAGE).unwrap();
+    let page = std::fs::read_to_string(tests::document::VARIABLES).unwrap();
     assert_eq!(page, tests::document::with_variables(&page), "run cargo run --package tests --bin document");
 }

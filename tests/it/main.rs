@@ -6,6 +6,7 @@ mod configuration;
 mod declaration;
 mod deliveries;
 mod end_to_end;
+mod endings;
 mod identity;
 mod interleavings;
 mod outages;

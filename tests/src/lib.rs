@@ -4,6 +4,7 @@
 
 pub mod acting;
 pub mod document;
+pub mod endings;
 pub mod google;
 pub mod instances;
 pub mod issuer;
@@ -11,6 +12,7 @@ pub mod messaging;
 pub mod probe;
 pub mod redis_proxy;
 pub mod stack;
+pub mod switch;
 
 pub use google::Google;
 pub use instances::Instances;
@@ -19,3 +21,4 @@ pub use messaging::Messaging;
 pub use probe::Probe;
 pub use redis_proxy::RedisProxy;
 pub use stack::{Answer, Delivery, Service, Stack};
+pub use switch::Switch;

@@ -354,6 +354,17 @@ impl Delivery {
         serde_json::from_str(&self.body).expect("bodies are JSON")
     }
 
+    /// What Cloud Tasks says in headers about a dispatch from `queue`.
+    #[must_use]
+    pub fn headers(&self, queue: Queue) -> [(&'static str, String); 4] {
+        [
+            ("x-cloudtasks-queuename", queue.cloud_name()),
+            ("x-cloudtasks-taskname", self.task.clone()),
+            ("x-cloudtasks-taskretrycount", self.retry_count.to_string()),
+            ("x-cloudtasks-tasketa", eta(self.due)),
+        ]
+    }
+
     /// The same task, dispatched again after so many attempts.
     #[must_use]
     pub fn again(mut self, retry_count: u32) -> Self {
@@ -402,18 +413,14 @@ impl Answer {
 impl Service {
     /// Delivers a task as Cloud Tasks does.
     pub async fn deliver(&self, delivery: Delivery) -> Answer {
+        let headers = delivery.headers(self.queue);
         let path = delivery.path.unwrap_or_else(|| format!("/api/jobs/{}", self.queue.name()));
         let authorization = delivery.authorization.unwrap_or_else(|| format!("Bearer {}", self.token));
         let request = Request::post(path)
             .header("authorization", authorization)
-            .header("content-type", "application/json")
-            .header("x-cloudtasks-queuename", self.queue.cloud_name())
-            .header("x-cloudtasks-taskname", delivery.task)
-            .header("x-cloudtasks-taskretrycount", delivery.retry_count)
-            .header("x-cloudtasks-tasketa", eta(delivery.due))
-            .body(Body::from(delivery.body))
-            .expect("the request is well formed");
-        self.send(request).await
+            .header("content-type", "application/json");
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        self.send(request.body(Body::from(delivery.body)).expect("the request is well formed")).await
     }
 
     /// Sends any request.

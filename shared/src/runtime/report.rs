@@ -52,7 +52,7 @@ pub(super) async fn walk(runtime: Arc<Runtime>, request: Request<Body>) -> Dispo
     let scope = Arc::new(Scope::new(queue, name));
     let mut facts = Facts::default();
     let walk = async {
-        let walked = AssertUnwindSafe(runtime.walk(request, &mut facts)).catch_unwind().await;
+        let walked = AssertUnwindSafe(Box::pin(runtime.walk(request, &mut facts))).catch_unwind().await;
         let disposition = match walked {
             Ok(Ok(disposition) | Err(disposition)) => disposition,
             Err(_panic) => Disposition::Unexplained(Unexplained::Panic),

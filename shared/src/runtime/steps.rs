@@ -123,17 +123,17 @@ impl Runtime {
         path: Option<&str>,
         headers: Headers,
         body: Bytes,
-    ) -> Result<Parsed, Unreadable> {
+    ) -> Result<Parsed, Box<Unreadable>> {
         let envelope = match Envelope::parse(self.queue, path, &body) {
             Ok(envelope) => envelope,
-            Err(error) => return Err(Unreadable { headers, body, envelope: None, error }),
+            Err(error) => return Err(Box::new(Unreadable { headers, body, envelope: None, error })),
         };
         match self.handler.prepare(&envelope) {
             Ok(job) => {
                 let task = Task::new(self.queue, headers, body, envelope, job.user_id, self.clock.now());
                 Ok(Parsed { task, job })
             }
-            Err(error) => Err(Unreadable { headers, body, envelope: Some(envelope), error }),
+            Err(error) => Err(Box::new(Unreadable { headers, body, envelope: Some(envelope), error })),
         }
     }
 
@@ -179,14 +179,6 @@ impl Runtime {
         let mut crowded = Successor::of(task);
         crowded.envelope.alone = alone;
         Err(self.create(task, crowded, Why::Crowded, self.clock.now() + self.pace.soon()).await?)
-    }
-
-    pub(super) fn without_redis(&self, error: &redis::Error) {
-        tracing::warn!(
-            event = "redis_unavailable",
-            error = error as &dyn std::error::Error,
-            "task runs without a lease"
-        );
     }
 
     /// What is recorded about the task, after the run that had the lease before was recorded as killed. If Postgres is
@@ -260,7 +252,7 @@ impl Runtime {
             Ok(Ok(Ok(Outcome::Done(result)))) => Ended::Done(result),
             Ok(Ok(Ok(Outcome::Skipped(reason)))) => Ended::Skipped(reason),
             Ok(Ok(Ok(Outcome::Snooze(until)))) => Ended::Snoozed { why: Why::Snoozed, until },
-            Ok(Ok(Err(failure))) => self.classify(failure),
+            Ok(Ok(Err(failure))) => self.classify(&failure),
             Ok(Err(_panic)) => Ended::Failed(Failed::new(FailureReason::Panic, "the job panicked")),
             Err(_elapsed) => {
                 Ended::Failed(Failed::new(FailureReason::Timeout, "the job exceeded its timeout"))
@@ -268,19 +260,19 @@ impl Runtime {
         }
     }
 
-    fn classify(&self, failure: Failure) -> Ended {
-        match &failure {
-            Failure::Permanent(_) => Ended::Failed(Failed::new(FailureReason::Permanent, chain(&failure))),
-            Failure::Transient(_) => Ended::Failed(Failed::new(FailureReason::Transient, chain(&failure))),
+    fn classify(&self, failure: &Failure) -> Ended {
+        match failure {
+            Failure::Permanent(_) => Ended::Failed(Failed::new(FailureReason::Permanent, chain(failure))),
+            Failure::Transient(_) => Ended::Failed(Failed::new(FailureReason::Transient, chain(failure))),
             Failure::Busy { retry_after, .. } => {
-                tracing::info!(error = chain(&failure), "another session holds what the job needs");
+                tracing::info!(error = chain(failure), "another session holds what the job needs");
                 let after = TimeDelta::from_std(*retry_after).unwrap_or(self.pace.soon());
                 Ended::Snoozed { why: Why::Busy, until: self.clock.now() + after }
             }
             Failure::Unavailable { retry_after, source } => {
                 tracing::warn!(
                     event = "dependency_unavailable",
-                    error = chain(&failure),
+                    error = chain(failure),
                     "a shared dependency is unavailable"
                 );
                 Ended::Unavailable { dependency: Dependency::of(source), retry_after: *retry_after }
@@ -470,6 +462,12 @@ impl Runtime {
         self.outages.remember(Dependency::Database);
         Err(Dependency::Database.into())
     }
+}
+
+/// The task runs all the same.
+pub(super) fn without_redis(error: &redis::Error) {
+    let error = error as &dyn std::error::Error;
+    tracing::warn!(event = "redis_unavailable", error, "task runs without a lease");
 }
 
 /// The key of a body that could not be parsed, or was not yet.

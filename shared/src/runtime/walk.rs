@@ -8,21 +8,23 @@ use axum::http::header;
 use super::Runtime;
 use super::disposition::{Disposition, Why};
 use super::report::Facts;
-use super::steps::{Ended, Parsed};
+use super::steps::{Ended, Parsed, without_redis};
 use super::task::{Headers, read_body};
 use crate::db::failures::Standing;
 use crate::idempotency::{Found, Lost};
 
 impl Runtime {
     /// Works on one dispatch. An early end is an `Err`, and is answered like any other.
+    #[expect(clippy::too_many_lines, reason = "the path of a task is read from top to bottom, in one place")]
     pub(super) async fn walk(
         &self,
         request: Request<Body>,
         facts: &mut Facts,
     ) -> Result<Disposition, Disposition> {
         // 1. Verify: whose request is it?
-        let token = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        self.verifier.verify(token).await?;
+        let authorization =
+            request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        self.verifier.verify(authorization).await?;
 
         // 2. Parse, once.
         let headers = Headers::from(request.headers());
@@ -32,7 +34,7 @@ impl Runtime {
         let suspicion = self.suspect_body(&headers, &body).await?;
         let Parsed { task, job } = match self.parse(path.as_deref(), headers, body) {
             Ok(parsed) => parsed,
-            Err(unreadable) => return self.unreadable(unreadable).await,
+            Err(unreadable) => return self.unreadable(*unreadable).await,
         };
         facts.parsed(&task);
         self.clear_body(&task, suspicion).await?;
@@ -57,7 +59,7 @@ impl Runtime {
                 match self.leases.take(task.name(), place.is_alone(), &expired).await {
                     Ok(Some(taken)) => lease = Some(taken),
                     Ok(None) => return self.reschedule(&task, Why::Leased, self.after_lease(None)).await,
-                    Err(error) => self.without_redis(&error),
+                    Err(error) => without_redis(&error),
                 }
                 killed = Some(expired).filter(|expired| lease.is_some() && !expired.is_settled);
             }
@@ -70,7 +72,7 @@ impl Runtime {
             Ok(Found::Done(result)) => return Ok(Disposition::Duplicate(result)),
             Ok(Found::Dead) => return Ok(Disposition::Duplicate(None)),
             Ok(Found::OtherPayload) => return self.other_payload(&task).await,
-            Err(error) => self.without_redis(&error),
+            Err(error) => without_redis(&error),
         }
         let has_lease_of_new_task = lease.is_some() && killed.is_none() && task.is_new();
         let mut lease = lease.unwrap_or_else(|| self.leases.not_held(task.name(), place.is_alone()));

@@ -1,7 +1,13 @@
-//! Writes what is made from the code into the pages that show it.
+//! Writes what is made from the code into the pages that show it. The endings are seen in processes of `acting`, which
+//! `cargo build --package tests --bins` builds.
 
-use tests::document::{PAGE, with_variables};
+use std::fs::{read_to_string, write};
 
-fn main() -> std::io::Result<()> {
-    std::fs::write(PAGE, with_variables(&std::fs::read_to_string(PAGE)?))
+use tests::document::{ENDINGS, VARIABLES, with_endings, with_variables};
+use tests::endings::endings;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    write(VARIABLES, with_variables(&read_to_string(VARIABLES)?))?;
+    write(ENDINGS, with_endings(&read_to_string(ENDINGS)?, &endings().await))
 }
