@@ -26,7 +26,7 @@ use stage::Stage;
 /// Rows that are played at the same time.
 const LANES: usize = 10;
 /// Longer than any row takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 type Play = for<'a> fn(&'a mut Stage<'_>) -> LocalBoxFuture<'a, ()>;
 

@@ -1,6 +1,7 @@
 //! Requests that are no tasks, or reach nobody.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -16,7 +17,7 @@ use crate::issuer::{Key, sign};
 
 /// More than Cloud Tasks carries.
 const TOO_MUCH: usize = 1_048_576;
-const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 pub(super) fn rows() -> Vec<Row> {
     let a_right_token = "a right configuration of the queue; else Cloud Tasks, after 31 days";
@@ -58,23 +59,23 @@ async fn unauthorized(stage: &mut Stage<'_>) {
     let (issuer, audience) = (&stage.lane.stack.issuer, stage.audience());
     let (key, now) = (issuer.key(), Clock::system().now().timestamp());
     let header = json!({ "alg": "RS256", "kid": key.id, "typ": "JWT" });
-    let claimed = |name: &str, value: Value| {
+    let with_claim = |name: &str, value: Value| {
         let mut claims = issuer.claims(&audience);
         claims[name] = value;
         sign(&header, &claims, &key)
     };
-    let headed = |header: Value, key: &Key| sign(&header, &issuer.claims(&audience), key);
+    let with_header = |header: Value, key: &Key| sign(&header, &issuer.claims(&audience), key);
     let tokens = [
         None,
         Some("rubbish".to_owned()),
-        Some(headed(json!({ "alg": "HS256", "kid": key.id }), &key)),
-        Some(headed(json!({ "alg": "RS256" }), &key)),
-        Some(headed(json!({ "alg": "RS256", "kid": "unknown" }), &key)),
-        Some(headed(header.clone(), &Key::generate("another"))),
-        Some(claimed("exp", json!(now - 3600))),
-        Some(claimed("iat", json!(now + 3600))),
-        Some(claimed("iss", json!("https://issuer.example.com"))),
-        Some(claimed("aud", json!("https://service.example.com"))),
+        Some(with_header(json!({ "alg": "HS256", "kid": key.id }), &key)),
+        Some(with_header(json!({ "alg": "RS256" }), &key)),
+        Some(with_header(json!({ "alg": "RS256", "kid": "unknown" }), &key)),
+        Some(with_header(header.clone(), &Key::generate("another"))),
+        Some(with_claim("exp", json!(now - 3600))),
+        Some(with_claim("iat", json!(now + 3600))),
+        Some(with_claim("iss", json!("https://issuer.example.com"))),
+        Some(with_claim("aud", json!("https://service.example.com"))),
     ];
     let before = stage.lane.commands();
     for token in tokens {
@@ -104,12 +105,13 @@ async fn too_large(stage: &mut Stage<'_>) {
 
 async fn breaks_off(stage: &mut Stage<'_>) {
     let (delivery, dispatcher) = (task(&[Act::Succeed]), stage.dispatcher());
-    let mut head = format!("POST /api/jobs/{} HTTP/1.1\r\nhost: localhost\r\n", QUEUE.name());
-    head.push_str(&format!("authorization: Bearer {}\r\n", dispatcher.token()));
-    for (name, value) in delivery.headers(QUEUE) {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str(&format!("content-length: {}\r\n\r\n", delivery.body.len()));
+    let headers = delivery.headers(QUEUE).map(|(name, value)| format!("{name}: {value}\r\n")).concat();
+    let head = format!(
+        "POST /api/jobs/{} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n{headers}content-length: {}\r\n\r\n",
+        QUEUE.name(),
+        dispatcher.token(),
+        delivery.body.len(),
+    );
     let mut caller = TcpStream::connect(dispatcher.address()).await.expect("the function listens");
     caller.write_all(head.as_bytes()).await.expect("the function reads");
     caller.write_all(&delivery.body.as_bytes()[..10]).await.expect("the function reads");
@@ -120,6 +122,6 @@ async fn breaks_off(stage: &mut Stage<'_>) {
 
 /// Dispatches within some days when nothing but the backoff is between them.
 pub(super) fn dispatches_in_days(days: u64) -> u32 {
-    let time = std::time::Duration::from_hours(24 * days);
+    let time = Duration::from_hours(24 * days);
     dispatches_within(time, &backoffs()).try_into().expect("not so many")
 }

@@ -11,8 +11,8 @@ use super::Row;
 use super::lane::QUEUE;
 use super::refusals::dispatches_in_days;
 use super::stage::{Stage, envelope, slow_task, task};
-use crate::Delivery;
 use crate::acting::Act;
+use crate::{Answer, Delivery};
 
 /// Long enough for another delivery to meet the run, and shorter than a lease.
 const WHILE: Duration = Duration::from_millis(1500);
@@ -190,7 +190,7 @@ async fn ended_by_another(stage: &mut Stage<'_>) {
     stage.saw(first.as_ref());
 }
 
-async fn forgotten(stage: &Stage<'_>, delivery: Delivery) -> (Option<crate::Answer>, Option<crate::Answer>) {
+async fn forgotten(stage: &Stage<'_>, delivery: Delivery) -> (Option<Answer>, Option<Answer>) {
     let (dispatcher, dispatch) = (stage.dispatcher(), delivery.clone());
     let run = tokio::spawn(async move { dispatcher.dispatch(&dispatch).await });
     stage.until_runs(1).await;
