@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgConnection, Postgres};
+use sqlx::{ConnectOptions, Connection, PgConnection, Postgres};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
@@ -48,6 +48,8 @@ mod users;
 pub mod webhook_channels;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is asked for an answer before it is used.
+const ASK_AFTER: Duration = Duration::from_secs(10);
 /// Settings of every connection. A first sync fills a table by orders of magnitude within seconds, long before the server
 /// counts it again: plans made for the few rows of before, those of foreign keys included, would read all of it for
 /// each new row. There is an index behind every query, so scans are the last resort, and too dear to compile.
@@ -112,6 +114,17 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(size)
             .acquire_timeout(CONNECT_TIMEOUT)
+            // A question before each statement would be a round trip per statement; only a connection that nobody used for a
+            // while may have been closed by whoever is in between.
+            .test_before_acquire(false)
+            .before_acquire(|connection, used| {
+                Box::pin(async move {
+                    if used.idle_for > ASK_AFTER {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options);
         Self { connections: Connections::new(pool, size) }
     }

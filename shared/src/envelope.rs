@@ -14,6 +14,7 @@ use crate::queue::Queue;
 
 /// Longer keys are replaced by their hash: a key is part of a Redis key and of logs.
 const MAX_KEY_BYTES: usize = 256;
+const SHA256_HEX_CHARS: usize = 64;
 
 /// One task's body. `data` keeps its exact text: hashes and redeliveries need it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -171,7 +172,8 @@ impl Envelope {
     pub fn key(&self, queue: Queue, task: Option<&str>, minute: DateTime<Utc>) -> Key {
         let root = self.root.as_deref().or(task);
         let job_name = self.job_name.as_deref().unwrap_or(queue.name());
-        let names_content = |key: &&String| **key == sha256_hex([job_name, self.data.get()]);
+        let names_content =
+            |key: &&String| key.len() == SHA256_HEX_CHARS && **key == sha256_hex([job_name, self.data.get()]);
         let text = match (&self.idempotency_key, task) {
             (Some(key), Some(task)) if names_content(&key) => format!("{key}:{task}"),
             (Some(key), _) if !names_content(&key) => key.clone(),
@@ -189,11 +191,13 @@ impl Envelope {
 
 /// Hex SHA-256 of the parts, one after the other.
 pub fn sha256_hex(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part);
     }
-    format!("{:x}", hash.finalize())
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    hash.finalize().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

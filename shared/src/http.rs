@@ -64,7 +64,16 @@ pub enum Error {
 
 /// The body of an answer, if it is at most `max_bytes` long.
 pub async fn read_limited(mut response: reqwest::Response, max_bytes: usize) -> Result<Bytes, Error> {
-    let mut body = Vec::new();
+    // Most answers come in one piece.
+    let Some(first) = response.chunk().await? else { return Ok(Bytes::new()) };
+    if first.len() > max_bytes {
+        return Err(Error::TooLarge(max_bytes));
+    }
+    let Some(second) = response.chunk().await? else { return Ok(first) };
+    let mut body = [first, second].concat();
+    if body.len() > max_bytes {
+        return Err(Error::TooLarge(max_bytes));
+    }
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > max_bytes {
             return Err(Error::TooLarge(max_bytes));

@@ -138,7 +138,7 @@ async fn a_channel_that_fails_is_tried_again_and_the_other_is_not() {
     let user = scene.user().await;
     scene.messaging.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 503, code: 0 }));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
+    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
     assert_eq!((scene.reached(), scene.marked().await), (vec![NUMBER.to_owned()], (0, 1)));
     let answer = scene.service.deliver(task.again(1)).await;
     answer.check_done(&json!({ "sent": 1, "refused": 0, "unknown": 0 }));

@@ -155,7 +155,7 @@ async fn a_trouble_of_the_endpoint_is_tried_again_and_counted_when_given_up() {
     let task = task(&json!({ "userId": scene.user(0), "sweepId": "today" }));
     for attempt in 0..last {
         scene.google.world.inject(trouble.clone());
-        assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.status, 500);
+        assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.outcome(), "retry");
         assert!(scene.stack.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
     }
     assert_eq!(scene.health().await, [("google_contacts".to_owned(), "valid".to_owned())]);

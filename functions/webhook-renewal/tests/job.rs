@@ -164,7 +164,7 @@ async fn the_new_channel_is_open_before_the_old_one_is_stopped() {
     // Until the new one is open the old one must not be touched.
     scene.fail(Call::EventsWatch, FaultKind::ServerError { status: 503 }, Times::Count(1));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
+    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
     assert_eq!(scene.order(user), [Call::EventsWatch]);
     assert_eq!(scene.world().channels(user).unwrap()[0].id, "old");
 
@@ -200,7 +200,7 @@ async fn a_channel_makes_polling_rare_and_its_lack_rarer_but_no_sync_late() {
     scene.fail(Call::EventsWatch, FaultKind::ServerError { status: 503 }, Times::Forever);
     let task = task(&json!({ "userId": user, "sweepId": "today", "reason": "asked" }));
     for attempt in 0..last() {
-        assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.status, 500);
+        assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.outcome(), "retry");
         assert_eq!(scene.polling(user).await, (12, 48));
     }
     check(&scene.service.deliver(task.again(last())).await, 200, "dead", "transient");
@@ -288,7 +288,7 @@ async fn a_channel_that_cannot_be_stopped_now_is_stopped_later() {
     scene.fail(Call::ChannelsStop, FaultKind::ServerError { status: 500 }, Times::Forever);
     let task = task(&json!({ "userId": user, "sweepId": "today" }));
     for attempt in 0..last() {
-        assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.status, 500);
+        assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.outcome(), "retry");
     }
     // The user has a channel: that is what the task was for.
     check_renewed(&scene.service.deliver(task.again(last())).await, false, 0);
@@ -320,7 +320,7 @@ async fn what_google_opened_without_our_hearing_of_it_is_stopped_by_the_next_att
     let (scene, user) = Scene::with_channel(20).await;
     scene.fail(Call::EventsWatch, FaultKind::AnswerLost, Times::Count(1));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
+    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
     assert_eq!(scene.world().channels(user).unwrap().len(), 2);
     let known = scene.stack.rows::<(String,)>("SELECT channel_id FROM calendar_webhook_subscriptions").await;
     assert_eq!(known, [("old".to_owned(),)], "the old one still is the user's");

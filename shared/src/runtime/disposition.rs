@@ -143,17 +143,17 @@ pub(super) enum Why {
 }
 
 impl Why {
-    fn name(self) -> &'static str {
+    /// A stable name, where the outcome does not say it.
+    fn name(self) -> Option<&'static str> {
         match self {
-            Self::Failed(reason) => reason.name(),
-            Self::Snoozed => "snoozed",
-            Self::Leased => "leased",
-            Self::Unreadable => "unreadable",
-            Self::Crowded => "crowded",
-            Self::Unproven => "unproven",
-            Self::Busy => "busy",
-            Self::Shutdown => "shutdown",
-            Self::Renewed => "renewed",
+            Self::Failed(reason) => Some(reason.name()),
+            Self::Snoozed | Self::Leased => None,
+            Self::Unreadable => Some("unreadable"),
+            Self::Crowded => Some("crowded"),
+            Self::Unproven => Some("unproven"),
+            Self::Busy => Some("busy"),
+            Self::Shutdown => Some("shutdown"),
+            Self::Renewed => Some("renewed"),
         }
     }
 }
@@ -226,7 +226,7 @@ impl Disposition {
                     | Why::Shutdown
                     | Why::Renewed => Outcome::Requeued,
                 };
-                (StatusCode::OK, outcome, Some(why.name()))
+                (StatusCode::OK, outcome, why.name())
             }
             Self::Unavailable { what, .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Outcome::Unavailable, Some(what.name()))

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use shared::db::contacts::{ContactUpdate, ContactsPage, MatchKeys, Membership, PersonFields};
 use shared::payload::Integration::GoogleContacts;
 use shared::payload::SyncType;
-use shared::telemetry::{Counter, Meter, Scope};
+use shared::telemetry::{Counter, Scope};
 use uuid::Uuid;
 
 use crate::database::{Database, now};

@@ -124,7 +124,7 @@ async fn a_message_of_unknown_fate_is_not_sent_again_and_the_rest_is_sent_later(
     }
     scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::ResetAfterAccept));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
+    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
     assert_eq!(scene.ledger().await, [("sms".into(), "unknown".into(), 1)]);
     let answer = scene.service.deliver(task.again(1)).await;
     answer.check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0 }));
@@ -141,7 +141,7 @@ async fn a_message_that_was_not_taken_is_sent_by_the_next_attempt() {
     scene.suggest(user, "Ben").await;
     scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(scene.service.deliver(task.clone()).await.status, 500);
+    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
     scene
         .service
         .deliver(task.again(1))
