@@ -138,7 +138,7 @@ async fn killed_on_each_of_its_attempts_a_task_has_as_many_runs_and_one_letter()
     let answer = service.deliver(delivery.clone()).await;
     assert_eq!((answer.outcome(), answer.reason()), ("dead", "attempts_used_up"), "the last run was alone");
     assert_eq!(probe.runs(), 0);
-    assert_eq!(stack.failures().await.len() as u32, attempts());
+    assert_eq!(u32::try_from(stack.failures().await.len()), Ok(attempts()));
     let letters = stack.dead_letters().await;
     assert_eq!(letters, [("open".into(), "killed".into(), body().into_bytes())]);
     stack.redis(&["FLUSHALL"]).await;
