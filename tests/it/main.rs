@@ -9,5 +9,6 @@ mod end_to_end;
 mod identity;
 mod interleavings;
 mod outages;
+mod payloads;
 mod producer;
 mod webhooks;
