@@ -6,6 +6,7 @@
 //! dispatch ends, and what is answered), and [`shutdown`].
 
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
@@ -28,6 +30,7 @@ use crate::queue::Queue;
 use crate::tasks::Tasks;
 use crate::telemetry;
 
+mod detached;
 mod disposition;
 mod handler;
 mod health;
@@ -41,6 +44,8 @@ mod steps;
 mod task;
 mod walk;
 
+use detached::Detached;
+use disposition::Disposition;
 use handler::Handler;
 use occupancy::Occupancy;
 use outages::Outages;
@@ -133,15 +138,13 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
     Ok((tasks.merge(health), shutdown))
 }
 
-/// One dispatch, in a task of its own: a caller that hangs up must not cut a job off between two of its effects, nor keep
-/// its log line from being written.
+/// One dispatch.
 async fn dispatch(State(runtime): State<Arc<Runtime>>, request: Request<Body>) -> Response {
     let running = runtime.shutdown.running();
-    match running.spawn(report::walk(runtime, request)).await {
-        Ok(answer) => answer.into_response(),
-        // Whatever panicked was not the job, and nothing more is known.
-        Err(_panicked) => disposition::Disposition::Unexplained("panic").into_response(),
-    }
+    let walk = AssertUnwindSafe(report::walk(runtime, request)).catch_unwind();
+    // Whatever panics here is not the job, and nothing more is known.
+    let answer = Detached::new(running, walk).await;
+    answer.unwrap_or(Disposition::Unexplained("panic")).into_response()
 }
 
 fn address(config: &mut Config) -> Result<SocketAddr, Incomplete> {
