@@ -50,7 +50,7 @@ pub struct Name<'a> {
 #[derive(Debug)]
 pub enum Found {
     /// Nothing: the task is leased to this run now.
-    Free(Lease),
+    Free,
     /// A lease that anyone may take.
     Expired(Expired),
     /// The lease of another run.
@@ -143,11 +143,30 @@ impl Leases {
         Self { redis, clock, pace, instance }
     }
 
-    /// Leases the task to a new run if it is free, else says what is there. An error means that Redis is unavailable.
-    ///
-    /// Cancelled, the task may have been leased; that lease expires by itself.
-    pub async fn acquire(&self, name: Name<'_>, alone: bool) -> Result<Found, redis::Error> {
-        let lease = self.lease(name, alone);
+    /// A lease to be acquired, of a new run.
+    #[must_use]
+    pub fn prepare(&self, name: Name<'_>, alone: bool) -> Lease {
+        let now = self.clock.now();
+        let held = Held {
+            run: Uuid::new_v4(),
+            instance: self.instance.to_string(),
+            alone,
+            began_ms: now.timestamp_millis(),
+            until_ms: (now + self.pace.lease()).timestamp_millis(),
+            payload: name.payload_hash.to_owned(),
+        };
+        Lease { key: redis_key(name), value: text(&Stored::Held(held.clone())), held, has_lapsed: false }
+    }
+
+    /// Leases the task to the run if it is free, else says what is there. An error means that Redis is unavailable; the lease
+    /// may have been acquired nevertheless, and is kept as soon as Redis is available.
+    pub async fn acquire(&self, lease: &mut Lease, name: Name<'_>) -> Result<Found, redis::Error> {
+        let found = self.set_or_get(lease, name).await;
+        lease.has_lapsed = found.is_err();
+        found
+    }
+
+    async fn set_or_get(&self, lease: &Lease, name: Name<'_>) -> Result<Found, redis::Error> {
         // What was there may vanish between two commands: asked for twice, it is unknown.
         for _ in 0..2 {
             let set = Command::new("SET").arg(&lease.key).arg(&lease.value).arg("NX");
@@ -160,7 +179,7 @@ impl Leases {
                 answer => answer?,
             };
             if answer != redis::Value::Nil {
-                return Ok(Found::Free(lease));
+                return Ok(Found::Free);
             }
             let get = Command::new("GET").arg(&lease.key);
             match self.send(get, state).await?.0 {
@@ -172,21 +191,12 @@ impl Leases {
         Ok(Found::Unknown)
     }
 
-    /// A lease that is not held, for a run without Redis. It is taken as soon as Redis is available.
-    #[must_use]
-    pub fn not_held(&self, name: Name<'_>, alone: bool) -> Lease {
-        Lease { has_lapsed: true, ..self.lease(name, alone) }
-    }
-
-    /// Takes an expired lease for a new run, if it is still there.
-    pub async fn take(
-        &self,
-        name: Name<'_>,
-        alone: bool,
-        expired: &Expired,
-    ) -> Result<Option<Lease>, redis::Error> {
-        let lease = self.lease(name, alone);
-        Ok(self.replace(&lease.key, &expired.value, &lease.value, lease.held.run).await?.then_some(lease))
+    /// Takes an expired lease for the run, and answers whether it was still there. An error is as for
+    /// [`Leases::acquire`].
+    pub async fn take(&self, lease: &mut Lease, expired: &Expired) -> Result<bool, redis::Error> {
+        let taken = self.replace(&lease.key, &expired.value, &lease.value, lease.held.run).await;
+        lease.has_lapsed = taken.is_err();
+        taken
     }
 
     /// Puts the lease back that was taken: its run could not be recorded.
@@ -292,24 +302,11 @@ impl Leases {
         lease.has_lapsed || self.clock.now() >= lease.held.until()
     }
 
-    fn lease(&self, name: Name<'_>, alone: bool) -> Lease {
-        let now = self.clock.now();
-        let held = Held {
-            run: Uuid::new_v4(),
-            instance: self.instance.to_string(),
-            alone,
-            began_ms: now.timestamp_millis(),
-            until_ms: (now + self.pace.lease()).timestamp_millis(),
-            payload: name.payload_hash.to_owned(),
-        };
-        Lease { key: redis_key(name), value: text(&Stored::Held(held.clone())), held, has_lapsed: false }
-    }
-
-    fn found(&self, name: Name<'_>, lease: Lease, value: String) -> Found {
+    fn found(&self, name: Name<'_>, lease: &Lease, value: String) -> Found {
         let is_other = |payload: &str| payload != name.payload_hash && !name.is_derived;
         match read(&value) {
             // Its answer was lost.
-            Some(Stored::Held(held)) if held.run == lease.held.run => Found::Free(lease),
+            Some(Stored::Held(held)) if held.run == lease.held.run => Found::Free,
             Some(Stored::Held(held)) if is_other(&held.payload) => Found::OtherPayload,
             Some(Stored::Held(held)) => {
                 let is_settled = name.after == Some(held.run);
@@ -363,6 +360,12 @@ impl Lease {
     #[must_use]
     pub fn run(&self) -> Uuid {
         self.held.run
+    }
+
+    /// The run has the lease, as far as it knows.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.has_lapsed
     }
 
     /// The run is recorded in Postgres already, so what becomes of it has to be recorded there, too.

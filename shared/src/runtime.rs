@@ -6,6 +6,7 @@
 //! dispatch ends, and what is answered), [`answers`] (the list of all of them), and [`shutdown`].
 
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
@@ -29,6 +31,7 @@ use crate::tasks::Tasks;
 use crate::telemetry;
 
 mod answers;
+mod detached;
 mod disposition;
 mod handler;
 mod health;
@@ -43,6 +46,7 @@ mod task;
 mod walk;
 
 pub use answers::{Answer, Reason, answers};
+use detached::Detached;
 use disposition::{Disposition, Unexplained};
 use handler::Handler;
 use occupancy::Occupancy;
@@ -136,15 +140,13 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
     Ok((tasks.merge(health), shutdown))
 }
 
-/// One dispatch, in a task of its own: a caller that hangs up must not cut a job off between two of its effects, nor keep
-/// its log line from being written.
+/// One dispatch.
 async fn dispatch(State(runtime): State<Arc<Runtime>>, request: Request<Body>) -> Response {
     let running = runtime.shutdown.running();
-    match running.spawn(report::walk(runtime, request)).await {
-        Ok(answer) => answer.into_response(),
-        // Whatever panicked was neither the job nor its walk, and nothing more is known.
-        Err(_panicked) => Disposition::Unexplained(Unexplained::Panic).into_response(),
-    }
+    let walk = AssertUnwindSafe(report::walk(runtime, request)).catch_unwind();
+    // Whatever panics here is neither the job nor its walk, and nothing more is known.
+    let answer = Detached::new(running, walk).await;
+    answer.unwrap_or(Disposition::Unexplained(Unexplained::Panic)).into_response()
 }
 
 fn address(config: &mut Config) -> Result<SocketAddr, Incomplete> {

@@ -10,5 +10,6 @@ mod endings;
 mod identity;
 mod interleavings;
 mod outages;
+mod payloads;
 mod producer;
 mod webhooks;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
+use axum::{Json, Router};
 use local_cloud::Background;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
-use shared::job::Outcome;
+use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use shared::tasks::{Enqueued, Options, Summary, Tasks};
 use tests::probe::Numbered;
@@ -146,4 +147,27 @@ async fn without_cloud_tasks_the_function_is_called_directly() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(stack.tasks.count(Queue::TokenRefresh).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_name_that_is_taken_counts_as_existing_and_no_other_conflict() {
+    let stack = Stack::start().await;
+    for (status, exists) in [("ALREADY_EXISTS", true), ("ABORTED", false)] {
+        let refusal = json!({ "error": { "code": 409, "status": status, "message": "alice@example.com" } });
+        let server = Background::start("cloud-tasks", |listener| async move {
+            let answer = axum::routing::any(move || async move { (StatusCode::CONFLICT, Json(refusal)) });
+            axum::serve(listener, Router::new().fallback(answer)).await
+        })
+        .unwrap();
+        let tasks = producer(&stack, &[("CLOUD_TASKS_URL", server.url())]);
+        let answer = tasks.enqueue_with(&Numbered { n: 1 }, Options::default().named("x")).await;
+        match answer {
+            Ok(enqueued) => assert!(exists && enqueued == Enqueued::Existing),
+            Err(error) => {
+                assert!(!exists);
+                assert!(!format!("{error} {error:?}").contains("alice"), "{error:?}");
+                assert!(matches!(Failure::from(error), Failure::Unavailable { .. }));
+            }
+        }
+    }
 }

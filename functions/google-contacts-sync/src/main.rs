@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     shared::runtime::run::<google_contacts_sync::GoogleContactsSync>().await
 }

@@ -48,20 +48,21 @@ impl Runtime {
             return Err(dependency.into());
         }
         let mut place = self.enter(&task, task.envelope.alone).await?;
-        let (mut lease, mut killed) = (None, None);
-        match self.leases.acquire(task.name(), place.is_alone()).await {
-            Ok(Found::Free(free)) => lease = Some(free),
+        let mut lease = self.leases.prepare(task.name(), place.is_alone());
+        let mut killed = None;
+        match self.leases.acquire(&mut lease, task.name()).await {
+            Ok(Found::Free) => {}
             Ok(Found::Expired(expired)) => {
                 if !expired.is_settled && !place.is_alone() {
                     drop(place);
                     place = self.enter(&task, true).await?;
+                    lease = self.leases.prepare(task.name(), true);
                 }
-                match self.leases.take(task.name(), place.is_alone(), &expired).await {
-                    Ok(Some(taken)) => lease = Some(taken),
-                    Ok(None) => return self.reschedule(&task, Why::Leased, self.after_lease(None)).await,
+                match self.leases.take(&mut lease, &expired).await {
+                    Ok(true) => killed = Some(expired).filter(|expired| !expired.is_settled),
+                    Ok(false) => return self.reschedule(&task, Why::Leased, self.after_lease(None)).await,
                     Err(error) => without_redis(&error),
                 }
-                killed = Some(expired).filter(|expired| lease.is_some() && !expired.is_settled);
             }
             Ok(Found::Held { until }) => {
                 return self.reschedule(&task, Why::Leased, self.after_lease(Some(until))).await;
@@ -74,11 +75,9 @@ impl Runtime {
             Ok(Found::OtherPayload) => return self.other_payload(&task).await,
             Err(error) => without_redis(&error),
         }
-        let has_lease_of_new_task = lease.is_some() && killed.is_none() && task.is_new();
-        let mut lease = lease.unwrap_or_else(|| self.leases.not_held(task.name(), place.is_alone()));
 
         // 4. Look at what is recorded; the usual path has nothing to look at.
-        let standing = if has_lease_of_new_task {
+        let standing = if task.is_new() && lease.is_held() && killed.is_none() {
             Standing::Go { failures: 0, alone: false }
         } else {
             self.look(&task, &mut lease, killed.as_ref()).await?

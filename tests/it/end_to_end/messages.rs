@@ -95,7 +95,7 @@ async fn insert(db: &mut PgConnection, user: &User) {
 async fn hold(db: &mut PgConnection, users: &[User]) {
     let sql = format!(
         "SELECT pg_advisory_lock({HOLD});
-         CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+         CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
          $$ BEGIN PERFORM pg_advisory_xact_lock({HOLD}); RETURN NEW; END $$"
     );
     db.execute(AssertSqlSafe(sql)).await.unwrap();

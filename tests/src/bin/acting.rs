@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use shared::runtime;
 use tests::acting::Acting;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     runtime::run::<Acting>().await
 }
