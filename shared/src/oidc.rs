@@ -167,9 +167,8 @@ impl Verifier {
             return Err(Error::Unauthorized(Rejection::Algorithm));
         }
         let key_id = header.kid.ok_or(Error::Unauthorized(Rejection::NoKeyId))?;
-        let key = self
-            .keys
-            .get(&key_id)
+        // Boxed, as it is seldom asked for: most tokens are known.
+        let key = Box::pin(self.keys.get(&key_id))
             .await
             .map_err(Error::Unavailable)?
             .ok_or(Error::Unauthorized(Rejection::UnknownKey))?;

@@ -6,7 +6,6 @@
 //! dispatch ends, and what is answered), [`answers`] (the list of all of them), and [`shutdown`].
 
 use std::net::{IpAddr, SocketAddr};
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,7 +14,6 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use futures_util::FutureExt;
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
@@ -47,7 +45,7 @@ mod walk;
 
 pub use answers::{Answer, Reason, answers};
 use detached::Detached;
-use disposition::{Disposition, Unexplained};
+
 use handler::Handler;
 use occupancy::Occupancy;
 use outages::Outages;
@@ -143,10 +141,7 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
 /// One dispatch.
 async fn dispatch(State(runtime): State<Arc<Runtime>>, request: Request<Body>) -> Response {
     let running = runtime.shutdown.running();
-    let walk = AssertUnwindSafe(report::walk(runtime, request)).catch_unwind();
-    // Whatever panics here is neither the job nor its walk, and nothing more is known.
-    let answer = Detached::new(running, walk).await;
-    answer.unwrap_or(Disposition::Unexplained(Unexplained::Panic)).into_response()
+    Detached::new(running, report::walk(runtime, request)).await.into_response()
 }
 
 fn address(config: &mut Config) -> Result<SocketAddr, Incomplete> {

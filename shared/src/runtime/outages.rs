@@ -66,13 +66,13 @@ impl Outages {
     /// A dependency that failed before and still does. Asks nobody in the usual case.
     pub(super) async fn current(&self, db: &Db, tasks: &Tasks, queue: Queue) -> Option<Dependency> {
         if self.database.load(Ordering::Relaxed) {
-            if db.is_writable().await.is_err() {
+            if Box::pin(db.is_writable()).await.is_err() {
                 return Some(Dependency::Database);
             }
             self.database.store(false, Ordering::Relaxed);
         }
         if self.cloud_tasks.load(Ordering::Relaxed) {
-            if !tasks.is_available(queue).await {
+            if !Box::pin(tasks.is_available(queue)).await {
                 return Some(Dependency::CloudTasks);
             }
             self.cloud_tasks.store(false, Ordering::Relaxed);

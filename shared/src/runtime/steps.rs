@@ -434,7 +434,7 @@ impl Runtime {
         at: DateTime<Utc>,
     ) -> Result<Disposition, Disposition> {
         let at = at.min(self.clock.now() + FURTHEST);
-        match self.tasks.reschedule(self.queue, task.root(), envelope, at).await {
+        match Box::pin(self.tasks.reschedule(self.queue, task.root(), envelope, at)).await {
             Ok(_) => Ok(Disposition::Rescheduled { why, at }),
             Err(error) => {
                 tracing::error!(event = "not_rescheduled", error = chain(&error), "task not rescheduled");
@@ -453,7 +453,8 @@ impl Runtime {
         &self,
         statement: impl Future<Output = Result<T, db::Error>>,
     ) -> Result<T, Disposition> {
-        let error = match tokio::time::timeout(DATABASE_TIMEOUT, statement).await {
+        // Boxed, since the usual path has no statement of ours and is not to be as large as the unusual ones.
+        let error = match tokio::time::timeout(DATABASE_TIMEOUT, Box::pin(statement)).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => chain(&error),
             Err(_elapsed) => "no answer in time".to_owned(),
