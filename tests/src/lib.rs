@@ -9,13 +9,17 @@ pub mod instances;
 pub mod issuer;
 pub mod messaging;
 pub mod probe;
+pub mod process;
 pub mod redis_proxy;
 pub mod stack;
+pub mod switch;
 
 pub use google::Google;
 pub use instances::Instances;
 pub use issuer::Issuer;
 pub use messaging::Messaging;
 pub use probe::Probe;
+pub use process::Process;
 pub use redis_proxy::RedisProxy;
 pub use stack::{Answer, Delivery, Service, Stack};
+pub use switch::Switch;
