@@ -452,10 +452,10 @@ impl Search {
         // Of a command whose answer is lost twice, Redis is unavailable.
         let is_lease_kept = expired + evicted == 0 && lost < 2;
         let excess = expired + evicted + lost / 2;
-        let last = told.last.as_ref().map(Answer::outcome).unwrap_or_default();
+        let end = told.last.as_ref().map(Answer::outcome).unwrap_or_default();
         let ensure = |holds: bool, what: &str| {
             let facts = format!(
-                "failed {failed}, killed {killed}, begun {}, letters {letters}, last {last}",
+                "failed {failed}, killed {killed}, begun {}, letters {letters}, end {end}",
                 runs.begun
             );
             if holds { Ok(()) } else { Err(format!("{what}: {facts}")) }
@@ -470,7 +470,7 @@ impl Search {
                 ensure(failed + killed >= attempts, "dead with attempts left")?;
                 ensure(failed + killed <= attempts + excess, "more runs than attempts")?;
                 ensure(letters == 1, "one letter")?;
-                ensure(["dead", "duplicate"].contains(&last), "it ends dead")?;
+                ensure(["dead", "duplicate"].contains(&end), "it ends dead")?;
             }
             Work::Succeed | Work::Snooze => {
                 let wanted = if self.work == Work::Snooze { 2 } else { 1 };
@@ -478,7 +478,7 @@ impl Search {
                 ensure(letters == 0 || kills + expired >= attempts, "a letter for a task that succeeded")?;
                 ensure(runs.succeeded > 0 || letters == 1, "neither done nor dead")?;
                 ensure(runs.begun <= wanted + excess + kills, "more runs than needed")?;
-                ensure(last == "duplicate" || letters + i64::from(evicted) > 0, "it ends done")?;
+                ensure(end == "duplicate" || letters + i64::from(evicted) > 0, "it ends done")?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What the system promises, shown on real servers.
 
+mod amnesia;
 mod attempts;
 mod bad_input;
 mod configuration;
