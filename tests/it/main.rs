@@ -9,6 +9,7 @@ mod deliveries;
 mod end_to_end;
 mod identity;
 mod interleavings;
+mod outage_hours;
 mod outages;
 mod payloads;
 mod producer;
