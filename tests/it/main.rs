@@ -13,4 +13,5 @@ mod outage_hours;
 mod outages;
 mod payloads;
 mod producer;
+mod real_faults;
 mod webhooks;
