@@ -2,7 +2,7 @@
 //! soon as it is over.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -127,6 +127,26 @@ async fn a_lease_that_redis_lost_while_the_job_ran_does_not_run_it_again() {
     assert_eq!(service.deliver(delivery.clone()).await.outcome(), "done");
     assert_eq!(service.deliver(delivery.again(1)).await.outcome(), "duplicate");
     assert_eq!(probe.runs(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_taken_without_an_answer_is_no_killed_run() {
+    let stack = Stack::start().await;
+    let commands = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&commands);
+    // The client repeats a command once.
+    let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
+        let is_lost = seen.fetch_add(1, Ordering::SeqCst) < 2;
+        std::future::ready(if is_lost { Fate::LoseAnswer } else { Fate::Pass })
+    });
+    let probe = failing();
+    let service = stack.service_with(probe.clone(), [("UPSTASH_REDIS_REST_URL", proxy.url("p"))]);
+    let answers = stack.follow(&service, Delivery::new(body())).await;
+    let outcomes: Vec<_> = answers.iter().map(Answer::outcome).collect();
+    assert_eq!(outcomes, ["retry", "retry", "dead"]);
+    assert_eq!(probe.runs(), QUEUE.policy().attempts);
+    let kinds: Vec<_> = stack.failures().await.into_iter().map(|(_, kind, _)| kind).collect();
+    assert_eq!(kinds, ["failed"; 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
