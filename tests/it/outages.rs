@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::json;
+use shared::db::Db;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use tests::probe::{Numbered, done};
@@ -167,7 +168,7 @@ async fn without_postgres_nothing_is_lost_and_nothing_is_counted() {
 }
 
 /// What a refused statement makes of a task; the message of the database is in no answer.
-async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service: &Service) {
+async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service: &Service, db: &Db) {
     stack.run(break_it).await;
     let delivery = Delivery::new(body_of(break_it));
     let before = stack.billing.bill().billed;
@@ -178,6 +179,9 @@ async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service
     let spent = stack.billing.bill().billed - before;
     assert!(spent <= 4, "{break_it}: {spent} Redis commands");
     stack.run(mend).await;
+    if mend.contains("pg_terminate_backend") {
+        stack.until_sessions_are_over(service, db).await;
+    }
     let answers = stack.follow(service, delivery.again(20)).await;
     assert_eq!(answers.last().unwrap().outcome(), "done", "{break_it}: {answers:?}");
     assert_eq!(stack.dead_letters().await, []);
@@ -188,8 +192,9 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
     let stack = Stack::start().await;
     let setup = stack.setup([]);
     let db = setup.db().unwrap();
+    let of_job = db.clone();
     let probe = Probe::<Numbered>::new(move |_| {
-        let db = db.clone();
+        let db = of_job.clone();
         async move {
             // Reads and writes a table, as a job does.
             db.sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH).await?;
@@ -207,6 +212,7 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
         &format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on; {end_sessions}"),
         &format!("BEGIN READ WRITE; ALTER DATABASE \"{name}\" RESET default_transaction_read_only; {end_sessions}; COMMIT"),
         &service,
+        &db,
     )
     .await;
     check_outage_of_ours(
@@ -214,6 +220,7 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
         "ALTER TABLE jobs.failures RENAME TO gone; ALTER TABLE jobs.sweeps RENAME TO gone_too",
         "ALTER TABLE jobs.gone RENAME TO failures; ALTER TABLE jobs.gone_too RENAME TO sweeps",
         &service,
+        &db,
     )
     .await;
 }
