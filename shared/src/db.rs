@@ -227,8 +227,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let fault = match &error.0 {
             // There is a slot for whoever asks the pool, so that it timed out means that no connection could be made.
+            // A peer that does not speak the protocol is no Postgres: a proxy in front of one that is gone, for instance.
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Fault::Ours,

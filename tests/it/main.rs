@@ -1,5 +1,6 @@
 //! What the system promises, shown on real servers.
 
+mod amnesia;
 mod attempts;
 mod bad_input;
 mod configuration;
@@ -9,7 +10,9 @@ mod end_to_end;
 mod endings;
 mod identity;
 mod interleavings;
+mod outage_hours;
 mod outages;
 mod payloads;
 mod producer;
+mod real_faults;
 mod webhooks;

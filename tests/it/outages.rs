@@ -2,12 +2,13 @@
 //! soon as it is over.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::json;
+use shared::db::Db;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use tests::probe::{Numbered, done};
@@ -130,6 +131,26 @@ async fn a_lease_that_redis_lost_while_the_job_ran_does_not_run_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_taken_without_an_answer_is_no_killed_run() {
+    let stack = Stack::start().await;
+    let commands = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&commands);
+    // The client repeats a command once.
+    let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
+        let is_lost = seen.fetch_add(1, Ordering::SeqCst) < 2;
+        std::future::ready(if is_lost { Fate::LoseAnswer } else { Fate::Pass })
+    });
+    let probe = failing();
+    let service = stack.service_with(probe.clone(), [("UPSTASH_REDIS_REST_URL", proxy.url("p"))]);
+    let answers = stack.follow(&service, Delivery::new(body())).await;
+    let outcomes: Vec<_> = answers.iter().map(Answer::outcome).collect();
+    assert_eq!(outcomes, ["retry", "retry", "dead"]);
+    assert_eq!(probe.runs(), QUEUE.policy().attempts);
+    let kinds: Vec<_> = stack.failures().await.into_iter().map(|(_, kind, _)| kind).collect();
+    assert_eq!(kinds, ["failed"; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_postgres_nothing_is_lost_and_nothing_is_counted() {
     let stack = Stack::start().await;
     let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none".to_owned())];
@@ -147,7 +168,7 @@ async fn without_postgres_nothing_is_lost_and_nothing_is_counted() {
 }
 
 /// What a refused statement makes of a task; the message of the database is in no answer.
-async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service: &Service) {
+async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service: &Service, db: &Db) {
     stack.run(break_it).await;
     let delivery = Delivery::new(body_of(break_it));
     let before = stack.billing.bill().billed;
@@ -158,6 +179,9 @@ async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service
     let spent = stack.billing.bill().billed - before;
     assert!(spent <= 4, "{break_it}: {spent} Redis commands");
     stack.run(mend).await;
+    if mend.contains("pg_terminate_backend") {
+        stack.until_sessions_are_over(service, db).await;
+    }
     let answers = stack.follow(service, delivery.again(20)).await;
     assert_eq!(answers.last().unwrap().outcome(), "done", "{break_it}: {answers:?}");
     assert_eq!(stack.dead_letters().await, []);
@@ -168,8 +192,9 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
     let stack = Stack::start().await;
     let setup = stack.setup([]);
     let db = setup.db().unwrap();
+    let of_job = db.clone();
     let probe = Probe::<Numbered>::new(move |_| {
-        let db = db.clone();
+        let db = of_job.clone();
         async move {
             // Reads and writes a table, as a job does.
             db.sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH).await?;
@@ -187,6 +212,7 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
         &format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on; {end_sessions}"),
         &format!("BEGIN READ WRITE; ALTER DATABASE \"{name}\" RESET default_transaction_read_only; {end_sessions}; COMMIT"),
         &service,
+        &db,
     )
     .await;
     check_outage_of_ours(
@@ -194,6 +220,7 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
         "ALTER TABLE jobs.failures RENAME TO gone; ALTER TABLE jobs.sweeps RENAME TO gone_too",
         "ALTER TABLE jobs.gone RENAME TO failures; ALTER TABLE jobs.gone_too RENAME TO sweeps",
         &service,
+        &db,
     )
     .await;
 }

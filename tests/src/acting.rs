@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
 
-/// Rows of the runs that began, made by [`crate::stack::Stack::count_runs`].
+/// Makes the table of the runs that began.
 pub const RUNS: &str =
     "CREATE TABLE runs (key text NOT NULL, attempt integer NOT NULL, at timestamptz DEFAULT now())";
 

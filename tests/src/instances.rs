@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use local_cloud::Background;
 use local_cloud::functions::{FunctionProcess, TaskLine, built_programs};
+use rustix::process::{Pid, Signal, kill_process};
 use shared::queue::Queue;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
@@ -75,6 +76,28 @@ impl Instances {
     #[must_use]
     pub fn lines(&self) -> Vec<TaskLine> {
         self.with(|processes| processes.iter().flat_map(FunctionProcess::lines).collect())
+    }
+
+    /// Kills the `n`-th where it stands; it is started again.
+    pub fn kill(&self, n: usize) {
+        self.with(|processes| processes[n].kill().expect("processes of ours can be killed"));
+    }
+
+    /// Stops the `n`-th from doing anything until [`Instances::thaw`]. Nobody notices: its connections stay open.
+    pub fn freeze(&self, n: usize) {
+        self.signal(n, Signal::STOP);
+    }
+
+    /// Lets the `n`-th continue.
+    pub fn thaw(&self, n: usize) {
+        self.signal(n, Signal::CONT);
+    }
+
+    fn signal(&self, n: usize, signal: Signal) {
+        let id = self.with(|processes| processes[n].id());
+        let id = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process has an id");
+        // It may have died by itself a moment ago.
+        let _dead = kill_process(id, signal);
     }
 
     /// Does something to the processes.

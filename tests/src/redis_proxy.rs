@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Router, http};
@@ -41,7 +41,11 @@ pub struct Request {
     pub client: String,
     /// The body, a command as JSON.
     pub body: String,
+    /// It says which state of Redis it must see at least.
+    pub has_sync_token: bool,
 }
+
+const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
 
 type Decide = dyn Fn(Request) -> BoxFuture<'static, Fate> + Send + Sync;
 
@@ -94,7 +98,11 @@ impl RedisProxy {
 
 async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let client = uri.path().trim_matches('/').to_owned();
-    let request = Request { client, body: String::from_utf8_lossy(&body).into_owned() };
+    let request = Request {
+        client,
+        body: String::from_utf8_lossy(&body).into_owned(),
+        has_sync_token: headers.contains_key(SYNC_TOKEN),
+    };
     let fate = (proxy.decide)(request).await;
     match fate {
         Fate::Garbage => return "rubbish".into_response(),
@@ -107,14 +115,23 @@ async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body:
     }
     let authorization =
         headers.get(http::header::AUTHORIZATION).cloned().expect("functions show their token");
-    let sent = proxy.http.post(&proxy.upstream).header(http::header::AUTHORIZATION, authorization).body(body);
+    let mut sent =
+        proxy.http.post(&proxy.upstream).header(http::header::AUTHORIZATION, authorization).body(body);
+    if let Some(token) = headers.get(SYNC_TOKEN) {
+        sent = sent.header(SYNC_TOKEN, token.clone());
+    }
     let Ok(answer) = sent.send().await else { return broken() };
     let status = answer.status();
+    let token = answer.headers().get(SYNC_TOKEN).cloned().map(|token| [(SYNC_TOKEN, token)]);
     let Ok(text) = answer.bytes().await else { return broken() };
     if fate == Fate::AnswerLate {
         tokio::time::sleep(LATE).await;
     }
-    if fate == Fate::LoseAnswer { broken() } else { (status, text).into_response() }
+    match (fate, token) {
+        (Fate::LoseAnswer, _) => broken(),
+        (_, Some(token)) => (status, token, text).into_response(),
+        (_, None) => (status, text).into_response(),
+    }
 }
 
 /// An answer that breaks off.

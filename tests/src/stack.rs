@@ -11,12 +11,14 @@ use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{StreamExt, stream};
 use http_body_util::BodyExt;
 use local_cloud::tasks::Settings;
 use local_cloud::{Background, CloudTasks, Postgres, Redis};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
+use shared::db::Db;
 use shared::job::{Job, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
@@ -37,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// No task of a test is dispatched more often.
 const MOST_DISPATCHES: usize = 60;
 const POLL: Duration = Duration::from_millis(10);
+const TAKEN_AT_ONCE: usize = 8;
 
 /// Token of every test's gateway.
 pub const REDIS_TOKEN: &str = "a-token-for-tests";
@@ -81,11 +84,17 @@ pub struct Stack {
     /// Who signs the tokens of [`Service::deliver`].
     pub issuer: Issuer,
     ahead_ms: Arc<AtomicI64>,
+    http: reqwest::Client,
 }
 
 impl Stack {
     /// Starts everything.
     pub async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    /// Starts everything, with Cloud Tasks as `settings` says.
+    pub async fn start_with(settings: Settings) -> Self {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let database = postgres().await.create_database(&name).await.expect("a database can be created");
         let redis = Redis::start(None).await.expect("Redis starts");
@@ -102,15 +111,21 @@ impl Stack {
             gateway: gateway.expect("the gateway starts"),
             billing,
             unkind,
-            tasks: CloudTasks::start(Settings::default()).await.expect("Cloud Tasks starts"),
+            tasks: CloudTasks::start(settings).await.expect("Cloud Tasks starts"),
             issuer: Issuer::start(),
             ahead_ms: Arc::default(),
+            http: shared::http::client(TIMEOUT, TIMEOUT),
         }
     }
 
     /// Lets time pass for the services of this stack, and for nothing else.
     pub fn advance(&self, seconds: i64) {
         self.ahead_ms.fetch_add(seconds * 1_000, Ordering::SeqCst);
+    }
+
+    /// Undoes every [`Stack::advance`]. Cloud Tasks, which has the machine's time, takes no task for a month from then.
+    pub fn reset_clock(&self) {
+        self.ahead_ms.store(0, Ordering::SeqCst);
     }
 
     fn clock(&self) -> Clock {
@@ -151,7 +166,25 @@ impl Stack {
         job: J,
         other: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Service {
-        let mut setup = self.setup(other);
+        self.service_of(job, self.setup(other))
+    }
+
+    /// The same with a clock of its own, which differs from the others by so many milliseconds.
+    pub fn service_with_clock<J: Job>(
+        &self,
+        job: J,
+        other: impl IntoIterator<Item = (&'static str, String)>,
+        off_ms: &Arc<AtomicI64>,
+    ) -> Service {
+        let (off_ms, clock) = (Arc::clone(off_ms), self.clock());
+        let clock =
+            Clock::from_fn(move || clock.now() + TimeDelta::milliseconds(off_ms.load(Ordering::SeqCst)));
+        let mut environment = self.environment();
+        environment.extend(other);
+        self.service_of(job, Setup::with_clock(Config::from_pairs(environment), clock))
+    }
+
+    fn service_of<J: Job>(&self, job: J, mut setup: Setup) -> Service {
         let (router, shutdown) = runtime::router(job, &mut setup)
             .unwrap_or_else(|_| panic!("the environment cannot be used: {:?}", setup.config().problems()));
         let queue = J::Payload::QUEUE;
@@ -204,6 +237,24 @@ impl Stack {
             .await
             .expect("nobody else has the lock");
         lock
+    }
+
+    /// Waits until the sessions that were terminated are over, and the service and its job have noticed: neither asks a
+    /// connection that it used a moment ago whether it is still there.
+    pub async fn until_sessions_are_over(&self, service: &Service, job: &Db) {
+        let others = "SELECT FROM pg_stat_activity
+                      WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        let wait = async {
+            while !self.rows::<()>(others).await.is_empty() {
+                sleep(POLL).await;
+            }
+            let ready =
+                || Request::get("/health/ready").body(Body::empty()).expect("the request is well formed");
+            while service.send(ready()).await.status != 200 || job.ping().await.is_err() {
+                sleep(POLL).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the service is ready");
     }
 
     /// Waits until a run waits for a lock that somebody holds.
@@ -277,23 +328,23 @@ impl Stack {
     /// Takes the tasks that wait in a queue: their names and bodies.
     pub async fn take_tasks(&self, queue: Queue) -> Vec<Delivery> {
         let tasks = self.tasks.list(queue).await.expect("Cloud Tasks answers");
-        let mut taken = Vec::new();
-        for task in tasks {
+        let taken = tasks.into_iter().map(|task| async move {
             let path = task["name"].as_str().expect("tasks have names");
             let name = path.rsplit('/').next().expect("a path has a last part");
             let due = task["scheduleTime"].as_str().and_then(|time| time.parse().ok());
-            taken.push(Delivery { due, ..Delivery::new(self.take_task(path).await).task(name) });
-        }
-        taken
+            Delivery { due, ..Delivery::new(self.take_task(path).await).task(name) }
+        });
+        stream::iter(taken).buffered(TAKEN_AT_ONCE).collect().await
     }
 
     /// Removes the task at `path` and answers its body.
     async fn take_task(&self, path: &str) -> String {
-        let http = shared::http::client(TIMEOUT, TIMEOUT);
         let url = format!("{}/v2/{path}", self.tasks.url());
-        let task = http.get(format!("{url}?responseView=FULL")).send().await.expect("Cloud Tasks answers");
+        let task =
+            self.http.get(format!("{url}?responseView=FULL")).send().await.expect("Cloud Tasks answers");
         let task: Value = task.json().await.expect("tasks are JSON");
-        http.delete(url)
+        self.http
+            .delete(url)
             .send()
             .await
             .and_then(reqwest::Response::error_for_status)

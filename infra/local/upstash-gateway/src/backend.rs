@@ -95,9 +95,11 @@ impl Backend {
         .await
     }
 
-    /// A connection of its own, for a caller that may live on another runtime than the shared ones.
+    /// A connection of its own, for a caller that may live on another runtime than the shared ones. What the server can do
+    /// is not asked for: that answer is long, and commands of our own do not depend on it.
     pub(crate) async fn separate_link(&self) -> Result<Link, BackendError> {
-        self.in_time(self.connect()).await
+        let (connection, driver) = self.in_time(self.open()).await?;
+        Ok(Link { connection, driver, given_up: AtomicBool::new(false), server: Capabilities::default() })
     }
 
     /// A connection of its own for a subscriber.
@@ -128,14 +130,18 @@ impl Backend {
             .map_err(BackendError::Unreachable)
     }
 
-    async fn connect(&self) -> Result<Link, ConnectError> {
+    async fn open(&self) -> Result<(MultiplexedConnection, Driver), ConnectError> {
         let settings = AsyncConnectionConfig::new().set_response_timeout(Some(self.response_timeout));
         let socket = self.socket().await?;
-        let (mut connection, driver) =
+        let (connection, driver) =
             MultiplexedConnection::new_with_config(self.info.redis_settings(), socket, settings)
                 .await
                 .map_err(ConnectError::Handshake)?;
-        let driver = Driver(tokio::spawn(driver));
+        Ok((connection, Driver(tokio::spawn(driver))))
+    }
+
+    async fn connect(&self) -> Result<Link, ConnectError> {
+        let (mut connection, driver) = self.open().await?;
         let server = match connection.send_packed_command(&redis::cmd("COMMAND")).await {
             Ok(reply) => Capabilities::read(&reply),
             Err(error) => return Err(ConnectError::Handshake(error)),
