@@ -327,8 +327,8 @@ impl Leases {
             Some(Stored::Done { payload, .. }) if is_other(&payload) => Found::OtherPayload,
             Some(Stored::Done { done, .. }) => Found::Done(done),
             Some(Stored::Dead { .. }) => Found::Dead,
-            // Nobody else writes under this prefix.
-            None => Found::Unknown,
+            // Written by a revision that knows more than this one: as good as held.
+            None => Found::Held { until: self.clock.now() + self.pace.lease() },
         }
     }
 
