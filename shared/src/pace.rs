@@ -25,20 +25,26 @@ const SOON: TimeDelta = TimeDelta::seconds(5);
 pub struct Pace {
     backoff_divisor: u32,
     lease_divisor: u32,
+    timeout_divisor: u32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { backoff_divisor: 1, lease_divisor: 1 }
+        Self { backoff_divisor: 1, lease_divisor: 1, timeout_divisor: 1 }
     }
 }
 
 impl Pace {
-    /// Reads `RETRY_BACKOFF_DIVISOR` and `LEASE_DIVISOR`.
+    /// Reads `RETRY_BACKOFF_DIVISOR`, `LEASE_DIVISOR` and `TIMEOUT_DIVISOR`.
     pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
         let backoff_divisor = config.required::<NonZeroU32>(&variables::RETRY_BACKOFF_DIVISOR);
         let lease_divisor = config.required::<NonZeroU32>(&variables::LEASE_DIVISOR);
-        Ok(Self { backoff_divisor: backoff_divisor?.get(), lease_divisor: lease_divisor?.get() })
+        let timeout_divisor = config.required::<NonZeroU32>(&variables::TIMEOUT_DIVISOR);
+        Ok(Self {
+            backoff_divisor: backoff_divisor?.get(),
+            lease_divisor: lease_divisor?.get(),
+            timeout_divisor: timeout_divisor?.get(),
+        })
     }
 
     /// Wait before the next run after so many failures.
@@ -81,13 +87,14 @@ impl Pace {
     /// How long a job of the queue may run.
     #[must_use]
     pub fn timeout(&self, queue: Queue) -> Duration {
-        queue.policy().timeout() / self.lease_divisor
+        queue.policy().timeout() / self.timeout_divisor
     }
 
     /// How long after its begin a run of the queue is certainly over.
     #[must_use]
     pub fn end_of_run(&self, queue: Queue) -> TimeDelta {
-        self.shortened(TimeDelta::from_std(queue.policy().dispatch_deadline()).unwrap_or(TimeDelta::MAX))
+        let deadline = queue.policy().dispatch_deadline() / self.timeout_divisor;
+        TimeDelta::from_std(deadline).unwrap_or(TimeDelta::MAX)
     }
 
     /// A moment, for what should be over by then.

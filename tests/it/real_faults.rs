@@ -70,6 +70,7 @@ async fn start() -> Stack {
 async fn instances(stack: &Stack, count: usize, redis: String) -> Instances {
     let other = [
         ("LEASE_DIVISOR", LEASE_DIVISOR.to_string()),
+        ("TIMEOUT_DIVISOR", LEASE_DIVISOR.to_string()),
         ("RETRY_BACKOFF_DIVISOR", BACKOFF_DIVISOR.to_string()),
         ("UPSTASH_REDIS_REST_URL", redis),
     ];

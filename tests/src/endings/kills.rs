@@ -36,6 +36,7 @@ pub(super) fn rows() -> Vec<Row> {
         .long(),
         Row::new("… each time, without Redis", replay, |stage| Box::pin(without_redis(stage)))
             .with("LEASE_DIVISOR", QUICK)
+            .with("TIMEOUT_DIVISOR", QUICK)
             .long(),
         Row::new("the run is killed together with another task's (each of the two)", next, |stage| {
             Box::pin(in_company(stage))
@@ -53,6 +54,7 @@ pub(super) fn rows() -> Vec<Row> {
             Box::pin(no_place(stage))
         })
         .with("LEASE_DIVISOR", LONG_TIMEOUT)
+        .with("TIMEOUT_DIVISOR", LONG_TIMEOUT)
         .long(),
     ]
 }

@@ -97,6 +97,7 @@ impl Lane {
             ("OIDC_JWKS_URL", format!("http://{}/jwks", self.keys.address())),
             ("SERVICE_ACCOUNT_EMAIL", CALLER.to_owned()),
             ("LEASE_DIVISOR", LEASE_DIVISOR.to_string()),
+            ("TIMEOUT_DIVISOR", LEASE_DIVISOR.to_string()),
             ("RETRY_BACKOFF_DIVISOR", BACKOFF_DIVISOR.to_string()),
         ])
     }

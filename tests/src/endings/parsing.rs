@@ -47,11 +47,13 @@ pub(super) fn rows() -> Vec<Row> {
             Box::pin(harmful(stage, Script { alarm: true, ..Script::default() }))
         })
         .with("LEASE_DIVISOR", QUICK)
+        .with("TIMEOUT_DIVISOR", QUICK)
         .long(),
         Row::new("parsing the body kills the process", replay, |stage| {
             Box::pin(harmful(stage, Script { poison: true, ..Script::default() }))
         })
         .with("LEASE_DIVISOR", QUICK)
+        .with("TIMEOUT_DIVISOR", QUICK)
         .long(),
     ]
 }

@@ -45,6 +45,7 @@ fn ends_well() -> Vec<Row> {
             |stage| Box::pin(shutdown(stage)),
         )
         .with("LEASE_DIVISOR", LONG_TIMEOUT)
+        .with("TIMEOUT_DIVISOR", LONG_TIMEOUT)
         .long(),
     ]
 }
@@ -71,11 +72,13 @@ fn fails() -> Vec<Row> {
             Box::pin(async move { stage.follow(task(&[Act::Hang, Act::Succeed])).await })
         })
         .with("LEASE_DIVISOR", SHORT_TIMEOUT)
+        .with("TIMEOUT_DIVISOR", SHORT_TIMEOUT)
         .long(),
         Row::new("… each time", replay, |stage| {
             Box::pin(async move { stage.follow(task(&[Act::Hang])).await })
         })
         .with("LEASE_DIVISOR", SHORT_TIMEOUT)
+        .with("TIMEOUT_DIVISOR", SHORT_TIMEOUT)
         .long(),
         Row::new("a dead letter is replayed", "the new life", |stage| Box::pin(replayed(stage))),
     ]
@@ -108,7 +111,8 @@ fn meets_another() -> Vec<Row> {
         Row::new("what Redis has under the key cannot be read", "the key's time to live, 24 h", |stage| {
             Box::pin(unknown_value(stage))
         })
-        .with("LEASE_DIVISOR", 1),
+        .with("LEASE_DIVISOR", 1)
+        .with("TIMEOUT_DIVISOR", 1),
         Row::new("the task is 25 days old", "its successor", |stage| Box::pin(renewed(stage))),
     ]
 }
