@@ -49,7 +49,7 @@ pub mod webhook_channels;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is asked for an answer before it is used.
-const ASK_AFTER: Duration = Duration::from_secs(10);
+const ASK_AFTER: Duration = Duration::from_secs(1);
 /// Settings of every connection. A first sync fills a table by orders of magnitude within seconds, long before the server
 /// counts it again: plans made for the few rows of before, those of foreign keys included, would read all of it for
 /// each new row. There is an index behind every query, so scans are the last resort, and too dear to compile.

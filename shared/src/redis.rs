@@ -63,7 +63,7 @@ struct Inner {
 /// What a command is for: the account on which it is billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Claims of tasks.
+    /// Leases of tasks.
     Idempotency,
     /// Limits.
     RateLimit,

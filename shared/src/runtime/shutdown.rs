@@ -8,9 +8,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::tasks::Tasks;
 
-/// Cloud Run kills an instance 10 seconds after SIGTERM; the rest is for releasing claims.
+/// Cloud Run kills an instance 10 seconds after SIGTERM; the rest is for releasing leases.
 const GRACE: Duration = Duration::from_secs(8);
-/// What interrupted jobs get to release their claims and to go on their way.
+/// What interrupted jobs get to release their leases and to be rescheduled.
 const LEAVE: Duration = Duration::from_secs(1);
 /// What is left for calls that wait in this process.
 const FLUSH: Duration = Duration::from_millis(500);

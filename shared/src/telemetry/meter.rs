@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Something that is counted for each task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Counter {
-    /// Redis commands, as they are billed, spent on claims.
+    /// Redis commands, as they are billed, spent on leases.
     RedisIdempotency,
     /// Redis commands, as they are billed, spent on limits.
     RedisRateLimit,

@@ -15,7 +15,7 @@ use crate::redis_proxy::Fate;
 const DURING: u32 = 3;
 /// A lease and its grace, with some room; to be divided.
 const LEASE: Duration = Duration::from_secs(70);
-/// A connection that was idle for longer than 10 s is asked for an answer before it is used. Longer than a lease.
+/// A connection that was idle for longer than a second is asked for an answer before it is used. Longer than a lease.
 const CONNECTIONS_ARE_ASKED: Duration = Duration::from_millis(10_500);
 /// Keys that could not be fetched are not asked for again within 10 s.
 const KEYS_ARE_ASKED_FOR_AGAIN: Duration = Duration::from_millis(10_500);

@@ -19,6 +19,8 @@ const UNTIL_THE_LONGEST_WAIT: usize = 7;
 const SUSPECTED: u32 = 20;
 /// Shorter than the deadline of a dispatch, for rows that wait for it.
 const QUICK: u32 = 30;
+/// Longer than an instance that died takes to be another one.
+const RESTART: Duration = Duration::from_secs(1);
 
 pub(super) fn rows() -> Vec<Row> {
     let (replay, revision) = ("a replay of the letter", "a revision that can read it; else three days");
@@ -85,6 +87,7 @@ async fn harmful(stage: &mut Stage<'_>, script: Script) {
     stage.pass_over(SUSPECTED - 1);
     for n in 0..QUEUE.policy().attempts {
         stage.dispatch(&delivery.clone().again(SUSPECTED + 2 * n)).await;
+        sleep(RESTART).await;
         stage.dispatch(&delivery.clone().again(SUSPECTED + 2 * n + 1)).await;
         sleep(QUEUE.policy().dispatch_deadline() / QUICK + Duration::from_millis(100)).await;
     }

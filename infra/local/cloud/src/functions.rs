@@ -47,7 +47,7 @@ pub struct TaskLine {
     /// From arrival to answer.
     #[serde(rename = "task.duration_ms")]
     pub duration_ms: f64,
-    /// Billed Redis commands for the claim.
+    /// Billed Redis commands for the lease.
     #[serde(rename = "redis.idempotency")]
     pub redis_idempotency: u64,
     /// Billed Redis commands for limits.

@@ -43,7 +43,7 @@ pub struct Row {
     pub redis_commands_per_task: f64,
     /// Of the task that had the most.
     pub redis_commands_worst_task: u64,
-    /// On average, for the claim.
+    /// On average, for the lease.
     pub redis_claim_commands_per_task: f64,
     /// SQL statements.
     pub sql_statements_per_task: f64,

@@ -98,10 +98,10 @@ async fn compare(
     Ok(differences)
 }
 
-/// Tasks that were given up, and those of which nothing was heard after their last attempt began.
+/// Tasks that ended without success.
 async fn dead_letters(db: &mut PgConnection) -> anyhow::Result<Vec<Difference>> {
     let rows: Vec<(String, String, String, Option<Uuid>, i64)> = sqlx::query_as(
-        "SELECT queue, state, reason, user_id, count(*) FROM jobs.dead_letters GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+        "SELECT function, state, reason, user_id, count(*) FROM jobs.dead_letters GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
     )
     .fetch_all(db)
     .await?;
