@@ -116,7 +116,7 @@ pub enum Lost {
 enum Stored {
     Held(Held),
     Done { done: Option<Value>, payload: String },
-    Dead { dead: bool },
+    Dead { dead: bool, payload: String },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -254,9 +254,11 @@ impl Leases {
             };
             answer = self.send(expiring(again), None).await?.0;
         }
-        if answer != redis::Value::Nil {
-            (lease.held, lease.value) = (renewed, value);
+        if answer == redis::Value::Nil {
+            // It changed between two commands: the next look is soon.
+            return Err(redis::Error::Refused("the lease has changed meanwhile".to_owned()));
         }
+        (lease.held, lease.value) = (renewed, value);
         Ok(None)
     }
 
@@ -270,7 +272,7 @@ impl Leases {
 
     /// Records that the task is dead.
     pub async fn dead(&self, name: Name<'_>) -> Result<(), redis::Error> {
-        let dead = text(&Stored::Dead { dead: true });
+        let dead = text(&Stored::Dead { dead: true, payload: name.payload_hash.to_owned() });
         self.send(expiring(Command::new("SET").arg(redis_key(name)).arg(dead)), None).await.map(drop)
     }
 
@@ -324,7 +326,9 @@ impl Leases {
                     value,
                 })
             }
-            Some(Stored::Done { payload, .. }) if is_other(&payload) => Found::OtherPayload,
+            Some(Stored::Done { payload, .. } | Stored::Dead { payload, .. }) if is_other(&payload) => {
+                Found::OtherPayload
+            }
             Some(Stored::Done { done, .. }) => Found::Done(done),
             Some(Stored::Dead { .. }) => Found::Dead,
             // Written by a revision that knows more than this one: as good as held.
@@ -369,7 +373,7 @@ impl Lease {
     }
 
     /// The run is recorded in Postgres already, so what becomes of it has to be recorded there, too.
-    pub fn is_recorded(&mut self) {
+    pub fn mark_recorded(&mut self) {
         self.has_lapsed = true;
     }
 

@@ -20,37 +20,33 @@ const RENEWAL_AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// When to look again for what was there and is not.
 const SOON: TimeDelta = TimeDelta::seconds(5);
 
-/// How long the runtime waits.
+/// How long the runtime waits: what its times are divided by.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    backoff_divisor: u32,
-    lease_divisor: u32,
-    timeout_divisor: u32,
+    backoffs: u32,
+    leases: u32,
+    timeouts: u32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { backoff_divisor: 1, lease_divisor: 1, timeout_divisor: 1 }
+        Self { backoffs: 1, leases: 1, timeouts: 1 }
     }
 }
 
 impl Pace {
     /// Reads `RETRY_BACKOFF_DIVISOR`, `LEASE_DIVISOR` and `TIMEOUT_DIVISOR`.
     pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
-        let backoff_divisor = config.required::<NonZeroU32>(&variables::RETRY_BACKOFF_DIVISOR);
-        let lease_divisor = config.required::<NonZeroU32>(&variables::LEASE_DIVISOR);
-        let timeout_divisor = config.required::<NonZeroU32>(&variables::TIMEOUT_DIVISOR);
-        Ok(Self {
-            backoff_divisor: backoff_divisor?.get(),
-            lease_divisor: lease_divisor?.get(),
-            timeout_divisor: timeout_divisor?.get(),
-        })
+        let backoffs = config.required::<NonZeroU32>(&variables::RETRY_BACKOFF_DIVISOR);
+        let leases = config.required::<NonZeroU32>(&variables::LEASE_DIVISOR);
+        let timeouts = config.required::<NonZeroU32>(&variables::TIMEOUT_DIVISOR);
+        Ok(Self { backoffs: backoffs?.get(), leases: leases?.get(), timeouts: timeouts?.get() })
     }
 
     /// Wait before the next run after so many failures.
     #[must_use]
     pub fn backoff(&self, queue: Queue, failures: u32) -> TimeDelta {
-        let wait = queue.policy().backoff(failures) / self.backoff_divisor;
+        let wait = queue.policy().backoff(failures) / self.backoffs;
         TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)
     }
 
@@ -75,25 +71,25 @@ impl Pace {
     /// Time from one renewal to the next.
     #[must_use]
     pub fn renewal(&self) -> Duration {
-        RENEWAL / self.lease_divisor
+        RENEWAL / self.leases
     }
 
     /// Time from a renewal that failed to the next.
     #[must_use]
     pub fn renewal_after_failure(&self) -> Duration {
-        RENEWAL_AFTER_FAILURE / self.lease_divisor
+        RENEWAL_AFTER_FAILURE / self.leases
     }
 
     /// How long a job of the queue may run.
     #[must_use]
     pub fn timeout(&self, queue: Queue) -> Duration {
-        queue.policy().timeout() / self.timeout_divisor
+        queue.policy().timeout() / self.timeouts
     }
 
     /// How long after its begin a run of the queue is certainly over.
     #[must_use]
     pub fn end_of_run(&self, queue: Queue) -> TimeDelta {
-        let deadline = queue.policy().dispatch_deadline() / self.timeout_divisor;
+        let deadline = queue.policy().dispatch_deadline() / self.timeouts;
         TimeDelta::from_std(deadline).unwrap_or(TimeDelta::MAX)
     }
 
@@ -111,6 +107,6 @@ impl Pace {
     }
 
     fn shortened(self, time: TimeDelta) -> TimeDelta {
-        time / self.lease_divisor.cast_signed()
+        time / self.leases.cast_signed()
     }
 }

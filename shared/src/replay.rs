@@ -5,39 +5,38 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::db::Db;
 use crate::db::dead_letters::StoredLetter;
+use crate::db::{self, Db};
 use crate::envelope::Envelope;
-use crate::failure::Failure;
 use crate::queue::Queue;
-use crate::tasks::{Tasks, task_name};
+use crate::tasks::task_name;
 
-/// Replays a letter; answers `false` for one that was sent already, which takes `again`.
-pub async fn replay(
+/// Replays a letter; answers `false` for one that was sent already, which takes `again`. `create` creates the task of that
+/// name and body, and takes it for created when the name exists.
+pub async fn replay<E: From<db::Error>>(
     db: &Db,
-    tasks: &Tasks,
     queue: Queue,
     letter: &StoredLetter,
     again: bool,
     now: DateTime<Utc>,
-) -> Result<bool, Failure> {
+    create: impl AsyncFnOnce(String, Vec<u8>) -> Result<(), E>,
+) -> Result<bool, E> {
     if !db.replay_begun(letter, again, now).await? {
         return Ok(false);
     }
-    tasks.create(queue, name(queue, letter), body(letter)).await?;
+    let (name, body) = task(queue, letter);
+    create(name, body).await?;
     db.replay_sent(letter, now).await?;
     Ok(true)
 }
 
-/// Name of the task that a replay creates.
+/// Name and body of the task that a replay creates. A body that is no envelope goes as it came.
 #[must_use]
-pub fn name(queue: Queue, letter: &StoredLetter) -> String {
-    task_name(queue, &format!("{}#{}", letter.key, letter.deaths))
+pub fn task(queue: Queue, letter: &StoredLetter) -> (String, Vec<u8>) {
+    (task_name(queue, &format!("{}#{}", letter.key, letter.deaths)), body(letter))
 }
 
-/// Body of the task that a replay creates. A body that is no envelope goes as it came.
-#[must_use]
-pub fn body(letter: &StoredLetter) -> Vec<u8> {
+fn body(letter: &StoredLetter) -> Vec<u8> {
     let again = serde_json::from_slice::<Envelope>(&letter.body).and_then(|envelope| {
         serde_json::to_vec(&Envelope {
             idempotency_key: Some(letter.key.clone()),
@@ -89,7 +88,8 @@ mod tests {
     #[test]
     fn each_life_has_one_name() {
         let (second, third) = (letter("{}"), StoredLetter { deaths: 3, ..letter("{}") });
-        assert_eq!(name(Queue::TokenRefresh, &second), name(Queue::TokenRefresh, &letter("other")));
-        assert_ne!(name(Queue::TokenRefresh, &second), name(Queue::TokenRefresh, &third));
+        let name = |letter: &StoredLetter| task(Queue::TokenRefresh, letter).0;
+        assert_eq!(name(&second), name(&letter("other")));
+        assert_ne!(name(&second), name(&third));
     }
 }

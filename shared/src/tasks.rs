@@ -178,11 +178,6 @@ impl Tasks {
         self.send(&NewTask { queue, name: Some(name), at: Some(at), body }).await
     }
 
-    /// Creates a task of that full name with that body.
-    pub(crate) async fn create(&self, queue: Queue, name: String, body: Vec<u8>) -> Result<Enqueued, Error> {
-        self.send(&NewTask { queue, name: Some(name), at: None, body: body.into() }).await
-    }
-
     /// Whether Cloud Tasks can be used at present: for who was refused before, and would rather not try again in vain.
     pub(crate) async fn is_available(&self, queue: Queue) -> bool {
         match &self.route {

@@ -358,18 +358,19 @@ async fn replayed_ten_times_in_three_days_a_letter_makes_one_run() {
         .deliver(Delivery::new(body()))
         .await;
     let setup = stack.setup([]);
-    let (db, tasks) = (setup.db().unwrap(), setup.tasks().unwrap());
+    let db = setup.db().unwrap();
+    let create = async |name, body| stack.create_task(QUEUE, name, body).await;
     let probe = Probe::<Numbered>::answering(done);
     let service = stack.service(probe.clone());
     for day in 0..10 {
         let letter = db.open_dead_letters(None, 10).await.unwrap().pop();
         if let Some(letter) = letter {
-            replay(&db, &tasks, QUEUE, &letter, false, stack.now()).await.unwrap();
+            replay(&db, QUEUE, &letter, false, stack.now(), create).await.unwrap();
         } else {
             let id: Vec<(String,)> = stack.rows("SELECT id FROM jobs.dead_letters").await;
             let letter = db.dead_letter(&id[0].0).await.unwrap().unwrap();
             assert!(
-                !replay(&db, &tasks, QUEUE, &letter, false, stack.now()).await.unwrap(),
+                !replay(&db, QUEUE, &letter, false, stack.now(), create).await.unwrap(),
                 "only with --again"
             );
         }
@@ -394,12 +395,13 @@ async fn a_replay_that_was_cut_off_is_continued_and_a_new_death_opens_the_letter
     let service = stack.service(probe.clone());
     stack.follow(&service, Delivery::new(body())).await;
     let setup = stack.setup([]);
-    let (db, tasks) = (setup.db().unwrap(), setup.tasks().unwrap());
+    let db = setup.db().unwrap();
+    let create = async |name, body| stack.create_task(QUEUE, name, body).await;
     let letter = db.open_dead_letters(None, 10).await.unwrap().pop().unwrap();
     assert!(db.replay_begun(&letter, false, stack.now()).await.unwrap(), "and nothing more: it was cut off");
     let letter = db.open_dead_letters(None, 10).await.unwrap().pop().unwrap();
     assert_eq!(letter.state, "replaying");
-    assert!(replay(&db, &tasks, QUEUE, &letter, false, stack.now()).await.unwrap());
+    assert!(replay(&db, QUEUE, &letter, false, stack.now(), create).await.unwrap());
     let task = stack.take_tasks(QUEUE).await.remove(0);
     stack.follow(&service, task).await;
     assert_eq!(probe.runs(), 2 * attempts());

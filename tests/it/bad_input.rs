@@ -64,6 +64,11 @@ async fn a_payload_that_a_deployment_may_fix_waits_for_three_days() {
         assert!(waited >= chrono::TimeDelta::days(3) && waited < chrono::TimeDelta::hours(74), "{waited}");
         assert!(dispatches < 90, "{dispatches}");
         assert_eq!((probe.runs(), stack.dead_letters().await.len()), (0, 1));
+        let keys: Vec<(String,)> = stack.rows("SELECT key FROM jobs.dead_letters").await;
+        assert!(
+            keys[0].0.starts_with("token-refresh:task-"),
+            "of the task, and not of its last number: {keys:?}"
+        );
     }
 }
 
@@ -154,4 +159,14 @@ async fn probes_need_no_token_and_say_how_things_are() {
     assert_eq!(answer.status, 503);
     let answer = away.send(Request::get("/health/live").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_of_an_unreadable_body_belongs_to_its_user() {
+    let stack = Stack::start().await;
+    let user = uuid::Uuid::new_v4();
+    let body = format!(r#"{{"data":{{"userId":"{user}"}},"jobName":"calendar-sync"}}"#);
+    assert_eq!(stack.service(probe()).deliver(Delivery::new(body)).await.reason(), "wrong_job");
+    let users: Vec<(uuid::Uuid,)> = stack.rows("SELECT user_id FROM jobs.dead_letters").await;
+    assert_eq!(users, [(user,)]);
 }

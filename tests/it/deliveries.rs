@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use shared::job::Failure;
 use shared::queue::Queue;
 use tests::probe::{Elsewhere, Numbered, done};
 use tests::{Delivery, Probe, Stack};
@@ -82,6 +83,18 @@ async fn a_key_with_another_payload_is_a_dead_letter() {
     assert_eq!(probe.runs(), 1);
     let letters = stack.dead_letters().await;
     assert_eq!(letters, [("open".into(), "key_reused".into(), other.into_bytes())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_payload_under_the_key_of_a_dead_task_is_kept_too() {
+    let stack = Stack::start().await;
+    let dead = Probe::<Numbered>::answering(|| Err(Failure::permanent("never")));
+    let service = stack.service(dead);
+    service.deliver(Delivery::new(body())).await;
+    let other = json!({ "data": { "n": 2 }, "idempotencyKey": "k" }).to_string();
+    let answer = service.deliver(Delivery::new(other)).await;
+    assert_eq!((answer.outcome(), answer.reason()), ("dead", "key_reused"));
+    assert_eq!(stack.dead_letters().await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -321,13 +321,31 @@ async fn without_cloud_tasks_a_task_stays_queued_and_costs_no_more_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_cloud_tasks_would_delete_soon_is_replaced_by_its_successor() {
+async fn a_task_that_cloud_tasks_would_delete_one_day_is_replaced_by_its_successor() {
     let stack = Stack::start().await;
     let probe = Probe::<Numbered>::answering(done);
     let service = stack.service(probe.clone());
-    let old = Delivery { due: Some(stack.now() - TimeDelta::days(26)), ..Delivery::new(body()).again(400) };
-    let answer = service.deliver(old).await;
+    let answer = service.deliver(Delivery::new(body()).again(500)).await;
     assert_eq!((answer.outcome(), answer.reason(), probe.runs()), ("requeued", "renewed", 0));
     let answers = stack.follow(&service, stack.take_tasks(QUEUE).await.remove(0)).await;
     assert_eq!(answers.last().unwrap().outcome(), "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_refused_and_rights_that_are_missing_are_outages_of_ours() {
+    let stack = Stack::start().await;
+    let role = format!("limited_{}", uuid::Uuid::new_v4().simple());
+    stack.run(&format!("CREATE ROLE {role} LOGIN")).await;
+    for (user, what) in [("nobody_of_that_name", "28000"), (role.as_str(), "42501")] {
+        let mut database = stack.database.clone();
+        database.set_username(user).unwrap();
+        let service = stack.service_with(failing(), [("DATABASE_URL", database.to_string())]);
+        let delivery = Delivery::new(body_of(what));
+        for retry in 0..5 {
+            let answer = service.deliver(delivery.clone().again(retry)).await;
+            assert_eq!((answer.status, answer.reason()), (503, "database"), "{what}: {answer:?}");
+        }
+    }
+    assert_eq!((stack.failures().await, stack.dead_letters().await), (vec![], vec![]));
+    stack.run(&format!("DROP ROLE {role}")).await;
 }

@@ -18,7 +18,7 @@ use local_cloud::{Background, CloudTasks, Postgres, Redis};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
-use shared::db::Db;
+use shared::db::{self, Db};
 use shared::job::{Job, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
@@ -335,6 +335,21 @@ impl Stack {
             Delivery { due, ..Delivery::new(self.take_task(path).await).task(name) }
         });
         stream::iter(taken).buffered(TAKEN_AT_ONCE).collect().await
+    }
+
+    /// Creates a task of that name, or finds it, as an operator's replay does.
+    pub async fn create_task(&self, queue: Queue, name: String, body: Vec<u8>) -> Result<(), db::Error> {
+        let settings = self.tasks.settings();
+        let parent = format!("{}/queues/{}", settings.parent(), queue.cloud_name());
+        let task = json!({ "task": {
+            "name": format!("{parent}/tasks/{name}"),
+            "httpRequest": { "url": settings.function_url(queue), "body": STANDARD.encode(body) },
+        } });
+        let url = format!("{}/v2/{parent}/tasks", self.tasks.url());
+        let http = shared::http::client(TIMEOUT, TIMEOUT);
+        let status = http.post(url).json(&task).send().await.expect("Cloud Tasks answers").status();
+        assert!(status.is_success() || status.as_u16() == 409, "{status}");
+        Ok(())
     }
 
     /// Removes the task at `path` and answers its body.

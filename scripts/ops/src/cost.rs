@@ -207,7 +207,7 @@ impl Model {
             month.tasks += tasks;
             month.seconds += tasks * billed_ms / 1e3;
             month.cpu_seconds += tasks * one.cpu_ms_per_task / 1e3;
-            // A sweep is claimed, and asks Redis for nothing else.
+            // A sweep is leased, and asks Redis for nothing else.
             month.redis_commands +=
                 sweeps * one.redis_claim_commands_per_task + others * one.redis_commands_per_task;
         }

@@ -152,24 +152,27 @@ impl Replay {
         let clock = Clock::system();
         let mut sent = 0;
         for letter in &letters {
-            if !self.dry_run && !db.replay_begun(letter, self.again, clock.now()).await? {
-                eprintln!("letter {} was sent before: --again sends it once more", letter.id);
+            let queue = Queue::all().find(|queue| queue.name() == letter.function);
+            let queue = queue.with_context(|| format!("there is no queue {}", letter.function))?;
+            if self.dry_run {
+                let (name, body) = replay::task(queue, letter);
+                self.send(&gcloud, queue, &name, &body)?;
                 continue;
             }
-            self.send(&gcloud, letter).with_context(|| format!("letter {}", letter.id))?;
-            if !self.dry_run {
-                db.replay_sent(letter, clock.now()).await?;
+            let create = async |name: String, body: Vec<u8>| self.send(&gcloud, queue, &name, &body);
+            let replayed = replay::replay(db, queue, letter, self.again, clock.now(), create).await;
+            if replayed.with_context(|| format!("letter {}", letter.id))? {
+                sent += 1;
+            } else {
+                eprintln!("letter {} was sent before: --again sends it once more", letter.id);
             }
-            sent += 1;
         }
         eprintln!("{sent} tasks");
         Ok(())
     }
 
-    fn send(&self, gcloud: &Gcloud, letter: &StoredLetter) -> anyhow::Result<()> {
-        let function = letter.function.as_str();
-        let queue = Queue::all().find(|queue| queue.name() == function);
-        let queue = queue.with_context(|| format!("there is no queue {function}"))?;
+    fn send(&self, gcloud: &Gcloud, queue: Queue, name: &str, body: &[u8]) -> anyhow::Result<()> {
+        let function = queue.name();
         let (location, region) =
             (format!("--location={}", self.place.region), format!("--region={}", self.place.region));
         let service: Value = gcloud.read(&["run", "services", "describe", function, &region])?;
@@ -177,12 +180,11 @@ impl Replay {
         let caller = settings::variable(&service, "SERVICE_ACCOUNT_EMAIL");
         let caller = caller.context("the service names no SERVICE_ACCOUNT_EMAIL")?;
         let mut file = tempfile::NamedTempFile::new()?;
-        file.write_all(&replay::body(letter))?;
-        let name = replay::name(queue, letter);
+        file.write_all(body)?;
         let created = gcloud.create(&[
             "tasks",
             "create-http-task",
-            &name,
+            name,
             &format!("--queue={}", cloud_name(function)),
             &location,
             &format!("--url={address}/api/jobs/{function}"),

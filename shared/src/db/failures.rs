@@ -292,7 +292,7 @@ impl Transaction {
                 max(began_at + $5::interval) FILTER (
                     WHERE kind = 'started' AND began_at + $5::interval > $4
                 ) AS running_until,
-                (array_agg(kind ORDER BY at DESC))[1] AS last_kind,
+                (array_agg(kind ORDER BY at DESC) FILTER (WHERE kind IN ('failed', 'permanent', 'killed')))[1] AS last_kind,
                 COALESCE((SELECT deaths FROM jobs.dead_letters WHERE id = $7), 0) AS "deaths!"
             FROM runs
             "#,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
+use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use super::outages::Dependency;
 use super::task::{Headers, Task, subject};
 use crate::db;
 use crate::db::dead_letters::DeadLetter;
-use crate::db::failures::{Cause, Run, Standing};
+use crate::db::failures::{Cause, Run, Standing, Subject};
 use crate::envelope::{self, Envelope, sha256_hex};
 use crate::failure::Failure;
 use crate::idempotency::{Expired, Lease, Lost};
@@ -141,20 +142,29 @@ impl Runtime {
     pub(super) async fn unreadable(&self, unreadable: Unreadable) -> Result<Disposition, Disposition> {
         let Unreadable { headers, body, envelope, error } = unreadable;
         let now = self.clock.now();
-        let envelope = envelope.filter(|_| error.may_be_fixed_by_a_deployment());
-        if let Some(mut envelope) = envelope {
-            let since = *envelope.unreadable_since.get_or_insert(now);
-            if now < since + UNREADABLE_FOR {
-                let doublings = envelope.n.min(6);
-                let wait = (UNREADABLE_FIRST * 2_i32.pow(doublings)).min(UNREADABLE_LAST);
-                let task = Task::new(self.queue, headers, body, envelope, None, now);
-                return self.reschedule(&task, Why::Unreadable, now + wait).await;
-            }
+        let user_id = user_of(&body);
+        let Some(mut envelope) = envelope else {
+            let key = body_key(&headers, &body);
+            let subject = Subject { user_id, ..subject(self.queue, self.pace, &key, &headers, &body) };
+            return self.die_unread(subject, error).await;
+        };
+        let since = *envelope.unreadable_since.get_or_insert(now);
+        let doublings = envelope.n.min(6);
+        let task = Task::new(self.queue, headers, body, envelope, user_id, now);
+        if error.may_be_fixed_by_a_deployment() && now < since + UNREADABLE_FOR {
+            let wait = (UNREADABLE_FIRST * 2_i32.pow(doublings)).min(UNREADABLE_LAST);
+            return self.reschedule(&task, Why::Unreadable, now + wait).await;
         }
-        let key = body_key(&headers, &body);
-        let subject = subject(self.queue, self.pace, &key, &headers, &body);
+        self.die_unread(task.subject(self.pace), error).await
+    }
+
+    async fn die_unread(
+        &self,
+        subject: Subject<'_>,
+        error: envelope::Error,
+    ) -> Result<Disposition, Disposition> {
         let letter = DeadLetter { subject, reason: error.code(), error: &error.to_string() };
-        self.in_time(self.db.record_dead_letter(&letter, now)).await?;
+        self.in_time(self.db.record_dead_letter(&letter, self.clock.now())).await?;
         tracing::error!(event = "dead_letter", reason = error.code(), error = %error, "dead letter");
         Ok(Disposition::Dead(Death::Unreadable(error)))
     }
@@ -162,7 +172,7 @@ impl Runtime {
     /// Another payload under a key that came from outside is another task, and nobody knows which of the two is meant.
     pub(super) async fn other_payload(&self, task: &Task) -> Result<Disposition, Disposition> {
         let key = task.key_of_other_payload();
-        let subject = db::failures::Subject { key: &key, ..task.subject(self.pace) };
+        let subject = Subject { key: &key, ..task.subject(self.pace) };
         let error = "the key belongs to another payload";
         let (death, now) = (Death::KeyReused, self.clock.now());
         let letter = DeadLetter { subject, reason: death.name(), error };
@@ -224,7 +234,7 @@ impl Runtime {
                 self.release(task, lease).await;
                 return Err(unavailable);
             }
-            lease.is_recorded();
+            lease.mark_recorded();
         }
         Ok(standing)
     }
@@ -315,6 +325,8 @@ impl Runtime {
     /// Records in Redis, or else in Postgres, that the task is done. If neither can, it may run once more.
     pub(super) async fn settle_done(&self, task: &Task, lease: &Lease, result: &Value) {
         match self.leases.done(lease, result).await {
+            // A replay may be continued when Redis and Cloud Tasks have forgotten it.
+            Ok(true) if task.envelope.life > 0 => {}
             Ok(true) => return,
             Ok(false) => tracing::warn!("lease expired before the task was done"),
             Err(error) => {
@@ -372,6 +384,24 @@ impl Runtime {
         let rescheduled = self.reschedule_after(task, lease, why, at).await;
         self.release(task, lease).await;
         rescheduled
+    }
+
+    /// Ends a run whose task another run has, or has ended.
+    pub(super) async fn give_way(
+        &self,
+        task: &Task,
+        lease: &Lease,
+        lost: Lost,
+    ) -> Result<Disposition, Disposition> {
+        if task.has_many_dispatches() {
+            // It was recorded before it began.
+            self.record_end(task, lease, false).await;
+        }
+        match lost {
+            Lost::To { until } => self.reschedule(task, Why::Leased, self.after_lease(Some(until))).await,
+            Lost::Done(result) => Ok(Disposition::Duplicate(result)),
+            Lost::Dead => Ok(Disposition::Duplicate(None)),
+        }
     }
 
     /// Releases the lease of a run that did not fail. Where it may be taken for that of a killed run, the run says in
@@ -456,11 +486,19 @@ impl Runtime {
         // Boxed, since the usual path has no statement of ours and is not to be as large as the unusual ones.
         let error = match tokio::time::timeout(DATABASE_TIMEOUT, Box::pin(statement)).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => chain(&error),
-            Err(_elapsed) => "no answer in time".to_owned(),
+            Ok(Err(error)) => {
+                let text = chain(&error);
+                if let Failure::Unavailable { .. } = Failure::from(error) {
+                    self.outages.remember(Dependency::Database);
+                }
+                text
+            }
+            Err(_elapsed) => {
+                self.outages.remember(Dependency::Database);
+                "no answer in time".to_owned()
+            }
         };
         tracing::error!(event = "not_recorded", error, "what became of a task could not be recorded");
-        self.outages.remember(Dependency::Database);
         Err(Dependency::Database.into())
     }
 }
@@ -469,6 +507,20 @@ impl Runtime {
 pub(super) fn without_redis(error: &redis::Error) {
     let error = error as &dyn std::error::Error;
     tracing::warn!(event = "redis_unavailable", error, "task runs without a lease");
+}
+
+/// The user whom a task of any schema is about: what is kept of it goes when the user does.
+fn user_of(body: &[u8]) -> Option<Uuid> {
+    #[derive(Deserialize)]
+    struct Body {
+        data: Data,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data {
+        user_id: Option<Uuid>,
+    }
+    serde_json::from_slice::<Body>(body).ok()?.data.user_id
 }
 
 /// The key of a body that could not be parsed, or was not yet.

@@ -3,7 +3,7 @@
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::HeaderMap;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::time::Duration;
 use uuid::Uuid;
@@ -21,8 +21,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// A task that was dispatched this often without a record of its runs may be one that kills its process before anything
 /// can be recorded.
 const MANY_DISPATCHES: u32 = 20;
-/// A task that could not be worked on for so long is replaced by its successor.
-const RENEWED_AFTER: TimeDelta = TimeDelta::days(25);
+/// A task that was dispatched this often is replaced by its successor: with an hour between dispatches, the longest backoff of
+/// all queues, long before Cloud Tasks would delete it after 31 days. Its age is not in the headers: the ETA moves with each
+/// dispatch.
+const RENEWED_AFTER: u32 = 500;
 
 /// What Cloud Tasks says about a dispatch. To be believed only after the identity token was verified.
 ///
@@ -118,18 +120,18 @@ impl Task {
         self.envelope.n.saturating_add(self.headers.retry_count)
     }
 
-    /// Nobody can have run it before.
+    /// Nobody can have run it before. A replay may be repeated after any time.
     pub(super) fn is_new(&self) -> bool {
-        self.dispatches() == 0
+        self.dispatches() == 0 && self.envelope.life == 0
     }
 
     pub(super) fn has_many_dispatches(&self) -> bool {
         self.dispatches() >= MANY_DISPATCHES
     }
 
-    /// Cloud Tasks deletes a task after 31 days.
-    pub(super) fn is_old(&self, now: DateTime<Utc>) -> bool {
-        self.headers.due.is_some_and(|due| now - due >= RENEWED_AFTER)
+    /// Cloud Tasks may delete the task before it can be worked on.
+    pub(super) fn is_old(&self) -> bool {
+        self.headers.retry_count >= RENEWED_AFTER
     }
 
     /// Name of the task that was rescheduled first, or whatever else is the same in all dispatches.

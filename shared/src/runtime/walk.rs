@@ -11,7 +11,7 @@ use super::report::Facts;
 use super::steps::{Ended, Parsed, without_redis};
 use super::task::{Headers, read_body};
 use crate::db::failures::Standing;
-use crate::idempotency::{Found, Lost};
+use crate::idempotency::Found;
 
 impl Runtime {
     /// Works on one dispatch. An early end is an `Err`, and is answered like any other.
@@ -39,7 +39,7 @@ impl Runtime {
         facts.parsed(&task);
         self.clear_body(&task, suspicion).await?;
 
-        if task.is_old(self.clock.now()) {
+        if task.is_old() {
             return self.reschedule(&task, Why::Renewed, self.clock.now()).await;
         }
 
@@ -115,11 +115,7 @@ impl Runtime {
                 self.release(&task, &lease).await;
                 Err(Disposition::Unavailable { what: dependency, retry_after })
             }
-            Ended::Lost(Lost::To { until }) => {
-                self.reschedule(&task, Why::Leased, self.after_lease(Some(until))).await
-            }
-            Ended::Lost(Lost::Done(result)) => Ok(Disposition::Duplicate(result)),
-            Ended::Lost(Lost::Dead) => Ok(Disposition::Duplicate(None)),
+            Ended::Lost(lost) => self.give_way(&task, &lease, lost).await,
             Ended::Failed(cause) => {
                 let again_at = match self.record_failure(&task, &lease, &cause).await? {
                     Standing::Dead => return Ok(self.settle_dead(&task, &cause).await),

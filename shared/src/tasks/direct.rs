@@ -1,7 +1,7 @@
 //! Tasks without Cloud Tasks: the function is called over HTTP, as Cloud Tasks would call it.
 //!
-//! A switch for one machine, or for an outage of Cloud Tasks. There is no queue: the caller waits until the job has run,
-//! nothing is repeated, and a task for later waits in this process. [`Direct::flush`] sends early what waits when the
+//! A switch for one machine, or for an outage of Cloud Tasks. There is no queue: the caller waits until the job has run, and
+//! a task with a time, also the next run of one that failed, waits in this process. [`Direct::flush`] sends early what waits when the
 //! process ends; what its function does not accept by then is lost.
 
 use std::time::Duration;
@@ -21,8 +21,8 @@ const METADATA_HOST: &str = "metadata.google.internal";
 /// An identity token has some 1,000 bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// What a function answers when an attempt failed.
-const FAILED_ATTEMPT: u16 = 500;
+/// What a function answers to what it cannot explain.
+const UNEXPLAINED: u16 = 500;
 
 #[derive(Debug, Clone)]
 pub(super) struct Direct {
@@ -53,10 +53,9 @@ impl Direct {
     }
 
     pub(super) async fn call(&self, task: &NewTask, now: DateTime<Utc>) -> Result<Enqueued, Error> {
-        let wait = task.at.and_then(|at| (at - now).to_std().ok()).unwrap_or_default();
-        if wait.is_zero() {
-            return self.post(task).await;
-        }
+        // Whoever reschedules its own task has not ended yet.
+        let Some(at) = task.at else { return self.post(task).await };
+        let wait = (at - now).to_std().unwrap_or_default();
         let (this, task) = (self.clone(), task.clone());
         self.waiting.spawn(async move {
             tokio::select! {
@@ -95,9 +94,12 @@ impl Direct {
             .send()
             .await
             .map_err(|error| Error::Transport(error.without_url()))?;
-        if response.status().as_u16() == FAILED_ATTEMPT {
-            // The task was delivered and its job failed: no reason for its producer to stop.
-            tracing::error!(queue = task.queue.name(), "a directly called job failed and is not repeated");
+        if response.status().as_u16() == UNEXPLAINED {
+            // The task was delivered: no reason for its producer to stop.
+            tracing::error!(
+                queue = task.queue.name(),
+                "a directly called function failed and is not called again"
+            );
             return Ok(Enqueued::Created);
         }
         classify(response).await

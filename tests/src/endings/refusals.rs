@@ -1,7 +1,6 @@
 //! Requests that are no tasks, or reach nobody.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -10,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::Row;
 use super::lane::QUEUE;
-use super::stage::{Stage, backoffs, dispatches_within, envelope, task};
+use super::stage::{Stage, envelope, task};
 use crate::Delivery;
 use crate::acting::Act;
 use crate::issuer::{Key, sign};
@@ -118,10 +117,4 @@ async fn breaks_off(stage: &mut Stage<'_>) {
     drop(caller);
     stage.saw_line(&delivery.task, "refused").await;
     stage.follow(delivery.again(1)).await;
-}
-
-/// Dispatches within some days when nothing but the backoff is between them.
-pub(super) fn dispatches_in_days(days: u64) -> u32 {
-    let time = Duration::from_hours(24 * days);
-    dispatches_within(time, &backoffs()).try_into().expect("not so many")
 }

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use serde_json::json;
-use shared::clock::Clock;
 use shared::replay::replay;
 
 use super::Row;
 use super::lane::QUEUE;
-use super::refusals::dispatches_in_days;
 use super::stage::{Stage, envelope, slow_task, task};
 use crate::acting::Act;
 use crate::{Answer, Delivery};
@@ -113,7 +110,7 @@ fn meets_another() -> Vec<Row> {
         })
         .with("LEASE_DIVISOR", 1)
         .with("TIMEOUT_DIVISOR", 1),
-        Row::new("the task is 25 days old", "its successor", |stage| Box::pin(renewed(stage))),
+        Row::new("the task was dispatched 500 times", "its successor", |stage| Box::pin(renewed(stage))),
     ]
 }
 
@@ -131,11 +128,11 @@ async fn shutdown(stage: &mut Stage<'_>) {
 async fn replayed(stage: &mut Stage<'_>) {
     stage.follow(task(&[Act::FailForGood, Act::Succeed])).await;
     let stack = &stage.lane.stack;
-    let setup = stack.setup([]);
-    let (db, tasks) = (setup.db().expect("a database"), setup.tasks().expect("Cloud Tasks"));
+    let db = stack.setup([]).db().expect("a database");
     let letter = db.open_dead_letters(None, 1).await.expect("Postgres answers").pop().expect("a letter");
     for is_sent in [true, false] {
-        let sent = replay(&db, &tasks, QUEUE, &letter, false, stack.now()).await.expect("all is available");
+        let create = async |name, body| stack.create_task(QUEUE, name, body).await;
+        let sent = replay(&db, QUEUE, &letter, false, stack.now(), create).await.expect("all is available");
         assert_eq!(sent, is_sent, "one replay is enough");
     }
     let next = stage.next().await.expect("a new life");
@@ -219,8 +216,7 @@ async fn unknown_value(stage: &mut Stage<'_>) {
 }
 
 async fn renewed(stage: &mut Stage<'_>) {
-    let due = Some(Clock::system().now() - TimeDelta::days(25));
-    let dispatches = dispatches_in_days(25);
-    stage.pass_over(dispatches);
-    stage.follow(Delivery { due, ..task(&[Act::Succeed]) }.again(dispatches)).await;
+    const RENEWED_AFTER: u32 = 500;
+    stage.pass_over(RENEWED_AFTER);
+    stage.follow(task(&[Act::Succeed]).again(RENEWED_AFTER)).await;
 }
