@@ -22,6 +22,8 @@ const LONG_TIMEOUT: u32 = 3;
 const MANY: u32 = 20;
 /// Shorter than the deadline of a dispatch, for a row that waits for it.
 const QUICK: u32 = 60;
+/// Longer than an instance that died takes to be another one.
+pub(super) const RESTART: Duration = Duration::from_secs(1);
 
 pub(super) fn rows() -> Vec<Row> {
     let (next, replay) = ("the next run, alone in its process", "a replay of the letter");
@@ -63,6 +65,7 @@ async fn without_redis(stage: &mut Stage<'_>) {
     stage.lane.redis_answers(Fate::Fail);
     let delivery = task(&[Act::Abort]);
     stage.dispatch(&delivery).await;
+    sleep(RESTART).await;
     stage.pass_over(MANY - 1);
     for n in 0..QUEUE.policy().attempts {
         stage.dispatch(&delivery.clone().again(MANY + n)).await;

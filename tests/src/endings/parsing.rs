@@ -8,6 +8,7 @@ use shared::clock::Clock;
 use tokio::time::sleep;
 
 use super::Row;
+use super::kills::RESTART;
 use super::lane::QUEUE;
 use super::stage::{Stage, envelope, task_of};
 use crate::Delivery;
@@ -19,8 +20,6 @@ const UNTIL_THE_LONGEST_WAIT: usize = 7;
 const SUSPECTED: u32 = 20;
 /// Shorter than the deadline of a dispatch, for rows that wait for it.
 const QUICK: u32 = 30;
-/// Longer than an instance that died takes to be another one.
-const RESTART: Duration = Duration::from_secs(1);
 
 pub(super) fn rows() -> Vec<Row> {
     let (replay, revision) = ("a replay of the letter", "a revision that can read it; else three days");
@@ -84,6 +83,7 @@ async fn harmful(stage: &mut Stage<'_>, script: Script) {
     if stage.dispatch(&delivery).await.is_some() {
         stage.line(&delivery.task, "retry").await;
     }
+    sleep(RESTART).await;
     stage.pass_over(SUSPECTED - 1);
     for n in 0..QUEUE.policy().attempts {
         stage.dispatch(&delivery.clone().again(SUSPECTED + 2 * n)).await;
