@@ -1,5 +1,6 @@
 //! `local-cloud`: the whole system on one machine, and databases for tools.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
@@ -242,7 +243,7 @@ impl Up {
     async fn once(&self, cloud: &mut LocalCloud, console: &mut Console) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let patience = Duration::from_secs(self.patience);
-        let differences = once(cloud, patience, |progress| match progress {
+        let mut differences = once(cloud, patience, |progress| match progress {
             Progress::Schedules(queue) => console.say(&format!("running the schedules of {}", queue.name())),
             Progress::Queues(standing) => console.progress(standing),
             Progress::Comparing => console.say("comparing Postgres, Google's world and the inbox"),
@@ -250,6 +251,8 @@ impl Up {
         })
         .await?;
         let seconds = started.elapsed().as_secs_f64();
+        let over_budget = Report::of(&cloud.lines(), &BTreeMap::new()).over_redis_budget();
+        differences.extend(over_budget.into_iter().map(|what| Difference { user: None, what }));
         self.report(cloud, &differences, seconds).await
     }
 

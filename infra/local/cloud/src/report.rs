@@ -75,6 +75,26 @@ impl Report {
     pub fn failures(&self) -> usize {
         self.queues.values().map(|row| row.dead + row.refused).sum()
     }
+
+    /// Where tasks cost more Redis commands than they may.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of a local run are far below 2^52")]
+    pub fn over_redis_budget(&self) -> Vec<String> {
+        let queues = self.queues.iter().filter(|(_, row)| row.redis_commands_per_task > MAX_REDIS_COMMANDS);
+        let mut over: Vec<_> = queues
+            .map(|(queue, row)| {
+                format!("a task of {queue} costs {:.1} Redis commands", row.redis_commands_per_task)
+            })
+            .collect();
+        let tasks: usize = self.queues.values().map(|row| row.tasks).sum();
+        let commands: f64 =
+            self.queues.values().map(|row| row.redis_commands_per_task * row.tasks as f64).sum();
+        let average = commands / tasks.max(1) as f64;
+        if average > MAX_AVERAGE_REDIS_COMMANDS {
+            over.push(format!("a task costs {average:.1} Redis commands on average"));
+        }
+        over
+    }
 }
 
 impl Row {
@@ -121,6 +141,10 @@ fn redis_commands(line: &TaskLine) -> u64 {
 fn ratio(sum: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { sum as f64 / of as f64 }
 }
+
+/// Redis commands that a task may cost, on average over its queue and over all queues.
+const MAX_REDIS_COMMANDS: f64 = 6.0;
+const MAX_AVERAGE_REDIS_COMMANDS: f64 = 5.0;
 
 /// The nearest-rank percentile of ascending values; 0 of none.
 fn percentile(ascending: &[f64], percent: usize) -> f64 {
@@ -207,6 +231,17 @@ mod tests {
         assert_eq!(row.redis_commands_worst_task, 6);
         assert_eq!((row.cpu_ms_per_task, row.peak_mib), (Some(2.5), Some(3.0)));
         assert_eq!(report.failures(), 1);
+    }
+
+    #[test]
+    fn a_queue_that_asks_redis_too_often_is_named_and_so_is_the_average() {
+        let of = |commands: u64| {
+            let line = TaskLine { redis_cache: commands - 3, ..line("a", "done", 1.0) };
+            Report::of(&[line], &BTreeMap::new()).over_redis_budget()
+        };
+        assert_eq!(of(5), [""; 0]);
+        assert_eq!(of(6), ["a task costs 6.0 Redis commands on average"]);
+        assert_eq!(of(7).first().unwrap(), "a task of q costs 7.0 Redis commands");
     }
 
     #[test]
