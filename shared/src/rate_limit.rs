@@ -43,6 +43,8 @@ use subjects::Subjects;
 
 /// Windows that an entry, and a record after its last write, is kept; the second one is there for clocks that go wrong.
 const WINDOWS_KEPT: u32 = 2;
+/// More often than the largest window allows, nobody is faster.
+const MAX_TURNS: u32 = 600;
 
 /// Checks limits; clones share what they know.
 #[derive(Debug, Clone)]
@@ -162,7 +164,8 @@ impl Limiter {
         if Self::read(known.as_deref())?.is_outdated(kept, now) {
             *known = None;
         }
-        loop {
+        let mut is_stored = true;
+        for _ in 0..MAX_TURNS {
             let record = Self::read(known.as_deref())?;
             if let Some((grants, entries)) = &refused
                 && record.contains(entries)
@@ -174,19 +177,26 @@ impl Limiter {
                 return Ok(Checked { grants, asked_redis });
             }
             let next = record.with(&entries, kept, now).text();
-            let set = key.replace(known.as_deref(), &next, kept);
+            let set = key.replace(known.as_deref().filter(|_| is_stored), &next, kept);
             asked_redis = true;
-            if self.0.redis.run(Purpose::RateLimit, set).await? != Value::Nil {
+            let (answer, state) = self.0.redis.run_after(Purpose::RateLimit, set, None).await?;
+            if answer != Value::Nil {
                 *known = Some(next);
                 return Ok(Checked { grants, asked_redis });
             }
             refused = Some((grants, entries));
-            *known = match self.0.redis.run(Purpose::RateLimit, key.get()).await? {
-                Value::Nil => None,
-                Value::Text(text) => Some(text),
+            match self.0.redis.run_after(Purpose::RateLimit, key.get(), state).await?.0 {
+                // Redis has forgotten the record, and this process has not.
+                Value::Nil => is_stored = false,
+                Value::Text(text) => {
+                    Self::read(Some(&text))?;
+                    (*known, is_stored) = (Some(text), true);
+                }
                 Value::Int(_) | Value::List(_) => return Err(Error::Garbage),
-            };
+            }
         }
+        // Others are faster each time, or Redis lags behind.
+        Err(Error::Garbage)
     }
 
     fn read(text: Option<&str>) -> Result<Record, Error> {

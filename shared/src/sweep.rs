@@ -28,6 +28,8 @@ pub const SUPERSEDED: Outcome = Outcome::Skipped("superseded");
 const BURST: u32 = 50;
 /// Cloud Tasks takes no time further ahead than 30 days.
 const FURTHEST: TimeDelta = TimeDelta::days(29);
+/// Time in which the tasks of a page are created.
+const CREATING: TimeDelta = TimeDelta::minutes(10);
 /// A user's task that has not ended so long after its time is taken for lost, or dead: the user gets another.
 const LOST_AFTER: TimeDelta = TimeDelta::days(2);
 /// Time that a finished sweep spends on retention; the next one continues.
@@ -120,13 +122,15 @@ impl<'a> Sweep<'a> {
         rest: impl FnOnce(Position) -> S + Send,
     ) -> Result<Outcome, Failure> {
         let (now, due) = (self.context.now(), page.users.len());
+        // Not longer than it takes to create the tasks: if that fails, another sweep may.
+        let creating_until = now + CREATING;
+        let users = db.sweep_users(U::QUEUE, &self.id, &page.users, creating_until, now).await?;
+        let named =
+            users.iter().map(|&user_id| (user(user_id), format!("sweep:{}:{user_id}", self.id))).collect();
+        let outcome = self.create(db, tasks, due, named, page.next, rest).await?;
         let until = self.pace(U::QUEUE, now).at(due) + LOST_AFTER;
-        let users = db.sweep_users(U::QUEUE, &self.id, &page.users, until, now).await?;
-        let named = users
-            .into_iter()
-            .map(|user_id| (user(user_id), format!("sweep:{}:{user_id}", self.id)))
-            .collect();
-        self.create(db, tasks, due, named, page.next, rest).await
+        db.users_swept(U::QUEUE, &self.id, &users, creating_until, until, self.context.now()).await?;
+        Ok(outcome)
     }
 
     /// As [`Sweep::fan_out`], for tasks that are named after something else than this sweep: another sweep does not

@@ -102,7 +102,8 @@ impl BatchNotifications {
         Ok(Window::after(&windows(true), &windows(false), until, PERIOD))
     }
 
-    /// Sends what no batch before told of. What the limits leave over waits for the next batch.
+    /// Sends what no batch before told of. What the limits leave over waits for the next batch; a channel of which they leave
+    /// nothing, since a run that was cut off had counted its messages, is tried again when they allow it.
     async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
         let Some(person) = self.db.contactable(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
@@ -113,6 +114,7 @@ impl BatchNotifications {
         let zone = zone::choose(user_id, person.preferred_timezone.as_deref(), person.timezone.as_deref());
         let recipient = Recipient { user_id, zone };
         let mut sent = Sent::default();
+        let mut again_at = None;
         let texts = match person.phone {
             Some(_) => self.suggestions(user_id, Channel::Sms, rate_limit::SMS.max).await?,
             None => Vec::new(),
@@ -125,17 +127,18 @@ impl BatchNotifications {
             let suggestions = self.suggestions(user_id, Channel::Email, MAX_DIGEST).await?;
             match notifier.send_email(&recipient, &person.email, &suggestions).await? {
                 Delivery::Sent { .. } => sent.emailed = suggestions.len(),
-                Delivery::AlreadyClaimed | Delivery::LimitedUntil(_) => {}
+                Delivery::AlreadyClaimed => {}
+                Delivery::LimitedUntil(until) => again_at = Some(until),
                 Delivery::Refused { .. } => sent.refused += suggestions.len(),
                 Delivery::Unknown => return Err(Failure::transient(Unanswered)),
             }
         }
-        let Some(number) = person.phone else { return Ok(Outcome::done(sent)) };
         for suggestion in texts {
             if !notify::has_room(context) {
                 return Ok(Outcome::Snooze(context.now()));
             }
-            match notifier.send_sms(&recipient, &number, &suggestion).await? {
+            let Some(number) = &person.phone else { break };
+            match notifier.send_sms(&recipient, number, &suggestion).await? {
                 Delivery::Sent { .. } => sent.texted += 1,
                 Delivery::AlreadyClaimed => {}
                 // It is the number that is refused.
@@ -144,10 +147,15 @@ impl BatchNotifications {
                     break;
                 }
                 Delivery::Unknown => return Err(Failure::transient(Unanswered)),
-                Delivery::LimitedUntil(_) => break,
+                Delivery::LimitedUntil(until) => {
+                    if sent.texted == 0 {
+                        again_at = again_at.max(Some(until));
+                    }
+                    break;
+                }
             }
         }
-        Ok(Outcome::done(sent))
+        Ok(again_at.map_or_else(|| Outcome::done(sent), Outcome::Snooze))
     }
 
     async fn suggestions(

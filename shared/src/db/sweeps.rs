@@ -97,7 +97,7 @@ impl Db {
     }
 
     /// Of these users, in the order of their ids, those for whom the sweep creates a task in the queue: whose task of an
-    /// earlier sweep is over. Its own ones count as open until `until`, or [`Db::user_task_ended`].
+    /// earlier sweep is over. Its own ones count as open until `until`, [`Db::users_swept`] or [`Db::user_task_ended`].
     ///
     /// A name does not serve for this: Cloud Tasks blocks it for up to a day after its task. A row is written before the
     /// task is created and kept after it, so a page that runs twice neither misses nor repeats a user.
@@ -132,6 +132,33 @@ impl Db {
         .fetch_all(self.statement())
         .await?;
         Ok(users)
+    }
+
+    /// The tasks of these users were created, and count as open until `until`; those that have ended meanwhile do not.
+    pub(crate) async fn users_swept(
+        &self,
+        queue: Queue,
+        sweep_id: &str,
+        users: &[Uuid],
+        creating_until: DateTime<Utc>,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            UPDATE jobs.swept_users SET until = $5
+            WHERE user_id = ANY ($3) AND queue = $1 AND sweep_id = $2 AND until > $6 AND until <= $4
+            ",
+            queue.name(),
+            sweep_id,
+            users,
+            creating_until,
+            until,
+            now,
+        )
+        .execute(self.statement())
+        .await?;
+        Ok(())
     }
 
     /// The user's task of a sweep is over: the next sweep may create another.

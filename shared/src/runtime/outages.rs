@@ -2,11 +2,15 @@
 //! they cost a Redis command.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::db::{self, Db};
 use crate::failure::BoxError;
 use crate::queue::Queue;
 use crate::tasks::{self, Tasks};
+
+/// How long a dependency may take to answer before it counts as unavailable.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A dependency that every task needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter)]
@@ -66,7 +70,8 @@ impl Outages {
     /// A dependency that failed before and still does. Asks nobody in the usual case.
     pub(super) async fn current(&self, db: &Db, tasks: &Tasks, queue: Queue) -> Option<Dependency> {
         if self.database.load(Ordering::Relaxed) {
-            if Box::pin(db.is_writable()).await.is_err() {
+            let is_writable = tokio::time::timeout(TIMEOUT, Box::pin(db.is_writable())).await;
+            if !matches!(is_writable, Ok(Ok(()))) {
                 return Some(Dependency::Database);
             }
             self.database.store(false, Ordering::Relaxed);
