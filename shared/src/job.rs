@@ -43,6 +43,8 @@ pub struct Context {
     pub attempt: u32,
     /// A failure now makes a dead letter.
     pub last_attempt: bool,
+    /// Dispatches before this one, as far as they are known: an earlier run may have begun.
+    pub dispatches: u32,
     /// The minute for which a scheduler created the task, or the time of its creation: the end of its window if it is
     /// debounced.
     pub occasion: DateTime<Utc>,

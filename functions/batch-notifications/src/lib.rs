@@ -102,8 +102,8 @@ impl BatchNotifications {
         Ok(Window::after(&windows(true), &windows(false), until, PERIOD))
     }
 
-    /// Sends what no batch before told of. What the limits leave over waits for the next batch; a channel of which they leave
-    /// nothing, since a run that was cut off had counted its messages, is tried again when they allow it.
+    /// Sends what no batch before told of. What the limits leave over waits for the next batch. Only a run after one that was
+    /// cut off, and had counted its messages, is tried again when the limits allow it.
     async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
         let Some(person) = self.db.contactable(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
@@ -155,6 +155,7 @@ impl BatchNotifications {
                 }
             }
         }
+        let again_at = again_at.filter(|_| context.dispatches > 0);
         Ok(again_at.map_or_else(|| Outcome::done(sent), Outcome::Snooze))
     }
 

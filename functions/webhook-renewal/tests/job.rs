@@ -332,12 +332,13 @@ async fn what_google_opened_without_our_hearing_of_it_is_stopped_by_the_next_att
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_google_refuses_leaves_nothing_behind() {
     let (scene, user) = Scene::with_channel(20).await;
-    for (kind, status) in [(FaultKind::TooManyRequests { retry_after_s: 7 }, 200), (FaultKind::Gone, 500)] {
+    let faults = [(FaultKind::TooManyRequests { retry_after_s: 7 }, "snoozed"), (FaultKind::Gone, "retry")];
+    for (kind, outcome) in faults {
         scene.fail(Call::EventsWatch, kind, Times::Count(1));
-        assert_eq!(scene.deliver(&json!({ "userId": user })).await.status, status);
+        assert_eq!(scene.deliver(&json!({ "userId": user })).await.outcome(), outcome);
         assert!(scene.stack.rows::<(String,)>("SELECT state FROM jobs.push_channels").await.is_empty());
     }
-    assert_eq!(scene.stack.take_tasks(Queue::WebhookRenewal).await.len(), 1, "the limit is waited for");
+    assert_eq!(scene.stack.take_tasks(Queue::WebhookRenewal).await.len(), 2, "both are rescheduled");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -245,6 +245,7 @@ impl Runtime {
         let context = Context {
             attempt: failures + 1,
             last_attempt: failures + 1 >= self.queue.policy().attempts,
+            dispatches: task.dispatches(),
             key: task.name().key.to_owned(),
             occasion: task.occasion,
             clock: self.clock.clone(),

@@ -149,3 +149,18 @@ async fn a_message_that_was_not_taken_is_sent_by_the_next_attempt() {
         .check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0 }));
     assert_eq!(scene.messages().len(), 2, "one e-mail and one text message");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_counted_that_was_cut_off_is_sent_when_the_limits_allow_it() {
+    let scene = Scene::new().await;
+    let user = scene.user("ada", SMS).await;
+    for n in 0..10 {
+        scene.suggest(user, &format!("Friend{n:02}")).await;
+    }
+    scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
+    let task = task(&json!({ "userId": user }));
+    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
+    let answers = scene.stack.follow(&scene.service, task.again(1)).await;
+    assert_eq!(answers.last().unwrap().outcome(), "done", "{answers:?}");
+    assert_eq!(scene.messages().len(), 10, "the week's texts");
+}
