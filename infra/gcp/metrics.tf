@@ -24,7 +24,7 @@ locals {
 
   # Ordinary entries that are counted. A test looks for their texts in the code that writes them.
   entries = {
-    redis_errors       = ["task could not be claimed", "task could not be settled", "lease was not renewed"]
+    redis_errors       = ["task runs without a lease", "task not recorded as done in redis", "lease not renewed"]
     stale_channels     = ["too many of a sweep's quiet channels are broken"]
     unknown_deliveries = ["nobody knows whether a message was sent", "a message was sent and not recorded"]
   }
