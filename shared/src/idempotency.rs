@@ -262,7 +262,7 @@ impl Leases {
         Ok(None)
     }
 
-    /// Records that the task is done, whoever has the lease. Answers whether nobody can have taken this run for a killed
+    /// Records that the task is done, regardless of who has the lease. Returns whether no delivery can have taken this run for a killed
     /// one.
     pub async fn done(&self, lease: &Lease, result: &Value) -> Result<bool, redis::Error> {
         let done = Stored::Done { done: Some(result.clone()), payload: lease.held.payload.clone() };
@@ -276,7 +276,7 @@ impl Leases {
         self.send(expiring(Command::new("SET").arg(redis_key(name)).arg(dead)), None).await.map(drop)
     }
 
-    /// Frees the task if it is still leased to this run. Answers whether nobody can have taken this run for a killed one.
+    /// Frees the task if it is still leased to this run. Returns whether no delivery can have taken this run for a killed one.
     pub async fn release(&self, lease: &Lease) -> Result<bool, redis::Error> {
         let mut value = lease.value.clone();
         // The answer to a renewal may have been lost: then the value is ours, and not the one that is known.

@@ -12,7 +12,7 @@ use crate::queue::Queue;
 const LEASE: TimeDelta = TimeDelta::seconds(60);
 /// Clocks may differ by this much.
 const GRACE: TimeDelta = TimeDelta::seconds(5);
-/// An instance's runs lose their leases within one lease time; later, nobody else will be found to have died with it.
+/// An instance's runs lose their leases within one lease time; later, no other run will be found to have died with it.
 const COMPANY_WINDOW: TimeDelta = TimeDelta::seconds(70);
 /// Time between renewals that succeed, and between those that fail.
 const RENEWAL: Duration = Duration::from_secs(20);
@@ -99,7 +99,7 @@ impl Pace {
         self.shortened(SOON)
     }
 
-    /// When to look again at a lease that expires at `until`, if nobody renews it. A clock that is ahead must not turn the
+    /// When to look again at a lease that expires at `until`, unless it is renewed. A clock that is ahead must not turn the
     /// wait into a busy loop, nor one that is behind into a long sleep.
     #[must_use]
     pub fn after_lease(&self, until: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {

@@ -51,6 +51,17 @@ async fn hanging_run(stack: &Stack, delivery: Delivery) -> Service {
     service
 }
 
+/// The task has failed as often as it may but for one run.
+async fn fail_but_for_one(stack: &Stack) {
+    stack
+        .run(
+            "INSERT INTO jobs.failures
+             SELECT 'token-refresh', 'k', 0, gen_random_uuid(), 'failed', 'transient', '', '', '', 'earlier', false, NULL,
+                    now(), now() FROM generate_series(1, 2)",
+        )
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_task_is_rescheduled_by_its_backoff_and_then_a_dead_letter_that_lists_each_run() {
     let stack = Stack::start().await;
@@ -149,13 +160,7 @@ async fn killed_on_each_of_its_attempts_a_task_has_as_many_runs_and_one_letter()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_that_would_be_the_last_failure_waits_until_its_company_is_known() {
     let stack = Stack::start().await;
-    stack
-        .run(
-            "INSERT INTO jobs.failures
-             SELECT 'token-refresh', 'k', 0, gen_random_uuid(), 'failed', 'transient', '', '', '', 'earlier', false, NULL,
-                    now(), now() FROM generate_series(1, 2)",
-        )
-        .await;
+    fail_but_for_one(&stack).await;
     let delivery = Delivery::new(body());
     killed_run(&stack, delivery.clone()).await;
     let probe = Probe::<Numbered>::answering(done);
@@ -182,13 +187,7 @@ async fn a_kill_that_would_be_the_last_failure_waits_until_its_company_is_known(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runs_own_word_replaces_what_was_supposed_and_closes_the_letter() {
     let stack = Stack::start().await;
-    stack
-        .run(
-            "INSERT INTO jobs.failures
-             SELECT 'token-refresh', 'k', 0, gen_random_uuid(), 'failed', 'transient', '', '', '', 'earlier', false, NULL,
-                    now(), now() FROM generate_series(1, 2)",
-        )
-        .await;
+    fail_but_for_one(&stack).await;
     let (end, has_ended) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
     let finish = Arc::clone(&end);
     let probe = Probe::<Numbered>::new(move |_| {

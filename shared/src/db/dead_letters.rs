@@ -1,6 +1,6 @@
 //! `jobs.dead_letters`: tasks that ended without success, with the body as it arrived.
 //!
-//! A letter is `open` until somebody replays it, `replaying` while its new task is created, `sent` after that; it counts
+//! A letter is `open` until it is replayed, `replaying` while its new task is created, `sent` after that; it counts
 //! its deaths, and each death belongs to one life of its task: nothing late from an earlier life opens it again.
 
 use chrono::{DateTime, Utc};

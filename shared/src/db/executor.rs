@@ -1,4 +1,4 @@
-//! A bounded number of connections. Whoever waits for one waits here, and not inside the pool: there, a pool that is busy
+//! A bounded number of connections. A statement that waits for one waits here, and not inside the pool: there, a pool that is busy
 //! could not be told from a database that cannot be reached.
 
 use std::fmt;

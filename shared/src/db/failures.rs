@@ -204,7 +204,7 @@ impl Db {
         transaction.commit().await
     }
 
-    /// A transaction in which nobody else counts or writes this task's failures.
+    /// A transaction that alone counts or writes this task's failures.
     async fn failures_of(&self, subject: &Subject<'_>) -> Result<Transaction, Error> {
         let mut transaction = self.begin().await?;
         let name = format!("failures:{}:{}", subject.function, subject.key);

@@ -110,6 +110,6 @@ fn refusals(kind: RefusalKind) -> Vec<Refusal> {
         RefusalKind::Unauthorized => Rejection::iter().map(Refusal::Unauthorized).collect(),
         RefusalKind::Forbidden => vec![Refusal::Forbidden],
         RefusalKind::TooLarge => vec![Refusal::TooLarge],
-        RefusalKind::NoBody => vec![Refusal::NoBody],
+        RefusalKind::IncompleteBody => vec![Refusal::IncompleteBody],
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Runs where it is awaited as long as somebody waits, and after that in a task of its own: the usual dispatch needs no
+/// Runs where it is awaited as long as the caller waits, and after that in a task of its own: the usual dispatch needs no
 /// second task.
 pub(super) struct Detached<F: Future<Output: Send> + Send + 'static> {
     work: Option<Pin<Box<F>>>,

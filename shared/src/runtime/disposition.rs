@@ -87,7 +87,7 @@ pub(super) enum Death {
     Failed(FailureReason),
     /// Its failures were found recorded.
     AttemptsUsedUp,
-    /// Whoever parsed it never reported back.
+    /// Its parsing never reported back.
     NeverReportedBack,
     /// Its key belongs to another payload.
     KeyReused,
@@ -108,7 +108,7 @@ impl Death {
     }
 }
 
-/// What nobody can explain.
+/// What cannot be explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Unexplained {
@@ -164,12 +164,12 @@ impl Why {
 pub(super) enum Refusal {
     /// No acceptable identity token.
     Unauthorized(Rejection),
-    /// A token of somebody who may not call.
+    /// A token of a caller that is not allowed.
     Forbidden,
     /// The body is too large.
     TooLarge,
     /// The body did not come.
-    NoBody,
+    IncompleteBody,
 }
 
 impl From<Refusal> for Disposition {
@@ -236,7 +236,7 @@ impl Disposition {
                     Refusal::Unauthorized(rejection) => (StatusCode::UNAUTHORIZED, rejection.name()),
                     Refusal::Forbidden => (StatusCode::FORBIDDEN, "caller"),
                     Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-                    Refusal::NoBody => (StatusCode::BAD_REQUEST, "body_broke_off"),
+                    Refusal::IncompleteBody => (StatusCode::BAD_REQUEST, "body_broke_off"),
                 };
                 (status, Outcome::Refused, Some(reason))
             }
@@ -298,7 +298,7 @@ mod tests {
         check(&Refusal::Unauthorized(Rejection::Missing).into(), 401, Outcome::Refused);
         check(&Refusal::Forbidden.into(), 403, Outcome::Refused);
         check(&Refusal::TooLarge.into(), 413, Outcome::Refused);
-        check(&Refusal::NoBody.into(), 400, Outcome::Refused);
+        check(&Refusal::IncompleteBody.into(), 400, Outcome::Refused);
         check(&Disposition::Unexplained(Unexplained::Suspected), 500, Outcome::Retry);
     }
 

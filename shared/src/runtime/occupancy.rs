@@ -1,4 +1,4 @@
-//! Who runs beside whom in this process. A task whose run was killed is given a process to itself for its next run, so that
+//! Which jobs run at the same time in this process. A task whose run was killed is given a process to itself for its next run, so that
 //! another kill proves that it is this task which kills.
 
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-/// How long a task waits for a place; much shorter than what a dispatch deadline leaves beside the job's timeout.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a task waits for a place; much shorter than the difference of dispatch deadline and job timeout.
+const ENTER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The jobs of this process. Who waits to be alone keeps others from coming in.
 #[derive(Default)]
@@ -15,14 +15,14 @@ pub(super) struct Occupancy(Arc<RwLock<()>>);
 
 /// A job's place in this process.
 pub(super) enum Place {
-    /// Beside others.
+    /// Shared with others.
     Shared { _place: OwnedRwLockReadGuard<()> },
     /// Alone.
     Alone { _place: OwnedRwLockWriteGuard<()> },
 }
 
 impl Occupancy {
-    /// A place, alone or beside others; `None` when there was none in time.
+    /// A place, alone or shared; `None` when there was none in time.
     pub(super) async fn enter(&self, alone: bool) -> Option<Place> {
         let lock = Arc::clone(&self.0);
         let enter = async {
@@ -32,7 +32,7 @@ impl Occupancy {
                 Place::Shared { _place: lock.read_owned().await }
             }
         };
-        tokio::time::timeout(PATIENCE, enter).await.ok()
+        tokio::time::timeout(ENTER_TIMEOUT, enter).await.ok()
     }
 }
 

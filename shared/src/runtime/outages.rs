@@ -67,7 +67,7 @@ impl Outages {
         }
     }
 
-    /// A dependency that failed before and still does. Asks nobody in the usual case.
+    /// A dependency that failed before and still does. Sends no request in the usual case.
     pub(super) async fn current(&self, db: &Db, tasks: &Tasks, queue: Queue) -> Option<Dependency> {
         if self.database.load(Ordering::Relaxed) {
             let is_writable = tokio::time::timeout(TIMEOUT, Box::pin(db.is_writable())).await;

@@ -53,7 +53,7 @@ pub(super) struct Unreadable {
     error: envelope::Error,
 }
 
-/// A run that is recorded as long as the body is suspected of killing whoever parses it.
+/// A run that is recorded as long as the body is suspected of killing the process that parses it.
 pub(super) struct Suspicion(Uuid);
 
 /// How a run ended.
@@ -79,7 +79,7 @@ impl Failed {
 }
 
 impl Runtime {
-    /// A body that was dispatched many times without any record may kill whoever parses it: from then on each attempt at
+    /// A body that was dispatched many times without any record may kill the process that parses it: from then on each attempt at
     /// it is recorded before it begins.
     pub(super) async fn suspect_body(
         &self,
@@ -169,7 +169,7 @@ impl Runtime {
         Ok(Disposition::Dead(Death::Unreadable(error)))
     }
 
-    /// Another payload under a key that came from outside is another task, and nobody knows which of the two is meant.
+    /// Another payload under a key that came from outside is another task, and which of the two is meant is unknown.
     pub(super) async fn other_payload(&self, task: &Task) -> Result<Disposition, Disposition> {
         let key = task.key_of_other_payload();
         let subject = Subject { key: &key, ..task.subject(self.pace) };
@@ -186,8 +186,8 @@ impl Runtime {
         if let Some(place) = self.occupancy.enter(alone).await {
             return Ok(place);
         }
-        let mut crowded = Successor::of(task);
-        crowded.envelope.alone = alone;
+        let mut crowded = successor(task);
+        crowded.alone = alone;
         Err(self.create(task, crowded, Why::Crowded, self.clock.now() + self.pace.soon()).await?)
     }
 
@@ -440,7 +440,7 @@ impl Runtime {
         why: Why,
         at: DateTime<Utc>,
     ) -> Result<Disposition, Disposition> {
-        self.create(task, Successor::of(task), why, at).await
+        self.create(task, successor(task), why, at).await
     }
 
     /// Creates the successor of a task whose run ended: that run's lease does not concern it.
@@ -451,16 +451,16 @@ impl Runtime {
         why: Why,
         at: DateTime<Utc>,
     ) -> Result<Disposition, Disposition> {
-        let mut successor = Successor::of(task);
-        successor.envelope.after = Some(lease.run());
-        successor.envelope.alone = why == Why::Crowded;
-        self.create(task, successor, why, at).await
+        let mut envelope = successor(task);
+        envelope.after = Some(lease.run());
+        envelope.alone = why == Why::Crowded;
+        self.create(task, envelope, why, at).await
     }
 
     async fn create(
         &self,
         task: &Task,
-        Successor { envelope }: Successor,
+        envelope: Envelope,
         why: Why,
         at: DateTime<Utc>,
     ) -> Result<Disposition, Disposition> {
@@ -532,19 +532,13 @@ fn body_key(headers: &Headers, body: &[u8]) -> String {
     }
 }
 
-/// The task that continues another one, one number later.
-struct Successor {
-    envelope: Envelope,
-}
-
-impl Successor {
-    fn of(task: &Task) -> Self {
-        let mut envelope = task.envelope.clone();
-        envelope.n = envelope.n.saturating_add(1);
-        envelope.root = Some(task.root().to_owned());
-        // The new name must not make a new task of it.
-        envelope.idempotency_key = Some(task.key.clone());
-        envelope.enqueued_at.get_or_insert(task.occasion);
-        Self { envelope }
-    }
+/// The envelope of the task that continues another one, one number later.
+fn successor(task: &Task) -> Envelope {
+    let mut envelope = task.envelope.clone();
+    envelope.n = envelope.n.saturating_add(1);
+    envelope.root = Some(task.root().to_owned());
+    // The new name must not make a new task of it.
+    envelope.idempotency_key = Some(task.key.clone());
+    envelope.enqueued_at.get_or_insert(task.occasion);
+    envelope
 }

@@ -66,7 +66,7 @@ pub(super) async fn read_body(request: Request<Body>) -> Result<Bytes, Refusal> 
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        Ok(Err(_)) | Err(_) => Err(Refusal::NoBody),
+        Ok(Err(_)) | Err(_) => Err(Refusal::IncompleteBody),
     }
 }
 
