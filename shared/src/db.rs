@@ -5,16 +5,15 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, Postgres};
-use tokio::sync::OwnedSemaphorePermit;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Executor as _, PgConnection};
 use uuid::Uuid;
 
 use crate::config::{Config, Incomplete, variables};
 use crate::failure::Failure;
 use crate::telemetry::{self, Counter};
 
-use executor::{Connections, Slot};
+use connections::{Connection, Connections, Statement};
 
 pub mod availability;
 pub mod batches;
@@ -24,13 +23,13 @@ pub mod calendar_sync_runs;
 pub mod calendar_sync_state;
 pub mod calendars;
 pub mod circuit_breaker;
+mod connections;
 pub mod contact_groups;
 pub mod contacts;
 mod contacts_sync_runs;
 pub mod contacts_sync_state;
 pub mod dead_letters;
 pub mod deliveries;
-mod executor;
 pub mod failures;
 #[cfg(feature = "migrate")]
 pub mod migrations;
@@ -47,9 +46,6 @@ pub mod token_health;
 mod users;
 pub mod webhook_channels;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was idle for longer is asked for an answer before it is used.
-const ASK_AFTER: Duration = Duration::from_secs(1);
 /// Settings of every connection. A first sync fills a table by orders of magnitude within seconds, long before the server
 /// counts it again: plans made for the few rows of before, those of foreign keys included, would read all of it for
 /// each new row. There is an index behind every query, so scans are the last resort, and too dear to compile.
@@ -111,34 +107,20 @@ impl Db {
     #[must_use]
     pub fn connect_lazily(options: PgConnectOptions, size: u32) -> Self {
         let options = options.options(SESSION).disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(size)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            // A question before each statement would be a round trip per statement; only a connection that nobody used for a
-            // while may have been closed by whoever is in between.
-            .test_before_acquire(false)
-            .before_acquire(|connection, used| {
-                Box::pin(async move {
-                    if used.idle_for > ASK_AFTER {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options);
-        Self { connections: Connections::new(pool, size) }
+        Self { connections: Connections::new(options, size) }
     }
 
     /// Where one statement runs; counts it.
-    fn statement(&self) -> Slot<'_> {
+    fn statement(&self) -> Statement<'_> {
         telemetry::count(Counter::SqlStatement, 1);
-        Slot(&self.connections)
+        Statement(&self.connections)
     }
 
     /// Several statements that count together or not at all.
     async fn begin(&self) -> Result<Transaction, Error> {
-        let (connection, slot) = self.connections.begin().await?;
-        Ok(Transaction { connection, _slot: slot })
+        let mut connection = self.connections.take().await?;
+        connection.as_mut().execute("BEGIN").await?;
+        Ok(Transaction { connection })
     }
 
     /// Whether records can be written: false also while the database is read-only, or lacks rights or tables of ours.
@@ -159,20 +141,20 @@ impl Db {
 /// A transaction; dropped without [`Transaction::commit`] it leaves nothing behind.
 #[derive(Debug)]
 struct Transaction {
-    connection: sqlx::Transaction<'static, Postgres>,
-    /// Given back after the connection.
-    _slot: OwnedSemaphorePermit,
+    connection: Connection,
 }
 
 impl Transaction {
     /// Where one statement of the transaction runs; counts it.
     fn statement(&mut self) -> &mut PgConnection {
         telemetry::count(Counter::SqlStatement, 1);
-        &mut self.connection
+        self.connection.as_mut()
     }
 
-    async fn commit(self) -> Result<(), Error> {
-        Ok(self.connection.commit().await?)
+    async fn commit(mut self) -> Result<(), Error> {
+        let committed = self.connection.as_mut().execute("COMMIT").await;
+        self.connection.give_back(committed)?;
+        Ok(())
     }
 }
 
@@ -226,7 +208,7 @@ impl From<Error> for Failure {
     /// statement concerns this task.
     fn from(error: Error) -> Self {
         let fault = match &error.0 {
-            // There is a slot for whoever asks the pool, so that it timed out means that no connection could be made.
+            // Whoever waits for a connection waits as long as it takes, so that the pool timed out means that none could be made.
             // A peer that does not speak the protocol is no Postgres: a proxy in front of one that is gone, for instance.
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)

@@ -1,0 +1,187 @@
+//! A bounded number of connections. A statement that waits for one waits as long as it takes: a pool that is busy is no
+//! outage; a connection that cannot be made in time is one.
+//!
+//! The pool is deadpool's and not sqlx's, which asks Postgres for an answer after each use and has one timeout for both
+//! kinds of waiting.
+
+use std::fmt;
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType,
+};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use sqlx::postgres::{PgConnectOptions, PgQueryResult, PgRow, PgTypeInfo};
+use sqlx::{ConnectOptions, Connection as _, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is asked for an answer before it is used: whoever is in between may have closed it.
+const CHECK_AFTER: Duration = Duration::from_secs(1);
+/// A connection is replaced when it is older, so that each meets a changed address or certificate some day.
+const MAX_AGE: Duration = Duration::from_mins(30);
+
+/// A pool that connects on first use; clones share it.
+#[derive(Clone)]
+pub(super) struct Connections(Pool<Connector>);
+
+struct Connector(PgConnectOptions);
+
+impl Manager for Connector {
+    type Type = PgConnection;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
+        self.0.connect().await
+    }
+
+    async fn recycle(&self, connection: &mut PgConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+        if metrics.age() > MAX_AGE {
+            return Err(RecycleError::message("too old"));
+        }
+        if metrics.last_used() > CHECK_AFTER {
+            connection.ping().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Connections {
+    pub(super) fn new(options: PgConnectOptions, size: u32) -> Self {
+        let pool = Pool::builder(Connector(options))
+            .max_size(size.try_into().unwrap_or(usize::MAX))
+            .queue_mode(QueueMode::Lifo)
+            .runtime(Runtime::Tokio1)
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(CONNECT_TIMEOUT))
+            .build()
+            .expect("a runtime for the timeouts is given");
+        Self(pool)
+    }
+
+    pub(super) async fn take(&self) -> Result<Connection, sqlx::Error> {
+        match self.0.get().await {
+            Ok(connection) => Ok(Connection(Some(connection))),
+            Err(PoolError::Backend(error)) => Err(error),
+            Err(PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle | TimeoutType::Wait)) => {
+                Err(sqlx::Error::PoolTimedOut)
+            }
+            Err(PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
+                Err(sqlx::Error::PoolClosed)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Connections({:?})", self.0.status())
+    }
+}
+
+/// A connection in use. Dropped without [`Connection::give_back`], it is closed: what it was used for was cut off, and an open
+/// transaction ends with it.
+pub(super) struct Connection(Option<Object<Connector>>);
+
+impl Connection {
+    pub(super) fn as_mut(&mut self) -> &mut PgConnection {
+        self.0.as_mut().expect("only `give_back` and `drop` take it")
+    }
+
+    /// For the next use, unless this one has broken the connection.
+    pub(super) fn give_back<T>(mut self, used: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        let is_usable = match &used {
+            // What Postgres refuses leaves the connection as it was.
+            Ok(_) | Err(sqlx::Error::Database(_)) => true,
+            Err(_) => false,
+        };
+        if is_usable {
+            drop(self.0.take());
+        }
+        used
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(Object::take(connection));
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Connection")
+    }
+}
+
+/// Where one statement runs, on a connection of its own.
+#[derive(Debug)]
+pub(super) struct Statement<'a>(pub(super) &'a Connections);
+
+impl<'p> Executor<'p> for Statement<'_> {
+    type Database = Postgres;
+
+    /// All rows are read before the first is handed out: no statement of ours reads more than a page.
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let connections = self.0.clone();
+        let rows = async move {
+            let mut connection = connections.take().await?;
+            let rows: Result<Vec<_>, _> = connection.as_mut().fetch_many(query).try_collect().await;
+            Ok::<_, sqlx::Error>(stream::iter(connection.give_back(rows)?.into_iter().map(Ok)))
+        };
+        stream::once(rows).try_flatten().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let connections = self.0.clone();
+        Box::pin(async move {
+            let mut connection = connections.take().await?;
+            let row = connection.as_mut().fetch_optional(query).await;
+            connection.give_back(row)
+        })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<sqlx::postgres::PgStatement, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let connections = self.0.clone();
+        Box::pin(async move {
+            let mut connection = connections.take().await?;
+            let statement = connection.as_mut().prepare_with(sql, parameters).await;
+            connection.give_back(statement)
+        })
+    }
+
+    #[doc(hidden)]
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<Postgres>, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let connections = self.0.clone();
+        Box::pin(async move {
+            let mut connection = connections.take().await?;
+            let description = connection.as_mut().describe(sql).await;
+            connection.give_back(description)
+        })
+    }
+}
