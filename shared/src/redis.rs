@@ -11,19 +11,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use url::Url;
 
 use crate::config::{Config, Incomplete, variables};
-use crate::http::{client, is_safe_for_credentials, read_limited};
+use crate::http::is_safe_for_credentials;
 use crate::telemetry::{self, Counter};
 
 mod answer;
 mod breaker;
 mod command;
 mod error;
+mod transport;
 
 pub use answer::Value;
 pub use command::Command;
@@ -31,14 +33,14 @@ pub use error::Error;
 
 use answer::Answer;
 use breaker::Breaker;
+use transport::Transport;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(2);
 const FAILURES_BEFORE_REST: u32 = 5;
 /// Longer than a probe can take, its retry included.
 const REST: Duration = Duration::from_secs(5);
-/// Far above what we store, far below what would endanger a small container.
-const MAX_ANSWER_BYTES: usize = 4 << 20;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Says which state of the database an answer came from.
 const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
@@ -52,10 +54,10 @@ pub struct SyncToken(HeaderValue);
 pub struct Redis(Arc<Inner>);
 
 struct Inner {
-    http: reqwest::Client,
-    single: Url,
-    pipeline: Url,
-    transaction: Url,
+    transport: Transport,
+    single: Uri,
+    pipeline: Uri,
+    transaction: Uri,
     authorization: HeaderValue,
     breaker: Mutex<Breaker>,
 }
@@ -84,7 +86,7 @@ impl From<Purpose> for Counter {
 /// How long to wait for Redis, and when to stop asking.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Time for a connection, TLS included.
+    /// Time for a TCP connection.
     pub connect_timeout: Duration,
     /// Time for one attempt, its answer included.
     pub timeout: Duration,
@@ -149,10 +151,10 @@ impl Redis {
             .map_err(|_shows_the_token| Unusable::Token)?;
         authorization.set_sensitive(true);
         Ok(Self(Arc::new(Inner {
-            http: client(patience.connect_timeout, patience.timeout),
-            single: below(url, ""),
-            pipeline: below(url, "pipeline"),
-            transaction: below(url, "multi-exec"),
+            transport: Transport::new(patience.connect_timeout, patience.timeout),
+            single: below(url, "")?,
+            pipeline: below(url, "pipeline")?,
+            transaction: below(url, "multi-exec")?,
             authorization,
             breaker: Mutex::new(Breaker::new(patience.failures, patience.rest)),
         })))
@@ -205,14 +207,14 @@ impl Redis {
 
     async fn batch(
         &self,
-        url: &Url,
+        uri: &Uri,
         purpose: Purpose,
         commands: Vec<Command>,
     ) -> Result<Vec<Result<Value, Error>>, Error> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let answers = self.post(url, purpose, commands.len(), &commands, None, |body| {
+        let answers = self.post(uri, purpose, commands.len(), &commands, None, |body| {
             if let Ok(answers) = serde_json::from_slice::<Vec<Answer>>(body) {
                 let complete = answers.len() == commands.len();
                 return if complete {
@@ -232,7 +234,7 @@ impl Redis {
 
     async fn post<T>(
         &self,
-        url: &Url,
+        uri: &Uri,
         purpose: Purpose,
         commands: usize,
         body: &impl Serialize,
@@ -243,9 +245,9 @@ impl Redis {
             return Err(Error::Resting);
         }
         let body = Bytes::from(serde_json::to_vec(body).expect("commands are lists of strings"));
-        let mut answer = self.attempt(url, purpose, commands, body.clone(), after.clone()).await;
-        if matches!(answer, Err(Error::Unreachable(_))) {
-            answer = self.attempt(url, purpose, commands, body, after).await;
+        let mut answer = self.attempt(uri, purpose, commands, body.clone(), after.clone()).await;
+        if matches!(answer, Err(Error::Unreachable(_) | Error::Broken(_))) {
+            answer = self.attempt(uri, purpose, commands, body, after).await;
         }
         let result = answer.and_then(|(body, token)| Ok((read(&body)?, token)));
         let away = result.as_ref().is_err_and(Error::is_away);
@@ -255,31 +257,28 @@ impl Redis {
 
     async fn attempt(
         &self,
-        url: &Url,
+        uri: &Uri,
         purpose: Purpose,
         commands: usize,
         body: Bytes,
         after: Option<SyncToken>,
     ) -> Result<(Bytes, Option<SyncToken>), Error> {
         let mut bill = Bill { purpose, commands };
-        let mut request = self
-            .0
-            .http
-            .post(url.clone())
-            .header(header::AUTHORIZATION, self.0.authorization.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri.clone();
+        request.headers_mut().insert(header::AUTHORIZATION, self.0.authorization.clone());
+        request.headers_mut().insert(header::CONTENT_TYPE, JSON);
         if let Some(SyncToken(token)) = after {
-            request = request.header(SYNC_TOKEN, token);
+            request.headers_mut().insert(SYNC_TOKEN, token);
         }
-        let response = request.send().await.inspect_err(|error| {
-            if error.is_connect() {
+        let answer = self.0.transport.send(request).await.inspect_err(|error| {
+            if matches!(error, Error::Unreachable(_)) {
                 bill.commands = 0;
             }
-        })?;
-        let status = response.status();
-        let token = response.headers().get(SYNC_TOKEN).cloned().map(SyncToken);
-        let body = read_limited(response, MAX_ANSWER_BYTES).await?;
+        });
+        let (status, headers, body) = answer?;
+        let token = headers.get(SYNC_TOKEN).cloned().map(SyncToken);
         match status {
             StatusCode::OK => Ok((body, token)),
             StatusCode::BAD_REQUEST => match serde_json::from_slice(&body) {
@@ -317,10 +316,10 @@ impl Drop for Bill {
 }
 
 /// The path below the endpoint, whether or not that ends with a slash.
-fn below(endpoint: &Url, path: &str) -> Url {
+fn below(endpoint: &Url, path: &str) -> Result<Uri, Unusable> {
     let mut url = endpoint.clone();
     url.set_path(&format!("{}/{path}", endpoint.path().trim_end_matches('/')));
-    url
+    Uri::try_from(url.as_str()).map_err(|_| Unusable::Decorated)
 }
 
 #[cfg(test)]
@@ -387,7 +386,7 @@ mod tests {
             ("http://a.localhost", "http://a.localhost/pipeline"),
             ("http://a.localhost/r/", "http://a.localhost/r/pipeline"),
         ] {
-            assert_eq!(below(&endpoint.parse().unwrap(), "pipeline").as_str(), url);
+            assert_eq!(below(&endpoint.parse().unwrap(), "pipeline").unwrap(), url);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How a call to Redis fails.
 
-use crate::http;
+use crate::failure::BoxError;
 
 /// Longest excerpt of a refusal.
 const MAX_REFUSAL_CHARS: usize = 120;
@@ -24,9 +24,12 @@ const OUT_OF_SERVICE: [&str; 9] = [
 /// A command got no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection, or it broke, twice in a row. The command may have been carried out.
+    /// No connection could be made, twice in a row: nothing was sent.
     #[error("redis cannot be reached")]
-    Unreachable(#[source] reqwest::Error),
+    Unreachable(#[source] BoxError),
+    /// The connection broke, twice in a row. The command may have been carried out.
+    #[error("the connection to redis broke")]
+    Broken(#[source] BoxError),
     /// No answer in time. The command may have been carried out.
     #[error("redis did not answer in time")]
     Timeout,
@@ -59,6 +62,7 @@ impl Error {
     pub fn is_away(&self) -> bool {
         match self {
             Self::Unreachable(_)
+            | Self::Broken(_)
             | Self::Timeout
             | Self::Unauthorized
             | Self::OutOfService(_)
@@ -77,21 +81,6 @@ impl Error {
             Self::OutOfService(shown)
         } else {
             Self::Refused(shown)
-        }
-    }
-}
-
-impl From<reqwest::Error> for Error {
-    fn from(error: reqwest::Error) -> Self {
-        if error.is_timeout() { Self::Timeout } else { Self::Unreachable(error.without_url()) }
-    }
-}
-
-impl From<http::Error> for Error {
-    fn from(error: http::Error) -> Self {
-        match error {
-            http::Error::Broken(error) => error.into(),
-            http::Error::TooLarge(_) => Self::TooLarge,
         }
     }
 }

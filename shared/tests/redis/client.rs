@@ -111,7 +111,7 @@ async fn a_lost_answer_is_asked_for_once_more_and_both_are_counted() {
 #[tokio::test]
 async fn an_answer_lost_twice_is_a_failure() {
     let (result, requests, billed) = outcome([Fate::Lost]).await;
-    assert!(matches!(result, Err(Error::Unreachable(_))), "{result:?}");
+    assert!(matches!(result, Err(Error::Broken(_))), "{result:?}");
     assert_eq!((requests, billed), (2, 2));
 }
 
