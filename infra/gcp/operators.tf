@@ -14,12 +14,12 @@ resource "google_project_iam_custom_role" "operator" {
   title       = "Operator of the background jobs"
   description = "Holds queues, gives them back, looks at tasks, creates and deletes single ones."
   permissions = [
-    # scripts/operate pause and resume; update is how a queue is given back without Terraform.
+    # scripts/ops pause and resume; update is how a queue is given back without Terraform.
     "cloudtasks.queues.get",
     "cloudtasks.queues.pause",
     "cloudtasks.queues.resume",
     "cloudtasks.queues.update",
-    # scripts/takeover --check, scripts/operate dead-letters replay, and the end of a task that always fails.
+    # scripts/ops takeover --check, scripts/ops dead-letters replay, and the end of a task that always fails.
     "cloudtasks.tasks.create",
     "cloudtasks.tasks.delete",
     "cloudtasks.tasks.fullView",
