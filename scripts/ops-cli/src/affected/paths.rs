@@ -36,7 +36,7 @@ const IMAGES: [&str; 4] = ["infra/Dockerfile", "infra/images/", "scripts/ops-cli
 const TERRAFORM: [&str; 2] = ["infra/gcp/", "infra/alerts.json"];
 const TERRAFORM_TESTS: &str = "/tests/";
 /// Outside the packages.
-const UNBUILT: [&str; 10] = [
+const UNBUILT: [&str; 11] = [
     "scripts/",
     "infra/local/",
     "infra/cloudbuild",
@@ -45,6 +45,7 @@ const UNBUILT: [&str; 10] = [
     ".ci/",
     "LICENSE",
     ".gitignore",
+    ".cargo/deny.toml",
     ".clippy.toml",
     ".rustfmt.toml",
 ];
@@ -130,6 +131,7 @@ mod tests {
         check("README.md", Place::Nowhere);
         check(".clippy.toml", Place::Nowhere);
         check(".cargo/config.toml", Place::Everywhere);
+        check(".cargo/deny.toml", Place::Nowhere);
         check("rust-toolchain.toml", Place::Everywhere);
         check(".sqlx/query-1.json", Place::Everywhere);
         check("something-new", Place::Everywhere);
