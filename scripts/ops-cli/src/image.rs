@@ -102,6 +102,9 @@ impl Image {
             let folder = repository.target().join("images");
             folder.join(self.profile.name())
         });
+        if self.check {
+            trial::ensure_usable(&repository, &self.up)?;
+        }
         let mut succeeded = self.made || self.make(&repository, &functions, &out)?;
         if self.check {
             let images: Vec<_> = functions.into_iter().map(|name| (name.clone(), out.join(name))).collect();

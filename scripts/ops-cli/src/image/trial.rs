@@ -9,12 +9,24 @@ use anyhow::{Context as _, ensure};
 
 use super::layout::{self, Process};
 use crate::repository::Repository;
+use crate::usage_error::UsageError;
 
 /// Runs a program with a folder as its root.
 const RUNNER: &str = "infra/images/run";
 /// Exit code of a function whose environment is empty.
 const MISCONFIGURED: i32 = 2;
 const EXECUTABLE: u32 = 0o755;
+
+/// What `scripts/up` is called with, whatever images are tried.
+const ONCE: &str = "--once";
+
+/// Fails unless `scripts/up` accepts these arguments: a typing error must not cost the images.
+pub(crate) fn ensure_usable(repository: &Repository, arguments: &[String]) -> anyhow::Result<()> {
+    let mut up = Command::new(repository.root().join("scripts/up"));
+    let help = up.arg(ONCE).args(arguments).arg("--help").output().context("cannot run scripts/up")?;
+    ensure!(help.status.success(), UsageError(String::from_utf8_lossy(&help.stderr).trim().to_owned()));
+    Ok(())
+}
 
 /// Unpacks these images (a function's name and a layout each), and runs the whole local cloud with their functions;
 /// the other functions run as `scripts/up` built them, and `arguments` go to it. Returns whether the run succeeded.
@@ -43,7 +55,7 @@ pub(crate) fn passes(
         fs::set_permissions(&launcher, Permissions::from_mode(EXECUTABLE))?;
     }
     let mut up = Command::new(root.join("scripts/up"));
-    up.args(["--once", "--programs"]).arg(&programs).arg("--logs").arg(built.join("images/logs"));
+    up.args([ONCE, "--programs"]).arg(&programs).arg("--logs").arg(built.join("images/logs"));
     // What is printed here is the result of the command itself.
     let status = up.args(arguments).stdout(std::io::stderr()).status().context("cannot run scripts/up")?;
     Ok(status.success())

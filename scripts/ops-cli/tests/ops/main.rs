@@ -1,6 +1,9 @@
 //! The operator's command line, run as a person runs it.
 
 mod affected;
+mod arguments;
 mod delivery;
 mod entry;
 mod history;
+mod programs;
+mod shell;
