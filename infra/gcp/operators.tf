@@ -1,4 +1,4 @@
-# People who do what infra/runbook.md and infra/takeover.md ask for. They deploy, too (ci.tf), and they name the queues'
+# People who do what infra/docs/runbook.md and infra/docs/takeover.md ask for. They deploy, too (ci.tf), and they name the queues'
 # identities in tasks of their own (modules/queue-function/identity.tf); applying Terraform is somebody else's right.
 locals {
   operator_role = "jobsOperator"

@@ -5,5 +5,6 @@ mod arguments;
 mod delivery;
 mod entry;
 mod history;
+mod pages;
 mod programs;
 mod shell;
