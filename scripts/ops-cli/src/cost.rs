@@ -28,7 +28,7 @@ pub(crate) struct Cost {
     /// Number of users; several numbers give several columns.
     #[arg(long, value_delimiter = ',', default_values_t = [50, 10_000, 1_000_000], value_name = "N")]
     users: Vec<u64>,
-    /// Output of `scripts/up --once --json` [default: run it now].
+    /// Output of `scripts/up --once --json`; by default, it is run now.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }

@@ -33,7 +33,7 @@ const BUILDER: &str = "infra/images/program";
 
 /// Make images of functions, as OCI layouts, with their bills of materials.
 ///
-/// Each is <out>/<function> (for `skopeo copy oci:…`, `crane push`, `podman load`) and <out>/<function>.cdx.json.
+/// Each is OUT/FUNCTION (for `skopeo copy oci:…`, `crane push`, `podman load`) and OUT/FUNCTION.cdx.json.
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "options of a command line")]
 pub(crate) struct Image {
@@ -46,7 +46,7 @@ pub(crate) struct Image {
     /// Only images of the release profile have the same digest wherever the toolchain is the same, and at most 12 MB.
     #[arg(long, value_enum, default_value_t = Profile::Release)]
     profile: Profile,
-    /// Folder for the images [default: images/<profile> in cargo's target folder].
+    /// Folder for the images; by default, images/PROFILE in cargo's target folder.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Print the images as JSON.

@@ -28,7 +28,7 @@ pub(crate) struct Takeover {
     /// Check without taking over, which is all this command does; infra/docs/takeover.md has the steps.
     #[arg(long, required = true)]
     check: bool,
-    /// Identity with which the queue calls its function [default: QUEUE@PROJECT.iam.gserviceaccount.com].
+    /// Identity with which the queue calls its function; by default, QUEUE@PROJECT.iam.gserviceaccount.com.
     #[arg(long, value_name = "EMAIL")]
     caller: Option<String>,
     /// Send no task.

@@ -14,8 +14,8 @@ const DIGEST: &str = "sha256:";
 /// Which image to deploy.
 #[derive(Args)]
 pub(super) struct Wanted {
-    /// Image to deploy: the digest (sha256:…) of this commit's image in the registry, or a whole image reference [default:
-    /// the image of this commit]. The revision's tag is rev-<commit>, or made from the whole reference.
+    /// Image to deploy: the digest (sha256:…) of this commit's image in the registry, or a whole image reference; by default,
+    /// the image of this commit. The revision's tag is rev-COMMIT, or made from the whole reference.
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     /// Deploy the serving image again, so that it gets a new secret or setting.

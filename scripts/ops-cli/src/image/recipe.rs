@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
 
-/// `COPY --from=` of this is the program; its other stages are what [`super::program`] stands for.
+/// `COPY --from=` of this stage is the program, which `infra/images/program` builds here.
 const PROGRAM: &str = "--from=program";
 
 /// The last stage, with its arguments filled in.
