@@ -1,4 +1,4 @@
-# People who do what infra/runbook.md and infra/takeover.md ask for. They deploy, too (ci.tf), and they name the queues'
+# People who do what infra/docs/runbook.md and infra/docs/takeover.md ask for. They deploy, too (ci.tf), and they name the queues'
 # identities in tasks of their own (modules/queue-function/identity.tf); applying Terraform is somebody else's right.
 locals {
   operator_role = "jobsOperator"
@@ -14,12 +14,12 @@ resource "google_project_iam_custom_role" "operator" {
   title       = "Operator of the background jobs"
   description = "Holds queues, gives them back, looks at tasks, creates and deletes single ones."
   permissions = [
-    # scripts/operate pause and resume; update is how a queue is given back without Terraform.
+    # scripts/ops pause and resume; update is how a queue is given back without Terraform.
     "cloudtasks.queues.get",
     "cloudtasks.queues.pause",
     "cloudtasks.queues.resume",
     "cloudtasks.queues.update",
-    # scripts/takeover --check, scripts/operate dead-letters replay, and the end of a task that always fails.
+    # scripts/ops takeover --check, scripts/ops dead-letters replay, and the end of a task that always fails.
     "cloudtasks.tasks.create",
     "cloudtasks.tasks.delete",
     "cloudtasks.tasks.fullView",

@@ -146,7 +146,7 @@ variable "slack_token" {
 }
 
 variable "runbook_url" {
-  description = "Address of infra/runbook.md as operators read it; alerts link to its sections."
+  description = "Address of infra/docs/runbook.md as operators read it; alerts link to its sections."
   type        = string
 }
 

@@ -9,7 +9,7 @@ use crate::endings::{Ending, table};
 /// The page that has the table of the variables.
 pub const VARIABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/README.md");
 /// The page that has the table of the endings.
-pub const ENDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/architecture.md");
+pub const ENDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/docs/architecture.md");
 
 /// `page` with the table of the variables as they are declared.
 #[must_use]

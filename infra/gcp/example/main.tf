@@ -51,7 +51,7 @@ module "jobs" {
   region  = var.region
   release = "first"
 
-  # At first nothing is taken over. Then queue by queue (infra/takeover.md): add a name to the queues, take it out of the
+  # At first nothing is taken over. Then queue by queue (infra/docs/takeover.md): add a name to the queues, take it out of the
   # schedules, and apply; or the other way round. Without `predecessor` leave both lists
   # out: then all are enabled.
   predecessor = {
@@ -87,7 +87,7 @@ module "jobs" {
   emails      = ["on-call@example.com"]
   slack       = { channel = "#jobs" }
   slack_token = var.slack_token
-  runbook_url = "https://github.com/example/catchup-jobs/blob/main/infra/runbook.md"
+  runbook_url = "https://github.com/example/catchup-jobs/blob/main/infra/docs/runbook.md"
 
   ci        = { repository = "example/catchup-jobs" }
   operators = ["group:on-call@example.com"]

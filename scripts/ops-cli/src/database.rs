@@ -1,0 +1,39 @@
+//! The database of the functions, reached as they reach it: `DATABASE_URL` or the `DATABASE_*` parts.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use shared::config::Config;
+use shared::db::{Db, migrations};
+
+/// Run the migrations of the schema `jobs`; before functions that need them are deployed.
+#[derive(Args)]
+pub(crate) struct Migrate {
+    /// postgres://user:password@host:port/name; the user must own the schema.
+    #[arg(long = "database", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    url: String,
+}
+
+impl Migrate {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let options = self.url.parse().context("the URL of the database is malformed")?;
+        wait_for(async { Ok(migrations::migrate(options).await?) })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Connects on first use; only inside [`wait_for`].
+pub(crate) fn open() -> anyhow::Result<Db> {
+    let mut config = Config::from_process();
+    let Ok(db) = Db::from_config(&mut config) else {
+        let problems: Vec<_> = config.problems().iter().map(ToString::to_string).collect();
+        bail!("{}", problems.join("\n"));
+    };
+    Ok(db)
+}
+
+/// Runs what needs a connection.
+pub(crate) fn wait_for<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}

@@ -1,0 +1,111 @@
+//! `scripts/ops`: what an operator and CI do with the functions, one subcommand per file.
+//!
+//! Exit codes: [`EXIT_CODES`].
+
+mod affected;
+mod canary;
+mod cost;
+mod database;
+mod dead_letters;
+mod deliveries;
+mod deploy;
+mod gcloud;
+mod image;
+mod pause;
+mod program;
+mod queue;
+mod repository;
+mod rollback;
+mod service;
+mod settings;
+mod takeover;
+mod usage_error;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::usage_error::UsageError;
+
+/// The command failed, or found something that is wrong.
+const FAILURE: u8 = 1;
+/// The call cannot succeed; clap's own code.
+const USAGE_ERROR: u8 = 2;
+/// What every `--help` ends with, unless the command has more of them.
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure, 2 usage error.";
+
+/// Ship and operate the functions.
+#[derive(Parser)]
+#[command(name = "ops", bin_name = "scripts/ops", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(after_help = EXIT_CODES)]
+    Affected(affected::Affected),
+    #[command(after_help = EXIT_CODES)]
+    Cost(cost::Cost),
+    #[command(after_help = EXIT_CODES)]
+    DeadLetters(dead_letters::DeadLetters),
+    #[command(after_help = EXIT_CODES)]
+    Deliveries(deliveries::Deliveries),
+    #[command(after_help = deploy::EXIT_CODES)]
+    Deploy(deploy::Deploy),
+    #[command(after_help = EXIT_CODES)]
+    Image(image::Image),
+    #[command(after_help = EXIT_CODES)]
+    Migrate(database::Migrate),
+    /// Pause queues: their tasks wait, and none is lost.
+    #[command(after_help = EXIT_CODES)]
+    Pause(pause::Queues),
+    /// Resume queues that are paused.
+    #[command(after_help = EXIT_CODES)]
+    Resume(pause::Queues),
+    #[command(after_help = EXIT_CODES)]
+    Rollback(rollback::Rollback),
+    #[command(after_help = EXIT_CODES)]
+    Takeover(takeover::Takeover),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Affected(affected) => affected.run(),
+        Command::Cost(cost) => cost.run(),
+        Command::DeadLetters(dead_letters) => dead_letters.run(),
+        Command::Deliveries(deliveries) => deliveries.run(),
+        Command::Deploy(deploy) => deploy.run(),
+        Command::Image(image) => image.run(),
+        Command::Migrate(migrate) => migrate.run(),
+        Command::Pause(queues) => queues.pause(),
+        Command::Resume(queues) => queues.resume(),
+        Command::Rollback(rollback) => rollback.run(),
+        Command::Takeover(takeover) => takeover.run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("scripts/ops: {error:#}");
+        ExitCode::from(if error.is::<UsageError>() { USAGE_ERROR } else { FAILURE })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_commands_help_says_how_it_is_called_and_its_exit_codes() {
+        let command = Arguments::command();
+        let names: Vec<_> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+        assert!(!names.is_empty());
+        for name in names {
+            let asked = Arguments::command().try_get_matches_from(["ops", &name, "--help"]);
+            let help = asked.unwrap_err().to_string();
+            assert!(help.contains(&format!("Usage: scripts/ops {name} ")), "{help}");
+            assert!(help.contains("Exit codes: 0 "), "{help}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! One harmless task through the real queue, with the real identity, to the new function.
+//!
+//! A task names its own address. While the queue is not taken over, that address applies, so this one task reaches the new
+//! function and all others reach the old one. Its payload does nothing: a user that does not exist, or, for the two
+//! functions without a user, a sweep that begins after the last user.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Target;
+use super::findings::Findings;
+use crate::gcloud::Gcloud;
+
+const POLL: Duration = Duration::from_secs(2);
+/// Entries of the log arrive later than the task leaves.
+const FRESHNESS: &str = "--freshness=1h";
+const NO_USER: &str = "00000000-0000-4000-8000-000000000000";
+const AFTER_ALL_USERS: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+/// Outcomes of a task that had nothing to do.
+const HARMLESS: [&str; 2] = ["skipped", "done"];
+
+/// A payload without effects.
+fn payload(function: &str) -> Value {
+    match function {
+        "adaptive-sync" => {
+            json!({ "integrationType": "google_calendar", "cursor": AFTER_ALL_USERS, "sweepId": "takeover-check" })
+        }
+        "webhook-health-check" => json!({ "cursor": AFTER_ALL_USERS, "sweepId": "takeover-check" }),
+        "suggestion-regeneration" => json!({ "userId": NO_USER, "reason": "manual_refresh" }),
+        "google-contacts-sync" => json!({ "userId": NO_USER, "syncType": "incremental" }),
+        "batch-notifications" => json!({ "userId": NO_USER, "dayOfWeek": 0, "time": "09:00" }),
+        _ => json!({ "userId": NO_USER }),
+    }
+}
+
+/// Sends the task, and waits until it has left the queue and is recorded in the function's log.
+pub(super) fn send(
+    gcloud: &Gcloud,
+    target: &Target,
+    timeout: Duration,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let location = format!("--location={}", gcloud.place().region);
+    let queue = format!("--queue={}", target.queue);
+    let envelope = json!({ "data": payload(&target.function), "jobName": target.function });
+    let created: Value = gcloud.read(&[
+        "tasks",
+        "create-http-task",
+        &queue,
+        &location,
+        &format!("--url={}/api/jobs/{}", target.url, target.function),
+        "--method=POST",
+        "--header=Content-Type:application/json",
+        &format!("--body-content={envelope}"),
+        &format!("--oidc-service-account-email={}", target.caller),
+        &format!("--oidc-token-audience={}", target.audience),
+    ])?;
+    let task = created["name"].as_str().unwrap_or_default();
+    let short = task.rsplit('/').next().unwrap_or_default();
+    let deadline = Instant::now() + timeout;
+    loop {
+        match outcome(gcloud, target, short)? {
+            Some(outcome) if HARMLESS.contains(&outcome.as_str()) => {
+                findings.expect("dry run", true, format!("{short}: {outcome}"));
+                return Ok(());
+            }
+            Some(outcome) => {
+                findings.expect("dry run", false, format!("{short}: {outcome}"));
+                break;
+            }
+            None if Instant::now() > deadline => {
+                let what = "did not reach the function: see the status codes in its request log (401, 403: identity)";
+                findings.expect("dry run", false, format!("{short} {what}"));
+                break;
+            }
+            None => sleep(POLL),
+        }
+    }
+    // If it is still there, it must not be dispatched again and again.
+    if let Err(gone) = gcloud.change(&["tasks", "delete", task]) {
+        eprintln!("{short} is no longer in the queue ({gone})");
+    }
+    Ok(())
+}
+
+/// The outcome of the task in the function's log.
+fn outcome(gcloud: &Gcloud, target: &Target, task: &str) -> anyhow::Result<Option<String>> {
+    let filter = format!(
+        "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{}\" AND jsonPayload.\"task.name\"=\"{task}\"",
+        target.function
+    );
+    let entries: Vec<Value> = gcloud.read(&["logging", "read", &filter, FRESHNESS, "--limit=1"])?;
+    Ok(entries.first().and_then(|entry| entry["jsonPayload"]["task.outcome"].as_str()).map(str::to_owned))
+}

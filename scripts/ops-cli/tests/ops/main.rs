@@ -1,0 +1,10 @@
+//! The operator's command line, run as a person runs it.
+
+mod affected;
+mod arguments;
+mod delivery;
+mod entry;
+mod history;
+mod pages;
+mod programs;
+mod shell;

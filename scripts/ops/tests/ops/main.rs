@@ -1,5 +1,0 @@
-//! The operator's command line, run as a person runs it.
-
-mod affected;
-mod delivery;
-mod history;
