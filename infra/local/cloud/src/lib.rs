@@ -10,6 +10,7 @@ mod cron;
 pub mod days;
 pub mod environment;
 pub mod functions;
+mod health;
 pub mod once;
 mod owned;
 pub mod postgres;
