@@ -1,33 +1,26 @@
-# Metrics over the canonical log line (shared/src/telemetry/line.rs): one line a dispatch, nothing while idle.
+# Metrics over the log entries of the functions: one canonical line per dispatch, nothing while idle. Which fields and event
+# codes they read is in metrics.json, which tests/it/observability.rs compares with what the functions write.
 locals {
+  metrics = jsondecode(file("${path.module}/metrics.json"))
+
   functions_log = join(" AND ", [
     "resource.type=\"cloud_run_revision\"",
     "resource.labels.service_name=(${join(" OR ", [for name in keys(local.functions) : "\"${name}\""])})",
   ])
-  canonical_line = "${local.functions_log} AND jsonPayload.message=\"task\""
+  canonical_line = "${local.functions_log} AND jsonPayload.event=\"${local.metrics.line.event}\""
+  queue          = "EXTRACT(jsonPayload.\"${local.metrics.line.queue}\")"
+  outcome        = "EXTRACT(jsonPayload.\"${local.metrics.line.outcome}\")"
 
   # In milliseconds; the bounds are those of /metrics, so that both systems estimate the same quantiles.
-  duration_bounds = [for seconds in [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120] : seconds * 1000]
+  duration_bounds = [for seconds in local.metrics.duration_buckets_seconds : seconds * 1000]
 
-  # A field of the line that is summed. One bucket will do: only its sum is read.
+  # A field of the line that is summed. One bucket is enough: only its sum is read.
   sum_bounds = [1]
 
-  distributions = {
-    task_duration_ms  = { field = "task.duration_ms", bounds = local.duration_bounds }
-    task_waited_ms    = { field = "task.waited_ms", bounds = local.duration_bounds }
-    redis_idempotency = { field = "redis.idempotency", bounds = local.sum_bounds }
-    redis_rate_limit  = { field = "redis.rate_limit", bounds = local.sum_bounds }
-    redis_cache       = { field = "redis.cache", bounds = local.sum_bounds }
-    cache_hits        = { field = "cache.hits", bounds = local.sum_bounds }
-    cache_misses      = { field = "cache.misses", bounds = local.sum_bounds }
-  }
-
-  # Ordinary entries that are counted. A test looks for their texts in the code that writes them.
-  entries = {
-    redis_errors       = ["task runs without a lease", "task not recorded as done in redis", "lease not renewed"]
-    stale_channels     = ["too many of a sweep's quiet channels are broken"]
-    unknown_deliveries = ["nobody knows whether a message was sent", "a message was sent and not recorded"]
-  }
+  distributions = merge(
+    { for name, field in local.metrics.durations : name => { field = field, bounds = local.duration_bounds } },
+    { for name, field in local.metrics.sums : name => { field = field, bounds = local.sum_bounds } },
+  )
 }
 
 resource "google_logging_metric" "tasks" {
@@ -35,7 +28,7 @@ resource "google_logging_metric" "tasks" {
   name             = "jobs/tasks_total"
   description      = "Dispatches, by queue and outcome."
   filter           = local.canonical_line
-  label_extractors = { queue = "EXTRACT(jsonPayload.\"task.queue\")", outcome = "EXTRACT(jsonPayload.\"task.outcome\")" }
+  label_extractors = { queue = local.queue, outcome = local.outcome }
 
   metric_descriptor {
     metric_kind = "DELTA"
@@ -61,7 +54,7 @@ resource "google_logging_metric" "distribution" {
   description      = "${each.value.field} of each dispatch, by queue."
   filter           = "${local.canonical_line} AND jsonPayload.\"${each.value.field}\":*"
   value_extractor  = "EXTRACT(jsonPayload.\"${each.value.field}\")"
-  label_extractors = { queue = "EXTRACT(jsonPayload.\"task.queue\")" }
+  label_extractors = { queue = local.queue }
 
   metric_descriptor {
     metric_kind = "DELTA"
@@ -82,12 +75,12 @@ resource "google_logging_metric" "distribution" {
 }
 
 resource "google_logging_metric" "entries" {
-  for_each = local.entries
+  for_each = local.metrics.entries
 
   project     = var.project
   name        = "jobs/${each.key}"
-  description = "Entries: ${join("; ", each.value)}."
-  filter      = "${local.functions_log} AND jsonPayload.message=(${join(" OR ", [for text in each.value : "\"${text}\""])})"
+  description = "Entries: ${join(", ", each.value)}."
+  filter      = "${local.functions_log} AND jsonPayload.event=(${join(" OR ", [for code in each.value : "\"${code}\""])})"
 
   metric_descriptor {
     metric_kind = "DELTA"

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::pace::Pace;
 use crate::redis::{self, Command, Purpose, Redis};
+use crate::telemetry::EventCode;
 
 /// What a key outlives its last write by.
 const TIME_TO_LIVE: Duration = Duration::from_hours(24);
@@ -214,7 +215,11 @@ impl Leases {
                 Ok(None) => self.pace.renewal(),
                 Ok(Some(lost)) => return lost,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "lease not renewed");
+                    tracing::warn!(
+                        event = %EventCode::LeaseNotRenewed,
+                        error = &error as &dyn std::error::Error,
+                        "lease not renewed"
+                    );
                     self.pace.renewal_after_failure()
                 }
             };

@@ -24,6 +24,7 @@ use crate::http;
 use crate::job::Context;
 use crate::rate_limit::{self, Limit, Limiter, Plan, Verdict};
 use crate::redis::Redis;
+use crate::telemetry::EventCode;
 
 mod answer;
 mod email;
@@ -269,7 +270,14 @@ impl Inner {
                 let recorded = self.db.deliveries_sent(claimed, provider, &provider_id, now).await;
                 if recorded.is_err() {
                     // What an operator needs to settle by hand what stays unknown.
-                    tracing::error!(%user_id, channel, provider, provider_id, "a message was sent and not recorded");
+                    tracing::error!(
+                        event = %EventCode::DeliveryNotRecorded,
+                        %user_id,
+                        channel,
+                        provider,
+                        provider_id,
+                        "message sent, but not recorded"
+                    );
                 }
                 recorded?;
                 Ok(Delivery::Sent { provider_id })
@@ -289,7 +297,14 @@ impl Inner {
             }
             Err(NoReceipt::Unknown(trouble)) => {
                 let error = &trouble as &dyn std::error::Error;
-                tracing::warn!(%user_id, channel, provider, error, "nobody knows whether a message was sent");
+                tracing::warn!(
+                    event = %EventCode::DeliveryUnknown,
+                    %user_id,
+                    channel,
+                    provider,
+                    error,
+                    "delivery status unknown"
+                );
                 Ok(Delivery::Unknown)
             }
         }

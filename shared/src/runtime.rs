@@ -26,7 +26,7 @@ use crate::pace::Pace;
 use crate::payload::Payload;
 use crate::queue::Queue;
 use crate::tasks::Tasks;
-use crate::telemetry;
+use crate::telemetry::{self, EventCode};
 
 mod answers;
 mod detached;
@@ -89,12 +89,12 @@ pub async fn run<J: Job>() -> ExitCode {
     };
     match TcpListener::bind(address).await {
         Ok(listener) => {
-            tracing::info!(%address, "listening");
+            tracing::info!(event = %EventCode::Listening, %address, "listening");
             server::serve(listener, router, &shutdown).await;
             ExitCode::SUCCESS
         }
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, %address, "cannot listen");
+            tracing::error!(event = %EventCode::NotListening, error = &error as &dyn std::error::Error, %address, "cannot listen");
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Tasks go to Cloud Tasks ([`cloud`]), or, with `USE_CLOUD_TASKS=false`, straight to the function ([`direct`]).
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -37,6 +38,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 pub struct Tasks {
     route: Route,
     clock: Clock,
+    debounce_divisor: NonZeroU32,
 }
 
 #[derive(Debug, Clone)]
@@ -104,7 +106,7 @@ impl From<Error> for Failure {
 }
 
 impl Tasks {
-    /// Reads where tasks go.
+    /// Reads where tasks go, and `DEBOUNCE_DIVISOR`.
     pub fn from_config(config: &mut Config, clock: Clock) -> Result<Self, Incomplete> {
         let targets = Targets::from_config(config);
         let use_cloud_tasks = config.required::<bool>(&variables::USE_CLOUD_TASKS);
@@ -114,8 +116,9 @@ impl Tasks {
         } else {
             direct::Direct::from_config(config, targets).map(Route::Direct)
         };
+        let debounce_divisor = config.required::<NonZeroU32>(&variables::DEBOUNCE_DIVISOR);
         let route = use_cloud_tasks.and(route)?;
-        Ok(Self { route, clock })
+        Ok(Self { route, clock, debounce_divisor: debounce_divisor? })
     }
 
     /// Creates a task that runs as soon as its queue allows.
@@ -127,7 +130,7 @@ impl Tasks {
     ///
     /// Cancelled before it returns, the task may or may not have been created.
     pub async fn enqueue_with<P: Payload>(&self, payload: &P, options: Options) -> Result<Enqueued, Error> {
-        let Resolved { name, at, created_at } = options.resolve(self.clock.now());
+        let Resolved { name, at, created_at } = options.resolve(self.clock.now(), self.debounce_divisor);
         let name = name.map(|text| task_name(P::QUEUE, &text));
         let envelope = Envelope {
             data: RawValue::from_string(serde_json::to_string(payload)?)?,

@@ -5,11 +5,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+mod event;
 pub mod line;
 mod log;
 mod meter;
 pub mod metrics;
 
+pub use event::EventCode;
 pub use log::start;
 pub use meter::{Counter, Meter};
 

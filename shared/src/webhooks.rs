@@ -42,6 +42,7 @@ use crate::job::Setup;
 use crate::payload::{CalendarSync, Trigger};
 use crate::rate_limit::{API_ADDRESS, Limiter, Verdict};
 use crate::tasks::{self, Options, Tasks};
+use crate::telemetry::EventCode;
 
 /// The route.
 pub const PATH: &str = "/webhooks/google-calendar";
@@ -127,7 +128,11 @@ impl Receiver {
         }
         let Some(push) = Push::read(&head.headers) else { return Answer::Unknown };
         self.take(&push).await.unwrap_or_else(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "a push notification was not taken");
+            tracing::error!(
+                event = %EventCode::PushNotAccepted,
+                error = &error as &dyn std::error::Error,
+                "push notification not accepted"
+            );
             Answer::ComeAgain(RETRY_AFTER_OUTAGE)
         })
     }
@@ -172,7 +177,7 @@ impl Receiver {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "task was not created in time".to_owned(),
         };
-        tracing::error!(%user_id, reason, "a sync was not asked for");
+        tracing::error!(event = %EventCode::SyncNotEnqueued, %user_id, reason, "sync not enqueued");
         Err(reason)
     }
 }

@@ -20,6 +20,8 @@ mod syncs;
 
 /// Backoffs are divided by this: seconds instead of minutes.
 const SHORTER_BACKOFF: u32 = 100;
+/// Windows of three and six seconds: long enough for several changes.
+const SHORTER_DEBOUNCE: u32 = 10;
 /// Leases of six seconds.
 const SHORTER_LEASE: u32 = 10;
 /// Longer than several leases.
@@ -35,6 +37,7 @@ async fn start(world: SeedOptions) -> LocalCloud {
         redis: None,
         world,
         backoff_divisor: SHORTER_BACKOFF,
+        debounce_divisor: SHORTER_DEBOUNCE,
         lease_divisor: SHORTER_LEASE,
         programs: Some(programs),
         logs,

@@ -10,6 +10,7 @@ mod end_to_end;
 mod endings;
 mod identity;
 mod interleavings;
+mod observability;
 mod outage_hours;
 mod outages;
 mod payloads;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use shared::job::Job;
-use tokio::runtime::{Builder, Runtime};
+use local_cloud::OwnRuntime;
+use shared::job::{Job, Setup};
 
 use crate::stack::{Answer, Delivery, Service, Stack};
 
-/// An instance. It is killed when this is dropped.
+/// An instance. It is killed when this is dropped, and then nothing of it runs any more.
 pub struct Process {
     service: Service,
     /// Everything that it does is done here, so that nothing is left of it without.
-    runtime: Option<Runtime>,
+    runtime: OwnRuntime,
     off_ms: Arc<AtomicI64>,
 }
 
@@ -23,18 +23,24 @@ impl Process {
         job: J,
         other: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Self {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("process")
-            .enable_all()
-            .build()
-            .expect("a thread can be started");
+        Self::start_with(stack, |_| job, other)
+    }
+
+    /// The same with a job that is made inside the instance, so that what the job holds dies with it.
+    pub fn start_with<J: Job>(
+        stack: &Stack,
+        job: impl FnOnce(&mut Setup) -> J,
+        other: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        let other: Vec<_> = other.into_iter().collect();
+        let runtime = OwnRuntime::start("process").expect("a thread can be started");
         let off_ms = Arc::default();
         let service = {
             let _inside = runtime.enter();
+            let job = job(&mut stack.setup(other.clone()));
             stack.service_with_clock(job, other, &off_ms)
         };
-        Self { service, runtime: Some(runtime), off_ms }
+        Self { service, runtime, off_ms }
     }
 
     /// Lets its clock differ from those of the others.
@@ -44,22 +50,14 @@ impl Process {
 
     /// Delivers a task to it, immediately; the answer is `None` if it is killed before.
     pub fn deliver(&self, delivery: Delivery) -> impl Future<Output = Option<Answer>> + Send + 'static {
-        let (service, runtime) = (self.service.clone(), self.runtime.as_ref().expect("it lives"));
-        let answer = runtime.spawn(async move { service.deliver(delivery).await });
+        let service = self.service.clone();
+        let answer = self.runtime.spawn(async move { service.deliver(delivery).await });
         async move {
             match answer.await {
                 Ok(answer) => Some(answer),
                 Err(error) if error.is_cancelled() => None,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             }
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
         }
     }
 }

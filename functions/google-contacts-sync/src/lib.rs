@@ -20,6 +20,7 @@ use shared::queue::Queue;
 use shared::rate_limit::{GOOGLE_PEOPLE, Limiter, Plan};
 use shared::sweep;
 use shared::tasks::{Options, Tasks};
+use shared::telemetry::EventCode;
 use uuid::Uuid;
 
 mod apply;
@@ -170,7 +171,11 @@ impl GoogleContactsSync {
             self.db.sync_failed(run, admitted, &error, is_last, now).await
         };
         if let Err(error) = recorded.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "a failed sync could not be recorded");
+            tracing::error!(
+                event = %EventCode::SyncFailureNotRecorded,
+                error = &error as &dyn std::error::Error,
+                "a failed sync could not be recorded"
+            );
         }
     }
 }

@@ -16,6 +16,7 @@ use shared::queue::Queue;
 use shared::rate_limit::{self, Limiter, Verdict};
 use shared::sweep::{self, Sweep};
 use shared::tasks::{Options, Tasks};
+use shared::telemetry::EventCode;
 use uuid::Uuid;
 
 const QUEUE: Queue = <payload::WebhookHealthCheck as Payload>::QUEUE;
@@ -154,7 +155,7 @@ impl WebhookHealthCheck {
             let is_high =
                 self.db.sweep_result(QUEUE, sweep_id, healthy, bad, HIGH_BROKEN_RATE, context.now()).await?;
             if is_high {
-                tracing::error!(sweep_id, "too many of a sweep's quiet channels are broken");
+                tracing::error!(event = %EventCode::ManyStaleChannels, sweep_id, "too many quiet channels are broken");
             }
         }
         Ok(Outcome::done(Checked { broken }))

@@ -17,6 +17,7 @@ use shared::queue::Queue;
 use shared::rate_limit::Limiter;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
+use shared::telemetry::EventCode;
 use shared::webhooks;
 use url::Url;
 use uuid::Uuid;
@@ -238,7 +239,7 @@ impl WebhookRenewal {
         let is_high =
             self.db.sweep_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;
         if is_high {
-            tracing::error!(sweep_id, "too many renewals of a sweep failed");
+            tracing::error!(event = %EventCode::ManyFailedRenewals, sweep_id, "too many renewals failed");
         }
         Ok(())
     }

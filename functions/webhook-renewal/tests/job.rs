@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
 use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
-use tests::{Answer, Delivery, Google, Service, Stack};
+use tests::{Answer, Delivery, Google, Process, Service, Stack};
 use uuid::Uuid;
 use webhook_renewal::WebhookRenewal;
 
@@ -400,31 +400,13 @@ async fn a_sync_that_cannot_be_asked_for_is_asked_for_by_the_next_attempt() {
     scene.check_settled(user).await;
 }
 
-/// A process of its own: a runtime that can be ended at any point, with all that runs on it.
-struct Process {
-    runtime: Option<tokio::runtime::Runtime>,
-}
-
-impl Process {
-    fn deliver(scene: &Scene, task: Delivery) -> Self {
-        let mut setup = scene.stack.setup(scene.google.environment());
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let entered = runtime.enter();
-        let job = WebhookRenewal::new(&mut setup).unwrap();
-        let service = scene.stack.service_with(job, scene.google.environment());
-        runtime.spawn(async move { service.deliver(task).await });
-        drop(entered);
-        Self { runtime: Some(runtime) }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
+/// A process of its own, which has got the task.
+fn deliver_to_process(scene: &Scene, task: Delivery) -> Process {
+    let environment = scene.google.environment();
+    let process = Process::start_with(&scene.stack, |setup| WebhookRenewal::new(setup).unwrap(), environment);
+    // The answer of a killed process reaches nobody.
+    drop(process.deliver(task));
+    process
 }
 
 impl Scene {
@@ -443,7 +425,7 @@ async fn killed_between_opening_and_storing_a_renewal_leaves_one_channel() {
         sqlx::query(sql).execute(&mut held).await.unwrap();
     }
     let task = task(&json!({ "userId": user, "sweepId": "today" }));
-    let process = Process::deliver(&scene, task.clone());
+    let process = deliver_to_process(&scene, task.clone());
     eventually("google opens it", || scene.world().channels(user).unwrap().len() == 2).await;
     drop(process);
     drop(held);
@@ -457,7 +439,7 @@ async fn killed_between_storing_and_stopping_a_renewal_leaves_one_channel() {
     let (scene, user) = Scene::with_channel(20).await;
     scene.fail(Call::ChannelsStop, FaultKind::Slow { delay_ms: 600_000 }, Times::Count(1));
     let task = task(&json!({ "userId": user, "sweepId": "today" }));
-    let process = Process::deliver(&scene, task.clone());
+    let process = deliver_to_process(&scene, task.clone());
     eventually("it is to be stopped", || scene.calls(Call::ChannelsStop) == 1).await;
     drop(process);
     assert_eq!(scene.world().channels(user).unwrap().len(), 2);

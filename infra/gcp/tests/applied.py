@@ -245,7 +245,7 @@ def start(program, environment):
     timer = threading.Timer(START_DEADLINE_SECONDS, process.kill)
     timer.start()
     try:
-        listens = any('"listening"' in line for line in process.stdout)
+        listens = any('"event":"listening"' in line for line in process.stdout)
         process.kill()
         return None if listens else process.communicate()[1] or "it ended without a word"
     finally:

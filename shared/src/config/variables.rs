@@ -38,6 +38,7 @@ variables! {
     LOG_LEVEL: "Least severity that is logged.", "trace, debug, info, warn or error", Some("info"), SERVICE;
     K_REVISION: "Revision of the service, for records of failures; Cloud Run sets it.", "a name", Some("local"), SERVICE;
     RETRY_BACKOFF_DIVISOR: "Backoffs between attempts are divided by this; for tests and the local cloud.", "a number from 1", Some("1"), SERVICE;
+    DEBOUNCE_DIVISOR: "Debounce windows of tasks are divided by this; for the local cloud.", "a number from 1", Some("1"), SERVICE;
     LEASE_DIVISOR: "Times of leases are divided by this; for tests.", "a number from 1", Some("1"), SERVICE;
     TIMEOUT_DIVISOR: "Timeouts of jobs are divided by this; for tests.", "a number from 1", Some("1"), SERVICE;
     DATABASE_URL: "Postgres; or give the `DATABASE_*` parts instead.", "postgres://user:password@host:port/name", None, SECRET;

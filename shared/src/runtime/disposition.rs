@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::outages::Dependency;
 use crate::oidc::Rejection;
+use crate::telemetry::EventCode;
 use crate::telemetry::line::Outcome;
 use crate::{envelope, oidc};
 
@@ -191,6 +192,7 @@ impl From<oidc::Error> for Disposition {
             oidc::Error::Forbidden => Refusal::Forbidden.into(),
             oidc::Error::Unavailable(source) => {
                 tracing::error!(
+                    event = %EventCode::IssuerKeysUnavailable,
                     error = &source as &dyn std::error::Error,
                     "identity tokens cannot be verified"
                 );

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::tasks::Tasks;
+use crate::telemetry::EventCode;
 
 /// Cloud Run kills an instance 10 seconds after SIGTERM; the rest is for releasing leases.
 const GRACE: Duration = Duration::from_secs(8);
@@ -94,10 +95,10 @@ impl Shutdown {
         };
         tokio::select! {
             () = self.running.wait() => {}
-            () = left => tracing::error!(dispatches = self.running.len(), "stopped while dispatches are worked on"),
+            () = left => tracing::error!(event = %EventCode::StoppedAtWork, dispatches = self.running.len(), "stopped while dispatches are in progress"),
         }
         if tokio::time::timeout(FLUSH, self.tasks.flush()).await.is_err() {
-            tracing::error!("stopped while delayed calls wait");
+            tracing::error!(event = %EventCode::StoppedAtWork, "stopped while delayed calls wait");
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::idempotency::{Expired, Lease, Lost};
 use crate::job::{Context, Outcome};
 use crate::redis;
-use crate::telemetry::chain;
+use crate::telemetry::{EventCode, chain};
 
 /// Longer than a statement may take. A database that is cut off would otherwise hold the answer back for minutes.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(40);
@@ -90,7 +90,7 @@ impl Runtime {
             return Ok(None);
         }
         tracing::warn!(
-            event = "many_dispatches",
+            event = %EventCode::ManyDispatches,
             dispatches = headers.retry_count,
             "task is dispatched often"
         );
@@ -165,7 +165,7 @@ impl Runtime {
     ) -> Result<Disposition, Disposition> {
         let letter = DeadLetter { subject, reason: error.code(), error: &error.to_string() };
         self.in_time(self.db.record_dead_letter(&letter, self.clock.now())).await?;
-        tracing::error!(event = "dead_letter", reason = error.code(), error = %error, "dead letter");
+        tracing::error!(event = %EventCode::DeadLetter, reason = error.code(), error = %error, "dead letter");
         Ok(Disposition::Dead(Death::Unreadable(error)))
     }
 
@@ -177,7 +177,7 @@ impl Runtime {
         let (death, now) = (Death::KeyReused, self.clock.now());
         let letter = DeadLetter { subject, reason: death.name(), error };
         self.in_time(self.db.record_dead_letter(&letter, now)).await?;
-        tracing::error!(event = "dead_letter", reason = death.name(), error, "dead letter");
+        tracing::error!(event = %EventCode::DeadLetter, reason = death.name(), error, "dead letter");
         Ok(Disposition::Dead(death))
     }
 
@@ -225,7 +225,7 @@ impl Runtime {
         };
         if let (Standing::Go { .. }, true) = (standing, task.has_many_dispatches()) {
             tracing::warn!(
-                event = "many_dispatches",
+                event = %EventCode::ManyDispatches,
                 dispatches = task.dispatches(),
                 "task is dispatched often"
             );
@@ -282,7 +282,7 @@ impl Runtime {
             }
             Failure::Unavailable { retry_after, source } => {
                 tracing::warn!(
-                    event = "dependency_unavailable",
+                    event = %EventCode::DependencyUnavailable,
                     error = chain(failure),
                     "a shared dependency is unavailable"
                 );
@@ -308,7 +308,7 @@ impl Runtime {
         };
         let now = self.clock.now();
         let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
-        tracing::warn!(reason, error = failed.error, "run failed");
+        tracing::warn!(event = %EventCode::RunFailed, reason, error = failed.error, "run failed");
         self.in_time(self.db.run_failed(&task.subject(self.pace), &run, &cause, now)).await
     }
 
@@ -332,6 +332,7 @@ impl Runtime {
             Ok(false) => tracing::warn!("lease expired before the task was done"),
             Err(error) => {
                 tracing::warn!(
+                    event = %EventCode::DoneNotStored,
                     error = &error as &dyn std::error::Error,
                     "task not recorded as done in redis"
                 );
@@ -342,7 +343,7 @@ impl Runtime {
 
     pub(super) async fn settle_dead(&self, task: &Task, failed: &Failed) -> Disposition {
         let death = Death::Failed(failed.reason);
-        tracing::error!(event = "dead_letter", reason = death.name(), error = failed.error, "dead letter");
+        tracing::error!(event = %EventCode::DeadLetter, reason = death.name(), error = failed.error, "dead letter");
         self.mark_dead(task).await;
         Disposition::Dead(death)
     }
@@ -350,7 +351,11 @@ impl Runtime {
     /// Repeats in Redis what is recorded in Postgres.
     pub(super) async fn found_done(&self, lease: &Lease) -> Disposition {
         if let Err(error) = self.leases.done(lease, &Value::Null).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "task not recorded as done in redis");
+            tracing::warn!(
+                event = %EventCode::DoneNotStored,
+                error = &error as &dyn std::error::Error,
+                "task not recorded as done in redis"
+            );
         }
         Disposition::Duplicate(None)
     }
@@ -358,7 +363,7 @@ impl Runtime {
     /// Likewise.
     pub(super) async fn found_dead(&self, task: &Task) -> Disposition {
         let death = Death::AttemptsUsedUp;
-        tracing::error!(event = "dead_letter", reason = death.name(), "dead letter");
+        tracing::error!(event = %EventCode::DeadLetter, reason = death.name(), "dead letter");
         self.mark_dead(task).await;
         Disposition::Dead(death)
     }
@@ -429,7 +434,7 @@ impl Runtime {
         let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
         let (subject, now) = (task.subject(self.pace), self.clock.now());
         if self.in_time(self.db.run_ended(&subject, &run, is_done, now)).await.is_err() {
-            tracing::error!(event = "run_not_recorded", is_done, "the end of a run is recorded nowhere");
+            tracing::error!(event = %EventCode::RunNotRecorded, is_done, "the end of a run is recorded nowhere");
         }
     }
 
@@ -468,7 +473,7 @@ impl Runtime {
         match Box::pin(self.tasks.reschedule(self.queue, task.root(), envelope, at)).await {
             Ok(_) => Ok(Disposition::Rescheduled { why, at }),
             Err(error) => {
-                tracing::error!(event = "not_rescheduled", error = chain(&error), "task not rescheduled");
+                tracing::error!(event = %EventCode::NotRescheduled, error = chain(&error), "task not rescheduled");
                 self.outages.remember(Dependency::CloudTasks);
                 Err(Dependency::CloudTasks.into())
             }
@@ -499,7 +504,7 @@ impl Runtime {
                 "no answer in time".to_owned()
             }
         };
-        tracing::error!(event = "not_recorded", error, "what became of a task could not be recorded");
+        tracing::error!(event = %EventCode::NotRecorded, error, "what became of a task could not be recorded");
         Err(Dependency::Database.into())
     }
 }
@@ -507,7 +512,7 @@ impl Runtime {
 /// The task runs all the same.
 pub(super) fn without_redis(error: &redis::Error) {
     let error = error as &dyn std::error::Error;
-    tracing::warn!(event = "redis_unavailable", error, "task runs without a lease");
+    tracing::warn!(event = %EventCode::RedisUnavailable, error, "task runs without a lease");
 }
 
 /// The user whom a task of any schema is about: what is kept of it goes when the user does.

@@ -14,6 +14,7 @@ use url::Url;
 use super::{Enqueued, Error, NewTask, Targets, classify};
 use crate::config::{Config, Incomplete, variables};
 use crate::http;
+use crate::telemetry::EventCode;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The metadata server speaks plain HTTP on a link that ends in the machine.
@@ -64,6 +65,7 @@ impl Direct {
             }
             if let Err(error) = this.post(&task).await {
                 tracing::error!(
+                    event = %EventCode::DirectCallFailed,
                     queue = task.queue.name(),
                     error = &error as &dyn std::error::Error,
                     "delayed call failed"
@@ -97,6 +99,7 @@ impl Direct {
         if response.status().as_u16() == UNEXPLAINED {
             // The task was delivered: no reason for its producer to stop.
             tracing::error!(
+                event = %EventCode::DirectCallFailed,
                 queue = task.queue.name(),
                 "a directly called function failed and is not called again"
             );

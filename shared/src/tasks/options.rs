@@ -1,6 +1,7 @@
 //! When a task runs, what it is called, and what it covers.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -67,18 +68,18 @@ impl Options {
         self
     }
 
-    /// For a task that is created `now`.
-    pub(super) fn resolve(self, now: DateTime<Utc>) -> Resolved {
+    /// For a task that is created `now`. Debounce windows, and their grace, are divided by `divisor`.
+    pub(super) fn resolve(self, now: DateTime<Utc>, divisor: NonZeroU32) -> Resolved {
         let created = |name, at| Resolved { name, at, created_at: now };
         match self.when {
             When::Now => created(self.name, None),
             When::After(delay) => created(self.name, Some(now + delay)),
             When::At(at) => created(self.name, Some(at)),
             When::Debounced(key, window) => {
-                let width = i64::try_from(window.as_millis()).unwrap_or(i64::MAX).max(1);
+                let width = i64::try_from((window / divisor.get()).as_millis()).unwrap_or(i64::MAX).max(1);
                 let number = now.timestamp_millis().div_euclid(width);
                 let end = DateTime::from_timestamp_millis((number + 1).saturating_mul(width)).unwrap_or(now);
-                let at = end + DEBOUNCE_GRACE;
+                let at = end + DEBOUNCE_GRACE / i32::try_from(divisor.get()).unwrap_or(i32::MAX);
                 Resolved {
                     name: Some(format!("debounce:{key}:{width}:{number}")),
                     at: Some(at),
@@ -96,13 +97,22 @@ mod tests {
 
     fn debounced(at_ms: i64) -> (String, DateTime<Utc>) {
         let now = DateTime::from_timestamp_millis(at_ms).unwrap();
-        let resolved = Options::default().debounced("k", Duration::from_mins(1)).resolve(now);
+        let resolved =
+            Options::default().debounced("k", Duration::from_mins(1)).resolve(now, NonZeroU32::MIN);
         assert_eq!(
             resolved.at,
             Some(resolved.created_at),
             "only a run that begins after the window covers it"
         );
         (resolved.name.unwrap(), resolved.created_at)
+    }
+
+    #[test]
+    fn a_divisor_shortens_window_and_grace() {
+        let now = DateTime::from_timestamp_millis(0).unwrap();
+        let divisor = NonZeroU32::new(100).unwrap();
+        let resolved = Options::default().debounced("k", Duration::from_mins(1)).resolve(now, divisor);
+        assert_eq!(resolved.at, Some(now + TimeDelta::milliseconds(620)));
     }
 
     proptest! {

@@ -1,13 +1,13 @@
 //! The canonical log line: everything that is known about one dispatch, under fixed names.
 //!
-//! Log-based metrics and alerts read these names, so they are a contract; they stand here and nowhere else.
+//! Log-based metrics and alerts read these names, so they are a contract; `infra/gcp/metrics.json` is checked against them.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Counter, Meter, log};
+use super::{Counter, EventCode, Meter, log};
 
 /// One dispatch. Labels are low in cardinality; everything else is a field.
 #[derive(Debug, Serialize)]
@@ -129,9 +129,20 @@ impl From<&Meter> for Counts {
     }
 }
 
+/// The line as it is written.
+#[derive(Serialize)]
+struct Coded<'a> {
+    event: EventCode,
+    #[serde(flatten)]
+    line: &'a Line<'a>,
+}
+
 impl Line<'_> {
+    /// Its code.
+    pub const EVENT: EventCode = EventCode::Task;
+
     /// Writes the line.
     pub fn write(&self) {
-        log::write(self.outcome.severity(), "task", self);
+        log::write(self.outcome.severity(), "task", Coded { event: Self::EVENT, line: self });
     }
 }

@@ -15,7 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::{Scope, chain};
+use super::{EventCode, Scope, chain};
 use crate::clock::Clock;
 use crate::config::{Config, Incomplete, variables};
 
@@ -29,7 +29,7 @@ pub fn start(config: &mut Config) -> Result<(), Incomplete> {
     // What a panic says may quote what a job held; where it happened is enough to find it.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        write("ERROR", "panic", Place { place });
+        write("ERROR", "panic", Place { event: EventCode::Panic, place });
     }));
     let _already_started = tracing_subscriber::registry().with(CloudLogging.with_filter(level)).try_init();
     Ok(())
@@ -50,6 +50,7 @@ struct Entry<'a, T> {
 
 #[derive(Serialize)]
 struct Place {
+    event: EventCode,
     place: String,
 }
 

@@ -14,7 +14,7 @@ async fn every_schedule_once_leaves_all_as_it_should_be_and_a_changed_calendar_c
         start(SeedOptions { users: 16, max_contacts: 300, seed: 7, ..SeedOptions::default() }).await;
     assert!(Queue::all().all(|queue| cloud.serves(queue)), "all functions are built");
     let mut changed = 0;
-    let differences = once(&mut cloud, PATIENCE, |progress| match progress {
+    let differences = once(&mut cloud, None, PATIENCE, |progress| match progress {
         Progress::Changing(users) => changed = users,
         Progress::Schedules(_) | Progress::Queues(_) | Progress::Comparing => {}
     })

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
-use chrono::{DateTime, TimeDelta, Utc};
+use anyhow::bail;
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use google_stand_in::Integration;
 use serde_json::json;
 use shared::queue::{Queue, Schedule};
@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use crate::cron::Cron;
 use crate::seed::works;
 use crate::simulated_time::SimulatedTime;
-use crate::stack::{LocalCloud, Outlook};
-use crate::verify::{self, Difference};
+use crate::stack::{LocalCloud, Outlook, Standing};
+use crate::verify::{self, Difference, QUARTER};
 
 /// As often something happens in the world, and so much.
 const TICK: TimeDelta = TimeDelta::hours(1);
@@ -58,7 +58,9 @@ pub async fn days(
         days.until(next, &now).await?;
         if now.iter().any(|due| due.queue == Queue::BatchNotifications) {
             let cloud = &days.cloud;
-            days.differences.extend(verify::batches(cloud.database(), cloud.seeded(), next).await?);
+            let since = next.duration_trunc(QUARTER)? - QUARTER;
+            let (wrong, _) = verify::batches(cloud.database(), cloud.seeded(), since, next).await?;
+            days.differences.extend(wrong);
         }
         due.extend(now.into_iter().map(|due| Due { at: due.cron.next(next), ..due }));
         if next - ticked_at >= TICK {
@@ -77,6 +79,50 @@ pub async fn days(
     differences
         .extend(verify::verify_days(cloud.database(), cloud.world(), cloud.inbox(), cloud.seeded()).await?);
     Ok(differences)
+}
+
+/// Runs every task, each at its time, until the queues are empty.
+pub(crate) async fn until_idle(
+    cloud: &mut LocalCloud,
+    time: &mut SimulatedTime,
+    patience: Duration,
+    mut progress: impl FnMut(Standing),
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + patience;
+    while let Some(next) = quiet(cloud, deadline, &mut progress).await? {
+        // Sweeps spread their tasks over seconds: those of one are run together.
+        jump(cloud, time, next + SPREAD).await?;
+    }
+    Ok(())
+}
+
+/// Lets it be `to`, if that is ahead.
+async fn jump(cloud: &LocalCloud, time: &mut SimulatedTime, to: DateTime<Utc>) -> anyhow::Result<()> {
+    let by = to - cloud.world().now();
+    if by > TimeDelta::zero() { cloud.let_pass(by, time).await } else { Ok(()) }
+}
+
+/// Waits until no task is due, and returns when the next one is.
+async fn quiet(
+    cloud: &mut LocalCloud,
+    deadline: Instant,
+    mut progress: impl FnMut(Standing),
+) -> anyhow::Result<Option<DateTime<Utc>>> {
+    let (mut looks, mut before) = (0, None);
+    loop {
+        let outlook: Outlook = cloud.outlook().await?;
+        progress(Standing { waiting: outlook.waiting, dispatched: outlook.dispatched });
+        looks = if outlook.due == 0 && before == Some(outlook.dispatched) { looks + 1 } else { 0 };
+        if looks == LOOKS {
+            return Ok(outlook.next);
+        }
+        cloud.check().await?;
+        if Instant::now() > deadline {
+            bail!("{} tasks are left:{}", outlook.waiting, cloud.left().await?);
+        }
+        before = Some(outlook.dispatched);
+        sleep(POLL).await;
+    }
 }
 
 /// A schedule and its next time.
@@ -124,23 +170,11 @@ impl Simulation<'_> {
     }
 
     async fn jump(&mut self, to: DateTime<Utc>) -> anyhow::Result<()> {
-        let by = to - self.cloud.world().now();
-        if by > TimeDelta::zero() { self.cloud.let_pass(by, self.time).await } else { Ok(()) }
+        jump(self.cloud, self.time, to).await
     }
 
-    /// Waits until no task is due, and answers when the next one is.
     async fn quiet(&mut self) -> anyhow::Result<Option<DateTime<Utc>>> {
-        let (mut looks, mut before) = (0, None);
-        loop {
-            let outlook: Outlook = self.cloud.outlook().await?;
-            looks = if outlook.due == 0 && before == Some(outlook.dispatched) { looks + 1 } else { 0 };
-            if looks == LOOKS {
-                return Ok(outlook.next);
-            }
-            ensure!(Instant::now() < self.deadline, "{} tasks are left", outlook.due);
-            before = Some(outlook.dispatched);
-            sleep(POLL).await;
-        }
+        quiet(self.cloud, self.deadline, |_| {}).await
     }
 
     /// Syncs everybody once more, so that Postgres can be compared with a world in which nothing happens any more.

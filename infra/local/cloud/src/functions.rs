@@ -1,11 +1,11 @@
 //! The functions as real processes, each with its complete environment and its log.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use shared::queue::Queue;
 use tokio::time::sleep;
 
 use crate::environment::{Environment, listening_on};
+use crate::health;
 use crate::owned::{Manner, Process};
 use crate::postgres::free_port;
 use crate::simulated_time;
@@ -61,6 +62,14 @@ pub struct TaskLine {
     pub sql_statements: u64,
 }
 
+impl TaskLine {
+    /// Whether nothing follows the dispatch.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        matches!(self.outcome.as_str(), "done" | "duplicate" | "skipped")
+    }
+}
+
 /// The program of a function among `folder`'s, if it was built.
 #[must_use]
 pub fn program(folder: &Path, queue: Queue) -> Option<PathBuf> {
@@ -75,6 +84,20 @@ pub fn built_programs() -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
+/// What is kept of a function's output besides its log.
+#[derive(Debug, Default)]
+struct Output {
+    lines: Mutex<Vec<TaskLine>>,
+    /// Why the log is not complete.
+    unwritten: OnceLock<io::Error>,
+}
+
+impl Output {
+    fn lines(&self) -> MutexGuard<'_, Vec<TaskLine>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A running function. Dropping it ends it as Cloud Run does.
 #[derive(Debug)]
 pub struct FunctionProcess {
@@ -83,7 +106,7 @@ pub struct FunctionProcess {
     environment: Environment,
     address: SocketAddr,
     log: PathBuf,
-    lines: Arc<Mutex<Vec<TaskLine>>>,
+    output: Arc<Output>,
     process: Process,
     reader: Option<JoinHandle<()>>,
 }
@@ -99,15 +122,15 @@ impl FunctionProcess {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut environment = environment.clone();
         environment.extend(listening_on(address));
-        let lines = Arc::default();
-        let (process, reader) = start(program, &environment, log, &lines)?;
+        let output = Arc::default();
+        let (process, reader) = start(program, &environment, log, &output)?;
         Ok(Self {
             queue,
             program: program.to_owned(),
             environment,
             address,
             log: log.to_owned(),
-            lines,
+            output,
             process,
             reader: Some(reader),
         })
@@ -168,9 +191,20 @@ impl FunctionProcess {
         Ok(self.process.ended()?)
     }
 
+    /// An error if it has ended, or if its log cannot be written.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.process.ended()? {
+            bail!(health::ended(self.queue.name(), status, Some(&self.log)));
+        }
+        if let Some(error) = self.output.unwritten.get() {
+            bail!(health::unwritable(&self.log, error));
+        }
+        Ok(())
+    }
+
     /// Starts it again after its end, at the same address and with the same log.
     pub fn respawn(&mut self) -> anyhow::Result<()> {
-        let (process, reader) = start(&self.program, &self.environment, &self.log, &self.lines)?;
+        let (process, reader) = start(&self.program, &self.environment, &self.log, &self.output)?;
         self.process = process;
         self.reader = Some(reader);
         Ok(())
@@ -179,13 +213,13 @@ impl FunctionProcess {
     /// The canonical lines so far, over all its lives.
     #[must_use]
     pub fn lines(&self) -> Vec<TaskLine> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.output.lines().clone()
     }
 
     /// How many canonical lines there are so far.
     #[must_use]
     pub fn dispatches(&self) -> usize {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.output.lines().len()
     }
 
     /// Everything that it wrote so far.
@@ -212,7 +246,7 @@ fn start(
     program: &Path,
     environment: &Environment,
     log: &Path,
-    lines: &Arc<Mutex<Vec<TaskLine>>>,
+    kept: &Arc<Output>,
 ) -> anyhow::Result<(Process, JoinHandle<()>)> {
     let log = File::options().create(true).append(true).open(log).context("cannot write a log")?;
     let mut command = Command::new(program);
@@ -224,20 +258,22 @@ fn start(
         .stderr(log.try_clone()?);
     let mut process = Process::spawn(&mut command, AS_CLOUD_RUN)?;
     let output = process.take_stdout().context("the function has no output")?;
-    let lines = Arc::clone(lines);
+    let kept = Arc::clone(kept);
     let reader = thread::Builder::new()
         .name("function-log".to_owned())
-        .spawn(move || read(BufReader::new(output), log, &lines))
+        .spawn(move || read(BufReader::new(output), log, &kept))
         .context("cannot start a thread")?;
     Ok((process, reader))
 }
 
-fn read(output: impl BufRead, mut log: File, lines: &Mutex<Vec<TaskLine>>) {
+fn read(output: impl BufRead, mut log: File, kept: &Output) {
     for line in output.lines().map_while(Result::ok) {
         // A log that cannot be written must not stop the function, which would block on a full pipe.
-        let _unwritten = writeln!(log, "{line}");
+        if let Err(error) = writeln!(log, "{line}") {
+            let _first = kept.unwritten.set(error);
+        }
         if let Ok(line) = serde_json::from_str(&line) {
-            lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            kept.lines().push(line);
         }
     }
 }

@@ -10,6 +10,7 @@ mod cron;
 pub mod days;
 pub mod environment;
 pub mod functions;
+mod health;
 pub mod once;
 mod owned;
 pub mod postgres;
@@ -21,7 +22,7 @@ pub mod stack;
 pub mod tasks;
 pub mod verify;
 
-pub use background::Background;
+pub use background::{Background, OwnRuntime};
 pub use environment::Environment;
 pub use functions::FunctionProcess;
 pub use postgres::Postgres;

@@ -9,11 +9,11 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use google_stand_in::SeedOptions;
 use local_cloud::console::Console;
-use local_cloud::functions::built_programs;
+use local_cloud::functions::{built_programs, program};
 use local_cloud::once::{Progress, once};
 use local_cloud::report::Report;
 use local_cloud::simulated_time::SimulatedTime;
-use local_cloud::stack::{LocalCloud, Options, Servers};
+use local_cloud::stack::{LocalCloud, Options, Servers, without_password};
 use local_cloud::verify::Difference;
 use local_cloud::{Postgres, days, postgres};
 use serde_json::json;
@@ -48,7 +48,7 @@ enum Command {
     /// Give an empty database all tables.
     Schema {
         /// postgres://user@host:port/name
-        url: Url,
+        url: String,
     },
 }
 
@@ -56,7 +56,7 @@ enum Command {
 struct PostgresServer {
     /// Server on which a database of our own is created, and dropped at the end; without it, a private server is started.
     #[arg(long = "postgres", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    url: Option<Url>,
+    url: Option<String>,
 }
 
 #[derive(Args)]
@@ -71,6 +71,7 @@ struct Database {
 #[derive(Args)]
 struct Up {
     /// Run every schedule once, wait for the queues, compare Postgres with Google's world, print a table and stop.
+    /// In simulated time, if libfaketime is installed and neither --json nor a server or program of others is given.
     /// Exit code: 0 when all is right, 1 when something is not, 2 when something is missing or misconfigured.
     #[arg(long)]
     once: bool,
@@ -84,7 +85,7 @@ struct Up {
     #[arg(long, requires = "once")]
     keep: bool,
     /// Users of the world.
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = at_least_one)]
     users: usize,
     /// The same seed gives the same world.
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -92,7 +93,8 @@ struct Up {
     /// People in the largest address book.
     #[arg(long, default_value_t = 5_000, value_name = "N")]
     max_contacts: u64,
-    /// Divide the queues' backoffs (minutes, in production) by this, so that a failed attempt is soon repeated.
+    /// Divide the queues' backoffs (minutes, in production) and debounce windows (half a minute and more) by this, so that
+    /// nobody waits for them. In simulated time, only backoffs.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shorten_backoff: u32,
     /// With --once or --days: how long the queues may take to become empty.
@@ -102,7 +104,7 @@ struct Up {
     postgres: PostgresServer,
     /// Redis of which an empty database is used, and emptied at the end; without it, a private server is started.
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
-    redis: Option<Url>,
+    redis: Option<String>,
     /// Folder of the functions' programs [default: that of this program].
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
@@ -116,12 +118,40 @@ async fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Up(up) => up.run().await,
         Command::Database(database) => database.run().await,
-        Command::Schema { url } => postgres::prepare(&url).await.map(|()| ExitCode::SUCCESS),
+        Command::Schema { url } => schema(&url).await.map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("local-cloud: {error:#}");
         ExitCode::from(UNUSABLE)
     })
+}
+
+/// Reads a URL. clap would quote one that is malformed, with its password.
+fn read_url(name: &str, schemes: &[&str], text: Option<&String>) -> anyhow::Result<Option<Url>> {
+    let Some(text) = text else { return Ok(None) };
+    let url = text.parse::<Url>().ok().filter(|url| schemes.contains(&url.scheme()));
+    url.with_context(|| format!("{name} is not a URL that begins with {}://", schemes[0])).map(Some)
+}
+
+fn read_postgres_url(text: Option<&String>) -> anyhow::Result<Option<Url>> {
+    read_url("DATABASE_URL", &["postgres", "postgresql"], text)
+}
+
+fn read_redis_url(text: Option<&String>) -> anyhow::Result<Option<Url>> {
+    read_url("REDIS_URL", &["redis", "rediss"], text)
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("an empty world proves nothing".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("a number is needed".to_owned()),
+    }
+}
+
+async fn schema(url: &str) -> anyhow::Result<()> {
+    let url: Url = url.parse().context("the address of the database is not a URL")?;
+    postgres::prepare(&url).await
 }
 
 /// Waits for a request to stop, and answers the signal's number.
@@ -139,10 +169,11 @@ async fn stop_requested() -> anyhow::Result<u8> {
 
 impl Database {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let postgres = Postgres::start(self.postgres.url.as_ref()).await?;
+        let postgres = Postgres::start(read_postgres_url(self.postgres.url.as_ref())?.as_ref()).await?;
         let url = postgres.create_database(&format!("tool_{}", std::process::id())).await?;
         let Some((program, arguments)) = self.command.split_first() else {
-            println!("{url}");
+            // Whoever gave a server knows its password.
+            println!("{}", without_password(&url));
             stop_requested().await?;
             return Ok(ExitCode::SUCCESS);
         };
@@ -167,7 +198,7 @@ fn code(status: ExitStatus) -> ExitCode {
 
 impl Up {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut time = self.days.map(|_| SimulatedTime::enter()).transpose()?;
+        let mut time = self.is_simulated().then(SimulatedTime::enter).transpose()?;
         let options = self.options()?;
         std::fs::create_dir_all(&options.logs).context("cannot make a folder for the logs")?;
         let mut console = Console::take_over(&options.logs.join("local-cloud.log"))?;
@@ -189,13 +220,21 @@ impl Up {
         }
     }
 
+    /// Whether time is simulated: always for days; with --once where that is possible and changes nothing but the time that
+    /// it takes. A server or program that others provide lives in the machine's time, and libfaketime costs CPU, which the
+    /// JSON reports.
+    fn is_simulated(&self) -> bool {
+        let is_all_ours = self.postgres.url.is_none() && self.redis.is_none() && self.programs.is_none();
+        self.days.is_some() || (self.once && is_all_ours && !self.json && SimulatedTime::is_available())
+    }
+
     fn options(&self) -> anyhow::Result<Options> {
         let programs = self.programs.clone().map_or_else(built_programs, Ok)?;
         let logs = self.logs.clone().unwrap_or_else(|| programs.join("local-cloud-logs"));
         Ok(Options {
             // A server that others started does not live in simulated time.
-            postgres: self.postgres.url.clone().filter(|_| self.days.is_none()),
-            redis: self.redis.clone().filter(|_| self.days.is_none()),
+            postgres: read_postgres_url(self.postgres.url.as_ref())?.filter(|_| self.days.is_none()),
+            redis: read_redis_url(self.redis.as_ref())?.filter(|_| self.days.is_none()),
             world: SeedOptions {
                 seed: self.seed,
                 users: self.users,
@@ -203,6 +242,7 @@ impl Up {
                 ..SeedOptions::default()
             },
             backoff_divisor: self.shorten_backoff,
+            debounce_divisor: if self.is_simulated() { 1 } else { self.shorten_backoff },
             lease_divisor: 1,
             programs: Some(programs),
             logs,
@@ -216,6 +256,7 @@ impl Up {
         time: Option<&mut SimulatedTime>,
         console: &mut Console,
     ) -> anyhow::Result<ExitCode> {
+        console.say(&summary(options));
         console.say("starting Postgres and Redis");
         let servers = Servers::start(options).await?;
         console.say(&format!("seeding {} users and starting the functions", self.users));
@@ -226,24 +267,41 @@ impl Up {
         }
         let result = match (time, self.days) {
             (Some(time), Some(days)) => self.days(&mut cloud, time, days, console).await,
-            _ if self.once => self.once(&mut cloud, console).await,
+            (time, _) if self.once => self.once(&mut cloud, time, console).await,
             _ => go_on(&mut cloud, console).await,
         };
-        let code = result.unwrap_or_else(|error| {
-            console.say(&format!("failed: {error:#}"));
-            ExitCode::from(FAILED)
-        });
+        let code = match result {
+            Ok(code) => code,
+            Err(error) => {
+                // What happened to a server or function explains what followed from it.
+                let error = cloud.check().await.err().unwrap_or(error);
+                console.say(&format!("failed: {error:#}"));
+                ExitCode::from(FAILED)
+            }
+        };
         if self.keep {
             console.say("Ctrl-C stops everything");
-            std::future::pending::<()>().await;
+            let mut look = interval(PROGRESS_EVERY);
+            loop {
+                look.tick().await;
+                if let Err(error) = cloud.check().await {
+                    console.say(&format!("failed: {error:#}"));
+                    return Ok(ExitCode::from(FAILED));
+                }
+            }
         }
         Ok(code)
     }
 
-    async fn once(&self, cloud: &mut LocalCloud, console: &mut Console) -> anyhow::Result<ExitCode> {
+    async fn once(
+        &self,
+        cloud: &mut LocalCloud,
+        time: Option<&mut SimulatedTime>,
+        console: &mut Console,
+    ) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let patience = Duration::from_secs(self.patience);
-        let mut differences = once(cloud, patience, |progress| match progress {
+        let mut differences = once(cloud, time, patience, |progress| match progress {
             Progress::Schedules(queue) => console.say(&format!("running the schedules of {}", queue.name())),
             Progress::Queues(standing) => console.progress(standing),
             Progress::Comparing => console.say("comparing Postgres, Google's world and the inbox"),
@@ -289,7 +347,7 @@ impl Up {
             let queues = serde_json::to_value(&report)?;
             println!(
                 "{}",
-                json!({ "right": right, "seconds": seconds, "queues": queues["queues"], "held": held, "messages": cloud.inbox().messages().len(), "differences": differences })
+                json!({ "success": right, "seconds": seconds, "queues": queues["queues"], "held": held, "messages": cloud.inbox().messages().len(), "differences": differences })
             );
         } else {
             print!("{report}");
@@ -297,12 +355,33 @@ impl Up {
                 println!("{:<24} {tasks:>6} tasks wait for a function that is not here", queue.name());
             }
             print_differences(differences);
-            let verdict = if right { "all is right" } else { "NOT RIGHT" };
+            let verdict = if right { "success" } else { "FAILED" };
             let messages = cloud.inbox().messages().len();
-            println!("{verdict}: {} users, {messages} messages, {seconds:.1} s", self.users);
+            println!(
+                "{verdict}: {} users, {messages} messages, {} differences, {seconds:.1} s",
+                self.users,
+                differences.len()
+            );
         }
         Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
+}
+
+/// What runs, and where: the first line that is printed.
+fn summary(options: &Options) -> String {
+    let programs = options.programs.iter();
+    let functions: usize =
+        programs.map(|folder| Queue::all().filter(|queue| program(folder, *queue).is_some()).count()).sum();
+    let server = |given: &Option<Url>| given.as_ref().map_or_else(|| "private".to_owned(), without_password);
+    format!(
+        "local cloud on 127.0.0.1: {functions} functions, {} users (seed {}), Cloud Tasks, Google, Twilio and SendGrid as \
+         stand-ins; Postgres: {}; Redis: {}; logs: {}",
+        options.world.users,
+        options.world.seed,
+        server(&options.postgres),
+        server(&options.redis),
+        options.logs.display(),
+    )
 }
 
 fn print_differences(differences: &[Difference]) {
@@ -331,7 +410,10 @@ async fn go_on(cloud: &mut LocalCloud, console: &mut Console) -> anyhow::Result<
                 cloud.run_schedule(queue, schedule).await?;
                 due[0].0 = next + Duration::from_secs(schedule.period_seconds.into());
             }
-            _ = look.tick() => console.progress(cloud.standing().await?),
+            _ = look.tick() => {
+                cloud.check().await?;
+                console.progress(cloud.standing().await?);
+            }
         }
     }
 }

@@ -9,7 +9,9 @@ use sqlx::PgConnection;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::days;
 use crate::postgres::connect;
+use crate::simulated_time::SimulatedTime;
 use crate::stack::{LocalCloud, Standing};
 use crate::verify::{self, Difference};
 
@@ -32,28 +34,50 @@ pub enum Progress {
 }
 
 /// Runs the schedules one queue after the other, as the night does: tokens come first, since what depends on their health
-/// then finds it; channels are renewed before they are examined. Answers what is not as it should be.
+/// then finds it; channels are renewed before they are examined. With a `time` that can be moved, nothing waits for
+/// debounces, limits and backoffs. Returns what is not as it should be.
 pub async fn once(
     cloud: &mut LocalCloud,
+    mut time: Option<&mut SimulatedTime>,
     patience: Duration,
     mut tell: impl FnMut(Progress),
 ) -> anyhow::Result<Vec<Difference>> {
     let scheduled = |queue: &Queue| cloud.serves(*queue) && !queue.policy().schedules.is_empty();
     let queues: Vec<Queue> = Queue::all().filter(scheduled).collect();
     let mut differences = Vec::new();
+    let swept_before = verify::swept_before(cloud.database(), cloud.seeded()).await?;
     for queue in queues {
         tell(Progress::Schedules(queue));
         let at = cloud.world().now();
         cloud.run_schedules(queue).await?;
-        cloud.until_idle(patience, |standing| tell(Progress::Queues(standing))).await?;
+        until_idle(cloud, time.as_deref_mut(), patience, &mut tell).await?;
         if queue == Queue::BatchNotifications {
-            differences.extend(verify::batches(cloud.database(), cloud.seeded(), at).await?);
+            let (wrong, sent) = verify::batches(cloud.database(), cloud.seeded(), swept_before, at).await?;
+            differences.extend(wrong);
+            if sent == 0 {
+                let what =
+                    "no batch of suggestions was sent: the world is too small, or batches are not found";
+                differences.push(Difference { user: None, what: what.to_owned() });
+            }
         }
     }
     tell(Progress::Comparing);
     differences.extend(verify::verify(cloud.database(), cloud.world(), cloud.inbox(), cloud.seeded()).await?);
-    differences.extend(change(cloud, patience, tell).await?);
+    differences.extend(change(cloud, time, patience, tell).await?);
     Ok(differences)
+}
+
+async fn until_idle(
+    cloud: &mut LocalCloud,
+    time: Option<&mut SimulatedTime>,
+    patience: Duration,
+    tell: &mut impl FnMut(Progress),
+) -> anyhow::Result<()> {
+    let progress = |standing| tell(Progress::Queues(standing));
+    match time {
+        Some(time) => days::until_idle(cloud, time, patience, progress).await,
+        None => cloud.until_idle(patience, progress).await,
+    }
 }
 
 /// A suggestion that loses its time.
@@ -67,6 +91,7 @@ struct Change {
 /// the suggestion is dismissed, all by itself.
 async fn change(
     cloud: &mut LocalCloud,
+    time: Option<&mut SimulatedTime>,
     patience: Duration,
     mut tell: impl FnMut(Progress),
 ) -> anyhow::Result<Vec<Difference>> {
@@ -81,8 +106,14 @@ async fn change(
         }
     }
     tell(Progress::Changing(changes.len()));
+    if changes.is_empty() {
+        let what = "no user has a suggestion, a followed primary calendar and a push channel, \
+                    so no change of a calendar was tried: the world is too small, or suggestions are not made"
+            .to_owned();
+        return Ok(vec![Difference { user: None, what }]);
+    }
     let unheard = unheard(&mut db, &changes, at).await?;
-    cloud.until_idle(patience, |standing| tell(Progress::Queues(standing))).await?;
+    until_idle(cloud, time, patience, &mut tell).await?;
     let unheard = unheard.into_iter().map(|user| Difference {
         user: Some(user),
         what: "an event was entered, and no push notification was taken".to_owned(),

@@ -3,6 +3,7 @@
 //! Each goes when its owner is dropped. When this process ends without dropping anything (a crash, `kill -9`, a static in
 //! a test binary), a watchdog does it: a small shell that reads from a pipe and wakes up when the pipe closes.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,7 @@ fn tell_watchdog(line: &str) {
 pub(crate) struct Process {
     child: Child,
     manner: Manner,
+    log: Option<PathBuf>,
 }
 
 /// How to end a process.
@@ -74,9 +76,20 @@ impl Process {
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let process = Self { child, manner };
+        let process = Self { child, manner, log: None };
         tell_watchdog(&format!("add {}", process.entry()));
         Ok(process)
+    }
+
+    /// Remembers where its output is kept, for whoever reports its end.
+    pub(crate) fn with_log(mut self, log: Option<&Path>) -> Self {
+        self.log = log.map(Path::to_owned);
+        self
+    }
+
+    /// Where its output is kept.
+    pub(crate) fn log(&self) -> Option<&Path> {
+        self.log.as_deref()
     }
 
     fn entry(&self) -> String {
@@ -126,6 +139,12 @@ impl Drop for Process {
         self.end();
         tell_watchdog(&format!("drop {}", self.entry()));
     }
+}
+
+/// Output of a process: a new file, or nowhere.
+pub(crate) fn output(log: Option<&Path>) -> anyhow::Result<Stdio> {
+    let create = |log: &Path| File::create(log).with_context(|| format!("cannot write {}", log.display()));
+    Ok(log.map(create).transpose()?.map_or_else(Stdio::null, Stdio::from))
 }
 
 /// A new folder below `/tmp`, whose short path leaves room for the name of a socket.

@@ -15,15 +15,18 @@ use rustix::process::Signal;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use url::Url;
 use uuid::Uuid;
 
+use crate::health::{ANSWER_DEADLINE, BETWEEN_CHECKS, ended};
 use crate::owned::{Folder, Manner, Process};
 
 /// The running application's tables, for databases of ours only.
 pub const APPLICATION_SCHEMA: &str = include_str!("../schema/application.sql");
 
+const NO_ANSWER: &str =
+    "the Postgres that DATABASE_URL names does not answer; see its log, and start again with scripts/up";
 const START_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 /// Another process may take a free port before the server does.
@@ -42,13 +45,14 @@ pub struct Postgres {
     /// Databases on a server that outlives us.
     created: Mutex<Vec<String>>,
     cluster: Option<Cluster>,
+    answered_at: Instant,
 }
 
 #[derive(Debug)]
 struct Cluster {
     // Dropped in this order: the server first.
-    _server: Process,
-    _folder: Folder,
+    server: Process,
+    folder: Folder,
 }
 
 impl Postgres {
@@ -56,14 +60,25 @@ impl Postgres {
     ///
     /// A private cluster listens on a port of 127.0.0.1 and on a socket. It survives nothing: `fsync` is off.
     pub async fn start(given: Option<&Url>) -> anyhow::Result<Self> {
+        Self::start_with_log(given, None).await
+    }
+
+    /// The same; a private server writes to `log`.
+    pub async fn start_with_log(given: Option<&Url>, log: Option<&Path>) -> anyhow::Result<Self> {
         let (url, cluster) = if let Some(url) = given {
             connect(url).await.context("cannot reach the server that DATABASE_URL names")?.close().await?;
             (url.clone(), None)
         } else {
-            let (url, cluster) = Cluster::start().await?;
+            let (url, cluster) = Cluster::start(log).await?;
             (url, Some(cluster))
         };
-        Ok(Self { url, template: OnceCell::new(), created: Mutex::default(), cluster })
+        Ok(Self {
+            url,
+            template: OnceCell::new(),
+            created: Mutex::default(),
+            cluster,
+            answered_at: Instant::now(),
+        })
     }
 
     /// The server's own database `postgres`, or the one that was given.
@@ -78,7 +93,26 @@ impl Postgres {
         self.cluster.is_some()
     }
 
-    /// Creates a database with all tables, and answers its URL. Cheap: the first one serves as a template.
+    /// An error if the server does not answer any more.
+    pub async fn check(&mut self) -> anyhow::Result<()> {
+        if let Some(cluster) = &mut self.cluster {
+            if let Some(status) = cluster.server.ended()? {
+                bail!(ended("Postgres", status, cluster.server.log()));
+            }
+        } else if self.answered_at.elapsed() > BETWEEN_CHECKS {
+            let answer = timeout(ANSWER_DEADLINE, connect(&self.url)).await;
+            answer.context(NO_ANSWER)?.context(NO_ANSWER)?.close().await?;
+            self.answered_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Where a private server keeps its data.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.cluster.as_ref().map(|cluster| cluster.folder.path())
+    }
+
+    /// Creates a database with all tables, and returns its URL. Cheap: the first one serves as a template.
     pub async fn create_database(&self, name: &str) -> anyhow::Result<Url> {
         let template = self.template.get_or_try_init(|| self.create_template()).await?;
         self.create(name, &format!("TEMPLATE {}", quoted(template))).await
@@ -163,7 +197,7 @@ fn quoted(name: &str) -> String {
 }
 
 impl Cluster {
-    async fn start() -> anyhow::Result<(Url, Self)> {
+    async fn start(log: Option<&Path>) -> anyhow::Result<(Url, Self)> {
         let folder = Folder::new()?;
         let programs = Programs::find()?;
         let owner = Owner::of_clusters()?;
@@ -172,11 +206,11 @@ impl Cluster {
         initialise(&programs, owner, &data)?;
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port()?;
-            let log = folder.path().join("postgres.log");
+            let log = log.map_or_else(|| folder.path().join("postgres.log"), Path::to_owned);
             let mut server = serve(&programs, owner, &data, folder.path(), port, &log)?;
             let url = format!("postgres://postgres@127.0.0.1:{port}/postgres").parse()?;
             if until_ready(&mut server, &url).await? {
-                return Ok((url, Self { _server: server, _folder: folder }));
+                return Ok((url, Self { server: server.with_log(Some(&log)), folder }));
             }
             let log = fs::read_to_string(&log).unwrap_or_default();
             ensure!(log.contains("could not bind"), "Postgres did not start:\n{log}");

@@ -1,17 +1,23 @@
 //! Redis: an empty database of the given server, or a private server that keeps nothing.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use chrono::TimeDelta;
 use rustix::process::Signal;
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use url::Url;
+use uuid::Uuid;
 
-use crate::owned::{Folder, Manner, Process};
+use crate::health::{ANSWER_DEADLINE, BETWEEN_CHECKS, ended};
+use crate::owned::{Folder, Manner, Process, output};
 use crate::simulated_time;
 
+const NO_ANSWER: &str =
+    "the Redis that REDIS_URL names does not answer; see its log, and start again with scripts/up";
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 const MANNER: Manner = Manner { signal: Signal::TERM, grace: Duration::from_secs(5) };
@@ -26,11 +32,44 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
 end
 ";
 
+/// The key that says whose a database is. It expires, so a database is free again some time after its owner was killed.
+const CLAIM: &str = "local-cloud:claimed-by";
+const CLAIM_LASTS: Duration = Duration::from_hours(24);
+const CLAIM_RENEWAL: Duration = Duration::from_hours(1);
+
+/// Claims the database if it has no key: one step, so that of two processes only one gets it.
+const CLAIM_IF_EMPTY: &str = r"
+if redis.call('DBSIZE') > 0 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 1
+";
+
+/// Empties the database if it is still claimed by the caller.
+const EMPTY_IF_CLAIMED: &str = r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('FLUSHDB')
+return 1
+";
+
 /// A Redis database of our own. Dropping this ends a private server, and empties the database of a given one.
 #[derive(Debug)]
 pub struct Redis {
     url: String,
-    server: Option<Server>,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    Private(Server),
+    Given(Claim),
+}
+
+/// A database of a server that others use, too.
+#[derive(Debug)]
+struct Claim {
+    owner: String,
+    renewal: JoinHandle<()>,
+    answered_at: Instant,
 }
 
 #[derive(Debug)]
@@ -44,11 +83,38 @@ impl Redis {
     /// An empty database of the server that `given` names, else a private server, which listens on a socket and on no
     /// port.
     ///
-    /// Claims of an earlier run would make the tasks of this one duplicates: users and schedules have the same names.
+    /// Leases of an earlier run, or of another process, would make the tasks of this one duplicates: users and schedules
+    /// have the same names. So the database is claimed while it is empty.
     pub async fn start(given: Option<&Url>) -> anyhow::Result<Self> {
+        Self::start_with_log(given, None).await
+    }
+
+    /// The same; a private server writes to `log`.
+    pub async fn start_with_log(given: Option<&Url>, log: Option<&Path>) -> anyhow::Result<Self> {
         match given {
-            Some(url) => Ok(Self { url: empty_database(url).await?, server: None }),
-            None => Self::private().await,
+            Some(url) => {
+                let owner = Uuid::new_v4().simple().to_string();
+                let url = claim_database(url, &owner).await?;
+                let renewal = tokio::spawn(renew(url.clone(), owner.clone()));
+                Ok(Self { url, origin: Origin::Given(Claim { owner, renewal, answered_at: Instant::now() }) })
+            }
+            None => Self::private(log).await,
+        }
+    }
+
+    /// An error if the server does not answer any more.
+    pub async fn check(&mut self) -> anyhow::Result<()> {
+        match &mut self.origin {
+            Origin::Private(server) => match server.process.ended()? {
+                Some(status) => bail!(ended("redis-server", status, server.process.log())),
+                None => Ok(()),
+            },
+            Origin::Given(claim) if claim.answered_at.elapsed() > BETWEEN_CHECKS => {
+                timeout(ANSWER_DEADLINE, size(&self.url)).await.context(NO_ANSWER)?.context(NO_ANSWER)?;
+                claim.answered_at = Instant::now();
+                Ok(())
+            }
+            Origin::Given(_) => Ok(()),
         }
     }
 
@@ -66,7 +132,7 @@ impl Redis {
         age.exec_async(&mut connection).await.context("cannot age the keys of Redis")
     }
 
-    async fn private() -> anyhow::Result<Self> {
+    async fn private(log: Option<&Path>) -> anyhow::Result<Self> {
         let folder = Folder::new()?;
         let socket = folder.path().join("redis");
         let mut command = Command::new("redis-server");
@@ -76,15 +142,16 @@ impl Redis {
                 .arg("--unixsocket")
                 .arg(&socket)
                 .current_dir(folder.path())
-                .stdout(Stdio::null())
+                .stdout(output(log)?)
                 .stderr(Stdio::null()),
             MANNER,
         )
+        .map(|process| process.with_log(log))
         .context("is Redis installed? run scripts/install, or set REDIS_URL")?;
         let url = format!("unix://{}", socket.display());
         let mut server = Server { process, _folder: folder };
         server.until_ready(&url).await?;
-        Ok(Self { url, server: Some(server) })
+        Ok(Self { url, origin: Origin::Private(server) })
     }
 }
 
@@ -100,14 +167,14 @@ impl Server {
                 Err(_not_yet) => sleep(POLL).await,
             }
             if let Some(status) = self.process.ended()? {
-                bail!("redis-server ended: {status}");
+                bail!(ended("redis-server", status, self.process.log()));
             }
         }
     }
 }
 
-/// The address of the first empty database, or of the one that the URL names, if that is empty.
-async fn empty_database(server: &Url) -> anyhow::Result<String> {
+/// Claims the first empty database, or the one that the URL names, if that is empty; returns its address.
+async fn claim_database(server: &Url, owner: &str) -> anyhow::Result<String> {
     let named = !matches!(server.path(), "" | "/");
     let candidates: Vec<String> = if named {
         vec![server.to_string()]
@@ -121,11 +188,34 @@ async fn empty_database(server: &Url) -> anyhow::Result<String> {
             .collect()
     };
     for url in candidates {
-        if size(&url).await.context("cannot use REDIS_URL")? == 0 {
+        let is_claimed: bool = evaluate(&url, CLAIM_IF_EMPTY, &[owner, &CLAIM_LASTS.as_secs().to_string()])
+            .await
+            .context("cannot use REDIS_URL")?;
+        if is_claimed {
             return Ok(url);
         }
     }
-    bail!("REDIS_URL names no empty database; another one may be in use, so nothing was deleted")
+    bail!("REDIS_URL names no empty database; another process may use it, so nothing was deleted")
+}
+
+/// Keeps the claim from expiring while its owner lives.
+async fn renew(url: String, owner: String) {
+    loop {
+        sleep(CLAIM_RENEWAL).await;
+        let renew = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('EXPIRE', KEYS[1], ARGV[2]) end return 1";
+        let arguments = [&owner, &*CLAIM_LASTS.as_secs().to_string()];
+        // The next renewal is long before the end of the claim.
+        let _unavailable: anyhow::Result<bool> = evaluate(&url, renew, &arguments).await;
+    }
+}
+
+/// Runs a script about the claim of a database.
+async fn evaluate(url: &str, script: &str, arguments: &[&str]) -> anyhow::Result<bool> {
+    let client = redis::Client::open(url).context("not a Redis URL")?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut command = redis::cmd("EVAL");
+    command.arg(script).arg(1).arg(CLAIM).arg(arguments);
+    Ok(command.query_async(&mut connection).await?)
 }
 
 /// How many keys are in a database.
@@ -137,13 +227,19 @@ async fn size(url: &str) -> anyhow::Result<u64> {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        if self.server.is_some() {
-            return;
-        }
-        let emptied = redis::Client::open(self.url.as_str())
+        let Origin::Given(claim) = &self.origin else { return };
+        claim.renewal.abort();
+        let emptied: Result<bool, _> = redis::Client::open(self.url.as_str())
             .and_then(|client| client.get_connection())
-            .and_then(|mut connection| redis::cmd("FLUSHDB").exec(&mut connection));
-        if emptied.is_err() {
+            .and_then(|mut connection| {
+                redis::cmd("EVAL")
+                    .arg(EMPTY_IF_CLAIMED)
+                    .arg(1)
+                    .arg(CLAIM)
+                    .arg(&claim.owner)
+                    .query(&mut connection)
+            });
+        if !matches!(emptied, Ok(true)) {
             eprintln!("could not empty the database of REDIS_URL that was used");
         }
     }

@@ -44,13 +44,19 @@ pub struct SimulatedTime {
 }
 
 impl SimulatedTime {
+    /// Whether the library is installed that simulated time needs.
+    #[must_use]
+    pub fn is_available() -> bool {
+        library().is_some()
+    }
+
     /// Goes on in simulated time: starts this program again with the same arguments, unless that has happened.
     pub fn enter() -> anyhow::Result<Self> {
         if let Some(file) = std::env::var_os(FILE).map(PathBuf::from) {
             let folder = file.parent().context("the file of the simulated time is in no folder")?;
             return Ok(Self { _folder: Folder::adopt(folder), file, ahead: TimeDelta::zero() });
         }
-        let Some(library) = LIBRARIES.iter().find(|library| Path::new(library).exists()) else {
+        let Some(library) = library() else {
             bail!("libfaketime is not installed: run scripts/install --days");
         };
         let folder = tempfile::Builder::new().prefix("local-cloud-").tempdir_in("/tmp")?.keep();
@@ -76,6 +82,10 @@ impl SimulatedTime {
         std::fs::write(&new, format!("+{}.{:06}", micros / 1_000_000, micros % 1_000_000))?;
         std::fs::rename(&new, &self.file).context("cannot move the time")
     }
+}
+
+fn library() -> Option<&'static str> {
+    LIBRARIES.into_iter().find(|library| Path::new(library).exists())
 }
 
 /// What a child needs to live in the same time, when its environment is not inherited.

@@ -1,6 +1,7 @@
 //! The whole local cloud, composed: one world, one database, all functions that were built.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{SeedOptions, World};
 use messaging_stand_in::Inbox;
+use serde_json::Value;
 use shared::config::Config;
 use shared::job::Setup;
 use shared::queue::{Queue, Schedule};
@@ -20,6 +22,7 @@ use crate::background::Background;
 use crate::consumption::Consumption;
 use crate::environment::{Endpoints, Environment};
 use crate::functions::{self, FunctionProcess, TaskLine};
+use crate::health::check_disk;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::seed::{self, Seeded, Variety};
@@ -39,6 +42,8 @@ pub struct Options {
     pub world: SeedOptions,
     /// Backoffs of the queues are divided by this.
     pub backoff_divisor: u32,
+    /// Debounce windows are divided by this; 1 is as in production.
+    pub debounce_divisor: u32,
     /// Times of leases are divided by this; 1 is as in production.
     pub lease_divisor: u32,
     /// Folder of the functions' programs; without it, the functions are somebody else's to run.
@@ -58,7 +63,8 @@ pub struct LocalCloud {
     messaging: Background,
     webhooks: Background,
     redis: Redis,
-    _postgres: Postgres,
+    postgres: Postgres,
+    logs: PathBuf,
     database: Url,
     redis_token: String,
     world: World,
@@ -79,6 +85,8 @@ pub struct Standing {
 /// What the queues have to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outlook {
+    /// All tasks.
+    pub waiting: usize,
     /// Tasks whose time has come, those under way included.
     pub due: usize,
     /// When the next of the others is due.
@@ -98,29 +106,56 @@ pub struct Servers {
 impl Servers {
     /// Starts or finds both servers and prepares a database.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
-        let redis = Redis::start(options.redis.as_ref()).await?;
-        let postgres = Postgres::start(options.postgres.as_ref()).await?;
+        std::fs::create_dir_all(&options.logs).context("cannot make a folder for the logs")?;
+        check_disk(&options.logs)?;
+        let log = |name: &str| options.logs.join(name);
+        let redis = Redis::start_with_log(options.redis.as_ref(), Some(&log("redis.log"))).await?;
+        let postgres =
+            Postgres::start_with_log(options.postgres.as_ref(), Some(&log("postgres.log"))).await?;
         let name = format!("local_cloud_{}", Uuid::new_v4().simple());
         let database = postgres.create_empty_database(&name).await?;
         crate::postgres::prepare(&database).await?;
         Ok(Self { redis, postgres, database })
     }
+
+    /// An error that says which server does not answer, or which disk is full.
+    async fn check(&mut self, logs: &Path) -> anyhow::Result<()> {
+        self.postgres.check().await?;
+        self.redis.check().await?;
+        check_disk(self.postgres.folder().unwrap_or(logs))?;
+        check_disk(logs)
+    }
 }
 
-impl LocalCloud {
-    /// Seeds the database, starts the stand-ins and the functions, and lets the queues run.
-    pub async fn start(options: &Options, servers: Servers) -> anyhow::Result<Self> {
-        let Servers { redis, postgres, database } = servers;
+/// What runs on the servers.
+struct Parts {
+    functions: Vec<FunctionProcess>,
+    tasks: CloudTasks,
+    gateway: Background,
+    google: Background,
+    messaging: Background,
+    webhooks: Background,
+    redis_token: String,
+    world: World,
+    inbox: Inbox,
+    seeded: Seeded,
+    environment: Environment,
+}
+
+impl Parts {
+    async fn start(options: &Options, servers: &Servers) -> anyhow::Result<Self> {
+        let Servers { redis, database, .. } = servers;
         let world = World::seeded(options.world.clone());
         let inbox = Inbox::default();
         let encryption_key = seed::new_encryption_key();
-        let mut seeded = seed::seed(&database, &world, &encryption_key, Variety::Varied).await?;
+        let mut seeded = seed::seed(database, &world, &encryption_key, Variety::Varied).await?;
         let google = serve_google(&world)?;
         let messaging = serve_messaging(&inbox)?;
         let redis_token = Uuid::new_v4().simple().to_string();
         let gateway = serve_gateway(redis.url(), &redis_token)?;
         let tasks = CloudTasks::start(Settings {
             backoff_divisor: options.backoff_divisor,
+            debounce_divisor: options.debounce_divisor,
             lease_divisor: options.lease_divisor,
             ..Settings::default()
         })
@@ -140,7 +175,7 @@ impl LocalCloud {
         // What receives push notifications opens no channel, and need not know its own address.
         let webhooks = serve_webhooks(&endpoints.environment())?;
         let push_url = format!("{}{}", webhooks.url(), shared::webhooks::PATH);
-        seed::open_channels(&database, &world, &mut seeded, &push_url).await?;
+        seed::open_channels(database, &world, &mut seeded, &push_url).await?;
         let environment = Endpoints { push_url: &push_url, ..endpoints }.environment();
         let functions = match &options.programs {
             Some(programs) => start_functions(programs, &options.logs, &environment).await?,
@@ -156,15 +191,58 @@ impl LocalCloud {
             google,
             messaging,
             webhooks,
-            redis,
-            _postgres: postgres,
-            database,
             redis_token,
             world,
             inbox,
             seeded,
             environment,
         })
+    }
+}
+
+impl LocalCloud {
+    /// Seeds the database, starts the stand-ins and the functions, and lets the queues run.
+    ///
+    /// When one of the servers is the reason of an error, the error says so.
+    pub async fn start(options: &Options, mut servers: Servers) -> anyhow::Result<Self> {
+        match Parts::start(options, &servers).await {
+            Ok(parts) => Ok(Self::of(parts, servers, options)),
+            Err(error) => Err(servers.check(&options.logs).await.err().unwrap_or(error)),
+        }
+    }
+
+    fn of(parts: Parts, servers: Servers, options: &Options) -> Self {
+        let Servers { redis, postgres, database } = servers;
+        let Parts {
+            functions,
+            tasks,
+            gateway,
+            google,
+            messaging,
+            webhooks,
+            redis_token,
+            world,
+            inbox,
+            seeded,
+            environment,
+        } = parts;
+        Self {
+            functions,
+            tasks,
+            gateway,
+            google,
+            messaging,
+            webhooks,
+            redis,
+            postgres,
+            logs: options.logs.clone(),
+            database,
+            redis_token,
+            world,
+            inbox,
+            seeded,
+            environment,
+        }
     }
 
     /// Creates the task of a schedule, as Cloud Scheduler would.
@@ -211,19 +289,64 @@ impl LocalCloud {
             if standing.waiting == 0 && before == Some(standing) {
                 return Ok(());
             }
-            for function in &mut self.functions {
-                if let Some(status) = function.ended()? {
-                    bail!(
-                        "{} ended with {status}; its log: {}",
-                        function.queue().name(),
-                        function.log_path().display()
-                    );
-                }
+            self.check().await?;
+            if Instant::now() > deadline {
+                bail!("{} tasks are left after {limit:?}:{}", standing.waiting, self.left().await?);
             }
-            ensure!(Instant::now() < deadline, "{} tasks are left after {limit:?}", standing.waiting);
             before = Some(standing);
             sleep(POLL).await;
         }
+    }
+
+    /// An error that says which function or server does not run any more, or which disk is full; where its log is; and
+    /// what to do.
+    pub async fn check(&mut self) -> anyhow::Result<()> {
+        // Their end is the reason of what happens to the functions.
+        self.postgres.check().await?;
+        self.redis.check().await?;
+        for function in &mut self.functions {
+            function.check()?;
+        }
+        check_disk(self.postgres.folder().unwrap_or(&self.logs))?;
+        check_disk(&self.logs)
+    }
+
+    /// The tasks that are left: a line per queue that has some, with how its dispatches ended and its log.
+    pub async fn left(&self) -> anyhow::Result<String> {
+        let mut text = String::new();
+        for function in &self.functions {
+            let times = self.times(function.queue()).await?;
+            let Some(next) = times.iter().min() else { continue };
+            let due = times.iter().filter(|at| **at <= self.world.now()).count();
+            let mut endings: BTreeMap<String, usize> = BTreeMap::new();
+            for line in function.lines().iter().filter(|line| !line.is_end()) {
+                let reason = line.reason.as_ref().map(|reason| format!(" {reason}")).unwrap_or_default();
+                *endings.entry(format!("{}{reason}", line.outcome)).or_default() += 1;
+            }
+            let endings: Vec<_> =
+                endings.iter().map(|(ending, count)| format!("{count} × {ending}")).collect();
+            let endings = if endings.is_empty() {
+                "no dispatch that failed or waits".to_owned()
+            } else {
+                endings.join(", ")
+            };
+            write!(
+                text,
+                "\n  {}: {} tasks, {due} of them due, the earliest at {}; so far {endings}; log: {}",
+                function.queue().name(),
+                times.len(),
+                next.format("%F %T UTC"),
+                function.log_path().display(),
+            )?;
+        }
+        Ok(text)
+    }
+
+    /// For when each task of a queue is scheduled.
+    async fn times(&self, queue: Queue) -> anyhow::Result<Vec<DateTime<Utc>>> {
+        let tasks = self.tasks.list(queue).await?;
+        let time = |task: &Value| Ok(task["scheduleTime"].as_str().context("a task has no time")?.parse()?);
+        tasks.iter().map(time).collect()
     }
 
     /// How far the queues are.
@@ -242,11 +365,10 @@ impl LocalCloud {
 
     /// What the queues have to do, by the clock of the world.
     pub async fn outlook(&self) -> anyhow::Result<Outlook> {
-        let mut outlook = Outlook { due: 0, next: None, dispatched: self.dispatched() };
+        let mut outlook = Outlook { waiting: 0, due: 0, next: None, dispatched: self.dispatched() };
         for function in &self.functions {
-            for task in self.tasks.list(function.queue()).await? {
-                let at: DateTime<Utc> =
-                    task["scheduleTime"].as_str().context("a task has no time")?.parse()?;
+            for at in self.times(function.queue()).await? {
+                outlook.waiting += 1;
                 if at <= self.world.now() {
                     outlook.due += 1;
                 } else {
@@ -354,8 +476,11 @@ impl LocalCloud {
     #[must_use]
     pub fn addresses(&self) -> Vec<(&'static str, String)> {
         let mut addresses = vec![
-            ("Postgres", self.database.to_string()),
-            ("Redis", self.redis.url().to_owned()),
+            ("Postgres", without_password(&self.database)),
+            (
+                "Redis",
+                self.redis.url().parse().map_or_else(|_| "(given)".to_owned(), |url| without_password(&url)),
+            ),
             ("Redis over HTTP", format!("{}  token {}", self.gateway.url(), self.redis_token)),
             ("Cloud Tasks", format!("{}/v2/{}", self.tasks.url(), self.tasks.settings().parent())),
             ("Google", self.google.url()),
@@ -377,6 +502,27 @@ impl Drop for LocalCloud {
             function.terminate();
         }
     }
+}
+
+/// A URL as it may be shown.
+#[must_use]
+pub fn without_password(url: &Url) -> String {
+    let mut url = url.clone();
+    if url.password().is_some() {
+        // Only a URL without a host refuses, and that has no password.
+        let _has_no_host = url.set_password(Some("***"));
+    }
+    // Postgres takes parameters for a password, too.
+    let pairs: Vec<(String, String)> = url
+        .query_pairs()
+        .map(|(name, value)| {
+            (name.to_string(), if name == "password" { "***".to_owned() } else { value.to_string() })
+        })
+        .collect();
+    if pairs.iter().any(|(name, _)| name == "password") {
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    url.to_string()
 }
 
 /// Google for this world, with the OAuth client of a function's environment.
@@ -423,7 +569,6 @@ async fn start_functions(
     logs: &Path,
     environment: &Environment,
 ) -> anyhow::Result<Vec<FunctionProcess>> {
-    std::fs::create_dir_all(logs).context("cannot make a folder for the logs")?;
     let mut functions = Vec::new();
     for queue in Queue::all() {
         if let Some(program) = functions::program(programs, queue) {
@@ -437,4 +582,21 @@ async fn start_functions(
         function.ready().await?;
     }
     Ok(functions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("postgres://u:hunter2@host:1/d", "postgres://u:***@host:1/d"),
+            ("postgres://host/d?user=u&password=hunter2", "postgres://host/d?user=u&password=***"),
+            ("redis://:hunter2@host/0", "redis://:***@host/0"),
+            ("unix:///tmp/redis", "unix:///tmp/redis"),
+        ] {
+            assert_eq!(without_password(&url.parse().expect("a URL")), shown);
+        }
+    }
 }

@@ -30,6 +30,8 @@ pub struct Settings {
     pub caller: String,
     /// Backoffs of all queues are divided by this; 1 is as in production.
     pub backoff_divisor: u32,
+    /// Debounce windows are divided by this; 1 is as in production.
+    pub debounce_divisor: u32,
     /// Times of leases are divided by this; 1 is as in production.
     pub lease_divisor: u32,
 }
@@ -43,6 +45,7 @@ impl Default for Settings {
             functions_url: format!("http://{PLACEHOLDER}.localhost"),
             caller: "tasks@local.iam.gserviceaccount.com".to_owned(),
             backoff_divisor: 1,
+            debounce_divisor: 1,
             lease_divisor: 1,
         }
     }

@@ -3,6 +3,7 @@
 //! What should be there is worked out here from the world and from what was seeded, by other means than the functions
 //! use: a rule of theirs that is wrong must not be repeated here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -26,7 +27,8 @@ mod syncs;
 mod tokens;
 mod week;
 
-pub use messages::batches;
+pub(crate) use messages::QUARTER;
+pub use messages::{batches, swept_before};
 
 /// Something that is not as it should be. Carries ids and names of columns, and no personal datum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,6 +78,7 @@ async fn compare(
 ) -> anyhow::Result<Vec<Difference>> {
     let mut connection = connect(database).await?;
     let mut differences = dead_letters(&mut connection).await?;
+    let mut compared = BTreeMap::new();
     differences.extend(unfinished_runs(&mut connection).await?);
     let addresses = world.users().into_iter().map(|user| (user.id, user.email)).collect();
     differences.extend(messages::ledger(&mut connection, inbox, seeded, &addresses).await?);
@@ -88,6 +91,8 @@ async fn compare(
             before,
             now: world.now(),
             passed,
+            part: "",
+            compared: &mut compared,
             differences: &mut differences,
         };
         match passed {
@@ -95,6 +100,7 @@ async fn compare(
             Passed::Days => check.days().await?,
         }
     }
+    differences.extend(nothing_compared(passed, &compared));
     Ok(differences)
 }
 
@@ -167,27 +173,66 @@ struct Check<'a> {
     before: &'a SeededUser,
     now: DateTime<Utc>,
     passed: Passed,
+    /// What is being compared.
+    part: &'static str,
+    /// How many comparisons of each part there were, of all users.
+    compared: &'a mut BTreeMap<&'static str, usize>,
     differences: &'a mut Vec<Difference>,
+}
+
+/// Parts of a comparison; each must compare something.
+const ONE_RUN: [&str; 8] =
+    ["tokens", "syncs", "calendars", "contacts", "groups", "suggestions", "channels", "reminders"];
+const DAYS: [&str; 4] = ["calendars", "suggestions", "channels", "reminders"];
+
+/// A comparison that compared nothing proves nothing.
+fn nothing_compared(
+    passed: Passed,
+    compared: &BTreeMap<&'static str, usize>,
+) -> impl Iterator<Item = Difference> {
+    let parts: &[&str] = match passed {
+        Passed::OneRun => &ONE_RUN,
+        Passed::Days => &DAYS,
+    };
+    let empty = parts.iter().filter(|part| compared.get(**part).is_none_or(|count| *count == 0));
+    empty.map(|part| Difference {
+        user: None,
+        what: format!(
+            "nothing was compared of the users' {part}: the world is too small, or the comparison is broken"
+        ),
+    })
 }
 
 impl Check<'_> {
     async fn one_run(&mut self) -> anyhow::Result<()> {
+        self.part = "tokens";
         self.tokens().await?;
+        self.part = "syncs";
         self.syncs().await?;
+        self.part = "calendars";
         self.calendar().await?;
+        self.part = "contacts";
         self.contacts().await?;
+        self.part = "groups";
         self.groups().await?;
+        self.part = "suggestions";
         self.suggestions().await?;
+        self.part = "channels";
         self.channels().await?;
+        self.part = "reminders";
         self.reminders().await
     }
 
     async fn days(&mut self) -> anyhow::Result<()> {
         if self.is_synced(Integration::GoogleCalendar) {
+            self.part = "calendars";
             self.calendar().await?;
+            self.part = "suggestions";
             self.standing_suggestions().await?;
         }
+        self.part = "channels";
         self.open_channels().await?;
+        self.part = "reminders";
         self.reminders().await
     }
 
@@ -198,6 +243,7 @@ impl Check<'_> {
     /// Notes a difference between two values under the name of their place, without showing either.
     #[expect(clippy::needless_pass_by_value, reason = "what is compared is often made for it")]
     fn same<T: PartialEq>(&mut self, what: impl fmt::Display, found: T, expected: T) {
+        *self.compared.entry(self.part).or_default() += 1;
         if found != expected {
             self.differs(format!("{what} differs"));
         }
@@ -231,4 +277,19 @@ impl Check<'_> {
 /// As much of a text as its column holds.
 fn cut(text: &str, chars: usize) -> String {
     text.chars().take(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_without_any_comparison_is_a_difference() {
+        let mut compared: BTreeMap<_, _> = DAYS.into_iter().map(|part| (part, 1)).collect();
+        assert_eq!(nothing_compared(Passed::Days, &compared).count(), 0);
+        compared.remove("suggestions");
+        let differences: Vec<_> = nothing_compared(Passed::Days, &compared).collect();
+        assert!(differences.len() == 1 && differences[0].what.contains("suggestions"), "{differences:?}");
+        assert_eq!(nothing_compared(Passed::OneRun, &BTreeMap::new()).count(), ONE_RUN.len());
+    }
 }

@@ -65,6 +65,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         redis: options.redis.clone(),
         world: SeedOptions { users: options.users, ..SeedOptions::default() },
         backoff_divisor: options.shorten_backoff,
+        debounce_divisor: 1,
         lease_divisor: 1,
         programs: None,
         logs: logs.clone(),

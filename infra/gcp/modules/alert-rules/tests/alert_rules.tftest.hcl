@@ -56,11 +56,4 @@ run "names_are_spelled_out_for_each_system" {
     condition     = endswith(output.rules["cache-hit-rate-warning"].prometheus, ") < 0.7")
     error_message = "The direction was lost."
   }
-  assert {
-    condition = length(setsubtract(
-      flatten([for rule in output.rules : [for match in regexall("\\b([a-z_]+?)(?:_total|_bucket|_sum|_count)\\{", coalesce(rule.prometheus, "-")) : match[0]]]),
-      flatten(regexall("(?s)registry\\.register\\(\\s*\"([a-z_]+)\"", file("${path.module}/../../../../shared/src/telemetry/metrics.rs"))),
-    )) == 0
-    error_message = "A rule asks for a metric that /metrics does not have."
-  }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, DurationRound as _, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound as _, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 use messaging_stand_in::{Channel, Inbox, Message, segments};
+use shared::queue::Queue;
 use sqlx::{FromRow, PgConnection};
 use url::Url;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ const MOST_SEGMENTS: usize = 2;
 /// Text messages to one person within an hour.
 const MOST_SMS: usize = 10;
 /// Time between two sweeps of batches; what is due is what became due by the beginning of the present one.
-const QUARTER: TimeDelta = TimeDelta::minutes(15);
+pub(crate) const QUARTER: TimeDelta = TimeDelta::minutes(15);
 /// An open notice of this age was found by a daily sweep that looks for those of seven days.
 const REMINDED_AFTER: TimeDelta = TimeDelta::days(8);
 
@@ -93,27 +94,45 @@ fn of(delivery: &Delivery, what: &str) -> Difference {
     Difference { user: Some(*user_id), what: format!("{subject} by {channel} {what}") }
 }
 
-/// That every batch that was due in the quarter hour up to the one in which the sweep began was sent, and no other. To be
-/// called when the queues are empty after the sweep, before another one.
+/// Records that batches were swept before the world began, up to the returned time: the next sweep finds all that became
+/// due since, however long the other schedules take before it.
+pub async fn swept_before(database: &Url, seeded: &Seeded) -> anyhow::Result<DateTime<Utc>> {
+    let until = seeded.at.duration_trunc(QUARTER)? - QUARTER;
+    let time = |moment: DateTime<Utc>| moment.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let mut db = connect(database).await?;
+    sqlx::query("INSERT INTO jobs.sweeps (queue, sweep_id, started_at, finished_at) VALUES ($1, $2, $3, $3)")
+        .bind(Queue::BatchNotifications.name())
+        .bind(format!("{}/{}", time(until - QUARTER), time(until)))
+        .bind(until)
+        .execute(&mut db)
+        .await?;
+    Ok(until)
+}
+
+/// That every batch that was due after `since` and up to the quarter hour in which the sweep began was sent, and no other. To
+/// be called when the queues are empty after the sweep, before another one. Also returns how many batches were sent.
 pub async fn batches(
     database: &Url,
     seeded: &Seeded,
+    since: DateTime<Utc>,
     swept_at: DateTime<Utc>,
-) -> anyhow::Result<Vec<Difference>> {
+) -> anyhow::Result<(Vec<Difference>, usize)> {
     let mut db = connect(database).await?;
     let mut differences = Vec::new();
+    let mut sent = 0;
     let until = swept_at.duration_trunc(QUARTER)?;
     for user in &seeded.users {
-        let is_due = !user.reach.batches(until - QUARTER, until).is_empty();
+        let is_due = !user.reach.batches(since, until).is_empty();
         for (channel, is_wanted) in [("email", user.reach.email), ("sms", user.reach.number.is_some())] {
             let batch = Batch::read(&mut db, user, channel, swept_at).await?;
+            sent += usize::from(batch.told > 0);
             if let Some(what) = batch.wrong(channel, is_due && is_wanted) {
                 differences
                     .push(Difference { user: Some(user.id), what: format!("batch by {channel}: {what}") });
             }
         }
     }
-    Ok(differences)
+    Ok((differences, sent))
 }
 
 /// A user's batch on one channel.

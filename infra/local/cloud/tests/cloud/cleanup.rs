@@ -58,6 +58,14 @@ http.server.ThreadingHTTPServer((os.environ['HOST'], int(os.environ['PORT'])), H
 
 /// `local-cloud up` with that function, up to the moment when everything runs.
 fn up() -> (Child, TempDir) {
+    let (child, folder, lines) = up_with_console();
+    // Nobody reads any further, and nobody has to.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, folder)
+}
+
+/// The same, with the lines that it prints from then on.
+fn up_with_console() -> (Child, TempDir, impl Iterator<Item = String> + Send + 'static) {
     let folder = tempfile::tempdir().expect("a folder");
     let program = folder.path().join("adaptive-sync");
     fs::write(&program, FUNCTION).expect("a program");
@@ -73,9 +81,7 @@ fn up() -> (Child, TempDir) {
     let console = child.stderr.take().expect("its console");
     let mut lines = BufReader::new(console).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("Ctrl-C stops everything")), "everything runs");
-    // Nobody reads any further, and nobody has to.
-    std::thread::spawn(move || lines.for_each(drop));
-    (child, folder)
+    (child, folder, lines)
 }
 
 /// The processes below this one.
@@ -125,6 +131,55 @@ async fn ctrl_c_ends_everything_that_up_started_and_nothing_else() {
 #[test]
 fn a_killed_up_leaves_no_process_behind() {
     check_that_everything_ends_after("-KILL", None);
+}
+
+#[track_caller]
+fn check_that_the_end_is_reported(command: &str, name: &str, log: &str) {
+    let (mut child, _folder, mut console) = up_with_console();
+    let process = descendants(child.id())
+        .into_iter()
+        .find(|process| args(*process).contains(command))
+        .expect("the process runs");
+    let status = Command::new("kill").args(["-KILL", &process.to_string()]).status().expect("kill");
+    assert!(status.success());
+    let line = console.find(|line| line.starts_with("failed: ")).expect("a report");
+    for part in [name, log, "SIGKILL", "scripts/up"] {
+        assert!(line.contains(part), "{part} is missing in {line}");
+    }
+    assert_eq!(child.wait().expect("its end").code(), Some(1));
+}
+
+fn args(process: u32) -> String {
+    let output = Command::new("ps").args(["-o", "args=", "-p", &process.to_string()]).output().expect("ps");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn up_reports_a_killed_function_with_its_log() {
+    check_that_the_end_is_reported("adaptive-sync", "adaptive-sync", "/adaptive-sync.log");
+}
+
+#[test]
+fn up_reports_a_killed_postgres_with_its_log() {
+    check_that_the_end_is_reported("listen_addresses", "Postgres", "/postgres.log");
+}
+
+#[test]
+fn up_does_not_print_the_password_of_a_malformed_url() {
+    for (variable, url) in
+        [("DATABASE_URL", "postgres//u:hunter2@host"), ("REDIS_URL", "u:hunter2@host:port")]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_local-cloud"))
+            .arg("up")
+            .env_remove("DATABASE_URL")
+            .env_remove("REDIS_URL")
+            .env(variable, url)
+            .output()
+            .expect("it ends");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(variable) && !text.contains("hunter2"), "{text}");
+    }
 }
 
 fn signal(child: &Child, name: &str) {

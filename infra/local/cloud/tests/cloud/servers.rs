@@ -76,6 +76,26 @@ async fn of_a_given_redis_an_empty_database_is_used_and_left_empty() {
     assert!(Redis::start(Some(&full)).await.is_err());
 }
 
+#[tokio::test]
+async fn redis_clients_that_start_together_claim_different_databases() {
+    const CLIENTS: usize = 6;
+    let server = Redis::start(None).await.expect("Redis starts");
+    let port = local_cloud::postgres::free_port().expect("a port").to_string();
+    command(server.url(), &["CONFIG", "SET", "port", &port]).await;
+    let given: Url = format!("redis://127.0.0.1:{port}").parse().expect("a URL");
+    let started = futures_util::future::join_all((0..CLIENTS).map(|_| Redis::start(Some(&given)))).await;
+    let clients: Vec<Redis> = started.into_iter().map(|client| client.expect("an empty database")).collect();
+    let urls: std::collections::BTreeSet<&str> = clients.iter().map(Redis::url).collect();
+    assert_eq!(urls.len(), CLIENTS, "{urls:?}");
+    for url in urls {
+        let command = redis::cmd("TTL").arg("local-cloud:claimed-by").to_owned();
+        let client = redis::Client::open(url).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        let ttl: i64 = command.query_async(&mut connection).await.expect("an answer");
+        assert!(ttl > 0, "a claim expires: {ttl}");
+    }
+}
+
 /// A handler that answers `status` and passes on what it was sent: head and body.
 async fn handler(status: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -1,0 +1,67 @@
+//! Codes of the log entries that somebody depends on: a metric, an alert, a test or an operator's search.
+
+use serde::Serialize;
+
+/// What an entry is about, in its field `event`. The wording next to it is free and may change at any time.
+///
+/// Codes are never renamed: `infra/gcp/metrics.json` counts by them, and so may what operators have saved.
+///
+/// ```
+/// use shared::telemetry::EventCode;
+///
+/// assert_eq!(EventCode::RedisUnavailable.to_string(), "redis_unavailable");
+/// tracing::warn!(event = %EventCode::RedisUnavailable, "task runs without a lease");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display, strum::EnumString)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum EventCode {
+    /// The canonical line of one dispatch.
+    Task,
+    /// The service accepts requests from now on.
+    Listening,
+    /// The service cannot listen, and ends.
+    NotListening,
+    /// The service ended although work was left after the time that Cloud Run gives.
+    StoppedAtWork,
+    /// Code panicked at the `place` of the entry.
+    Panic,
+    /// A task ended without success; its dead letter is in `jobs.dead_letters`.
+    DeadLetter,
+    /// A run failed; its row is in `jobs.failures`.
+    RunFailed,
+    /// A task is dispatched more often than its failures explain.
+    ManyDispatches,
+    /// Something that every task needs does not work.
+    DependencyUnavailable,
+    /// The keys of the identity tokens' issuer cannot be fetched.
+    IssuerKeysUnavailable,
+    /// Postgres did not take what became of a task.
+    NotRecorded,
+    /// The end of a run is recorded neither in Redis nor in Postgres.
+    RunNotRecorded,
+    /// Cloud Tasks did not take the successor of a task.
+    NotRescheduled,
+    /// Redis gave no lease, and the task runs without one.
+    RedisUnavailable,
+    /// A task is done, and Redis does not know.
+    DoneNotStored,
+    /// A lease was not renewed in time.
+    LeaseNotRenewed,
+    /// The answer of a provider was lost or unclear.
+    DeliveryUnknown,
+    /// A provider took a message, and Postgres did not take its id.
+    DeliveryNotRecorded,
+    /// More of a sweep's quiet push channels are broken than chance explains.
+    ManyStaleChannels,
+    /// More of a sweep's renewals of push channels failed than chance explains.
+    ManyFailedRenewals,
+    /// A push notification was answered with 503, and Google sends it again.
+    PushNotAccepted,
+    /// A push notification led to no sync.
+    SyncNotEnqueued,
+    /// A function that was called directly, without Cloud Tasks, did not do its work.
+    DirectCallFailed,
+    /// Postgres did not take the failure of a sync.
+    SyncFailureNotRecorded,
+}

@@ -1,0 +1,152 @@
+//! What `infra/gcp/metrics.json` and `infra/alerts.json` read is what the functions write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use shared::queue::Queue;
+use shared::telemetry::line::{Counts, Line, Outcome};
+use shared::telemetry::{Counter, EventCode, Meter, metrics};
+use tests::acting::RUNS;
+use tests::{Instances, Stack};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+const QUEUE: Queue = Queue::TokenRefresh;
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
+/// What Terraform makes log-based metrics of.
+#[derive(Deserialize)]
+struct Metrics {
+    line: CanonicalLine,
+    duration_buckets_seconds: Vec<f64>,
+    durations: BTreeMap<String, String>,
+    sums: BTreeMap<String, String>,
+    entries: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct CanonicalLine {
+    event: String,
+    queue: String,
+    outcome: String,
+}
+
+fn declared() -> Metrics {
+    serde_json::from_str(include_str!("../../infra/gcp/metrics.json")).expect("the declaration is readable")
+}
+
+/// A line with every field that a line can have.
+fn full_line() -> Value {
+    let line = Line {
+        queue: "token-refresh",
+        task: "name",
+        dispatch: 1,
+        attempt: 1,
+        outcome: Outcome::Done,
+        reason: Some("reason"),
+        status: 200,
+        duration_ms: 1.0,
+        waited_ms: Some(1.0),
+        user_id: Some(Uuid::nil()),
+        counts: Counts::from(&Meter::default()),
+    };
+    serde_json::to_value(line).expect("a line is JSON")
+}
+
+#[test]
+fn log_based_metrics_match_codes_of_the_enum() {
+    let declared = declared();
+    assert_eq!(declared.line.event, Line::EVENT.to_string());
+    for code in declared.entries.values().flatten() {
+        assert!(code.parse::<EventCode>().is_ok(), "no entry has the code {code}");
+    }
+}
+
+#[test]
+fn log_based_metrics_read_fields_of_the_canonical_line() {
+    let (declared, line) = (declared(), full_line());
+    let numbers = declared.durations.values().chain(declared.sums.values());
+    for field in numbers {
+        assert!(line[field].is_number(), "{field} is no number of {line}");
+    }
+    for label in [declared.line.queue, declared.line.outcome] {
+        assert!(line[&label].is_string(), "{label} is no text of {line}");
+    }
+}
+
+/// The page of `/metrics` after something of every kind has happened.
+async fn page() -> String {
+    for counter in [
+        Counter::RedisIdempotency,
+        Counter::RedisRateLimit,
+        Counter::RedisCache,
+        Counter::CacheHit,
+        Counter::CacheMiss,
+        Counter::SqlStatement,
+    ] {
+        shared::telemetry::count(counter, 1);
+    }
+    let _answered = shared::telemetry::vendor_call("vendor.method", async { Ok::<_, ()>(()) }).await;
+    metrics::count_task("token-refresh", "done", Duration::ZERO, Some(Duration::ZERO));
+    metrics::render()
+}
+
+#[tokio::test]
+async fn log_based_durations_have_the_buckets_of_the_metrics_page() {
+    let page = page().await;
+    let bounds: BTreeSet<_> = page
+        .lines()
+        .filter(|line| line.starts_with("task_duration_seconds_bucket{"))
+        .filter_map(|line| line.split("le=\"").nth(1)?.split('"').next())
+        .filter(|bound| *bound != "+Inf")
+        .collect();
+    let parsed: Vec<f64> = bounds.iter().map(|bound| bound.parse().expect("a number")).collect();
+    let mut declared = declared().duration_buckets_seconds;
+    assert_eq!(declared.len(), parsed.len());
+    declared.retain(|bound| !parsed.contains(bound));
+    assert!(declared.is_empty(), "/metrics has no bucket {declared:?}");
+}
+
+#[tokio::test]
+async fn prometheus_rules_ask_for_metrics_of_the_metrics_page() {
+    let alerts: Value = serde_json::from_str(include_str!("../../infra/alerts.json")).expect("JSON");
+    let page = page().await;
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let mut asked = BTreeSet::new();
+    for query in
+        alerts["alerts"].as_object().expect("alerts").values().filter_map(|a| a["prometheus"].as_str())
+    {
+        let before_labels = query.split('{').rev().skip(1);
+        asked.extend(before_labels.map(|text| &text[text.trim_end_matches(is_name).len()..]));
+    }
+    assert!(asked.len() > 5, "{asked:?}");
+    for metric in asked {
+        assert!(page.contains(&format!("\n{metric}{{")), "{metric} is not on the page:\n{page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_a_function_without_redis_carry_their_codes() {
+    let stack = Stack::start().await;
+    stack.run(RUNS).await;
+    let redis = [("UPSTASH_REDIS_REST_URL", "http://127.0.0.1:1".to_owned())];
+    let function = Instances::start(&stack, 1, redis).await;
+    stack.tasks.route(QUEUE, function.address()).await.expect("Cloud Tasks answers");
+    let body = json!({ "data": { "acts": ["succeed"] }, "jobName": QUEUE.name() }).to_string();
+    stack.tasks.create(QUEUE, body.as_bytes()).await.expect("Cloud Tasks answers");
+    let wait = async {
+        while function.lines().is_empty() {
+            sleep(POLL).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the task is dispatched");
+    let log = function.with(|processes| processes[0].log());
+    let entries: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let codes: BTreeSet<_> = entries.iter().filter_map(|entry| entry["event"].as_str()).collect();
+    for code in [EventCode::Listening, EventCode::RedisUnavailable, EventCode::Task] {
+        assert!(codes.contains(code.to_string().as_str()), "{code} is missing in {codes:?}");
+    }
+}
