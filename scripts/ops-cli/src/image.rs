@@ -231,7 +231,7 @@ impl<'a> Workshop<'a> {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a number to look at")]
+#[expect(clippy::cast_precision_loss, reason = "the number is only displayed")]
 fn megabytes(bytes: usize) -> f64 {
     bytes as f64 / BYTES_PER_MB
 }

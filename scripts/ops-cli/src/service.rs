@@ -355,7 +355,7 @@ mod tests {
         // Between its share and the rest, whichever is the larger.
         check(&[("f-2", 90, None), ("f-3", 10, Some("three")), old], "f-3", Some("f-2"), &["three"]);
         check(&[("f-2", 20, Some("two")), ("f-3", 80, Some("three")), old], "f-3", Some("f-2"), &["three"]);
-        // Before its share: what serves is taken back, and what never served with it.
+        // Before its share: the serving revision is rolled back, and the one that never served with it.
         check(&[("f-2", 100, None), ("f-3", 0, Some("three")), old], "f-2", Some("f-1"), &["three"]);
         // After it got everything.
         check(&[("f-3", 100, Some("three")), ("f-2", 0, Some("two"))], "f-3", Some("f-2"), &["three"]);

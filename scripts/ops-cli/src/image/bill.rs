@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::program;
 
-/// One line a package: depth, name and version, features, licence.
+/// One line per package: depth, name and version, features, licence.
 const FORMAT: &str = "\t{p}\t{f}\t{l}";
 
 /// What `cargo tree` says of a function: packages by name and version, and what each links.
@@ -118,7 +118,7 @@ fn bill(
             json!({ "ref": reference, "dependsOn": on })
         })
         .collect();
-    let function = closure.packages.get(&closure.root).context("cargo tree names no function")?;
+    let function = closure.packages.get(&closure.root).context("cargo tree lists no function")?;
     let mut function = function.component(&closure.root, Some(program.to_owned()));
     function.kind = "application";
     function.purl = None;

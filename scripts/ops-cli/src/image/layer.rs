@@ -51,7 +51,7 @@ impl Layer {
     }
 }
 
-/// Unpacks a stored layer into `folder`, and answers its [`Layer::diff_id`].
+/// Unpacks a stored layer into `folder`, and returns its [`Layer::diff_id`].
 pub(crate) fn unpack(compressed: &[u8], folder: &Path) -> anyhow::Result<Digest> {
     let mut archive = Vec::new();
     GzDecoder::new(compressed).read_to_end(&mut archive).context("cannot decompress a layer")?;

@@ -1,6 +1,6 @@
 //! What an image is made of: the last stage of `infra/Dockerfile`, which Docker reads as well.
 //!
-//! Only what that stage uses is understood; anything else is an error, so that the two ways to an image cannot part.
+//! Only what that stage uses is understood; anything else is an error, so that Docker and this command cannot make different images.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ impl Recipe {
             ("ENTRYPOINT", _) => {
                 self.entrypoint = serde_json::from_str(text).context("ENTRYPOINT is no list")?;
             }
-            _ => bail!("the last stage says {instruction} {text}, which scripts/ops image does not know"),
+            _ => bail!("the last stage has {instruction} {text}, which scripts/ops image does not support"),
         }
         Ok(())
     }
@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        check_refused("FROM scratch\nRUN true", "says RUN true");
-        check_refused("FROM scratch\nCOPY --chown=1 a /", "says COPY --chown=1");
+        check_refused("FROM scratch\nRUN true", "has RUN true");
+        check_refused("FROM scratch\nCOPY --chown=1 a /", "has COPY --chown=1");
         check_refused("FROM scratch\nUSER ${WHO}", "not declared");
         check_refused("FROM scratch\nARG WHO\nUSER ${WHO}", "WHO has no value");
         check_refused("FROM scratch\nUSER 1:1", "no ENTRYPOINT");

@@ -1,6 +1,6 @@
 //! The certificate authorities in an image: Mozilla's, as `Cargo.lock` fixes them.
 //!
-//! The functions carry the same roots in their programs. The file is for whatever looks where a Linux system has it.
+//! The functions carry the same roots in their programs. The file is for programs that look in its usual place.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

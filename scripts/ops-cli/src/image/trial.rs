@@ -1,4 +1,4 @@
-//! Images on trial: the file system of each, and nothing else, as the root of its function in a run of the local cloud.
+//! Tests of images: a run of the local cloud in which the file system of each image is the root of its function.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -17,7 +17,7 @@ const RUNNER: &str = "infra/images/run";
 const MISCONFIGURED: i32 = 2;
 const EXECUTABLE: u32 = 0o755;
 
-/// What `scripts/up` is called with, whatever images are tried.
+/// The option of `scripts/up` with which images are tested.
 const ONCE: &str = "--once";
 
 /// Fails unless `scripts/up` accepts these arguments: a typing error must not cost the images.

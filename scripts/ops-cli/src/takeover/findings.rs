@@ -409,7 +409,7 @@ mod tests {
         looks_right(true, json!({ "data": {} }));
         looks_right(false, json!({ "data": {}, "jobName": "calendar-sync" }));
         looks_right(false, json!({ "userId": "u" }));
-        // Nothing to look at is no reason to stop.
+        // Nothing to check is no reason to stop.
         check(true, |findings| findings.envelopes(&[], &target()));
     }
 }

@@ -71,7 +71,7 @@ impl History {
         run(Command::new("cp").arg("-R").args([self.path(from), self.path(to)]));
     }
 
-    /// Commits everything, and answers the commit.
+    /// Commits everything, and returns the commit.
     pub(crate) fn commit(&self) -> String {
         self.git(&["add", "--all", "--force"]);
         self.git(&["commit", "--quiet", "--allow-empty", "--message=change"]);
