@@ -16,7 +16,7 @@ use serde_json::json;
 use shared::job::Failure;
 use shared::queue::Queue;
 use tests::probe::{Numbered, done};
-use tests::redis_proxy::{Fate, RedisProxy, Request};
+use tests::redis_proxy::{ProxyAction, RedisProxy, Request};
 use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Process, Stack};
 use tokio::sync::OnceCell;
@@ -34,9 +34,9 @@ const UNDONE: Duration = Duration::from_secs(5);
 const LAG: Duration = Duration::from_secs(2);
 /// A lease and its grace are over after this.
 const EXPIRY_SECONDS: i64 = 66;
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 /// No task is dispatched more often.
-const MOST_DISPATCHES: u32 = 100;
+const MAX_DISPATCHES: u32 = 100;
 
 /// What happens to Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ struct Fault {
 }
 
 impl Fault {
-    async fn meet(self: Arc<Self>, _: Request) -> Fate {
+    async fn meet(self: Arc<Self>, _: Request) -> ProxyAction {
         let happens = {
             let mut random = self.random.lock().unwrap();
             let share = random.1;
@@ -74,7 +74,7 @@ impl Fault {
             Amnesia::Lag => self.stack.unkind.set_replica_lag(if happens { LAG } else { Duration::ZERO }),
             Amnesia::Flush | Amnesia::Failover => {}
         }
-        Fate::Pass
+        ProxyAction::Pass
     }
 
     async fn flush(&self) {
@@ -133,7 +133,7 @@ fn scripted(runs: &RunsByKey) -> Probe<Numbered> {
 }
 
 /// Delivers tasks and their successors, round by round: all that is queued at the same time, then the clock goes on to the
-/// last of what is queued next. Each is delivered `copies` times at once. Answers the last answer for each key.
+/// last of what is queued next. Each is delivered `copies` times at once. Returns the last answer for each key.
 async fn rounds(
     stack: &Stack,
     services: &[Service],
@@ -144,7 +144,7 @@ async fn rounds(
     let mut round = 0;
     while !waiting.is_empty() {
         round += 1;
-        assert!(round < MOST_DISPATCHES, "tasks without an end: {waiting:?}");
+        assert!(round < MAX_DISPATCHES, "tasks without an end: {waiting:?}");
         let deliver = |(n, delivery): (usize, Delivery)| {
             let service = services[n % services.len()].clone();
             async move { (delivery.clone(), service.deliver(delivery).await) }
@@ -154,7 +154,8 @@ async fn rounds(
             .flat_map(|delivery| std::iter::repeat_n(delivery, copies))
             .enumerate()
             .collect();
-        let answers: Vec<_> = stream::iter(dispatches).map(deliver).buffer_unordered(AT_ONCE).collect().await;
+        let answers: Vec<_> =
+            stream::iter(dispatches).map(deliver).buffer_unordered(CONCURRENCY).collect().await;
         for (delivery, answer) in answers {
             assert_eq!(answer.status, 200, "{delivery:?}: {answer:?}");
             // Of several copies, one does the work.
@@ -196,7 +197,7 @@ async fn check_scripted(stack: &Stack, runs: &RunsByKey, last: &BTreeMap<String,
     }
 }
 
-/// Kills every run of a task until it is dead; answers how many runs there were. Cloud Tasks dispatches again after
+/// Kills every run of a task until it is dead; returns how many runs there were. Cloud Tasks dispatches again after
 /// `again_after` so many retries.
 async fn kill_until_dead(
     stack: &Stack,
@@ -205,7 +206,7 @@ async fn kill_until_dead(
     again_after: impl Fn(u32) -> TimeDelta,
 ) -> u32 {
     let (mut waiting, mut runs) = (vec![delivery(key)], 0);
-    for _ in 0..MOST_DISPATCHES {
+    for _ in 0..MAX_DISPATCHES {
         waiting.extend(stack.take_tasks(QUEUE).await);
         waiting.sort_by_key(|delivery| delivery.due);
         if waiting.is_empty() {

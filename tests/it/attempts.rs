@@ -10,7 +10,7 @@ use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use shared::replay::replay;
 use tests::probe::{Numbered, done};
-use tests::redis_proxy::{Fate, RedisProxy};
+use tests::redis_proxy::{ProxyAction, RedisProxy};
 use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Stack};
 
@@ -185,7 +185,7 @@ async fn a_kill_that_would_be_the_last_failure_waits_until_its_company_is_known(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_runs_own_word_replaces_what_was_supposed_and_closes_the_letter() {
+async fn outcome_of_a_run_replaces_killed_and_closes_the_dead_letter() {
     let stack = Stack::start().await;
     fail_but_for_one(&stack).await;
     let (end, has_ended) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
@@ -310,7 +310,7 @@ async fn a_task_that_is_dispatched_often_is_recorded_before_it_runs_and_counts_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_waits_are_recorded_and_count_for_nothing() {
+async fn many_reschedules_are_recorded_and_count_no_attempt() {
     let stack = Stack::start().await;
     let n = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&n);
@@ -324,7 +324,7 @@ async fn many_waits_are_recorded_and_count_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_job_panics_with_is_kept_nowhere_and_the_service_lives_on() {
+async fn panic_message_is_not_stored_and_the_service_continues() {
     let stack = Stack::start().await;
     let probe = Probe::<Numbered>::new(|context| async move {
         assert!(context.attempt > 1, "alice@example.com");
@@ -337,7 +337,7 @@ async fn what_a_job_panics_with_is_kept_nowhere_and_the_service_lives_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_vendor_said_is_in_no_record() {
+async fn vendor_messages_are_not_stored() {
     let stack = Stack::start().await;
     let probe = Probe::<Numbered>::answering(|| {
         let error = serde_json::from_str::<u32>(r#""alice@example.com""#).unwrap_err();
@@ -417,7 +417,7 @@ async fn a_replay_that_was_cut_off_is_continued_and_a_new_death_opens_the_letter
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn meeting_a_lease_costs_nothing_and_the_task_is_back_when_it_has_expired() {
+async fn task_that_meets_a_lease_is_rescheduled_after_its_end_without_an_attempt() {
     let stack = Stack::start().await;
     let delivery = Delivery::new(body());
     let slow = hanging_run(&stack, delivery.clone()).await;
@@ -447,7 +447,7 @@ async fn one_failed_renewal_ends_nothing_and_a_forgotten_lease_is_taken_again() 
     let proxy = RedisProxy::start(&stack.gateway.url(), move |request| {
         let is_renewal = request.body.contains("IFEQ") && request.body.contains("SET");
         let fails = is_renewal && seen.fetch_add(1, Ordering::SeqCst) == 0;
-        async move { if fails { Fate::Fail } else { Fate::Pass } }
+        async move { if fails { ProxyAction::Fail } else { ProxyAction::Pass } }
     });
     let (end, at_end) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicBool::new(false)));
     let finish = Arc::clone(&end);

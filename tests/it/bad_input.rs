@@ -146,7 +146,7 @@ async fn only_post_runs_a_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_need_no_token_and_say_how_things_are() {
+async fn health_probes_need_no_token_and_report_the_state() {
     let stack = Stack::start().await;
     let service = stack.service(probe());
     for path in ["/health/live", "/health/ready", "/metrics"] {
@@ -162,7 +162,7 @@ async fn probes_need_no_token_and_say_how_things_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_kept_of_an_unreadable_body_belongs_to_its_user() {
+async fn dead_letter_of_an_unreadable_body_has_its_user() {
     let stack = Stack::start().await;
     let user = uuid::Uuid::new_v4();
     let body = format!(r#"{{"data":{{"userId":"{user}"}},"jobName":"calendar-sync"}}"#);

@@ -47,7 +47,7 @@ async fn fifty_deliveries_at_the_same_time_have_one_effect_and_leave_no_task() {
     assert_eq!(answers.iter().filter(|answer| answer.outcome() == "deferred").count(), 49);
 
     let back = stack.take_tasks(Queue::TokenRefresh).await;
-    assert_eq!(back.len(), 1, "all that met one lease come back as one task");
+    assert_eq!(back.len(), 1, "all that met one lease are rescheduled as one task");
     let answer = service.deliver(back[0].clone()).await;
     assert_eq!(
         (answer.status, answer.outcome(), answer.body["duplicate"].clone()),
@@ -110,7 +110,7 @@ async fn every_body_under_a_key_that_is_reused_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_hangs_up_does_not_cut_the_job_off() {
+async fn job_continues_after_its_caller_disconnects() {
     let stack = Stack::start().await;
     let (begun, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let (at_begin, at_end) = (Arc::clone(&begun), Arc::clone(&go_on));
@@ -139,7 +139,7 @@ async fn a_caller_that_hangs_up_does_not_cut_the_job_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_running_application_marked_is_not_ours() {
+async fn keys_of_the_running_application_are_ignored() {
     let stack = Stack::start().await;
     let probe = Probe::<Numbered>::answering(done);
     let service = stack.service(probe.clone());

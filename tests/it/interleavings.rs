@@ -16,7 +16,7 @@ use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use sqlx::PgConnection;
 use tests::probe::{Numbered, done};
-use tests::redis_proxy::{Fate, RedisProxy, Request};
+use tests::redis_proxy::{ProxyAction, RedisProxy, Request};
 use tests::stack::{REDIS_TOKEN, Service};
 use tests::{Answer, Delivery, Probe, Process, Stack};
 use tokio::sync::{Notify, oneshot};
@@ -29,7 +29,7 @@ const CLOCK_OFF_MS: i64 = 5_000;
 /// Older than anything that happens in a run of the search.
 const LONGEST_LAG: std::time::Duration = std::time::Duration::from_hours(1);
 /// No task is dispatched more often after the search.
-const MOST_DISPATCHES: usize = 40;
+const MAX_DISPATCHES: usize = 40;
 /// Of the choices of a random walk, this share are faults.
 const FAULTY: f64 = 0.25;
 
@@ -50,7 +50,7 @@ struct GateState {
 
 struct Waiting {
     body: String,
-    fate: oneshot::Sender<Fate>,
+    action: oneshot::Sender<ProxyAction>,
 }
 
 impl Gate {
@@ -58,17 +58,17 @@ impl Gate {
         self.state.lock().unwrap()
     }
 
-    async fn pass(self: Arc<Self>, request: Request) -> Fate {
+    async fn pass(self: Arc<Self>, request: Request) -> ProxyAction {
         let client = request.client.trim_start_matches('p').parse().unwrap();
-        let (fate, decided) = oneshot::channel();
+        let (action, decided) = oneshot::channel();
         {
             let mut state = self.state();
             state.has_unguarded_read |= request.body.starts_with(r#"["GET""#) && !request.has_sync_token;
-            state.waiting.insert(client, Waiting { body: request.body, fate });
+            state.waiting.insert(client, Waiting { body: request.body, action });
         }
         self.changed.notify_one();
         // Nobody decides over what a killed process, or one that has lost its patience, asked for.
-        decided.await.unwrap_or(Fate::Fail)
+        decided.await.unwrap_or(ProxyAction::Fail)
     }
 
     fn finish(&self, client: usize) {
@@ -79,7 +79,7 @@ impl Gate {
         self.changed.notify_one();
     }
 
-    /// Waits until every process has either finished or asks Redis something; answers who asks.
+    /// Waits until every process has either finished or asks Redis something; returns who asks.
     async fn settled(&self, processes: usize) -> Vec<usize> {
         loop {
             {
@@ -92,9 +92,9 @@ impl Gate {
         }
     }
 
-    fn let_go(&self, client: usize, fate: Fate) {
+    fn let_go(&self, client: usize, action: ProxyAction) {
         // One that has lost its patience asks again.
-        let _impatient = self.state().waiting.remove(&client).unwrap().fate.send(fate);
+        let _impatient = self.state().waiting.remove(&client).unwrap().action.send(action);
     }
 }
 
@@ -372,8 +372,8 @@ impl Search {
 
     async fn take(&mut self, step: Step, gate: &Gate, key: &str) {
         match step {
-            Step::Pass(n) => gate.let_go(n, Fate::Pass),
-            Step::LoseAnswer(n) => gate.let_go(n, Fate::LoseAnswer),
+            Step::Pass(n) => gate.let_go(n, ProxyAction::Pass),
+            Step::LoseAnswer(n) => gate.let_go(n, ProxyAction::LoseAnswer),
             Step::KillBefore(n) => self.kill(n, gate).await,
             Step::KillAfter(n) => {
                 let command = gate.state().waiting[&n].body.clone();
@@ -414,7 +414,7 @@ impl Search {
                 return;
             }
             let next = waiting.remove(0);
-            assert!(told.answers.len() < MOST_DISPATCHES, "a task without an end: {:?}", told.answers);
+            assert!(told.answers.len() < MAX_DISPATCHES, "a task without an end: {:?}", told.answers);
             self.stack.advance_to(next.due);
             let answer = self.direct.deliver(next.clone()).await;
             if answer.status != 200 {

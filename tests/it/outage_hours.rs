@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use tests::probe::Numbered;
-use tests::redis_proxy::{Fate, RedisProxy};
+use tests::redis_proxy::{ProxyAction, RedisProxy};
 use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Stack, Switch};
 use url::Url;
@@ -97,8 +97,8 @@ async fn an_hour_without_redis() {
     let is_out = Arc::new(AtomicBool::new(true));
     let seen = Arc::clone(&is_out);
     let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
-        let fate = if seen.load(Ordering::SeqCst) { Fate::Fail } else { Fate::Pass };
-        std::future::ready(fate)
+        let action = if seen.load(Ordering::SeqCst) { ProxyAction::Fail } else { ProxyAction::Pass };
+        std::future::ready(action)
     });
     // Without Redis a task does not wait: what it waits for is a vendor.
     let seen = Arc::clone(&is_out);

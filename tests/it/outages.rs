@@ -12,7 +12,7 @@ use shared::db::Db;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use tests::probe::{Numbered, done};
-use tests::redis_proxy::{Fate, RedisProxy};
+use tests::redis_proxy::{ProxyAction, RedisProxy};
 use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Stack};
 
@@ -32,12 +32,12 @@ fn failing() -> Probe<Numbered> {
 }
 
 /// A proxy in front of Redis that fails while the switch is on.
-fn proxy_with(stack: &Stack, fate: Fate) -> (RedisProxy, Arc<AtomicBool>) {
+fn proxy_with(stack: &Stack, action: ProxyAction) -> (RedisProxy, Arc<AtomicBool>) {
     let is_off = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&is_off);
     let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
-        let fate = if switch.load(Ordering::SeqCst) { fate } else { Fate::Pass };
-        async move { fate }
+        let action = if switch.load(Ordering::SeqCst) { action } else { ProxyAction::Pass };
+        async move { action }
     });
     (proxy, is_off)
 }
@@ -63,7 +63,7 @@ async fn without_redis_every_task_runs_and_every_failure_is_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn minutes_without_redis_take_no_attempt_from_a_task_that_fails_once_afterwards() {
     let stack = Stack::start().await;
-    let (proxy, is_off) = proxy_with(&stack, Fate::Fail);
+    let (proxy, is_off) = proxy_with(&stack, ProxyAction::Fail);
     is_off.store(true, Ordering::SeqCst);
     let after = Duration::from_secs(30);
     let away = Probe::<Numbered>::answering(move || Err(Failure::unavailable(after, "vendor")));
@@ -82,22 +82,22 @@ async fn minutes_without_redis_take_no_attempt_from_a_task_that_fails_once_after
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rubbish_and_errors_from_redis_count_as_redis_unavailable() {
-    for fate in [Fate::Garbage, Fate::Fail, Fate::Quota] {
+async fn malformed_answers_and_errors_of_redis_count_as_unavailable() {
+    for action in [ProxyAction::Garbage, ProxyAction::Fail, ProxyAction::Quota] {
         let stack = Stack::start().await;
-        let (proxy, is_off) = proxy_with(&stack, fate);
+        let (proxy, is_off) = proxy_with(&stack, action);
         is_off.store(true, Ordering::SeqCst);
         let redis = [("UPSTASH_REDIS_REST_URL", proxy.url("p"))];
         let probe = Probe::<Numbered>::answering(done);
         let answer = stack.service_with(probe, redis).deliver(Delivery::new(body())).await;
-        assert_eq!(answer.outcome(), "done", "{fate:?}");
+        assert_eq!(answer.outcome(), "done", "{action:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_that_is_unavailable_at_the_end_leaves_the_task_done() {
     let stack = Stack::start().await;
-    let (proxy, is_off) = proxy_with(&stack, Fate::Fail);
+    let (proxy, is_off) = proxy_with(&stack, ProxyAction::Fail);
     let probe = Probe::<Numbered>::new(move |_| {
         is_off.store(true, Ordering::SeqCst);
         async { done() }
@@ -138,7 +138,7 @@ async fn a_lease_that_was_taken_without_an_answer_is_no_killed_run() {
     // The client repeats a command once.
     let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
         let is_lost = seen.fetch_add(1, Ordering::SeqCst) < 2;
-        std::future::ready(if is_lost { Fate::LoseAnswer } else { Fate::Pass })
+        std::future::ready(if is_lost { ProxyAction::LoseAnswer } else { ProxyAction::Pass })
     });
     let probe = failing();
     let service = stack.service_with(probe.clone(), [("UPSTASH_REDIS_REST_URL", proxy.url("p"))]);
@@ -226,7 +226,7 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_waits_for_a_lock_is_not_charged_and_blocks_nobody_else() {
+async fn waiting_for_a_lock_counts_no_attempt_and_blocks_no_other_task() {
     let stack = Stack::start().await;
     let db = stack.setup([]).db().unwrap();
     let user = uuid::Uuid::new_v4();
@@ -268,7 +268,7 @@ async fn whoever_waits_for_a_lock_is_not_charged_and_blocks_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_stands_still_loses_its_locks() {
+async fn idle_transaction_loses_its_locks() {
     let stack = Stack::start().await;
     let setup = stack.setup([]);
     let user = uuid::Uuid::new_v4();

@@ -12,7 +12,7 @@ use serde_json::json;
 use shared::envelope::sha256_hex;
 use shared::queue::Queue;
 use tests::acting::{Act, RUNS, Script};
-use tests::redis_proxy::{Fate, RedisProxy};
+use tests::redis_proxy::{ProxyAction, RedisProxy};
 use tests::{Instances, Stack};
 
 const QUEUE: Queue = Queue::TokenRefresh;
@@ -87,7 +87,7 @@ async fn limit(stack: &Stack, at_once: usize) {
     sent.send().await.unwrap().error_for_status().unwrap();
 }
 
-/// Creates a task; answers its short name.
+/// Creates a task; returns its short name.
 async fn create(stack: &Stack, key: &str, script: &Script) -> String {
     let body = json!({ "data": script, "idempotencyKey": key, "jobName": QUEUE.name() }).to_string();
     let path = stack.tasks.create(QUEUE, body.as_bytes()).await.unwrap();
@@ -160,7 +160,7 @@ async fn every_task_ends_as_it_should_whatever_happens_to_its_instances_and_to_r
     let breaks = Arc::new(Mutex::new(StdRng::seed_from_u64(SEED)));
     let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
         let is_broken = breaks.lock().unwrap().random_bool(0.03);
-        std::future::ready(if is_broken { Fate::LoseAnswer } else { Fate::Pass })
+        std::future::ready(if is_broken { ProxyAction::LoseAnswer } else { ProxyAction::Pass })
     });
     let instances = instances(&stack, INSTANCES, proxy.url("p")).await;
     let mut random = StdRng::seed_from_u64(SEED);
@@ -254,11 +254,11 @@ async fn every_task_ends_as_it_should_whatever_happens_to_its_instances_and_to_r
 async fn innocents_are_not_charged_for_the_task_that_kills_the_instances_they_share_with_it() {
     const TASKS: usize = 1_000;
     const INSTANCES: usize = 2;
-    const AT_ONCE: usize = 16;
+    const CONCURRENCY: usize = 16;
     let started = Instant::now();
     let stack = start().await;
     let instances = instances(&stack, INSTANCES, stack.gateway.url()).await;
-    limit(&stack, INSTANCES * AT_ONCE).await;
+    limit(&stack, INSTANCES * CONCURRENCY).await;
     for n in 0..TASKS {
         create(&stack, &format!("innocent-{n}"), &script([Act::Succeed], 20)).await;
         if n == TASKS / 10 {
@@ -285,6 +285,6 @@ async fn innocents_are_not_charged_for_the_task_that_kills_the_instances_they_sh
     let attempts = QUEUE.policy().attempts;
     // Its first kill may have counted until its company was found.
     assert!(charged.remove("killer").is_some_and(|kills| kills <= attempts));
-    assert_eq!(charged, BTreeMap::new(), "nobody else is charged");
+    assert_eq!(charged, BTreeMap::new(), "no other task is charged");
     assert!(runs["killer"] <= attempts + 1, "{} runs", runs["killer"]);
 }

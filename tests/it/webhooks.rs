@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_millis(10);
 const PEER: &str = "192.0.2.1";
 const OTHER_PEER: &str = "192.0.2.2";
 
-struct Scene {
+struct Fixture {
     stack: Stack,
     router: Router,
     user: Uuid,
@@ -34,7 +34,7 @@ struct Scene {
 /// Status, `Retry-After` and body of an answer.
 type Answer = (u16, Option<String>, Vec<u8>);
 
-impl Scene {
+impl Fixture {
     /// A user with a channel.
     async fn new() -> Self {
         Self::with([]).await
@@ -43,21 +43,21 @@ impl Scene {
     async fn with(other: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         let stack = Stack::start().await;
         let router = webhooks::router(&mut stack.setup(other)).unwrap();
-        let scene = Self { stack, router, user: Uuid::new_v4() };
-        let user = scene.user;
-        scene
+        let fixture = Self { stack, router, user: Uuid::new_v4() };
+        let user = fixture.user;
+        fixture
             .run(&format!(
                 "INSERT INTO users (id, email, google_id) VALUES ('{user}', 'a@example.test', 'a')"
             ))
             .await;
-        scene
+        fixture
             .run(&format!(
                 "INSERT INTO calendar_webhook_subscriptions
                     (user_id, channel_id, resource_id, resource_uri, expiration, token)
                  VALUES ('{user}', 'channel', 'resource', 'uri', '2100-01-01', 'secret')"
             ))
             .await;
-        scene
+        fixture
     }
 
     async fn run(&self, sql: &str) {
@@ -117,32 +117,32 @@ fn push(state: &str, other: &[(&'static str, &str)]) -> Request<Body> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_lead_to_one_sync_when_their_window_is_over() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for state in ["exists", "not_exists", "exists"] {
-        assert_eq!(scene.send(push(state, &[])).await, (204, None, vec![]));
+        assert_eq!(fixture.send(push(state, &[])).await, (204, None, vec![]));
     }
     let success = |state: &str| (state.to_owned(), "success".to_owned(), None);
-    assert_eq!(scene.records().await, ["exists", "not_exists", "exists"].map(success));
-    let tasks = scene.tasks().await;
+    assert_eq!(fixture.records().await, ["exists", "not_exists", "exists"].map(success));
+    let tasks = fixture.tasks().await;
     // Three may lie on both sides of the end of a window.
     assert!((1..=2).contains(&tasks.len()), "{tasks:?}");
-    assert_eq!(tasks[0], json!({ "userId": scene.user, "trigger": "webhook" }));
+    assert_eq!(tasks[0], json!({ "userId": fixture.user, "trigger": "webhook" }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hello_is_recorded_and_calls_for_nothing() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for state in ["sync", "a state of the future"] {
-        assert_eq!(scene.send(push(state, &[])).await.0, 204);
+        assert_eq!(fixture.send(push(state, &[])).await.0, 204);
     }
     let ignored = |state: &str| (state.to_owned(), "ignored".to_owned(), None);
-    assert_eq!(scene.records().await, ["sync", "a state of the future"].map(ignored));
-    assert!(scene.tasks().await.is_empty());
+    assert_eq!(fixture.records().await, ["sync", "a state of the future"].map(ignored));
+    assert!(fixture.tasks().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_not_from_google_learns_nothing_and_leaves_nothing() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for other in [
         [("x-goog-channel-id", "unknown")],
         [("x-goog-channel-token", "secreT")],
@@ -153,62 +153,62 @@ async fn whatever_is_not_from_google_learns_nothing_and_leaves_nothing() {
         [("x-goog-resource-id", "")],
         [("x-goog-resource-state", "")],
     ] {
-        assert_eq!(scene.send(push("exists", &other)).await, (404, None, vec![]), "{other:?}");
+        assert_eq!(fixture.send(push("exists", &other)).await, (404, None, vec![]), "{other:?}");
     }
-    assert_eq!(scene.records().await, []);
-    assert!(scene.tasks().await.is_empty());
+    assert_eq!(fixture.records().await, []);
+    assert!(fixture.tasks().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_gets_its_limit_and_no_header_makes_another_of_it() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let forged = |number: u32| {
         push("exists", &[("x-goog-channel-id", "unknown"), ("x-forwarded-for", &format!("10.0.0.{number}"))])
     };
     for number in 0..API_ADDRESS.max {
-        assert_eq!(scene.send(forged(number)).await.0, 404);
+        assert_eq!(fixture.send(forged(number)).await.0, 404);
     }
-    let (status, retry_after, body) = scene.send(push("exists", &[])).await;
+    let (status, retry_after, body) = fixture.send(push("exists", &[])).await;
     assert_eq!((status, body), (503, vec![]), "which Google sends again");
     assert!((1..=60).contains(&retry_after.unwrap().parse::<u64>().unwrap()));
     let mut from_elsewhere = push("exists", &[]);
     let peer: SocketAddr = format!("{OTHER_PEER}:1").parse().unwrap();
     from_elsewhere.extensions_mut().insert(ConnectInfo(peer));
-    assert_eq!(scene.send(from_elsewhere).await.0, 204);
-    scene.stack.advance(61);
-    assert_eq!(scene.send(push("exists", &[])).await.0, 204);
+    assert_eq!(fixture.send(from_elsewhere).await.0, 204);
+    fixture.stack.advance(61);
+    assert_eq!(fixture.send(push("exists", &[])).await.0, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_proxy_its_callers_have_limits_of_their_own() {
-    let scene = Scene::with([("TRUSTED_PROXY_HOPS", "1".to_owned())]).await;
+    let fixture = Fixture::with([("TRUSTED_PROXY_HOPS", "1".to_owned())]).await;
     let from = |address: &str| push("exists", &[("x-forwarded-for", &format!("10.0.0.9, {address}"))]);
     for _ in 0..API_ADDRESS.max {
-        assert_eq!(scene.send(from("192.0.2.7")).await.0, 204);
+        assert_eq!(fixture.send(from("192.0.2.7")).await.0, 204);
     }
-    assert_eq!(scene.send(from("192.0.2.7")).await.0, 503);
-    assert_eq!(scene.send(from("192.0.2.8")).await.0, 204);
+    assert_eq!(fixture.send(from("192.0.2.7")).await.0, 503);
+    assert_eq!(fixture.send(from("192.0.2.8")).await.0, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_listened_to_for_long() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let mut long = push("exists", &[]);
     *long.body_mut() = Body::from(vec![b' '; MAX_BODY_BYTES + 1]);
-    assert_eq!(scene.send(long).await.0, 413);
+    assert_eq!(fixture.send(long).await.0, 413);
     let get = Request::get(PATH).body(Body::empty()).unwrap();
-    assert_eq!(scene.send(get).await.0, 405);
-    assert_eq!(scene.records().await, []);
+    assert_eq!(fixture.send(get).await.0, 405);
+    assert_eq!(fixture.records().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_cannot_be_asked_for_is_recorded_and_google_comes_again() {
     let nowhere = "http://127.0.0.1:9".to_owned();
-    let scene = Scene::with([("CLOUD_TASKS_URL", nowhere)]).await;
-    let (status, retry_after, body) = scene.send(push("exists", &[])).await;
+    let fixture = Fixture::with([("CLOUD_TASKS_URL", nowhere)]).await;
+    let (status, retry_after, body) = fixture.send(push("exists", &[])).await;
     assert_eq!((status, retry_after.as_deref(), body), (503, Some("30"), vec![]));
     let failure = Some("task could not be sent".to_owned());
-    assert_eq!(scene.records().await, [("exists".to_owned(), "failure".to_owned(), failure)]);
+    assert_eq!(fixture.records().await, [("exists".to_owned(), "failure".to_owned(), failure)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

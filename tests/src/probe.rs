@@ -96,7 +96,7 @@ impl<P: Payload> Probe<P> {
         }
     }
 
-    /// Answers the same each time.
+    /// Returns the same each time.
     pub fn answering(outcome: impl Fn() -> Result<Outcome, Failure> + Send + Sync + 'static) -> Self {
         Self::new(move |_| std::future::ready(outcome()))
     }

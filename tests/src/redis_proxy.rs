@@ -19,7 +19,7 @@ const LATE: Duration = Duration::from_secs(4);
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum ProxyAction {
     /// It reaches Redis, and its answer the function.
     Pass,
     /// It reaches Redis; the connection breaks before the answer.
@@ -47,7 +47,7 @@ pub struct Request {
 
 const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
 
-type Decide = dyn Fn(Request) -> BoxFuture<'static, Fate> + Send + Sync;
+type Decide = dyn Fn(Request) -> BoxFuture<'static, ProxyAction> + Send + Sync;
 
 /// A proxy; it ends when it is dropped.
 pub struct RedisProxy(Background);
@@ -63,7 +63,7 @@ impl RedisProxy {
     /// In front of the gateway at `upstream`.
     pub fn start<F>(upstream: &str, decide: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Fate> + Send + 'static,
+        F: Future<Output = ProxyAction> + Send + 'static,
     {
         let proxy = Proxy {
             upstream: upstream.to_owned(),
@@ -84,7 +84,7 @@ impl RedisProxy {
         let (text, flag) = (text.to_owned(), Arc::clone(&fails));
         let proxy = Self::start(upstream, move |request: Request| {
             let is_failed = flag.load(Ordering::SeqCst) && request.body.contains(&text);
-            async move { if is_failed { Fate::Fail } else { Fate::Pass } }
+            async move { if is_failed { ProxyAction::Fail } else { ProxyAction::Pass } }
         });
         (proxy, fails)
     }
@@ -103,15 +103,15 @@ async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body:
         body: String::from_utf8_lossy(&body).into_owned(),
         has_sync_token: headers.contains_key(SYNC_TOKEN),
     };
-    let fate = (proxy.decide)(request).await;
-    match fate {
-        Fate::Garbage => return "rubbish".into_response(),
-        Fate::Fail => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        Fate::Quota => {
+    let action = (proxy.decide)(request).await;
+    match action {
+        ProxyAction::Garbage => return "rubbish".into_response(),
+        ProxyAction::Fail => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        ProxyAction::Quota => {
             let error = r#"{"error":"ERR max requests limit exceeded. Limit: 500000, Usage: 500001."}"#;
             return (StatusCode::BAD_REQUEST, error).into_response();
         }
-        Fate::Pass | Fate::LoseAnswer | Fate::AnswerLate => {}
+        ProxyAction::Pass | ProxyAction::LoseAnswer | ProxyAction::AnswerLate => {}
     }
     let authorization =
         headers.get(http::header::AUTHORIZATION).cloned().expect("functions show their token");
@@ -124,11 +124,11 @@ async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body:
     let status = answer.status();
     let token = answer.headers().get(SYNC_TOKEN).cloned().map(|token| [(SYNC_TOKEN, token)]);
     let Ok(text) = answer.bytes().await else { return broken() };
-    if fate == Fate::AnswerLate {
+    if action == ProxyAction::AnswerLate {
         tokio::time::sleep(LATE).await;
     }
-    match (fate, token) {
-        (Fate::LoseAnswer, _) => broken(),
+    match (action, token) {
+        (ProxyAction::LoseAnswer, _) => broken(),
         (_, Some(token)) => (status, token, text).into_response(),
         (_, None) => (status, text).into_response(),
     }

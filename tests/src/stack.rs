@@ -37,7 +37,7 @@ use crate::issuer::{CALLER, Issuer};
 const TIMEOUT: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// No task of a test is dispatched more often.
-const MOST_DISPATCHES: usize = 60;
+const MAX_DISPATCHES: usize = 60;
 const POLL: Duration = Duration::from_millis(10);
 const TAKEN_AT_ONCE: usize = 8;
 
@@ -274,7 +274,7 @@ impl Stack {
         self.rows("SELECT life, kind, reason FROM jobs.failures ORDER BY life, at, run").await
     }
 
-    /// Delivers a task, then its successors, each at the time it is scheduled for, until there are none; answers what
+    /// Delivers a task, then its successors, each at the time it is scheduled for, until there are none; returns what
     /// each dispatch was answered.
     pub async fn follow(&self, service: &Service, delivery: Delivery) -> Vec<Answer> {
         let mut answers = vec![service.deliver(delivery).await];
@@ -282,13 +282,13 @@ impl Stack {
             let mut next = self.take_tasks(service.queue).await;
             assert!(next.len() <= 1, "a task has one successor at most: {next:?}");
             let Some(next) = next.pop() else { return answers };
-            assert!(answers.len() < MOST_DISPATCHES, "a task without an end: {answers:?}");
+            assert!(answers.len() < MAX_DISPATCHES, "a task without an end: {answers:?}");
             self.advance_to(next.due);
             answers.push(service.deliver(next).await);
         }
     }
 
-    /// Has all runs of a task failed but one, and answers its next dispatch.
+    /// Has all runs of a task failed but one, and returns its next dispatch.
     pub async fn but_for_one(&self, queue: Queue, delivery: Delivery) -> Delivery {
         let key = format!("{}:{}", queue.name(), delivery.task);
         self.run(&format!(

@@ -9,26 +9,26 @@ use tests::{Answer, Delivery, Service, Stack};
 /// One more than a page of the sweep.
 const MANY: usize = 501;
 
-struct Scene {
+struct Fixture {
     stack: Stack,
     service: Service,
 }
 
-impl Scene {
+impl Fixture {
     /// Users who connected both integrations some days ago and have no schedule yet.
     async fn new(users: usize) -> Self {
         let stack = Stack::start().await;
         let job = AdaptiveSync::new(&mut stack.setup([])).unwrap();
         let service = stack.service(job);
-        let scene = Self { stack, service };
-        scene
+        let fixture = Self { stack, service };
+        fixture
             .stack.run(&format!(
                 "INSERT INTO users (id, email, google_id)
                  SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text
                  FROM generate_series(1, {users}) n"
             ))
             .await;
-        scene
+        fixture
             .stack
             .run(
                 "INSERT INTO oauth_tokens (user_id, provider, access_token, created_at)
@@ -36,7 +36,7 @@ impl Scene {
                  FROM users, (VALUES ('google_calendar'), ('google_contacts')) AS v (provider)",
             )
             .await;
-        scene
+        fixture
     }
 
     async fn sweep(&self, integration: &str) -> Answer {
@@ -69,47 +69,47 @@ fn check_result(answer: &Answer, due: u32, created: u32, existing: u32, continue
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_due_users_get_one_sync_in_pages_and_a_second_sweep_of_the_hour_adds_none() {
-    let scene = Scene::new(MANY).await;
-    check_result(&scene.sweep("google_calendar").await, 500, 500, 0, true);
-    assert_eq!(scene.payloads(Queue::CalendarSync).await.len(), 500);
-    let mut rest = scene.stack.take_tasks(Queue::AdaptiveSync).await;
+    let fixture = Fixture::new(MANY).await;
+    check_result(&fixture.sweep("google_calendar").await, 500, 500, 0, true);
+    assert_eq!(fixture.payloads(Queue::CalendarSync).await.len(), 500);
+    let mut rest = fixture.stack.take_tasks(Queue::AdaptiveSync).await;
     assert_eq!(rest.len(), 1);
-    check_result(&scene.service.deliver(rest.remove(0)).await, 1, 1, 0, false);
+    check_result(&fixture.service.deliver(rest.remove(0)).await, 1, 1, 0, false);
     assert_eq!(
-        scene.payloads(Queue::CalendarSync).await,
+        fixture.payloads(Queue::CalendarSync).await,
         [json!({ "userId": user(MANY), "trigger": "schedule" })]
     );
 
-    check_result(&scene.sweep("google_calendar").await, 500, 0, 500, true);
-    assert!(scene.stack.take_tasks(Queue::AdaptiveSync).await.is_empty());
-    assert!(scene.payloads(Queue::CalendarSync).await.is_empty());
+    check_result(&fixture.sweep("google_calendar").await, 500, 0, 500, true);
+    assert!(fixture.stack.take_tasks(Queue::AdaptiveSync).await.is_empty());
+    assert!(fixture.payloads(Queue::CalendarSync).await.is_empty());
     // The other integration's sweep of the same hour is another one.
-    check_result(&scene.sweep("google_contacts").await, 500, 500, 0, true);
+    check_result(&fixture.sweep("google_contacts").await, 500, 500, 0, true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contacts_are_synced_incrementally() {
-    let scene = Scene::new(1).await;
-    check_result(&scene.sweep("google_contacts").await, 1, 1, 0, false);
+    let fixture = Fixture::new(1).await;
+    check_result(&fixture.sweep("google_contacts").await, 1, 1, 0, false);
     assert_eq!(
-        scene.payloads(Queue::GoogleContactsSync).await,
+        fixture.payloads(Queue::GoogleContactsSync).await,
         [json!({ "userId": user(1), "syncType": "incremental", "trigger": "schedule" })]
     );
-    assert!(scene.payloads(Queue::CalendarSync).await.is_empty());
+    assert!(fixture.payloads(Queue::CalendarSync).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_with_a_token_but_no_schedule_gets_one() {
     const HOUR_MS: i64 = 3_600_000;
-    let scene = Scene::new(2).await;
-    scene
+    let fixture = Fixture::new(2).await;
+    fixture
         .stack
         .run(&format!("UPDATE oauth_tokens SET created_at = now() WHERE user_id = '{}'", user(2)))
         .await;
     for integration in ["google_calendar", "google_contacts"] {
-        check_result(&scene.sweep(integration).await, 2, 2, 0, false);
+        check_result(&fixture.sweep(integration).await, 2, 2, 0, false);
     }
-    let schedules = scene.stack.rows::<(String, i64, bool)>(
+    let schedules = fixture.stack.rows::<(String, i64, bool)>(
         "SELECT integration_type, default_frequency_ms, onboarding_until > timezone('UTC', now())
          FROM sync_schedule ORDER BY integration_type, user_id",
     );
@@ -128,23 +128,23 @@ async fn a_user_with_a_token_but_no_schedule_gets_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
-    let scene = Scene::new(5).await;
-    check_result(&scene.sweep("google_calendar").await, 5, 5, 0, false);
-    scene.payloads(Queue::CalendarSync).await;
-    scene
+    let fixture = Fixture::new(5).await;
+    check_result(&fixture.sweep("google_calendar").await, 5, 5, 0, false);
+    fixture.payloads(Queue::CalendarSync).await;
+    fixture
         .stack
         .run(&format!(
             "UPDATE sync_schedule SET next_sync_at = next_sync_at + interval '1 day' WHERE user_id = '{}'",
             user(1)
         ))
         .await;
-    scene
+    fixture
         .stack.run(&format!(
             "INSERT INTO token_health (user_id, integration_type, status) VALUES ('{}', 'google_calendar', 'revoked')",
             user(2)
         ))
         .await;
-    scene
+    fixture
         .stack
         .run(&format!(
             "INSERT INTO circuit_breaker_state (user_id, integration_type, state, next_retry_at) VALUES
@@ -154,16 +154,16 @@ async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
             user(4)
         ))
         .await;
-    scene.stack.run(&format!("DELETE FROM oauth_tokens WHERE user_id = '{}'", user(5))).await;
+    fixture.stack.run(&format!("DELETE FROM oauth_tokens WHERE user_id = '{}'", user(5))).await;
     // The next hour's sweep: whose sync still waits gets no second one.
-    scene.stack.advance(3600);
-    check_result(&scene.sweep("google_calendar").await, 1, 0, 1, false);
-    assert!(scene.payloads(Queue::CalendarSync).await.is_empty());
+    fixture.stack.advance(3600);
+    check_result(&fixture.sweep("google_calendar").await, 1, 0, 1, false);
+    assert!(fixture.payloads(Queue::CalendarSync).await.is_empty());
     // All have ended, and the sweep runs once more.
-    scene.stack.run("UPDATE jobs.swept_users SET until = now()").await;
-    scene.stack.run("DELETE FROM jobs.sweeps").await;
+    fixture.stack.run("UPDATE jobs.swept_users SET until = now()").await;
+    fixture.stack.run("DELETE FROM jobs.sweeps").await;
     let again = json!({ "integrationType": "google_calendar", "sweepId": "google_calendar:again" });
-    check_result(&scene.service.deliver(Delivery::of(Queue::AdaptiveSync, &again)).await, 1, 1, 0, false);
-    let payloads = scene.payloads(Queue::CalendarSync).await;
+    check_result(&fixture.service.deliver(Delivery::of(Queue::AdaptiveSync, &again)).await, 1, 1, 0, false);
+    let payloads = fixture.payloads(Queue::CalendarSync).await;
     assert_eq!(payloads, [json!({ "userId": user(4), "trigger": "schedule" })]);
 }

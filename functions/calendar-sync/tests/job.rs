@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// Longer than the window of Google's limit.
 const WINDOW_SECONDS: i64 = 61;
 
-struct Scene {
+struct Fixture {
     stack: Stack,
     google: Google,
     service: Service,
@@ -24,7 +24,7 @@ struct Scene {
     primary: String,
 }
 
-impl Scene {
+impl Fixture {
     /// A user with a primary calendar who was never synced.
     async fn new() -> Self {
         let stack = Stack::start().await;
@@ -36,14 +36,14 @@ impl Scene {
         let limiter = setup.limiter().unwrap();
         let job = CalendarSync::new(&mut setup).unwrap();
         let service = stack.service_with(job, google.environment());
-        let scene = Self { stack, google, service, limiter, user, primary };
+        let fixture = Self { stack, google, service, limiter, user, primary };
         // What the seed made of the calendars is of no interest here.
         for calendar in
-            scene.world().calendars(user).unwrap().into_iter().filter(|calendar| !calendar.primary)
+            fixture.world().calendars(user).unwrap().into_iter().filter(|calendar| !calendar.primary)
         {
-            scene.world().delete_calendar(user, &calendar.id).unwrap();
+            fixture.world().delete_calendar(user, &calendar.id).unwrap();
         }
-        scene
+        fixture
     }
 
     fn world(&self) -> &World {
@@ -151,168 +151,168 @@ fn check(answer: &Answer, status: u16, outcome: &str, reason: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_calendars_than_calls_are_synced_in_two_runs_and_none_twice() {
     const CALENDARS: u64 = 12;
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for number in 0..CALENDARS {
         let id = format!("calendar-{number:02}@example.test");
-        scene.add_calendar(&id, true).await;
-        scene.add_event(&id, "Tea");
+        fixture.add_calendar(&id, true).await;
+        fixture.add_event(&id, "Tea");
     }
-    let answer = scene.deliver(&json!({ "userId": scene.user })).await;
+    let answer = fixture.deliver(&json!({ "userId": fixture.user })).await;
     check(&answer, 200, "snoozed", "");
-    assert_eq!(scene.count("calendar_events").await, 9, "the list was the tenth call");
+    assert_eq!(fixture.count("calendar_events").await, 9, "the list was the tenth call");
 
-    let answer = scene.go_on().await;
+    let answer = fixture.go_on().await;
     check_done(&answer, 12);
-    assert_eq!(scene.count("calendar_events").await, 12);
-    assert_eq!(scene.calls(Call::EventsList), CALENDARS);
+    assert_eq!(fixture.count("calendar_events").await, 12);
+    assert_eq!(fixture.calls(Call::EventsList), CALENDARS);
     // One row, over both runs: each lists the calendars once.
-    let rows = scene
+    let rows = fixture
         .stack
         .rows::<(String, i32, i32)>("SELECT result, items_processed, api_calls_made FROM sync_metrics");
     assert_eq!(rows.await, [("success".to_owned(), 12, 14)]);
-    assert_eq!(scene.count("jobs.calendar_sync_runs").await, 0);
+    assert_eq!(fixture.count("jobs.calendar_sync_runs").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calendars_that_cannot_be_read_are_asked_for_once() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for number in 0..6 {
-        scene.add_calendar(&format!("calendar-{number}@example.test"), true).await;
+        fixture.add_calendar(&format!("calendar-{number}@example.test"), true).await;
     }
     // The sync before this one passed them over, and had to wait.
-    scene
+    fixture
         .stack.run(&format!(
             "INSERT INTO jobs.calendar_sync_state (user_id, calendar_id, last_sync_at)
              SELECT user_id, calendar_id, now() + interval '1 hour' FROM google_calendars WHERE user_id = '{}'",
-            scene.user
+            fixture.user
         ))
         .await;
-    check_done(&scene.sync().await, 0);
-    assert_eq!(scene.calls(Call::EventsList), 0);
+    check_done(&fixture.sync().await, 0);
+    assert_eq!(fixture.calls(Call::EventsList), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_calendar_that_always_fails_does_not_stop_those_behind_it() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for id in ["a@example.test", "b@example.test"] {
-        scene.add_calendar(id, true).await;
-        scene.add_event(id, "Tea");
+        fixture.add_calendar(id, true).await;
+        fixture.add_event(id, "Tea");
     }
-    scene.fail(Call::EventsList, FaultKind::ServerError { status: 500 }, Times::Count(1));
-    assert_eq!(scene.sync().await.outcome(), "retry");
-    assert_eq!(scene.count("calendar_events WHERE calendar_id = 'b@example.test'").await, 1);
+    fixture.fail(Call::EventsList, FaultKind::ServerError { status: 500 }, Times::Count(1));
+    assert_eq!(fixture.sync().await.outcome(), "retry");
+    assert_eq!(fixture.count("calendar_events WHERE calendar_id = 'b@example.test'").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_stopped_sync_wrote_is_announced_by_the_next() {
-    let scene = Scene::new().await;
-    assert_eq!(scene.sync().await.outcome(), "done");
-    scene.stack.take_tasks(Queue::SuggestionRegeneration).await;
-    scene
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    fixture.stack.take_tasks(Queue::SuggestionRegeneration).await;
+    fixture
         .stack
         .run(&format!(
             "INSERT INTO jobs.calendar_sync_runs (user_id, started_at, changed) VALUES ('{}', now(), 3)",
-            scene.user
+            fixture.user
         ))
         .await;
-    check_done(&scene.sync().await, 3);
-    assert_eq!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 1);
-    check_done(&scene.sync().await, 0);
-    assert!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.is_empty());
+    check_done(&fixture.sync().await, 3);
+    assert_eq!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 1);
+    check_done(&fixture.sync().await, 0);
+    assert!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_met_between_two_pages_costs_neither_page_nor_event() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for number in 0..2600 {
-        scene.add_event(&scene.primary, &number.to_string());
+        fixture.add_event(&fixture.primary, &number.to_string());
     }
-    let spent = scene.limiter.acquire_many(&GOOGLE_CALENDAR, scene.user, GOOGLE_CALENDAR.max - 2).await;
+    let spent = fixture.limiter.acquire_many(&GOOGLE_CALENDAR, fixture.user, GOOGLE_CALENDAR.max - 2).await;
     assert_eq!(spent, Verdict::Allowed);
-    check(&scene.deliver(&json!({ "userId": scene.user })).await, 200, "snoozed", "");
-    assert_eq!(scene.count("calendar_events").await, 2500);
+    check(&fixture.deliver(&json!({ "userId": fixture.user })).await, 200, "snoozed", "");
+    assert_eq!(fixture.count("calendar_events").await, 2500);
 
-    let answer = scene.go_on().await;
+    let answer = fixture.go_on().await;
     assert_eq!(answer.outcome(), "done", "{answer:?}");
-    assert!(scene.count("calendar_events WHERE summary ~ '^[0-9]+$'").await == 2600);
-    assert_eq!(scene.calls(Call::EventsList), 2);
-    assert_eq!(scene.count("jobs.calendar_positions").await, 0);
-    check_done(&scene.sync().await, 0);
-    assert_eq!(scene.calls(Call::EventsList), 3, "incremental");
+    assert!(fixture.count("calendar_events WHERE summary ~ '^[0-9]+$'").await == 2600);
+    assert_eq!(fixture.calls(Call::EventsList), 2);
+    assert_eq!(fixture.count("jobs.calendar_positions").await, 0);
+    check_done(&fixture.sync().await, 0);
+    assert_eq!(fixture.calls(Call::EventsList), 3, "incremental");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn googles_own_limit_makes_the_task_wait_and_costs_no_attempt() {
-    let scene = Scene::new().await;
-    scene.fail(Call::EventsList, FaultKind::TooManyRequests { retry_after_s: 30 }, Times::Count(1));
-    check(&scene.deliver(&json!({ "userId": scene.user })).await, 200, "snoozed", "");
-    assert_eq!(scene.count("circuit_breaker_state WHERE failure_count > 0").await, 0);
-    assert_eq!(scene.go_on().await.outcome(), "done");
+    let fixture = Fixture::new().await;
+    fixture.fail(Call::EventsList, FaultKind::TooManyRequests { retry_after_s: 30 }, Times::Count(1));
+    check(&fixture.deliver(&json!({ "userId": fixture.user })).await, 200, "snoozed", "");
+    assert_eq!(fixture.count("circuit_breaker_state WHERE failure_count > 0").await, 0);
+    assert_eq!(fixture.go_on().await.outcome(), "done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_moves_between_selected_calendars_stays_one_row() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for (from, to) in [("a@example.test", "b@example.test"), ("d@example.test", "c@example.test")] {
-        scene.add_calendar(from, true).await;
-        scene.add_calendar(to, true).await;
-        let event = scene.add_event(from, "Choir");
-        assert_eq!(scene.sync().await.outcome(), "done");
-        assert_eq!(scene.calendar_of(&event).await.as_deref(), Some(from));
-        scene.world().move_event_to(scene.user, from, &event.id, to).unwrap();
-        assert_eq!(scene.sync().await.outcome(), "done");
-        assert_eq!(scene.calendar_of(&event).await.as_deref(), Some(to));
+        fixture.add_calendar(from, true).await;
+        fixture.add_calendar(to, true).await;
+        let event = fixture.add_event(from, "Choir");
+        assert_eq!(fixture.sync().await.outcome(), "done");
+        assert_eq!(fixture.calendar_of(&event).await.as_deref(), Some(from));
+        fixture.world().move_event_to(fixture.user, from, &event.id, to).unwrap();
+        assert_eq!(fixture.sync().await.outcome(), "done");
+        assert_eq!(fixture.calendar_of(&event).await.as_deref(), Some(to));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_users_choice_of_calendars_is_kept_and_followed() {
-    let scene = Scene::new().await;
-    let own = scene.add_event(&scene.primary, "Mine");
-    scene.add_calendar("choir@example.test", true).await;
-    let choir = scene.add_event("choir@example.test", "Choir");
-    assert_eq!(scene.sync().await.outcome(), "done");
-    assert_eq!((scene.calendar_of(&own).await, scene.calendar_of(&choir).await.is_some()), (None, true));
+    let fixture = Fixture::new().await;
+    let own = fixture.add_event(&fixture.primary, "Mine");
+    fixture.add_calendar("choir@example.test", true).await;
+    let choir = fixture.add_event("choir@example.test", "Choir");
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    assert_eq!((fixture.calendar_of(&own).await, fixture.calendar_of(&choir).await.is_some()), (None, true));
 
-    scene.stack.run("UPDATE google_calendars SET selected = false").await;
-    assert_eq!(scene.sync().await.outcome(), "done");
+    fixture.stack.run("UPDATE google_calendars SET selected = false").await;
+    assert_eq!(fixture.sync().await.outcome(), "done");
     assert_eq!(
-        (scene.calendar_of(&own).await, scene.calendar_of(&choir).await),
-        (Some(scene.primary.clone()), None)
+        (fixture.calendar_of(&own).await, fixture.calendar_of(&choir).await),
+        (Some(fixture.primary.clone()), None)
     );
 
-    scene.stack.run("UPDATE google_calendars SET selected = true WHERE NOT is_primary").await;
-    assert_eq!(scene.sync().await.outcome(), "done");
-    assert!(scene.calendar_of(&choir).await.is_some(), "it was read from its beginning again");
-    scene.world().delete_calendar(scene.user, "choir@example.test").unwrap();
-    assert_eq!(scene.sync().await.outcome(), "done");
+    fixture.stack.run("UPDATE google_calendars SET selected = true WHERE NOT is_primary").await;
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    assert!(fixture.calendar_of(&choir).await.is_some(), "it was read from its beginning again");
+    fixture.world().delete_calendar(fixture.user, "choir@example.test").unwrap();
+    assert_eq!(fixture.sync().await.outcome(), "done");
     assert_eq!(
-        (scene.calendar_of(&own).await, scene.calendar_of(&choir).await),
-        (Some(scene.primary.clone()), None)
+        (fixture.calendar_of(&own).await, fixture.calendar_of(&choir).await),
+        (Some(fixture.primary.clone()), None)
     );
-    assert_eq!(scene.count("google_calendars").await, 1);
+    assert_eq!(fixture.count("google_calendars").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_horizon_that_came_near_and_events_long_over_are_seen_to() {
-    let scene = Scene::new().await;
-    let event = scene.add_event(&scene.primary, "Tea");
-    assert_eq!(scene.sync().await.outcome(), "done");
-    scene.stack.run("UPDATE jobs.calendar_sync_state SET horizon = now() + interval '29 days'").await;
+    let fixture = Fixture::new().await;
+    let event = fixture.add_event(&fixture.primary, "Tea");
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    fixture.stack.run("UPDATE jobs.calendar_sync_state SET horizon = now() + interval '29 days'").await;
     // Google tells of this one only when asked for everything.
-    scene.stack.run(&format!("DELETE FROM calendar_events WHERE google_event_id = '{}'", event.id)).await;
-    scene
+    fixture.stack.run(&format!("DELETE FROM calendar_events WHERE google_event_id = '{}'", event.id)).await;
+    fixture
         .stack.run(&format!(
             "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone)
              SELECT '{}', 'over-' || days, '{}', now() - days * interval '1 day', now() - days * interval '1 day', 'UTC'
              FROM (VALUES (29), (31)) AS v (days)",
-            scene.user, scene.primary
+            fixture.user, fixture.primary
         ))
         .await;
-    assert_eq!(scene.sync().await.outcome(), "done");
-    assert!(scene.calendar_of(&event).await.is_some());
-    assert_eq!(scene.count("jobs.calendar_sync_state WHERE horizon > now() + interval '59 days'").await, 1);
-    let over = scene
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    assert!(fixture.calendar_of(&event).await.is_some());
+    assert_eq!(fixture.count("jobs.calendar_sync_state WHERE horizon > now() + interval '59 days'").await, 1);
+    let over = fixture
         .stack
         .rows::<(String,)>("SELECT google_event_id FROM calendar_events WHERE google_event_id LIKE 'over-%'");
     assert_eq!(over.await, [("over-29".to_owned(),)]);
@@ -320,134 +320,134 @@ async fn a_horizon_that_came_near_and_events_long_over_are_seen_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_ask_for_other_suggestions_once_a_minute() {
-    let scene = Scene::new().await;
-    scene.add_event(&scene.primary, "Tea");
-    assert_eq!(scene.sync().await.outcome(), "done");
-    let mut tasks = scene.stack.take_tasks(Queue::SuggestionRegeneration).await;
+    let fixture = Fixture::new().await;
+    fixture.add_event(&fixture.primary, "Tea");
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    let mut tasks = fixture.stack.take_tasks(Queue::SuggestionRegeneration).await;
     assert_eq!(tasks.len(), 1);
     let envelope: serde_json::Value = serde_json::from_str(&tasks.remove(0).body).unwrap();
-    assert_eq!(envelope["data"], json!({ "userId": scene.user, "reason": "calendar_sync" }));
+    assert_eq!(envelope["data"], json!({ "userId": fixture.user, "reason": "calendar_sync" }));
 
-    check_done(&scene.sync().await, 0);
-    assert!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.is_empty());
+    check_done(&fixture.sync().await, 0);
+    assert!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rubbish_from_google_empties_nothing() {
-    let scene = Scene::new().await;
-    scene.add_event(&scene.primary, "Tea");
-    assert_eq!(scene.sync().await.outcome(), "done");
-    let before = (scene.count("calendar_events").await, scene.count("google_calendars").await);
+async fn malformed_response_of_google_deletes_nothing() {
+    let fixture = Fixture::new().await;
+    fixture.add_event(&fixture.primary, "Tea");
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    let before = (fixture.count("calendar_events").await, fixture.count("google_calendars").await);
     for call in [Call::CalendarListList, Call::EventsList] {
-        scene.fail(call, FaultKind::Garbage, Times::Count(1));
-        assert_eq!(scene.sync().await.outcome(), "retry");
-        assert_eq!((scene.count("calendar_events").await, scene.count("google_calendars").await), before);
+        fixture.fail(call, FaultKind::Garbage, Times::Count(1));
+        assert_eq!(fixture.sync().await.outcome(), "retry");
+        assert_eq!((fixture.count("calendar_events").await, fixture.count("google_calendars").await), before);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_failed_tasks_open_the_breaker_and_one_success_closes_it() {
-    let scene = Scene::new().await;
-    scene.fail(Call::CalendarListList, FaultKind::ServerError { status: 500 }, Times::Count(4));
-    assert_eq!(scene.sync().await.outcome(), "retry", "an attempt, not a task");
+    let fixture = Fixture::new().await;
+    fixture.fail(Call::CalendarListList, FaultKind::ServerError { status: 500 }, Times::Count(4));
+    assert_eq!(fixture.sync().await.outcome(), "retry", "an attempt, not a task");
     for _ in 0..3 {
-        scene.fail_to_sync().await;
+        fixture.fail_to_sync().await;
     }
-    check(&scene.sync().await, 200, "skipped", "circuit_open");
-    assert_eq!(scene.calls(Call::CalendarListList), 4);
-    scene
+    check(&fixture.sync().await, 200, "skipped", "circuit_open");
+    assert_eq!(fixture.calls(Call::CalendarListList), 4);
+    fixture
         .stack
         .run("UPDATE circuit_breaker_state SET next_retry_at = next_retry_at - interval '1 hour'")
         .await;
-    assert_eq!(scene.sync().await.outcome(), "done");
-    assert_eq!(scene.count("circuit_breaker_state WHERE state = 'closed'").await, 1);
-    let results: Vec<_> = scene.results().await.into_iter().map(|(_, result, _)| result).collect();
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    assert_eq!(fixture.count("circuit_breaker_state WHERE state = 'closed'").await, 1);
+    let results: Vec<_> = fixture.results().await.into_iter().map(|(_, result, _)| result).collect();
     assert_eq!(results, ["failure", "failure", "failure", "failure", "skipped", "success"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_open_breaker_keeps_its_one_turn_for_a_sync_that_has_to_wait() {
-    let scene = Scene::new().await;
-    scene
+    let fixture = Fixture::new().await;
+    fixture
         .stack.run(&format!(
             "INSERT INTO circuit_breaker_state (user_id, integration_type, state, failure_count, next_retry_at)
              VALUES ('{}', 'google_calendar', 'open', 3, now() - interval '1 minute')",
-            scene.user
+            fixture.user
         ))
         .await;
-    scene.fail(Call::CalendarListList, FaultKind::RateLimit, Times::Count(1));
-    check(&scene.deliver(&json!({ "userId": scene.user })).await, 200, "snoozed", "");
-    assert_eq!(scene.go_on().await.outcome(), "done");
+    fixture.fail(Call::CalendarListList, FaultKind::RateLimit, Times::Count(1));
+    check(&fixture.deliver(&json!({ "userId": fixture.user })).await, 200, "snoozed", "");
+    assert_eq!(fixture.go_on().await.outcome(), "done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_cannot_be_synced_is_skipped_and_not_failed() {
-    let scene = Scene::new().await;
-    check(&scene.deliver(&json!({ "userId": Uuid::new_v4() })).await, 200, "skipped", "unknown_user");
-    scene.world().revoke_grant(scene.user, Integration::GoogleCalendar).unwrap();
+    let fixture = Fixture::new().await;
+    check(&fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await, 200, "skipped", "unknown_user");
+    fixture.world().revoke_grant(fixture.user, Integration::GoogleCalendar).unwrap();
     for _ in 0..2 {
-        check(&scene.sync().await, 200, "skipped", "token_revoked");
+        check(&fixture.sync().await, 200, "skipped", "token_revoked");
     }
-    assert_eq!(scene.calls(Call::Token), 1, "the second time its health is known");
-    scene.stack.run("DELETE FROM oauth_tokens").await;
-    check(&scene.sync().await, 200, "skipped", "not_connected");
+    assert_eq!(fixture.calls(Call::Token), 1, "the second time its health is known");
+    fixture.stack.run("DELETE FROM oauth_tokens").await;
+    check(&fixture.sync().await, 200, "skipped", "not_connected");
     let results: Vec<_> =
-        scene.results().await.into_iter().map(|(_, result, reason)| (result, reason.unwrap())).collect();
+        fixture.results().await.into_iter().map(|(_, result, reason)| (result, reason.unwrap())).collect();
     assert_eq!(
         results,
         ["token_revoked", "token_revoked", "not_connected"]
             .map(|reason| ("skipped".to_owned(), reason.to_owned()))
     );
-    assert!(scene.stack.dead_letters().await.is_empty());
+    assert!(fixture.stack.dead_letters().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_asked_for_a_sync_stands_in_its_metrics() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for trigger in [json!(null), json!("webhook"), json!("manual"), json!("schedule")] {
-        let answer = scene.deliver(&json!({ "userId": scene.user, "trigger": trigger })).await;
+        let answer = fixture.deliver(&json!({ "userId": fixture.user, "trigger": trigger })).await;
         assert_eq!(answer.outcome(), "done", "{answer:?}");
-        scene.stack.advance(WINDOW_SECONDS);
+        fixture.stack.advance(WINDOW_SECONDS);
     }
-    let kinds: Vec<_> = scene.results().await.into_iter().map(|(kind, _, _)| kind).collect();
+    let kinds: Vec<_> = fixture.results().await.into_iter().map(|(kind, _, _)| kind).collect();
     assert_eq!(kinds, ["full", "webhook_triggered", "manual", "incremental"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slots_that_could_not_be_dropped_are_dropped_by_the_next_delivery_even_of_a_user_who_left_google() {
     for leaves in [false, true] {
-        let scene = Scene::new().await;
-        scene.add_event(&scene.primary, "new");
-        let generation = format!("jobs:slots:{}:generation", scene.user);
-        let (proxy, fails) = RedisProxy::failing(&scene.stack.gateway.url(), &generation);
+        let fixture = Fixture::new().await;
+        fixture.add_event(&fixture.primary, "new");
+        let generation = format!("jobs:slots:{}:generation", fixture.user);
+        let (proxy, fails) = RedisProxy::failing(&fixture.stack.gateway.url(), &generation);
         let redis = ("UPSTASH_REDIS_REST_URL", proxy.url("job"));
-        let environment = scene.google.environment().into_iter().chain([redis]);
-        let job = CalendarSync::new(&mut scene.stack.setup(environment)).unwrap();
-        let service = scene.stack.service_with(job, scene.google.environment());
-        let task = Delivery::of(Queue::CalendarSync, &json!({ "userId": scene.user }));
+        let environment = fixture.google.environment().into_iter().chain([redis]);
+        let job = CalendarSync::new(&mut fixture.stack.setup(environment)).unwrap();
+        let service = fixture.stack.service_with(job, fixture.google.environment());
+        let task = Delivery::of(Queue::CalendarSync, &json!({ "userId": fixture.user }));
         assert_eq!(service.deliver(task.clone()).await.status, 503);
-        assert_eq!(scene.count("calendar_events WHERE summary = 'new'").await, 1, "the event is here");
-        assert_eq!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 0);
+        assert_eq!(fixture.count("calendar_events WHERE summary = 'new'").await, 1, "the event is here");
+        assert_eq!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 0);
 
         fails.store(false, Ordering::SeqCst);
         if leaves {
-            scene.stack.run("DELETE FROM oauth_tokens").await;
+            fixture.stack.run("DELETE FROM oauth_tokens").await;
         }
-        scene.stack.advance(WINDOW_SECONDS);
+        fixture.stack.advance(WINDOW_SECONDS);
         let answer = service.deliver(task.again(1)).await;
         assert_eq!(answer.outcome(), if leaves { "skipped" } else { "done" }, "{answer:?}");
-        assert_eq!(scene.stack.redis(&["EXISTS", &generation]).await, redis::Value::Int(1), "dropped");
-        assert_eq!(scene.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 1);
+        assert_eq!(fixture.stack.redis(&["EXISTS", &generation]).await, redis::Value::Int(1), "dropped");
+        assert_eq!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_of_calendars_that_are_known_acquires_its_calls_together() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for calendar in ["work", "sport"] {
-        scene.add_calendar(calendar, true).await;
+        fixture.add_calendar(calendar, true).await;
     }
-    assert_eq!(scene.sync().await.outcome(), "done");
-    scene.billing_of_a_sync(1).await;
-    assert_eq!(scene.calls(Call::EventsList), 2 * 2, "the selected ones, in both syncs");
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    fixture.billing_of_a_sync(1).await;
+    assert_eq!(fixture.calls(Call::EventsList), 2 * 2, "the selected ones, in both syncs");
 }

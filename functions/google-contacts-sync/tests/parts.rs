@@ -15,14 +15,14 @@ use uuid::Uuid;
 /// People of the address book, in three pages.
 const PEOPLE: u64 = 2_100;
 
-struct Scene {
+struct Fixture {
     stack: Stack,
     google: Google,
     user: Uuid,
     service: Service,
 }
 
-impl Scene {
+impl Fixture {
     /// A user with three pages of people who was never synced.
     async fn new() -> Self {
         let stack = Stack::start().await;
@@ -99,22 +99,23 @@ fn check_done(answer: &Answer, continued: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_meets_googles_limit_goes_on_in_a_task_of_its_own() {
-    let scene = Scene::new().await;
-    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 2, Times::Count(1));
-    check_done(&scene.sync().await, true);
-    let (stored, tokens) = (scene.count("contacts").await, scene.count("google_contacts_sync_state").await);
+    let fixture = Fixture::new().await;
+    fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 2, Times::Count(1));
+    check_done(&fixture.sync().await, true);
+    let (stored, tokens) =
+        (fixture.count("contacts").await, fixture.count("google_contacts_sync_state").await);
     assert!(stored > 1_000, "the pages before are committed");
-    assert_eq!((tokens, scene.count("sync_metrics").await), (0, 0), "nothing has ended yet");
+    assert_eq!((tokens, fixture.count("sync_metrics").await), (0, 0), "nothing has ended yet");
 
-    check_done(&scene.service.deliver(scene.next_part().await).await, false);
-    scene.check_complete().await;
-    assert_eq!(scene.count("jobs.contacts_sync_runs").await, 0, "nothing is left of the run");
+    check_done(&fixture.service.deliver(fixture.next_part().await).await, false);
+    fixture.check_complete().await;
+    assert_eq!(fixture.count("jobs.contacts_sync_runs").await, 0, "nothing is left of the run");
     assert_eq!(
-        scene.calls(Call::PeopleConnectionsList),
+        fixture.calls(Call::PeopleConnectionsList),
         4,
         "no page was asked for twice but the refused one"
     );
-    let metrics = scene.stack.rows::<(String, String, i32, i32)>(
+    let metrics = fixture.stack.rows::<(String, String, i32, i32)>(
         "SELECT sync_type, result, items_processed, api_calls_made FROM sync_metrics",
     );
     let items = i32::try_from(PEOPLE).unwrap();
@@ -123,180 +124,180 @@ async fn a_sync_that_meets_googles_limit_goes_on_in_a_task_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_meets_our_own_limit_waits_without_a_call() {
-    let scene = Scene::new().await;
-    let limiter = scene.stack.setup(scene.google.environment()).limiter().unwrap();
-    assert_eq!(limiter.acquire_many(&GOOGLE_PEOPLE, scene.user, 499).await, Verdict::Allowed);
-    check_done(&scene.sync().await, true);
-    assert_eq!(scene.calls(Call::PeopleConnectionsList), 1);
-    let part = scene.next_part().await;
-    scene.stack.redis(&["FLUSHALL"]).await;
+    let fixture = Fixture::new().await;
+    let limiter = fixture.stack.setup(fixture.google.environment()).limiter().unwrap();
+    assert_eq!(limiter.acquire_many(&GOOGLE_PEOPLE, fixture.user, 499).await, Verdict::Allowed);
+    check_done(&fixture.sync().await, true);
+    assert_eq!(fixture.calls(Call::PeopleConnectionsList), 1);
+    let part = fixture.next_part().await;
+    fixture.stack.redis(&["FLUSHALL"]).await;
     // Another container: the first one knows of the limit without asking Redis.
-    let other = container(&scene.stack, &scene.google);
+    let other = container(&fixture.stack, &fixture.google);
     check_done(&other.deliver(part).await, false);
-    scene.check_complete().await;
+    fixture.check_complete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_runs_again_has_no_second_successor() {
-    let scene = Scene::new().await;
-    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Forever);
-    let data = json!({ "userId": scene.user, "syncType": "full" });
+    let fixture = Fixture::new().await;
+    fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Forever);
+    let data = json!({ "userId": fixture.user, "syncType": "full" });
     let delivery = Delivery::of(Queue::GoogleContactsSync, &data);
-    check_done(&scene.service.deliver(delivery.clone()).await, true);
+    check_done(&fixture.service.deliver(delivery.clone()).await, true);
     // As after a container that died between its last effect and its answer.
-    scene.stack.redis(&["FLUSHALL"]).await;
-    check_done(&scene.service.deliver(delivery.again(1)).await, true);
-    scene.world().clear_faults();
-    check_done(&scene.service.deliver(scene.next_part().await).await, false);
-    scene.check_complete().await;
+    fixture.stack.redis(&["FLUSHALL"]).await;
+    check_done(&fixture.service.deliver(delivery.again(1)).await, true);
+    fixture.world().clear_faults();
+    check_done(&fixture.service.deliver(fixture.next_part().await).await, false);
+    fixture.check_complete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_of_a_run_that_has_ended_does_nothing() {
-    let scene = Scene::new().await;
-    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
-    check_done(&scene.sync().await, true);
-    let part = scene.next_part().await;
-    check_done(&scene.service.deliver(part.clone()).await, false);
-    scene.stack.redis(&["FLUSHALL"]).await;
-    let answer = scene.service.deliver(part.again(1)).await;
+    let fixture = Fixture::new().await;
+    fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
+    check_done(&fixture.sync().await, true);
+    let part = fixture.next_part().await;
+    check_done(&fixture.service.deliver(part.clone()).await, false);
+    fixture.stack.redis(&["FLUSHALL"]).await;
+    let answer = fixture.service.deliver(part.again(1)).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "superseded"), "{answer:?}");
-    scene.check_complete().await;
+    fixture.check_complete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_token_that_grew_too_old_starts_the_sync_over() {
-    let scene = Scene::new().await;
-    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
-    check_done(&scene.sync().await, true);
-    let mut part = scene.next_part().await;
+    let fixture = Fixture::new().await;
+    fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
+    check_done(&fixture.sync().await, true);
+    let mut part = fixture.next_part().await;
     let mut envelope: Value = serde_json::from_str(&part.body).unwrap();
     envelope["data"]["resume"]["pageToken"] = json!("too old");
     part.body = envelope.to_string();
-    check_done(&scene.service.deliver(part).await, false);
-    scene.check_complete().await;
+    check_done(&fixture.service.deliver(part).await, false);
+    fixture.check_complete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_page_is_recorded_and_the_sync_token_stays() {
-    let scene = Scene::new().await;
-    check_done(&scene.sync().await, false);
+    let fixture = Fixture::new().await;
+    check_done(&fixture.sync().await, false);
     let token = "SELECT sync_token FROM google_contacts_sync_state";
-    let before = scene.stack.rows::<(String,)>(token).await;
-    scene.fail(FaultKind::ServerError { status: 500 }, 0, Times::Count(2));
-    assert_eq!(scene.sync().await.outcome(), "retry");
-    assert_eq!(scene.stack.rows::<(String,)>(token).await, before);
-    assert_eq!(scene.count("sync_metrics WHERE result = 'failure'").await, 1);
-    assert_eq!(scene.count("google_contacts_sync_state WHERE last_sync_status = 'failed'").await, 1);
+    let before = fixture.stack.rows::<(String,)>(token).await;
+    fixture.fail(FaultKind::ServerError { status: 500 }, 0, Times::Count(2));
+    assert_eq!(fixture.sync().await.outcome(), "retry");
+    assert_eq!(fixture.stack.rows::<(String,)>(token).await, before);
+    assert_eq!(fixture.count("sync_metrics WHERE result = 'failure'").await, 1);
+    assert_eq!(fixture.count("google_contacts_sync_state WHERE last_sync_status = 'failed'").await, 1);
     assert_eq!(
-        scene.count("circuit_breaker_state WHERE failure_count > 0").await,
+        fixture.count("circuit_breaker_state WHERE failure_count > 0").await,
         0,
         "an attempt is no failed sync"
     );
-    assert_eq!(scene.sync_for_the_last_time().await.outcome(), "dead");
-    assert_eq!(scene.count("circuit_breaker_state WHERE failure_count = 1").await, 1);
+    assert_eq!(fixture.sync_for_the_last_time().await.outcome(), "dead");
+    assert_eq!(fixture.count("circuit_breaker_state WHERE failure_count = 1").await, 1);
 
-    check_done(&scene.sync().await, false);
-    assert_eq!(scene.count("google_contacts_sync_state WHERE last_sync_status = 'success'").await, 1);
-    assert_eq!(scene.count("circuit_breaker_state WHERE failure_count = 0").await, 1);
+    check_done(&fixture.sync().await, false);
+    assert_eq!(fixture.count("google_contacts_sync_state WHERE last_sync_status = 'success'").await, 1);
+    assert_eq!(fixture.count("circuit_breaker_state WHERE failure_count = 0").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_failures_open_the_breaker_and_the_next_sync_is_skipped() {
-    let scene = Scene::new().await;
-    scene.fail(FaultKind::ServerError { status: 500 }, 0, Times::Forever);
+    let fixture = Fixture::new().await;
+    fixture.fail(FaultKind::ServerError { status: 500 }, 0, Times::Forever);
     for _ in 0..3 {
-        assert_eq!(scene.sync_for_the_last_time().await.outcome(), "dead");
+        assert_eq!(fixture.sync_for_the_last_time().await.outcome(), "dead");
     }
-    let calls = scene.calls(Call::PeopleConnectionsList);
-    let answer = scene.sync().await;
+    let calls = fixture.calls(Call::PeopleConnectionsList);
+    let answer = fixture.sync().await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "circuit_open"), "{answer:?}");
-    assert_eq!(scene.calls(Call::PeopleConnectionsList), calls);
-    assert_eq!(scene.count("sync_metrics WHERE skip_reason = 'circuit_open'").await, 1);
+    assert_eq!(fixture.calls(Call::PeopleConnectionsList), calls);
+    assert_eq!(fixture.count("sync_metrics WHERE skip_reason = 'circuit_open'").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_took_the_grant_back_is_skipped() {
-    let scene = Scene::new().await;
-    scene.world().revoke_grant(scene.user, Integration::GoogleContacts).unwrap();
+    let fixture = Fixture::new().await;
+    fixture.world().revoke_grant(fixture.user, Integration::GoogleContacts).unwrap();
     for _ in 0..2 {
-        let answer = scene.sync().await;
+        let answer = fixture.sync().await;
         assert_eq!((answer.outcome(), answer.reason()), ("skipped", "token_revoked"), "{answer:?}");
     }
-    assert_eq!(scene.count("sync_metrics WHERE result = 'skipped'").await, 2);
-    assert_eq!(scene.count("circuit_breaker_state WHERE failure_count > 0").await, 0);
+    assert_eq!(fixture.count("sync_metrics WHERE result = 'skipped'").await, 2);
+    assert_eq!(fixture.count("circuit_breaker_state WHERE failure_count > 0").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_unknown_is_synced() {
-    let scene = Scene::new().await;
-    scene.stack.run("DELETE FROM users").await;
-    let answer = scene.sync().await;
+async fn unknown_user_is_skipped() {
+    let fixture = Fixture::new().await;
+    fixture.stack.run("DELETE FROM users").await;
+    let answer = fixture.sync().await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contact_of_the_users_own_is_linked_wherever_its_person_is_listed() {
-    let scene = Scene::new().await;
-    let people = scene.world().people(scene.user).unwrap();
+    let fixture = Fixture::new().await;
+    let people = fixture.world().people(fixture.user).unwrap();
     let last = people.iter().rfind(|person| person.name.is_some() && person.emails.len() == 1).unwrap();
     let email = last.emails[0].value.to_uppercase();
-    scene
+    fixture
         .stack
         .run(&format!(
             "INSERT INTO contacts (user_id, name, email, instagram) VALUES ('{}', 'own', '{email}', '@own')",
-            scene.user
+            fixture.user
         ))
         .await;
-    scene.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
-    check_done(&scene.sync().await, true);
-    check_done(&scene.service.deliver(scene.next_part().await).await, false);
-    let linked = scene.stack.rows::<(String, String)>(
+    fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
+    check_done(&fixture.sync().await, true);
+    check_done(&fixture.service.deliver(fixture.next_part().await).await, false);
+    let linked = fixture.stack.rows::<(String, String)>(
         "SELECT google_resource_name, source FROM contacts WHERE instagram = '@own'",
     );
     assert_eq!(linked.await, [(last.resource_name.clone(), "manual".to_owned())]);
-    scene.check_complete().await;
+    fixture.check_complete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_token_that_google_refuses_starts_the_sync_over() {
-    let scene = Scene::new().await;
-    check_done(&scene.sync().await, false);
-    scene.stack.run("UPDATE google_contacts_sync_state SET sync_token = 'of another system'").await;
-    let answer = scene.sync().await;
+    let fixture = Fixture::new().await;
+    check_done(&fixture.sync().await, false);
+    fixture.stack.run("UPDATE google_contacts_sync_state SET sync_token = 'of another system'").await;
+    let answer = fixture.sync().await;
     check_done(&answer, false);
     assert_eq!(answer.body["result"]["syncType"], "full", "{answer:?}");
-    scene.check_complete().await;
+    fixture.check_complete().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_back_under_another_name_takes_up_the_contact() {
-    let scene = Scene::new().await;
-    check_done(&scene.sync().await, false);
-    let mut people = scene.world().people(scene.user).unwrap().into_iter();
+    let fixture = Fixture::new().await;
+    check_done(&fixture.sync().await, false);
+    let mut people = fixture.world().people(fixture.user).unwrap().into_iter();
     let mut person = people.rfind(|person| person.name.is_some() && person.emails.len() == 1).unwrap();
     let contact = format!("contacts WHERE google_resource_name = '{}'", person.resource_name);
-    let before = scene.stack.rows::<(Uuid,)>(&format!("SELECT id FROM {contact}")).await;
+    let before = fixture.stack.rows::<(Uuid,)>(&format!("SELECT id FROM {contact}")).await;
     for synced_in_between in [true, false] {
-        scene.world().delete_person(scene.user, &person.resource_name).unwrap();
+        fixture.world().delete_person(fixture.user, &person.resource_name).unwrap();
         if synced_in_between {
-            check_done(&scene.sync().await, false);
-            assert_eq!(scene.count("contacts WHERE archived").await, 1);
+            check_done(&fixture.sync().await, false);
+            assert_eq!(fixture.count("contacts WHERE archived").await, 1);
         }
-        person = scene.world().add_person(scene.user, person).unwrap();
-        check_done(&scene.sync().await, false);
+        person = fixture.world().add_person(fixture.user, person).unwrap();
+        check_done(&fixture.sync().await, false);
         let contact =
             format!("SELECT id FROM contacts WHERE google_resource_name = '{}'", person.resource_name);
-        assert_eq!(scene.stack.rows::<(Uuid,)>(&contact).await, before);
-        scene.check_complete().await;
+        assert_eq!(fixture.stack.rows::<(Uuid,)>(&contact).await, before);
+        fixture.check_complete().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn contacts_that_could_not_be_dropped_are_dropped_by_the_next_delivery_which_changes_nothing() {
-    let scene = Scene::new().await;
-    check_done(&scene.sync().await, false);
-    let (changed, gone): (Uuid, Uuid) = scene
+    let fixture = Fixture::new().await;
+    check_done(&fixture.sync().await, false);
+    let (changed, gone): (Uuid, Uuid) = fixture
         .stack
         .rows(
             "WITH two AS (SELECT id, google_resource_name FROM contacts WHERE name IS NOT NULL ORDER BY id LIMIT 2)
@@ -306,30 +307,30 @@ async fn contacts_that_could_not_be_dropped_are_dropped_by_the_next_delivery_whi
         .remove(0);
     let name = async |id: Uuid| {
         let names = format!("SELECT google_resource_name FROM contacts WHERE id = '{id}'");
-        scene.stack.rows::<(String,)>(&names).await.remove(0).0
+        fixture.stack.rows::<(String,)>(&names).await.remove(0).0
     };
     let (changed_name, gone_name) = (name(changed).await, name(gone).await);
     let renamed = PersonName { given: "Renamed".to_owned(), family: "Person".to_owned() };
-    scene.world().change_person(scene.user, &changed_name, |person| person.name = Some(renamed)).unwrap();
-    scene.world().delete_person(scene.user, &gone_name).unwrap();
+    fixture.world().change_person(fixture.user, &changed_name, |person| person.name = Some(renamed)).unwrap();
+    fixture.world().delete_person(fixture.user, &gone_name).unwrap();
 
-    let list = format!("contact:list:{}", scene.user);
+    let list = format!("contact:list:{}", fixture.user);
     let keys = [list.clone(), format!("contact:profile:{changed}"), format!("contact:profile:{gone}")];
-    let cached = async || scene.stack.redis(&["EXISTS", &keys[0], &keys[1], &keys[2]]).await;
+    let cached = async || fixture.stack.redis(&["EXISTS", &keys[0], &keys[1], &keys[2]]).await;
     for key in &keys {
-        scene.stack.redis(&["SET", key, "{}"]).await;
+        fixture.stack.redis(&["SET", key, "{}"]).await;
     }
-    let (proxy, fails) = RedisProxy::failing(&scene.stack.gateway.url(), &list);
+    let (proxy, fails) = RedisProxy::failing(&fixture.stack.gateway.url(), &list);
     let redis = ("UPSTASH_REDIS_REST_URL", proxy.url("job"));
-    let environment = scene.google.environment().into_iter().chain([redis]);
-    let job = GoogleContactsSync::new(&mut scene.stack.setup(environment)).unwrap();
-    let service = scene.stack.service_with(job, scene.google.environment());
-    assert_eq!(service.deliver(scene.task()).await.status, 503);
-    assert_eq!(scene.count("contacts WHERE name = 'Renamed Person'").await, 1);
-    assert_eq!(scene.count("contacts WHERE archived").await, 1);
+    let environment = fixture.google.environment().into_iter().chain([redis]);
+    let job = GoogleContactsSync::new(&mut fixture.stack.setup(environment)).unwrap();
+    let service = fixture.stack.service_with(job, fixture.google.environment());
+    assert_eq!(service.deliver(fixture.task()).await.status, 503);
+    assert_eq!(fixture.count("contacts WHERE name = 'Renamed Person'").await, 1);
+    assert_eq!(fixture.count("contacts WHERE archived").await, 1);
     assert_eq!(cached().await, redis::Value::Int(3));
 
     fails.store(false, Ordering::SeqCst);
-    check_done(&service.deliver(scene.task().again(1)).await, false);
+    check_done(&service.deliver(fixture.task().again(1)).await, false);
     assert_eq!(cached().await, redis::Value::Int(0));
 }

@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 const NUMBER: &str = "+12125550100";
 
-struct Scene {
+struct Fixture {
     stack: Stack,
     messaging: Messaging,
     service: Service,
 }
 
-impl Scene {
+impl Fixture {
     async fn new() -> Self {
         let stack = Stack::start().await;
         let messaging = Messaging::start();
@@ -73,117 +73,117 @@ fn task(data: &Value) -> Delivery {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_finds_those_who_did_nothing_for_a_week_and_its_tasks_remind_them_once() {
-    let scene = Scene::new().await;
-    let user = scene.user().await;
+    let fixture = Fixture::new().await;
+    let user = fixture.user().await;
     for (change, kind) in [
         ("resolved_at = created_at", "token_invalid"),
         ("reminder_sent_at = created_at", "token_invalid"),
         ("created_at = timezone('UTC', now()) - interval '6 days'", "token_invalid"),
         ("message = ''", "token_expiring_soon"),
     ] {
-        let other = scene.user().await;
-        scene
+        let other = fixture.user().await;
+        fixture
             .stack.run(&format!(
                 "UPDATE token_health_notifications SET {change}, notification_type = '{kind}' WHERE user_id = '{other}'"
             ))
             .await;
     }
-    let answer = scene.deliver(&json!({})).await;
+    let answer = fixture.deliver(&json!({})).await;
     answer.check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
-    let tasks = scene.stack.take_tasks(Queue::NotificationReminder).await;
+    let tasks = fixture.stack.take_tasks(Queue::NotificationReminder).await;
     assert_eq!(serde_json::from_str::<Value>(&tasks[0].body).unwrap()["data"]["userId"], json!(user));
-    let answer = scene.service.deliver(tasks[0].clone()).await;
+    let answer = fixture.service.deliver(tasks[0].clone()).await;
     answer.check_done(&json!({ "sent": 2, "refused": 0, "unknown": 0 }));
-    assert_eq!(scene.reached(), [format!("{user}@example.test"), NUMBER.to_owned()]);
-    let messages = scene.messaging.inbox.messages();
+    assert_eq!(fixture.reached(), [format!("{user}@example.test"), NUMBER.to_owned()]);
+    let messages = fixture.messaging.inbox.messages();
     for message in &messages {
         let text = message.text.as_deref().unwrap();
         assert!(text.contains("https://app.example.test/api/calendar/google/authorize"), "{text}");
     }
-    let marked = scene.stack.rows::<(Uuid,)>(
+    let marked = fixture.stack.rows::<(Uuid,)>(
         "SELECT user_id FROM token_health_notifications WHERE reminder_sent_at > created_at AND reminder_sent_at = updated_at",
     );
     assert_eq!(marked.await, [(user,)]);
 
-    let answer = scene.deliver(&json!({ "sweepId": "tomorrow" })).await;
+    let answer = fixture.deliver(&json!({ "sweepId": "tomorrow" })).await;
     answer.check_done(&json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
-    let answer = scene.deliver(&json!({ "userId": user })).await;
+    let answer = fixture.deliver(&json!({ "userId": user })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "nothing_due"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_integrations_are_one_e_mail_and_two_text_messages_if_these_are_wanted() {
-    let scene = Scene::new().await;
-    let user = scene.user().await;
-    scene.notify(user, "google_contacts", "token_invalid").await;
-    let answer = scene.deliver(&json!({ "userId": user })).await;
+    let fixture = Fixture::new().await;
+    let user = fixture.user().await;
+    fixture.notify(user, "google_contacts", "token_invalid").await;
+    let answer = fixture.deliver(&json!({ "userId": user })).await;
     answer.check_done(&json!({ "sent": 3, "refused": 0, "unknown": 0 }));
 
-    let quiet = scene.user().await;
-    scene
+    let quiet = fixture.user().await;
+    fixture
         .stack.run(&format!(
             "UPDATE user_phone_numbers SET user_id = '{quiet}';
              INSERT INTO notification_preferences (user_id, sms_enabled, email_enabled) VALUES ('{quiet}', false, false)"
         ))
         .await;
-    scene.messaging.inbox.clear();
-    let answer = scene.deliver(&json!({ "userId": quiet })).await;
+    fixture.messaging.inbox.clear();
+    let answer = fixture.deliver(&json!({ "userId": quiet })).await;
     answer.check_done(&json!({ "sent": 1, "refused": 0, "unknown": 0 }));
-    assert_eq!(scene.reached(), [format!("{quiet}@example.test")]);
+    assert_eq!(fixture.reached(), [format!("{quiet}@example.test")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_fails_is_tried_again_and_the_other_is_not() {
-    let scene = Scene::new().await;
-    let user = scene.user().await;
-    scene.messaging.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 503, code: 0 }));
+    let fixture = Fixture::new().await;
+    let user = fixture.user().await;
+    fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 503, code: 0 }));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
-    assert_eq!((scene.reached(), scene.marked().await), (vec![NUMBER.to_owned()], (0, 1)));
-    let answer = scene.service.deliver(task.again(1)).await;
+    assert_eq!(fixture.service.deliver(task.clone()).await.outcome(), "retry");
+    assert_eq!((fixture.reached(), fixture.marked().await), (vec![NUMBER.to_owned()], (0, 1)));
+    let answer = fixture.service.deliver(task.again(1)).await;
     answer.check_done(&json!({ "sent": 1, "refused": 0, "unknown": 0 }));
-    assert_eq!(scene.reached().len(), 2);
-    assert_eq!(scene.marked().await, (1, 0));
+    assert_eq!(fixture.reached().len(), 2);
+    assert_eq!(fixture.marked().await, (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_and_an_unknown_fate_are_the_end_of_a_reminder() {
-    let scene = Scene::new().await;
-    let user = scene.user().await;
-    scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 400, code: 21614 }));
-    scene.messaging.inbox.fault(Fault::new(Channel::Email, Kind::ResetAfterAccept));
-    let answer = scene.deliver(&json!({ "userId": user })).await;
+async fn refusal_or_unknown_status_ends_a_reminder() {
+    let fixture = Fixture::new().await;
+    let user = fixture.user().await;
+    fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 400, code: 21614 }));
+    fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::ResetAfterAccept));
+    let answer = fixture.deliver(&json!({ "userId": user })).await;
     answer.check_done(&json!({ "sent": 0, "refused": 1, "unknown": 1 }));
-    assert_eq!(scene.marked().await, (1, 0));
+    assert_eq!(fixture.marked().await, (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reminder_that_meets_a_limit_comes_back() {
-    let scene = Scene::new().await;
-    let user = scene.user().await;
+async fn reminder_at_a_limit_is_rescheduled() {
+    let fixture = Fixture::new().await;
+    let user = fixture.user().await;
     // More open notifications than text messages that an hour allows.
     for _ in 0..10 {
-        scene.notify(user, "google_contacts", "token_invalid").await;
+        fixture.notify(user, "google_contacts", "token_invalid").await;
     }
-    assert_eq!(scene.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
-    assert_eq!(scene.stack.take_tasks(Queue::NotificationReminder).await.len(), 1);
-    assert_eq!(scene.reached().len(), 11);
-    assert_eq!(scene.marked().await, (10, 1));
+    assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+    assert_eq!(fixture.stack.take_tasks(Queue::NotificationReminder).await.len(), 1);
+    assert_eq!(fixture.reached().len(), 11);
+    assert_eq!(fixture.marked().await, (10, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_has_to_stop_begins_no_message() {
-    let scene = Scene::new().await;
-    let user = scene.user().await;
-    scene.service.shutdown.begin();
-    assert_eq!(scene.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
-    assert_eq!(scene.stack.take_tasks(Queue::NotificationReminder).await.len(), 1);
-    assert_eq!((scene.reached(), scene.marked().await), (Vec::new(), (0, 1)));
+    let fixture = Fixture::new().await;
+    let user = fixture.user().await;
+    fixture.service.shutdown.begin();
+    assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+    assert_eq!(fixture.stack.take_tasks(Queue::NotificationReminder).await.len(), 1);
+    assert_eq!((fixture.reached(), fixture.marked().await), (Vec::new(), (0, 1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_gone_is_skipped() {
-    let scene = Scene::new().await;
-    let answer = scene.deliver(&json!({ "userId": Uuid::new_v4() })).await;
+    let fixture = Fixture::new().await;
+    let answer = fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
 }

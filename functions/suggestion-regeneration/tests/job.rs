@@ -17,26 +17,26 @@ const DAY_MINUTES: i64 = 24 * 60;
 /// Midnight in Kolkata, in minutes of the day in UTC.
 const MIDNIGHT: i64 = -330;
 
-struct Scene {
+struct Fixture {
     stack: Stack,
     service: Service,
     user: Uuid,
 }
 
-impl Scene {
+impl Fixture {
     /// A user in that zone.
     async fn new(zone: Tz) -> Self {
         let stack = Stack::start().await;
         let service = stack.service(SuggestionRegeneration::new(&mut stack.setup([])).unwrap());
-        let scene = Self { stack, service, user: Uuid::new_v4() };
-        scene
+        let fixture = Self { stack, service, user: Uuid::new_v4() };
+        fixture
             .stack.run(&format!(
                 "INSERT INTO users (id, email, google_id, timezone) VALUES ('{}', 'a@example.test', 'a', '{}')",
-                scene.user,
+                fixture.user,
                 zone.name()
             ))
             .await;
-        scene
+        fixture
     }
 
     fn task(&self, queue: Queue, reason: &str) -> Delivery {
@@ -133,32 +133,32 @@ fn day(number: u64) -> DateTime<Utc> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn snoozed_suggestions_come_back_when_their_time_has_come() {
-    let scene = Scene::new(Tz::UTC).await;
+async fn snoozed_suggestions_are_pending_again_when_the_snooze_has_expired() {
+    let fixture = Fixture::new(Tz::UTC).await;
     let mut suggestions = Vec::new();
     for until in ["now() - interval '1 minute'", "now() + interval '1 hour'", "NULL"] {
-        let suggestion = scene.suggestion("snoozed", day(3), 600, 660).await;
-        scene
+        let suggestion = fixture.suggestion("snoozed", day(3), 600, 660).await;
+        fixture
             .stack
             .run(&format!("UPDATE suggestions SET snoozed_until = {until} WHERE id = '{suggestion}'"))
             .await;
         suggestions.push(suggestion);
     }
-    assert_eq!(scene.regenerate().await, (1, 0, 0));
-    scene.check_status(&suggestions[..1], "pending").await;
-    scene.check_status(&suggestions[1..], "snoozed").await;
-    scene.stack.advance(3600);
-    assert_eq!(scene.regenerate().await, (1, 0, 0));
-    assert_eq!(scene.regenerate().await, (0, 0, 0));
+    assert_eq!(fixture.regenerate().await, (1, 0, 0));
+    fixture.check_status(&suggestions[..1], "pending").await;
+    fixture.check_status(&suggestions[1..], "snoozed").await;
+    fixture.stack.advance(3600);
+    assert_eq!(fixture.regenerate().await, (1, 0, 0));
+    assert_eq!(fixture.regenerate().await, (0, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_added_event_dismisses_exactly_the_overlapping_suggestions() {
-    let scene = Scene::new(Tz::UTC).await;
+    let fixture = Fixture::new(Tz::UTC).await;
     let of = async |status, slots: &[(i64, i64)]| {
         let mut suggestions = Vec::new();
         for (start, end) in slots {
-            suggestions.push(scene.suggestion(status, day(3), *start, *end).await);
+            suggestions.push(fixture.suggestion(status, day(3), *start, *end).await);
         }
         suggestions
     };
@@ -167,86 +167,86 @@ async fn an_added_event_dismisses_exactly_the_overlapping_suggestions() {
         of("pending", &[(570, 601), (719, 780), (600, 720), (630, 660), (540, 780), (500, 2000)]).await;
     let snoozed = of("snoozed", &[(600, 660)]).await;
     let accepted = of("accepted", &[(600, 660)]).await;
-    assert_eq!(scene.regenerate().await, (0, 0, 0));
+    assert_eq!(fixture.regenerate().await, (0, 0, 0));
 
     // Declined, transparent or empty events change nothing.
-    scene.event(day(3), 0, 3000, ", is_busy", ", false").await;
-    scene.event(day(3), 630, 630, "", "").await;
-    assert_eq!(scene.regenerate().await, (0, 0, 0));
+    fixture.event(day(3), 0, 3000, ", is_busy", ", false").await;
+    fixture.event(day(3), 630, 630, "", "").await;
+    assert_eq!(fixture.regenerate().await, (0, 0, 0));
 
-    scene.event(day(3), 600, 720, "", "").await;
-    assert_eq!(scene.regenerate().await, (0, 6, 0));
-    scene.check_status(&overlapping, "dismissed").await;
-    scene.check_status(&apart, "pending").await;
-    scene.check_status(&snoozed, "snoozed").await;
-    scene.check_status(&accepted, "accepted").await;
+    fixture.event(day(3), 600, 720, "", "").await;
+    assert_eq!(fixture.regenerate().await, (0, 6, 0));
+    fixture.check_status(&overlapping, "dismissed").await;
+    fixture.check_status(&apart, "pending").await;
+    fixture.check_status(&snoozed, "snoozed").await;
+    fixture.check_status(&accepted, "accepted").await;
 
     // Whoever comes back finds the time taken.
-    scene.stack.run("UPDATE suggestions SET snoozed_until = now() WHERE status = 'snoozed'").await;
-    scene.stack.advance(60);
-    assert_eq!(scene.regenerate().await, (1, 1, 0));
-    scene.check_status(&snoozed, "dismissed").await;
+    fixture.stack.run("UPDATE suggestions SET snoozed_until = now() WHERE status = 'snoozed'").await;
+    fixture.stack.advance(60);
+    assert_eq!(fixture.regenerate().await, (1, 1, 0));
+    fixture.check_status(&snoozed, "dismissed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_next_thirty_days_are_compared() {
-    let scene = Scene::new(Tz::UTC).await;
-    let past = scene.suggestion("pending", day(0) - TimeDelta::days(2), 600, 660).await;
-    let near = scene.suggestion("pending", day(29), 0, 60).await;
-    let far = scene.suggestion("pending", day(32), 0, 60).await;
+    let fixture = Fixture::new(Tz::UTC).await;
+    let past = fixture.suggestion("pending", day(0) - TimeDelta::days(2), 600, 660).await;
+    let near = fixture.suggestion("pending", day(29), 0, 60).await;
+    let far = fixture.suggestion("pending", day(32), 0, 60).await;
     // It spans them all.
-    scene.event(day(0) - TimeDelta::days(5), 0, 60 * DAY_MINUTES, "", "").await;
-    assert_eq!(scene.regenerate().await, (0, 1, 0));
-    scene.check_status(&[past, far], "pending").await;
-    scene.check_status(&[near], "dismissed").await;
+    fixture.event(day(0) - TimeDelta::days(5), 0, 60 * DAY_MINUTES, "", "").await;
+    assert_eq!(fixture.regenerate().await, (0, 1, 0));
+    fixture.check_status(&[past, far], "pending").await;
+    fixture.check_status(&[near], "dismissed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_all_day_event_is_the_users_day_wherever_the_calendar_is_kept() {
-    let scene = Scene::new(Tz::Asia__Kolkata).await;
-    let before = scene.suggestion("pending", day(3), MIDNIGHT - 60, MIDNIGHT).await;
-    let first = scene.suggestion("pending", day(3), MIDNIGHT, MIDNIGHT + 60).await;
-    let last = scene.suggestion("pending", day(5), MIDNIGHT - 60, MIDNIGHT).await;
-    let after = scene.suggestion("pending", day(5), MIDNIGHT, MIDNIGHT + 60).await;
-    scene.event(day(3), 0, 2 * DAY_MINUTES, ", is_all_day", ", true").await;
-    assert_eq!(scene.regenerate().await, (0, 2, 0));
-    scene.check_status(&[first, last], "dismissed").await;
-    scene.check_status(&[before, after], "pending").await;
+    let fixture = Fixture::new(Tz::Asia__Kolkata).await;
+    let before = fixture.suggestion("pending", day(3), MIDNIGHT - 60, MIDNIGHT).await;
+    let first = fixture.suggestion("pending", day(3), MIDNIGHT, MIDNIGHT + 60).await;
+    let last = fixture.suggestion("pending", day(5), MIDNIGHT - 60, MIDNIGHT).await;
+    let after = fixture.suggestion("pending", day(5), MIDNIGHT, MIDNIGHT + 60).await;
+    fixture.event(day(3), 0, 2 * DAY_MINUTES, ", is_all_day", ", true").await;
+    assert_eq!(fixture.regenerate().await, (0, 2, 0));
+    fixture.check_status(&[first, last], "dismissed").await;
+    fixture.check_status(&[before, after], "pending").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_of_a_suggestion_is_no_conflict_with_it() {
-    let scene = Scene::new(Tz::UTC).await;
-    let own = scene.suggestion("pending", day(3), 600, 660).await;
-    let other = scene.suggestion("pending", day(3), 600, 660).await;
-    let event = scene.event(day(3), 600, 660, "", "").await;
-    scene
+    let fixture = Fixture::new(Tz::UTC).await;
+    let own = fixture.suggestion("pending", day(3), 600, 660).await;
+    let other = fixture.suggestion("pending", day(3), 600, 660).await;
+    let event = fixture.event(day(3), 600, 660, "", "").await;
+    fixture
         .stack
         .run(&format!("UPDATE suggestions SET calendar_event_id = '{event}' WHERE id = '{own}'"))
         .await;
-    assert_eq!(scene.regenerate().await, (0, 1, 0));
-    scene.check_status(&[own], "pending").await;
-    scene.check_status(&[other], "dismissed").await;
-    scene.event(day(3), 630, 690, "", "").await;
-    assert_eq!(scene.regenerate().await, (0, 1, 0));
-    scene.check_status(&[own], "dismissed").await;
+    assert_eq!(fixture.regenerate().await, (0, 1, 0));
+    fixture.check_status(&[own], "pending").await;
+    fixture.check_status(&[other], "dismissed").await;
+    fixture.event(day(3), 630, 690, "", "").await;
+    assert_eq!(fixture.regenerate().await, (0, 1, 0));
+    fixture.check_status(&[own], "dismissed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_most_ten_new_ones_an_hour_long_and_by_day() {
     let zone = Tz::Australia__Lord_Howe;
-    let scene = Scene::new(zone).await;
-    scene.overdue_contacts(30).await;
+    let fixture = Fixture::new(zone).await;
+    fixture.overdue_contacts(30).await;
     // The user works at night; that makes no suggestions at night.
-    scene
+    fixture
         .stack.run(&format!(
             "INSERT INTO availability_params (user_id, nighttime_start, nighttime_end) VALUES ('{}', '11:00', '17:45')",
-            scene.user
+            fixture.user
         ))
         .await;
     for round in 1..=3_usize {
-        assert_eq!(scene.regenerate().await, (0, 0, 10));
-        let slots = scene.stack.rows::<(DateTime<Utc>, DateTime<Utc>)>(
+        assert_eq!(fixture.regenerate().await, (0, 0, 10));
+        let slots = fixture.stack.rows::<(DateTime<Utc>, DateTime<Utc>)>(
             "SELECT proposed_timeslot_start, proposed_timeslot_end FROM suggestions ORDER BY 1",
         );
         let slots = slots.await;
@@ -260,25 +260,25 @@ async fn at_most_ten_new_ones_an_hour_long_and_by_day() {
             assert!(minute(to) <= 11 * 60 || minute(from) >= 17 * 60 + 45, "{from}");
         }
     }
-    assert_eq!(scene.regenerate().await, (0, 0, 0));
+    assert_eq!(fixture.regenerate().await, (0, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_lost_a_time_is_suggested_for_another() {
-    let scene = Scene::new(Tz::UTC).await;
-    scene.overdue_contacts(1).await;
-    assert_eq!(scene.regenerate().await, (0, 0, 1));
-    scene
+    let fixture = Fixture::new(Tz::UTC).await;
+    fixture.overdue_contacts(1).await;
+    assert_eq!(fixture.regenerate().await, (0, 0, 1));
+    fixture
         .stack.run(
             "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone)
              SELECT user_id, 'new', 'primary', proposed_timeslot_start, proposed_timeslot_end, 'UTC' FROM suggestions",
         )
         .await;
-    let key = format!("suggestion:list:{}", scene.user);
-    scene.stack.redis(&["SET", &key, "[]"]).await;
-    assert_eq!(scene.regenerate().await, (0, 1, 1));
-    assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
-    let rows = scene.stack.rows::<(String, bool)>(
+    let key = format!("suggestion:list:{}", fixture.user);
+    fixture.stack.redis(&["SET", &key, "[]"]).await;
+    assert_eq!(fixture.regenerate().await, (0, 1, 1));
+    assert_eq!(fixture.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
+    let rows = fixture.stack.rows::<(String, bool)>(
         "SELECT s.status::text, EXISTS (SELECT FROM calendar_events e
              WHERE e.start_time < s.proposed_timeslot_end AND e.end_time > s.proposed_timeslot_start)
          FROM suggestions s ORDER BY s.created_at",
@@ -288,30 +288,31 @@ async fn whoever_lost_a_time_is_suggested_for_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
-    let scene = Scene::new(Tz::UTC).await;
-    let suggestion = scene.suggestion("pending", day(3), 600, 660).await;
-    let lock = scene.stack.hold_suggestions(scene.user).await;
-    let (service, task) = (scene.service.clone(), scene.task(Queue::SuggestionRegeneration, "calendar_sync"));
+    let fixture = Fixture::new(Tz::UTC).await;
+    let suggestion = fixture.suggestion("pending", day(3), 600, 660).await;
+    let lock = fixture.stack.hold_suggestions(fixture.user).await;
+    let (service, task) =
+        (fixture.service.clone(), fixture.task(Queue::SuggestionRegeneration, "calendar_sync"));
     let run = tokio::spawn(async move { service.deliver(task).await });
-    scene.stack.until_somebody_waits().await;
-    scene.event(day(3), 600, 660, "", "").await;
+    fixture.stack.until_somebody_waits().await;
+    fixture.event(day(3), 600, 660, "", "").await;
     drop(lock);
     let answer = run.await.unwrap();
     assert_eq!((answer.outcome(), &answer.body["result"]["dismissed"]), ("done", &json!(1)), "{answer:?}");
-    scene.check_status(&[suggestion], "dismissed").await;
+    fixture.check_status(&[suggestion], "dismissed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generation_and_regeneration_at_once_never_make_two_open_suggestions_for_one_contact() {
     const ROUNDS: usize = 25;
-    let scene = Scene::new(Tz::UTC).await;
-    scene.overdue_contacts(25).await;
-    let generation = scene.stack.service(SuggestionGeneration::new(&mut scene.stack.setup([])).unwrap());
+    let fixture = Fixture::new(Tz::UTC).await;
+    fixture.overdue_contacts(25).await;
+    let generation = fixture.stack.service(SuggestionGeneration::new(&mut fixture.stack.setup([])).unwrap());
     for round in 0..ROUNDS {
         let deliveries: Vec<_> = (0..6)
             .map(|number| {
-                let service = if number % 2 == 0 { scene.service.clone() } else { generation.clone() };
-                let task = scene.task(service.queue, "manual_refresh");
+                let service = if number % 2 == 0 { fixture.service.clone() } else { generation.clone() };
+                let task = fixture.task(service.queue, "manual_refresh");
                 tokio::spawn(async move { service.deliver(task).await })
             })
             .collect();
@@ -323,37 +324,37 @@ async fn generation_and_regeneration_at_once_never_make_two_open_suggestions_for
         }
         let open = "SELECT count(*), count(DISTINCT contact_id), count(DISTINCT proposed_timeslot_start)
                     FROM suggestions WHERE status IN ('pending', 'snoozed')";
-        assert_eq!(scene.stack.rows::<(i64, i64, i64)>(open).await, [(25, 25, 25)], "round {round}");
+        assert_eq!(fixture.stack.rows::<(i64, i64, i64)>(open).await, [(25, 25, 25)], "round {round}");
         assert_eq!(created, 25);
-        scene.stack.run("DELETE FROM suggestions").await;
+        fixture.stack.run("DELETE FROM suggestions").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_user_is_skipped_and_a_task_without_reason_waits() {
-    let scene = Scene::new(Tz::UTC).await;
+    let fixture = Fixture::new(Tz::UTC).await;
     let unknown = json!({ "userId": Uuid::new_v4(), "reason": "manual_refresh" });
-    let answer = scene.service.deliver(Delivery::of(Queue::SuggestionRegeneration, &unknown)).await;
+    let answer = fixture.service.deliver(Delivery::of(Queue::SuggestionRegeneration, &unknown)).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
-    let unreasoned = Delivery::of(Queue::SuggestionRegeneration, &json!({ "userId": scene.user }));
-    let answer = scene.service.deliver(unreasoned).await;
+    let unreasoned = Delivery::of(Queue::SuggestionRegeneration, &json!({ "userId": fixture.user }));
+    let answer = fixture.service.deliver(unreasoned).await;
     assert_eq!((answer.outcome(), answer.reason()), ("requeued", "unreadable"), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_could_not_be_dropped_is_dropped_by_the_next_delivery_which_changes_nothing() {
-    let scene = Scene::new(Tz::UTC).await;
-    scene.overdue_contacts(1).await;
-    let key = format!("suggestion:list:{}", scene.user);
-    scene.stack.redis(&["SET", &key, "[]"]).await;
-    let (proxy, fails) = RedisProxy::failing(&scene.stack.gateway.url(), &key);
-    let mut setup = scene.stack.setup([("UPSTASH_REDIS_REST_URL", proxy.url("job"))]);
-    let service = scene.stack.service(SuggestionRegeneration::new(&mut setup).unwrap());
-    let task = scene.task(Queue::SuggestionRegeneration, "calendar_sync");
+    let fixture = Fixture::new(Tz::UTC).await;
+    fixture.overdue_contacts(1).await;
+    let key = format!("suggestion:list:{}", fixture.user);
+    fixture.stack.redis(&["SET", &key, "[]"]).await;
+    let (proxy, fails) = RedisProxy::failing(&fixture.stack.gateway.url(), &key);
+    let mut setup = fixture.stack.setup([("UPSTASH_REDIS_REST_URL", proxy.url("job"))]);
+    let service = fixture.stack.service(SuggestionRegeneration::new(&mut setup).unwrap());
+    let task = fixture.task(Queue::SuggestionRegeneration, "calendar_sync");
     assert_eq!(service.deliver(task.clone()).await.status, 503);
-    assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(1));
+    assert_eq!(fixture.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(1));
     fails.store(false, Ordering::SeqCst);
     let answer = service.deliver(task.again(1)).await;
     answer.check_done(&json!({ "resumed": 0, "dismissed": 0, "created": 0 }));
-    assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
+    assert_eq!(fixture.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
 }

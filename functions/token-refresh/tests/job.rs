@@ -13,13 +13,13 @@ use uuid::Uuid;
 /// One more than a page of the sweep.
 const MANY: i64 = 501;
 
-struct Scene {
+struct Fixture {
     stack: Stack,
     google: Google,
     service: Service,
 }
 
-impl Scene {
+impl Fixture {
     /// As many users as the world is told to have, with both integrations each.
     async fn new(users: usize) -> Self {
         let stack = Stack::start().await;
@@ -59,29 +59,29 @@ fn task(data: &Value) -> Delivery {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_goes_through_all_users_in_pages_and_twice_creates_nothing_twice() {
-    let scene = Scene::new(0).await;
-    scene
+    let fixture = Fixture::new(0).await;
+    fixture
         .stack.run(&format!(
             "INSERT INTO users (id, email, google_id)
              SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text
              FROM generate_series(1, {MANY}) n"
         ))
         .await;
-    scene
+    fixture
         .stack.run("INSERT INTO oauth_tokens (user_id, provider, access_token) SELECT id, 'google_calendar', '' FROM users")
         .await;
-    scene
+    fixture
         .deliver(&json!({}))
         .await
         .check_done(&json!({ "due": 500, "created": 500, "existing": 0, "continued": true }));
-    let times = scene.times().await;
-    let tasks = scene.stack.take_tasks(Queue::TokenRefresh).await;
+    let times = fixture.times().await;
+    let tasks = fixture.stack.take_tasks(Queue::TokenRefresh).await;
     let (rest, users): (Vec<_>, Vec<_>) =
         tasks.into_iter().partition(|task| task.data().get("cursor").is_some());
     assert_eq!((rest.len(), users.len()), (1, 500));
     assert!(users.iter().all(|task| task.data().get("integrationType").is_none()));
 
-    scene
+    fixture
         .service
         .deliver(rest[0].clone())
         .await
@@ -90,81 +90,82 @@ async fn a_sweep_goes_through_all_users_in_pages_and_twice_creates_nothing_twice
     let span = times[times.len() - 1] - times[0];
     assert!((80..=90).contains(&span.num_seconds()), "{span}");
     assert_eq!(times.iter().filter(|at| **at < times[0] + TimeDelta::seconds(1)).count() / 10, 5);
-    assert!(scene.times().await[0] > times[times.len() - 1] - TimeDelta::seconds(1));
-    assert_eq!(scene.stack.take_tasks(Queue::TokenRefresh).await.len(), 1);
-    assert_eq!(scene.stack.sweep().await, (MANY, 0, 0, false));
+    assert!(fixture.times().await[0] > times[times.len() - 1] - TimeDelta::seconds(1));
+    assert_eq!(fixture.stack.take_tasks(Queue::TokenRefresh).await.len(), 1);
+    assert_eq!(fixture.stack.sweep().await, (MANY, 0, 0, false));
 
     // The names of tasks that were there block others of the same name.
-    scene
+    fixture
         .deliver(&json!({}))
         .await
         .check_done(&json!({ "due": 500, "created": 0, "existing": 500, "continued": true }));
-    assert!(scene.stack.take_tasks(Queue::TokenRefresh).await.is_empty());
-    assert_eq!(scene.stack.sweep().await, (MANY, 0, 0, false));
+    assert!(fixture.stack.take_tasks(Queue::TokenRefresh).await.is_empty());
+    assert_eq!(fixture.stack.sweep().await, (MANY, 0, 0, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tasks_of_a_sweep_renew_what_is_due_and_count_what_failed() {
-    let scene = Scene::new(2).await;
-    scene.google.world.revoke_grant(scene.user(1), Integration::GoogleCalendar).unwrap();
-    assert_eq!(scene.deliver(&json!({})).await.body["result"]["created"], 2);
-    for task in scene.stack.take_tasks(Queue::TokenRefresh).await {
-        assert_eq!(scene.service.deliver(task).await.outcome(), "done");
+    let fixture = Fixture::new(2).await;
+    fixture.google.world.revoke_grant(fixture.user(1), Integration::GoogleCalendar).unwrap();
+    assert_eq!(fixture.deliver(&json!({})).await.body["result"]["created"], 2);
+    for task in fixture.stack.take_tasks(Queue::TokenRefresh).await {
+        assert_eq!(fixture.service.deliver(task).await.outcome(), "done");
     }
-    assert_eq!(scene.stack.sweep().await, (2, 3, 1, true));
-    let health = scene.stack.rows::<(Uuid, String, String)>(
+    assert_eq!(fixture.stack.sweep().await, (2, 3, 1, true));
+    let health = fixture.stack.rows::<(Uuid, String, String)>(
         "SELECT user_id, integration_type, status FROM token_health WHERE status <> 'valid'",
     );
-    assert_eq!(health.await, [(scene.user(1), "google_calendar".to_owned(), "revoked".to_owned())]);
+    assert_eq!(health.await, [(fixture.user(1), "google_calendar".to_owned(), "revoked".to_owned())]);
 
     // All were looked at, so that tomorrow's sweep finds nothing but their next expiry.
-    scene.stack.run("UPDATE oauth_tokens SET expires_at = now() + interval '3 days'").await;
-    scene.stack.advance(2);
-    let answer = scene.deliver(&json!({ "sweepId": "another" })).await;
+    fixture.stack.run("UPDATE oauth_tokens SET expires_at = now() + interval '3 days'").await;
+    fixture.stack.advance(2);
+    let answer = fixture.deliver(&json!({ "sweepId": "another" })).await;
     answer.check_done(&json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_token_may_be_asked_for() {
-    let scene = Scene::new(1).await;
+    let fixture = Fixture::new(1).await;
     let answer =
-        scene.deliver(&json!({ "userId": scene.user(0), "integrationType": "google_contacts" })).await;
+        fixture.deliver(&json!({ "userId": fixture.user(0), "integrationType": "google_contacts" })).await;
     answer.check_done(&json!({ "refreshed": 1, "failed": 0 }));
-    assert_eq!(scene.health().await, [("google_contacts".to_owned(), "valid".to_owned())]);
-    assert!(scene.stack.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
+    assert_eq!(fixture.health().await, [("google_contacts".to_owned(), "valid".to_owned())]);
+    assert!(fixture.stack.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_no_token_is_skipped() {
-    let scene = Scene::new(1).await;
-    let answer = scene.deliver(&json!({ "userId": Uuid::new_v4() })).await;
+    let fixture = Fixture::new(1).await;
+    let answer = fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
-    scene.stack.run("DELETE FROM oauth_tokens").await;
+    fixture.stack.run("DELETE FROM oauth_tokens").await;
     for integration in [json!(null), json!("google_calendar")] {
-        let answer = scene.deliver(&json!({ "userId": scene.user(0), "integrationType": integration })).await;
+        let answer =
+            fixture.deliver(&json!({ "userId": fixture.user(0), "integrationType": integration })).await;
         assert_eq!((answer.outcome(), answer.reason()), ("skipped", "not_connected"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trouble_of_the_endpoint_is_tried_again_and_counted_when_given_up() {
-    let scene = Scene::new(1).await;
+async fn failing_token_endpoint_is_retried_and_counted_after_the_last_attempt() {
+    let fixture = Fixture::new(1).await;
     // Only the first of the two tokens meets it.
     let trouble = Fault::new(FaultKind::ServerError { status: 503 }).call(Call::Token).times(Times::Count(1));
     let last = Queue::TokenRefresh.policy().attempts - 1;
-    let task = task(&json!({ "userId": scene.user(0), "sweepId": "today" }));
+    let task = task(&json!({ "userId": fixture.user(0), "sweepId": "today" }));
     for attempt in 0..last {
-        scene.google.world.inject(trouble.clone());
-        assert_eq!(scene.service.deliver(task.clone().again(attempt)).await.outcome(), "retry");
-        assert!(scene.stack.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
+        fixture.google.world.inject(trouble.clone());
+        assert_eq!(fixture.service.deliver(task.clone().again(attempt)).await.outcome(), "retry");
+        assert!(fixture.stack.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
     }
-    assert_eq!(scene.health().await, [("google_contacts".to_owned(), "valid".to_owned())]);
+    assert_eq!(fixture.health().await, [("google_contacts".to_owned(), "valid".to_owned())]);
 
-    scene.google.world.inject(trouble);
-    let answer = scene.service.deliver(task.again(last)).await;
+    fixture.google.world.inject(trouble);
+    let answer = fixture.service.deliver(task.again(last)).await;
     assert_eq!((answer.status, answer.outcome()), (200, "dead"), "{answer:?}");
-    assert_eq!(scene.stack.sweep().await, (0, 1, 1, false), "a sweep that is not over is not judged");
-    assert_eq!(scene.stack.dead_letters().await.len(), 1);
+    assert_eq!(fixture.stack.sweep().await, (0, 1, 1, false), "a sweep that is not over is not judged");
+    assert_eq!(fixture.stack.dead_letters().await.len(), 1);
 }
 
 /// The sweep of so many days from now.
@@ -175,35 +176,35 @@ fn sweep_in(days: i64) -> Delivery {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_whose_task_still_waits_gets_no_second_one() {
-    let scene = Scene::new(2).await;
+    let fixture = Fixture::new(2).await;
     let sweep = async |days, created, existing| {
-        let answer = scene.service.deliver(sweep_in(days)).await;
+        let answer = fixture.service.deliver(sweep_in(days)).await;
         let due = created + existing;
         answer
             .check_done(&json!({ "due": due, "created": created, "existing": existing, "continued": false }));
-        scene.stack.take_tasks(Queue::TokenRefresh).await
+        fixture.stack.take_tasks(Queue::TokenRefresh).await
     };
     let first = sweep(0, 2, 0).await;
     assert_eq!(sweep(1, 0, 2).await.len(), 0);
     // One ends well, and one fails for the present.
     let [well, badly] = [0, 1].map(|place| {
-        let user = scene.user(place).to_string();
+        let user = fixture.user(place).to_string();
         first.iter().find(|task| task.data()["userId"] == user).unwrap().clone()
     });
-    assert_eq!(scene.service.deliver(well).await.outcome(), "done");
+    assert_eq!(fixture.service.deliver(well).await.outcome(), "done");
     let trouble = Fault::new(FaultKind::ServerError { status: 503 }).call(Call::Token).times(Times::Count(1));
-    scene.google.world.inject(trouble);
-    assert_ne!(scene.service.deliver(badly).await.outcome(), "done");
-    scene.stack.run("UPDATE token_health SET last_checked = '2026-01-01'").await;
+    fixture.google.world.inject(trouble);
+    assert_ne!(fixture.service.deliver(badly).await.outcome(), "done");
+    fixture.stack.run("UPDATE token_health SET last_checked = '2026-01-01'").await;
     let second = sweep(2, 1, 1).await;
-    assert_eq!(second[0].data()["userId"], scene.user(0).to_string());
+    assert_eq!(second[0].data()["userId"], fixture.user(0).to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_sweep_is_superseded_by_one_that_began_after_its_day_and_else_runs() {
-    let scene = Scene::new(2).await;
+    let fixture = Fixture::new(2).await;
     for (days, expected) in [(-3, "done"), (-2, "skipped"), (-1, "skipped"), (0, "done"), (-3, "skipped")] {
-        let answer = scene.service.deliver(sweep_in(days)).await;
+        let answer = fixture.service.deliver(sweep_in(days)).await;
         assert_eq!(answer.outcome(), expected, "{days}: {answer:?}");
         if expected == "skipped" {
             assert_eq!(answer.reason(), "superseded");
@@ -213,20 +214,20 @@ async fn a_late_sweep_is_superseded_by_one_that_began_after_its_day_and_else_run
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_continuation_is_superseded_by_a_finished_sweep_only() {
-    let scene = Scene::new(1).await;
+    let fixture = Fixture::new(1).await;
     let rest = |sweep: &str| task(&json!({ "sweepId": sweep, "cursor": Uuid::from_u128(1) }));
-    scene
+    fixture
         .stack
         .run(
             "INSERT INTO jobs.sweeps (queue, sweep_id, started_at) VALUES
                 ('token-refresh', 'old', now()), ('token-refresh', 'new', now() + interval '1 day')",
         )
         .await;
-    assert_eq!(scene.service.deliver(rest("old")).await.outcome(), "done");
+    assert_eq!(fixture.service.deliver(rest("old")).await.outcome(), "done");
     // The check before a takeover leaves nothing behind that could supersede a sweep.
-    assert_eq!(scene.service.deliver(rest("takeover-check")).await.outcome(), "done");
-    assert_eq!(scene.stack.rows::<(i64,)>("SELECT count(*) FROM jobs.sweeps").await, [(2,)]);
-    scene.stack.run("UPDATE jobs.sweeps SET finished_at = now() WHERE sweep_id = 'new'").await;
-    assert_eq!(scene.service.deliver(rest("old")).await.reason(), "superseded");
-    assert_eq!(scene.service.deliver(rest("new")).await.outcome(), "done");
+    assert_eq!(fixture.service.deliver(rest("takeover-check")).await.outcome(), "done");
+    assert_eq!(fixture.stack.rows::<(i64,)>("SELECT count(*) FROM jobs.sweeps").await, [(2,)]);
+    fixture.stack.run("UPDATE jobs.sweeps SET finished_at = now() WHERE sweep_id = 'new'").await;
+    assert_eq!(fixture.service.deliver(rest("old")).await.reason(), "superseded");
+    assert_eq!(fixture.service.deliver(rest("new")).await.outcome(), "done");
 }

@@ -24,7 +24,7 @@ const ADDRESS: &str = "https://app.example.test/webhooks/google-calendar";
 const OPENED_AT: i64 = 72;
 const HEARD_AT: i64 = 50;
 
-struct Scene {
+struct Fixture {
     stack: Stack,
     google: Google,
     service: Service,
@@ -32,7 +32,7 @@ struct Scene {
     limiter: Limiter,
 }
 
-impl Scene {
+impl Fixture {
     /// The first of `users` have a channel that was last heard of two days ago, and calendars that never changed since.
     async fn new(users: usize) -> Self {
         let stack = Stack::start().await;
@@ -51,13 +51,13 @@ impl Scene {
         let service = stack.service_with(job, environment.clone());
         let renewal = WebhookRenewal::new(&mut setup).unwrap();
         let renewal = stack.service_with(renewal, environment);
-        let scene = Self { stack, google, service, renewal, limiter };
-        for user in scene.world().users() {
-            if user.calendar_grant.is_some() && !scene.world().calendars(user.id).unwrap().is_empty() {
-                scene.give_channel(user.id).await;
+        let fixture = Self { stack, google, service, renewal, limiter };
+        for user in fixture.world().users() {
+            if user.calendar_grant.is_some() && !fixture.world().calendars(user.id).unwrap().is_empty() {
+                fixture.give_channel(user.id).await;
             }
         }
-        scene
+        fixture
     }
 
     fn world(&self) -> &World {
@@ -141,62 +141,62 @@ fn check(answer: &Answer, outcome: &str, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_but_healthy_channel_is_left_alone() {
-    let scene = Scene::new(1).await;
-    check_looked(&scene.deliver(&json!({ "userId": scene.user(0) })).await, false);
-    assert_eq!(scene.calls(Call::EventsList), 1);
-    assert!(scene.stack.take_tasks(Queue::WebhookRenewal).await.is_empty());
-    assert_eq!(scene.world().channels(scene.user(0)).unwrap().len(), 1);
+    let fixture = Fixture::new(1).await;
+    check_looked(&fixture.deliver(&json!({ "userId": fixture.user(0) })).await, false);
+    assert_eq!(fixture.calls(Call::EventsList), 1);
+    assert!(fixture.stack.take_tasks(Queue::WebhookRenewal).await.is_empty());
+    assert_eq!(fixture.world().channels(fixture.user(0)).unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_channel_is_replaced() {
-    let scene = Scene::new(1).await;
-    let user = scene.user(0);
-    scene.break_channel(user);
+    let fixture = Fixture::new(1).await;
+    let user = fixture.user(0);
+    fixture.break_channel(user);
     let task = task(&json!({ "userId": user, "sweepId": "today" }));
-    check_looked(&scene.service.deliver(task.clone()).await, true);
+    check_looked(&fixture.service.deliver(task.clone()).await, true);
     // Delivered twice, in a cloud that has forgotten the first time.
-    scene.stack.redis(&["FLUSHALL"]).await;
-    check_looked(&scene.service.deliver(task).await, true);
-    let mut renewals = scene.stack.take_tasks(Queue::WebhookRenewal).await;
+    fixture.stack.redis(&["FLUSHALL"]).await;
+    check_looked(&fixture.service.deliver(task).await, true);
+    let mut renewals = fixture.stack.take_tasks(Queue::WebhookRenewal).await;
     assert_eq!(renewals.len(), 1);
     let renewal = renewals.remove(0);
     assert_eq!(renewal.data(), json!({ "userId": user, "reason": "stale" }));
 
-    let answer = scene.renewal.deliver(renewal).await;
+    let answer = fixture.renewal.deliver(renewal).await;
     assert_eq!(answer.body["result"], json!({ "opened": true, "stopped": 1 }), "{answer:?}");
-    let channels = scene.world().channels(user).unwrap();
+    let channels = fixture.world().channels(user).unwrap();
     assert_eq!((channels.len(), channels[0].silent), (1, false));
-    check(&scene.deliver(&json!({ "userId": user })).await, "skipped", "no_suspect");
+    check(&fixture.deliver(&json!({ "userId": user })).await, "skipped", "no_suspect");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_deleted_should_have_been_told_too() {
-    let scene = Scene::new(1).await;
-    let user = scene.user(0);
-    scene.hear_seconds_ago(120).await;
-    check(&scene.deliver(&json!({ "userId": user })).await, "skipped", "no_suspect");
-    scene.stack.advance(49 * 3600);
-    check_looked(&scene.deliver(&json!({ "userId": user })).await, false);
-    scene.stack.advance(61);
-    let mut events = scene.world().events(user, "primary").unwrap().into_iter();
+async fn deleted_event_without_notification_makes_a_channel_broken() {
+    let fixture = Fixture::new(1).await;
+    let user = fixture.user(0);
+    fixture.hear_seconds_ago(120).await;
+    check(&fixture.deliver(&json!({ "userId": user })).await, "skipped", "no_suspect");
+    fixture.stack.advance(49 * 3600);
+    check_looked(&fixture.deliver(&json!({ "userId": user })).await, false);
+    fixture.stack.advance(61);
+    let mut events = fixture.world().events(user, "primary").unwrap().into_iter();
     let event = events.find(|event| event.recurrence == Recurrence::None).unwrap();
-    scene.world().delete_event(user, "primary", &event.id).unwrap();
-    check_looked(&scene.deliver(&json!({ "userId": user })).await, true);
+    fixture.world().delete_event(user, "primary", &event.id).unwrap();
+    check_looked(&fixture.deliver(&json!({ "userId": user })).await, true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_google_dates_right_after_a_notification_is_what_that_one_told_of() {
-    let scene = Scene::new(1).await;
-    scene.change_calendar(scene.user(0));
-    scene.hear_seconds_ago(30).await;
-    scene.stack.advance(49 * 3600);
-    check_looked(&scene.deliver(&json!({ "userId": scene.user(0) })).await, false);
+async fn change_dated_right_after_a_notification_is_covered_by_it() {
+    let fixture = Fixture::new(1).await;
+    fixture.change_calendar(fixture.user(0));
+    fixture.hear_seconds_ago(30).await;
+    fixture.stack.advance(49 * 3600);
+    check_looked(&fixture.deliver(&json!({ "userId": fixture.user(0) })).await, false);
 }
 
 /// Lets a suspect's changes come in pages of so many events, and answers how many of these were read.
 async fn check_pages(pages: &'static [usize], broken: bool) -> usize {
-    let scene = Scene::new(1).await;
+    let fixture = Fixture::new(1).await;
     let read = Arc::new(AtomicUsize::new(0));
     let list = {
         let read = Arc::clone(&read);
@@ -212,11 +212,11 @@ async fn check_pages(pages: &'static [usize], broken: bool) -> usize {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let mut environment = scene.google.environment().to_vec();
+    let mut environment = fixture.google.environment().to_vec();
     environment.push(("GOOGLE_API_URL", url));
-    let job = WebhookHealthCheck::new(&mut scene.stack.setup(environment)).unwrap();
-    let service = scene.stack.service_with(job, scene.google.environment());
-    check_looked(&service.deliver(task(&json!({ "userId": scene.user(0) }))).await, broken);
+    let job = WebhookHealthCheck::new(&mut fixture.stack.setup(environment)).unwrap();
+    let service = fixture.stack.service_with(job, fixture.google.environment());
+    check_looked(&service.deliver(task(&json!({ "userId": fixture.user(0) }))).await, broken);
     read.load(Ordering::SeqCst)
 }
 
@@ -229,63 +229,63 @@ async fn an_empty_page_is_not_taken_for_the_last_one_and_pages_without_end_for_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_broken_channel_of_ten_is_no_alert() {
-    let scene = Scene::new(1).await;
-    scene.break_channel(scene.user(0));
-    scene
+    let fixture = Fixture::new(1).await;
+    fixture.break_channel(fixture.user(0));
+    fixture
         .stack
         .run(
             "INSERT INTO jobs.sweeps (queue, sweep_id, started_at, tasks, finished_at)
              VALUES ('webhook-health-check', 'today', now(), 10, now())",
         )
         .await;
-    check_looked(&scene.deliver(&json!({ "userId": scene.user(0), "sweepId": "today" })).await, true);
-    assert_eq!(scene.stack.sweep().await, (10, 0, 1, false));
+    check_looked(&fixture.deliver(&json!({ "userId": fixture.user(0), "sweepId": "today" })).await, true);
+    assert_eq!(fixture.stack.sweep().await, (10, 0, 1, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_lost_its_calendar_is_skipped() {
-    let scene = Scene::new(5).await;
+    let fixture = Fixture::new(5).await;
     // The last one never had any.
-    let (user, without) = (scene.user(0), scene.user(4));
-    scene
+    let (user, without) = (fixture.user(0), fixture.user(4));
+    fixture
         .stack
         .run(&format!(
             "UPDATE calendar_webhook_subscriptions SET user_id = '{without}' WHERE user_id = '{user}'"
         ))
         .await;
-    check(&scene.deliver(&json!({ "userId": without })).await, "skipped", "no_calendar");
+    check(&fixture.deliver(&json!({ "userId": without })).await, "skipped", "no_calendar");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
     const SPEAKING: i64 = 989;
-    let scene = Scene::new(12).await;
+    let fixture = Fixture::new(12).await;
     // Of twelve users three have no calendar to watch, and one is known to be revoked.
-    let suspects: Vec<Uuid> = scene
+    let suspects: Vec<Uuid> = fixture
         .stack
         .rows::<(Uuid,)>("SELECT user_id FROM calendar_webhook_subscriptions ORDER BY user_id")
         .await
         .into_iter()
         .map(|row| row.0)
-        .filter(|&user| user != scene.user(2))
+        .filter(|&user| user != fixture.user(2))
         .collect();
     assert_eq!(suspects.len(), 8);
-    scene
+    fixture
         .stack
         .run(&format!(
             "INSERT INTO token_health (user_id, integration_type, status)
              VALUES ('{}', 'google_calendar', 'revoked')",
-            scene.user(2)
+            fixture.user(2)
         ))
         .await;
-    scene
+    fixture
         .stack.run(&format!(
             "INSERT INTO users (id, email, google_id)
              SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text
              FROM generate_series(1, {SPEAKING} + 2) n"
         ))
         .await;
-    scene
+    fixture
         .stack
         .run(
             "INSERT INTO oauth_tokens (user_id, provider, access_token)
@@ -293,7 +293,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
         )
         .await;
     // Two are too young to be suspects, or over.
-    scene
+    fixture
         .stack.run(&format!(
             "INSERT INTO calendar_webhook_subscriptions
                 (user_id, channel_id, resource_id, resource_uri, expiration, token, created_at)
@@ -304,7 +304,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
              FROM users WHERE id::text LIKE '00000000-%'"
         ))
         .await;
-    scene
+    fixture
         .stack
         .run(&format!(
             "INSERT INTO webhook_notifications
@@ -315,48 +315,52 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
         ))
         .await;
 
-    let answer = scene.deliver(&json!({})).await;
+    let answer = fixture.deliver(&json!({})).await;
     assert_eq!(answer.body["result"], json!({ "due": 8, "created": 8, "existing": 0, "continued": false }));
-    assert!(scene.world().total_calls().is_empty(), "a sweep asks Google nothing");
-    assert_eq!(scene.deliver(&json!({})).await.body["result"]["existing"], 8);
+    assert!(fixture.world().total_calls().is_empty(), "a sweep asks Google nothing");
+    assert_eq!(fixture.deliver(&json!({})).await.body["result"]["existing"], 8);
 
     for place in [0, 1] {
-        scene.break_channel(scene.user(place));
+        fixture.break_channel(fixture.user(place));
     }
     let mut answers = Vec::new();
-    for task in scene.stack.take_tasks(Queue::WebhookHealthCheck).await {
-        answers.push(scene.service.deliver(task).await);
+    for task in fixture.stack.take_tasks(Queue::WebhookHealthCheck).await {
+        answers.push(fixture.service.deliver(task).await);
     }
     let gone = answers.iter().filter(|answer| answer.reason() == "token_revoked").count() as u64;
-    assert_eq!(scene.calls(Call::EventsList), suspects.len() as u64 - gone, "one call a suspect");
-    let renewals = scene.stack.take_tasks(Queue::WebhookRenewal).await;
+    assert_eq!(fixture.calls(Call::EventsList), suspects.len() as u64 - gone, "one call a suspect");
+    let renewals = fixture.stack.take_tasks(Queue::WebhookRenewal).await;
     assert_eq!(renewals.len(), 2);
     for renewal in renewals {
-        assert_eq!(scene.renewal.deliver(renewal).await.outcome(), "done");
+        assert_eq!(fixture.renewal.deliver(renewal).await.outcome(), "done");
     }
-    assert_eq!((scene.calls(Call::EventsWatch), scene.calls(Call::ChannelsStop)), (2, 2), "two a renewal");
-    assert_eq!(scene.calls(Call::CalendarListList) + scene.calls(Call::CalendarsGet), 0);
+    assert_eq!(
+        (fixture.calls(Call::EventsWatch), fixture.calls(Call::ChannelsStop)),
+        (2, 2),
+        "two a renewal"
+    );
+    assert_eq!(fixture.calls(Call::CalendarListList) + fixture.calls(Call::CalendarsGet), 0);
     let looked = i64::try_from(answers.len()).unwrap() - gone.cast_signed();
-    assert_eq!(scene.stack.sweep().await, (8, looked - 2, 2, true), "more than a fifth of those looked at");
+    assert_eq!(fixture.stack.sweep().await, (8, looked - 2, 2, true), "more than a fifth of those looked at");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_is_waited_for_and_an_open_breaker_respected() {
-    let scene = Scene::new(1).await;
-    let user = scene.user(0);
-    let all = scene.limiter.acquire_many(&GOOGLE_CALENDAR, user, GOOGLE_CALENDAR.max).await;
+    let fixture = Fixture::new(1).await;
+    let user = fixture.user(0);
+    let all = fixture.limiter.acquire_many(&GOOGLE_CALENDAR, user, GOOGLE_CALENDAR.max).await;
     assert_eq!(all, Verdict::Allowed);
-    check(&scene.deliver(&json!({ "userId": user })).await, "snoozed", "");
-    assert_eq!(scene.calls(Call::EventsList), 0);
-    scene.stack.advance(61);
-    let task = scene.stack.take_tasks(Queue::WebhookHealthCheck).await.remove(0);
-    check_looked(&scene.service.deliver(task).await, false);
-    scene
+    check(&fixture.deliver(&json!({ "userId": user })).await, "snoozed", "");
+    assert_eq!(fixture.calls(Call::EventsList), 0);
+    fixture.stack.advance(61);
+    let task = fixture.stack.take_tasks(Queue::WebhookHealthCheck).await.remove(0);
+    check_looked(&fixture.service.deliver(task).await, false);
+    fixture
         .stack.run(&format!(
             "INSERT INTO circuit_breaker_state (user_id, integration_type, state, failure_count, next_retry_at)
              VALUES ('{user}', 'google_calendar', 'open', 3, timezone('UTC', now()) + interval '30 minutes')"
         ))
         .await;
-    check(&scene.deliver(&json!({ "userId": user })).await, "skipped", "circuit_open");
-    check(&scene.deliver(&json!({ "userId": Uuid::new_v4() })).await, "skipped", "no_suspect");
+    check(&fixture.deliver(&json!({ "userId": user })).await, "skipped", "circuit_open");
+    check(&fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await, "skipped", "no_suspect");
 }

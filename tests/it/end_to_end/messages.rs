@@ -144,7 +144,7 @@ async fn known(cloud: &LocalCloud, users: &[User]) -> Vec<(Queue, Step, usize, S
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_step_of_sending_nobody_is_told_twice_and_the_ledger_knows_what_may_be_lost() {
+async fn kill_at_any_step_of_sending_sends_nothing_twice_and_leaves_unknown_deliveries_in_the_ledger() {
     let mut cloud = start(small()).await;
     let inbox = cloud.inbox().clone();
     let users = users();

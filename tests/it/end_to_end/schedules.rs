@@ -9,7 +9,7 @@ use shared::queue::Queue;
 use super::{PATIENCE, start};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_schedule_once_leaves_all_as_it_should_be_and_a_changed_calendar_changes_suggestions() {
+async fn running_every_schedule_once_leaves_no_difference_and_a_changed_calendar_changes_suggestions() {
     let mut cloud =
         start(SeedOptions { users: 16, max_contacts: 300, seed: 7, ..SeedOptions::default() }).await;
     assert!(Queue::all().all(|queue| cloud.serves(queue)), "all functions are built");

@@ -10,7 +10,7 @@ use super::lane::QUEUE;
 use super::stage::{Stage, slow_task, task, until};
 use crate::Delivery;
 use crate::acting::Act;
-use crate::redis_proxy::Fate;
+use crate::redis_proxy::ProxyAction;
 
 /// Long enough for another task to begin.
 const WHILE: Duration = Duration::from_millis(800);
@@ -62,7 +62,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 async fn without_redis(stage: &mut Stage<'_>) {
-    stage.lane.redis_answers(Fate::Fail);
+    stage.lane.redis_answers(ProxyAction::Fail);
     let delivery = task(&[Act::Abort]);
     stage.dispatch(&delivery).await;
     sleep(RESTART).await;
@@ -106,7 +106,7 @@ async fn no_place(stage: &mut Stage<'_>) {
     envelope["alone"] = true.into();
     delivery.body = envelope.to_string();
     stage.dispatch(&delivery).await;
-    assert_eq!(stage.lane.commands(), before, "who has no place asks nobody");
+    assert_eq!(stage.lane.commands(), before, "a task without a place calls nothing");
     run.await.expect("it does not panic").expect("an answer");
     let next = stage.next().await.expect("a successor");
     stage.leave_out(stage.lane.commands());

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::acting::RUNS;
 use crate::issuer::CALLER;
-use crate::redis_proxy::{Fate, Request};
+use crate::redis_proxy::{ProxyAction, Request};
 use crate::{RedisProxy, Stack, Switch};
 
 /// The queue of all rows.
@@ -28,7 +28,7 @@ pub(super) struct Lane {
     pub(super) cloud_tasks: Switch,
     pub(super) keys: Switch,
     redis: RedisProxy,
-    fate: Arc<Mutex<Fate>>,
+    action: Arc<Mutex<ProxyAction>>,
     renewals: Arc<AtomicU64>,
 }
 
@@ -36,14 +36,14 @@ impl Lane {
     pub(super) async fn start() -> Self {
         let stack = Stack::start().await;
         stack.run(RUNS).await;
-        let (fate, renewals) = (Arc::new(Mutex::new(Fate::Pass)), Arc::<AtomicU64>::default());
-        let (decided, counted) = (Arc::clone(&fate), Arc::clone(&renewals));
+        let (action, renewals) = (Arc::new(Mutex::new(ProxyAction::Pass)), Arc::<AtomicU64>::default());
+        let (decided, counted) = (Arc::clone(&action), Arc::clone(&renewals));
         let redis = RedisProxy::start(&stack.gateway.url(), move |request| {
-            let fate = *decided.lock().unwrap_or_else(PoisonError::into_inner);
-            if fate == Fate::Pass && is_renewal(&request) {
+            let action = *decided.lock().unwrap_or_else(PoisonError::into_inner);
+            if action == ProxyAction::Pass && is_renewal(&request) {
                 counted.fetch_add(1, Ordering::SeqCst);
             }
-            async move { fate }
+            async move { action }
         });
         let database = (stack.database.host_str(), stack.database.port().unwrap_or(5432));
         let database = format!("{}:{}", database.0.expect("the database has a host"), database.1);
@@ -53,7 +53,7 @@ impl Lane {
             cloud_tasks: Switch::start(address(&stack.tasks.url())),
             keys: Switch::start(address(&stack.issuer.url())),
             redis,
-            fate,
+            action,
             renewals,
             stack,
         }
@@ -64,7 +64,7 @@ impl Lane {
         for switch in [&self.postgres, &self.cloud_tasks, &self.keys] {
             switch.turn(true);
         }
-        self.redis_answers(Fate::Pass);
+        self.redis_answers(ProxyAction::Pass);
         self.stack.unkind.set_quota(None);
         while !self.stack.take_tasks(QUEUE).await.is_empty() {}
         self.stack.run("TRUNCATE runs, jobs.failures, jobs.dead_letters").await;
@@ -74,8 +74,8 @@ impl Lane {
     }
 
     /// What becomes of the function's commands from now on.
-    pub(super) fn redis_answers(&self, fate: Fate) {
-        *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = fate;
+    pub(super) fn redis_answers(&self, action: ProxyAction) {
+        *self.action.lock().unwrap_or_else(PoisonError::into_inner) = action;
     }
 
     /// Billed commands, without those that only renewed a lease: how many these are depends on how long a run takes.

@@ -9,7 +9,7 @@ use super::lane::LEASE_DIVISOR;
 use super::stage::{Stage, task};
 use crate::Delivery;
 use crate::acting::Act;
-use crate::redis_proxy::Fate;
+use crate::redis_proxy::ProxyAction;
 
 /// Dispatches during an outage: the first may cost something, and what the others cost is what a day costs.
 const DURING: u32 = 3;
@@ -51,7 +51,7 @@ pub(super) fn rows() -> Vec<Row> {
 
 /// A failure is counted and a success is remembered all the same.
 async fn no_redis(stage: &mut Stage<'_>) {
-    stage.lane.redis_answers(Fate::Fail);
+    stage.lane.redis_answers(ProxyAction::Fail);
     without_redis(stage).await;
 }
 

@@ -22,7 +22,7 @@ const ROUNDING: Duration = Duration::from_millis(2);
 /// Cloud Tasks dispatches again after a while; how long that is changes nothing.
 const BEFORE_DISPATCHED_AGAIN: Duration = Duration::from_millis(50);
 /// No row takes more.
-const MOST_DISPATCHES: usize = 40;
+const MAX_DISPATCHES: usize = 40;
 const DAY: Duration = Duration::from_hours(24);
 
 /// A row while it is played.
@@ -96,7 +96,7 @@ impl<'a> Stage<'a> {
 
     fn note(&mut self, shown: Option<Shown>) {
         self.seen.push(Seen(shown));
-        assert!(self.seen.len() <= MOST_DISPATCHES, "a task without an end");
+        assert!(self.seen.len() <= MAX_DISPATCHES, "a task without an end");
     }
 
     /// Dispatches a task as Cloud Tasks does, then its successors, each when it is due, until there are none.

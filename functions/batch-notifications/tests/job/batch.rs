@@ -5,7 +5,7 @@ use serde_json::json;
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use crate::scene::{Scene, number, task};
+use crate::fixture::{Fixture, number, task};
 
 const SMS: &str = "true, false";
 const EMAIL: &str = "false, true";
@@ -14,18 +14,18 @@ const NONE: &str = "false, false";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_suggestions_go_to_the_user_as_one_digest_and_as_text_messages_oldest_first() {
-    let scene = Scene::new().await;
-    let user = scene.user("ada", BOTH).await;
+    let fixture = Fixture::new().await;
+    let user = fixture.user("ada", BOTH).await;
     for whom in ["Zoe", "Ben", "Cem"] {
-        scene.suggest(user, whom).await;
+        fixture.suggest(user, whom).await;
     }
     for change in ["calendar_event_id = 'event'", "status = 'dismissed'", "status = 'snoozed'"] {
-        let other = scene.suggest(user, "Nobody").await;
-        scene.stack.run(&format!("UPDATE suggestions SET {change} WHERE id = '{other}'")).await;
+        let other = fixture.suggest(user, "Nobody").await;
+        fixture.stack.run(&format!("UPDATE suggestions SET {change} WHERE id = '{other}'")).await;
     }
     let batch = json!({ "userId": user, "dayOfWeek": 0, "time": "09:00" });
-    scene.deliver(&batch).await.check_done(&json!({ "emailed": 3, "texted": 3, "refused": 0 }));
-    let messages = scene.messages();
+    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 3, "texted": 3, "refused": 0 }));
+    let messages = fixture.messages();
     let to: Vec<_> = messages.iter().map(|(to, _)| to.as_str()).collect();
     let number = number("ada");
     assert_eq!(to, ["ada@example.test", &number, &number, &number]);
@@ -35,132 +35,138 @@ async fn pending_suggestions_go_to_the_user_as_one_digest_and_as_text_messages_o
     assert!(!messages.iter().any(|(_, text)| text.contains("Nobody")), "{messages:?}");
 
     // What was sent is not sent again; what came since is.
-    scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
-    scene.suggest(user, "Dov").await;
-    scene.deliver(&batch).await.check_done(&json!({ "emailed": 1, "texted": 1, "refused": 0 }));
-    assert_eq!(scene.ledger().await, [("email".into(), "sent".into(), 4), ("sms".into(), "sent".into(), 4)]);
+    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
+    fixture.suggest(user, "Dov").await;
+    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 1, "texted": 1, "refused": 0 }));
+    assert_eq!(
+        fixture.ledger().await,
+        [("email".into(), "sent".into(), 4), ("sms".into(), "sent".into(), 4)]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_takes_the_channels_that_the_user_chose_and_has() {
-    let scene = Scene::new().await;
-    let (texts, mails) = (scene.user("texts", SMS).await, scene.user("mails", EMAIL).await);
-    let (silent, default) = (scene.user("silent", NONE).await, scene.user("default", BOTH).await);
-    let unverified = scene.user("unverified", SMS).await;
-    scene.stack.run(&format!("DELETE FROM notification_preferences WHERE user_id = '{default}'")).await;
-    scene
+    let fixture = Fixture::new().await;
+    let (texts, mails) = (fixture.user("texts", SMS).await, fixture.user("mails", EMAIL).await);
+    let (silent, default) = (fixture.user("silent", NONE).await, fixture.user("default", BOTH).await);
+    let unverified = fixture.user("unverified", SMS).await;
+    fixture.stack.run(&format!("DELETE FROM notification_preferences WHERE user_id = '{default}'")).await;
+    fixture
         .stack
         .run(&format!("UPDATE user_phone_numbers SET verified = false WHERE user_id = '{unverified}'"))
         .await;
     let mut outcomes = Vec::new();
     for user in [texts, mails, silent, default, unverified] {
-        scene.suggest(user, "Ben").await;
-        let answer = scene.deliver(&json!({ "userId": user })).await;
+        fixture.suggest(user, "Ben").await;
+        let answer = fixture.deliver(&json!({ "userId": user })).await;
         outcomes.push(if answer.reason().is_empty() { answer.outcome() } else { answer.reason() }.to_owned());
     }
     assert_eq!(outcomes, ["done", "done", "no_channel", "done", "no_channel"]);
-    let to: Vec<_> = scene.messages().into_iter().map(|(to, _)| to).collect();
+    let to: Vec<_> = fixture.messages().into_iter().map(|(to, _)| to).collect();
     assert_eq!(to, [number("texts"), "mails@example.test".to_owned(), number("default")]);
-    let answer = scene.deliver(&json!({ "userId": Uuid::new_v4() })).await;
+    let answer = fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_limits_leave_over_waits_for_the_next_batch() {
-    let scene = Scene::new().await;
-    let user = scene.user("ada", SMS).await;
+    let fixture = Fixture::new().await;
+    let user = fixture.user("ada", SMS).await;
     for n in 0..12 {
-        scene.suggest(user, &format!("Friend{n:02}")).await;
+        fixture.suggest(user, &format!("Friend{n:02}")).await;
     }
     let batch = json!({ "userId": user });
-    scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 10, "refused": 0 }));
-    let texts = scene.messages();
+    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 10, "refused": 0 }));
+    let texts = fixture.messages();
     assert!(texts[9].1.contains("Friend09"), "{texts:?}");
 
     // Even a batch of which nothing can be sent does not come back by itself.
-    scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
-    assert!(scene.stack.take_tasks(Queue::BatchNotifications).await.is_empty());
-    assert_eq!(scene.messages().len(), 10);
-    scene.stack.advance(3600);
-    scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 2, "refused": 0 }));
+    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
+    assert!(fixture.stack.take_tasks(Queue::BatchNotifications).await.is_empty());
+    assert_eq!(fixture.messages().len(), 10);
+    fixture.stack.advance(3600);
+    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 2, "refused": 0 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_has_to_stop_begins_no_message() {
     for channels in [EMAIL, SMS] {
-        let scene = Scene::new().await;
-        let user = scene.user("ada", channels).await;
-        scene.suggest(user, "Ben").await;
-        scene.service.shutdown.begin();
-        assert_eq!(scene.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
-        assert_eq!(scene.stack.take_tasks(Queue::BatchNotifications).await.len(), 1);
-        assert!(scene.messages().is_empty() && scene.ledger().await.is_empty());
+        let fixture = Fixture::new().await;
+        let user = fixture.user("ada", channels).await;
+        fixture.suggest(user, "Ben").await;
+        fixture.service.shutdown.begin();
+        assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+        assert_eq!(fixture.stack.take_tasks(Queue::BatchNotifications).await.len(), 1);
+        assert!(fixture.messages().is_empty() && fixture.ledger().await.is_empty());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_is_refused_is_not_tried_for_the_rest() {
-    let scene = Scene::new().await;
-    let user = scene.user("ada", BOTH).await;
+    let fixture = Fixture::new().await;
+    let user = fixture.user("ada", BOTH).await;
     for whom in ["Ben", "Cem"] {
-        scene.suggest(user, whom).await;
+        fixture.suggest(user, whom).await;
     }
-    scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 400, code: 21610 }));
-    let answer = scene.deliver(&json!({ "userId": user })).await;
+    fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 400, code: 21610 }));
+    let answer = fixture.deliver(&json!({ "userId": user })).await;
     answer.check_done(&json!({ "emailed": 2, "texted": 0, "refused": 1 }));
-    assert_eq!(scene.messaging.inbox.requests(Channel::Sms), 1);
+    assert_eq!(fixture.messaging.inbox.requests(Channel::Sms), 1);
     assert_eq!(
-        scene.ledger().await,
+        fixture.ledger().await,
         [("email".into(), "sent".into(), 2), ("sms".into(), "refused".into(), 1)]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_unknown_fate_is_not_sent_again_and_the_rest_is_sent_later() {
-    let scene = Scene::new().await;
-    let user = scene.user("ada", SMS).await;
+async fn message_of_unknown_status_is_not_sent_again_and_the_rest_is_sent_later() {
+    let fixture = Fixture::new().await;
+    let user = fixture.user("ada", SMS).await;
     for whom in ["Ben", "Cem"] {
-        scene.suggest(user, whom).await;
+        fixture.suggest(user, whom).await;
     }
-    scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::ResetAfterAccept));
+    fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::ResetAfterAccept));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
-    assert_eq!(scene.ledger().await, [("sms".into(), "unknown".into(), 1)]);
-    let answer = scene.service.deliver(task.again(1)).await;
+    assert_eq!(fixture.service.deliver(task.clone()).await.outcome(), "retry");
+    assert_eq!(fixture.ledger().await, [("sms".into(), "unknown".into(), 1)]);
+    let answer = fixture.service.deliver(task.again(1)).await;
     answer.check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0 }));
-    let texts: Vec<_> = scene.messages().into_iter().map(|(_, text)| text).collect();
+    let texts: Vec<_> = fixture.messages().into_iter().map(|(_, text)| text).collect();
     assert_eq!(texts.len(), 2);
     assert!(texts[0].contains("Ben") && texts[1].contains("Cem"), "{texts:?}");
-    assert_eq!(scene.ledger().await, [("sms".into(), "sent".into(), 1), ("sms".into(), "unknown".into(), 1)]);
+    assert_eq!(
+        fixture.ledger().await,
+        [("sms".into(), "sent".into(), 1), ("sms".into(), "unknown".into(), 1)]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_was_not_taken_is_sent_by_the_next_attempt() {
-    let scene = Scene::new().await;
-    let user = scene.user("ada", BOTH).await;
-    scene.suggest(user, "Ben").await;
-    scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
+    let fixture = Fixture::new().await;
+    let user = fixture.user("ada", BOTH).await;
+    fixture.suggest(user, "Ben").await;
+    fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
-    scene
+    assert_eq!(fixture.service.deliver(task.clone()).await.outcome(), "retry");
+    fixture
         .service
         .deliver(task.again(1))
         .await
         .check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0 }));
-    assert_eq!(scene.messages().len(), 2, "one e-mail and one text message");
+    assert_eq!(fixture.messages().len(), 2, "one e-mail and one text message");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_run_counted_that_was_cut_off_is_sent_when_the_limits_allow_it() {
-    let scene = Scene::new().await;
-    let user = scene.user("ada", SMS).await;
+    let fixture = Fixture::new().await;
+    let user = fixture.user("ada", SMS).await;
     for n in 0..10 {
-        scene.suggest(user, &format!("Friend{n:02}")).await;
+        fixture.suggest(user, &format!("Friend{n:02}")).await;
     }
-    scene.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
+    fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(scene.service.deliver(task.clone()).await.outcome(), "retry");
-    let answers = scene.stack.follow(&scene.service, task.again(1)).await;
+    assert_eq!(fixture.service.deliver(task.clone()).await.outcome(), "retry");
+    let answers = fixture.stack.follow(&fixture.service, task.again(1)).await;
     assert_eq!(answers.last().unwrap().outcome(), "done", "{answers:?}");
-    assert_eq!(scene.messages().len(), 10, "the week's texts");
+    assert_eq!(fixture.messages().len(), 10, "the week's texts");
 }

@@ -1,6 +1,6 @@
 //! The sweep and its tasks: over real servers and the stand-ins for Twilio and `SendGrid`.
 
 mod batch;
-mod scene;
+mod fixture;
 mod simulation;
 mod sweep;

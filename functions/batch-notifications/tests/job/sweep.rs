@@ -6,7 +6,7 @@ use shared::clock::Clock;
 use shared::queue::Queue;
 use tests::{Answer, Delivery};
 
-use crate::scene::{Scene, task};
+use crate::fixture::{Fixture, task};
 
 /// One more than a page of the sweep.
 const MANY: u32 = 501;
@@ -26,15 +26,15 @@ fn sweep_at(moment: DateTime<Utc>) -> Delivery {
 }
 
 /// A sweep that ran on time.
-async fn punctual(scene: &Scene, moment: DateTime<Utc>) -> Answer {
-    let answer = scene.service.deliver(sweep_at(moment)).await;
+async fn punctual(fixture: &Fixture, moment: DateTime<Utc>) -> Answer {
+    let answer = fixture.service.deliver(sweep_at(moment)).await;
     let began_now = "started_at > now() - interval '1 hour'";
-    scene.stack.run(&format!("UPDATE jobs.sweeps SET started_at = '{moment}' WHERE {began_now}")).await;
+    fixture.stack.run(&format!("UPDATE jobs.sweeps SET started_at = '{moment}' WHERE {began_now}")).await;
     answer
 }
 
-async fn many(scene: &Scene) {
-    scene
+async fn many(fixture: &Fixture) {
+    fixture
         .stack.run(&format!(
             "INSERT INTO users (id, email, google_id, timezone)
              SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@example.test', n::text,
@@ -50,12 +50,12 @@ async fn many(scene: &Scene) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_goes_through_all_users_in_pages_of_one_window_and_twice_creates_nothing_twice() {
-    let scene = Scene::new().await;
-    many(&scene).await;
+    let fixture = Fixture::new().await;
+    many(&fixture).await;
     // By the defaults, and by each zone's name, everybody's time.
-    let answer = punctual(&scene, at(5)).await;
+    let answer = punctual(&fixture, at(5)).await;
     answer.check_done(&json!({ "due": 500, "created": 500, "existing": 0, "continued": true }));
-    let tasks = scene.stack.take_tasks(Queue::BatchNotifications).await;
+    let tasks = fixture.stack.take_tasks(Queue::BatchNotifications).await;
     let (rest, users): (Vec<_>, Vec<_>) =
         tasks.into_iter().partition(|task| task.data().get("cursor").is_some());
     assert_eq!((rest.len(), users.len()), (1, 500));
@@ -65,61 +65,61 @@ async fn a_sweep_goes_through_all_users_in_pages_of_one_window_and_twice_creates
     assert_eq!(rest[0].data()["sweepId"], format!("{}/{}", text(at(-15)), text(at(0))));
 
     // Another sweep in between, which answers for the unfinished one too, changes nothing for the rest of that.
-    let answer = punctual(&scene, at(15)).await;
+    let answer = punctual(&fixture, at(15)).await;
     answer.check_done(&json!({ "due": 500, "created": 0, "existing": 500, "continued": true }));
-    let answer = scene.service.deliver(rest[0].clone()).await;
+    let answer = fixture.service.deliver(rest[0].clone()).await;
     answer.check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
-    let answer = scene.service.deliver(rest[0].clone()).await;
+    let answer = fixture.service.deliver(rest[0].clone()).await;
     assert_eq!(answer.body["duplicate"], true);
 
-    let answer = punctual(&scene, at(5)).await;
+    let answer = punctual(&fixture, at(5)).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "swept_already"));
     // Even one whose window was forgotten finds the names taken.
-    scene.stack.run("DELETE FROM jobs.sweeps").await;
-    let answer = punctual(&scene, at(5)).await;
+    fixture.stack.run("DELETE FROM jobs.sweeps").await;
+    let answer = punctual(&fixture, at(5)).await;
     answer.check_done(&json!({ "due": 500, "created": 0, "existing": 500, "continued": true }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_after_others_failed_finds_what_they_would_have_found() {
     const DAY: i64 = 24 * 60;
-    let scene = Scene::new().await;
-    many(&scene).await;
-    scene.stack.run(&format!("DELETE FROM users WHERE id <> '{FIRST}'")).await;
+    let fixture = Fixture::new().await;
+    many(&fixture).await;
+    fixture.stack.run(&format!("DELETE FROM users WHERE id <> '{FIRST}'")).await;
     // An outage may last for days.
     for (moment, due) in [(-30, 0), (150, 1), (165, 0), (6 * DAY + 165, 0)] {
-        let answer = punctual(&scene, at(moment)).await;
+        let answer = punctual(&fixture, at(moment)).await;
         answer.check_done(&json!({ "due": due, "created": due, "existing": 0, "continued": false }));
     }
-    scene.stack.run("UPDATE notification_preferences SET batch_day = 1").await;
-    let answer = scene.service.deliver(sweep_at(at(7 * DAY))).await;
+    fixture.stack.run("UPDATE notification_preferences SET batch_day = 1").await;
+    let answer = fixture.service.deliver(sweep_at(at(7 * DAY))).await;
     answer.check_done(&json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_sweeps_of_a_two_days_outage_the_first_runs_and_the_present_one_does_the_rest() {
-    let scene = Scene::new().await;
-    many(&scene).await;
-    scene.stack.run(&format!("DELETE FROM users WHERE id <> '{FIRST}'")).await;
+    let fixture = Fixture::new().await;
+    many(&fixture).await;
+    fixture.stack.run(&format!("DELETE FROM users WHERE id <> '{FIRST}'")).await;
     let (begin, now) = (at(-24 * 60), Clock::system().now());
     for quarter in 0..192 {
-        let answer = scene.service.deliver(sweep_at(begin + TimeDelta::minutes(15) * quarter)).await;
+        let answer = fixture.service.deliver(sweep_at(begin + TimeDelta::minutes(15) * quarter)).await;
         let expected = if quarter == 0 { ("done", "") } else { ("skipped", "superseded") };
         assert_eq!((answer.outcome(), answer.reason()), expected, "{quarter}");
     }
     // What the superseded ones would have found is in the window of the next one: of the last six days at most.
     let weekday = (now - TimeDelta::days(1)).weekday().num_days_from_sunday();
-    scene.stack.run(&format!("UPDATE notification_preferences SET batch_day = {weekday}")).await;
-    let answer = scene.service.deliver(sweep_at(now)).await;
+    fixture.stack.run(&format!("UPDATE notification_preferences SET batch_day = {weekday}")).await;
+    let answer = fixture.service.deliver(sweep_at(now)).await;
     answer.check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_that_comes_from_the_future_covers_no_more_than_the_present() {
-    let scene = Scene::new().await;
-    let answer = scene.service.deliver(sweep_at("2126-01-11T09:00:00Z".parse().unwrap())).await;
+    let fixture = Fixture::new().await;
+    let answer = fixture.service.deliver(sweep_at("2126-01-11T09:00:00Z".parse().unwrap())).await;
     assert_eq!(answer.outcome(), "done");
-    let sweeps = scene.stack.rows::<(bool,)>(
+    let sweeps = fixture.stack.rows::<(bool,)>(
         "SELECT split_part(sweep_id, '/', 2)::timestamptz <= now() + interval '1 minute' FROM jobs.sweeps",
     );
     assert_eq!(sweeps.await, [(true,)]);
@@ -127,7 +127,7 @@ async fn a_sweep_that_comes_from_the_future_covers_no_more_than_the_present() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_of_no_window_is_a_dead_letter() {
-    let scene = Scene::new().await;
-    let answer = scene.service.deliver(task(&json!({ "sweepId": "another" }))).await;
+    let fixture = Fixture::new().await;
+    let answer = fixture.service.deliver(task(&json!({ "sweepId": "another" }))).await;
     assert_eq!((answer.status, answer.outcome()), (200, "dead"));
 }

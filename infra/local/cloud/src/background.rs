@@ -1,7 +1,7 @@
 //! Servers that run inside this process, on a runtime of their own.
 //!
-//! What is dropped here is over: dropping waits until nothing of it runs any more, so whoever drops a server or a
-//! "process" to see what becomes of its work need not wait for a moment that nobody can name.
+//! Dropping one waits until nothing of it runs any more, so the caller can look at what a stopped server or a killed
+//! "process" left without waiting for anything else.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::stack::Standing;
+use crate::stack::QueueStatus;
 
 /// Between two lines of progress where no terminal can show them in one place.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub struct Console {
     out: File,
     in_place: bool,
-    shown: Option<(Instant, Standing)>,
+    shown: Option<(Instant, QueueStatus)>,
 }
 
 impl Console {
@@ -36,20 +36,20 @@ impl Console {
     /// Says what happens now.
     pub fn say(&mut self, text: &str) {
         self.end_progress();
-        // With nobody at the other end there is nobody to tell.
+        // Without a reader there is nothing to do about it.
         let _unheard = writeln!(self.out, "{text}");
     }
 
     /// Shows how far the queues are.
-    pub fn progress(&mut self, standing: Standing) {
+    pub fn progress(&mut self, status: QueueStatus) {
         let due = self
             .shown
-            .is_none_or(|(at, before)| before != standing && (self.in_place || at.elapsed() >= PAUSE));
+            .is_none_or(|(at, before)| before != status && (self.in_place || at.elapsed() >= PAUSE));
         if due {
             let (start, end) = if self.in_place { ("\r\x1b[K", "") } else { ("", "\n") };
-            let Standing { waiting, dispatched } = standing;
+            let QueueStatus { waiting, dispatched } = status;
             let _unheard = write!(self.out, "{start}  {waiting} tasks waiting, {dispatched} dispatches{end}");
-            self.shown = Some((Instant::now(), standing));
+            self.shown = Some((Instant::now(), status));
         }
     }
 

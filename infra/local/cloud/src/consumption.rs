@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_with_parentheses_and_spaces_are_no_fields() {
+    fn proc_stat_with_parentheses_in_the_name_is_read() {
         let ticks = rustix::param::clock_ticks_per_second();
         let stat = format!("7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 {ticks} {} 0 0 20 0 3 0", 2 * ticks);
         assert_eq!(cpu(&stat), Some(Duration::from_secs(3)));
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_process_has_used_something() {
+    fn consumption_of_this_process_is_not_zero() {
         let consumption = Consumption::of(std::process::id()).unwrap();
         assert!(consumption.peak_bytes > 100_000, "{consumption:?}");
     }

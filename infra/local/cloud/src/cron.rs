@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_moment_is_found() {
+    fn cron_next_matches_the_expected_times() {
         check("0 3 * * *", "2026-11-23T03:00:00Z", "2026-11-24T03:00:00Z");
         check("30 10 * * *", "2026-11-23T10:29:59.9Z", "2026-11-23T10:30:00Z");
         check("*/15 * * * *", "2026-11-23T10:44:59Z", "2026-11-23T10:45:00Z");

@@ -12,12 +12,12 @@ use tokio::time::sleep;
 use crate::cron::Cron;
 use crate::seed::works;
 use crate::simulated_time::SimulatedTime;
-use crate::stack::{LocalCloud, Outlook, Standing};
+use crate::stack::{LocalCloud, PendingWork, QueueStatus};
 use crate::verify::{self, Difference, QUARTER};
 
 /// As often something happens in the world, and so much.
 const TICK: TimeDelta = TimeDelta::hours(1);
-const CHANGES_A_TICK: usize = 4;
+const CHANGES_PER_TICK: usize = 4;
 /// What is put off for longer than this at the end waits for another day.
 const AFTERMATH: TimeDelta = TimeDelta::hours(2);
 /// Tasks within this time are run together.
@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(15);
 /// Looks in a row that must find nothing to do: a notification may be under way between two queues.
 const LOOKS: u32 = 3;
 
-/// What goes on.
+/// What happens.
 #[derive(Debug, Clone, Copy)]
 pub enum Progress {
     /// It is this time.
@@ -35,18 +35,18 @@ pub enum Progress {
     Comparing,
 }
 
-/// Runs `days` days: every schedule when it is due, every task at its time, changes in the world in between. Answers what
+/// Runs `days` days: every schedule when it is due, every task at its time, changes in the world in between. Returns what
 /// is not as it should be.
 pub async fn days(
     cloud: &mut LocalCloud,
     time: &mut SimulatedTime,
     days: u32,
-    patience: Duration,
+    time_limit: Duration,
     mut tell: impl FnMut(Progress),
 ) -> anyhow::Result<Vec<Difference>> {
     let begin = cloud.world().now();
     let end = begin + TimeDelta::days(days.into());
-    let mut days = Simulation { cloud, time, deadline: Instant::now() + patience, differences: Vec::new() };
+    let mut days = Simulation { cloud, time, deadline: Instant::now() + time_limit, differences: Vec::new() };
     // As an operator does who takes the queues over: what is known of tokens is old.
     days.cloud.run_schedules(Queue::TokenRefresh).await?;
     days.until(begin, &[]).await?;
@@ -64,7 +64,7 @@ pub async fn days(
         }
         due.extend(now.into_iter().map(|due| Due { at: due.cron.next(next), ..due }));
         if next - ticked_at >= TICK {
-            days.cloud.world().tick(CHANGES_A_TICK);
+            days.cloud.world().tick(CHANGES_PER_TICK);
             ticked_at = next;
         }
         if next.date_naive() != told_at.date_naive() {
@@ -85,10 +85,10 @@ pub async fn days(
 pub(crate) async fn until_idle(
     cloud: &mut LocalCloud,
     time: &mut SimulatedTime,
-    patience: Duration,
-    mut progress: impl FnMut(Standing),
+    time_limit: Duration,
+    mut progress: impl FnMut(QueueStatus),
 ) -> anyhow::Result<()> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + time_limit;
     while let Some(next) = quiet(cloud, deadline, &mut progress).await? {
         // Sweeps spread their tasks over seconds: those of one are run together.
         jump(cloud, time, next + SPREAD).await?;
@@ -99,28 +99,28 @@ pub(crate) async fn until_idle(
 /// Lets it be `to`, if that is ahead.
 async fn jump(cloud: &LocalCloud, time: &mut SimulatedTime, to: DateTime<Utc>) -> anyhow::Result<()> {
     let by = to - cloud.world().now();
-    if by > TimeDelta::zero() { cloud.let_pass(by, time).await } else { Ok(()) }
+    if by > TimeDelta::zero() { cloud.advance(by, time).await } else { Ok(()) }
 }
 
 /// Waits until no task is due, and returns when the next one is.
 async fn quiet(
     cloud: &mut LocalCloud,
     deadline: Instant,
-    mut progress: impl FnMut(Standing),
+    mut progress: impl FnMut(QueueStatus),
 ) -> anyhow::Result<Option<DateTime<Utc>>> {
     let (mut looks, mut before) = (0, None);
     loop {
-        let outlook: Outlook = cloud.outlook().await?;
-        progress(Standing { waiting: outlook.waiting, dispatched: outlook.dispatched });
-        looks = if outlook.due == 0 && before == Some(outlook.dispatched) { looks + 1 } else { 0 };
+        let pending: PendingWork = cloud.pending_work().await?;
+        progress(QueueStatus { waiting: pending.waiting, dispatched: pending.dispatched });
+        looks = if pending.due == 0 && before == Some(pending.dispatched) { looks + 1 } else { 0 };
         if looks == LOOKS {
-            return Ok(outlook.next);
+            return Ok(pending.next);
         }
         cloud.check().await?;
         if Instant::now() > deadline {
-            bail!("{} tasks are left:{}", outlook.waiting, cloud.left().await?);
+            bail!("{} tasks are left:{}", pending.waiting, cloud.left().await?);
         }
-        before = Some(outlook.dispatched);
+        before = Some(pending.dispatched);
         sleep(POLL).await;
     }
 }

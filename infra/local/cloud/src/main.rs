@@ -41,7 +41,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start everything, run every schedule once, and go on until Ctrl-C.
+    /// Start everything, run every schedule once, and continue until Ctrl-C.
     Up(Up),
     /// Create a database with all tables; run a command with its address in `DATABASE_URL`, or wait until Ctrl-C.
     Database(Database),
@@ -72,7 +72,7 @@ struct Database {
 struct Up {
     /// Run every schedule once, wait for the queues, compare Postgres with Google's world, print a table and stop.
     /// In simulated time, if libfaketime is installed and neither --json nor a server or program of others is given.
-    /// Exit code: 0 when all is right, 1 when something is not, 2 when something is missing or misconfigured.
+    /// Exit code: 0 success, 1 failure, 2 something is missing or misconfigured.
     #[arg(long)]
     once: bool,
     /// Run so many days in simulated time, in a world that changes, with private servers; then as with --once.
@@ -81,7 +81,7 @@ struct Up {
     /// With --once or --days: print the result as JSON.
     #[arg(long)]
     json: bool,
-    /// With --once: after the result, go on until Ctrl-C.
+    /// With --once: after the result, continue until Ctrl-C.
     #[arg(long, requires = "once")]
     keep: bool,
     /// Users of the world.
@@ -94,12 +94,12 @@ struct Up {
     #[arg(long, default_value_t = 5_000, value_name = "N")]
     max_contacts: u64,
     /// Divide the queues' backoffs (minutes, in production) and debounce windows (half a minute and more) by this, so that
-    /// nobody waits for them. In simulated time, only backoffs.
+    /// no run waits for them. In simulated time, only backoffs.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shorten_backoff: u32,
     /// With --once or --days: how long the queues may take to become empty.
-    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
-    patience: u64,
+    #[arg(long = "time-limit", alias = "patience", default_value_t = 600, value_name = "SECONDS")]
+    time_limit_seconds: u64,
     #[command(flatten)]
     postgres: PostgresServer,
     /// Redis of which an empty database is used, and emptied at the end; without it, a private server is started.
@@ -108,7 +108,7 @@ struct Up {
     /// Folder of the functions' programs [default: that of this program].
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
-    /// Folder for logs [default: local-cloud-logs, beside the programs].
+    /// Folder for logs [default: local-cloud-logs, next to the programs].
     #[arg(long, value_name = "FOLDER")]
     logs: Option<PathBuf>,
 }
@@ -154,7 +154,7 @@ async fn schema(url: &str) -> anyhow::Result<()> {
     postgres::prepare(&url).await
 }
 
-/// Waits for a request to stop, and answers the signal's number.
+/// Waits for a request to stop, and returns the number of the signal.
 async fn stop_requested() -> anyhow::Result<u8> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -268,7 +268,7 @@ impl Up {
         let result = match (time, self.days) {
             (Some(time), Some(days)) => self.days(&mut cloud, time, days, console).await,
             (time, _) if self.once => self.once(&mut cloud, time, console).await,
-            _ => go_on(&mut cloud, console).await,
+            _ => run_until_stopped(&mut cloud, console).await,
         };
         let code = match result {
             Ok(code) => code,
@@ -300,10 +300,10 @@ impl Up {
         console: &mut Console,
     ) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
-        let patience = Duration::from_secs(self.patience);
-        let mut differences = once(cloud, time, patience, |progress| match progress {
+        let time_limit = Duration::from_secs(self.time_limit_seconds);
+        let mut differences = once(cloud, time, time_limit, |progress| match progress {
             Progress::Schedules(queue) => console.say(&format!("running the schedules of {}", queue.name())),
-            Progress::Queues(standing) => console.progress(standing),
+            Progress::Queues(status) => console.progress(status),
             Progress::Comparing => console.say("comparing Postgres, Google's world and the inbox"),
             Progress::Changing(users) => console.say(&format!("{users} users enter an event")),
         })
@@ -322,8 +322,8 @@ impl Up {
         console: &mut Console,
     ) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
-        let patience = Duration::from_secs(self.patience);
-        let differences = days::days(cloud, time, days, patience, |progress| match progress {
+        let time_limit = Duration::from_secs(self.time_limit_seconds);
+        let differences = days::days(cloud, time, days, time_limit, |progress| match progress {
             days::Progress::Now(now) => console.say(&now.format("%a %F %H:%M UTC").to_string()),
             days::Progress::Comparing => console.say("comparing Postgres, Google's world and the inbox"),
         })
@@ -331,7 +331,7 @@ impl Up {
         self.report(cloud, &differences, started.elapsed().as_secs_f64()).await
     }
 
-    /// Prints what happened, and whether all is right.
+    /// Prints what happened, and whether it is a success.
     async fn report(
         &self,
         cloud: &LocalCloud,
@@ -393,8 +393,8 @@ fn print_differences(differences: &[Difference]) {
     }
 }
 
-/// Runs every schedule now and then at its period, until somebody stops it.
-async fn go_on(cloud: &mut LocalCloud, console: &mut Console) -> anyhow::Result<ExitCode> {
+/// Runs every schedule immediately and then at its period, until it is stopped.
+async fn run_until_stopped(cloud: &mut LocalCloud, console: &mut Console) -> anyhow::Result<ExitCode> {
     console.say("Ctrl-C stops everything");
     let now = tokio::time::Instant::now();
     let mut due: Vec<_> = Queue::all()
@@ -412,7 +412,7 @@ async fn go_on(cloud: &mut LocalCloud, console: &mut Console) -> anyhow::Result<
             }
             _ = look.tick() => {
                 cloud.check().await?;
-                console.progress(cloud.standing().await?);
+                console.progress(cloud.queue_status().await?);
             }
         }
     }

@@ -12,24 +12,24 @@ use uuid::Uuid;
 use crate::days;
 use crate::postgres::connect;
 use crate::simulated_time::SimulatedTime;
-use crate::stack::{LocalCloud, Standing};
+use crate::stack::{LocalCloud, QueueStatus};
 use crate::verify::{self, Difference};
 
 /// Users whose calendars change; their notifications stay within the limit of one address.
-const MOST_CHANGES: usize = 10;
+const MAX_CHANGES: usize = 10;
 const DELIVERY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
-/// What goes on.
+/// What happens.
 #[derive(Debug, Clone, Copy)]
 pub enum Progress {
     /// The schedules of a queue are due.
     Schedules(Queue),
     /// The queues are looked at.
-    Queues(Standing),
+    Queues(QueueStatus),
     /// Everything ran, and is compared with what should be.
     Comparing,
-    /// So many users enter an event at a time for which somebody was suggested to them.
+    /// So many users enter an event at a time that is suggested to them for a meeting.
     Changing(usize),
 }
 
@@ -39,7 +39,7 @@ pub enum Progress {
 pub async fn once(
     cloud: &mut LocalCloud,
     mut time: Option<&mut SimulatedTime>,
-    patience: Duration,
+    time_limit: Duration,
     mut tell: impl FnMut(Progress),
 ) -> anyhow::Result<Vec<Difference>> {
     let scheduled = |queue: &Queue| cloud.serves(*queue) && !queue.policy().schedules.is_empty();
@@ -50,7 +50,7 @@ pub async fn once(
         tell(Progress::Schedules(queue));
         let at = cloud.world().now();
         cloud.run_schedules(queue).await?;
-        until_idle(cloud, time.as_deref_mut(), patience, &mut tell).await?;
+        until_idle(cloud, time.as_deref_mut(), time_limit, &mut tell).await?;
         if queue == Queue::BatchNotifications {
             let (wrong, sent) = verify::batches(cloud.database(), cloud.seeded(), swept_before, at).await?;
             differences.extend(wrong);
@@ -63,20 +63,20 @@ pub async fn once(
     }
     tell(Progress::Comparing);
     differences.extend(verify::verify(cloud.database(), cloud.world(), cloud.inbox(), cloud.seeded()).await?);
-    differences.extend(change(cloud, time, patience, tell).await?);
+    differences.extend(change(cloud, time, time_limit, tell).await?);
     Ok(differences)
 }
 
 async fn until_idle(
     cloud: &mut LocalCloud,
     time: Option<&mut SimulatedTime>,
-    patience: Duration,
+    time_limit: Duration,
     tell: &mut impl FnMut(Progress),
 ) -> anyhow::Result<()> {
-    let progress = |standing| tell(Progress::Queues(standing));
+    let progress = |status| tell(Progress::Queues(status));
     match time {
-        Some(time) => days::until_idle(cloud, time, patience, progress).await,
-        None => cloud.until_idle(patience, progress).await,
+        Some(time) => days::until_idle(cloud, time, time_limit, progress).await,
+        None => cloud.until_idle(time_limit, progress).await,
     }
 }
 
@@ -87,19 +87,19 @@ struct Change {
     event: String,
 }
 
-/// Lets users enter events at times for which somebody was suggested to them: Google tells, the calendar is synced, and
+/// Lets users enter events at times that is suggested to them for a meeting: Google notifies, the calendar is synced, and
 /// the suggestion is dismissed, all by itself.
 async fn change(
     cloud: &mut LocalCloud,
     time: Option<&mut SimulatedTime>,
-    patience: Duration,
+    time_limit: Duration,
     mut tell: impl FnMut(Progress),
 ) -> anyhow::Result<Vec<Difference>> {
     let mut db = connect(cloud.database()).await?;
     let at = cloud.world().now();
     let mut changes = Vec::new();
     for user in cloud.seeded().users.iter().map(|user| user.id) {
-        if changes.len() < MOST_CHANGES
+        if changes.len() < MAX_CHANGES
             && let Some(change) = conflict(&mut db, cloud.world(), user).await?
         {
             changes.push(change);
@@ -113,7 +113,7 @@ async fn change(
         return Ok(vec![Difference { user: None, what }]);
     }
     let unheard = unheard(&mut db, &changes, at).await?;
-    until_idle(cloud, time, patience, &mut tell).await?;
+    until_idle(cloud, time, time_limit, &mut tell).await?;
     let unheard = unheard.into_iter().map(|user| Difference {
         user: Some(user),
         what: "an event was entered, and no push notification was taken".to_owned(),
@@ -162,7 +162,7 @@ async fn conflict(db: &mut PgConnection, world: &World, user: Uuid) -> anyhow::R
     Ok(Some(Change { user, suggestion, event: event.id }))
 }
 
-/// Waits until Google's notifications have arrived, and answers who heard none.
+/// Waits until Google's notifications have arrived, and returns the users who got none.
 async fn unheard(db: &mut PgConnection, changes: &[Change], at: DateTime<Utc>) -> anyhow::Result<Vec<Uuid>> {
     let users: Vec<Uuid> = changes.iter().map(|change| change.user).collect();
     let deadline = Instant::now() + DELIVERY;

@@ -31,8 +31,8 @@ const START_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 /// Another process may take a free port before the server does.
 const PORT_ATTEMPTS: usize = 5;
-/// `SIGQUIT`: at once, without a checkpoint; the data are thrown away with the cluster.
-const AT_ONCE: Manner = Manner { signal: Signal::QUIT, grace: Duration::from_secs(10) };
+/// `SIGQUIT`: immediately, without a checkpoint; the data are thrown away with the cluster.
+const IMMEDIATELY: Manner = Manner { signal: Signal::QUIT, grace: Duration::from_secs(10) };
 /// Users that may own a cluster when this process runs as root, which Postgres refuses to.
 const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
@@ -254,7 +254,7 @@ fn serve(
     let mut command = owner.run(&programs.postgres);
     command.arg("-D").arg(data).arg("-k").arg(sockets).arg("-p").arg(port.to_string());
     command.args(SETTINGS.iter().flat_map(|setting| ["-c", *setting]));
-    Process::spawn(command.stdout(Stdio::null()).stderr(log), AT_ONCE)
+    Process::spawn(command.stdout(Stdio::null()).stderr(log), IMMEDIATELY)
 }
 
 /// False when the server ended instead.
@@ -279,12 +279,12 @@ async fn until_ready(server: &mut Process, url: &Url) -> anyhow::Result<bool> {
 
 /// Ports that no system hands out by itself: one that is free is not taken by somebody's connection in the next moment.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
-const MOST_PORTS: u32 = 100;
+const MAX_PORTS: u32 = 100;
 
-/// A port of 127.0.0.1 that nobody listens on at this moment.
+/// A port of 127.0.0.1 that is free at this moment.
 pub fn free_port() -> anyhow::Result<u16> {
     let count = u64::from(PORTS.end - PORTS.start);
-    for _ in 0..MOST_PORTS {
+    for _ in 0..MAX_PORTS {
         let drawn = u64::from_be_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into()?) % count;
         let port = PORTS.start + u16::try_from(drawn)?;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

@@ -125,7 +125,7 @@ impl Redis {
     }
 
     /// Ages all keys, as if so much time had passed.
-    pub async fn let_pass(&self, time: TimeDelta) -> anyhow::Result<()> {
+    pub async fn advance(&self, time: TimeDelta) -> anyhow::Result<()> {
         let mut connection = redis::Client::open(self.url())?.get_multiplexed_async_connection().await?;
         let mut age = redis::cmd("EVAL");
         age.arg(AGE).arg(0).arg(time.num_milliseconds());

@@ -25,7 +25,7 @@ mod reach;
 pub use channels::{Condition, OwnChannel};
 pub use contacts::{Origin, OwnContact};
 pub use groups::OwnGroups;
-pub use meetings::{Block, OwnAvailability, OwnSuggestion, Standing};
+pub use meetings::{Block, OwnAvailability, OwnSuggestion, SuggestionState};
 pub use notices::OwnNotice;
 pub use reach::Reach;
 
@@ -49,7 +49,7 @@ pub enum Start {
     NotDue,
     /// Due, but the circuit breaker is open.
     BreakerOpen,
-    /// Due, and the circuit breaker's time is over: one sync may try.
+    /// Due, and the time of the circuit breaker has expired: one sync may try.
     BreakerRetries,
 }
 
@@ -92,7 +92,7 @@ pub struct SeededUser {
     pub groups: OwnGroups,
     /// How the user is reached.
     pub reach: Reach,
-    /// What the user was told of tokens.
+    /// What the user was notified about tokens.
     pub notices: Vec<OwnNotice>,
     /// Suggestions from before.
     pub suggestions: Vec<OwnSuggestion>,

@@ -2,10 +2,10 @@
 //!
 //! libfaketime answers for the system when a program asks for the time of day, and reads from a file by how much to be
 //! wrong. So production code needs no hook, and functions, Postgres, Cloud Tasks and the stand-ins agree at every moment.
-//! Time goes on as usual between two jumps; timeouts and other waits are measured by the monotonic clock, which stays true.
+//! Time continues as usual between two jumps; timeouts and other waits are measured by the monotonic clock, which stays true.
 //!
 //! Redis is the exception: its allocator asks for the time before libfaketime can answer. Its keys are aged instead
-//! ([`crate::Redis::let_pass`]).
+//! ([`crate::Redis::advance`]).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
@@ -74,7 +74,7 @@ impl SimulatedTime {
         Err(error).context("cannot start in simulated time")
     }
 
-    /// Lets so much time pass at once.
+    /// Moves the time forward by so much, in one step.
     pub fn jump(&mut self, by: TimeDelta) -> anyhow::Result<()> {
         self.ahead += by;
         let new = self.file.with_extension("new");

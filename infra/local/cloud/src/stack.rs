@@ -46,7 +46,7 @@ pub struct Options {
     pub debounce_divisor: u32,
     /// Times of leases are divided by this; 1 is as in production.
     pub lease_divisor: u32,
-    /// Folder of the functions' programs; without it, the functions are somebody else's to run.
+    /// Folder of the functions' programs; without it, the caller runs the functions.
     pub programs: Option<PathBuf>,
     /// Folder for their logs.
     pub logs: PathBuf,
@@ -75,7 +75,7 @@ pub struct LocalCloud {
 
 /// How far the queues are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct QueueStatus {
     /// Tasks in queues that run.
     pub waiting: usize,
     /// Dispatches so far.
@@ -84,7 +84,7 @@ pub struct Standing {
 
 /// What the queues have to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outlook {
+pub struct PendingWork {
     /// All tasks.
     pub waiting: usize,
     /// Tasks whose time has come, those under way included.
@@ -265,7 +265,7 @@ impl LocalCloud {
     pub async fn until_idle(
         &mut self,
         limit: Duration,
-        progress: impl FnMut(Standing),
+        progress: impl FnMut(QueueStatus),
     ) -> anyhow::Result<()> {
         self.until_empty(|_| true, limit, progress).await
     }
@@ -279,21 +279,21 @@ impl LocalCloud {
         &mut self,
         concerns: impl Fn(Queue) -> bool,
         limit: Duration,
-        mut progress: impl FnMut(Standing),
+        mut progress: impl FnMut(QueueStatus),
     ) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
         let mut before = None;
         loop {
-            let standing = self.standing_of(&concerns).await?;
-            progress(standing);
-            if standing.waiting == 0 && before == Some(standing) {
+            let status = self.queue_status_of(&concerns).await?;
+            progress(status);
+            if status.waiting == 0 && before == Some(status) {
                 return Ok(());
             }
             self.check().await?;
             if Instant::now() > deadline {
-                bail!("{} tasks are left after {limit:?}:{}", standing.waiting, self.left().await?);
+                bail!("{} tasks are left after {limit:?}:{}", status.waiting, self.left().await?);
             }
-            before = Some(standing);
+            before = Some(status);
             sleep(POLL).await;
         }
     }
@@ -350,39 +350,39 @@ impl LocalCloud {
     }
 
     /// How far the queues are.
-    pub async fn standing(&self) -> anyhow::Result<Standing> {
-        self.standing_of(|_| true).await
+    pub async fn queue_status(&self) -> anyhow::Result<QueueStatus> {
+        self.queue_status_of(|_| true).await
     }
 
-    async fn standing_of(&self, concerns: impl Fn(Queue) -> bool) -> anyhow::Result<Standing> {
-        let mut standing = Standing { waiting: 0, dispatched: 0 };
+    async fn queue_status_of(&self, concerns: impl Fn(Queue) -> bool) -> anyhow::Result<QueueStatus> {
+        let mut status = QueueStatus { waiting: 0, dispatched: 0 };
         for function in self.functions.iter().filter(|function| concerns(function.queue())) {
-            standing.waiting += self.tasks.count(function.queue()).await?;
-            standing.dispatched += function.dispatches();
+            status.waiting += self.tasks.count(function.queue()).await?;
+            status.dispatched += function.dispatches();
         }
-        Ok(standing)
+        Ok(status)
     }
 
     /// What the queues have to do, by the clock of the world.
-    pub async fn outlook(&self) -> anyhow::Result<Outlook> {
-        let mut outlook = Outlook { waiting: 0, due: 0, next: None, dispatched: self.dispatched() };
+    pub async fn pending_work(&self) -> anyhow::Result<PendingWork> {
+        let mut pending = PendingWork { waiting: 0, due: 0, next: None, dispatched: self.dispatched() };
         for function in &self.functions {
             for at in self.times(function.queue()).await? {
-                outlook.waiting += 1;
+                pending.waiting += 1;
                 if at <= self.world.now() {
-                    outlook.due += 1;
+                    pending.due += 1;
                 } else {
-                    outlook.next = Some(outlook.next.map_or(at, |next| next.min(at)));
+                    pending.next = Some(pending.next.map_or(at, |next| next.min(at)));
                 }
             }
         }
-        Ok(outlook)
+        Ok(pending)
     }
 
-    /// Lets time pass at once, for everything that is here. To be called while nothing is under way.
-    pub async fn let_pass(&self, by: TimeDelta, time: &mut SimulatedTime) -> anyhow::Result<()> {
+    /// Moves the time of everything that is here forward, in one step. To be called while no task is running.
+    pub async fn advance(&self, by: TimeDelta, time: &mut SimulatedTime) -> anyhow::Result<()> {
         time.jump(by)?;
-        self.redis.let_pass(by).await?;
+        self.redis.advance(by).await?;
         for function in &self.functions {
             // Wakes up the queue, which sleeps until its next task by another clock.
             self.tasks.pause(function.queue()).await?;
@@ -466,7 +466,7 @@ impl LocalCloud {
         &self.database
     }
 
-    /// What a function's process is told of all this.
+    /// The environment of a function's process.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         &self.environment
@@ -497,7 +497,7 @@ impl LocalCloud {
 
 impl Drop for LocalCloud {
     fn drop(&mut self) {
-        // All at once; each is then waited for when it is dropped.
+        // All together; dropping each then waits for its end.
         for function in &self.functions {
             function.terminate();
         }

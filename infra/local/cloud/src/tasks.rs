@@ -11,7 +11,7 @@ use crate::background::Background;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);
-const TASKS_A_PAGE: u32 = 1000;
+const TASKS_PER_PAGE: u32 = 1000;
 const PLACEHOLDER: &str = "{function}";
 /// As `infra/gcp` declares a queue that is ours: the function ends a task, by its recorded failures.
 const UNLIMITED_ATTEMPTS: i32 = -1;
@@ -37,7 +37,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Names that belong to nobody, and backoffs of production.
+    /// Names that nobody owns, and backoffs of production.
     fn default() -> Self {
         Self {
             project: "local".to_owned(),
@@ -148,7 +148,7 @@ impl CloudTasks {
         self.create(queue, envelope.to_string().as_bytes()).await.map(drop)
     }
 
-    /// Creates a task with this body, and answers its name.
+    /// Creates a task with this body, and returns its name.
     pub async fn create(&self, queue: Queue, body: &[u8]) -> anyhow::Result<String> {
         let task = json!({
             "dispatchDeadline": seconds(queue.policy().dispatch_deadline()),
@@ -170,7 +170,7 @@ impl CloudTasks {
 
     /// The tasks that the queue holds, as the API shows them.
     pub async fn list(&self, queue: Queue) -> anyhow::Result<Vec<Value>> {
-        let path = format!("{}/tasks?pageSize={TASKS_A_PAGE}", self.settings.queue(queue));
+        let path = format!("{}/tasks?pageSize={TASKS_PER_PAGE}", self.settings.queue(queue));
         let mut tasks = Vec::new();
         let mut page = String::new();
         loop {

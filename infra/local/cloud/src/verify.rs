@@ -228,7 +228,7 @@ impl Check<'_> {
             self.part = "calendars";
             self.calendar().await?;
             self.part = "suggestions";
-            self.standing_suggestions().await?;
+            self.current_suggestions().await?;
         }
         self.part = "channels";
         self.open_channels().await?;

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_revision_gets_its_share() {
+    fn front_splits_traffic_by_the_shares_of_revisions() {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let share = |name: &str, percent| Share::new(name.to_owned(), address, percent);
         let mut shares = vec![share("old", 90), share("new", 10), share("none", 0)];

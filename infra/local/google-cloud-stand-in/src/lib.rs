@@ -71,7 +71,7 @@ impl GoogleCloud {
         self.server.url()
     }
 
-    /// Creates the service of a queue, as Terraform does, and answers where its tasks are to be sent.
+    /// Creates the service of a queue, as Terraform does, and returns where its tasks are to be sent.
     pub async fn create_service(&self, queue: Queue, image: &str) -> anyhow::Result<std::net::SocketAddr> {
         self.run.create(queue, image).await
     }

@@ -60,7 +60,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     for folder in [&logs, &configuration] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let surroundings = stack::Options {
+    let options_of_cloud = stack::Options {
         postgres: options.postgres.clone(),
         redis: options.redis.clone(),
         world: SeedOptions { users: options.users, ..SeedOptions::default() },
@@ -70,7 +70,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         programs: None,
         logs: logs.clone(),
     };
-    let cloud = LocalCloud::start(&surroundings, Servers::start(&surroundings).await?).await?;
+    let cloud = LocalCloud::start(&options_of_cloud, Servers::start(&options_of_cloud).await?).await?;
     let tasks = cloud.tasks();
     let images =
         Containers { images: options.images.clone(), environment: cloud.environment().clone(), logs };

@@ -317,12 +317,12 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_the_same_each_time_they_are_made() {
+    fn generated_person_is_deterministic() {
         assert_eq!(book(50).person(31), book(50).person(31));
     }
 
     #[test]
-    fn a_groups_count_is_that_of_its_members_before_and_after_changes() {
+    fn group_count_equals_its_members_after_changes() {
         let mut book = book(300);
         book.set(7, None);
         book.add(Person { memberships: vec![STARRED.to_owned()], ..Person::default() });
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_name_leads_back_to_its_number() {
+    fn resource_name_round_trips_to_its_number() {
         let book = book(20);
         let person = book.person(13).expect("person");
         assert_eq!(book.number(&person.resource_name), Some(13));

@@ -77,7 +77,7 @@ impl Record {
 
 /// A calendar with its events.
 #[derive(Debug, Clone)]
-pub(crate) struct Diary {
+pub(crate) struct CalendarState {
     pub(crate) calendar: Calendar,
     /// Revision of the user's calendar list at which the calendar itself last changed.
     pub(crate) listed_at: u64,
@@ -91,7 +91,7 @@ pub(crate) struct Diary {
     places: HashMap<String, u64>,
 }
 
-impl Diary {
+impl CalendarState {
     pub(crate) fn new(calendar: Calendar, listed_at: u64, now: DateTime<Utc>) -> Self {
         Self {
             calendar,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::calendar::Diary;
+use crate::calendar::CalendarState;
 use crate::opaque::{open, seal};
 use crate::query::Query;
 use crate::refusal::Refusal;
@@ -62,12 +62,17 @@ pub(crate) fn list(state: &State, user: Uuid, query: &Query) -> Result<Response,
             .filter(|page| page.list_page == user)
             .ok_or_else(|| Refusal::invalid("pageToken", "Invalid page token value."))?,
     };
-    let wanted = |diary: &Diary| match since {
-        Some(revision) => diary.listed_at > revision,
-        None => !diary.deleted || show_deleted,
+    let wanted = |calendar_state: &CalendarState| match since {
+        Some(revision) => calendar_state.listed_at > revision,
+        None => !calendar_state.deleted || show_deleted,
     };
-    let mut rows: Vec<(usize, &Diary)> =
-        account.diaries.iter().enumerate().skip(page.passed).filter(|(_, diary)| wanted(diary)).collect();
+    let mut rows: Vec<(usize, &CalendarState)> = account
+        .calendars
+        .iter()
+        .enumerate()
+        .skip(page.passed)
+        .filter(|(_, calendar_state)| wanted(calendar_state))
+        .collect();
     let more = rows.len() > size;
     rows.truncate(size);
 
@@ -84,15 +89,15 @@ pub(crate) fn list(state: &State, user: Uuid, query: &Query) -> Result<Response,
         };
         body["nextSyncToken"] = json!(seal(&token));
     }
-    body["items"] = rows.iter().map(|(_, diary)| entry(diary)).collect();
+    body["items"] = rows.iter().map(|(_, calendar_state)| entry(calendar_state)).collect();
     Ok(axum::Json(body).into_response())
 }
 
-fn entry(diary: &Diary) -> Value {
-    let calendar = &diary.calendar;
+fn entry(calendar_state: &CalendarState) -> Value {
+    let calendar = &calendar_state.calendar;
     let mut body = json!({
         "kind": "calendar#calendarListEntry",
-        "etag": format!("\"{}\"", diary.listed_at),
+        "etag": format!("\"{}\"", calendar_state.listed_at),
         "id": calendar.id,
         "summary": calendar.summary,
         "timeZone": calendar.time_zone.name(),
@@ -109,15 +114,15 @@ fn entry(diary: &Diary) -> Value {
     if calendar.primary {
         body["primary"] = json!(true);
     }
-    if diary.deleted {
+    if calendar_state.deleted {
         body["deleted"] = json!(true);
     }
     body
 }
 
 pub(crate) fn get(state: &State, user: Uuid, calendar_id: &str) -> Result<Response, Refusal> {
-    let diary = state.account(user).ok().and_then(|account| account.diary(calendar_id));
-    let calendar = &diary.ok_or_else(|| Refusal::not_found("Not Found"))?.calendar;
+    let calendar_state = state.account(user).ok().and_then(|account| account.calendar_state(calendar_id));
+    let calendar = &calendar_state.ok_or_else(|| Refusal::not_found("Not Found"))?.calendar;
     let mut body = json!({
         "kind": "calendar#calendar",
         "etag": "\"0\"",

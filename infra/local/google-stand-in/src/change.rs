@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::account::{GrantState, Integration};
 use crate::address_book::{AddressBook, MY_CONTACTS};
-use crate::calendar::{Calendar, Diary};
+use crate::calendar::{Calendar, CalendarState};
 use crate::event::{Event, Recurrence, new_id};
 use crate::person::{ContactGroup, Person};
 use crate::state::{State, Unknown};
@@ -65,7 +65,7 @@ impl World {
             }
             let account = state.account_mut(user)?;
             account.list_revision += 1;
-            account.diaries.push(Diary::new(calendar.clone(), account.list_revision, now));
+            account.calendars.push(CalendarState::new(calendar.clone(), account.list_revision, now));
             Ok(calendar)
         })
     }
@@ -76,10 +76,10 @@ impl World {
             let account = state.account_mut(user)?;
             account.list_revision += 1;
             let revision = account.list_revision;
-            let diary = account.diary_mut(calendar_id).ok_or(Unknown::Calendar)?;
-            diary.deleted = true;
-            diary.listed_at = revision;
-            let id = diary.calendar.id.clone();
+            let calendar_state = account.diary_mut(calendar_id).ok_or(Unknown::Calendar)?;
+            calendar_state.deleted = true;
+            calendar_state.listed_at = revision;
+            let id = calendar_state.calendar.id.clone();
             account.channels.retain(|channel| channel.calendar_id != id);
             Ok(())
         })
@@ -163,8 +163,8 @@ impl World {
             let account = state.account_mut(user)?;
             account.list_epoch += 1;
             account.book.epoch += 1;
-            for diary in &mut account.diaries {
-                diary.epoch += 1;
+            for calendar_state in &mut account.calendars {
+                calendar_state.epoch += 1;
             }
             Ok(())
         })
@@ -206,15 +206,15 @@ impl State {
         if event.id.is_empty() {
             event.id = new_id(&mut self.ids);
         }
-        let diary = self.account_mut(user)?.diary_mut(calendar_id).ok_or(Unknown::Calendar)?;
+        let calendar_state = self.account_mut(user)?.diary_mut(calendar_id).ok_or(Unknown::Calendar)?;
         if event.time_zone == Tz::UTC || event.is_all_day() {
-            event.time_zone = diary.calendar.time_zone;
+            event.time_zone = calendar_state.calendar.time_zone;
         }
         if event.created == Time::UNIX_EPOCH {
             event.created = now;
         }
-        let event = diary.put(event, now).clone();
-        let id = diary.calendar.id.clone();
+        let event = calendar_state.put(event, now).clone();
+        let id = calendar_state.calendar.id.clone();
         self.announce(user, &id, now);
         Ok(event)
     }
@@ -228,8 +228,9 @@ impl State {
         change: impl FnOnce(&mut Event),
     ) -> Result<Event, Unknown> {
         let account = self.account_mut(user)?;
-        let diary = account.diary(calendar_id).ok_or(Unknown::Calendar)?;
-        let mut event = diary.event(event_id).filter(|event| event.live()).cloned().ok_or(Unknown::Event)?;
+        let calendar_state = account.calendar_state(calendar_id).ok_or(Unknown::Calendar)?;
+        let mut event =
+            calendar_state.event(event_id).filter(|event| event.live()).cloned().ok_or(Unknown::Event)?;
         change(&mut event);
         event_id.clone_into(&mut event.id);
         if let Recurrence::Instance { exception, .. } = &mut event.recurrence {
@@ -237,9 +238,11 @@ impl State {
         }
         let mut changed = Vec::new();
         let mut newest = event.clone();
-        for diary in account.diaries.iter_mut().filter(|diary| shows(diary, event_id)) {
-            newest = diary.put(event.clone(), now).clone();
-            changed.push(diary.calendar.id.clone());
+        for calendar_state in
+            account.calendars.iter_mut().filter(|calendar_state| shows(calendar_state, event_id))
+        {
+            newest = calendar_state.put(event.clone(), now).clone();
+            changed.push(calendar_state.calendar.id.clone());
         }
         for id in changed {
             self.announce(user, &id, now);
@@ -256,11 +259,12 @@ impl State {
         now: Time,
     ) -> Result<Event, Unknown> {
         let account = self.account_mut(user)?;
-        account.diary(to).ok_or(Unknown::Calendar)?;
-        let diary = account.diary_mut(from).ok_or(Unknown::Calendar)?;
-        let event = diary.event(event_id).filter(|event| event.live()).cloned().ok_or(Unknown::Event)?;
-        diary.cancel(event_id, now);
-        let from = diary.calendar.id.clone();
+        account.calendar_state(to).ok_or(Unknown::Calendar)?;
+        let calendar_state = account.diary_mut(from).ok_or(Unknown::Calendar)?;
+        let event =
+            calendar_state.event(event_id).filter(|event| event.live()).cloned().ok_or(Unknown::Event)?;
+        calendar_state.cancel(event_id, now);
+        let from = calendar_state.calendar.id.clone();
         self.announce(user, &from, now);
         self.add_event(user, to, event, now)
     }
@@ -273,14 +277,16 @@ impl State {
         now: Time,
     ) -> Result<(), Unknown> {
         let account = self.account_mut(user)?;
-        let diary = account.diary(calendar_id).ok_or(Unknown::Calendar)?;
-        if !shows(diary, event_id) {
+        let calendar_state = account.calendar_state(calendar_id).ok_or(Unknown::Calendar)?;
+        if !shows(calendar_state, event_id) {
             return Err(Unknown::Event);
         }
         let mut changed = Vec::new();
-        for diary in account.diaries.iter_mut().filter(|diary| shows(diary, event_id)) {
-            diary.cancel(event_id, now);
-            changed.push(diary.calendar.id.clone());
+        for calendar_state in
+            account.calendars.iter_mut().filter(|calendar_state| shows(calendar_state, event_id))
+        {
+            calendar_state.cancel(event_id, now);
+            changed.push(calendar_state.calendar.id.clone());
         }
         for id in changed {
             self.announce(user, &id, now);
@@ -289,6 +295,6 @@ impl State {
     }
 }
 
-fn shows(diary: &Diary, event_id: &str) -> bool {
-    !diary.deleted && diary.event(event_id).is_some_and(Event::live)
+fn shows(calendar_state: &CalendarState, event_id: &str) -> bool {
+    !calendar_state.deleted && calendar_state.event(event_id).is_some_and(Event::live)
 }

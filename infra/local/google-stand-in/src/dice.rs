@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bound_is_kept() {
+    fn dice_stays_within_its_bounds() {
         let mut dice = Dice::new(7);
         for _ in 0..1000 {
             assert!((-3..=5).contains(&dice.between(-3, 5)));

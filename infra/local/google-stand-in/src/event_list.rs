@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::calendar::{Diary, Record, Window};
+use crate::calendar::{CalendarState, Record, Window};
 use crate::event::{Attendee, Event, EventTime, Recurrence};
 use crate::opaque::{open, seal};
 use crate::query::Query;
@@ -80,9 +80,9 @@ pub(crate) fn list(
     query: &Query,
     now: DateTime<Utc>,
 ) -> Result<Response, Refusal> {
-    let diary = state.account(user).ok().and_then(|account| account.diary(calendar_id));
-    let diary = diary.ok_or_else(|| Refusal::not_found("Not Found"))?;
-    let whose = (user, diary.calendar.id.clone());
+    let calendar_state = state.account(user).ok().and_then(|account| account.calendar_state(calendar_id));
+    let calendar_state = calendar_state.ok_or_else(|| Refusal::not_found("Not Found"))?;
+    let whose = (user, calendar_state.calendar.id.clone());
     let single_events = query.flag("singleEvents")?;
     let show_deleted = query.flag("showDeleted")?;
     let updated_min = query.time("updatedMin")?;
@@ -95,7 +95,7 @@ pub(crate) fn list(
     if updated_min.is_some_and(|min| min < now - LONGEST_MEMORY) {
         return Err(Refusal::updated_min_too_long_ago());
     }
-    let since = since(state, diary, &whose, query, single_events)?;
+    let since = since(state, calendar_state, &whose, query, single_events)?;
     let window = match &since {
         Some(token) => token.window,
         None => window(query)?,
@@ -110,7 +110,7 @@ pub(crate) fn list(
                 .ok_or_else(|| Refusal::invalid("pageToken", "Invalid page token value."))?,
         ),
     };
-    let revision = page.as_ref().map_or(diary.revision, |page| page.revision);
+    let revision = page.as_ref().map_or(calendar_state.revision, |page| page.revision);
 
     // Without it a client that expands recurring events itself would not know of the gap.
     let gap = |event: &Event| !single_events && matches!(event.recurrence, Recurrence::Instance { .. });
@@ -128,7 +128,7 @@ pub(crate) fn list(
             && query.text("iCalUID").is_none_or(|uid| ical_uid(event) == uid)
             && query.text("q").is_none_or(|words| mentions(event, words))
     };
-    let mut rows: Vec<((i64, u64), &Event)> = diary
+    let mut rows: Vec<((i64, u64), &Event)> = calendar_state
         .records
         .iter()
         .filter(|(_, record)| wanted(record))
@@ -141,12 +141,12 @@ pub(crate) fn list(
 
     let mut body = json!({
         "kind": "calendar#events",
-        "etag": format!("\"p{}\"", diary.revision),
-        "summary": diary.calendar.summary,
-        "description": diary.calendar.description.as_deref().unwrap_or_default(),
-        "updated": diary.updated.to_rfc3339_opts(SecondsFormat::Millis, true),
-        "timeZone": zone.unwrap_or(diary.calendar.time_zone).name(),
-        "accessRole": diary.calendar.access_role,
+        "etag": format!("\"p{}\"", calendar_state.revision),
+        "summary": calendar_state.calendar.summary,
+        "description": calendar_state.calendar.description.as_deref().unwrap_or_default(),
+        "updated": calendar_state.updated.to_rfc3339_opts(SecondsFormat::Millis, true),
+        "timeZone": zone.unwrap_or(calendar_state.calendar.time_zone).name(),
+        "accessRole": calendar_state.calendar.access_role,
         "defaultReminders": [],
     });
     if more && let Some((after, _)) = rows.last() {
@@ -156,14 +156,14 @@ pub(crate) fn list(
         let token = SyncToken {
             calendar_sync: whose,
             born: state.born,
-            epoch: diary.epoch,
+            epoch: calendar_state.epoch,
             revision,
             window,
             single_events,
         };
         body["nextSyncToken"] = json!(seal(&token));
     }
-    body["items"] = rows.iter().map(|(_, event)| wire(event, &diary.calendar.id, zone)).collect();
+    body["items"] = rows.iter().map(|(_, event)| wire(event, &calendar_state.calendar.id, zone)).collect();
     Ok(axum::Json(body).into_response())
 }
 
@@ -193,7 +193,7 @@ fn window(query: &Query) -> Result<Window, Refusal> {
 
 fn since(
     state: &State,
-    diary: &Diary,
+    calendar_state: &CalendarState,
     whose: &(Uuid, String),
     query: &Query,
     single_events: bool,
@@ -208,7 +208,7 @@ fn since(
     let token = open::<SyncToken>(text)
         .filter(|token| token.calendar_sync == *whose)
         .ok_or_else(|| Refusal::invalid("syncToken", "Invalid sync token value."))?;
-    if (token.born, token.epoch) != (state.born, diary.epoch) {
+    if (token.born, token.epoch) != (state.born, calendar_state.epoch) {
         return Err(Refusal::full_sync_required());
     }
     // Google calls the outcome undefined; a caller had better hear of it.

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_skips_the_first_calls_strikes_its_number_and_is_gone() {
+    fn fault_skips_the_first_calls_and_applies_as_often_as_declared() {
         let fault = Fault::new(FaultKind::Reset).call(Call::EventsList).after(1).times(Times::Count(2));
         let mut faults = vec![fault];
         assert_eq!(strike(&mut faults, None, Call::Token), None);

@@ -105,7 +105,7 @@ pub(crate) fn seed(options: &SeedOptions) -> State {
         born: now,
         accounts: Vec::with_capacity(options.users),
         ids: Dice::new(mix(options.seed, u64::MAX)),
-        fate: Dice::new(mix(options.seed, u64::MAX - 1)),
+        rng: Dice::new(mix(options.seed, u64::MAX - 1)),
         access_tokens: HashMap::new(),
         refresh_tokens: HashMap::new(),
         calls: CallLog::default(),
@@ -149,10 +149,10 @@ fn account(options: &SeedOptions, place: usize, mut dice: Dice, now: DateTime<Ut
     for integration in Integration::ALL.into_iter().filter(|integration| kind.grants(*integration)) {
         *user.grant_mut(integration) = Some(grant(kind, integration, &mut dice, now));
     }
-    let diaries = if kind == Kind::Empty || user.calendar_grant.is_none() {
+    let calendars = if kind == Kind::Empty || user.calendar_grant.is_none() {
         Vec::new()
     } else {
-        seed_calendar::diaries(&user, &mut dice, now)
+        seed_calendar::calendars(&user, &mut dice, now)
     };
     let people = if user.contacts_grant.is_none() { 0 } else { people(options, place, kind, &mut dice) };
     let groups = if people == 0 { 0 } else { dice.index(7) };
@@ -161,7 +161,7 @@ fn account(options: &SeedOptions, place: usize, mut dice: Dice, now: DateTime<Ut
         list_epoch: 0,
         book: AddressBook::new(dice.roll(), people, groups, now),
         user,
-        diaries,
+        calendars,
         channels: Vec::new(),
         rotating: Vec::new(),
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveTime, TimeDelta, Utc
 use chrono_tz::Tz;
 
 use crate::account::User;
-use crate::calendar::{Calendar, Diary};
+use crate::calendar::{Calendar, CalendarState};
 use crate::dice::Dice;
 use crate::event::{Attendee, Event, EventStatus, EventTime, Recurrence, ResponseStatus, new_id};
 use crate::words::{CALENDARS, DAYS_OFF, FAMILY, GIVEN, MEETINGS, SERIES};
@@ -20,8 +20,8 @@ const MAX_AGE_HOURS: i64 = 60 * 24;
 const HOLIDAYS: &str = "en.usa#holiday@group.v.calendar.google.com";
 
 /// One to five calendars, the primary one first.
-pub(crate) fn diaries(user: &User, dice: &mut Dice, now: DateTime<Utc>) -> Vec<Diary> {
-    let mut diaries = vec![diary(
+pub(crate) fn calendars(user: &User, dice: &mut Dice, now: DateTime<Utc>) -> Vec<CalendarState> {
+    let mut calendars = vec![calendar_state(
         Calendar {
             id: user.email.clone(),
             summary: user.email.clone(),
@@ -45,32 +45,32 @@ pub(crate) fn diaries(user: &User, dice: &mut Dice, now: DateTime<Utc>) -> Vec<D
             selected: dice.chance(50),
             access_role: if dice.chance(70) { "owner" } else { "reader" }.to_owned(),
         };
-        diaries.push(diary(calendar, user, dice, now));
+        calendars.push(calendar_state(calendar, user, dice, now));
     }
     if dice.chance(30) {
-        diaries.push(holidays(user.time_zone, dice, now));
+        calendars.push(holidays(user.time_zone, dice, now));
     }
-    share_an_event(&mut diaries, dice, now);
-    diaries
+    share_an_event(&mut calendars, dice, now);
+    calendars
 }
 
-fn diary(calendar: Calendar, user: &User, dice: &mut Dice, now: DateTime<Utc>) -> Diary {
+fn calendar_state(calendar: Calendar, user: &User, dice: &mut Dice, now: DateTime<Utc>) -> CalendarState {
     let zone = calendar.time_zone;
-    let mut diary = Diary::new(calendar, 0, now);
+    let mut calendar_state = CalendarState::new(calendar, 0, now);
     for _ in 0..dice.between(15, 70) {
         let event = invent(user, zone, dice, now);
-        put(&mut diary, event, dice, now);
+        put(&mut calendar_state, event, dice, now);
     }
-    for _ in 0..dice.between(i64::from(diary.calendar.primary), 3) {
-        recurring(&mut diary, user, dice, now);
+    for _ in 0..dice.between(i64::from(calendar_state.calendar.primary), 3) {
+        recurring(&mut calendar_state, user, dice, now);
     }
-    diary
+    calendar_state
 }
 
 /// Puts an event in as one that was made and last changed some time ago.
-fn put(diary: &mut Diary, mut event: Event, dice: &mut Dice, now: DateTime<Utc>) {
+fn put(calendar_state: &mut CalendarState, mut event: Event, dice: &mut Dice, now: DateTime<Utc>) {
     event.created = now - TimeDelta::hours(MAX_AGE_HOURS + 1);
-    diary.put(event, now - TimeDelta::hours(dice.between(0, MAX_AGE_HOURS)));
+    calendar_state.put(event, now - TimeDelta::hours(dice.between(0, MAX_AGE_HOURS)));
 }
 
 /// An event as chance makes it.
@@ -152,8 +152,8 @@ fn attendees(user: &User, dice: &mut Dice) -> Vec<Attendee> {
 }
 
 /// A weekly event at the same hour of the wall clock, with one instance moved and one cancelled.
-fn recurring(diary: &mut Diary, user: &User, dice: &mut Dice, now: DateTime<Utc>) {
-    let zone = diary.calendar.time_zone;
+fn recurring(calendar_state: &mut CalendarState, user: &User, dice: &mut Dice, now: DateTime<Utc>) {
+    let zone = calendar_state.calendar.time_zone;
     let (count, hour) = (8 + dice.below(12), u32::try_from(dice.between(8, 18)).expect("an hour"));
     let first = local_day(now, zone, dice.between(-DAYS_BACK, 10));
     let length = TimeDelta::minutes(15 * dice.between(2, 6));
@@ -164,7 +164,7 @@ fn recurring(diary: &mut Diary, user: &User, dice: &mut Dice, now: DateTime<Utc>
     }
     let template = series.clone();
     series.recurrence = Recurrence::Series { rule: format!("RRULE:FREQ=WEEKLY;COUNT={count}") };
-    put(diary, series, dice, now);
+    put(calendar_state, series, dice, now);
     let (moved, cancelled) = (dice.below(count), dice.below(count));
     for week in 0..count {
         let original = hours(first + Days::new(7 * week), hour, zone, length);
@@ -176,7 +176,7 @@ fn recurring(diary: &mut Diary, user: &User, dice: &mut Dice, now: DateTime<Utc>
             recurrence: Recurrence::Instance { series: template.id.clone(), original, exception },
             ..template.clone()
         };
-        put(diary, instance, dice, now);
+        put(calendar_state, instance, dice, now);
     }
 }
 
@@ -188,7 +188,7 @@ fn instance_id(series: &str, original: EventTime) -> String {
 }
 
 /// A calendar of somebody else's with a `#` in its id and nothing but whole, transparent days.
-fn holidays(zone: Tz, dice: &mut Dice, now: DateTime<Utc>) -> Diary {
+fn holidays(zone: Tz, dice: &mut Dice, now: DateTime<Utc>) -> CalendarState {
     let calendar = Calendar {
         id: HOLIDAYS.to_owned(),
         summary: "Holidays in United States".to_owned(),
@@ -198,7 +198,7 @@ fn holidays(zone: Tz, dice: &mut Dice, now: DateTime<Utc>) -> Diary {
         selected: dice.chance(30),
         access_role: "reader".to_owned(),
     };
-    let mut diary = Diary::new(calendar, 0, now);
+    let mut calendar_state = CalendarState::new(calendar, 0, now);
     let year = now.year();
     for (month, day, name) in
         [(1, 1, "New Year's Day"), (7, 4, "Independence Day"), (12, 25, "Christmas Day")]
@@ -208,15 +208,15 @@ fn holidays(zone: Tz, dice: &mut Dice, now: DateTime<Utc>) -> Diary {
             let mut event = Event::new(name, days(date, 1), zone);
             event.id = format!("{}_holiday{month:02}", date.format("%Y%m%d"));
             event.transparent = true;
-            put(&mut diary, event, dice, now);
+            put(&mut calendar_state, event, dice, now);
         }
     }
-    diary
+    calendar_state
 }
 
 /// The same event, by id, in the two first selected calendars of the user's own, as when both were invited.
-fn share_an_event(diaries: &mut [Diary], dice: &mut Dice, now: DateTime<Utc>) {
-    if let [first, second, ..] = diaries
+fn share_an_event(calendars: &mut [CalendarState], dice: &mut Dice, now: DateTime<Utc>) {
+    if let [first, second, ..] = calendars
         && second.calendar.access_role == "owner"
         && let Some(event) = first.live_singles().find(|event| event.recurrence == Recurrence::None).cloned()
     {

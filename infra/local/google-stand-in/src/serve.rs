@@ -11,8 +11,8 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 use crate::call::Call;
-use crate::reception::Reception;
 use crate::refusal::{Api, Refusal};
+use crate::request_context::RequestContext;
 use crate::world::World;
 use crate::{admin, calendar_list, event_list, group_list, people_list, push, watch};
 
@@ -70,46 +70,44 @@ fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn token(reception: Reception, body: Bytes) -> Response {
-    reception.refresh(body).await
+async fn token(context: RequestContext, body: Bytes) -> Response {
+    context.refresh(body).await
 }
 
-async fn calendar_list_list(reception: Reception) -> Response {
-    reception
+async fn calendar_list_list(context: RequestContext) -> Response {
+    context
         .answer(Call::CalendarListList, |state, user, query, _| calendar_list::list(state, user, query))
         .await
 }
 
-async fn calendars_get(reception: Reception, Path(id): Path<String>) -> Response {
-    reception.answer(Call::CalendarsGet, |state, user, _, _| calendar_list::get(state, user, &id)).await
+async fn calendars_get(context: RequestContext, Path(id): Path<String>) -> Response {
+    context.answer(Call::CalendarsGet, |state, user, _, _| calendar_list::get(state, user, &id)).await
 }
 
-async fn events_list(reception: Reception, Path(id): Path<String>) -> Response {
-    reception
+async fn events_list(context: RequestContext, Path(id): Path<String>) -> Response {
+    context
         .answer(Call::EventsList, |state, user, query, now| event_list::list(state, user, &id, query, now))
         .await
 }
 
-async fn events_watch(reception: Reception, Path(id): Path<String>, body: Bytes) -> Response {
-    reception
-        .answer(Call::EventsWatch, |state, user, _, now| watch::watch(state, user, &id, &body, now))
-        .await
+async fn events_watch(context: RequestContext, Path(id): Path<String>, body: Bytes) -> Response {
+    context.answer(Call::EventsWatch, |state, user, _, now| watch::watch(state, user, &id, &body, now)).await
 }
 
-async fn channels_stop(reception: Reception, body: Bytes) -> Response {
-    reception.answer(Call::ChannelsStop, |state, user, _, now| watch::stop(state, user, &body, now)).await
+async fn channels_stop(context: RequestContext, body: Bytes) -> Response {
+    context.answer(Call::ChannelsStop, |state, user, _, now| watch::stop(state, user, &body, now)).await
 }
 
-async fn people_connections_list(reception: Reception) -> Response {
-    reception
+async fn people_connections_list(context: RequestContext) -> Response {
+    context
         .answer(Call::PeopleConnectionsList, |state, user, query, now| {
             people_list::list(state, user, query, now)
         })
         .await
 }
 
-async fn contact_groups_list(reception: Reception) -> Response {
-    reception
+async fn contact_groups_list(context: RequestContext) -> Response {
+    context
         .answer(Call::ContactGroupsList, |state, user, query, now| group_list::list(state, user, query, now))
         .await
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::account::{Integration, User};
 use crate::address_book::AddressBook;
-use crate::calendar::Diary;
+use crate::calendar::CalendarState;
 use crate::call::CallLog;
 use crate::dice::Dice;
 use crate::fault::Fault;
@@ -48,7 +48,7 @@ pub(crate) struct AccessToken {
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) user: User,
-    pub(crate) diaries: Vec<Diary>,
+    pub(crate) calendars: Vec<CalendarState>,
     /// Revision of the calendar list.
     pub(crate) list_revision: u64,
     /// Sync tokens of the calendar list of another epoch are refused with 410.
@@ -61,17 +61,19 @@ pub(crate) struct Account {
 
 impl Account {
     /// The calendar of an id; `primary` stands for the account's own.
-    pub(crate) fn diary(&self, calendar_id: &str) -> Option<&Diary> {
-        self.diaries.iter().find(|diary| answers_to(diary, calendar_id))
+    pub(crate) fn calendar_state(&self, calendar_id: &str) -> Option<&CalendarState> {
+        self.calendars.iter().find(|calendar_state| answers_to(calendar_state, calendar_id))
     }
 
-    pub(crate) fn diary_mut(&mut self, calendar_id: &str) -> Option<&mut Diary> {
-        self.diaries.iter_mut().find(|diary| answers_to(diary, calendar_id))
+    pub(crate) fn diary_mut(&mut self, calendar_id: &str) -> Option<&mut CalendarState> {
+        self.calendars.iter_mut().find(|calendar_state| answers_to(calendar_state, calendar_id))
     }
 }
 
-fn answers_to(diary: &Diary, calendar_id: &str) -> bool {
-    !diary.deleted && (diary.calendar.id == calendar_id || diary.calendar.primary && calendar_id == "primary")
+fn answers_to(calendar_state: &CalendarState, calendar_id: &str) -> bool {
+    !calendar_state.deleted
+        && (calendar_state.calendar.id == calendar_id
+            || calendar_state.calendar.primary && calendar_id == "primary")
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ pub(crate) struct State {
     /// For identifiers and tokens, whose number depends on who calls.
     pub(crate) ids: Dice,
     /// For changes over time, which must not depend on who calls.
-    pub(crate) fate: Dice,
+    pub(crate) rng: Dice,
     pub(crate) access_tokens: HashMap<String, AccessToken>,
     pub(crate) refresh_tokens: HashMap<String, (Uuid, Integration)>,
     pub(crate) calls: CallLog,

@@ -83,9 +83,9 @@ impl World {
         for _ in 0..changes {
             // One lock a change: calls in between see a world that is whole.
             let change = self.with(|state| {
-                let mut fate = state.fate.clone();
-                let change = (0..TRIES).find_map(|_| state.happen(&mut fate, now));
-                state.fate = fate;
+                let mut rng = state.rng.clone();
+                let change = (0..TRIES).find_map(|_| state.happen(&mut rng, now));
+                state.rng = rng;
                 change
             });
             if let Some(change) = change {
@@ -96,8 +96,8 @@ impl World {
     }
 }
 
-fn draw(fate: &mut Dice) -> Change {
-    let mut left = fate.below(MIX.iter().map(|(share, _)| share).sum());
+fn draw(rng: &mut Dice) -> Change {
+    let mut left = rng.below(MIX.iter().map(|(share, _)| share).sum());
     for (share, change) in MIX {
         if left < *share {
             return *change;
@@ -109,9 +109,9 @@ fn draw(fate: &mut Dice) -> Change {
 
 impl State {
     /// Tries one change on one user.
-    fn happen(&mut self, fate: &mut Dice, now: DateTime<Utc>) -> Option<Change> {
-        let change = draw(fate);
-        let place = fate.index(self.accounts.len());
+    fn happen(&mut self, rng: &mut Dice, now: DateTime<Utc>) -> Option<Change> {
+        let change = draw(rng);
+        let place = rng.index(self.accounts.len());
         let account = self.accounts.get(place)?;
         let user = account.user.id;
         match change {
@@ -119,20 +119,20 @@ impl State {
             | Change::EventChanged
             | Change::EventMoved
             | Change::EventMovedToOtherCalendar
-            | Change::EventDeleted => self.happen_to_event(change, user, fate, now)?,
+            | Change::EventDeleted => self.happen_to_event(change, user, rng, now)?,
             Change::PersonAdded
             | Change::PersonChanged
             | Change::PersonDeleted
             | Change::MembershipChanged => {
                 account.user.contacts_grant.as_ref()?;
-                happen_to_person(change, &mut self.accounts.get_mut(place)?.book, fate)?;
+                happen_to_person(change, &mut self.accounts.get_mut(place)?.book, rng)?;
             }
             Change::GroupAdded | Change::GroupRenamed | Change::GroupDeleted => {
                 account.user.contacts_grant.as_ref()?;
-                happen_to_group(change, &mut self.accounts.get_mut(place)?.book, fate, now)?;
+                happen_to_group(change, &mut self.accounts.get_mut(place)?.book, rng, now)?;
             }
-            Change::GrantRevoked => self.happen_to_grant(user, fate)?,
-            // Happens to whoever it is: fate must not depend on the channels that callers opened.
+            Change::GrantRevoked => self.happen_to_grant(user, rng)?,
+            // Happens to whoever it is: rng must not depend on the channels that callers opened.
             Change::ChannelSilenced => {
                 self.accounts.get_mut(place)?.channels.iter_mut().for_each(|channel| channel.silent = true);
             }
@@ -144,26 +144,27 @@ impl State {
         &mut self,
         change: Change,
         user: Uuid,
-        fate: &mut Dice,
+        rng: &mut Dice,
         now: DateTime<Utc>,
     ) -> Option<()> {
         let account = self.account(user).ok()?;
-        let diaries: Vec<_> = account.diaries.iter().filter(|diary| !diary.deleted).collect();
-        let diary = diaries.get(fate.index(diaries.len()))?;
-        let calendar_id = diary.calendar.id.clone();
+        let calendars: Vec<_> =
+            account.calendars.iter().filter(|calendar_state| !calendar_state.deleted).collect();
+        let calendar_state = calendars.get(rng.index(calendars.len()))?;
+        let calendar_id = calendar_state.calendar.id.clone();
         if change == Change::EventAdded {
-            let mut event = invent_event(&account.user, diary.calendar.time_zone, fate, now);
+            let mut event = invent_event(&account.user, calendar_state.calendar.time_zone, rng, now);
             event.status = crate::event::EventStatus::Confirmed;
             self.add_event(user, &calendar_id, event, now).ok()?;
             return Some(());
         }
-        let events: Vec<&Event> = diary.live_singles().collect();
-        let event = *events.get(fate.index(events.len()))?;
+        let events: Vec<&Event> = calendar_state.live_singles().collect();
+        let event = *events.get(rng.index(events.len()))?;
         let id = event.id.clone();
         match change {
             Change::EventMovedToOtherCalendar => {
                 // Neither an instance nor an event that the other calendar has already.
-                let to = diaries.iter().find(|other| other.event(&id).is_none())?.calendar.id.clone();
+                let to = calendars.iter().find(|other| other.event(&id).is_none())?.calendar.id.clone();
                 if event.recurrence != Recurrence::None {
                     return None;
                 }
@@ -171,8 +172,8 @@ impl State {
             }
             Change::EventDeleted => self.delete_event(user, &calendar_id, &id, now).ok()?,
             _ => {
-                let by = TimeDelta::hours(fate.between(1, 72));
-                let (title, room) = (fate.pick(MEETINGS), fate.between(1, 40));
+                let by = TimeDelta::hours(rng.between(1, 72));
+                let (title, room) = (rng.pick(MEETINGS), rng.between(1, 40));
                 let edit = |event: &mut Event| {
                     if change == Change::EventMoved {
                         event.time = event.time.shifted(by);
@@ -187,7 +188,7 @@ impl State {
         Some(())
     }
 
-    fn happen_to_grant(&mut self, user: Uuid, fate: &mut Dice) -> Option<()> {
+    fn happen_to_grant(&mut self, user: Uuid, rng: &mut Dice) -> Option<()> {
         let revoked = |account: &&Account| {
             Integration::ALL
                 .iter()
@@ -197,7 +198,7 @@ impl State {
         if self.accounts.iter().filter(revoked).count() * REVOKED_ONE_IN >= self.accounts.len() {
             return None;
         }
-        let integration = fate.pick(&Integration::ALL);
+        let integration = rng.pick(&Integration::ALL);
         let grant = self.grant_mut(user, integration).ok()?;
         if grant.state == GrantState::Revoked {
             return None;
@@ -206,15 +207,15 @@ impl State {
     }
 }
 
-fn happen_to_person(change: Change, book: &mut AddressBook, fate: &mut Dice) -> Option<()> {
-    let (given, family) = (fate.pick(GIVEN), fate.pick(FAMILY));
+fn happen_to_person(change: Change, book: &mut AddressBook, rng: &mut Dice) -> Option<()> {
+    let (given, family) = (rng.pick(GIVEN), rng.pick(FAMILY));
     if change == Change::PersonAdded {
-        let mut person = invent_person(fate, book.end());
+        let mut person = invent_person(rng, book.end());
         person.memberships.push(MY_CONTACTS.to_owned());
         book.add(person);
         return Some(());
     }
-    let number = fate.below(book.end());
+    let number = rng.below(book.end());
     let mut person = book.person(number)?;
     match change {
         Change::PersonDeleted => {
@@ -227,7 +228,7 @@ fn happen_to_person(change: Change, book: &mut AddressBook, fate: &mut Dice) -> 
                 .filter(|group| is_own(group))
                 .map(|group| group.resource_name.clone())
                 .collect();
-            let group = own.get(fate.index(own.len()))?;
+            let group = own.get(rng.index(own.len()))?;
             if person.memberships.contains(group) {
                 person.memberships.retain(|name| name != group);
             } else {
@@ -237,10 +238,10 @@ fn happen_to_person(change: Change, book: &mut AddressBook, fate: &mut Dice) -> 
         _ => {
             person.name = Some(PersonName { given: given.to_owned(), family: family.to_owned() });
             if let Some(phone) = person.phones.first_mut() {
-                phone.value = format!("+44 20 7946 {:04}", fate.below(10_000));
+                phone.value = format!("+44 20 7946 {:04}", rng.below(10_000));
             }
             if let Some(address) = person.addresses.first_mut() {
-                let (city, country) = fate.pick(CITIES);
+                let (city, country) = rng.pick(CITIES);
                 address.formatted = format!("1 New Street\n{city}\n{country}");
                 city.clone_into(&mut address.city);
                 country.clone_into(&mut address.country);
@@ -250,20 +251,15 @@ fn happen_to_person(change: Change, book: &mut AddressBook, fate: &mut Dice) -> 
     book.set(number, Some(person)).map(|_| ())
 }
 
-fn happen_to_group(
-    change: Change,
-    book: &mut AddressBook,
-    fate: &mut Dice,
-    now: DateTime<Utc>,
-) -> Option<()> {
-    let name = format!("{} {}", fate.pick(GROUPS), fate.below(1_000));
+fn happen_to_group(change: Change, book: &mut AddressBook, rng: &mut Dice, now: DateTime<Utc>) -> Option<()> {
+    let name = format!("{} {}", rng.pick(GROUPS), rng.below(1_000));
     if change == Change::GroupAdded {
         book.add_group(&name, now);
         return Some(());
     }
     let own = book.live_groups().filter(|group| is_own(group));
     let own: Vec<String> = own.map(|group| group.resource_name.clone()).collect();
-    let group = own.get(fate.index(own.len()))?;
+    let group = own.get(rng.index(own.len()))?;
     let done = if change == Change::GroupDeleted {
         book.delete_group(group, now)
     } else {

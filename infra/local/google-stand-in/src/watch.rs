@@ -76,8 +76,9 @@ pub(crate) fn watch(
     }
     let expiration = expiration(body.expiration, &body.params, now)?;
     let account = state.account_mut(user).map_err(|_| Refusal::unauthorized())?;
-    let diary = account.diary(calendar_id).ok_or_else(|| Refusal::not_found("Not Found"))?;
-    let calendar_id = diary.calendar.id.clone();
+    let calendar_state =
+        account.calendar_state(calendar_id).ok_or_else(|| Refusal::not_found("Not Found"))?;
+    let calendar_id = calendar_state.calendar.id.clone();
     let mut channel = Channel {
         resource_id: resource_id(user, &calendar_id),
         resource_uri: resource_uri(&calendar_id),
@@ -119,7 +120,7 @@ impl World {
     ) -> Result<Channel, Unknown> {
         self.with(|state| {
             let account = state.account_mut(user)?;
-            let calendar_id = account.diary("primary").ok_or(Unknown::Calendar)?.calendar.id.clone();
+            let calendar_id = account.calendar_state("primary").ok_or(Unknown::Calendar)?.calendar.id.clone();
             let channel = Channel {
                 id: id.to_owned(),
                 resource_id: resource_id(user, &calendar_id),

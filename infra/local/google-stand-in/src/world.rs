@@ -61,16 +61,17 @@ impl World {
     /// The user's calendars, the primary one first; those whose grant is revoked keep theirs.
     pub fn calendars(&self, user: Uuid) -> Result<Vec<Calendar>, Unknown> {
         self.with(|state| {
-            let diaries = state.account(user)?.diaries.iter().filter(|diary| !diary.deleted);
-            Ok(diaries.map(|diary| diary.calendar.clone()).collect())
+            let calendars =
+                state.account(user)?.calendars.iter().filter(|calendar_state| !calendar_state.deleted);
+            Ok(calendars.map(|calendar_state| calendar_state.calendar.clone()).collect())
         })
     }
 
     /// The live events of a calendar as `singleEvents=true` lists them, of all times.
     pub fn events(&self, user: Uuid, calendar_id: &str) -> Result<Vec<Event>, Unknown> {
         self.with(|state| {
-            let diary = state.account(user)?.diary(calendar_id).ok_or(Unknown::Calendar)?;
-            Ok(diary.live_singles().cloned().collect())
+            let calendar_state = state.account(user)?.calendar_state(calendar_id).ok_or(Unknown::Calendar)?;
+            Ok(calendar_state.live_singles().cloned().collect())
         })
     }
 
@@ -82,8 +83,8 @@ impl World {
         since: DateTime<Utc>,
     ) -> Result<bool, Unknown> {
         self.with(|state| {
-            let diary = state.account(user)?.diary(calendar_id).ok_or(Unknown::Calendar)?;
-            Ok(diary
+            let calendar_state = state.account(user)?.calendar_state(calendar_id).ok_or(Unknown::Calendar)?;
+            Ok(calendar_state
                 .records
                 .values()
                 .any(|record| record.event.is_own_entry() && record.event.updated > since))

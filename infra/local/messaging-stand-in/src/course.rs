@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use stand_in::Scissors;
+use stand_in::ConnectionKiller;
 use tokio::time::sleep;
 
 use crate::fault::Kind;
@@ -17,7 +17,7 @@ const GARBAGE: &str = "<!doctype html><title>Sorry</title> {\"sid\": ";
 /// Runs `accept`, which answers for the vendor, in the midst of what goes wrong. `refuse` words the vendor's refusal.
 pub(crate) async fn run(
     inbox: &Inbox,
-    scissors: &Scissors,
+    killer: &ConnectionKiller,
     (channel, recipients): (Channel, &[&str]),
     refuse: impl FnOnce(StatusCode, u32) -> Response,
     accept: impl FnOnce(&Inbox) -> Response,
@@ -25,7 +25,7 @@ pub(crate) async fn run(
     let fault = inbox.receive(channel, recipients);
     match fault {
         Some(Kind::Status { status, code }) => return with_retry_after(refuse(status_of(status), code)),
-        Some(Kind::Reset) => return reset(scissors),
+        Some(Kind::Reset) => return reset(killer),
         Some(Kind::Slow { delay_ms }) => sleep(Duration::from_millis(delay_ms)).await,
         Some(
             Kind::ResetAfterAccept
@@ -40,7 +40,7 @@ pub(crate) async fn run(
         return answer;
     }
     match fault {
-        Some(Kind::ResetAfterAccept) => return reset(scissors),
+        Some(Kind::ResetAfterAccept) => return reset(killer),
         Some(Kind::AcceptThenSlow { delay_ms }) => sleep(Duration::from_millis(delay_ms)).await,
         Some(Kind::AcceptThenStatus { status }) => return status_of(status).into_response(),
         Some(Kind::AcceptThenGarbage) => return (answer.status(), GARBAGE).into_response(),
@@ -49,8 +49,8 @@ pub(crate) async fn run(
     answer
 }
 
-fn reset(scissors: &Scissors) -> Response {
-    scissors.cut();
+fn reset(killer: &ConnectionKiller) -> Response {
+    killer.kill();
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_strikes_its_recipient_its_number_of_times_and_is_gone() {
+    fn fault_applies_to_its_recipient_as_often_as_declared() {
         let fault = Fault::new(Channel::Sms, Kind::Reset).to("+1").times(Times::Count(2));
         let mut faults = vec![fault];
         let mut strikes = |channel, to| strike(&mut faults, channel, &[to]).is_some();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_reads_from_flat_json() {
+    fn fault_is_read_from_flat_json() {
         let json =
             r#"{"channel": "sms", "kind": "status", "status": 400, "code": 21610, "times": "forever"}"#;
         let expected =

@@ -95,7 +95,7 @@ mod tests {
     use crate::inbox::Via;
 
     #[test]
-    fn what_a_message_says_cannot_become_part_of_the_page() {
+    fn inbox_page_escapes_the_text_of_messages() {
         let attack = "</pre>\"'><script>alert(1)</script>&".to_owned();
         let message = Message {
             channel: Channel::Email,

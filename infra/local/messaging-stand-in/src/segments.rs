@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_counted_in_the_alphabet_that_it_needs() {
+    fn segments_are_counted_in_the_encoding_that_the_text_needs() {
         check("", (Alphabet::Gsm7, 1));
         check(&"a".repeat(160), (Alphabet::Gsm7, 1));
         check(&"a".repeat(161), (Alphabet::Gsm7, 2));

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stand_in::Scissors;
+use stand_in::ConnectionKiller;
 use uuid::Uuid;
 
 use crate::address::is_email;
@@ -19,7 +19,7 @@ use crate::inbox::{Channel, Inbox, Message, Via};
 use crate::serve::App;
 
 const LONGEST_BODY_BYTES: usize = 30_000_000;
-const MOST_RECIPIENTS: usize = 1_000;
+const MAX_RECIPIENTS: usize = 1_000;
 /// Everything that the top level of a mail may have.
 const FIELDS: &[&str] = &[
     "personalizations",
@@ -112,7 +112,7 @@ impl IntoResponse for Wrong {
 
 pub(crate) async fn send(
     State(app): State<App>,
-    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    ConnectInfo(killer): ConnectInfo<ConnectionKiller>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -123,7 +123,7 @@ pub(crate) async fn send(
     let recipients: Vec<&str> = mail.recipients().map(|(_, address)| address).collect();
     course::run(
         &app.inbox,
-        &scissors,
+        &killer,
         (Channel::Email, &recipients),
         |status, _| refusal(status).into_response(),
         |inbox| match mail.check(&app.config.from_email) {
@@ -224,7 +224,7 @@ impl Mail {
                 return Err(Wrong::field(field, message));
             }
         }
-        if seen.len() > MOST_RECIPIENTS {
+        if seen.len() > MAX_RECIPIENTS {
             return Err(Wrong::field("personalizations", "There are too many recipients."));
         }
         Ok(())

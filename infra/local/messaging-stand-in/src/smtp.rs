@@ -23,7 +23,7 @@ use crate::serve::{App, Config};
 const LONGEST_COMMAND_BYTES: usize = 2_048;
 const LONGEST_LINE_BYTES: usize = 1_000;
 const LONGEST_MAIL_BYTES: usize = 10_000_000;
-const MOST_RECIPIENTS: usize = 100;
+const MAX_RECIPIENTS: usize = 100;
 const HOST: &str = "messaging-stand-in.localhost";
 
 /// Speaks SMTP on `listener`, which must be bound to a loopback address, until `shutdown` resolves. Dropping the future
@@ -231,7 +231,7 @@ impl Session {
         if !is_email(&to) {
             return self.answer("501 5.1.3 Does not contain a valid address").await;
         }
-        if self.transaction.to.len() == MOST_RECIPIENTS {
+        if self.transaction.to.len() == MAX_RECIPIENTS {
             return self.answer("452 4.5.3 Too many recipients").await;
         }
         self.transaction.to.push(to);

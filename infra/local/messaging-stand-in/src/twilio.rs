@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
-use stand_in::Scissors;
+use stand_in::ConnectionKiller;
 use uuid::Uuid;
 
 use crate::address::is_e164;
@@ -54,7 +54,7 @@ struct Sound {
 
 pub(crate) async fn create(
     State(app): State<App>,
-    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    ConnectInfo(killer): ConnectInfo<ConnectionKiller>,
     Path(account): Path<String>,
     headers: HeaderMap,
     form: Result<Form<NewMessage>, FormRejection>,
@@ -80,7 +80,7 @@ pub(crate) async fn create(
     let to = message.to.clone().unwrap_or_default();
     course::run(
         &app.inbox,
-        &scissors,
+        &killer,
         (Via::Twilio.channel(), &[&to]),
         |status, code| error(status, code, "The request was refused"),
         |inbox| match check(&app, message) {

@@ -14,11 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// The flag of one connection.
 #[derive(Debug, Clone, Default)]
-pub struct Scissors(Arc<AtomicBool>);
+pub struct ConnectionKiller(Arc<AtomicBool>);
 
-impl Scissors {
+impl ConnectionKiller {
     /// The peer gets a reset instead of whatever would be written next.
-    pub fn cut(&self) {
+    pub fn kill(&self) {
         self.0.store(true, Ordering::Release);
     }
 }
@@ -27,13 +27,13 @@ impl Scissors {
 #[derive(Debug)]
 pub struct Line {
     stream: TcpStream,
-    scissors: Scissors,
+    killer: ConnectionKiller,
 }
 
 impl Line {
     /// Closing without lingering makes the kernel send a reset.
     fn check(&self) -> io::Result<()> {
-        if self.scissors.0.load(Ordering::Acquire) {
+        if self.killer.0.load(Ordering::Acquire) {
             self.stream.set_zero_linger()?;
             return Err(io::ErrorKind::ConnectionReset.into());
         }
@@ -68,7 +68,7 @@ impl AsyncWrite for Line {
     }
 }
 
-/// A listener whose connections can be cut; handlers find their [`Scissors`] in axum's `ConnectInfo`.
+/// A listener whose connections can be cut; handlers find their [`ConnectionKiller`] in axum's `ConnectInfo`.
 #[derive(Debug)]
 pub struct Lines(pub TcpListener);
 
@@ -78,7 +78,7 @@ impl Listener for Lines {
 
     async fn accept(&mut self) -> (Line, SocketAddr) {
         let (stream, peer) = Listener::accept(&mut self.0).await;
-        (Line { stream, scissors: Scissors::default() }, peer)
+        (Line { stream, killer: ConnectionKiller::default() }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -86,8 +86,8 @@ impl Listener for Lines {
     }
 }
 
-impl Connected<IncomingStream<'_, Lines>> for Scissors {
+impl Connected<IncomingStream<'_, Lines>> for ConnectionKiller {
     fn connect_info(stream: IncomingStream<'_, Lines>) -> Self {
-        stream.io().scissors.clone()
+        stream.io().killer.clone()
     }
 }

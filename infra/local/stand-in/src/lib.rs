@@ -7,6 +7,6 @@ mod serve;
 mod times;
 
 pub use clock::Clock;
-pub use connection::{Lines, Scissors};
+pub use connection::{ConnectionKiller, Lines};
 pub use serve::{only_loopback, serve};
 pub use times::Times;

@@ -7,7 +7,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch::channel;
 
-use crate::connection::{Lines, Scissors};
+use crate::connection::{ConnectionKiller, Lines};
 
 /// How long open connections may take to end when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     only_loopback(&listener)?;
-    let service = router.into_make_service_with_connect_info::<Scissors>();
+    let service = router.into_make_service_with_connect_info::<ConnectionKiller>();
     let (stop, mut stopped) = channel(false);
     let server = axum::serve(Lines(listener), service).with_graceful_shutdown(async move {
         shutdown.await;

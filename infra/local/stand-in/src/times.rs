@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_reads_and_writes_numbers_and_the_word_forever() {
+    fn times_serializes_as_a_number_or_forever() {
         for (times, text) in [(Times::Count(3), "3"), (Times::Forever, "\"forever\"")] {
             assert_eq!(serde_json::to_string(&times).expect("json"), text);
             assert_eq!(serde_json::from_str::<Times>(text).expect("json"), times);

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_own_list_says_what_it_can_do() {
+    fn backend_reads_the_commands_that_the_server_lists() {
         let get = command("get", &["readonly", "fast"], &["@read"]);
         let keys = command("keys", &["readonly"], &["@read", "@dangerous"]);
         let delex = command("delex", &["write"], &["@write"]);
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_server_that_does_not_tell_every_command_may_write() {
+    fn backend_treats_every_command_as_a_write_when_the_server_lists_none() {
         let silent = Capabilities::read(&Value::Nil);
         assert!(
             silent.knows("GET")

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_holds_at_a_position_what_the_first_write_after_it_replaced() {
+    fn journal_returns_the_value_that_a_key_had_at_a_position() {
         let journal = journal(Instant::now());
         assert_eq!(journal.images_at(0), images(&[("a", None), ("b", None)]));
         assert_eq!(journal.images_at(1), images(&[("a", Some("a1")), ("b", None)]));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_leads_to_the_position_before_all_younger_writes() {
+    fn journal_finds_the_position_before_all_younger_writes() {
         let start = Instant::now();
         let now = start + Duration::from_secs(4);
         let positions = [1, 2, 3, 4].map(|age| journal(start).position_before(now, Duration::from_secs(age)));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn undone_old_and_unknown_writes_are_forgotten() {
+    fn journal_forgets_undone_old_and_unknown_writes() {
         let start = Instant::now();
         let mut journal = journal(start);
         journal.truncate(2, 4);

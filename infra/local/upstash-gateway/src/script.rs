@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_flag_that_redis_does_not_know_is_taken_out() {
+    fn script_strips_only_the_flag_that_redis_does_not_know() {
         check("#!lua flags=allow-key-locking\nreturn 1", Some("#!lua\nreturn 1"));
         check("#!lua flags=allow-key-locking,no-writes\nreturn 1", Some("#!lua flags=no-writes\nreturn 1"));
         check("#!lua flags=no-writes,allow-key-locking\nreturn 1", Some("#!lua flags=no-writes\nreturn 1"));

@@ -37,7 +37,7 @@ mod tests {
     use super::{parse_duration, parse_share};
 
     #[test]
-    fn a_duration_needs_a_whole_number_and_a_unit() {
+    fn parse_duration_requires_a_whole_number_and_a_unit() {
         let texts = ["500ms", "2s", "5m", "0s", "2", "s", "", "-1s", "1.5s", "2h"];
         let expected = [Some(500), Some(2_000), Some(300_000), Some(0), None, None, None, None, None, None];
         assert_eq!(
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_between_nothing_and_everything() {
+    fn parse_share_accepts_zero_to_one() {
         let expected = [Some(0.0), Some(0.25), Some(1.0), None, None, None, None];
         assert_eq!(
             ["0", "0.25", "1", "50", "-0.1", "NaN", "half"].map(|text| parse_share(text).ok()),

@@ -15,7 +15,7 @@ pub struct OwnSuggestion {
     /// Whom to meet.
     pub contact: Uuid,
     /// How it stands.
-    pub standing: Standing,
+    pub state: SuggestionState,
     /// First moment.
     pub start: DateTime<Utc>,
     /// Last moment.
@@ -24,7 +24,7 @@ pub struct OwnSuggestion {
 
 /// How a suggestion stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum SuggestionState {
     /// Waits for the user.
     Pending,
     /// Waits, with an event in the calendar: nobody needs to be told.
@@ -37,7 +37,7 @@ pub enum Standing {
     Accepted,
 }
 
-impl Standing {
+impl SuggestionState {
     /// `suggestion_status`, before anybody looks at it.
     #[must_use]
     pub fn status(self) -> &'static str {
@@ -111,20 +111,20 @@ impl OwnAvailability {
 /// One that waits, and one of another kind, by the user's place in the world.
 pub(super) fn plan(contacts: &[OwnContact], place: usize, at: DateTime<Utc>) -> Vec<OwnSuggestion> {
     let other = match place % 4 {
-        0 => Standing::PendingWithEvent,
-        1 => Standing::SnoozedUntilNow,
-        2 => Standing::SnoozedOn,
-        _ => Standing::Accepted,
+        0 => SuggestionState::PendingWithEvent,
+        1 => SuggestionState::SnoozedUntilNow,
+        2 => SuggestionState::SnoozedOn,
+        _ => SuggestionState::Accepted,
     };
     let foreign = contacts.iter().find(|contact| contact.origin == Origin::Foreign);
     let linked = contacts.iter().find(|contact| matches!(contact.origin, Origin::Linked(_)));
     let noon = (at + TimeDelta::days(2)).duration_trunc(TimeDelta::hours(1)).unwrap_or(at);
-    [(foreign, Standing::Pending, 0), (linked, other, 26)]
+    [(foreign, SuggestionState::Pending, 0), (linked, other, 26)]
         .into_iter()
-        .filter_map(|(contact, standing, hours)| {
+        .filter_map(|(contact, state, hours)| {
             let start = noon + TimeDelta::hours(hours);
             let end = start + TimeDelta::hours(1);
-            Some(OwnSuggestion { id: Uuid::new_v4(), contact: contact?.id, standing, start, end })
+            Some(OwnSuggestion { id: Uuid::new_v4(), contact: contact?.id, state, start, end })
         })
         .collect()
 }
@@ -136,10 +136,10 @@ impl OwnSuggestion {
         user: Uuid,
         at: DateTime<Utc>,
     ) -> sqlx::Result<()> {
-        let snoozed_until = match self.standing {
-            Standing::SnoozedUntilNow => Some(at - TimeDelta::minutes(1)),
-            Standing::SnoozedOn => Some(at + TimeDelta::days(7)),
-            Standing::Pending | Standing::PendingWithEvent | Standing::Accepted => None,
+        let snoozed_until = match self.state {
+            SuggestionState::SnoozedUntilNow => Some(at - TimeDelta::minutes(1)),
+            SuggestionState::SnoozedOn => Some(at + TimeDelta::days(7)),
+            SuggestionState::Pending | SuggestionState::PendingWithEvent | SuggestionState::Accepted => None,
         };
         sqlx::query(
             "INSERT INTO suggestions
@@ -153,8 +153,8 @@ impl OwnSuggestion {
         .bind(self.contact)
         .bind(self.start)
         .bind(self.end)
-        .bind(self.standing.status())
-        .bind((self.standing == Standing::PendingWithEvent).then_some("an-event-of-the-application"))
+        .bind(self.state.status())
+        .bind((self.state == SuggestionState::PendingWithEvent).then_some("an-event-of-the-application"))
         .bind(snoozed_until)
         .bind(at - TimeDelta::days(1))
         .execute(&mut *db)

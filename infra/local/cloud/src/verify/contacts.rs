@@ -148,7 +148,7 @@ impl Check<'_> {
             let found = stored.remove(&row.id).unwrap_or_default();
             self.same(format!("contact_google_memberships of {}", person.resource_name), found, expected);
         }
-        self.same("contact_google_memberships of nobody in Google", stored.len(), 0);
+        self.same("contact_google_memberships of contacts without a person in Google", stored.len(), 0);
         Ok(())
     }
 

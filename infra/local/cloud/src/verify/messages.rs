@@ -14,9 +14,9 @@ use crate::postgres::connect;
 use crate::seed::{Seeded, SeededUser};
 
 /// A text message costs by the segment.
-const MOST_SEGMENTS: usize = 2;
+const MAX_SEGMENTS: usize = 2;
 /// Text messages to one person within an hour.
-const MOST_SMS: usize = 10;
+const MAX_SMS: usize = 10;
 /// Time between two sweeps of batches; what is due is what became due by the beginning of the present one.
 pub(crate) const QUARTER: TimeDelta = TimeDelta::minutes(15);
 /// An open notice of this age was found by a daily sweep that looks for those of seven days.
@@ -55,7 +55,7 @@ pub(super) async fn ledger(
     let mut seen = HashSet::new();
     for message in &messages {
         let Some(deliveries) = told.get(message.provider_id.as_str()) else {
-            let what = format!("message {} was sent, and the ledger does not know it", message.provider_id);
+            let what = format!("message {} was sent, and is not in the ledger", message.provider_id);
             differences.push(Difference { user: None, what });
             continue;
         };
@@ -68,12 +68,12 @@ pub(super) async fn ledger(
             Channel::Email => ("email", addresses.get(&deliveries[0].user_id)),
         };
         if address != Some(&message.to) || deliveries.iter().any(|delivery| delivery.channel != channel) {
-            differences.push(of(deliveries[0], "reached somebody else"));
+            differences.push(of(deliveries[0], "reached another person"));
         }
         differences.extend(form(message, deliveries).map(|what| of(deliveries[0], what)));
     }
     for (_, deliveries) in told.iter().filter(|(id, _)| !seen.contains(*id)) {
-        differences.push(of(deliveries[0], "is said to be sent, and nobody got it"));
+        differences.push(of(deliveries[0], "is recorded as sent, and was not received"));
     }
     Ok(differences)
 }
@@ -83,7 +83,7 @@ fn form(message: &Message, deliveries: &[&Delivery]) -> Option<&'static str> {
     let text = message.text.as_deref().unwrap_or_default();
     match message.channel {
         Channel::Sms if deliveries.len() > 1 => Some("shares a text message with others"),
-        Channel::Sms if segments(text).1 > MOST_SEGMENTS => Some("is a text message of many segments"),
+        Channel::Sms if segments(text).1 > MAX_SEGMENTS => Some("is a text message of many segments"),
         Channel::Email if text.is_empty() || message.html.is_none() => Some("lacks text or HTML"),
         Channel::Sms | Channel::Email => None,
     }
@@ -138,11 +138,11 @@ pub async fn batches(
 /// A user's batch on one channel.
 #[derive(FromRow)]
 struct Batch {
-    /// Suggestions told of since the sweep.
+    /// Suggestions that the user was notified about since the sweep.
     told: i64,
-    /// Suggestions that were pending at the sweep and were never told of.
+    /// Suggestions that were pending at the sweep and that the user was never notified about.
     untold: i64,
-    /// Of these, older than the newest that was told of since.
+    /// Of these, older than the newest that the user was notified about since.
     overtaken: i64,
 }
 
@@ -175,13 +175,13 @@ impl Batch {
     }
 
     fn wrong(&self, channel: &str, is_expected: bool) -> Option<String> {
-        let is_full = channel == "sms" && usize::try_from(self.told) == Ok(MOST_SMS);
+        let is_full = channel == "sms" && usize::try_from(self.told) == Ok(MAX_SMS);
         if !is_expected {
             return (self.told > 0)
-                .then(|| format!("{} suggestions were told of, and none was due", self.told));
+                .then(|| format!("a message about {} suggestions was sent, and none was due", self.told));
         }
         if self.untold > 0 && !is_full {
-            return Some(format!("{} suggestions are missing, {} were told of", self.untold, self.told));
+            return Some(format!("{} suggestions are missing, {} were sent", self.untold, self.told));
         }
         (self.overtaken > 0).then(|| format!("{} older suggestions wait behind newer ones", self.overtaken))
     }

@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::Check;
 use super::week::Week;
-use crate::seed::Standing;
+use crate::seed::SuggestionState;
 
 const AHEAD: TimeDelta = TimeDelta::days(14);
 const SHORTEST: TimeDelta = TimeDelta::minutes(30);
 const LONGEST: TimeDelta = TimeDelta::minutes(60);
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
-const MOST_A_DAY: usize = 4;
+const MAX_PER_DAY: usize = 4;
 /// What was free when suggestions were made and is nearly over now says nothing.
 const MARGIN: TimeDelta = TimeDelta::hours(1);
 
@@ -57,17 +57,23 @@ impl Check<'_> {
         let is_changed = self.is_synced(Integration::GoogleCalendar) && week.has_events();
         for before in &self.before.suggestions {
             let is_conflict = is_changed && week.is_busy_between(before.start, before.end);
-            let expected = match before.standing {
-                Standing::SnoozedUntilNow if !is_changed => "snoozed",
-                Standing::Pending | Standing::PendingWithEvent | Standing::SnoozedUntilNow if is_conflict => {
+            let expected = match before.state {
+                SuggestionState::SnoozedUntilNow if !is_changed => "snoozed",
+                SuggestionState::Pending
+                | SuggestionState::PendingWithEvent
+                | SuggestionState::SnoozedUntilNow
+                    if is_conflict =>
+                {
                     "dismissed"
                 }
-                Standing::Pending | Standing::PendingWithEvent | Standing::SnoozedUntilNow => "pending",
-                Standing::SnoozedOn | Standing::Accepted => before.standing.status(),
+                SuggestionState::Pending
+                | SuggestionState::PendingWithEvent
+                | SuggestionState::SnoozedUntilNow => "pending",
+                SuggestionState::SnoozedOn | SuggestionState::Accepted => before.state.status(),
             };
             let found =
                 rows.iter().find(|row| row.id == before.id).map(|row| (row.status.as_str(), row.has_reason));
-            let what = format!("suggestion from before ({:?})", before.standing);
+            let what = format!("suggestion from before ({:?})", before.state);
             self.same(what, found, Some((expected, expected == "dismissed")));
         }
         self.sound(&rows, &week).await?;
@@ -78,7 +84,7 @@ impl Check<'_> {
     }
 
     /// That nobody has two open suggestions, and none is pending at a time that is busy.
-    pub(super) async fn standing_suggestions(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn current_suggestions(&mut self) -> anyhow::Result<()> {
         let rows = self.suggestion_rows().await?;
         let week = self.week()?;
         let mut open = HashSet::new();
@@ -174,7 +180,7 @@ impl Check<'_> {
         let mut unused = 0;
         for (mut start, end) in week.free_runs(from, until, is_taken) {
             while end - start >= SHORTEST {
-                unused += usize::from(used.get(&week.date(start)).copied().unwrap_or_default() < MOST_A_DAY);
+                unused += usize::from(used.get(&week.date(start)).copied().unwrap_or_default() < MAX_PER_DAY);
                 start += LONGEST;
             }
         }

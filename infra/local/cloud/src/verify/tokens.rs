@@ -31,7 +31,7 @@ impl Check<'_> {
             match (row, self.user.grant(integration)) {
                 (None, None) => {}
                 (Some(_), None) => {
-                    self.differs(format!("oauth_tokens {}: nobody granted it", integration.provider()));
+                    self.differs(format!("oauth_tokens {}: there is no grant", integration.provider()));
                 }
                 (None, Some(_)) => self.differs(format!("oauth_tokens {}: lost", integration.provider())),
                 (Some(row), Some(grant)) => {

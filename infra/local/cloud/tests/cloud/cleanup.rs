@@ -129,7 +129,7 @@ async fn ctrl_c_ends_everything_that_up_started_and_nothing_else() {
 }
 
 #[test]
-fn a_killed_up_leaves_no_process_behind() {
+fn killed_up_leaves_no_process() {
     check_that_everything_ends_after("-KILL", None);
 }
 
@@ -204,12 +204,12 @@ fn a_request_to_stop_ends_postgres() {
 }
 
 #[test]
-fn a_killed_owner_leaves_no_postgres() {
+fn killed_owner_leaves_no_postgres() {
     check_that_postgres_ends_after("-KILL");
 }
 
 #[tokio::test]
-async fn a_dropped_redis_takes_its_folder_along_and_no_other_redis() {
+async fn dropping_redis_stops_its_server_and_removes_its_folder() {
     let other = Redis::start(None).await.expect("Redis starts");
     let redis = Redis::start(None).await.expect("Redis starts");
     let socket = redis.url().strip_prefix("unix://").expect("a socket").to_owned();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use local_cloud::{Postgres, postgres};
 use sqlx::PgConnection;
 
-/// Each fact that the page states, one a line: an enumeration's values, a column, or a rule of a table.
+/// Each fact that the page states, one per line: an enumeration's values, a column, or a rule of a table.
 const APPLICATION: &str = include_str!("../../schema/application.tsv");
 
 const COLUMNS: &str = "

@@ -16,7 +16,7 @@ use url::Url;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
-async fn databases_of_one_server_are_apart_and_made_at_the_same_time() {
+async fn databases_of_one_server_are_created_concurrently_and_isolated() {
     let postgres = Postgres::start(None).await.expect("Postgres starts");
     let (first, second) = tokio::join!(postgres.create_database("first"), postgres.create_database("second"));
     for (url, email) in
@@ -170,7 +170,7 @@ async fn queues_are_declared_as_in_production_but_for_shorter_backoffs() {
 }
 
 #[tokio::test]
-async fn a_queue_ends_no_task_while_it_is_ours_and_by_its_own_attempts_once_it_is_given_back() {
+async fn queue_has_unlimited_attempts_while_ours_and_its_own_after_it_is_given_back() {
     // Where nothing is said, Cloud Tasks ends a task after 100.
     const MORE_THAN_THE_DEFAULT: usize = 101;
     let (address, mut requests) = handler("500 Internal Server Error").await;

@@ -83,7 +83,7 @@ async fn pages_hold_every_event_of_the_window_once_while_events_come_and_change(
 }
 
 #[tokio::test]
-async fn an_incremental_sync_tells_what_was_added_changed_moved_and_deleted_and_then_nothing() {
+async fn incremental_event_sync_lists_added_changed_moved_and_deleted_events_once() {
     let site = Site::open().await;
     let api = site.calendar().await;
     let user = site.user().id;

@@ -34,7 +34,7 @@ fn named(given: &str) -> Person {
 }
 
 #[tokio::test]
-async fn pages_hold_everybody_once_while_people_come_change_and_go() {
+async fn people_pages_list_everyone_once_during_changes() {
     let site = Site::open().await;
     let api = site.contacts().await;
     let user = site.user().id;
@@ -71,7 +71,7 @@ async fn pages_hold_everybody_once_while_people_come_change_and_go() {
 }
 
 #[tokio::test]
-async fn an_incremental_sync_tells_of_new_changed_and_deleted_people_and_then_of_nobody() {
+async fn incremental_people_sync_lists_new_changed_and_deleted_people_once() {
     let site = Site::open().await;
     let api = site.contacts().await;
     let user = site.user().id;
@@ -147,7 +147,7 @@ async fn parameters_other_than_those_of_the_first_request_are_refused() {
 }
 
 #[tokio::test]
-async fn the_field_mask_is_required_checked_and_obeyed() {
+async fn person_fields_mask_is_required_validated_and_applied() {
     let site = Site::open().await;
     let api = site.contacts().await;
     for query in [vec![], vec![("personFields", "names,nonsense")], vec![FIELDS, ("pageSize", "1001")]] {

@@ -10,7 +10,7 @@ const CALENDAR_LIST: &str = "/calendar/v3/users/me/calendarList";
 const CONNECTIONS: &str = "/v1/people/me/connections";
 
 #[tokio::test]
-async fn a_refresh_token_buys_an_access_token_for_an_hour() {
+async fn refresh_token_returns_an_access_token_for_an_hour() {
     let site = Site::open().await;
     let grant = site.user().calendar_grant.expect("a grant");
     let answer = site.refresh(&grant.refresh_token.expect("a refresh token")).await.ok();
@@ -27,7 +27,7 @@ async fn a_refresh_token_buys_an_access_token_for_an_hour() {
 }
 
 #[tokio::test]
-async fn a_token_for_one_api_does_not_open_the_other() {
+async fn access_token_of_one_api_is_refused_by_the_other() {
     let site = Site::open().await;
     let refused = site.calendar().await.get(CONNECTIONS, &[("personFields", "names")]).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
@@ -37,7 +37,7 @@ async fn a_token_for_one_api_does_not_open_the_other() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_names_what_is_wrong() {
+async fn token_endpoint_returns_the_error_code_of_each_invalid_request() {
     let site = Site::open().await;
     let config = Config::default();
     let good = site.user().calendar_grant.and_then(|grant| grant.refresh_token).expect("a refresh token");

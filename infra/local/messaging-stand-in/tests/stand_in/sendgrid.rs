@@ -39,7 +39,7 @@ fn check<'a>(
 }
 
 #[tokio::test]
-async fn a_mail_is_accepted_with_an_id_that_the_inbox_knows() {
+async fn accepted_e_mail_is_in_the_inbox_under_its_id() {
     let site = Site::start().await;
     let answer = send(&site, &site.config.api_key, &mail(&site)).await;
     assert_eq!(answer.status(), 202);
@@ -51,7 +51,7 @@ async fn a_mail_is_accepted_with_an_id_that_the_inbox_knows() {
 }
 
 #[tokio::test]
-async fn what_sendgrid_refuses_is_refused_with_the_field() {
+async fn sendgrid_stand_in_refuses_with_the_field() {
     let site = Site::start().await;
     check(&site, |mail| mail["personalizations"] = json!([]), 400, "personalizations").await;
     check(&site, |mail| mail["personalizations"][0]["to"] = json!([]), 400, "personalizations.0.to").await;

@@ -30,7 +30,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn a_person_sees_the_inbox_and_clears_it() {
+async fn inbox_page_shows_and_clears_messages() {
     let site = Site::start().await;
     site.twilio(&[("To", "+15005550009"), ("From", &site.config.phone_number), ("Body", "<b>Hi</b>")]).await;
     let page = site.http.get(&site.url).send().await.unwrap();
@@ -45,7 +45,7 @@ async fn a_person_sees_the_inbox_and_clears_it() {
 }
 
 #[tokio::test]
-async fn an_address_of_a_network_is_refused() {
+async fn non_loopback_listen_address_is_refused() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let served = serve(listener, Inbox::default(), Config::default(), std::future::pending()).await;
     assert!(served.is_err());

@@ -55,7 +55,7 @@ impl Talk {
 }
 
 #[tokio::test]
-async fn a_mail_is_read_part_by_part() {
+async fn mime_parts_of_an_e_mail_are_read() {
     let site = Site::start().await;
     let mut talk = Talk::begin(&site).await;
     let queued = talk.mail(&site).await;

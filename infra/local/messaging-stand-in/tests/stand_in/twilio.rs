@@ -27,7 +27,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn a_message_is_accepted_with_an_id_that_the_inbox_knows() {
+async fn accepted_message_is_in_the_inbox_under_its_id() {
     let site = Site::start().await;
     let (status, answer) = site.text().await.unwrap();
     assert_eq!(status, 201);
@@ -38,7 +38,7 @@ async fn a_message_is_accepted_with_an_id_that_the_inbox_knows() {
 }
 
 #[tokio::test]
-async fn what_twilio_refuses_is_refused_with_its_codes() {
+async fn twilio_stand_in_refuses_with_the_codes_of_twilio() {
     let site = Site::start().await;
     let from = site.config.phone_number.clone();
     let long = "a".repeat(1601);
@@ -76,7 +76,7 @@ async fn check(kind: Kind, status: Option<u16>, accepted: usize) {
 }
 
 #[tokio::test]
-async fn faults_strike_before_or_after_a_message_is_accepted() {
+async fn faults_apply_before_or_after_a_message_is_accepted() {
     check(Kind::Status { status: 400, code: 21610 }, Some(400), 0).await;
     check(Kind::Reset, None, 0).await;
     check(Kind::Slow { delay_ms: 1 }, Some(201), 1).await;
@@ -87,7 +87,7 @@ async fn faults_strike_before_or_after_a_message_is_accepted() {
 }
 
 #[tokio::test]
-async fn faults_come_over_http_too_and_go() {
+async fn faults_are_added_and_removed_over_http() {
     let site = Site::start().await;
     let url = format!("{}/admin/faults", site.url);
     let fault = Fault::new(Channel::Sms, Kind::Status { status: 429, code: 20429 }).times(Times::Forever);

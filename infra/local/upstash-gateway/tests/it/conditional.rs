@@ -92,7 +92,7 @@ async fn delete_on_condition() {
 }
 
 #[tokio::test]
-async fn mistakes_get_the_answers_of_redis() {
+async fn invalid_conditional_commands_get_the_errors_of_redis() {
     let gateway = Gateway::start().await;
     gateway.expect(&[(json!(["RPUSH", "list", 1]), json!(1)), (json!(["SET", "k", "v"]), json!("OK"))]).await;
     let check = async |command: Value, expected: &str| {
@@ -183,7 +183,7 @@ async fn the_digest_inside_redis_is_the_one_computed_here_for_every_length() {
 }
 
 #[tokio::test]
-async fn of_many_who_swap_the_same_value_one_succeeds() {
+async fn one_of_many_concurrent_swaps_of_a_value_succeeds() {
     const CLIENTS: usize = 50;
     let gateway = Gateway::start().await;
     gateway.run(json!(["SET", "lease", "free"])).await;

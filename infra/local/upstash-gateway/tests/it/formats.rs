@@ -42,7 +42,7 @@ async fn bytes_that_are_no_text_survive_in_base64_and_are_replaced_in_plain_json
 }
 
 #[tokio::test]
-async fn resp2_is_what_redis_itself_would_have_sent() {
+async fn resp2_format_equals_the_bytes_of_redis() {
     let gateway = Gateway::start().await;
     let check = async |target: &str, body: serde_json::Value, status: u16, expected: &str| {
         let answer = gateway.request("POST", target, &[RESP2], body.to_string().as_bytes()).await;
@@ -62,7 +62,7 @@ async fn resp2_is_what_redis_itself_would_have_sent() {
 }
 
 #[tokio::test]
-async fn formats_that_do_not_exist_or_do_not_go_together_are_refused() {
+async fn unknown_and_incompatible_formats_are_refused() {
     let gateway = Gateway::start().await;
     for headers in [&[RESP2, BASE64][..], &[("Upstash-Response-Format", "resp3")][..]] {
         let answer = gateway.request("GET", "/ping", headers, b"").await;

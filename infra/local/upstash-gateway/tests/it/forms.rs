@@ -48,7 +48,7 @@ async fn a_json_array_is_one_command_whose_numbers_keep_their_digits() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_is_a_400_that_says_so() {
+async fn malformed_request_gets_400_with_a_reason() {
     let gateway = Gateway::start().await;
     let check = async |target: &str, body: &str, expected: &str| {
         let answer = gateway.request("POST", target, &[], body.as_bytes()).await;
@@ -69,7 +69,7 @@ async fn what_cannot_be_understood_is_a_400_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_pipeline_answers_item_by_item_and_goes_on_after_an_error() {
+async fn pipeline_returns_one_result_per_command_and_continues_after_an_error() {
     let gateway = Gateway::start().await;
     let commands = json!([
         ["SET", "key1", "valuex"],
@@ -93,7 +93,7 @@ async fn a_pipeline_answers_item_by_item_and_goes_on_after_an_error() {
 }
 
 #[tokio::test]
-async fn only_four_methods_are_answered() {
+async fn other_http_methods_get_405() {
     let gateway = Gateway::start().await;
     for method in ["DELETE", "PATCH", "OPTIONS"] {
         let answer = gateway.request(method, "/ping", &[], b"").await;

@@ -6,7 +6,7 @@ use upstash_gateway::DEFAULT_MAX_REQUEST_BYTES;
 use crate::kit::Gateway;
 
 #[tokio::test]
-async fn a_request_may_have_ten_megabytes_and_not_a_byte_more() {
+async fn request_body_is_limited_to_ten_megabytes() {
     let gateway = Gateway::start().await;
     let fits = vec![b'x'; DEFAULT_MAX_REQUEST_BYTES];
     let answer = gateway.request("POST", "/set/big", &[], &fits).await;
@@ -24,7 +24,7 @@ async fn a_request_may_have_ten_megabytes_and_not_a_byte_more() {
 }
 
 #[tokio::test]
-async fn a_limit_of_ones_own_holds_for_bodies_without_a_length_too() {
+async fn configured_body_limit_applies_without_content_length() {
     let gateway = Gateway::with(|config| config.max_request_bytes = 10).await;
     let check = async |body: &str, expected: u16| {
         let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
@@ -43,7 +43,7 @@ async fn a_limit_of_ones_own_holds_for_bodies_without_a_length_too() {
 }
 
 #[tokio::test]
-async fn more_requests_than_connections_wait_their_turn() {
+async fn requests_beyond_the_connection_limit_wait() {
     let gateway = Gateway::with(|config| {
         config.max_connections = 2;
         config.redis_connections = 1;

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::kit::Gateway;
 
 #[tokio::test]
-async fn redis_away_is_a_503_and_redis_back_is_found_again() {
+async fn unavailable_redis_is_a_503_until_it_is_available_again() {
     let mut gateway = Gateway::start().await;
     gateway.expect(&[(json!(["SET", "a", 1]), json!("OK"))]).await;
     gateway.redis.kill();
@@ -45,7 +45,7 @@ async fn a_restart_between_requests_is_not_noticed_by_clients() {
 }
 
 #[tokio::test]
-async fn a_silent_redis_is_a_504_and_its_connection_is_not_used_again() {
+async fn unresponsive_redis_is_a_504_and_its_connection_is_not_reused() {
     let mut gateway = Gateway::with(|config| {
         config.response_timeout = Duration::from_millis(100);
         config.connect_timeout = Duration::from_millis(100);
@@ -64,7 +64,7 @@ async fn a_silent_redis_is_a_504_and_its_connection_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn a_command_that_dies_with_redis_is_answered_at_once() {
+async fn command_in_progress_when_redis_dies_is_answered_immediately() {
     let gateway = Gateway::start().await;
     let endless = json!(["EVAL", "redis.log(redis.LOG_WARNING, 'it runs') while true do end", 0]);
     let answer = gateway.post("/", &endless);

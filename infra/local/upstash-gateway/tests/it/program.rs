@@ -33,7 +33,7 @@ fn check(arguments: &[&str], environment: &[(&str, &str)], complaints: &[&str]) 
 }
 
 #[test]
-fn a_configuration_that_cannot_work_ends_with_2_and_all_that_is_wrong() {
+fn invalid_configuration_exits_with_2_and_lists_all_problems() {
     check(&[], &[], &["UPSTASH_REDIS_REST_TOKEN"]);
     check(
         &["--redis-connections", "0"],
@@ -57,7 +57,7 @@ fn a_configuration_that_cannot_work_ends_with_2_and_all_that_is_wrong() {
 }
 
 #[test]
-fn help_explains_and_never_shows_a_secret() {
+fn help_shows_no_secret() {
     let output =
         run(&["--help"], &[("UPSTASH_REDIS_REST_TOKEN", "a-secret"), ("REDIS_URL", "redis://:a-secret@x")]);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -84,7 +84,7 @@ async fn start(redis: &RedisServer, arguments: &[&str]) -> (Child, SocketAddr) {
 }
 
 #[tokio::test]
-async fn its_flags_switch_faults_on() {
+async fn program_flags_enable_faults() {
     let redis = RedisServer::start();
     let result = async |address: SocketAddr, method: &str, target: &str| {
         let answer = send(address, method, target, &[("authorization", "Bearer t")], b"").await;
@@ -103,7 +103,7 @@ async fn its_flags_switch_faults_on() {
 }
 
 #[tokio::test]
-async fn it_serves_until_sigterm_and_then_ends_well() {
+async fn program_serves_until_sigterm_and_exits_with_0() {
     let redis = RedisServer::start();
     let (mut child, address) = start(&redis, &[]).await;
     let answer = send(address, "GET", "/ping", &[("authorization", "Bearer t")], b"").await;

@@ -164,7 +164,7 @@ async fn a_replica_catches_up_after_the_lag() {
 }
 
 #[tokio::test]
-async fn a_mistake_in_a_pipeline_of_reads_spoils_only_its_own_answer() {
+async fn error_in_a_pipeline_of_reads_affects_only_its_own_result() {
     let gateway = Gateway::start().await;
     gateway.unkindness.set_replica_lag(HOUR);
     gateway.expect(&[(json!(["SET", "a", 1]), json!("OK"))]).await;

@@ -52,7 +52,7 @@ async fn flagged_scripts_work_inside_pipelines_and_transactions() {
 }
 
 #[tokio::test]
-async fn after_a_restart_of_redis_a_client_that_falls_back_to_the_text_goes_on() {
+async fn evalsha_client_that_falls_back_to_eval_survives_a_restart_of_redis() {
     let mut gateway = Gateway::start().await;
     gateway.expect(&[(json!(["EVAL", FLAGGED, 1, "n", 1]), json!(1))]).await;
     gateway.redis.kill();
@@ -68,7 +68,7 @@ async fn after_a_restart_of_redis_a_client_that_falls_back_to_the_text_goes_on()
 }
 
 #[tokio::test]
-async fn the_other_forms_of_scripts_work() {
+async fn read_only_scripts_and_functions_work() {
     let gateway = Gateway::start().await;
     let read = "#!lua flags=no-writes,allow-key-locking\nreturn redis.call('GET', KEYS[1])";
     let library =

@@ -74,7 +74,7 @@ async fn monitor_shows_the_commands_that_follow() {
 }
 
 #[tokio::test]
-async fn streams_beyond_the_limit_are_turned_away_until_one_closes() {
+async fn streams_beyond_the_limit_are_refused_until_one_closes() {
     let gateway = Gateway::with(|config| config.max_streams = 1).await;
     let first = Events::open(&gateway, "/subscribe/a").await;
     let answer = gateway.request("GET", "/subscribe/b", &[], b"").await;
@@ -104,7 +104,7 @@ async fn streams_end_when_the_gateway_stops() {
 }
 
 #[tokio::test]
-async fn streams_end_when_redis_goes_away() {
+async fn streams_end_when_redis_becomes_unavailable() {
     let mut gateway = Gateway::start().await;
     let mut events = Events::open(&gateway, "/subscribe/a").await;
     assert_eq!(events.data().await, "subscribe,a,1");

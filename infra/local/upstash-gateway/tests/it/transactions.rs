@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::kit::Gateway;
 
 #[tokio::test]
-async fn a_transaction_answers_item_by_item() {
+async fn transaction_returns_one_result_per_command() {
     let gateway = Gateway::start().await;
     let commands = json!([["SET", "key1", "valuex"], ["INCR", "key1"], ["GET", "key1"]]);
     let answer = gateway.post("/multi-exec", &commands).await;
@@ -21,7 +21,7 @@ async fn a_transaction_answers_item_by_item() {
 }
 
 #[tokio::test]
-async fn a_discarded_transaction_is_one_error_and_changes_nothing() {
+async fn discarded_transaction_is_one_error_and_changes_nothing() {
     let gateway = Gateway::start().await;
     for bad in
         [json!(["NOSUCH", "x"]), json!(["GET"]), json!(["BLPOP", "l", 0]), json!(["DELEX", "a", "IFEQ"])]

@@ -7,13 +7,13 @@ use shared::queue::Queue;
 use tests::{Answer, Delivery, Messaging, Service, Stack};
 use uuid::Uuid;
 
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) stack: Stack,
     pub(crate) messaging: Messaging,
     pub(crate) service: Service,
 }
 
-impl Scene {
+impl Fixture {
     pub(crate) async fn new() -> Self {
         let stack = Stack::start().await;
         let messaging = Messaging::start();

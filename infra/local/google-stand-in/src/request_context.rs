@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures_util::stream;
-use stand_in::Scissors;
+use stand_in::ConnectionKiller;
 use uuid::Uuid;
 
 use crate::account::Integration;
@@ -27,23 +27,23 @@ const HUGE_CHUNKS: usize = (1 << 30) / HUGE_CHUNK_BYTES;
 const GARBAGE: &str = "<!doctype html><title>Sorry</title> {\"items\": [";
 
 /// A call at the door.
-pub(crate) struct Reception {
+pub(crate) struct RequestContext {
     app: App,
-    scissors: Scissors,
+    killer: ConnectionKiller,
     bearer: Option<String>,
     query: Query,
 }
 
-impl FromRequestParts<App> for Reception {
+impl FromRequestParts<App> for RequestContext {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        let ConnectInfo(scissors) = ConnectInfo::<Scissors>::from_request_parts(parts, app)
+        let ConnectInfo(killer) = ConnectInfo::<ConnectionKiller>::from_request_parts(parts, app)
             .await
             .expect("the service is always made with connect info");
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let bearer = bearer(&parts.headers).or_else(|| query.text("access_token").map(str::to_owned));
-        Ok(Self { app: app.clone(), scissors, bearer, query })
+        Ok(Self { app: app.clone(), killer, bearer, query })
     }
 }
 
@@ -52,7 +52,7 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-impl Reception {
+impl RequestContext {
     /// Answers a call of Calendar or People by `work`, which gets the state, the caller, the parameters and the time.
     pub(crate) async fn answer(
         self,
@@ -119,7 +119,7 @@ impl Reception {
     /// What the caller would have heard is never sent.
     fn lose_answer(&self, fault: Option<FaultKind>) {
         if fault == Some(FaultKind::AnswerLost) {
-            self.scissors.cut();
+            self.killer.kill();
         }
     }
 
@@ -131,7 +131,7 @@ impl Reception {
                 None
             }
             FaultKind::Reset => {
-                self.scissors.cut();
+                self.killer.kill();
                 Some(StatusCode::INTERNAL_SERVER_ERROR.into_response())
             }
             FaultKind::Garbage => {
