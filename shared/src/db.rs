@@ -1,6 +1,7 @@
-//! Postgres: all SQL of the project, one file an aggregate.
+//! Postgres: the handle on it, and the platform's own tables in the schema `jobs` (`shared/migrations`), one file per
+//! aggregate.
 //!
-//! The application's tables are used as they are; what is ours lives in the schema `jobs` (`shared/migrations`).
+//! A product keeps its SQL behind handles of its own, each made of a [`Database`].
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,38 +15,18 @@ use crate::config::{Config, Incomplete, variables};
 use crate::failure::Failure;
 use crate::telemetry::{self, Counter};
 
-use executor::{Connections, Slot};
+use executor::Connections;
+pub use executor::Slot;
+pub use text::shortened;
 
-pub mod availability;
-pub mod batches;
-pub mod calendar_events;
-pub mod calendar_positions;
-pub mod calendar_sync_runs;
-pub mod calendar_sync_state;
-pub mod calendars;
-pub mod circuit_breaker;
-pub mod contact_groups;
-pub mod contacts;
-mod contacts_sync_runs;
-pub mod contacts_sync_state;
 pub mod dead_letters;
-pub mod deliveries;
 mod executor;
 pub mod failures;
 #[cfg(feature = "migrate")]
 pub mod migrations;
-pub mod oauth_tokens;
-pub mod recipients;
-pub mod reminders;
 mod retention;
-pub mod suggestions;
 pub mod sweeps;
-pub mod sync_metrics;
-pub mod sync_schedule;
 mod text;
-pub mod token_health;
-mod users;
-pub mod webhook_channels;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is asked for an answer before it is used.
@@ -73,7 +54,7 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// A handle on the database; clones share a small pool that connects on first use.
 #[derive(Debug, Clone)]
-pub struct Db {
+pub struct Database {
     connections: Connections,
 }
 
@@ -93,13 +74,14 @@ pub struct Page {
 
 impl Page {
     /// What a query for `limit` users found.
-    fn of(users: Vec<Uuid>, limit: u32) -> Self {
+    #[must_use]
+    pub fn of(users: Vec<Uuid>, limit: u32) -> Self {
         let is_full = u32::try_from(users.len()).is_ok_and(|found| found == limit);
         Self { next: users.last().copied().filter(|_| is_full), users }
     }
 }
 
-impl Db {
+impl Database {
     /// Reads `DATABASE_URL` or the `DATABASE_*` parts; connects on first use.
     pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
         let size = config.required::<NonZeroU32>(&variables::DATABASE_POOL_SIZE);
@@ -130,13 +112,14 @@ impl Db {
     }
 
     /// Where one statement runs; counts it.
-    fn statement(&self) -> Slot<'_> {
+    #[must_use]
+    pub fn statement(&self) -> Slot<'_> {
         telemetry::count(Counter::SqlStatement, 1);
         Slot(&self.connections)
     }
 
     /// Several statements that count together or not at all.
-    async fn begin(&self) -> Result<Transaction, Error> {
+    pub async fn begin(&self) -> Result<Transaction, Error> {
         let (connection, slot) = self.connections.begin().await?;
         Ok(Transaction { connection, _slot: slot })
     }
@@ -158,7 +141,7 @@ impl Db {
 
 /// A transaction; dropped without [`Transaction::commit`] it leaves nothing behind.
 #[derive(Debug)]
-struct Transaction {
+pub struct Transaction {
     connection: sqlx::Transaction<'static, Postgres>,
     /// Given back after the connection.
     _slot: OwnedSemaphorePermit,
@@ -166,12 +149,13 @@ struct Transaction {
 
 impl Transaction {
     /// Where one statement of the transaction runs; counts it.
-    fn statement(&mut self) -> &mut PgConnection {
+    pub fn statement(&mut self) -> &mut PgConnection {
         telemetry::count(Counter::SqlStatement, 1);
         &mut self.connection
     }
 
-    async fn commit(self) -> Result<(), Error> {
+    /// Makes all of it count.
+    pub async fn commit(self) -> Result<(), Error> {
         Ok(self.connection.commit().await?)
     }
 }

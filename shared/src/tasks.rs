@@ -1,6 +1,6 @@
 //! The producing side: tasks are created with `tasks.enqueue(&payload)`, and the payload's type names the queue.
 //!
-//! Tasks go to Cloud Tasks ([`cloud`]), or, with `USE_CLOUD_TASKS=false`, straight to the function ([`direct`]).
+//! Tasks go to Cloud Tasks (`cloud`), or, with `USE_CLOUD_TASKS=false`, straight to the function (`direct`).
 
 use std::time::Duration;
 

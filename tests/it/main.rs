@@ -13,6 +13,7 @@ mod interleavings;
 mod outage_hours;
 mod outages;
 mod payloads;
+mod platform;
 mod producer;
 mod real_faults;
 mod webhooks;

@@ -1,6 +1,7 @@
 //! The sweep over schedules, over a real Postgres and Cloud Tasks.
 
 use adaptive_sync::AdaptiveSync;
+use catchup::queues;
 use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
@@ -41,7 +42,7 @@ impl Scene {
 
     async fn sweep(&self, integration: &str) -> Answer {
         let data = json!({ "integrationType": integration });
-        self.service.deliver(Delivery::of(Queue::AdaptiveSync, &data)).await
+        self.service.deliver(Delivery::of(queues::ADAPTIVE_SYNC, &data)).await
     }
 
     /// The payloads of the tasks that wait in a queue, by user.
@@ -71,18 +72,18 @@ fn check_result(answer: &Answer, due: u32, created: u32, existing: u32, continue
 async fn all_due_users_get_one_sync_in_pages_and_a_second_sweep_of_the_hour_adds_none() {
     let scene = Scene::new(MANY).await;
     check_result(&scene.sweep("google_calendar").await, 500, 500, 0, true);
-    assert_eq!(scene.payloads(Queue::CalendarSync).await.len(), 500);
-    let mut rest = scene.stack.take_tasks(Queue::AdaptiveSync).await;
+    assert_eq!(scene.payloads(queues::CALENDAR_SYNC).await.len(), 500);
+    let mut rest = scene.stack.take_tasks(queues::ADAPTIVE_SYNC).await;
     assert_eq!(rest.len(), 1);
     check_result(&scene.service.deliver(rest.remove(0)).await, 1, 1, 0, false);
     assert_eq!(
-        scene.payloads(Queue::CalendarSync).await,
+        scene.payloads(queues::CALENDAR_SYNC).await,
         [json!({ "userId": user(MANY), "trigger": "schedule" })]
     );
 
     check_result(&scene.sweep("google_calendar").await, 500, 0, 500, true);
-    assert!(scene.stack.take_tasks(Queue::AdaptiveSync).await.is_empty());
-    assert!(scene.payloads(Queue::CalendarSync).await.is_empty());
+    assert!(scene.stack.take_tasks(queues::ADAPTIVE_SYNC).await.is_empty());
+    assert!(scene.payloads(queues::CALENDAR_SYNC).await.is_empty());
     // The other integration's sweep of the same hour is another one.
     check_result(&scene.sweep("google_contacts").await, 500, 500, 0, true);
 }
@@ -92,10 +93,10 @@ async fn contacts_are_synced_incrementally() {
     let scene = Scene::new(1).await;
     check_result(&scene.sweep("google_contacts").await, 1, 1, 0, false);
     assert_eq!(
-        scene.payloads(Queue::GoogleContactsSync).await,
+        scene.payloads(queues::GOOGLE_CONTACTS_SYNC).await,
         [json!({ "userId": user(1), "syncType": "incremental", "trigger": "schedule" })]
     );
-    assert!(scene.payloads(Queue::CalendarSync).await.is_empty());
+    assert!(scene.payloads(queues::CALENDAR_SYNC).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +131,7 @@ async fn a_user_with_a_token_but_no_schedule_gets_one() {
 async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
     let scene = Scene::new(5).await;
     check_result(&scene.sweep("google_calendar").await, 5, 5, 0, false);
-    scene.payloads(Queue::CalendarSync).await;
+    scene.payloads(queues::CALENDAR_SYNC).await;
     scene
         .stack
         .run(&format!(
@@ -158,12 +159,12 @@ async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
     // The next hour's sweep: whose sync still waits gets no second one.
     scene.stack.advance(3600);
     check_result(&scene.sweep("google_calendar").await, 1, 0, 1, false);
-    assert!(scene.payloads(Queue::CalendarSync).await.is_empty());
+    assert!(scene.payloads(queues::CALENDAR_SYNC).await.is_empty());
     // All have ended, and the sweep runs once more.
     scene.stack.run("UPDATE jobs.swept_users SET until = now()").await;
     scene.stack.run("DELETE FROM jobs.sweeps").await;
     let again = json!({ "integrationType": "google_calendar", "sweepId": "google_calendar:again" });
-    check_result(&scene.service.deliver(Delivery::of(Queue::AdaptiveSync, &again)).await, 1, 1, 0, false);
-    let payloads = scene.payloads(Queue::CalendarSync).await;
+    check_result(&scene.service.deliver(Delivery::of(queues::ADAPTIVE_SYNC, &again)).await, 1, 1, 0, false);
+    let payloads = scene.payloads(queues::CALENDAR_SYNC).await;
     assert_eq!(payloads, [json!({ "userId": user(4), "trigger": "schedule" })]);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use catchup::queues;
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::json;
@@ -45,7 +46,7 @@ impl Scene {
 
     /// Runs the job: how many were resumed, dismissed and created.
     async fn regenerate(&self) -> (u64, u64, u64) {
-        let answer = self.service.deliver(self.task(Queue::SuggestionRegeneration, "calendar_sync")).await;
+        let answer = self.service.deliver(self.task(queues::SUGGESTION_REGENERATION, "calendar_sync")).await;
         assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
         let count = |name: &str| answer.body["result"][name].as_u64().unwrap();
         (count("resumed"), count("dismissed"), count("created"))
@@ -291,7 +292,8 @@ async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
     let scene = Scene::new(Tz::UTC).await;
     let suggestion = scene.suggestion("pending", day(3), 600, 660).await;
     let lock = scene.stack.hold_suggestions(scene.user).await;
-    let (service, task) = (scene.service.clone(), scene.task(Queue::SuggestionRegeneration, "calendar_sync"));
+    let (service, task) =
+        (scene.service.clone(), scene.task(queues::SUGGESTION_REGENERATION, "calendar_sync"));
     let run = tokio::spawn(async move { service.deliver(task).await });
     scene.stack.until_somebody_waits().await;
     scene.event(day(3), 600, 660, "", "").await;
@@ -333,9 +335,9 @@ async fn generation_and_regeneration_at_once_never_make_two_open_suggestions_for
 async fn an_unknown_user_is_skipped_and_a_task_without_reason_waits() {
     let scene = Scene::new(Tz::UTC).await;
     let unknown = json!({ "userId": Uuid::new_v4(), "reason": "manual_refresh" });
-    let answer = scene.service.deliver(Delivery::of(Queue::SuggestionRegeneration, &unknown)).await;
+    let answer = scene.service.deliver(Delivery::of(queues::SUGGESTION_REGENERATION, &unknown)).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
-    let unreasoned = Delivery::of(Queue::SuggestionRegeneration, &json!({ "userId": scene.user }));
+    let unreasoned = Delivery::of(queues::SUGGESTION_REGENERATION, &json!({ "userId": scene.user }));
     let answer = scene.service.deliver(unreasoned).await;
     assert_eq!((answer.outcome(), answer.reason()), ("requeued", "unreadable"), "{answer:?}");
 }
@@ -349,7 +351,7 @@ async fn a_list_that_could_not_be_dropped_is_dropped_by_the_next_delivery_which_
     let (proxy, fails) = RedisProxy::failing(&scene.stack.gateway.url(), &key);
     let mut setup = scene.stack.setup([("UPSTASH_REDIS_REST_URL", proxy.url("job"))]);
     let service = scene.stack.service(SuggestionRegeneration::new(&mut setup).unwrap());
-    let task = scene.task(Queue::SuggestionRegeneration, "calendar_sync");
+    let task = scene.task(queues::SUGGESTION_REGENERATION, "calendar_sync");
     assert_eq!(service.deliver(task.clone()).await.status, 503);
     assert_eq!(scene.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(1));
     fails.store(false, Ordering::SeqCst);

@@ -38,7 +38,7 @@ impl Connections {
 }
 
 /// Where one statement runs.
-pub(super) struct Slot<'a>(pub(super) &'a Connections);
+pub struct Slot<'a>(pub(super) &'a Connections);
 
 impl fmt::Debug for Slot<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

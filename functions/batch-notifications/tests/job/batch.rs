@@ -1,8 +1,8 @@
 //! One user's batch.
 
+use catchup::queues;
 use messaging_stand_in::{Channel, Fault, Kind};
 use serde_json::json;
-use shared::queue::Queue;
 use uuid::Uuid;
 
 use crate::scene::{Scene, number, task};
@@ -79,7 +79,7 @@ async fn what_the_limits_leave_over_waits_for_the_next_batch() {
 
     // Even a batch of which nothing can be sent does not come back by itself.
     scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
-    assert!(scene.stack.take_tasks(Queue::BatchNotifications).await.is_empty());
+    assert!(scene.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.is_empty());
     assert_eq!(scene.messages().len(), 10);
     scene.stack.advance(3600);
     scene.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 2, "refused": 0 }));
@@ -93,7 +93,7 @@ async fn an_instance_that_has_to_stop_begins_no_message() {
         scene.suggest(user, "Ben").await;
         scene.service.shutdown.begin();
         assert_eq!(scene.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
-        assert_eq!(scene.stack.take_tasks(Queue::BatchNotifications).await.len(), 1);
+        assert_eq!(scene.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.len(), 1);
         assert!(scene.messages().is_empty() && scene.ledger().await.is_empty());
     }
 }

@@ -6,6 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use catchup::queues;
 use clap::{Args, Parser, Subcommand};
 use google_stand_in::SeedOptions;
 use local_cloud::console::Console;
@@ -17,7 +18,6 @@ use local_cloud::stack::{LocalCloud, Options, Servers};
 use local_cloud::verify::Difference;
 use local_cloud::{Postgres, days, postgres};
 use serde_json::json;
-use shared::queue::Queue;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until};
 use url::Url;
@@ -318,7 +318,7 @@ fn print_differences(differences: &[Difference]) {
 async fn go_on(cloud: &mut LocalCloud, console: &mut Console) -> anyhow::Result<ExitCode> {
     console.say("Ctrl-C stops everything");
     let now = tokio::time::Instant::now();
-    let mut due: Vec<_> = Queue::all()
+    let mut due: Vec<_> = queues::all()
         .filter(|queue| cloud.serves(*queue))
         .flat_map(|queue| queue.policy().schedules.iter().map(move |schedule| (now, queue, schedule)))
         .collect();

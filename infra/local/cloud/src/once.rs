@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Event, World};
 use shared::queue::Queue;
@@ -39,14 +40,14 @@ pub async fn once(
     mut tell: impl FnMut(Progress),
 ) -> anyhow::Result<Vec<Difference>> {
     let scheduled = |queue: &Queue| cloud.serves(*queue) && !queue.policy().schedules.is_empty();
-    let queues: Vec<Queue> = Queue::all().filter(scheduled).collect();
+    let queues: Vec<Queue> = queues::all().filter(scheduled).collect();
     let mut differences = Vec::new();
     for queue in queues {
         tell(Progress::Schedules(queue));
         let at = cloud.world().now();
         cloud.run_schedules(queue).await?;
         cloud.until_idle(patience, |standing| tell(Progress::Queues(standing))).await?;
-        if queue == Queue::BatchNotifications {
+        if queue == queues::BATCH_NOTIFICATIONS {
             differences.extend(verify::batches(cloud.database(), cloud.seeded(), at).await?);
         }
     }
