@@ -68,7 +68,7 @@ async fn ask_for(tasks: &Tasks, image: &str, pixels: u32) -> Result<(), tasks::E
     let task = Thumbnail { image: image.to_owned(), pixels };
     // A name makes two calls one task.
     let once = Options::default().named(format_args!("{image}:{pixels}"));
-    tasks.enqueue_with(&task, once).await?;
+    tasks.enqueue(&task, once).await?;
     Ok(())
 }
 

@@ -167,7 +167,7 @@ impl<'a> Sweep<'a> {
             let position =
                 Position { cursor: Some(after), scheduled_until: Some(pace.at(count)), ..self.origin() };
             let name = format!("sweep:{}:after:{after}", self.id);
-            tasks.enqueue_with(&rest(position), Options::default().named(name)).await?;
+            tasks.enqueue(&rest(position), Options::default().named(name)).await?;
         }
         let finished = next.is_none();
         sweeps.sweep_page(S::QUEUE, &self.id, created, finished, self.context.now()).await?;

@@ -29,7 +29,7 @@ async fn a_task_carries_its_envelope_and_its_schedule() {
     let stack = Stack::start().await;
     let tasks = producer(&stack, &[]);
     let at = Clock::system().now() + chrono::TimeDelta::hours(1);
-    tasks.enqueue_with(&Numbered { n: 5 }, Options::default().at(at).named("five")).await.unwrap();
+    tasks.enqueue(&Numbered { n: 5 }, Options::default().at(at).named("five")).await.unwrap();
     let listed = stack.tasks.list(queues::TOKEN_REFRESH).await.unwrap();
     let scheduled = listed[0]["scheduleTime"].as_str().unwrap();
     assert_eq!(
@@ -56,11 +56,11 @@ async fn a_name_is_used_once_also_after_its_task_ended() {
     let stack = Stack::start().await;
     let tasks = producer(&stack, &[]);
     let named = || Options::default().named("the same");
-    assert_eq!(tasks.enqueue_with(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Created);
-    assert_eq!(tasks.enqueue_with(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
+    assert_eq!(tasks.enqueue(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Created);
+    assert_eq!(tasks.enqueue(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
     assert_eq!(stack.take_tasks(queues::TOKEN_REFRESH).await.len(), 1);
-    assert_eq!(tasks.enqueue_with(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
-    assert_eq!(tasks.enqueue(&Numbered { n: 1 }).await.unwrap(), Enqueued::Created);
+    assert_eq!(tasks.enqueue(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
+    assert_eq!(tasks.enqueue(&Numbered { n: 1 }, Options::default()).await.unwrap(), Enqueued::Created);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +69,7 @@ async fn changes_within_a_window_are_one_task() {
     let tasks = producer(&stack, &[]);
     let debounced = || Options::default().debounced("user", Duration::from_hours(24));
     for _ in 0..5 {
-        tasks.enqueue_with(&Numbered { n: 1 }, debounced()).await.unwrap();
+        tasks.enqueue(&Numbered { n: 1 }, debounced()).await.unwrap();
     }
     let task = stack.tasks.list(queues::TOKEN_REFRESH).await.unwrap().remove(0);
     let time =
@@ -99,9 +99,9 @@ async fn many_tasks_are_created_once() {
 async fn a_failed_enqueue_is_an_error_that_the_caller_sees() {
     let stack = Stack::start().await;
     let away = producer(&stack, &[("CLOUD_TASKS_URL", "http://127.0.0.1:1".to_owned())]);
-    assert!(away.enqueue(&Numbered { n: 1 }).await.is_err());
+    assert!(away.enqueue(&Numbered { n: 1 }, Options::default()).await.is_err());
     let elsewhere = producer(&stack, &[("GCP_PROJECT_ID", "another".to_owned())]);
-    assert!(elsewhere.enqueue(&Numbered { n: 1 }).await.is_err());
+    assert!(elsewhere.enqueue(&Numbered { n: 1 }, Options::default()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,14 +135,11 @@ async fn without_cloud_tasks_the_function_is_called_directly() {
             ("IDENTITY_URL", format!("{}/identity", identity.url())),
         ],
     );
-    tasks.enqueue(&Numbered { n: 1 }).await.unwrap();
+    tasks.enqueue(&Numbered { n: 1 }, Options::default()).await.unwrap();
     assert_eq!(probe.runs(), 1);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 
-    tasks
-        .enqueue_with(&Numbered { n: 2 }, Options::default().delay(Duration::from_millis(50)))
-        .await
-        .unwrap();
+    tasks.enqueue(&Numbered { n: 2 }, Options::default().delay(Duration::from_millis(50))).await.unwrap();
     while probe.runs() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -160,7 +157,7 @@ async fn only_a_name_that_is_taken_counts_as_existing_and_no_other_conflict() {
         })
         .unwrap();
         let tasks = producer(&stack, &[("CLOUD_TASKS_URL", server.url())]);
-        let answer = tasks.enqueue_with(&Numbered { n: 1 }, Options::default().named("x")).await;
+        let answer = tasks.enqueue(&Numbered { n: 1 }, Options::default().named("x")).await;
         match answer {
             Ok(enqueued) => assert!(exists && enqueued == Enqueued::Existing),
             Err(error) => {

@@ -5,7 +5,7 @@ use catchup::db::deliveries::Channel;
 use catchup::db::recipients::Recipients;
 use catchup::limits;
 use catchup::notify::message::Suggestion;
-use catchup::notify::{self, Delivery, Notifier, Recipient, zone};
+use catchup::notify::{self, Delivery, Notifier, Patience, Recipient, zone};
 use catchup::payload;
 use chrono::{Datelike, TimeDelta};
 use serde::Serialize;
@@ -59,7 +59,7 @@ impl Job for BatchNotifications {
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
         let (batches, recipients, sweeps) = (Batches::new(setup), Recipients::new(setup), setup.sweeps());
-        let (tasks, notifier) = (setup.tasks(), Notifier::new(setup));
+        let (tasks, notifier) = (setup.tasks(), Notifier::new(setup, Patience::default()));
         Ok(Self {
             batches: batches?,
             recipients: recipients?,

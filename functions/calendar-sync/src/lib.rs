@@ -177,9 +177,7 @@ impl CalendarSync {
         }
         self.cache.events_changed(user_id).await?;
         let regeneration = SuggestionRegeneration { user_id, reason: RegenerationReason::CalendarSync };
-        self.tasks
-            .enqueue_with(&regeneration, Options::default().debounced(user_id, REGENERATION_WINDOW))
-            .await?;
+        self.tasks.enqueue(&regeneration, Options::default().debounced(user_id, REGENERATION_WINDOW)).await?;
         Ok(self.runs.calendar_changes_announced(user_id, total).await?)
     }
 

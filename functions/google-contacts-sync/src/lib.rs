@@ -151,7 +151,7 @@ impl GoogleContactsSync {
                 let rest = payload::GoogleContactsSync { resume: Some(progress.clone()), ..payload };
                 // A part has one successor, however often it runs.
                 let options = Options::default().named(format_args!("{}:next", context.key)).at(time);
-                self.tasks.enqueue_with(&rest, options).await?;
+                self.tasks.enqueue(&rest, options).await?;
                 Ok(Ended::Continued(synced(&progress, true)))
             }
             Err(Stop::Refused(refusal)) => self.skip(&payload, &progress, refusal, context.now()).await,

@@ -171,7 +171,7 @@ impl WebhookHealthCheck {
                 ..WebhookRenewal::default()
             };
             let once = Options::default().named(format_args!("stale:{}", context.key));
-            self.tasks.enqueue_with(&renewal, once).await?;
+            self.tasks.enqueue(&renewal, once).await?;
         }
         if let Some(sweep_id) = &payload.position.sweep_id {
             let (healthy, bad) = if broken { (0, 1) } else { (1, 0) };

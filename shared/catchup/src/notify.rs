@@ -141,12 +141,7 @@ impl From<Error> for Failure {
 
 impl Notifier {
     /// Reads the providers' accounts and the application's address; all problems are reported together.
-    pub fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        Self::with_patience(setup, Patience::default())
-    }
-
-    /// As [`Notifier::new`], for tests of a provider that does not answer.
-    pub fn with_patience(setup: &mut Setup, patience: Patience) -> Result<Self, Incomplete> {
+    pub fn new(setup: &mut Setup, patience: Patience) -> Result<Self, Incomplete> {
         let (deliveries, limiter, clock) = (Deliveries::new(setup), setup.limiter(), setup.clock());
         let config = setup.config();
         let http = http::client(patience.connect, patience.answer);

@@ -15,7 +15,7 @@ use crate::db::recipients::Recipients;
 use crate::db::reminders::{DueReminder, TokenNotices};
 use crate::db::token_health::NoticeKind;
 use crate::notify::message::TokenNotice;
-use crate::notify::{self, Delivery, Notifier, Recipient, zone};
+use crate::notify::{self, Delivery, Notifier, Patience, Recipient, zone};
 
 /// Sends reminders, and finds those that are due.
 pub struct Reminders {
@@ -44,7 +44,8 @@ impl Reminders {
     /// Reminders of that kind of trouble.
     pub fn new(setup: &mut Setup, kind: NoticeKind) -> Result<Self, Incomplete> {
         let (notices, recipients) = (TokenNotices::new(setup), Recipients::new(setup));
-        let (sweeps, tasks, notifier) = (setup.sweeps(), setup.tasks(), Notifier::new(setup));
+        let (sweeps, tasks, notifier) =
+            (setup.sweeps(), setup.tasks(), Notifier::new(setup, Patience::default()));
         Ok(Self {
             notices: notices?,
             recipients: recipients?,

@@ -66,7 +66,7 @@ const NOBODY: &str = "unknown";
 pub async fn ask_for_sync(tasks: &Tasks, user_id: Uuid) -> Result<(), tasks::Error> {
     let sync = CalendarSync { user_id, trigger: Some(Trigger::Webhook) };
     let options = Options::default().debounced(format_args!("push:{user_id}"), SYNC_WINDOW);
-    tasks.enqueue_with(&sync, options).await?;
+    tasks.enqueue(&sync, options).await?;
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 use crate::clock::Clock;
 use crate::config::{Config, Incomplete};
 use crate::db::Database;
-use crate::db::dead_letters::DeadLetters;
 use crate::db::sweeps::Sweeps;
 use crate::oidc::Verifier;
 use crate::queue::Queue;
@@ -54,11 +53,6 @@ impl Setup {
     /// The sweeps.
     pub fn sweeps(&self) -> Result<Sweeps, Incomplete> {
         self.database().map(Sweeps::from)
-    }
-
-    /// The dead letters.
-    pub fn dead_letters(&self) -> Result<DeadLetters, Incomplete> {
-        self.database().map(DeadLetters::from)
     }
 
     /// Redis over HTTP.

@@ -186,7 +186,7 @@ impl Stack {
 
 fn notifier(environment: Vec<(&'static str, String)>, clock: &Clock, patience: Patience) -> Notifier {
     let mut setup = Setup::with_clock(Config::from_pairs(environment), clock.clone());
-    Notifier::with_patience(&mut setup, patience)
+    Notifier::new(&mut setup, patience)
         .unwrap_or_else(|_| panic!("the environment cannot be used: {:?}", setup.config().problems()))
 }
 
