@@ -20,10 +20,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use quick_cache::Weighter;
-use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::config::{Config, Incomplete, variables};
 use crate::failure::Failure;
 use crate::redis::{self, Redis};
 use crate::telemetry::{self, Counter};
@@ -31,10 +29,9 @@ use crate::telemetry::{self, Counter};
 mod encoding;
 mod epochs;
 mod key;
-mod legacy;
 mod remote;
 
-pub use key::{CacheKey, CalendarSlots, ContactList, ContactProfile, SuggestionList, UserPreferences};
+pub use key::CacheKey;
 
 use epochs::Epochs;
 use remote::{Found, Remote};
@@ -90,24 +87,14 @@ impl Weighter<String, Entry> for ByLength {
 }
 
 impl Cache {
-    /// A cache over that Redis. Reads `LEGACY_SLOT_CACHE`.
-    pub fn from_config(
-        config: &mut Config,
-        redis: Result<Redis, Incomplete>,
-        clock: Clock,
-    ) -> Result<Self, Incomplete> {
-        let drops_legacy_slots = config.required(&variables::LEGACY_SLOT_CACHE);
-        Ok(Self::new(redis?, clock, drops_legacy_slots?))
-    }
-
-    /// A cache over that Redis. `drops_legacy_slots`: when slots change, also search for those of the application.
+    /// A cache over that Redis.
     #[must_use]
-    pub fn new(redis: Redis, clock: Clock, drops_legacy_slots: bool) -> Self {
+    pub fn new(redis: Redis, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             clock,
             local: quick_cache::sync::Cache::with_weighter(LOCAL_VALUES, LOCAL_BYTES, ByLength),
             epochs: Epochs::default(),
-            remote: Remote { redis, drops_legacy_slots },
+            remote: Remote { redis },
         }))
     }
 
@@ -144,8 +131,7 @@ impl Cache {
             value: Arc::<K::Value>::clone(value),
             bytes,
             epoch,
-            fresh_until: self.0.clock.now()
-                + K::TIME_TO_LIVE.unwrap_or(LOCAL_TIME_TO_LIVE).min(LOCAL_TIME_TO_LIVE),
+            fresh_until: self.0.clock.now() + K::TIME_TO_LIVE.min(LOCAL_TIME_TO_LIVE),
         };
         let place = match self.0.remote.find(key).await {
             Found::Value { value, bytes } => {
@@ -169,51 +155,22 @@ impl Cache {
         Ok(value)
     }
 
-    /// The user's contacts changed, of those that were there before perhaps these: one command for some hundreds of them.
-    pub async fn contacts_changed(&self, user_id: Uuid, contact_ids: &[Uuid]) -> Result<(), Error> {
-        let profiles = contact_ids.iter().map(|contact_id| ContactProfile(*contact_id).scope());
-        let scopes: Vec<_> = std::iter::once(ContactList(user_id).scope()).chain(profiles).collect();
-        self.drop_scopes(&scopes).await
-    }
-
-    /// The user's preferences changed: one command.
-    pub async fn preferences_changed(&self, user_id: Uuid) -> Result<(), Error> {
-        self.drop_scopes(&[UserPreferences(user_id).scope()]).await
-    }
-
-    /// A suggestion of the user changed: one command.
-    pub async fn suggestions_changed(&self, user_id: Uuid) -> Result<(), Error> {
-        self.drop_scopes(&[SuggestionList(user_id).scope()]).await
-    }
-
-    /// The user's calendar events changed: one command, and with `LEGACY_SLOT_CACHE` a bounded search.
-    pub async fn events_changed(&self, user_id: Uuid) -> Result<(), Error> {
-        self.slots_changed(user_id).await
-    }
-
-    /// The user's availability changed: one command, and with `LEGACY_SLOT_CACHE` a bounded search.
-    pub async fn availability_changed(&self, user_id: Uuid) -> Result<(), Error> {
-        self.slots_changed(user_id).await
-    }
-
-    async fn slots_changed(&self, user_id: Uuid) -> Result<(), Error> {
-        let scope = CalendarSlots::scope_of(user_id);
-        self.0.epochs.advance(&scope);
-        let dropped = async {
-            self.0.remote.next_generation(&scope, CalendarSlots::TIME_TO_LIVE).await?;
-            self.0.remote.drop_legacy_slots(user_id).await
-        };
-        let dropped = dropped.await;
-        self.0.epochs.advance(&scope);
-        Ok(dropped?)
-    }
-
+    /// Drops the values of scopes without parts: one command for some hundreds of them.
+    ///
     /// Epochs advance before, so that loads under way are not written to Redis after it was cleaned, and after, so that
     /// what was read from Redis in between is not served from memory.
-    async fn drop_scopes(&self, scopes: &[String]) -> Result<(), Error> {
+    pub async fn drop_scopes(&self, scopes: &[String]) -> Result<(), Error> {
         self.0.epochs.advance_all(scopes);
         let dropped = self.0.remote.delete(scopes).await;
         self.0.epochs.advance_all(scopes);
+        Ok(dropped?)
+    }
+
+    /// Drops all parts of the scope of such keys: one command.
+    pub async fn drop_parts<K: CacheKey>(&self, scope: &str) -> Result<(), Error> {
+        self.0.epochs.advance(scope);
+        let dropped = self.0.remote.next_generation(scope, K::TIME_TO_LIVE).await;
+        self.0.epochs.advance(scope);
         Ok(dropped?)
     }
 

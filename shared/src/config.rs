@@ -1,6 +1,6 @@
 //! Configuration: read once, all problems reported together.
 //!
-//! A variable is a constant of [`variables`]; nothing else in the workspace reads the environment. Values are trimmed: a
+//! A variable is a constant, the platform's or the product's; nothing else in the workspace reads the environment. Values are trimmed: a
 //! secret that was stored with a trailing newline must not become a wrong password.
 
 use std::collections::HashMap;
@@ -113,22 +113,22 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::variables::{ENCRYPTION_KEY, PORT};
+    use super::variables::{PORT, UPSTASH_REDIS_REST_TOKEN};
     use super::*;
     use secrecy::ExposeSecret;
 
     #[test]
     fn a_secret_loses_its_trailing_newline() {
-        let mut config = Config::from_pairs([("ENCRYPTION_KEY", "abc\n")]);
-        assert_eq!(config.secret(&ENCRYPTION_KEY).unwrap().expose_secret(), "abc");
+        let mut config = Config::from_pairs([("UPSTASH_REDIS_REST_TOKEN", "abc\n")]);
+        assert_eq!(config.secret(&UPSTASH_REDIS_REST_TOKEN).unwrap().expose_secret(), "abc");
     }
 
     #[test]
     fn problems_are_collected_and_never_show_a_value() {
         let mut config = Config::from_pairs([("PORT", "hunter2")]);
         assert_eq!(config.required::<u16>(&PORT), Err(Incomplete));
-        assert!(config.secret(&ENCRYPTION_KEY).is_err());
-        assert!(config.secret(&ENCRYPTION_KEY).is_err());
+        assert!(config.secret(&UPSTASH_REDIS_REST_TOKEN).is_err());
+        assert!(config.secret(&UPSTASH_REDIS_REST_TOKEN).is_err());
         let text = config.problems().iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(text.len(), 2, "{text:?}");
         assert!(text.iter().all(|line| !line.contains("hunter2")), "{text:?}");

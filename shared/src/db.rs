@@ -1,6 +1,7 @@
-//! Postgres: all SQL of the project, one file an aggregate.
+//! Postgres: the handle on it, and the platform's own tables in the schema `jobs` (`shared/migrations`), one file per
+//! aggregate.
 //!
-//! The application's tables are used as they are; what is ours lives in the schema `jobs` (`shared/migrations`).
+//! A product keeps its SQL behind handles of its own, each made of a [`Database`].
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -13,38 +14,18 @@ use crate::config::{Config, Incomplete, variables};
 use crate::failure::Failure;
 use crate::telemetry::{self, Counter};
 
-use connections::{Connection, Connections, Statement};
+pub use connections::Statement;
+use connections::{Connection, Connections};
+pub use text::shortened;
 
-pub mod availability;
-pub mod batches;
-pub mod calendar_events;
-pub mod calendar_positions;
-pub mod calendar_sync_runs;
-pub mod calendar_sync_state;
-pub mod calendars;
-pub mod circuit_breaker;
 mod connections;
-pub mod contact_groups;
-pub mod contacts;
-mod contacts_sync_runs;
-pub mod contacts_sync_state;
 pub mod dead_letters;
-pub mod deliveries;
 pub mod failures;
 #[cfg(feature = "migrate")]
 pub mod migrations;
-pub mod oauth_tokens;
-pub mod recipients;
-pub mod reminders;
 mod retention;
-pub mod suggestions;
 pub mod sweeps;
-pub mod sync_metrics;
-pub mod sync_schedule;
 mod text;
-pub mod token_health;
-mod users;
-pub mod webhook_channels;
 
 /// Settings of every connection. A first sync fills a table by orders of magnitude within seconds, long before the server
 /// counts it again: plans made for the few rows of before, those of foreign keys included, would read all of it for
@@ -69,7 +50,7 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// A handle on the database; clones share a small pool that connects on first use.
 #[derive(Debug, Clone)]
-pub struct Db {
+pub struct Database {
     connections: Connections,
 }
 
@@ -89,13 +70,14 @@ pub struct Page {
 
 impl Page {
     /// What a query for `limit` users found.
-    fn of(users: Vec<Uuid>, limit: u32) -> Self {
+    #[must_use]
+    pub fn of(users: Vec<Uuid>, limit: u32) -> Self {
         let is_full = u32::try_from(users.len()).is_ok_and(|found| found == limit);
         Self { next: users.last().copied().filter(|_| is_full), users }
     }
 }
 
-impl Db {
+impl Database {
     /// Reads `DATABASE_URL` or the `DATABASE_*` parts; connects on first use.
     pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
         let size = config.required::<NonZeroU32>(&variables::DATABASE_POOL_SIZE);
@@ -111,13 +93,14 @@ impl Db {
     }
 
     /// Where one statement runs; counts it.
-    fn statement(&self) -> Statement<'_> {
+    #[must_use]
+    pub fn statement(&self) -> Statement<'_> {
         telemetry::count(Counter::SqlStatement, 1);
         Statement(&self.connections)
     }
 
     /// Several statements that count together or not at all.
-    async fn begin(&self) -> Result<Transaction, Error> {
+    pub async fn begin(&self) -> Result<Transaction, Error> {
         let mut connection = self.connections.take().await?;
         connection.as_mut().execute("BEGIN").await?;
         Ok(Transaction { connection })
@@ -140,18 +123,19 @@ impl Db {
 
 /// A transaction; dropped without [`Transaction::commit`] it leaves nothing behind.
 #[derive(Debug)]
-struct Transaction {
+pub struct Transaction {
     connection: Connection,
 }
 
 impl Transaction {
     /// Where one statement of the transaction runs; counts it.
-    fn statement(&mut self) -> &mut PgConnection {
+    pub fn statement(&mut self) -> &mut PgConnection {
         telemetry::count(Counter::SqlStatement, 1);
         self.connection.as_mut()
     }
 
-    async fn commit(mut self) -> Result<(), Error> {
+    /// Makes all of it count.
+    pub async fn commit(mut self) -> Result<(), Error> {
         let committed = self.connection.as_mut().execute("COMMIT").await;
         self.connection.give_back(committed)?;
         Ok(())

@@ -26,7 +26,7 @@ pub trait Job: Sized + Send + Sync + 'static {
 
     /// Runs one task. May run again after a crash at any point, so each effect must bear repetition.
     ///
-    /// Dropped at an await point when the queue's timeout is over; [`Context::cancelled`] comes earlier, on shutdown.
+    /// Dropped at an await point when the queue's timeout is over; `Context::cancelled` comes earlier, on shutdown.
     fn run(
         &self,
         payload: Self::Payload,

@@ -1,30 +1,18 @@
 //! What each queue's tasks carry: the contract between producers and jobs.
 //!
-//! Fields are camelCase JSON; unknown fields are ignored. A payload type names its queue, so a task
-//! cannot be sent to a queue of another kind.
+//! Fields are camelCase JSON; unknown fields are ignored. A field `userId` is the user whom the task is about: what is kept
+//! of the task goes when the user does. A payload type names its queue, so a task cannot be sent to a queue of another kind.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 use crate::queue::Queue;
 
-mod notification;
-mod suggestion;
 mod sweep;
-mod sync;
-mod webhook;
 
-pub use notification::{BatchNotifications, NotificationReminder, TokenHealthReminder};
-pub use suggestion::{RegenerationReason, SuggestionGeneration, SuggestionRegeneration};
 pub use sweep::Position;
-pub use sync::{
-    AdaptiveSync, CalendarSync, ContactsResume, ContactsStep, GoogleContactsSync, SyncType, TokenRefresh,
-    Trigger,
-};
-pub use webhook::{RenewalReason, WebhookHealthCheck, WebhookRenewal};
 
 /// A task's content, tied to the queue that carries it.
 pub trait Payload: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'static {
@@ -39,50 +27,5 @@ pub trait Payload: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'st
     #[must_use]
     fn upgrade(_from: u32, value: serde_json::Value) -> serde_json::Value {
         value
-    }
-
-    /// The user that the task is about, for logs; `None` for a sweep.
-    fn user_id(&self) -> Option<Uuid>;
-}
-
-/// A Google integration of a user, as the database spells it.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    serde::Deserialize,
-    strum::EnumIter,
-    strum::EnumString,
-    strum::IntoStaticStr,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum Integration {
-    /// Calendar v3.
-    GoogleCalendar,
-    /// People v1.
-    GoogleContacts,
-}
-
-impl Integration {
-    /// The value of `integration_type` and `provider` columns.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
-    /// The vendor's name for it, as people know it.
-    #[must_use]
-    pub fn product(self) -> &'static str {
-        match self {
-            Self::GoogleCalendar => "Google Calendar",
-            Self::GoogleContacts => "Google Contacts",
-        }
     }
 }

@@ -1,64 +1,90 @@
-//! The eleven queues and their policies, read from `infra/queues.json`.
+//! Queues and their policies, as a product declares them.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+mod declaration;
+
+pub use declaration::{Aged, Declaration, Personal, Policies, Retention};
+
 /// A queue, named as its function; the Cloud Tasks queue is [`Queue::cloud_name`].
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Deserialize,
-    strum::EnumIter,
-    strum::IntoStaticStr,
-)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-#[expect(missing_docs, reason = "the names say it; what each does stands in the function")]
-pub enum Queue {
-    TokenRefresh,
-    CalendarSync,
-    GoogleContactsSync,
-    AdaptiveSync,
-    WebhookRenewal,
-    SuggestionRegeneration,
-    BatchNotifications,
-    SuggestionGeneration,
-    WebhookHealthCheck,
-    NotificationReminder,
-    TokenHealthReminder,
+///
+/// A constant of the product that declares it; two queues are the same when their names are.
+#[derive(Clone, Copy)]
+pub struct Queue {
+    name: &'static str,
+    declaration: &'static Declaration,
 }
 
 impl Queue {
-    /// All queues, in the order of the declaration above.
-    pub fn all() -> impl Iterator<Item = Self> {
-        <Self as strum::IntoEnumIterator>::iter()
+    /// The queue of that name. A product's own test shows that all its constants are declared.
+    #[must_use]
+    pub const fn new(name: &'static str, declaration: &'static Declaration) -> Self {
+        Self { name, declaration }
     }
 
-    /// Name of the function, of the job in an envelope, and of the entry in `infra/queues.json`.
+    /// Name of the function, of the job in an envelope, and of the entry in the declaration.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.into()
+        self.name
     }
 
     /// Name of the queue in Cloud Tasks.
     #[must_use]
     pub fn cloud_name(self) -> String {
-        format!("{}-queue", self.name())
+        format!("{}-queue", self.name)
     }
 
-    /// The policy that `infra/queues.json` declares.
+    /// The policy that is declared for it.
+    ///
+    /// # Panics
+    /// If the declaration has no queue of that name.
     #[must_use]
     pub fn policy(self) -> &'static Policy {
-        &DECLARATION.queues[&self]
+        let policy = self.declaration.policies().get(self.name);
+        policy.unwrap_or_else(|| panic!("the queue {} is not declared", self.name))
+    }
+
+    /// What declares it, and all queues next to it.
+    #[must_use]
+    pub fn declaration(self) -> &'static Declaration {
+        self.declaration
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+impl PartialEq for Queue {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Queue {}
+
+impl Hash for Queue {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl PartialOrd for Queue {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queue {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(other.name)
     }
 }
 
@@ -131,44 +157,22 @@ impl Policy {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Declaration {
-    queues: BTreeMap<Queue, Policy>,
-}
-
-static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../infra/queues.json"))
-        .expect("infra/queues.json is checked by a test")
-});
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn every_queue_is_declared_once_and_its_times_are_in_order() {
-        assert_eq!(
-            Queue::all().collect::<std::collections::BTreeSet<_>>(),
-            DECLARATION.queues.keys().copied().collect()
-        );
-        for queue in Queue::all() {
-            let policy = queue.policy();
-            assert!(policy.timeout() < policy.dispatch_deadline(), "{queue:?}");
-            assert!(policy.attempts > 0, "{queue:?}");
-        }
-    }
+    use crate::testing::{SLOW, THUMBNAILS};
 
     #[test]
     fn the_backoff_doubles_then_grows_linearly_and_is_bounded() {
-        let seconds = |failures| Queue::CalendarSync.policy().backoff(failures).as_secs();
+        let seconds = |failures| THUMBNAILS.policy().backoff(failures).as_secs();
         assert_eq!([1, 2, 3, 4, 5, 6].map(seconds), [30, 60, 120, 240, 480, 720]);
         assert_eq!((seconds(0), seconds(u32::MAX)), (30, 1800));
     }
 
     #[test]
-    fn a_queue_is_named_after_its_function() {
-        assert_eq!(Queue::GoogleContactsSync.name(), "google-contacts-sync");
-        assert_eq!(Queue::GoogleContactsSync.cloud_name(), "google-contacts-sync-queue");
+    fn a_queue_is_known_by_its_name() {
+        assert_eq!(THUMBNAILS.cloud_name(), "thumbnails-queue");
+        assert_eq!(THUMBNAILS.declaration().queue("thumbnails"), Some(THUMBNAILS));
+        assert_eq!(THUMBNAILS.declaration().queue("gone"), None);
+        assert!(THUMBNAILS.declaration().queues().eq([THUMBNAILS, SLOW]), "in the order of the declaration");
     }
 }

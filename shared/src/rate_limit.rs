@@ -28,14 +28,12 @@ use chrono::{DateTime, Utc};
 use crate::clock::Clock;
 use crate::redis::{Command, Error, Purpose, Redis, Value};
 
-mod limits;
+mod limit;
 mod plan;
 mod record;
 mod subjects;
 
-pub use limits::{
-    API_ADDRESS, API_USER, EMAIL, GOOGLE_CALENDAR, GOOGLE_PEOPLE, Limit, NOTIFICATION, SMS, VOICE_UPLOAD,
-};
+pub use limit::Limit;
 pub use plan::Plan;
 
 use record::{Asked, Entry, Record};

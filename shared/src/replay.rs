@@ -5,8 +5,8 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::db::dead_letters::StoredLetter;
-use crate::db::{self, Db};
+use crate::db;
+use crate::db::dead_letters::{DeadLetters, StoredLetter};
 use crate::envelope::Envelope;
 use crate::queue::Queue;
 use crate::tasks::task_name;
@@ -14,19 +14,19 @@ use crate::tasks::task_name;
 /// Replays a letter; answers `false` for one that was sent already, which takes `again`. `create` creates the task of that
 /// name and body, and takes it for created when the name exists.
 pub async fn replay<E: From<db::Error>>(
-    db: &Db,
+    dead_letters: &DeadLetters,
     queue: Queue,
     letter: &StoredLetter,
     again: bool,
     now: DateTime<Utc>,
     create: impl AsyncFnOnce(String, Vec<u8>) -> Result<(), E>,
 ) -> Result<bool, E> {
-    if !db.replay_begun(letter, again, now).await? {
+    if !dead_letters.replay_begun(letter, again, now).await? {
         return Ok(false);
     }
     let (name, body) = task(queue, letter);
     create(name, body).await?;
-    db.replay_sent(letter, now).await?;
+    dead_letters.replay_sent(letter, now).await?;
     Ok(true)
 }
 
@@ -55,11 +55,12 @@ fn body(letter: &StoredLetter) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::THUMBNAILS;
 
     fn letter(body: &str) -> StoredLetter {
         StoredLetter {
             id: "id".into(),
-            function: "token-refresh".into(),
+            function: "thumbnails".into(),
             key: "k".into(),
             task_name: None,
             state: "open".into(),
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn each_life_has_one_name() {
         let (second, third) = (letter("{}"), StoredLetter { deaths: 3, ..letter("{}") });
-        let name = |letter: &StoredLetter| task(Queue::TokenRefresh, letter).0;
+        let name = |letter: &StoredLetter| task(THUMBNAILS, letter).0;
         assert_eq!(name(&second), name(&letter("other")));
         assert_ne!(name(&second), name(&third));
     }

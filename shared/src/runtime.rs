@@ -1,9 +1,9 @@
 //! The service around a job.
 //!
-//! [`walk`] is the path of a task from its request to its answer, one function to be read from top to bottom; next to it,
-//! what its steps need: [`task`] (what a request is read into), [`handler`] (the job, behind its payload's type),
-//! [`occupancy`] (which jobs run at the same time in this process), [`outages`] (what failed a moment ago), [`disposition`] (how a
-//! dispatch ends, and what is answered), [`answers`] (the list of all of them), and [`shutdown`].
+//! `walk` is the path of a task from its request to its answer, one function to be read from top to bottom; next to it,
+//! what its steps need: `task` (what a request is read into), `handler` (the job, behind its payload's type),
+//! `occupancy` (which jobs run at the same time in this process), `outages` (what failed a moment ago), `disposition` (how a
+//! dispatch ends, and what is answered), [`answers`] (the list of all of them), and `shutdown`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -18,7 +18,10 @@ use tokio::net::TcpListener;
 
 use crate::clock::Clock;
 use crate::config::{Config, Incomplete, variables};
-use crate::db::Db;
+use crate::db::Database;
+use crate::db::dead_letters::DeadLetters;
+use crate::db::failures::Failures;
+use crate::db::sweeps::Sweeps;
 use crate::idempotency::Leases;
 use crate::job::{Job, Setup};
 use crate::oidc::Verifier;
@@ -60,7 +63,10 @@ struct Runtime {
     handler: Box<dyn Handler>,
     verifier: Verifier,
     leases: Leases,
-    db: Db,
+    database: Database,
+    failures: Failures,
+    dead_letters: DeadLetters,
+    sweeps: Sweeps,
     tasks: Tasks,
     clock: Clock,
     shutdown: Shutdown,
@@ -113,17 +119,20 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
     let verifier = setup.verifier(queue);
     let revision = setup.config().required(&variables::K_REVISION);
     let pace = Pace::from_config(setup.config());
-    let (db, redis, tasks) = (setup.db()?, setup.redis()?, setup.tasks()?);
+    let (database, redis, tasks) = (setup.database()?, setup.redis()?, setup.tasks()?);
     let (clock, pace) = (setup.clock(), pace?);
     let instance: Arc<str> = uuid::Uuid::new_v4().simple().to_string().into();
     let shutdown = Shutdown::new(tasks.clone());
-    let health = health::routes(db.clone());
+    let health = health::routes(database.clone());
     let runtime = Arc::new(Runtime {
         queue,
         handler: handler::of(job),
         verifier: verifier?,
         leases: Leases::new(redis, clock.clone(), pace, Arc::clone(&instance)),
-        db,
+        failures: database.clone().into(),
+        dead_letters: database.clone().into(),
+        sweeps: database.clone().into(),
+        database,
         tasks,
         clock,
         shutdown: shutdown.clone(),

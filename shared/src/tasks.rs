@@ -1,6 +1,6 @@
-//! The producing side: tasks are created with `tasks.enqueue(&payload)`, and the payload's type names the queue.
+//! The producing side: tasks are created with `tasks.enqueue(&payload, options)`, and the payload's type names the queue.
 //!
-//! Tasks go to Cloud Tasks ([`cloud`]), or, with `USE_CLOUD_TASKS=false`, straight to the function ([`direct`]).
+//! Tasks go to Cloud Tasks (`cloud`), or, with `USE_CLOUD_TASKS=false`, straight to the function (`direct`).
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -121,15 +121,10 @@ impl Tasks {
         Ok(Self { route, clock, debounce_divisor: debounce_divisor? })
     }
 
-    /// Creates a task that runs as soon as its queue allows.
-    pub async fn enqueue<P: Payload>(&self, payload: &P) -> Result<Enqueued, Error> {
-        self.enqueue_with(payload, Options::default()).await
-    }
-
-    /// Creates a task; see [`Options`].
+    /// Creates a task, which runs as soon as its queue allows unless the [`Options`] say otherwise.
     ///
     /// Cancelled before it returns, the task may or may not have been created.
-    pub async fn enqueue_with<P: Payload>(&self, payload: &P, options: Options) -> Result<Enqueued, Error> {
+    pub async fn enqueue<P: Payload>(&self, payload: &P, options: Options) -> Result<Enqueued, Error> {
         let Resolved { name, at, created_at } = options.resolve(self.clock.now(), self.debounce_divisor);
         let name = name.map(|text| task_name(P::QUEUE, &text));
         let envelope = Envelope {
@@ -155,7 +150,7 @@ impl Tasks {
         tasks: impl IntoIterator<Item = (P, Options), IntoIter: Send> + Send,
     ) -> Result<Summary, Error> {
         stream::iter(tasks)
-            .map(async |(payload, options)| self.enqueue_with(&payload, options).await)
+            .map(async |(payload, options)| self.enqueue(&payload, options).await)
             .buffer_unordered(CONCURRENCY)
             .try_fold(Summary::default(), async |mut summary, enqueued| {
                 match enqueued {

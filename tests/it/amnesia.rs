@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use catchup::queues;
 use chrono::TimeDelta;
 use futures_util::{StreamExt, stream};
 use rand::rngs::StdRng;
@@ -21,7 +22,7 @@ use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Process, Stack};
 use tokio::sync::OnceCell;
 
-const QUEUE: Queue = Queue::TokenRefresh;
+const QUEUE: Queue = queues::TOKEN_REFRESH;
 const NOWHERE: &str = "http://127.0.0.1:1";
 /// Faults that each kind of amnesia comes to at least.
 const MOMENTS: u32 = 1_000;

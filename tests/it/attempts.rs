@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use catchup::queues;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use shared::clock::Clock;
+use shared::db::dead_letters::DeadLetters;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use shared::replay::replay;
@@ -14,7 +16,7 @@ use tests::redis_proxy::{ProxyAction, RedisProxy};
 use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Stack};
 
-const QUEUE: Queue = Queue::TokenRefresh;
+const QUEUE: Queue = queues::TOKEN_REFRESH;
 const KEY: &str = "jobs:token-refresh:k";
 
 fn attempts() -> u32 {
@@ -357,7 +359,7 @@ async fn replayed_ten_times_in_three_days_a_letter_makes_one_run() {
         .deliver(Delivery::new(body()))
         .await;
     let setup = stack.setup([]);
-    let db = setup.db().unwrap();
+    let db = DeadLetters::from(setup.database().unwrap());
     let create = async |name, body| stack.create_task(QUEUE, name, body).await;
     let probe = Probe::<Numbered>::answering(done);
     let service = stack.service(probe.clone());
@@ -394,7 +396,7 @@ async fn a_replay_that_was_cut_off_is_continued_and_a_new_death_opens_the_letter
     let service = stack.service(probe.clone());
     stack.follow(&service, Delivery::new(body())).await;
     let setup = stack.setup([]);
-    let db = setup.db().unwrap();
+    let db = DeadLetters::from(setup.database().unwrap());
     let create = async |name, body| stack.create_task(QUEUE, name, body).await;
     let letter = db.open_dead_letters(None, 10).await.unwrap().pop().unwrap();
     assert!(db.replay_begun(&letter, false, stack.now()).await.unwrap(), "and nothing more: it was cut off");

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use catchup::queues;
 use shared::queue::Queue;
 
 fn function(queue: Queue) -> Command {
@@ -15,7 +16,9 @@ fn function(queue: Queue) -> Command {
 
 #[test]
 fn all_problems_are_listed_together_without_values_and_end_with_code_2() {
-    for queue in [Queue::TokenRefresh, Queue::AdaptiveSync, Queue::CalendarSync, Queue::GoogleContactsSync] {
+    for queue in
+        [queues::TOKEN_REFRESH, queues::ADAPTIVE_SYNC, queues::CALENDAR_SYNC, queues::GOOGLE_CONTACTS_SYNC]
+    {
         let output = function(queue)
             .env("PORT", "eighty")
             .env("UPSTASH_REDIS_REST_URL", "http://redis.example.com")
@@ -35,7 +38,7 @@ fn all_problems_are_listed_together_without_values_and_end_with_code_2() {
         ] {
             assert!(text.contains(name), "{name} is missing in:\n{text}");
         }
-        if queue != Queue::AdaptiveSync {
+        if queue != queues::ADAPTIVE_SYNC {
             for name in ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"] {
                 assert!(text.contains(name), "{name} is missing in:\n{text}");
             }
@@ -46,17 +49,17 @@ fn all_problems_are_listed_together_without_values_and_end_with_code_2() {
 
 #[test]
 fn help_names_every_variable() {
-    let output = function(Queue::AdaptiveSync).arg("--help").output().unwrap();
+    let output = function(queues::ADAPTIVE_SYNC).arg("--help").output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    for variable in shared::config::variables::ALL {
+    for variable in shared::config::variables::ALL.iter().chain(catchup::variables::ALL) {
         assert!(text.contains(variable.name), "{}", variable.name);
     }
 }
 
 #[test]
 fn an_unknown_argument_is_refused() {
-    let output = function(Queue::AdaptiveSync).arg("--verbose").output().unwrap();
+    let output = function(queues::ADAPTIVE_SYNC).arg("--verbose").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
 

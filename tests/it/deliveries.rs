@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use catchup::queues;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::job::Failure;
-use shared::queue::Queue;
 use tests::probe::{Elsewhere, Numbered, done};
 use tests::{Delivery, Probe, Stack};
 use tokio::sync::Barrier;
@@ -46,7 +46,7 @@ async fn fifty_deliveries_at_the_same_time_have_one_effect_and_leave_no_task() {
     assert_eq!(answers.iter().filter(|answer| answer.outcome() == "done").count(), 1);
     assert_eq!(answers.iter().filter(|answer| answer.outcome() == "deferred").count(), 49);
 
-    let back = stack.take_tasks(Queue::TokenRefresh).await;
+    let back = stack.take_tasks(queues::TOKEN_REFRESH).await;
     assert_eq!(back.len(), 1, "all that met one lease are rescheduled as one task");
     let answer = service.deliver(back[0].clone()).await;
     assert_eq!(
@@ -55,7 +55,7 @@ async fn fifty_deliveries_at_the_same_time_have_one_effect_and_leave_no_task() {
     );
     assert_eq!(answer.body["result"], json!({ "n": 7 }));
     assert_eq!(probe.runs(), 1);
-    assert_eq!(stack.take_tasks(Queue::TokenRefresh).await.len(), 0);
+    assert_eq!(stack.take_tasks(queues::TOKEN_REFRESH).await.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use catchup::queues;
 use chrono::TimeDelta;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -21,7 +22,7 @@ use tests::stack::{REDIS_TOKEN, Service};
 use tests::{Answer, Delivery, Probe, Process, Stack};
 use tokio::sync::{Notify, oneshot};
 
-const QUEUE: Queue = Queue::TokenRefresh;
+const QUEUE: Queue = queues::TOKEN_REFRESH;
 /// A lease and its grace are over after this.
 const EXPIRY_SECONDS: i64 = 70;
 /// Clocks may differ by this much.

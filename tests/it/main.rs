@@ -14,6 +14,7 @@ mod observability;
 mod outage_hours;
 mod outages;
 mod payloads;
+mod platform;
 mod producer;
 mod real_faults;
 mod webhooks;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use catchup::queues;
 use chrono::TimeDelta;
 use serde_json::json;
 use shared::job::{Failure, Outcome};
@@ -16,7 +17,7 @@ use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Stack, Switch};
 use url::Url;
 
-const QUEUE: Queue = Queue::TokenRefresh;
+const QUEUE: Queue = queues::TOKEN_REFRESH;
 /// Cloud Tasks dispatches a task this often while its queue is told to wait.
 const SECONDS_BETWEEN_DISPATCHES: i64 = 30;
 const DISPATCHES: u32 = 120;
@@ -119,7 +120,7 @@ async fn an_hour_without_postgres() {
     let (switch, database) = switch(stack.database.as_str());
     switch.turn(false);
     let other = [("DATABASE_URL", database.clone())];
-    let db = stack.setup(other.clone()).db().unwrap();
+    let db = stack.setup(other.clone()).database().unwrap();
     let probe = Probe::<Numbered>::new(move |_| {
         let db = db.clone();
         async move {
@@ -141,13 +142,15 @@ async fn an_hour_of_a_read_only_postgres() {
     );
     let setting = format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on");
     stack.run(&format!("{setting}; {end_sessions}")).await;
-    let db = stack.setup([]).db().unwrap();
+    let db = stack.setup([]).database().unwrap();
     let of_job = db.clone();
     let probe = Probe::<Numbered>::new(move |_| {
         let db = of_job.clone();
         async move {
             // Reads and writes a table, as a job does.
-            db.sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH).await?;
+            shared::db::sweeps::Sweeps::from(db)
+                .sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH)
+                .await?;
             failed()
         }
     });

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use catchup::db::suggestions::Suggestions;
+use catchup::queues;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::json;
-use shared::db::Db;
+use shared::db::Database;
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use tests::probe::{Numbered, done};
@@ -17,7 +19,7 @@ use tests::stack::Service;
 use tests::{Answer, Delivery, Probe, Stack};
 
 const NOWHERE: &str = "http://127.0.0.1:1";
-const QUEUE: Queue = Queue::TokenRefresh;
+const QUEUE: Queue = queues::TOKEN_REFRESH;
 
 fn body_of(key: &str) -> String {
     json!({ "data": { "n": 1 }, "idempotencyKey": key }).to_string()
@@ -168,7 +170,7 @@ async fn without_postgres_nothing_is_lost_and_nothing_is_counted() {
 }
 
 /// What a refused statement makes of a task; the message of the database is in no answer.
-async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service: &Service, db: &Db) {
+async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service: &Service, db: &Database) {
     stack.run(break_it).await;
     let delivery = Delivery::new(body_of(break_it));
     let before = stack.billing.bill().billed;
@@ -191,13 +193,15 @@ async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service
 async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ours() {
     let stack = Stack::start().await;
     let setup = stack.setup([]);
-    let db = setup.db().unwrap();
+    let db = setup.database().unwrap();
     let of_job = db.clone();
     let probe = Probe::<Numbered>::new(move |_| {
         let db = of_job.clone();
         async move {
             // Reads and writes a table, as a job does.
-            db.sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH).await?;
+            shared::db::sweeps::Sweeps::from(db)
+                .sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH)
+                .await?;
             done()
         }
     });
@@ -228,14 +232,14 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_a_lock_counts_no_attempt_and_blocks_no_other_task() {
     let stack = Stack::start().await;
-    let db = stack.setup([]).db().unwrap();
+    let db = stack.setup([]).database().unwrap();
     let user = uuid::Uuid::new_v4();
     let waiting = {
         let db = db.clone();
         Probe::<Numbered>::new(move |_| {
             let db = db.clone();
             async move {
-                db.suggesting(user).await?;
+                Suggestions::from(db).suggesting(user).await?;
                 done()
             }
         })
@@ -272,8 +276,8 @@ async fn idle_transaction_loses_its_locks() {
     let stack = Stack::start().await;
     let setup = stack.setup([]);
     let user = uuid::Uuid::new_v4();
-    let frozen = setup.db().unwrap().suggesting(user).await.unwrap();
-    let other = setup.db().unwrap();
+    let frozen = Suggestions::new(&setup).unwrap().suggesting(user).await.unwrap();
+    let other = Suggestions::new(&setup).unwrap();
     let mut waits = 0;
     loop {
         match other.suggesting(user).await {

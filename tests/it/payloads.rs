@@ -3,13 +3,15 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
-use shared::envelope::Envelope;
-use shared::payload::{
-    AdaptiveSync, BatchNotifications, CalendarSync, GoogleContactsSync, NotificationReminder, Payload,
+use catchup::payload::{
+    AdaptiveSync, BatchNotifications, CalendarSync, GoogleContactsSync, NotificationReminder,
     SuggestionGeneration, SuggestionRegeneration, TokenHealthReminder, TokenRefresh, WebhookHealthCheck,
     WebhookRenewal,
 };
+use catchup::queues;
+use serde_json::{Value, json};
+use shared::envelope::Envelope;
+use shared::payload::Payload;
 use shared::queue::Queue;
 
 fn check<P: Payload>() -> Queue {
@@ -49,5 +51,5 @@ fn payloads_of_every_version_are_read() {
         check::<NotificationReminder>(),
         check::<TokenHealthReminder>(),
     ];
-    assert!(Queue::all().all(|queue| checked.contains(&queue)));
+    assert!(queues::all().all(|queue| checked.contains(&queue)));
 }

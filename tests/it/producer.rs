@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
+use catchup::queues;
 use local_cloud::Background;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::job::{Failure, Outcome};
-use shared::queue::Queue;
 use shared::tasks::{Enqueued, Options, Summary, Tasks};
 use tests::probe::Numbered;
 use tests::{Probe, Stack};
@@ -29,8 +29,8 @@ async fn a_task_carries_its_envelope_and_its_schedule() {
     let stack = Stack::start().await;
     let tasks = producer(&stack, &[]);
     let at = Clock::system().now() + chrono::TimeDelta::hours(1);
-    tasks.enqueue_with(&Numbered { n: 5 }, Options::default().at(at).named("five")).await.unwrap();
-    let listed = stack.tasks.list(Queue::TokenRefresh).await.unwrap();
+    tasks.enqueue(&Numbered { n: 5 }, Options::default().at(at).named("five")).await.unwrap();
+    let listed = stack.tasks.list(queues::TOKEN_REFRESH).await.unwrap();
     let scheduled = listed[0]["scheduleTime"].as_str().unwrap();
     assert_eq!(
         scheduled.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp_millis(),
@@ -43,7 +43,7 @@ async fn a_task_carries_its_envelope_and_its_schedule() {
         "the hash comes first: {name}"
     );
 
-    let task = stack.take_tasks(Queue::TokenRefresh).await.remove(0);
+    let task = stack.take_tasks(queues::TOKEN_REFRESH).await.remove(0);
     let envelope: Value = serde_json::from_str(&task.body).unwrap();
     assert_eq!(envelope["data"], json!({ "n": 5 }));
     assert_eq!(envelope["jobName"], "token-refresh");
@@ -56,11 +56,11 @@ async fn a_name_is_used_once_also_after_its_task_ended() {
     let stack = Stack::start().await;
     let tasks = producer(&stack, &[]);
     let named = || Options::default().named("the same");
-    assert_eq!(tasks.enqueue_with(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Created);
-    assert_eq!(tasks.enqueue_with(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
-    assert_eq!(stack.take_tasks(Queue::TokenRefresh).await.len(), 1);
-    assert_eq!(tasks.enqueue_with(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
-    assert_eq!(tasks.enqueue(&Numbered { n: 1 }).await.unwrap(), Enqueued::Created);
+    assert_eq!(tasks.enqueue(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Created);
+    assert_eq!(tasks.enqueue(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
+    assert_eq!(stack.take_tasks(queues::TOKEN_REFRESH).await.len(), 1);
+    assert_eq!(tasks.enqueue(&Numbered { n: 1 }, named()).await.unwrap(), Enqueued::Existing);
+    assert_eq!(tasks.enqueue(&Numbered { n: 1 }, Options::default()).await.unwrap(), Enqueued::Created);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,13 +69,13 @@ async fn changes_within_a_window_are_one_task() {
     let tasks = producer(&stack, &[]);
     let debounced = || Options::default().debounced("user", Duration::from_hours(24));
     for _ in 0..5 {
-        tasks.enqueue_with(&Numbered { n: 1 }, debounced()).await.unwrap();
+        tasks.enqueue(&Numbered { n: 1 }, debounced()).await.unwrap();
     }
-    let task = stack.tasks.list(Queue::TokenRefresh).await.unwrap().remove(0);
+    let task = stack.tasks.list(queues::TOKEN_REFRESH).await.unwrap().remove(0);
     let time =
         |text: &serde_json::Value| text.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
     let begins = time(&task["scheduleTime"]);
-    let taken = stack.take_tasks(Queue::TokenRefresh).await;
+    let taken = stack.take_tasks(queues::TOKEN_REFRESH).await;
     assert_eq!(taken.len(), 1);
     // Runs that began within the window do not cover it.
     let envelope: serde_json::Value = serde_json::from_str(&taken[0].body).unwrap();
@@ -91,7 +91,7 @@ async fn many_tasks_are_created_once() {
     let (first, second) = (first.unwrap(), second.unwrap());
     assert_eq!(first.created + second.created, 300);
     assert_eq!(first.existing + second.existing, 300);
-    assert_eq!(stack.tasks.count(Queue::TokenRefresh).await.unwrap(), 300);
+    assert_eq!(stack.tasks.count(queues::TOKEN_REFRESH).await.unwrap(), 300);
     assert_eq!(tasks.enqueue_many(sweep()).await.unwrap(), Summary { created: 0, existing: 300 });
 }
 
@@ -99,9 +99,9 @@ async fn many_tasks_are_created_once() {
 async fn a_failed_enqueue_is_an_error_that_the_caller_sees() {
     let stack = Stack::start().await;
     let away = producer(&stack, &[("CLOUD_TASKS_URL", "http://127.0.0.1:1".to_owned())]);
-    assert!(away.enqueue(&Numbered { n: 1 }).await.is_err());
+    assert!(away.enqueue(&Numbered { n: 1 }, Options::default()).await.is_err());
     let elsewhere = producer(&stack, &[("GCP_PROJECT_ID", "another".to_owned())]);
-    assert!(elsewhere.enqueue(&Numbered { n: 1 }).await.is_err());
+    assert!(elsewhere.enqueue(&Numbered { n: 1 }, Options::default()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +111,7 @@ async fn without_cloud_tasks_the_function_is_called_directly() {
     let asked = Arc::new(AtomicU32::new(0));
     let identity = {
         let (token, asked) = (
-            stack.issuer.token(&stack.tasks.settings().function_url(Queue::TokenRefresh)),
+            stack.issuer.token(&stack.tasks.settings().function_url(queues::TOKEN_REFRESH)),
             Arc::clone(&asked),
         );
         Background::start("identity", |listener| async move {
@@ -135,18 +135,15 @@ async fn without_cloud_tasks_the_function_is_called_directly() {
             ("IDENTITY_URL", format!("{}/identity", identity.url())),
         ],
     );
-    tasks.enqueue(&Numbered { n: 1 }).await.unwrap();
+    tasks.enqueue(&Numbered { n: 1 }, Options::default()).await.unwrap();
     assert_eq!(probe.runs(), 1);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 
-    tasks
-        .enqueue_with(&Numbered { n: 2 }, Options::default().delay(Duration::from_millis(50)))
-        .await
-        .unwrap();
+    tasks.enqueue(&Numbered { n: 2 }, Options::default().delay(Duration::from_millis(50))).await.unwrap();
     while probe.runs() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(stack.tasks.count(Queue::TokenRefresh).await.unwrap(), 0);
+    assert_eq!(stack.tasks.count(queues::TOKEN_REFRESH).await.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +157,7 @@ async fn only_a_name_that_is_taken_counts_as_existing_and_no_other_conflict() {
         })
         .unwrap();
         let tasks = producer(&stack, &[("CLOUD_TASKS_URL", server.url())]);
-        let answer = tasks.enqueue_with(&Numbered { n: 1 }, Options::default().named("x")).await;
+        let answer = tasks.enqueue(&Numbered { n: 1 }, Options::default().named("x")).await;
         match answer {
             Ok(enqueued) => assert!(exists && enqueued == Enqueued::Existing),
             Err(error) => {

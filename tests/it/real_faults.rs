@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use catchup::queues;
 use local_cloud::functions::TaskLine;
 use local_cloud::tasks::Settings;
 use rand::rngs::StdRng;
@@ -15,7 +16,7 @@ use tests::acting::{Act, RUNS, Script};
 use tests::redis_proxy::{ProxyAction, RedisProxy};
 use tests::{Instances, Stack};
 
-const QUEUE: Queue = Queue::TokenRefresh;
+const QUEUE: Queue = queues::TOKEN_REFRESH;
 /// Leases of two seconds, and runs of four at most.
 const LEASE_DIVISOR: u32 = 30;
 const BACKOFF_DIVISOR: u32 = 1_000;

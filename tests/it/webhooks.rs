@@ -7,14 +7,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
+use catchup::limits::API_ADDRESS;
+use catchup::queues;
+use catchup::webhooks::{self, MAX_BODY_BYTES, PATH};
 use chrono::TimeDelta;
 use google_stand_in::{Event, SeedOptions};
 use http_body_util::BodyExt;
 use local_cloud::Background;
 use serde_json::{Value, json};
-use shared::queue::Queue;
-use shared::rate_limit::API_ADDRESS;
-use shared::webhooks::{self, MAX_BODY_BYTES, PATH};
 use sqlx::AssertSqlSafe;
 use tests::{Google, Stack};
 use tower::ServiceExt;
@@ -74,7 +74,7 @@ impl Fixture {
     }
 
     async fn tasks(&self) -> Vec<Value> {
-        let tasks = self.stack.take_tasks(Queue::CalendarSync).await;
+        let tasks = self.stack.take_tasks(queues::CALENDAR_SYNC).await;
         tasks.iter().map(|task| serde_json::from_str::<Value>(&task.body).unwrap()["data"].clone()).collect()
     }
 }
@@ -246,7 +246,7 @@ async fn a_changed_event_leads_to_the_task_of_a_sync() {
         tokio::time::sleep(POLL).await;
     };
     assert_eq!(recorded, [("exists".to_owned(), "success".to_owned(), None)]);
-    let tasks = stack.take_tasks(Queue::CalendarSync).await;
+    let tasks = stack.take_tasks(queues::CALENDAR_SYNC).await;
     assert_eq!(tasks.len(), 1);
     assert!(tasks[0].body.contains(&user.to_string()));
 }

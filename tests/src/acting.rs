@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use catchup::queues;
 use chrono::TimeDelta;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
@@ -12,7 +13,6 @@ use shared::payload::Payload;
 use shared::queue::Queue;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use uuid::Uuid;
 
 /// Makes the table of the runs that began.
 pub const RUNS: &str =
@@ -76,11 +76,7 @@ fn alarm<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
 }
 
 impl Payload for Script {
-    const QUEUE: Queue = Queue::TokenRefresh;
-
-    fn user_id(&self) -> Option<Uuid> {
-        None
-    }
+    const QUEUE: Queue = queues::TOKEN_REFRESH;
 }
 
 /// Runs scripts.

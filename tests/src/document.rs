@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use catchup::queues::DECLARATION;
 use shared::config::{Variable, variables};
 
 use crate::endings::{Ending, table};
@@ -15,7 +16,7 @@ pub const ENDINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/docs/ar
 #[must_use]
 pub fn with_variables(page: &str) -> String {
     let mut table = "| variable | what | form | default |\n|---|---|---|---|\n".to_owned();
-    for variable in variables::ALL {
+    for variable in variables::ALL.iter().chain(DECLARATION.variables) {
         let default = variable.default.map(|value| format!("`{value}`")).unwrap_or_default();
         let Variable { name, what, form, .. } = variable;
         let _infallible = writeln!(table, "| `{name}` | {what} | {form} | {default} |");

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use catchup::queues;
 use local_cloud::Background;
 use local_cloud::functions::{FunctionProcess, TaskLine, built_programs};
 use rustix::process::{Pid, Signal, kill_process};
-use shared::queue::Queue;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use uuid::Uuid;
@@ -46,7 +46,7 @@ impl Instances {
         for n in 0..count {
             let log = logs.join(format!("{n}.log"));
             let process =
-                FunctionProcess::spawn(Queue::TokenRefresh, &folder.join("acting"), &environment, &log);
+                FunctionProcess::spawn(queues::TOKEN_REFRESH, &folder.join("acting"), &environment, &log);
             processes.push(process.expect("the function starts"));
         }
         for process in &mut processes {

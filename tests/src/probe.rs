@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use catchup::queues;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -11,7 +12,6 @@ use shared::config::Incomplete;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
-use uuid::Uuid;
 
 /// A payload on a queue with 3 attempts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,11 +21,7 @@ pub struct Numbered {
 }
 
 impl Payload for Numbered {
-    const QUEUE: Queue = Queue::TokenRefresh;
-
-    fn user_id(&self) -> Option<Uuid> {
-        None
-    }
+    const QUEUE: Queue = queues::TOKEN_REFRESH;
 }
 
 /// The same on another queue.
@@ -36,11 +32,7 @@ pub struct Elsewhere {
 }
 
 impl Payload for Elsewhere {
-    const QUEUE: Queue = Queue::NotificationReminder;
-
-    fn user_id(&self) -> Option<Uuid> {
-        None
-    }
+    const QUEUE: Queue = queues::NOTIFICATION_REMINDER;
 }
 
 /// The second version of a payload, whose field `number` was called `n` in the first.
@@ -51,15 +43,11 @@ pub struct Renamed {
 }
 
 impl Payload for Renamed {
-    const QUEUE: Queue = Queue::TokenRefresh;
+    const QUEUE: Queue = queues::TOKEN_REFRESH;
     const VERSION: u32 = 2;
 
     fn upgrade(_from: u32, value: serde_json::Value) -> serde_json::Value {
         json!({ "number": value["n"] })
-    }
-
-    fn user_id(&self) -> Option<Uuid> {
-        None
     }
 }
 

@@ -18,7 +18,7 @@ use local_cloud::{Background, CloudTasks, Postgres, Redis};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
-use shared::db::{self, Db};
+use shared::db::{self, Database};
 use shared::job::{Job, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
@@ -241,7 +241,7 @@ impl Stack {
 
     /// Waits until the sessions that were terminated are over, and the service and its job have noticed: neither asks a
     /// connection that it used a moment ago whether it is still there.
-    pub async fn until_sessions_are_over(&self, service: &Service, job: &Db) {
+    pub async fn until_sessions_are_over(&self, service: &Service, job: &Database) {
         let others = "SELECT FROM pg_stat_activity
                       WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
         let wait = async {

@@ -1,9 +1,12 @@
 //! The hourly sweep over everyone whose next sync is due. It syncs nobody itself.
 
+use catchup::db::sync_schedule::SyncSchedules;
+use catchup::payload::{self, GoogleContactsSync, Integration, SyncType, Trigger};
+use catchup::sync;
 use shared::config::Incomplete;
-use shared::db::Db;
+use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, GoogleContactsSync, Integration, Payload, SyncType, Trigger};
+use shared::payload::Payload;
 use shared::queue::Queue;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
@@ -13,7 +16,8 @@ const QUEUE: Queue = <payload::AdaptiveSync as Payload>::QUEUE;
 
 /// Creates a sync for each user whose schedule says so.
 pub struct AdaptiveSync {
-    db: Db,
+    schedules: SyncSchedules,
+    sweeps: Sweeps,
     tasks: Tasks,
 }
 
@@ -21,25 +25,25 @@ impl Job for AdaptiveSync {
     type Payload = payload::AdaptiveSync;
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        let (db, tasks) = (setup.db(), setup.tasks());
-        Ok(Self { db: db?, tasks: tasks? })
+        let (schedules, sweeps, tasks) = (SyncSchedules::new(setup), setup.sweeps(), setup.tasks());
+        Ok(Self { schedules: schedules?, sweeps: sweeps?, tasks: tasks? })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
         let integration = payload.integration_type;
         // Both integrations' sweeps have the same period, and continue in the same queue.
         let sweep = Sweep::of_part(integration.as_str(), &payload.position, context);
-        if !sweep.begin(&self.db, QUEUE).await? {
+        if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let due = self.db.syncs_due(integration, context.now(), sweep.after, sweep::PAGE).await?;
+        let due = sync::due(&self.schedules, integration, context.now(), sweep.after, sweep::PAGE).await?;
         let rest = |position| payload::AdaptiveSync { integration_type: integration, position };
         match integration {
             Integration::GoogleCalendar => {
-                sweep.fan_out(&self.db, &self.tasks, due, calendar_sync, rest).await
+                sweep.fan_out(&self.sweeps, &self.tasks, due, calendar_sync, rest).await
             }
             Integration::GoogleContacts => {
-                sweep.fan_out(&self.db, &self.tasks, due, contacts_sync, rest).await
+                sweep.fan_out(&self.sweeps, &self.tasks, due, contacts_sync, rest).await
             }
         }
     }

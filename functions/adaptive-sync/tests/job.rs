@@ -1,6 +1,7 @@
 //! The sweep over schedules, over a real Postgres and Cloud Tasks.
 
 use adaptive_sync::AdaptiveSync;
+use catchup::queues;
 use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
@@ -41,7 +42,7 @@ impl Fixture {
 
     async fn sweep(&self, integration: &str) -> Answer {
         let data = json!({ "integrationType": integration });
-        self.service.deliver(Delivery::of(Queue::AdaptiveSync, &data)).await
+        self.service.deliver(Delivery::of(queues::ADAPTIVE_SYNC, &data)).await
     }
 
     /// The payloads of the tasks that wait in a queue, by user.
@@ -71,18 +72,18 @@ fn check_result(answer: &Answer, due: u32, created: u32, existing: u32, continue
 async fn all_due_users_get_one_sync_in_pages_and_a_second_sweep_of_the_hour_adds_none() {
     let fixture = Fixture::new(MANY).await;
     check_result(&fixture.sweep("google_calendar").await, 500, 500, 0, true);
-    assert_eq!(fixture.payloads(Queue::CalendarSync).await.len(), 500);
-    let mut rest = fixture.stack.take_tasks(Queue::AdaptiveSync).await;
+    assert_eq!(fixture.payloads(queues::CALENDAR_SYNC).await.len(), 500);
+    let mut rest = fixture.stack.take_tasks(queues::ADAPTIVE_SYNC).await;
     assert_eq!(rest.len(), 1);
     check_result(&fixture.service.deliver(rest.remove(0)).await, 1, 1, 0, false);
     assert_eq!(
-        fixture.payloads(Queue::CalendarSync).await,
+        fixture.payloads(queues::CALENDAR_SYNC).await,
         [json!({ "userId": user(MANY), "trigger": "schedule" })]
     );
 
     check_result(&fixture.sweep("google_calendar").await, 500, 0, 500, true);
-    assert!(fixture.stack.take_tasks(Queue::AdaptiveSync).await.is_empty());
-    assert!(fixture.payloads(Queue::CalendarSync).await.is_empty());
+    assert!(fixture.stack.take_tasks(queues::ADAPTIVE_SYNC).await.is_empty());
+    assert!(fixture.payloads(queues::CALENDAR_SYNC).await.is_empty());
     // The other integration's sweep of the same hour is another one.
     check_result(&fixture.sweep("google_contacts").await, 500, 500, 0, true);
 }
@@ -92,10 +93,10 @@ async fn contacts_are_synced_incrementally() {
     let fixture = Fixture::new(1).await;
     check_result(&fixture.sweep("google_contacts").await, 1, 1, 0, false);
     assert_eq!(
-        fixture.payloads(Queue::GoogleContactsSync).await,
+        fixture.payloads(queues::GOOGLE_CONTACTS_SYNC).await,
         [json!({ "userId": user(1), "syncType": "incremental", "trigger": "schedule" })]
     );
-    assert!(fixture.payloads(Queue::CalendarSync).await.is_empty());
+    assert!(fixture.payloads(queues::CALENDAR_SYNC).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +131,7 @@ async fn a_user_with_a_token_but_no_schedule_gets_one() {
 async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
     let fixture = Fixture::new(5).await;
     check_result(&fixture.sweep("google_calendar").await, 5, 5, 0, false);
-    fixture.payloads(Queue::CalendarSync).await;
+    fixture.payloads(queues::CALENDAR_SYNC).await;
     fixture
         .stack
         .run(&format!(
@@ -158,12 +159,12 @@ async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
     // The next hour's sweep: whose sync still waits gets no second one.
     fixture.stack.advance(3600);
     check_result(&fixture.sweep("google_calendar").await, 1, 0, 1, false);
-    assert!(fixture.payloads(Queue::CalendarSync).await.is_empty());
+    assert!(fixture.payloads(queues::CALENDAR_SYNC).await.is_empty());
     // All have ended, and the sweep runs once more.
     fixture.stack.run("UPDATE jobs.swept_users SET until = now()").await;
     fixture.stack.run("DELETE FROM jobs.sweeps").await;
     let again = json!({ "integrationType": "google_calendar", "sweepId": "google_calendar:again" });
-    check_result(&fixture.service.deliver(Delivery::of(Queue::AdaptiveSync, &again)).await, 1, 1, 0, false);
-    let payloads = fixture.payloads(Queue::CalendarSync).await;
+    check_result(&fixture.service.deliver(Delivery::of(queues::ADAPTIVE_SYNC, &again)).await, 1, 1, 0, false);
+    let payloads = fixture.payloads(queues::CALENDAR_SYNC).await;
     assert_eq!(payloads, [json!({ "userId": user(4), "trigger": "schedule" })]);
 }

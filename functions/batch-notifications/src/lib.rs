@@ -1,17 +1,19 @@
 //! Tells users once a week what was suggested to them: a sweep finds whose batch is due, and a task a user sends it.
 
+use catchup::db::batches::{Batches, DueBatch, PendingSuggestion};
+use catchup::db::deliveries::Channel;
+use catchup::db::recipients::Recipients;
+use catchup::limits;
+use catchup::notify::message::Suggestion;
+use catchup::notify::{self, Delivery, Notifier, Patience, Recipient, zone};
+use catchup::payload;
 use chrono::{Datelike, TimeDelta};
 use serde::Serialize;
 use shared::config::Incomplete;
-use shared::db::Db;
-use shared::db::batches::{DueBatch, PendingSuggestion};
-use shared::db::deliveries::Channel;
+use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::notify::message::Suggestion;
-use shared::notify::{self, Delivery, Notifier, Recipient, zone};
-use shared::payload::{self, Payload};
+use shared::payload::Payload;
 use shared::queue::Queue;
-use shared::rate_limit;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use uuid::Uuid;
@@ -32,7 +34,9 @@ const MAX_DIGEST: u32 = 100;
 
 /// Sends batches, and finds those that are due.
 pub struct BatchNotifications {
-    db: Db,
+    batches: Batches,
+    recipients: Recipients,
+    sweeps: Sweeps,
     tasks: Tasks,
     notifier: Notifier,
 }
@@ -54,8 +58,15 @@ impl Job for BatchNotifications {
     type Payload = payload::BatchNotifications;
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        let (db, tasks, notifier) = (setup.db(), setup.tasks(), setup.notifier());
-        Ok(Self { db: db?, tasks: tasks?, notifier: notifier? })
+        let (batches, recipients, sweeps) = (Batches::new(setup), Recipients::new(setup), setup.sweeps());
+        let (tasks, notifier) = (setup.tasks(), Notifier::new(setup, Patience::default()));
+        Ok(Self {
+            batches: batches?,
+            recipients: recipients?,
+            sweeps: sweeps?,
+            tasks: tasks?,
+            notifier: notifier?,
+        })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
@@ -80,19 +91,19 @@ impl BatchNotifications {
             },
         };
         let sweep = Sweep::named(|| window.to_string(), &payload.position, context);
-        if !sweep.begin(&self.db, QUEUE).await? {
+        if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let page = self.db.batches_due(&window.zones(), sweep.after, sweep::PAGE).await?;
+        let page = self.batches.batches_due(&window.zones(), sweep.after, sweep::PAGE).await?;
         let batches = page.due.iter().map(|due| (batch(due), name(due))).collect();
         let rest =
             |position| payload::BatchNotifications { position, ..payload::BatchNotifications::default() };
-        sweep.fan_out_named(&self.db, &self.tasks, batches, page.next, rest).await
+        sweep.fan_out_named(&self.sweeps, &self.tasks, batches, page.next, rest).await
     }
 
     /// What this sweep answers for; `None` when others did so.
     async fn next_window(&self, context: &Context) -> Result<Option<Window>, Failure> {
-        let sweeps = self.db.recent_sweeps(QUEUE, RECENT_SWEEPS).await?;
+        let sweeps = self.sweeps.recent_sweeps(QUEUE, RECENT_SWEEPS).await?;
         let windows = |is_finished| {
             let wanted = sweeps.iter().filter(move |sweep| sweep.is_finished == is_finished);
             wanted.filter_map(|sweep| sweep.id.parse().ok()).collect::<Vec<_>>()
@@ -105,7 +116,7 @@ impl BatchNotifications {
     /// Sends what no batch before told of. What the limits leave over waits for the next batch. Only a run after one that was
     /// cut off, and had counted its messages, is tried again when the limits allow it.
     async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
-        let Some(person) = self.db.contactable(user_id).await? else {
+        let Some(person) = self.recipients.contactable(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
         if !person.email_enabled && person.phone.is_none() {
@@ -116,7 +127,7 @@ impl BatchNotifications {
         let mut sent = Sent::default();
         let mut again_at = None;
         let texts = match person.phone {
-            Some(_) => self.suggestions(user_id, Channel::Sms, rate_limit::SMS.max).await?,
+            Some(_) => self.suggestions(user_id, Channel::Sms, limits::SMS.max).await?,
             None => Vec::new(),
         };
         let notifier = self.notifier.planning(user_id, person.email_enabled.into(), texts.len());
@@ -165,7 +176,7 @@ impl BatchNotifications {
         channel: Channel,
         limit: u32,
     ) -> Result<Vec<Suggestion>, Failure> {
-        let pending = self.db.suggestions_to_send(user_id, channel, limit).await?;
+        let pending = self.batches.suggestions_to_send(user_id, channel, limit).await?;
         let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
             id,
             contacts,

@@ -7,9 +7,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use catchup::db::batches::ZoneSpan;
 use chrono::{DateTime, DurationRound, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone, Utc};
 use chrono_tz::{TZ_VARIANTS, Tz};
-use shared::db::batches::ZoneSpan;
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 /// A batch is up to this late when sweeps failed; what is older waits for its next week, which is then nearer. A weekly

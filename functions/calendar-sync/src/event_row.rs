@@ -1,10 +1,10 @@
 //! From an event of Google's to a row of the database.
 
+use catchup::db::calendar_events::EventRow;
+use catchup::google::calendar::{Event, EventAttendee, EventDateTime};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
-use shared::db::calendar_events::EventRow;
-use shared::google::calendar::{Event, EventAttendee, EventDateTime};
 
 /// Longest id that the table can hold; Google allows 1024.
 const MAX_ID_CHARS: usize = 255;

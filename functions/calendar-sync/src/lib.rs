@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use catchup::cache::Cache;
+use catchup::db::calendar_events::CalendarEvents;
+use catchup::db::calendar_sync_runs::{CalendarSyncRun, CalendarSyncRuns};
+use catchup::db::calendars::Calendars;
+use catchup::db::users::Users;
+use catchup::google::{Calendar, Error, TokenError, Tokens};
+use catchup::payload::{self, Integration, RegenerationReason, SuggestionRegeneration, SyncType, Trigger};
+use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use shared::cache::Cache;
 use shared::config::Incomplete;
-use shared::db::Db;
-use shared::db::calendar_sync_runs::CalendarSyncRun;
-use shared::db::circuit_breaker::{Admission, Admitted, Entry, Refusal};
-use shared::db::sync_metrics::{SyncKind, SyncRun};
-use shared::google::{Calendar, Error, TokenError, Tokens};
+use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{
-    self, Integration, Payload, RegenerationReason, SuggestionRegeneration, SyncType, Trigger,
-};
+use shared::payload::Payload;
 use shared::queue::Queue;
 use shared::rate_limit::Limiter;
 use shared::sweep;
@@ -33,7 +34,12 @@ const REGENERATION_WINDOW: Duration = Duration::from_mins(1);
 
 /// Syncs a user's calendars.
 pub struct CalendarSync {
-    db: Db,
+    users: Users,
+    calendars: Calendars,
+    events: CalendarEvents,
+    runs: CalendarSyncRuns,
+    syncs: Syncs,
+    sweeps: Sweeps,
     tasks: Tasks,
     tokens: Tokens,
     calendar: Calendar,
@@ -56,10 +62,18 @@ impl Job for CalendarSync {
     type Payload = payload::CalendarSync;
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        let (db, tasks, tokens) = (setup.db(), setup.tasks(), setup.tokens());
-        let (calendar, cache, limiter) = (setup.calendar(), setup.cache(), setup.limiter());
+        let (users, calendars, events) =
+            (Users::new(setup), Calendars::new(setup), CalendarEvents::new(setup));
+        let (runs, syncs, sweeps) = (CalendarSyncRuns::new(setup), Syncs::new(setup), setup.sweeps());
+        let (tasks, tokens, calendar) = (setup.tasks(), Tokens::new(setup), Calendar::new(setup));
+        let (cache, limiter) = (Cache::new(setup), setup.limiter());
         Ok(Self {
-            db: db?,
+            users: users?,
+            calendars: calendars?,
+            events: events?,
+            runs: runs?,
+            syncs: syncs?,
+            sweeps: sweeps?,
             tasks: tasks?,
             tokens: tokens?,
             calendar: calendar?,
@@ -70,7 +84,7 @@ impl Job for CalendarSync {
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
         let swept = (payload.trigger == Some(Trigger::Schedule)).then_some(payload.user_id);
-        sweep::user_task(&self.db, QUEUE, swept, context, self.sync(payload, context)).await
+        sweep::user_task(&self.sweeps, QUEUE, swept, context, self.sync(payload, context)).await
     }
 }
 
@@ -78,32 +92,39 @@ impl CalendarSync {
     async fn sync(&self, payload: payload::CalendarSync, context: &Context) -> Result<Outcome, Failure> {
         let user_id = payload.user_id;
         let begun_at = context.now();
-        let admission =
-            self.db.admit_sync(user_id, Integration::GoogleCalendar, Entry::First, begun_at).await?;
-        let admitted = match admission {
-            Admission::Admitted(admitted) => admitted,
-            Admission::Refused(Refusal::UnknownUser) => {
-                return Ok(Outcome::Skipped(Refusal::UnknownUser.code()));
+        let payload = &payload;
+        let sync = |admission| async move {
+            match admission {
+                Admission::Admitted(admitted) => {
+                    let (progress, result) = sync::sync(self, user_id, context).await;
+                    let kept = self.runs.calendar_sync_run(user_id).await?;
+                    let total = total(kept, &progress, begun_at, context);
+                    self.announce_changes(user_id, &total).await?;
+                    self.settle(payload, &admitted, (&progress, &total), result, context).await
+                }
+                Admission::Refused(refusal) => self.refused(payload, refusal, begun_at, context).await,
             }
-            Admission::Refused(refusal) => {
-                let nothing = Progress::default();
-                let kept = self.db.calendar_sync_run(user_id).await?;
-                self.announce_changes(user_id, &total(kept, &nothing, begun_at, context)).await?;
-                let run = sync_run(&payload, &total(None, &nothing, begun_at, context), context);
-                self.db.sync_skipped(&run, refusal.code(), context.now()).await?;
-                return Ok(Outcome::Skipped(refusal.code()));
-            }
+            .map(Ended::Here)
         };
-        let (progress, result) = sync::sync(self, user_id, context).await;
-        let outcome = async {
-            let kept = self.db.calendar_sync_run(user_id).await?;
-            let total = total(kept, &progress, begun_at, context);
-            self.announce_changes(user_id, &total).await?;
-            self.settle(&payload, &admitted, (&progress, &total), result, context).await
-        };
-        let outcome = outcome.await;
-        self.db.sync_ended(user_id, Integration::GoogleCalendar, &admitted, context.now()).await;
-        outcome
+        let integration = Integration::GoogleCalendar;
+        self.syncs.run(user_id, integration, Entry::First, || context.now(), sync).await
+    }
+
+    async fn refused(
+        &self,
+        payload: &payload::CalendarSync,
+        refusal: Refusal,
+        begun_at: DateTime<Utc>,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        if refusal == Refusal::UnknownUser {
+            return Ok(Outcome::Skipped(refusal.code()));
+        }
+        let (user_id, nothing) = (payload.user_id, Progress::default());
+        let kept = self.runs.calendar_sync_run(user_id).await?;
+        self.announce_changes(user_id, &total(kept, &nothing, begun_at, context)).await?;
+        let run = sync_run(payload, &total(None, &nothing, begun_at, context), context);
+        self.skip(&run, refusal, context.now()).await
     }
 }
 
@@ -156,10 +177,8 @@ impl CalendarSync {
         }
         self.cache.events_changed(user_id).await?;
         let regeneration = SuggestionRegeneration { user_id, reason: RegenerationReason::CalendarSync };
-        self.tasks
-            .enqueue_with(&regeneration, Options::default().debounced(user_id, REGENERATION_WINDOW))
-            .await?;
-        Ok(self.db.calendar_changes_announced(user_id, total).await?)
+        self.tasks.enqueue(&regeneration, Options::default().debounced(user_id, REGENERATION_WINDOW)).await?;
+        Ok(self.runs.calendar_changes_announced(user_id, total).await?)
     }
 
     /// Records how the sync ended: metrics, breaker and schedule. One that goes on later leaves no row.
@@ -175,8 +194,8 @@ impl CalendarSync {
         let run = sync_run(payload, total, context);
         let outcome = match result {
             Ok(()) => {
-                self.db.calendars_synced(user_id, now).await?;
-                self.db.sync_succeeded(&run, admitted, total.changed > 0, now).await?;
+                self.users.calendars_synced(user_id, now).await?;
+                self.syncs.succeeded(&run, admitted, total.changed > 0, now).await?;
                 Ok(Outcome::done(Synced {
                     calendars: progress.calendars,
                     events: total.items,
@@ -186,7 +205,7 @@ impl CalendarSync {
                 }))
             }
             Err(Stop::Wait(until)) => {
-                self.db.keep_calendar_sync_run(user_id, total).await?;
+                self.runs.keep_calendar_sync_run(user_id, total).await?;
                 return Ok(Outcome::Snooze(until));
             }
             Err(Stop::Google(Error::Token(TokenError::Revoked))) => {
@@ -199,17 +218,17 @@ impl CalendarSync {
                 let reason = error.to_string();
                 let failure = Failure::from(error);
                 let is_last = context.last_attempt || matches!(failure, Failure::Permanent(_));
-                self.db.sync_failed(&run, admitted, &reason, is_last, now).await?;
+                self.syncs.failed(&run, admitted, &reason, is_last, now).await?;
                 Err(failure)
             }
             Err(Stop::Database(error)) => return Err(error.into()),
         };
-        self.db.end_calendar_sync_run(user_id, total).await?;
+        self.runs.end_calendar_sync_run(user_id, total).await?;
         outcome
     }
 
     async fn skip(&self, run: &SyncRun, refusal: Refusal, now: DateTime<Utc>) -> Result<Outcome, Failure> {
-        self.db.sync_skipped(run, refusal.code(), now).await?;
+        self.syncs.skipped(run, refusal.code(), now).await?;
         Ok(Outcome::Skipped(refusal.code()))
     }
 }

@@ -5,16 +5,15 @@
 
 use std::time::Duration;
 
+use catchup::db::calendars::{CalendarCursor, CalendarEntry, CalendarPosition, CalendarToSync, Walked};
+use catchup::google::calendar::{CalendarListEntry, EventPage, Extent};
+use catchup::google::{Access, Error, Next, TokenError};
+use catchup::limits::GOOGLE_CALENDAR;
+use catchup::payload::Integration;
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::db;
-use shared::db::calendar_positions::CalendarPosition;
-use shared::db::calendar_sync_state::{CalendarCursor, Walked};
-use shared::db::calendars::{CalendarEntry, CalendarToSync};
-use shared::google::calendar::{CalendarListEntry, EventPage, Extent};
-use shared::google::{Access, Error, Next, TokenError};
 use shared::job::Context;
-use shared::payload::Integration;
-use shared::rate_limit::{GOOGLE_CALENDAR, Plan, Verdict};
+use shared::rate_limit::{Plan, Verdict};
 use uuid::Uuid;
 
 use crate::CalendarSync;
@@ -113,11 +112,11 @@ struct Walk {
 
 impl Sync<'_> {
     async fn run(&mut self) -> Result<(), Stop> {
-        let db = &self.job.db;
-        self.expect_calls(LIST_CALLS, &db.calendars_to_sync(self.user_id).await?);
+        let job = self.job;
+        self.expect_calls(LIST_CALLS, &job.calendars.calendars_to_sync(self.user_id).await?);
         self.list_calendars().await?;
-        let mut position = db.take_calendar_position(self.user_id).await?;
-        let mut calendars = db.calendars_to_sync(self.user_id).await?;
+        let mut position = job.calendars.take_calendar_position(self.user_id).await?;
+        let mut calendars = job.calendars.calendars_to_sync(self.user_id).await?;
         // There is one place, so its calendar comes before any that may need one.
         calendars.sort_by_key(|calendar| {
             position.as_ref().is_none_or(|position| position.calendar_id != calendar.calendar_id)
@@ -125,7 +124,7 @@ impl Sync<'_> {
         self.expect_calls(0, &calendars);
         self.progress.calendars = calendars.len() as u64;
         let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
-        db.keep_events_of(self.user_id, &ids, self.context.now()).await?;
+        job.events.keep_events_of(self.user_id, &ids, self.context.now()).await?;
         let mut trouble = None;
         for calendar in calendars {
             let position = position.take_if(|position| position.calendar_id == calendar.calendar_id);
@@ -146,12 +145,12 @@ impl Sync<'_> {
             return Err(Stop::Google(error));
         }
         // An event that left one calendar may still be in another, whose sync was made not to count for that.
-        for calendar in db.calendars_to_sync(self.user_id).await? {
+        for calendar in job.calendars.calendars_to_sync(self.user_id).await? {
             if calendar.synced_at.is_none() {
                 self.sync_calendar(&calendar, None).await?;
             }
         }
-        db.remove_ended_events(self.user_id, self.context.now() - KEPT).await?;
+        job.events.remove_ended_events(self.user_id, self.context.now() - KEPT).await?;
         Ok(())
     }
 
@@ -184,7 +183,7 @@ impl Sync<'_> {
         calendars.sort_by(|a, b| a.id.cmp(&b.id));
         calendars.dedup_by(|a, b| a.id == b.id);
         let entries: Vec<_> = calendars.iter().filter_map(entry).collect();
-        self.job.db.replace_calendars(self.user_id, &entries).await?;
+        self.job.calendars.replace_calendars(self.user_id, &entries).await?;
         Ok(())
     }
 
@@ -200,7 +199,7 @@ impl Sync<'_> {
             Some(walk) => match self.walk(id, walk).await {
                 // 410 says that a token has expired; a token that is refused otherwise is of no more use.
                 Err(Stop::Google(Error::SyncTokenExpired | Error::Refused { .. })) => {
-                    self.job.db.forget_calendar_cursor(self.user_id, id).await?;
+                    self.job.calendars.forget_calendar_cursor(self.user_id, id).await?;
                     self.walk(id, Walk::full(now)).await
                 }
                 result => result,
@@ -211,14 +210,14 @@ impl Sync<'_> {
             // It left between the list and now, or shows its events to nobody: no reason to let the others wait.
             Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
                 tracing::warn!(user_id = %self.user_id, %error, "a calendar was passed over");
-                Ok(self.job.db.pass_over_calendar(self.user_id, id, now).await?)
+                Ok(self.job.calendars.pass_over_calendar(self.user_id, id, now).await?)
             }
             result => result,
         }
     }
 
     async fn walk(&mut self, calendar_id: &str, mut walk: Walk) -> Result<(), Stop> {
-        let db = &self.job.db;
+        let job = self.job;
         let is_full = matches!(walk.extent, Extent::Full { .. });
         self.progress.full |= is_full;
         loop {
@@ -226,7 +225,7 @@ impl Sync<'_> {
                 Ok(page) => page,
                 Err(stop) => {
                     if let (Stop::Wait(_), Some(position)) = (&stop, walk.position(calendar_id)) {
-                        db.store_calendar_position(self.user_id, &position).await?;
+                        job.calendars.store_calendar_position(self.user_id, &position).await?;
                     }
                     return Err(stop);
                 }
@@ -236,7 +235,7 @@ impl Sync<'_> {
             self.progress.events += page.events.len() as u64;
             let changes = Changes::read(page.events, page.time_zone.as_deref(), window);
             self.progress.unusable += changes.unusable;
-            db.apply_events(self.user_id, calendar_id, &changes.rows, &changes.gone, now).await?;
+            job.events.apply_events(self.user_id, calendar_id, &changes.rows, &changes.gone, now).await?;
             if is_full {
                 walk.seen.extend(changes.rows.into_iter().map(|row| row.google_event_id));
             }
@@ -256,17 +255,19 @@ impl Sync<'_> {
     }
 
     async fn finish(&self, calendar_id: &str, walk: &Walk, sync_token: &str) -> Result<(), Stop> {
-        let db = &self.job.db;
+        let job = self.job;
         let walked = match &walk.extent {
             &Extent::Full { from, until } => {
                 let (seen, began_at) = (&walk.seen, walk.began_at);
-                db.remove_unseen_events(self.user_id, calendar_id, from, until, seen, began_at).await?;
+                job.events
+                    .remove_unseen_events(self.user_id, calendar_id, from, until, seen, began_at)
+                    .await?;
                 Walked::Full(until)
             }
             Extent::Since(begun_with) => Walked::Since(begun_with),
         };
         let cursor = CalendarCursor { calendar_id, sync_token, walked };
-        Ok(db.store_calendar_cursor(self.user_id, &cursor, walk.began_at).await?)
+        Ok(job.calendars.store_calendar_cursor(self.user_id, &cursor, walk.began_at).await?)
     }
 
     async fn ask_for_a_call(&mut self) -> Result<(), Stop> {

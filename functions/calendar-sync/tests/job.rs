@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use calendar_sync::CalendarSync;
+use catchup::limits::GOOGLE_CALENDAR;
+use catchup::queues;
 use chrono::TimeDelta;
 use google_stand_in::{Calendar, Call, Event, Fault, FaultKind, Integration, SeedOptions, Times, World};
 use serde_json::json;
 use shared::job::Job;
-use shared::queue::Queue;
-use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
+use shared::rate_limit::{Limiter, Verdict};
 use tests::{Answer, Delivery, Google, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
@@ -59,20 +60,20 @@ impl Fixture {
 
     /// A sync that fails for good.
     async fn fail_to_sync(&self) {
-        let task = Delivery::of(Queue::CalendarSync, &json!({ "userId": self.user }));
-        let last = self.stack.but_for_one(Queue::CalendarSync, task).await;
+        let task = Delivery::of(queues::CALENDAR_SYNC, &json!({ "userId": self.user }));
+        let last = self.stack.but_for_one(queues::CALENDAR_SYNC, task).await;
         let answer = self.service.deliver(last).await;
         self.stack.advance(WINDOW_SECONDS);
         assert_eq!(answer.outcome(), "dead", "{answer:?}");
     }
 
     async fn deliver(&self, data: &serde_json::Value) -> Answer {
-        self.service.deliver(Delivery::of(Queue::CalendarSync, data)).await
+        self.service.deliver(Delivery::of(queues::CALENDAR_SYNC, data)).await
     }
 
     /// Delivers the task that waits, when its time has come.
     async fn go_on(&self) -> Answer {
-        let mut tasks = self.stack.take_tasks(Queue::CalendarSync).await;
+        let mut tasks = self.stack.take_tasks(queues::CALENDAR_SYNC).await;
         assert_eq!(tasks.len(), 1, "{tasks:?}");
         self.stack.advance(WINDOW_SECONDS);
         self.service.deliver(tasks.remove(0)).await
@@ -207,7 +208,7 @@ async fn a_calendar_that_always_fails_does_not_stop_those_behind_it() {
 async fn what_a_stopped_sync_wrote_is_announced_by_the_next() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.sync().await.outcome(), "done");
-    fixture.stack.take_tasks(Queue::SuggestionRegeneration).await;
+    fixture.stack.take_tasks(queues::SUGGESTION_REGENERATION).await;
     fixture
         .stack
         .run(&format!(
@@ -216,9 +217,9 @@ async fn what_a_stopped_sync_wrote_is_announced_by_the_next() {
         ))
         .await;
     check_done(&fixture.sync().await, 3);
-    assert_eq!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 1);
+    assert_eq!(fixture.stack.take_tasks(queues::SUGGESTION_REGENERATION).await.len(), 1);
     check_done(&fixture.sync().await, 0);
-    assert!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.is_empty());
+    assert!(fixture.stack.take_tasks(queues::SUGGESTION_REGENERATION).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -323,13 +324,13 @@ async fn changes_ask_for_other_suggestions_once_a_minute() {
     let fixture = Fixture::new().await;
     fixture.add_event(&fixture.primary, "Tea");
     assert_eq!(fixture.sync().await.outcome(), "done");
-    let mut tasks = fixture.stack.take_tasks(Queue::SuggestionRegeneration).await;
+    let mut tasks = fixture.stack.take_tasks(queues::SUGGESTION_REGENERATION).await;
     assert_eq!(tasks.len(), 1);
     let envelope: serde_json::Value = serde_json::from_str(&tasks.remove(0).body).unwrap();
     assert_eq!(envelope["data"], json!({ "userId": fixture.user, "reason": "calendar_sync" }));
 
     check_done(&fixture.sync().await, 0);
-    assert!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.is_empty());
+    assert!(fixture.stack.take_tasks(queues::SUGGESTION_REGENERATION).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -424,10 +425,10 @@ async fn slots_that_could_not_be_dropped_are_dropped_by_the_next_delivery_even_o
         let environment = fixture.google.environment().into_iter().chain([redis]);
         let job = CalendarSync::new(&mut fixture.stack.setup(environment)).unwrap();
         let service = fixture.stack.service_with(job, fixture.google.environment());
-        let task = Delivery::of(Queue::CalendarSync, &json!({ "userId": fixture.user }));
+        let task = Delivery::of(queues::CALENDAR_SYNC, &json!({ "userId": fixture.user }));
         assert_eq!(service.deliver(task.clone()).await.status, 503);
         assert_eq!(fixture.count("calendar_events WHERE summary = 'new'").await, 1, "the event is here");
-        assert_eq!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 0);
+        assert_eq!(fixture.stack.take_tasks(queues::SUGGESTION_REGENERATION).await.len(), 0);
 
         fails.store(false, Ordering::SeqCst);
         if leaves {
@@ -437,7 +438,7 @@ async fn slots_that_could_not_be_dropped_are_dropped_by_the_next_delivery_even_o
         let answer = service.deliver(task.again(1)).await;
         assert_eq!(answer.outcome(), if leaves { "skipped" } else { "done" }, "{answer:?}");
         assert_eq!(fixture.stack.redis(&["EXISTS", &generation]).await, redis::Value::Int(1), "dropped");
-        assert_eq!(fixture.stack.take_tasks(Queue::SuggestionRegeneration).await.len(), 1);
+        assert_eq!(fixture.stack.take_tasks(queues::SUGGESTION_REGENERATION).await.len(), 1);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use catchup::db::contacts::{ContactsPage, MatchKeys, PersonFields, StoredContact};
+use catchup::payload::{ContactsResume, SyncType};
 use chrono::{DateTime, Utc};
-use shared::db::contacts::{ContactsPage, MatchKeys, PersonFields, StoredContact};
-use shared::payload::{ContactsResume, SyncType};
 use uuid::Uuid;
 
 use crate::page::{Memberships, People, newcomer, update};

@@ -1,7 +1,7 @@
 //! What is kept of a contact group.
 
-use shared::db::contact_groups::GoogleGroup;
-use shared::google::people::ContactGroup;
+use catchup::db::contact_groups::GoogleGroup;
+use catchup::google::people::ContactGroup;
 
 const TEXT_CHARS: usize = 255;
 const USER_GROUP: &str = "USER_CONTACT_GROUP";

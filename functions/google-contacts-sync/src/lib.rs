@@ -5,22 +5,25 @@
 
 use std::future::ready;
 
+use catchup::cache::Cache;
+use catchup::db::contact_groups::ContactGroups;
+use catchup::db::contacts::Contacts;
+use catchup::event::EventCode;
+use catchup::google::people::PEOPLE_PER_PAGE;
+use catchup::google::{People, Tokens};
+use catchup::limits::GOOGLE_PEOPLE;
+use catchup::payload::{self, ContactsResume, ContactsStep, Integration, SyncType, Trigger};
+use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use shared::cache::Cache;
 use shared::config::Incomplete;
-use shared::db::Db;
-use shared::db::circuit_breaker::{Admission, Admitted, Entry, Refusal};
-use shared::db::sync_metrics::{SyncKind, SyncRun};
-use shared::google::people::PEOPLE_PER_PAGE;
-use shared::google::{People, Tokens};
+use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, ContactsResume, ContactsStep, Integration, Payload, SyncType, Trigger};
+use shared::payload::Payload;
 use shared::queue::Queue;
-use shared::rate_limit::{GOOGLE_PEOPLE, Limiter, Plan};
+use shared::rate_limit::{Limiter, Plan};
 use shared::sweep;
 use shared::tasks::{Options, Tasks};
-use shared::telemetry::EventCode;
 use uuid::Uuid;
 
 mod apply;
@@ -39,7 +42,10 @@ const CALLS_FOR_OTHERS: u32 = 9;
 
 /// Syncs a user's contacts.
 pub struct GoogleContactsSync {
-    db: Db,
+    contacts: Contacts,
+    groups: ContactGroups,
+    syncs: Syncs,
+    sweeps: Sweeps,
     tasks: Tasks,
     tokens: Tokens,
     people: People,
@@ -63,10 +69,15 @@ impl Job for GoogleContactsSync {
     type Payload = payload::GoogleContactsSync;
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        let (db, tasks, tokens) = (setup.db(), setup.tasks(), setup.tokens());
-        let (people, cache, limiter) = (setup.people(), setup.cache(), setup.limiter());
+        let (contacts, groups) = (Contacts::new(setup), ContactGroups::new(setup));
+        let (syncs, sweeps, tasks) = (Syncs::new(setup), setup.sweeps(), setup.tasks());
+        let (tokens, people) = (Tokens::new(setup), People::new(setup));
+        let (cache, limiter) = (Cache::new(setup), setup.limiter());
         Ok(Self {
-            db: db?,
+            contacts: contacts?,
+            groups: groups?,
+            syncs: syncs?,
+            sweeps: sweeps?,
             tasks: tasks?,
             tokens: tokens?,
             people: people?,
@@ -80,7 +91,7 @@ impl Job for GoogleContactsSync {
         let result = self.sync(payload, context).await;
         // A part with a successor is not the end.
         let continues = matches!(&result, Ok(Outcome::Done(part)) if part["continued"] == true);
-        sweep::user_task(&self.db, QUEUE, swept.filter(|_| !continues), context, ready(result)).await
+        sweep::user_task(&self.sweeps, QUEUE, swept.filter(|_| !continues), context, ready(result)).await
     }
 }
 
@@ -92,9 +103,19 @@ impl GoogleContactsSync {
     ) -> Result<Outcome, Failure> {
         let user_id = payload.user_id;
         let entry = if payload.resume.is_some() { Entry::Continued } else { Entry::First };
-        let admission =
-            self.db.admit_sync(user_id, Integration::GoogleContacts, entry, context.now()).await?;
-        let state = self.db.contacts_sync_state(user_id).await?;
+        let sync = |admission| async move { self.admitted(payload, admission, context).await };
+        let integration = Integration::GoogleContacts;
+        self.syncs.run(user_id, integration, entry, || context.now(), sync).await
+    }
+
+    async fn admitted(
+        &self,
+        payload: payload::GoogleContactsSync,
+        admission: Admission,
+        context: &Context,
+    ) -> Result<Ended, Failure> {
+        let user_id = payload.user_id;
+        let state = self.contacts.contacts_sync_state(user_id).await?;
         let mut progress = match &payload.resume {
             Some(resume) => resume.clone(),
             None => beginning(payload.sync_type, state.sync_token, context.now()),
@@ -102,7 +123,7 @@ impl GoogleContactsSync {
         let admitted = match admission {
             Admission::Admitted(admitted) => admitted,
             Admission::Refused(Refusal::UnknownUser) => {
-                return Ok(Outcome::Skipped(Refusal::UnknownUser.code()));
+                return Ok(Ended::Here(Outcome::Skipped(Refusal::UnknownUser.code())));
             }
             Admission::Refused(refusal) => {
                 // An earlier run may have ended before it could say what it had changed.
@@ -118,27 +139,24 @@ impl GoogleContactsSync {
         // In every run, as one before this may have changed what it could not drop.
         let dropped = self.cache.contacts_changed(user_id, &archived).await;
         let ended = dropped.map_err(Stop::from).and(ended);
-        if let Err(Stop::Refused(_) | Stop::Superseded | Stop::Failed(_)) = ended {
-            self.db.sync_ended(user_id, Integration::GoogleContacts, &admitted, context.now()).await;
-        }
         match ended {
             Ok(()) => {
                 let run = SyncRun {
                     api_calls_saved: calls_saved(&progress, state.linked),
                     ..run(&payload, &progress, context.now())
                 };
-                self.db.sync_succeeded(&run, &admitted, progress.changed > 0, context.now()).await?;
-                Ok(synced(&progress, false))
+                self.syncs.succeeded(&run, &admitted, progress.changed > 0, context.now()).await?;
+                Ok(Ended::Here(synced(&progress, false)))
             }
             Err(Stop::Later(time)) => {
                 let rest = payload::GoogleContactsSync { resume: Some(progress.clone()), ..payload };
                 // A part has one successor, however often it runs.
                 let options = Options::default().named(format_args!("{}:next", context.key)).at(time);
-                self.tasks.enqueue_with(&rest, options).await?;
-                Ok(synced(&progress, true))
+                self.tasks.enqueue(&rest, options).await?;
+                Ok(Ended::Continued(synced(&progress, true)))
             }
             Err(Stop::Refused(refusal)) => self.skip(&payload, &progress, refusal, context.now()).await,
-            Err(Stop::Superseded) => Ok(Outcome::Skipped("superseded")),
+            Err(Stop::Superseded) => Ok(Ended::Here(Outcome::Skipped("superseded"))),
             Err(Stop::Failed(failure)) => {
                 self.record_failure(&run(&payload, &progress, context.now()), &admitted, &failure, context)
                     .await;
@@ -153,9 +171,9 @@ impl GoogleContactsSync {
         progress: &ContactsResume,
         refusal: Refusal,
         now: DateTime<Utc>,
-    ) -> Result<Outcome, Failure> {
-        self.db.sync_skipped(&run(payload, progress, now), refusal.code(), now).await?;
-        Ok(Outcome::Skipped(refusal.code()))
+    ) -> Result<Ended, Failure> {
+        self.syncs.skipped(&run(payload, progress, now), refusal.code(), now).await?;
+        Ok(Ended::Here(Outcome::Skipped(refusal.code())))
     }
 
     /// The failure itself is what the task answers with, whether or not it could be recorded.
@@ -167,8 +185,8 @@ impl GoogleContactsSync {
         let (error, now) = (failure.to_string(), context.now());
         let is_last = context.last_attempt || matches!(failure, Failure::Permanent(_));
         let recorded = async {
-            self.db.contacts_sync_failed(run.user_id, &error).await?;
-            self.db.sync_failed(run, admitted, &error, is_last, now).await
+            self.contacts.contacts_sync_failed(run.user_id, &error).await?;
+            self.syncs.failed(run, admitted, &error, is_last, now).await
         };
         if let Err(error) = recorded.await {
             tracing::error!(

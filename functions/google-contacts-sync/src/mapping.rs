@@ -1,6 +1,6 @@
 //! Which of the user's groups a Google group corresponds to.
 
-use shared::db::contact_groups::{MappingSuggestion, OwnGroup, UnmappedGroup};
+use catchup::db::contact_groups::{MappingSuggestion, OwnGroup, UnmappedGroup};
 
 /// Names above this similarity are taken for the same group.
 const SAME_NAME: f64 = 0.8;

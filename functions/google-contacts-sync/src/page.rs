@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use shared::db::contacts::{ContactUpdate, Membership, PersonFields, StoredContact};
-use shared::google::people::Person;
+use catchup::db::contacts::{ContactUpdate, Membership, PersonFields, StoredContact};
+use catchup::google::people::Person;
 use uuid::Uuid;
 
 use crate::notes;

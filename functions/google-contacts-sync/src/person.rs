@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::google::people::Person;
+use catchup::google::people::Person;
 
 use crate::notes;
 

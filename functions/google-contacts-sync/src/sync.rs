@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use catchup::db::contact_groups::Overlap;
+use catchup::google;
+use catchup::google::people::Person;
+use catchup::google::{Access, Error, Next, TokenError};
+use catchup::limits::GOOGLE_PEOPLE;
+use catchup::payload::{ContactsResume, ContactsStep, Integration, SyncType};
+use catchup::sync::Refusal;
 use chrono::{DateTime, Utc};
-use shared::db::circuit_breaker::Refusal;
-use shared::db::contact_groups::Overlap;
-use shared::google::people::Person;
-use shared::google::{Access, Error, Next, TokenError};
+use shared::cache;
+use shared::db;
 use shared::job::{Context, Failure};
-use shared::payload::{ContactsResume, ContactsStep, Integration, SyncType};
-use shared::rate_limit::{GOOGLE_PEOPLE, Plan, Verdict};
-use shared::{cache, db, google};
+use shared::rate_limit::{Plan, Verdict};
 use uuid::Uuid;
 
 use crate::apply::apply;
@@ -92,7 +95,7 @@ impl Part<'_> {
         // A page token that was handed on may have grown too old on the way.
         let mut handed_on = self.progress.page_token.is_some();
         if self.progress.sync_type == SyncType::Full && !handed_on {
-            self.job.db.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
+            self.job.contacts.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
         }
         loop {
             self.turn().await?;
@@ -129,8 +132,8 @@ impl Part<'_> {
         self.progress.sync_token = None;
         self.progress.page_token = None;
         self.progress.gathered = false;
-        self.job.db.end_contacts_run(given_up).await?;
-        self.job.db.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
+        self.job.contacts.end_contacts_run(given_up).await?;
+        self.job.contacts.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
         Ok(())
     }
 
@@ -139,7 +142,7 @@ impl Part<'_> {
         if people.is_empty() {
             return Ok(());
         }
-        let page = self.job.db.contacts_page(self.user_id).await?;
+        let page = self.job.contacts.contacts_page(self.user_id).await?;
         let applied = apply(page, &people, self.progress, self.context.now()).await?;
         self.progress.gathered = applied.gathered;
         self.progress.items += people.len();
@@ -154,7 +157,7 @@ impl Part<'_> {
     /// All pages are in the database: whom a full sync did not meet is archived, and the next sync may begin here.
     async fn finish_people(&mut self, sync_token: &str) -> Result<(), Stop> {
         let now = self.context.now();
-        let mut page = self.job.db.contacts_page(self.user_id).await?;
+        let mut page = self.job.contacts.contacts_page(self.user_id).await?;
         let archived = match self.progress.sync_type {
             SyncType::Full => page.archive_unseen(self.progress.run, now).await?.ok_or(Stop::Superseded)?,
             SyncType::Incremental => Vec::new(),
@@ -164,15 +167,14 @@ impl Part<'_> {
         page.store_sync_state(self.progress.sync_type, Some(sync_token), recount, now).await?;
         page.commit().await?;
         if self.progress.gathered && self.progress.sync_type == SyncType::Incremental {
-            self.job.db.end_contacts_run(self.progress.run).await?;
+            self.job.contacts.end_contacts_run(self.progress.run).await?;
         }
         self.archived = archived;
         Ok(())
     }
 
     async fn groups(&mut self, access: &mut Access) -> Result<(), Stop> {
-        let job = self.job;
-        let db = &job.db;
+        let stored = &self.job.groups;
         let mut seen = Vec::new();
         let mut changed = 0;
         let mut page_token: Option<String> = None;
@@ -184,29 +186,29 @@ impl Part<'_> {
             let page = answer.map_err(|error| self.stop(error))?;
             let groups: Vec<_> =
                 page.items.into_iter().filter_map(UserGroup::of).map(|UserGroup(group)| group).collect();
-            changed += db.upsert_google_groups(self.user_id, &groups, self.context.now()).await?;
+            changed += stored.upsert_google_groups(self.user_id, &groups, self.context.now()).await?;
             seen.extend(groups.into_iter().map(|group| group.resource_name));
             match page.next {
                 Next::Page(token) => page_token = Some(token),
                 Next::Sync(_) => break,
             }
         }
-        changed += db.remove_unseen_google_groups(self.user_id, &seen).await?;
+        changed += stored.remove_unseen_google_groups(self.user_id, &seen).await?;
         self.suggest_mappings().await?;
-        changed += db.fill_mapped_groups(self.user_id).await?;
+        changed += stored.fill_mapped_groups(self.user_id).await?;
         self.progress.changed += changed;
         Ok(())
     }
 
     async fn suggest_mappings(&self) -> Result<(), Stop> {
-        let db = &self.job.db;
-        let unmapped = db.unmapped_google_groups(self.user_id).await?;
+        let groups = &self.job.groups;
+        let unmapped = groups.unmapped_google_groups(self.user_id).await?;
         if unmapped.is_empty() {
             return Ok(());
         }
-        let own = db.own_groups(self.user_id).await?;
+        let own = groups.own_groups(self.user_id).await?;
         let names: Vec<&str> = unmapped.iter().map(|group| group.resource_name.as_str()).collect();
-        let overlaps: HashMap<(String, Uuid), u64> = db
+        let overlaps: HashMap<(String, Uuid), u64> = groups
             .group_overlaps(self.user_id, &names)
             .await?
             .into_iter()
@@ -220,7 +222,7 @@ impl Part<'_> {
                 })
             })
             .collect();
-        db.suggest_mappings(self.user_id, &suggestions).await?;
+        groups.suggest_mappings(self.user_id, &suggestions).await?;
         Ok(())
     }
 

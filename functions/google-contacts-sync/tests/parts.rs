@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
+use catchup::limits::GOOGLE_PEOPLE;
+use catchup::queues;
 use google_contacts_sync::GoogleContactsSync;
 use google_stand_in::{Call, Fault, FaultKind, Integration, PersonName, SeedOptions, Times, World};
 use local_cloud::seed;
 use serde_json::{Value, json};
 use shared::job::Job;
-use shared::queue::Queue;
-use shared::rate_limit::{GOOGLE_PEOPLE, Verdict};
+use shared::rate_limit::Verdict;
 use tests::{Answer, Delivery, Google, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
@@ -46,18 +47,18 @@ impl Fixture {
 
     /// The last attempt of a task of which all others failed.
     async fn sync_for_the_last_time(&self) -> Answer {
-        let last = self.stack.but_for_one(Queue::GoogleContactsSync, self.task()).await;
+        let last = self.stack.but_for_one(queues::GOOGLE_CONTACTS_SYNC, self.task()).await;
         self.service.deliver(last).await
     }
 
     fn task(&self) -> Delivery {
         let data = json!({ "userId": self.user, "syncType": "incremental" });
-        Delivery::of(Queue::GoogleContactsSync, &data)
+        Delivery::of(queues::GOOGLE_CONTACTS_SYNC, &data)
     }
 
     /// The one task that waits for its time.
     async fn next_part(&self) -> Delivery {
-        let mut tasks = self.stack.take_tasks(Queue::GoogleContactsSync).await;
+        let mut tasks = self.stack.take_tasks(queues::GOOGLE_CONTACTS_SYNC).await;
         assert_eq!(tasks.len(), 1, "{tasks:?}");
         tasks.remove(0)
     }
@@ -142,7 +143,7 @@ async fn a_part_that_runs_again_has_no_second_successor() {
     let fixture = Fixture::new().await;
     fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Forever);
     let data = json!({ "userId": fixture.user, "syncType": "full" });
-    let delivery = Delivery::of(Queue::GoogleContactsSync, &data);
+    let delivery = Delivery::of(queues::GOOGLE_CONTACTS_SYNC, &data);
     check_done(&fixture.service.deliver(delivery.clone()).await, true);
     // As after a container that died between its last effect and its answer.
     fixture.stack.redis(&["FLUSHALL"]).await;

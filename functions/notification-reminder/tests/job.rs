@@ -1,10 +1,10 @@
 //! The sweep and its tasks: over real servers and the stand-ins for Twilio and `SendGrid`.
 
+use catchup::queues;
 use messaging_stand_in::{Channel, Fault, Kind};
 use notification_reminder::NotificationReminder;
 use serde_json::{Value, json};
 use shared::job::Job;
-use shared::queue::Queue;
 use tests::{Answer, Delivery, Messaging, Service, Stack};
 use uuid::Uuid;
 
@@ -68,7 +68,7 @@ impl Fixture {
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::of(Queue::NotificationReminder, data)
+    Delivery::of(queues::NOTIFICATION_REMINDER, data)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +90,7 @@ async fn a_sweep_finds_those_who_did_nothing_for_a_week_and_its_tasks_remind_the
     }
     let answer = fixture.deliver(&json!({})).await;
     answer.check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
-    let tasks = fixture.stack.take_tasks(Queue::NotificationReminder).await;
+    let tasks = fixture.stack.take_tasks(queues::NOTIFICATION_REMINDER).await;
     assert_eq!(serde_json::from_str::<Value>(&tasks[0].body).unwrap()["data"]["userId"], json!(user));
     let answer = fixture.service.deliver(tasks[0].clone()).await;
     answer.check_done(&json!({ "sent": 2, "refused": 0, "unknown": 0 }));
@@ -166,7 +166,7 @@ async fn reminder_at_a_limit_is_rescheduled() {
         fixture.notify(user, "google_contacts", "token_invalid").await;
     }
     assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
-    assert_eq!(fixture.stack.take_tasks(Queue::NotificationReminder).await.len(), 1);
+    assert_eq!(fixture.stack.take_tasks(queues::NOTIFICATION_REMINDER).await.len(), 1);
     assert_eq!(fixture.reached().len(), 11);
     assert_eq!(fixture.marked().await, (10, 1));
 }
@@ -177,7 +177,7 @@ async fn an_instance_that_has_to_stop_begins_no_message() {
     let user = fixture.user().await;
     fixture.service.shutdown.begin();
     assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
-    assert_eq!(fixture.stack.take_tasks(Queue::NotificationReminder).await.len(), 1);
+    assert_eq!(fixture.stack.take_tasks(queues::NOTIFICATION_REMINDER).await.len(), 1);
     assert_eq!((fixture.reached(), fixture.marked().await), (Vec::new(), (0, 1)));
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use shared::availability::WallClock;
-use shared::span::Span;
+use catchup::availability::WallClock;
+use catchup::span::Span;
 
 /// Suggestions that one day of a user can have; more would neither be read nor met.
 pub(crate) const MOST_A_DAY: usize = 4;

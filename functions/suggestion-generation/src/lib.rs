@@ -6,21 +6,24 @@
 
 use std::sync::Arc;
 
+use catchup::availability::{Availability, WallClock, busy};
+use catchup::cache::{Cache, CalendarSlots};
+use catchup::db::availability::Availabilities;
+use catchup::db::suggestions::{Suggesting, Suggestions};
+use catchup::payload;
+use catchup::span::{Span, Spans};
+use catchup::suggestions::{self, horizon, overdue, slots};
+use catchup::time_zone;
 use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use serde::Serialize;
-use shared::availability::{Availability, WallClock, busy};
-use shared::cache::{Cache, CalendarSlots};
 use shared::config::Incomplete;
-use shared::db::suggestions::Suggesting;
-use shared::db::{self, Db};
+use shared::db;
+use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, Payload, Position};
+use shared::payload::{Payload, Position};
 use shared::queue::Queue;
-use shared::span::{Span, Spans};
-use shared::suggestions::{self, horizon, overdue, slots};
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
-use shared::time_zone;
 use uuid::Uuid;
 
 mod day_limit;
@@ -32,7 +35,9 @@ const SHORTEST: TimeDelta = TimeDelta::minutes(30);
 
 /// Makes suggestions, and finds the users to make them for.
 pub struct SuggestionGeneration {
-    db: Db,
+    availabilities: Availabilities,
+    suggestions: Suggestions,
+    sweeps: Sweeps,
     tasks: Tasks,
     cache: Cache,
 }
@@ -47,8 +52,15 @@ impl Job for SuggestionGeneration {
     type Payload = payload::SuggestionGeneration;
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        let (db, tasks, cache) = (setup.db(), setup.tasks(), setup.cache());
-        Ok(Self { db: db?, tasks: tasks?, cache: cache? })
+        let (availabilities, suggestions) = (Availabilities::new(setup), Suggestions::new(setup));
+        let (sweeps, tasks, cache) = (setup.sweeps(), setup.tasks(), Cache::new(setup));
+        Ok(Self {
+            availabilities: availabilities?,
+            suggestions: suggestions?,
+            sweeps: sweeps?,
+            tasks: tasks?,
+            cache: cache?,
+        })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
@@ -56,7 +68,7 @@ impl Job for SuggestionGeneration {
             Some(user_id) => {
                 let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
                 let run = self.generate(user_id, context);
-                sweep::user_task(&self.db, QUEUE, swept, context, run).await
+                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
             }
             None => self.sweep(&payload.position, context).await,
         }
@@ -66,18 +78,18 @@ impl Job for SuggestionGeneration {
 impl SuggestionGeneration {
     async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
         let sweep = Sweep::of(position, context);
-        if !sweep.begin(&self.db, QUEUE).await? {
+        if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let page = self.db.calendar_users(sweep.after, sweep::PAGE).await?;
+        let page = self.suggestions.calendar_users(sweep.after, sweep::PAGE).await?;
         let user =
             |user_id| payload::SuggestionGeneration { user_id: Some(user_id), position: sweep.origin() };
         let rest = |position| payload::SuggestionGeneration { user_id: None, position };
-        sweep.fan_out(&self.db, &self.tasks, page, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, page, user, rest).await
     }
 
     async fn generate(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
-        let Some(stored) = self.db.availability(user_id).await? else {
+        let Some(stored) = self.availabilities.availability(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
         let now = context.now();
@@ -85,7 +97,7 @@ impl SuggestionGeneration {
         let free =
             Availability::read(&stored).times(&clock).and(&*self.free_calendar(user_id, &clock).await?);
 
-        let mut work = self.db.suggesting(user_id).await?;
+        let mut work = self.suggestions.suggesting(user_id).await?;
         let taken = work.taken(now).await?;
         let free = free.except(&taken.iter().copied().collect());
         let overdue = overdue(work.contacts(now).await?, now);
@@ -105,11 +117,11 @@ impl SuggestionGeneration {
         let load = async {
             let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN).and_utc();
             let days = Span { start: midnight(from), end: midnight(to) + TimeDelta::days(1) };
-            let events = self.db.busy_events(user_id, days).await?;
+            let events = self.availabilities.busy_events(user_id, days).await?;
             let busy = busy(events, &WallClock::new(clock.zone(), days));
             Ok(Spans::from(days).except(&busy.into_iter().map(|busy| busy.span).collect()))
         };
-        self.cache.get_or_load(&key, load).await
+        self.cache.slots(&key, load).await
     }
 }
 

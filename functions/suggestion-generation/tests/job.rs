@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use catchup::cache::Cache;
+use catchup::queues;
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::job::Job;
-use shared::queue::Queue;
 use sqlx::{Connection, PgConnection};
 use suggestion_generation::SuggestionGeneration;
 use tests::redis_proxy::ProxyAction;
@@ -141,7 +142,7 @@ fn user(number: usize) -> Uuid {
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::of(Queue::SuggestionGeneration, data)
+    Delivery::of(queues::SUGGESTION_GENERATION, data)
 }
 
 /// A time of a day so many days from today, UTC.
@@ -162,7 +163,7 @@ async fn a_sweep_goes_through_all_users_with_a_calendar_in_pages() {
         .deliver(&json!({ "batchSize": 50, "offset": 100 }))
         .await
         .check_done(&json!({ "due": 500, "created": 500, "existing": 0, "continued": true }));
-    let tasks = fixture.stack.take_tasks(Queue::SuggestionGeneration).await;
+    let tasks = fixture.stack.take_tasks(queues::SUGGESTION_GENERATION).await;
     let (rest, users): (Vec<_>, Vec<_>) =
         tasks.into_iter().partition(|task| task.data().get("cursor").is_some());
     let mut users: Vec<Value> = users.iter().map(|task| task.data()["userId"].clone()).collect();
@@ -174,7 +175,7 @@ async fn a_sweep_goes_through_all_users_with_a_calendar_in_pages() {
         .deliver(rest[0].clone())
         .await
         .check_done(&json!({ "due": 1, "created": 1, "existing": 0, "continued": false }));
-    let last = fixture.stack.take_tasks(Queue::SuggestionGeneration).await;
+    let last = fixture.stack.take_tasks(queues::SUGGESTION_GENERATION).await;
     let last: Vec<Value> = last.iter().map(|task| task.data()["userId"].clone()).collect();
     assert_eq!(last, [json!(user(MANY))]);
 }
@@ -204,7 +205,7 @@ async fn two_sweeps_over_ten_thousand_users_at_once_create_ten_thousand_tasks() 
     let (one, other) = tokio::join!(sweep(&fixture.service), sweep(&fixture.service));
     assert_eq!(one + other, LOTS as u64);
     // Each of the full pages created one continuation as well.
-    assert_eq!(fixture.stack.tasks.count(Queue::SuggestionGeneration).await.unwrap(), LOTS + LOTS / PAGE);
+    assert_eq!(fixture.stack.tasks.count(queues::SUGGESTION_GENERATION).await.unwrap(), LOTS + LOTS / PAGE);
     let sweeps = fixture
         .stack
         .rows::<(String, i64, bool)>("SELECT sweep_id, tasks, finished_at IS NOT NULL FROM jobs.sweeps");
@@ -262,7 +263,7 @@ async fn half_an_hour_is_a_slot_and_less_is_none() {
     assert_eq!(fixture.generate().await, 0);
     fixture.stack.run("DELETE FROM calendar_events").await;
     fixture.leave_free(3, (10, 0), (11, 30)).await;
-    let cache = fixture.stack.setup([]).cache().unwrap();
+    let cache = Cache::new(&mut fixture.stack.setup([])).unwrap();
     cache.events_changed(user(1)).await.unwrap();
     // What is cached in the service's own memory lives on for a moment.
     fixture.stack.advance(60);

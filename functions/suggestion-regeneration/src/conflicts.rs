@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use shared::availability::Busy;
-use shared::db::suggestions::Pending;
+use catchup::availability::Busy;
+use catchup::db::suggestions::Pending;
 use uuid::Uuid;
 
 /// The suggestions that overlap a busy event, other than the one that was made for them. O((n + m) log m).
@@ -27,9 +27,9 @@ pub(crate) fn conflicts(pending: &[Pending], busy: &[Busy]) -> Vec<Uuid> {
 
 #[cfg(test)]
 mod tests {
+    use catchup::span::Span;
     use chrono::{DateTime, Utc};
     use proptest::prelude::*;
-    use shared::span::Span;
 
     use super::*;
 

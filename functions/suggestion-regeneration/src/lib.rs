@@ -3,17 +3,18 @@
 //! Snoozed ones whose time has come are pending again; pending ones for which the calendar has no time any more are
 //! dismissed; then new ones are made. Events are read from the table and not from the cache: what changed is what counts.
 
+use catchup::availability::{Availability, WallClock, busy, daily};
+use catchup::cache::Cache;
+use catchup::db::availability::Availabilities;
+use catchup::db::suggestions::Suggestions;
+use catchup::payload;
+use catchup::span::{Span, Spans};
+use catchup::suggestions::{self, SLOT, horizon, overdue, slots};
+use catchup::time_zone;
 use chrono::TimeDelta;
 use serde::Serialize;
-use shared::availability::{Availability, WallClock, busy, daily};
-use shared::cache::Cache;
 use shared::config::Incomplete;
-use shared::db::Db;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload;
-use shared::span::{Span, Spans};
-use shared::suggestions::{self, SLOT, horizon, overdue, slots};
-use shared::time_zone;
 
 mod conflicts;
 
@@ -27,7 +28,8 @@ const CONFLICT: &str = "Calendar conflict: a busy event now overlaps the propose
 
 /// Looks at suggestions again.
 pub struct SuggestionRegeneration {
-    db: Db,
+    availabilities: Availabilities,
+    suggestions: Suggestions,
     cache: Cache,
 }
 
@@ -43,20 +45,21 @@ impl Job for SuggestionRegeneration {
     type Payload = payload::SuggestionRegeneration;
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        let (db, cache) = (setup.db(), setup.cache());
-        Ok(Self { db: db?, cache: cache? })
+        let (availabilities, suggestions) = (Availabilities::new(setup), Suggestions::new(setup));
+        let cache = Cache::new(setup);
+        Ok(Self { availabilities: availabilities?, suggestions: suggestions?, cache: cache? })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
         let user_id = payload.user_id;
-        let Some(stored) = self.db.availability(user_id).await? else {
+        let Some(stored) = self.availabilities.availability(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
         let now = context.now();
         let window = Span { start: now, end: now + COMPARED };
         let clock = WallClock::new(time_zone::named(user_id, stored.timezone.as_deref()), window);
 
-        let mut work = self.db.suggesting(user_id).await?;
+        let mut work = self.suggestions.suggesting(user_id).await?;
         let busy = busy(work.busy_events(window).await?, &clock);
         let resumed = work.resume_snoozed(now).await?;
         let conflicts = conflicts::conflicts(&work.pending(window).await?, &busy);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use catchup::queues;
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::json;
@@ -45,7 +46,7 @@ impl Fixture {
 
     /// Runs the job: how many were resumed, dismissed and created.
     async fn regenerate(&self) -> (u64, u64, u64) {
-        let answer = self.service.deliver(self.task(Queue::SuggestionRegeneration, "calendar_sync")).await;
+        let answer = self.service.deliver(self.task(queues::SUGGESTION_REGENERATION, "calendar_sync")).await;
         assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
         let count = |name: &str| answer.body["result"][name].as_u64().unwrap();
         (count("resumed"), count("dismissed"), count("created"))
@@ -292,7 +293,7 @@ async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
     let suggestion = fixture.suggestion("pending", day(3), 600, 660).await;
     let lock = fixture.stack.hold_suggestions(fixture.user).await;
     let (service, task) =
-        (fixture.service.clone(), fixture.task(Queue::SuggestionRegeneration, "calendar_sync"));
+        (fixture.service.clone(), fixture.task(queues::SUGGESTION_REGENERATION, "calendar_sync"));
     let run = tokio::spawn(async move { service.deliver(task).await });
     fixture.stack.until_somebody_waits().await;
     fixture.event(day(3), 600, 660, "", "").await;
@@ -334,9 +335,9 @@ async fn generation_and_regeneration_at_once_never_make_two_open_suggestions_for
 async fn an_unknown_user_is_skipped_and_a_task_without_reason_waits() {
     let fixture = Fixture::new(Tz::UTC).await;
     let unknown = json!({ "userId": Uuid::new_v4(), "reason": "manual_refresh" });
-    let answer = fixture.service.deliver(Delivery::of(Queue::SuggestionRegeneration, &unknown)).await;
+    let answer = fixture.service.deliver(Delivery::of(queues::SUGGESTION_REGENERATION, &unknown)).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
-    let unreasoned = Delivery::of(Queue::SuggestionRegeneration, &json!({ "userId": fixture.user }));
+    let unreasoned = Delivery::of(queues::SUGGESTION_REGENERATION, &json!({ "userId": fixture.user }));
     let answer = fixture.service.deliver(unreasoned).await;
     assert_eq!((answer.outcome(), answer.reason()), ("requeued", "unreadable"), "{answer:?}");
 }
@@ -350,7 +351,7 @@ async fn a_list_that_could_not_be_dropped_is_dropped_by_the_next_delivery_which_
     let (proxy, fails) = RedisProxy::failing(&fixture.stack.gateway.url(), &key);
     let mut setup = fixture.stack.setup([("UPSTASH_REDIS_REST_URL", proxy.url("job"))]);
     let service = fixture.stack.service(SuggestionRegeneration::new(&mut setup).unwrap());
-    let task = fixture.task(Queue::SuggestionRegeneration, "calendar_sync");
+    let task = fixture.task(queues::SUGGESTION_REGENERATION, "calendar_sync");
     assert_eq!(service.deliver(task.clone()).await.status, 503);
     assert_eq!(fixture.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(1));
     fails.store(false, Ordering::SeqCst);

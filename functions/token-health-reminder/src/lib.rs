@@ -1,10 +1,10 @@
 //! Reminds users of tokens that end, when they were told so a week ago: a daily sweep, and a task a user.
 
+use catchup::db::token_health::NoticeKind;
+use catchup::payload;
+use catchup::reminder::Reminders;
 use shared::config::Incomplete;
-use shared::db::token_health::NoticeKind;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload;
-use shared::reminder::Reminders;
 
 /// Sends reminders of tokens that end soon.
 pub struct TokenHealthReminder(Reminders);

@@ -1,8 +1,8 @@
 //! That it is the other kind of trouble; what the two reminders share is shown beside notification-reminder.
 
+use catchup::queues;
 use serde_json::json;
 use shared::job::Job;
-use shared::queue::Queue;
 use tests::{Delivery, Messaging, Stack};
 use token_health_reminder::TokenHealthReminder;
 
@@ -19,9 +19,9 @@ async fn those_whose_token_ends_are_reminded() {
                   '', '', timezone('UTC', now()) - interval '8 days' FROM users";
     stack.run(sql).await;
 
-    let sweep = Delivery::of(Queue::TokenHealthReminder, &json!({}));
+    let sweep = Delivery::of(queues::TOKEN_HEALTH_REMINDER, &json!({}));
     assert_eq!(service.deliver(sweep).await.body["result"]["created"], 1);
-    let task = stack.take_tasks(Queue::TokenHealthReminder).await.remove(0);
+    let task = stack.take_tasks(queues::TOKEN_HEALTH_REMINDER).await.remove(0);
     assert_eq!(service.deliver(task).await.body["result"]["sent"], 1);
     let messages = messaging.inbox.messages();
     assert_eq!(messages.len(), 1);

@@ -1,11 +1,14 @@
 //! Keeps the users' OAuth tokens usable: a daily sweep finds those that are due, and a task a user renews them.
 
+use catchup::db::oauth_tokens::OauthTokens;
+use catchup::db::users::Users;
+use catchup::google::{TokenError, Tokens};
+use catchup::payload::{self, Integration};
 use serde::Serialize;
 use shared::config::Incomplete;
-use shared::db::Db;
-use shared::google::{TokenError, Tokens};
+use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, Integration, Payload};
+use shared::payload::Payload;
 use shared::queue::Queue;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
@@ -18,7 +21,9 @@ const HIGH_FAILURE_RATE: f64 = 0.1;
 
 /// Renews tokens, and finds those that are due.
 pub struct TokenRefresh {
-    db: Db,
+    users: Users,
+    stored: OauthTokens,
+    sweeps: Sweeps,
     tasks: Tasks,
     tokens: Tokens,
 }
@@ -34,8 +39,9 @@ impl Job for TokenRefresh {
     type Payload = payload::TokenRefresh;
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        let (db, tasks, tokens) = (setup.db(), setup.tasks(), setup.tokens());
-        Ok(Self { db: db?, tasks: tasks?, tokens: tokens? })
+        let (users, stored, sweeps) = (Users::new(setup), OauthTokens::new(setup), setup.sweeps());
+        let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
+        Ok(Self { users: users?, stored: stored?, sweeps: sweeps?, tasks: tasks?, tokens: tokens? })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
@@ -43,7 +49,7 @@ impl Job for TokenRefresh {
             Some(user_id) => {
                 let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
                 let run = self.refresh(user_id, &payload, context);
-                sweep::user_task(&self.db, QUEUE, swept, context, run).await
+                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
             }
             None => self.sweep(payload, context).await,
         }
@@ -53,10 +59,10 @@ impl Job for TokenRefresh {
 impl TokenRefresh {
     async fn sweep(&self, payload: payload::TokenRefresh, context: &Context) -> Result<Outcome, Failure> {
         let sweep = Sweep::of(&payload.position, context);
-        if !sweep.begin(&self.db, QUEUE).await? {
+        if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let due = self.db.tokens_due(context.now(), sweep.after, sweep::PAGE).await?;
+        let due = self.stored.tokens_due(context.now(), sweep.after, sweep::PAGE).await?;
         // A user's task is the same at whatever moment the sweep comes by: it looks itself at what there is to do.
         let user = |user_id| payload::TokenRefresh {
             user_id: Some(user_id),
@@ -64,7 +70,7 @@ impl TokenRefresh {
             position: sweep.origin(),
         };
         let rest = |position| payload::TokenRefresh { position, ..payload::TokenRefresh::default() };
-        sweep.fan_out(&self.db, &self.tasks, due, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, due, user, rest).await
     }
 
     async fn refresh(
@@ -73,12 +79,12 @@ impl TokenRefresh {
         payload: &payload::TokenRefresh,
         context: &Context,
     ) -> Result<Outcome, Failure> {
-        if !self.db.user_exists(user_id).await? {
+        if !self.users.user_exists(user_id).await? {
             return Ok(Outcome::Skipped("unknown_user"));
         }
         let integrations = match payload.integration_type {
             Some(integration) => vec![integration],
-            None => self.db.working_integrations(user_id).await?,
+            None => self.stored.working_integrations(user_id).await?,
         };
         let mut done = Refreshed::default();
         let mut trouble = None;
@@ -98,7 +104,7 @@ impl TokenRefresh {
         let comes_back = trouble.is_some() && !context.last_attempt;
         if let (Some(sweep_id), false) = (&payload.position.sweep_id, comes_back) {
             let now = context.now();
-            self.db
+            self.sweeps
                 .sweep_result(QUEUE, sweep_id, done.refreshed, done.failed, HIGH_FAILURE_RATE, now)
                 .await?;
         }

@@ -1,11 +1,11 @@
 //! The sweep and its tasks: over real servers and the stand-in for Google.
 
+use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Call, Fault, FaultKind, Integration, SeedOptions, Times};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::job::Job;
-use shared::queue::Queue;
 use tests::{Answer, Delivery, Google, Service, Stack};
 use token_refresh::TokenRefresh;
 use uuid::Uuid;
@@ -37,7 +37,7 @@ impl Fixture {
 
     /// When the waiting tasks begin, in order.
     async fn times(&self) -> Vec<DateTime<Utc>> {
-        let tasks = self.stack.tasks.list(Queue::TokenRefresh).await.unwrap();
+        let tasks = self.stack.tasks.list(queues::TOKEN_REFRESH).await.unwrap();
         let mut times: Vec<DateTime<Utc>> =
             tasks.iter().map(|task| task["scheduleTime"].as_str().unwrap().parse().unwrap()).collect();
         times.sort();
@@ -54,7 +54,7 @@ impl Fixture {
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::of(Queue::TokenRefresh, data)
+    Delivery::of(queues::TOKEN_REFRESH, data)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ async fn a_sweep_goes_through_all_users_in_pages_and_twice_creates_nothing_twice
         .await
         .check_done(&json!({ "due": 500, "created": 500, "existing": 0, "continued": true }));
     let times = fixture.times().await;
-    let tasks = fixture.stack.take_tasks(Queue::TokenRefresh).await;
+    let tasks = fixture.stack.take_tasks(queues::TOKEN_REFRESH).await;
     let (rest, users): (Vec<_>, Vec<_>) =
         tasks.into_iter().partition(|task| task.data().get("cursor").is_some());
     assert_eq!((rest.len(), users.len()), (1, 500));
@@ -91,7 +91,7 @@ async fn a_sweep_goes_through_all_users_in_pages_and_twice_creates_nothing_twice
     assert!((80..=90).contains(&span.num_seconds()), "{span}");
     assert_eq!(times.iter().filter(|at| **at < times[0] + TimeDelta::seconds(1)).count() / 10, 5);
     assert!(fixture.times().await[0] > times[times.len() - 1] - TimeDelta::seconds(1));
-    assert_eq!(fixture.stack.take_tasks(Queue::TokenRefresh).await.len(), 1);
+    assert_eq!(fixture.stack.take_tasks(queues::TOKEN_REFRESH).await.len(), 1);
     assert_eq!(fixture.stack.sweep().await, (MANY, 0, 0, false));
 
     // The names of tasks that were there block others of the same name.
@@ -99,7 +99,7 @@ async fn a_sweep_goes_through_all_users_in_pages_and_twice_creates_nothing_twice
         .deliver(&json!({}))
         .await
         .check_done(&json!({ "due": 500, "created": 0, "existing": 500, "continued": true }));
-    assert!(fixture.stack.take_tasks(Queue::TokenRefresh).await.is_empty());
+    assert!(fixture.stack.take_tasks(queues::TOKEN_REFRESH).await.is_empty());
     assert_eq!(fixture.stack.sweep().await, (MANY, 0, 0, false));
 }
 
@@ -108,7 +108,7 @@ async fn the_tasks_of_a_sweep_renew_what_is_due_and_count_what_failed() {
     let fixture = Fixture::new(2).await;
     fixture.google.world.revoke_grant(fixture.user(1), Integration::GoogleCalendar).unwrap();
     assert_eq!(fixture.deliver(&json!({})).await.body["result"]["created"], 2);
-    for task in fixture.stack.take_tasks(Queue::TokenRefresh).await {
+    for task in fixture.stack.take_tasks(queues::TOKEN_REFRESH).await {
         assert_eq!(fixture.service.deliver(task).await.outcome(), "done");
     }
     assert_eq!(fixture.stack.sweep().await, (2, 3, 1, true));
@@ -152,7 +152,7 @@ async fn failing_token_endpoint_is_retried_and_counted_after_the_last_attempt() 
     let fixture = Fixture::new(1).await;
     // Only the first of the two tokens meets it.
     let trouble = Fault::new(FaultKind::ServerError { status: 503 }).call(Call::Token).times(Times::Count(1));
-    let last = Queue::TokenRefresh.policy().attempts - 1;
+    let last = queues::TOKEN_REFRESH.policy().attempts - 1;
     let task = task(&json!({ "userId": fixture.user(0), "sweepId": "today" }));
     for attempt in 0..last {
         fixture.google.world.inject(trouble.clone());
@@ -182,7 +182,7 @@ async fn a_user_whose_task_still_waits_gets_no_second_one() {
         let due = created + existing;
         answer
             .check_done(&json!({ "due": due, "created": created, "existing": existing, "continued": false }));
-        fixture.stack.take_tasks(Queue::TokenRefresh).await
+        fixture.stack.take_tasks(queues::TOKEN_REFRESH).await
     };
     let first = sweep(0, 2, 0).await;
     assert_eq!(sweep(1, 0, 2).await.len(), 0);

@@ -3,20 +3,23 @@
 //!
 //! A suspect is a channel of at least two days that said nothing for two days. Most are quiet because their calendars are.
 
+use catchup::db::webhook_channels::Channels;
+use catchup::event::EventCode;
+use catchup::google::calendar::{CHANGES_KEPT, PRIMARY};
+use catchup::google::{Access, Calendar, Error, TokenError, Tokens};
+use catchup::limits;
+use catchup::payload::{self, Integration, RenewalReason, WebhookRenewal};
+use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::Incomplete;
-use shared::db::Db;
-use shared::db::circuit_breaker::{Admission, Entry, Refusal};
-use shared::google::calendar::{CHANGES_KEPT, PRIMARY};
-use shared::google::{Access, Calendar, Error, TokenError, Tokens};
+use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, Integration, Payload, RenewalReason, WebhookRenewal};
+use shared::payload::Payload;
 use shared::queue::Queue;
-use shared::rate_limit::{self, Limiter, Verdict};
+use shared::rate_limit::{Limiter, Verdict};
 use shared::sweep::{self, Sweep};
 use shared::tasks::{Options, Tasks};
-use shared::telemetry::EventCode;
 use uuid::Uuid;
 
 const QUEUE: Queue = <payload::WebhookHealthCheck as Payload>::QUEUE;
@@ -30,7 +33,9 @@ const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
 
 /// Looks at quiet channels, and finds them.
 pub struct WebhookHealthCheck {
-    db: Db,
+    channels: Channels,
+    syncs: Syncs,
+    sweeps: Sweeps,
     tasks: Tasks,
     tokens: Tokens,
     calendar: Calendar,
@@ -48,9 +53,18 @@ impl Job for WebhookHealthCheck {
     type Payload = payload::WebhookHealthCheck;
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        let (db, tasks, tokens) = (setup.db(), setup.tasks(), setup.tokens());
-        let (calendar, limiter) = (setup.calendar(), setup.limiter());
-        Ok(Self { db: db?, tasks: tasks?, tokens: tokens?, calendar: calendar?, limiter: limiter? })
+        let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
+        let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
+        let (calendar, limiter) = (Calendar::new(setup), setup.limiter());
+        Ok(Self {
+            channels: channels?,
+            syncs: syncs?,
+            sweeps: sweeps?,
+            tasks: tasks?,
+            tokens: tokens?,
+            calendar: calendar?,
+            limiter: limiter?,
+        })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
@@ -58,7 +72,7 @@ impl Job for WebhookHealthCheck {
             Some(user_id) => {
                 let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
                 let run = self.look_at(user_id, &payload, context);
-                sweep::user_task(&self.db, QUEUE, swept, context, run).await
+                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
             }
             None => self.sweep(&payload, context).await,
         }
@@ -72,18 +86,18 @@ impl WebhookHealthCheck {
         context: &Context,
     ) -> Result<Outcome, Failure> {
         let sweep = Sweep::of(&payload.position, context);
-        if !sweep.begin(&self.db, QUEUE).await? {
+        if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
         let now = context.now();
         if payload.position.cursor.is_none() {
-            let ending = self.db.channels_ending(now).await?;
+            let ending = self.channels.channels_ending(now).await?;
             tracing::info!(sweep_id = sweep.id, ending, "channels that end within a day");
         }
-        let suspects = self.db.suspects(now, sweep.after, sweep::PAGE).await?;
+        let suspects = self.channels.suspects(now, sweep.after, sweep::PAGE).await?;
         let user = |user_id| payload::WebhookHealthCheck { user_id: Some(user_id), position: sweep.origin() };
         let rest = |position| payload::WebhookHealthCheck { user_id: None, position };
-        sweep.fan_out(&self.db, &self.tasks, suspects, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, suspects, user, rest).await
     }
 
     async fn look_at(
@@ -93,33 +107,43 @@ impl WebhookHealthCheck {
         context: &Context,
     ) -> Result<Outcome, Failure> {
         let (integration, now) = (Integration::GoogleCalendar, context.now());
-        let Some(quiet_since) = self.db.quiet_since(user_id, now).await? else {
+        let Some(quiet_since) = self.channels.quiet_since(user_id, now).await? else {
             return Ok(Outcome::Skipped("no_suspect"));
         };
-        let admitted = match self.db.admit_sync(user_id, integration, Entry::First, now).await? {
-            Admission::Admitted(admitted) => admitted,
-            Admission::Refused(refusal) => return Ok(Outcome::Skipped(refusal.code())),
-        };
-        let outcome = match self.limiter.acquire(&rate_limit::GOOGLE_CALENDAR, user_id).await {
-            Verdict::DeniedUntil(until) => Ok(Outcome::Snooze(until)),
-            Verdict::Allowed => match self.has_changed(user_id, quiet_since, now).await {
-                Ok(broken) => self.settle(user_id, payload, broken, context).await,
-                Err(Error::Limited { retry_after }) => Ok(Outcome::Snooze(now + retry_after)),
-                Err(Error::Token(TokenError::Revoked)) => Ok(Outcome::Skipped(Refusal::TokenRevoked.code())),
-                Err(Error::Token(TokenError::NotConnected)) => {
-                    Ok(Outcome::Skipped(Refusal::NotConnected.code()))
-                }
-                // An account without Calendar; nothing that another attempt could change.
-                Err(error @ (Error::NotFound | Error::Forbidden { .. })) => {
-                    tracing::warn!(%user_id, %error, "a user has no calendar to look at");
-                    Ok(Outcome::Skipped("no_calendar"))
-                }
-                Err(error) => Err(error.into()),
-            },
-        };
         // A look is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
-        self.db.sync_ended(user_id, integration, &admitted, context.now()).await;
-        outcome
+        let look = |admission| async move {
+            match admission {
+                Admission::Admitted(_) => self.ask(user_id, payload, quiet_since, context).await,
+                Admission::Refused(refusal) => Ok(Outcome::Skipped(refusal.code())),
+            }
+            .map(Ended::Here)
+        };
+        self.syncs.run(user_id, integration, Entry::First, || context.now(), look).await
+    }
+
+    async fn ask(
+        &self,
+        user_id: Uuid,
+        payload: &payload::WebhookHealthCheck,
+        quiet_since: DateTime<Utc>,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        if let Verdict::DeniedUntil(until) = self.limiter.acquire(&limits::GOOGLE_CALENDAR, user_id).await {
+            return Ok(Outcome::Snooze(until));
+        }
+        let now = context.now();
+        match self.has_changed(user_id, quiet_since, now).await {
+            Ok(broken) => self.settle(user_id, payload, broken, context).await,
+            Err(Error::Limited { retry_after }) => Ok(Outcome::Snooze(now + retry_after)),
+            Err(Error::Token(TokenError::Revoked)) => Ok(Outcome::Skipped(Refusal::TokenRevoked.code())),
+            Err(Error::Token(TokenError::NotConnected)) => Ok(Outcome::Skipped(Refusal::NotConnected.code())),
+            // An account without Calendar; nothing that another attempt could change.
+            Err(error @ (Error::NotFound | Error::Forbidden { .. })) => {
+                tracing::warn!(%user_id, %error, "a user has no calendar to look at");
+                Ok(Outcome::Skipped("no_calendar"))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn has_changed(
@@ -148,12 +172,14 @@ impl WebhookHealthCheck {
                 ..WebhookRenewal::default()
             };
             let once = Options::default().named(format_args!("stale:{}", context.key));
-            self.tasks.enqueue_with(&renewal, once).await?;
+            self.tasks.enqueue(&renewal, once).await?;
         }
         if let Some(sweep_id) = &payload.position.sweep_id {
             let (healthy, bad) = if broken { (0, 1) } else { (1, 0) };
-            let is_high =
-                self.db.sweep_result(QUEUE, sweep_id, healthy, bad, HIGH_BROKEN_RATE, context.now()).await?;
+            let is_high = self
+                .sweeps
+                .sweep_result(QUEUE, sweep_id, healthy, bad, HIGH_BROKEN_RATE, context.now())
+                .await?;
             if is_high {
                 tracing::error!(event = %EventCode::ManyStaleChannels, sweep_id, "too many quiet channels are broken");
             }

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use axum::extract::Query;
 use axum::routing::get;
 use axum::{Json, Router};
+use catchup::limits::GOOGLE_CALENDAR;
+use catchup::queues;
 use chrono::TimeDelta;
 use google_stand_in::{Call, Clock, Event, Recurrence, SeedOptions, World};
 use serde_json::{Value, json};
 use shared::job::Job;
-use shared::queue::Queue;
-use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
+use shared::rate_limit::{Limiter, Verdict};
 use tests::{Answer, Delivery, Google, Service, Stack};
 use uuid::Uuid;
 use webhook_health_check::WebhookHealthCheck;
@@ -125,7 +126,7 @@ impl Fixture {
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::of(Queue::WebhookHealthCheck, data)
+    Delivery::of(queues::WEBHOOK_HEALTH_CHECK, data)
 }
 
 #[track_caller]
@@ -144,7 +145,7 @@ async fn a_quiet_but_healthy_channel_is_left_alone() {
     let fixture = Fixture::new(1).await;
     check_looked(&fixture.deliver(&json!({ "userId": fixture.user(0) })).await, false);
     assert_eq!(fixture.calls(Call::EventsList), 1);
-    assert!(fixture.stack.take_tasks(Queue::WebhookRenewal).await.is_empty());
+    assert!(fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await.is_empty());
     assert_eq!(fixture.world().channels(fixture.user(0)).unwrap().len(), 1);
 }
 
@@ -158,7 +159,7 @@ async fn a_broken_channel_is_replaced() {
     // Delivered twice, in a cloud that has forgotten the first time.
     fixture.stack.redis(&["FLUSHALL"]).await;
     check_looked(&fixture.service.deliver(task).await, true);
-    let mut renewals = fixture.stack.take_tasks(Queue::WebhookRenewal).await;
+    let mut renewals = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await;
     assert_eq!(renewals.len(), 1);
     let renewal = renewals.remove(0);
     assert_eq!(renewal.data(), json!({ "userId": user, "reason": "stale" }));
@@ -324,12 +325,12 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
         fixture.break_channel(fixture.user(place));
     }
     let mut answers = Vec::new();
-    for task in fixture.stack.take_tasks(Queue::WebhookHealthCheck).await {
+    for task in fixture.stack.take_tasks(queues::WEBHOOK_HEALTH_CHECK).await {
         answers.push(fixture.service.deliver(task).await);
     }
     let gone = answers.iter().filter(|answer| answer.reason() == "token_revoked").count() as u64;
     assert_eq!(fixture.calls(Call::EventsList), suspects.len() as u64 - gone, "one call a suspect");
-    let renewals = fixture.stack.take_tasks(Queue::WebhookRenewal).await;
+    let renewals = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await;
     assert_eq!(renewals.len(), 2);
     for renewal in renewals {
         assert_eq!(fixture.renewal.deliver(renewal).await.outcome(), "done");
@@ -353,7 +354,7 @@ async fn a_limit_is_waited_for_and_an_open_breaker_respected() {
     check(&fixture.deliver(&json!({ "userId": user })).await, "snoozed", "");
     assert_eq!(fixture.calls(Call::EventsList), 0);
     fixture.stack.advance(61);
-    let task = fixture.stack.take_tasks(Queue::WebhookHealthCheck).await.remove(0);
+    let task = fixture.stack.take_tasks(queues::WEBHOOK_HEALTH_CHECK).await.remove(0);
     check_looked(&fixture.service.deliver(task).await, false);
     fixture
         .stack.run(&format!(

@@ -5,20 +5,24 @@
 //! unnoticed. Notifications that are under way when the one takes the other's place are refused, and a broken channel has
 //! lost some before: a sync follows.
 
+use catchup::db::webhook_channels::Channels;
+use catchup::event::EventCode;
+use catchup::google::{Calendar, Error, TokenError, Tokens};
+use catchup::payload::{self, Integration, RenewalReason};
+use catchup::sync::schedule::WITHOUT_PUSH_CHANNEL;
+use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
+use catchup::variables;
+use catchup::webhooks;
 use serde::Serialize;
-use shared::config::{Incomplete, variables};
-use shared::db::Db;
-use shared::db::circuit_breaker::{Admission, Entry, Refusal};
-use shared::google::{Calendar, Error, TokenError, Tokens};
+use shared::config::Incomplete;
+use shared::db::sweeps::Sweeps;
 use shared::http;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{self, Integration, Payload, RenewalReason};
+use shared::payload::Payload;
 use shared::queue::Queue;
 use shared::rate_limit::Limiter;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
-use shared::telemetry::EventCode;
-use shared::webhooks;
 use url::Url;
 use uuid::Uuid;
 
@@ -33,7 +37,9 @@ const HIGH_FAILURE_RATE: f64 = 0.05;
 
 /// Replaces push channels, and finds those that are due.
 pub struct WebhookRenewal {
-    db: Db,
+    channels: Channels,
+    syncs: Syncs,
+    sweeps: Sweeps,
     tasks: Tasks,
     tokens: Tokens,
     calendar: Calendar,
@@ -66,10 +72,13 @@ impl Job for WebhookRenewal {
     type Payload = payload::WebhookRenewal;
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
-        let (db, tasks, tokens) = (setup.db(), setup.tasks(), setup.tokens());
-        let (calendar, limiter, address) = (setup.calendar(), setup.limiter(), address(setup));
+        let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
+        let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
+        let (calendar, limiter, address) = (Calendar::new(setup), setup.limiter(), address(setup));
         Ok(Self {
-            db: db?,
+            channels: channels?,
+            syncs: syncs?,
+            sweeps: sweeps?,
             tasks: tasks?,
             tokens: tokens?,
             calendar: calendar?,
@@ -83,7 +92,7 @@ impl Job for WebhookRenewal {
             Some(user_id) => {
                 let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
                 let run = self.renew(user_id, &payload, context);
-                sweep::user_task(&self.db, QUEUE, swept, context, run).await
+                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
             }
             None => self.sweep(&payload, context).await,
         }
@@ -103,17 +112,17 @@ fn address(setup: &mut Setup) -> Result<Url, Incomplete> {
 impl WebhookRenewal {
     async fn sweep(&self, payload: &payload::WebhookRenewal, context: &Context) -> Result<Outcome, Failure> {
         let sweep = Sweep::of(&payload.position, context);
-        if !sweep.begin(&self.db, QUEUE).await? {
+        if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let due = self.db.channels_due(context.now(), sweep.after, sweep::PAGE).await?;
+        let due = self.channels.channels_due(context.now(), sweep.after, sweep::PAGE).await?;
         let user = |user_id| payload::WebhookRenewal {
             user_id: Some(user_id),
             reason: None,
             position: sweep.origin(),
         };
         let rest = |position| payload::WebhookRenewal { position, ..payload::WebhookRenewal::default() };
-        sweep.fan_out(&self.db, &self.tasks, due, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, due, user, rest).await
     }
 
     async fn renew(
@@ -122,18 +131,19 @@ impl WebhookRenewal {
         payload: &payload::WebhookRenewal,
         context: &Context,
     ) -> Result<Outcome, Failure> {
-        let (integration, now) = (Integration::GoogleCalendar, context.now());
-        let admitted = match self.db.admit_sync(user_id, integration, Entry::First, now).await? {
-            Admission::Admitted(admitted) => admitted,
-            Admission::Refused(refusal) => return Ok(Outcome::Skipped(refusal.code())),
-        };
-        let outcome = match self.need(user_id, payload, context).await {
-            Ok(need) => self.replace(user_id, need, payload, context).await,
-            Err(error) => Err(error),
-        };
         // A renewal is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
-        self.db.sync_ended(user_id, integration, &admitted, context.now()).await;
-        outcome
+        let renew = |admission| async move {
+            match admission {
+                Admission::Admitted(_) => {
+                    let need = self.need(user_id, payload, context).await?;
+                    self.replace(user_id, need, payload, context).await
+                }
+                Admission::Refused(refusal) => Ok(Outcome::Skipped(refusal.code())),
+            }
+            .map(Ended::Here)
+        };
+        let integration = Integration::GoogleCalendar;
+        self.syncs.run(user_id, integration, Entry::First, || context.now(), renew).await
     }
 
     async fn need(
@@ -143,7 +153,7 @@ impl WebhookRenewal {
         context: &Context,
     ) -> Result<Need, Failure> {
         let now = context.now();
-        let Some(channel) = self.db.user_channel(user_id).await? else { return Ok(Need::Channel) };
+        let Some(channel) = self.channels.user_channel(user_id).await? else { return Ok(Need::Channel) };
         if channel.opened_by.as_ref() == Some(&context.key) {
             return Ok(Need::Rest);
         }
@@ -164,7 +174,7 @@ impl WebhookRenewal {
         payload: &payload::WebhookRenewal,
         context: &Context,
     ) -> Result<Outcome, Failure> {
-        if need == Need::Nothing && self.db.stray_channels(user_id).await?.is_empty() {
+        if need == Need::Nothing && self.channels.stray_channels(user_id).await?.is_empty() {
             return Ok(Outcome::Skipped("not_due"));
         }
         let mut replacement = match Replacement::begin(self, user_id, context).await {
@@ -213,13 +223,13 @@ impl WebhookRenewal {
             // An account without Calendar; nothing that another attempt could change.
             Error::NotFound | Error::Forbidden { .. } => {
                 tracing::warn!(%user_id, %error, "a user has no calendar to watch");
-                self.db.poll_without_channel(user_id, context.now()).await?;
+                self.channels.poll_without_channel(user_id, WITHOUT_PUSH_CHANNEL, context.now()).await?;
                 Ok(Outcome::Skipped("no_calendar"))
             }
             error => {
                 let failure = Failure::from(error);
                 if context.last_attempt || matches!(failure, Failure::Permanent(_)) {
-                    self.db.poll_without_channel(user_id, context.now()).await?;
+                    self.channels.poll_without_channel(user_id, WITHOUT_PUSH_CHANNEL, context.now()).await?;
                     self.count(payload, false, context).await?;
                 }
                 Err(failure)
@@ -237,7 +247,7 @@ impl WebhookRenewal {
         let Some(sweep_id) = &payload.position.sweep_id else { return Ok(()) };
         let (good, bad) = if succeeded { (1, 0) } else { (0, 1) };
         let is_high =
-            self.db.sweep_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;
+            self.sweeps.sweep_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;
         if is_high {
             tracing::error!(event = %EventCode::ManyFailedRenewals, sweep_id, "too many renewals failed");
         }

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use catchup::db::webhook_channels::{NewChannel, StrayChannel};
+use catchup::google::calendar::{ChannelRequest, PRIMARY};
+use catchup::google::{Access, Error, TokenError};
+use catchup::limits::GOOGLE_CALENDAR;
+use catchup::payload::Integration;
+use catchup::sync::schedule::WITH_PUSH_CHANNEL;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use shared::db;
-use shared::db::webhook_channels::{NewChannel, StrayChannel};
-use shared::google::calendar::{ChannelRequest, PRIMARY};
-use shared::google::{Access, Error, TokenError};
 use shared::job::Context;
-use shared::payload::Integration;
-use shared::rate_limit::{GOOGLE_CALENDAR, Plan, Verdict};
+use shared::rate_limit::{Plan, Verdict};
 use uuid::Uuid;
 
 use crate::WebhookRenewal;
@@ -66,17 +68,17 @@ impl<'a> Replacement<'a> {
     /// Opens a channel and makes it the user's.
     pub(crate) async fn open(&mut self) -> Result<(), Stop> {
         self.ask_for_a_call().await?;
-        let db = &self.job.db;
+        let channels = &self.job.channels;
         let (id, token) = (Uuid::new_v4().to_string(), new_token());
         let now = self.context.now();
         let ends_at = now + LIFETIME;
-        db.announce_channel(self.user_id, &id, &self.context.key, ends_at, now).await?;
+        channels.announce_channel(self.user_id, &id, &self.context.key, ends_at, now).await?;
         let request = ChannelRequest { id: &id, address: &self.job.address, token: &token, ends_at };
         let opened = match self.job.calendar.watch(&mut self.access, PRIMARY, request).await {
             Ok(opened) => opened,
             Err(error) => {
                 if !may_be_open(&error) {
-                    db.withdraw_channel(&id).await?;
+                    channels.withdraw_channel(&id).await?;
                 }
                 return Err(stop(error, self.context));
             }
@@ -89,17 +91,17 @@ impl<'a> Replacement<'a> {
             token: &token,
             ends_at: opened.ends_at,
         };
-        Ok(db.keep_channel(self.user_id, &channel, self.context.now()).await?)
+        Ok(channels.keep_channel(self.user_id, &channel, WITH_PUSH_CHANNEL, self.context.now()).await?)
     }
 
     /// Stops all channels that are not the user's any more.
     pub(crate) async fn stop_strays(&mut self) -> Result<(), Stop> {
-        let strays = self.job.db.stray_channels(self.user_id).await?;
+        let strays = self.job.channels.stray_channels(self.user_id).await?;
         self.calls.expect(&GOOGLE_CALENDAR, u32::try_from(strays.len()).unwrap_or(u32::MAX));
         for stray in strays {
             self.ask_for_a_call().await?;
             self.stop_stray(&stray).await?;
-            self.job.db.channel_stopped(&stray.channel_id).await?;
+            self.job.channels.channel_stopped(&stray.channel_id).await?;
             self.stopped += 1;
         }
         Ok(())

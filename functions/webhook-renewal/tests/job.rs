@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use calendar_sync::CalendarSync;
+use catchup::limits::GOOGLE_CALENDAR;
+use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Call, Channel, Event, Fault, FaultKind, Integration, SeedOptions, Times, World};
 use serde_json::{Value, json};
 use shared::job::Job;
-use shared::queue::Queue;
-use shared::rate_limit::{GOOGLE_CALENDAR, Limiter, Verdict};
+use shared::rate_limit::{Limiter, Verdict};
 use tests::{Answer, Delivery, Google, Process, Service, Stack};
 use uuid::Uuid;
 use webhook_renewal::WebhookRenewal;
@@ -132,11 +133,11 @@ impl Fixture {
 
 /// Attempts before the last one.
 fn last() -> u32 {
-    Queue::WebhookRenewal.policy().attempts - 1
+    queues::WEBHOOK_RENEWAL.policy().attempts - 1
 }
 
 fn task(data: &Value) -> Delivery {
-    Delivery::of(Queue::WebhookRenewal, data)
+    Delivery::of(queues::WEBHOOK_RENEWAL, data)
 }
 
 async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -235,7 +236,7 @@ async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
     let answer = fixture.deliver(&json!({})).await;
     assert_eq!(answer.body["result"]["created"], 8, "{answer:?}");
     assert_eq!(fixture.deliver(&json!({})).await.body["result"]["existing"], 8);
-    let tasks = fixture.stack.take_tasks(Queue::WebhookRenewal).await;
+    let tasks = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await;
     let mut swept: Vec<Uuid> =
         tasks.iter().map(|task| task.data()["userId"].as_str().unwrap().parse().unwrap()).collect();
     let mut expected = [0, 3, 4, 6, 8, 9, 10, 11].map(|place| fixture.user(place)).to_vec();
@@ -300,7 +301,7 @@ async fn a_channel_that_cannot_be_stopped_now_is_stopped_later() {
     fixture.world().clear_faults();
     fixture.stack.advance(61);
     assert_eq!(fixture.deliver(&json!({ "sweepId": "tomorrow" })).await.body["result"]["created"], 1);
-    let rest = fixture.stack.take_tasks(Queue::WebhookRenewal).await.remove(0);
+    let rest = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await.remove(0);
     check_renewed(&fixture.service.deliver(rest).await, false, 1);
     fixture.check_settled(user).await;
 }
@@ -339,7 +340,7 @@ async fn a_channel_that_google_refuses_leaves_nothing_behind() {
         assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), outcome);
         assert!(fixture.stack.rows::<(String,)>("SELECT state FROM jobs.push_channels").await.is_empty());
     }
-    assert_eq!(fixture.stack.take_tasks(Queue::WebhookRenewal).await.len(), 2, "both are rescheduled");
+    assert_eq!(fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await.len(), 2, "both are rescheduled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -374,7 +375,7 @@ async fn an_event_that_is_entered_while_a_channel_replaces_another_arrives() {
     drop(held);
     check_renewed(&renewal.await.unwrap(), true, 1);
 
-    let mut syncs = fixture.stack.take_tasks(Queue::CalendarSync).await;
+    let mut syncs = fixture.stack.take_tasks(queues::CALENDAR_SYNC).await;
     assert_eq!(syncs.len(), 1);
     let sync = syncs.remove(0);
     assert_eq!(sync.data(), json!({ "userId": user, "trigger": "webhook" }));
@@ -396,7 +397,7 @@ async fn a_sync_that_cannot_be_asked_for_is_asked_for_by_the_next_attempt() {
     assert_eq!(cut_off.deliver(task.clone()).await.status, 503);
 
     check_renewed(&fixture.service.deliver(task.again(1)).await, false, 1);
-    assert_eq!(fixture.stack.take_tasks(Queue::CalendarSync).await.len(), 1);
+    assert_eq!(fixture.stack.take_tasks(queues::CALENDAR_SYNC).await.len(), 1);
     assert_eq!(fixture.calls(Call::EventsWatch), 1);
     fixture.check_settled(user).await;
 }
@@ -457,9 +458,9 @@ async fn a_limit_is_waited_for_before_and_between_the_calls() {
     assert_eq!(allowed, Verdict::Allowed);
     check(&fixture.deliver(&json!({ "userId": user })).await, 200, "snoozed", "");
     assert_eq!((fixture.calls(Call::EventsWatch), fixture.calls(Call::ChannelsStop)), (1, 0));
-    let rest = fixture.stack.take_tasks(Queue::WebhookRenewal).await.remove(0);
+    let rest = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await.remove(0);
     check(&fixture.service.deliver(rest).await, 200, "snoozed", "");
-    let rest = fixture.stack.take_tasks(Queue::WebhookRenewal).await.remove(0);
+    let rest = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await.remove(0);
     fixture.stack.advance(61);
     check_renewed(&fixture.service.deliver(rest).await, false, 1);
     assert_eq!((fixture.calls(Call::EventsWatch), fixture.calls(Call::ChannelsStop)), (1, 1));

@@ -2,7 +2,7 @@
 //!
 //! | changed | functions |
 //! |---|---|
-//! | a file of a workspace package | those that link the package; of `shared`, those that have the features of the module |
+//! | a file of a workspace package | those that link the package with the features of the module |
 //! | a function that was removed | none |
 //! | a package's `tests/`, `benches/`, `examples/` or prose | none |
 //! | `Cargo.lock`, a version or feature in `Cargo.toml` | those that link the crate |
@@ -10,7 +10,7 @@
 //! | an entry of `infra/queues.json` | as [`declaration`] says, field by field |
 //! | an entry of `infra/gcp/functions.json` | none; as [`needs`] says, queues |
 //! | `.sqlx` | all: what a query answers has changed |
-//! | `shared/migrations` | none; migrations run before any deployment |
+//! | `migrations` of a package | none; migrations run before any deployment |
 //! | what builds the images | all |
 //! | other scripts, prose, Terraform, CI | none |
 //! | anything else | all |
@@ -36,8 +36,8 @@ use closure::Closures;
 use comparison::Comparison;
 use paths::Place;
 
-/// The dependency whose features matter.
-const SHARED: &str = "shared";
+/// The packages whose manifest names what they link; all functions link both.
+const SHARED: [&str; 2] = ["shared", "catchup"];
 const LOCK: &str = "Cargo.lock";
 const MANIFEST: &str = "Cargo.toml";
 const DECLARATION: &str = "infra/queues.json";
@@ -127,15 +127,14 @@ fn add(
         match Place::of(&path, &closures.packages) {
             Place::Nowhere => {}
             Place::Everywhere => effects.touch(functions, &path),
-            Place::Package(package) if package == SHARED => {
-                let needed = modules::features(repository.root(), &path)?;
-                effects.touch(&closures.with_features(SHARED, &needed)?, &path);
-            }
             // No function links another.
             Place::Package(package) if functions.contains(package) => {
                 effects.touch([&package.to_owned()], &path);
             }
-            Place::Package(package) => effects.touch(&closures.linking(package)?, &path),
+            Place::Package(package) => {
+                let needed = modules::features(repository.root(), &path)?;
+                effects.touch(&closures.with_features(package, &needed)?, &path);
+            }
             Place::Lock => {
                 for changed in cargo_files::locked(comparison)? {
                     effects.touch(&closures.linking(&changed)?, &format!("{LOCK}: {changed}"));

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use catchup::db::migrations;
 use clap::Args;
 use shared::config::Config;
-use shared::db::{Db, migrations};
+use shared::db::Database;
 
 /// Run the migrations of the schema `jobs`; before functions that need them are deployed.
 #[derive(Args)]
@@ -24,13 +25,13 @@ impl Migrate {
 }
 
 /// Connects on first use; only inside [`wait_for`].
-pub(crate) fn open() -> anyhow::Result<Db> {
+pub(crate) fn open() -> anyhow::Result<Database> {
     let mut config = Config::from_process();
-    let Ok(db) = Db::from_config(&mut config) else {
+    let Ok(database) = Database::from_config(&mut config) else {
         let problems: Vec<_> = config.problems().iter().map(ToString::to_string).collect();
         bail!("{}", problems.join("\n"));
     };
-    Ok(db)
+    Ok(database)
 }
 
 /// Runs what needs a connection.

@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
+use catchup::queues;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::db::Db;
-use shared::db::dead_letters::{StoredFailure, StoredLetter};
+use shared::db::dead_letters::{self, StoredFailure, StoredLetter};
 use shared::queue::Queue;
 use shared::replay;
 
@@ -77,7 +77,7 @@ struct Replay {
 impl DeadLetters {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         wait_for(async {
-            let db = open()?;
+            let db = dead_letters::DeadLetters::from(open()?);
             match self.verb {
                 Verb::List { queue, limit, json } => {
                     let dead_letters = db.open_dead_letters(queue.as_deref(), limit).await?;
@@ -110,7 +110,7 @@ impl DeadLetters {
     }
 }
 
-async fn find(db: &Db, id: &str) -> anyhow::Result<StoredLetter> {
+async fn find(db: &dead_letters::DeadLetters, id: &str) -> anyhow::Result<StoredLetter> {
     db.dead_letter(id).await?.with_context(|| format!("there is no dead letter {id}"))
 }
 
@@ -138,7 +138,7 @@ fn print(dead_letter: &StoredLetter) {
 }
 
 impl Replay {
-    async fn run(&self, db: &Db) -> anyhow::Result<()> {
+    async fn run(&self, db: &dead_letters::DeadLetters) -> anyhow::Result<()> {
         let dead_letters = if let Some(queue) = &self.queue {
             db.open_dead_letters(Some(queue), self.limit).await?
         } else {
@@ -152,7 +152,7 @@ impl Replay {
         let clock = Clock::system();
         let mut sent = 0;
         for dead_letter in &dead_letters {
-            let queue = Queue::all().find(|queue| queue.name() == dead_letter.function);
+            let queue = queues::all().find(|queue| queue.name() == dead_letter.function);
             let queue = queue.with_context(|| format!("there is no queue {}", dead_letter.function))?;
             if self.dry_run {
                 let (name, body) = replay::task(queue, dead_letter);

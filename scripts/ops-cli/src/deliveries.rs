@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
+use catchup::db::deliveries::{self, Channel, Telling};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::db::deliveries::{Channel, Telling};
 use uuid::Uuid;
 
 use crate::database::{open, wait_for};
@@ -64,7 +64,7 @@ impl Deliveries {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let now = Clock::system().now();
         wait_for(async {
-            let db = open()?;
+            let db = deliveries::Deliveries::from(open()?);
             match self.verb {
                 Verb::List { limit, json } => {
                     let unknown = db.unknown_deliveries(now - IN_TRANSIT, limit).await?;

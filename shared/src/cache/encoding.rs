@@ -1,7 +1,6 @@
 //! The text under which a value stands in Redis.
 //!
-//! JSON; or, for keys that only we read, when it is long and shrinks, a mark and the base64 of LZ4 of that JSON. No JSON
-//! begins with the mark.
+//! JSON; or, when it is long and shrinks, a mark and the base64 of LZ4 of that JSON. No JSON begins with the mark.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -17,7 +16,7 @@ const LZ4: &str = "lz4:";
 /// Nothing if the value is too long, or no JSON.
 pub(super) fn encode<K: CacheKey>(value: &K::Value) -> Option<String> {
     let json = serde_json::to_string(value).ok().filter(|json| json.len() <= MAX_BYTES)?;
-    if K::SHARED_WITH_APPLICATION || json.len() <= PLAIN_BYTES {
+    if json.len() <= PLAIN_BYTES {
         return Some(json);
     }
     let mut compressed = LZ4.to_owned();
@@ -46,21 +45,10 @@ mod tests {
     use super::*;
 
     struct Ours;
-    struct Shared;
 
     impl CacheKey for Ours {
         type Value = String;
-        const TIME_TO_LIVE: Option<Duration> = None;
-        const SHARED_WITH_APPLICATION: bool = false;
-        fn scope(&self) -> String {
-            String::new()
-        }
-    }
-
-    impl CacheKey for Shared {
-        type Value = String;
-        const TIME_TO_LIVE: Option<Duration> = None;
-        const SHARED_WITH_APPLICATION: bool = true;
+        const TIME_TO_LIVE: Duration = Duration::from_mins(1);
         fn scope(&self) -> String {
             String::new()
         }
@@ -72,11 +60,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_long_and_ours_is_compressed() {
+    fn only_what_is_long_is_compressed() {
         assert!(encode::<Ours>(&value(PLAIN_BYTES)).unwrap().starts_with('"'));
         let compressed = encode::<Ours>(&value(PLAIN_BYTES + 1)).unwrap();
         assert!(compressed.starts_with(LZ4) && compressed.len() < 100, "{compressed}");
-        assert!(encode::<Shared>(&value(100 * PLAIN_BYTES)).unwrap().starts_with('"'));
     }
 
     #[test]
@@ -101,17 +88,16 @@ mod tests {
 
         #[test]
         fn rubbish_is_nothing(text in ".{0,200}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert_eq!(decode::<CalendarRubbish>(&text), None);
+            prop_assert_eq!(decode::<Numbers>(&text), None);
             let _ = decode::<Ours>(&format!("{LZ4}{}", STANDARD_NO_PAD.encode(bytes)));
         }
     }
 
-    struct CalendarRubbish;
+    struct Numbers;
 
-    impl CacheKey for CalendarRubbish {
-        type Value = crate::span::Spans;
-        const TIME_TO_LIVE: Option<Duration> = None;
-        const SHARED_WITH_APPLICATION: bool = false;
+    impl CacheKey for Numbers {
+        type Value = Vec<u64>;
+        const TIME_TO_LIVE: Duration = Duration::from_mins(1);
         fn scope(&self) -> String {
             String::new()
         }

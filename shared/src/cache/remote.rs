@@ -17,7 +17,6 @@ const GENERATION_END: char = '|';
 #[derive(Debug)]
 pub(super) struct Remote {
     pub(super) redis: Redis,
-    pub(super) drops_legacy_slots: bool,
 }
 
 /// Where a value can be stored, and under which generation.
@@ -101,13 +100,9 @@ impl Remote {
     }
 
     /// One command. A generation outlives every value under the one before it; afterwards the first one is as good.
-    pub(super) async fn next_generation(
-        &self,
-        scope: &str,
-        time_to_live: Option<Duration>,
-    ) -> Result<(), Error> {
+    pub(super) async fn next_generation(&self, scope: &str, time_to_live: Duration) -> Result<(), Error> {
         let generation = format!("{:x}", rand::random::<u64>());
-        let set = set(&generation_of(scope), &generation, time_to_live.map(|time| time * 2));
+        let set = set(&generation_of(scope), &generation, time_to_live * 2);
         self.redis.run(Purpose::Cache, set).await?;
         Ok(())
     }
@@ -129,10 +124,6 @@ fn generation_of(scope: &str) -> String {
     format!("{scope}:generation")
 }
 
-fn set(key: &str, value: &str, time_to_live: Option<Duration>) -> Command {
-    let command = Command::new("SET").arg(key).arg(value);
-    match time_to_live {
-        Some(time) => command.arg("PX").arg(time.as_millis()),
-        None => command,
-    }
+fn set(key: &str, value: &str, time_to_live: Duration) -> Command {
+    Command::new("SET").arg(key).arg(value).arg("PX").arg(time_to_live.as_millis())
 }

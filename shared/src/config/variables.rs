@@ -1,4 +1,4 @@
-//! Every environment variable of the functions. `infra/README.md` has the table that is made from this list.
+//! The platform's environment variables, and how a product declares its own.
 
 /// One environment variable.
 #[derive(Debug, Clone, Copy)]
@@ -15,20 +15,25 @@ pub struct Variable {
     pub place: &'static str,
 }
 
-const SERVICE: &str = "the environment of the Cloud Run service";
-const SECRET: &str = "Secret Manager, mounted into the environment of the Cloud Run service";
+/// A place: not secret.
+pub const SERVICE: &str = "the environment of the Cloud Run service";
+/// A place: secret.
+pub const SECRET: &str = "Secret Manager, mounted into the environment of the Cloud Run service";
 
+/// Declares environment variables as constants, and `ALL` of them in the order of their table:
+/// `NAME: what it is for, form, default, place;`.
+#[macro_export]
 macro_rules! variables {
     ($($(#[$doc:meta])* $name:ident: $what:literal, $form:literal, $default:expr, $place:expr;)*) => {
         $(
             #[doc = $what]
-            pub const $name: Variable = Variable {
+            pub const $name: $crate::config::Variable = $crate::config::Variable {
                 name: stringify!($name), what: $what, form: $form, default: $default, place: $place,
             };
         )*
 
         /// All of them, in the order of the table.
-        pub const ALL: &[Variable] = &[$($name),*];
+        pub const ALL: &[$crate::config::Variable] = &[$($name),*];
     };
 }
 
@@ -61,23 +66,4 @@ variables! {
     OIDC_JWKS_URL: "Public keys of that issuer.", "https://host/path (http on loopback)", Some("https://www.googleapis.com/oauth2/v3/certs"), SERVICE;
     OIDC_AUDIENCES: "Audiences of the identity tokens; unset accepts what `CLOUD_RUN_URL` gives for this function.", "URLs, separated by commas", None, SERVICE;
     OIDC_CALLERS: "Identities that may call besides `SERVICE_ACCOUNT_EMAIL`.", "e-mail addresses, separated by commas", None, SERVICE;
-    ENCRYPTION_KEY: "Key of the OAuth tokens in the database.", "64 hexadecimal digits", None, SECRET;
-    GOOGLE_CLIENT_ID: "OAuth client of the application.", "a client id", None, SECRET;
-    GOOGLE_CLIENT_SECRET: "Secret of that client.", "any text", None, SECRET;
-    GOOGLE_TOKEN_URL: "Token endpoint.", "https://host/path (http on loopback)", Some("https://oauth2.googleapis.com/token"), SERVICE;
-    GOOGLE_API_URL: "Endpoint of Calendar and People when it is not Google's.", "https://host (http on loopback)", None, SERVICE;
-    APP_BASE_URL: "Where people use the application: links to it begin with this.", "https://host", None, SERVICE;
-    TWILIO_ACCOUNT_SID: "Account at Twilio, which carries text messages.", "AC and 32 hexadecimal digits", None, SECRET;
-    TWILIO_AUTH_TOKEN: "Token of that account.", "any text", None, SECRET;
-    TWILIO_PHONE_NUMBER: "Number that text messages come from.", "a phone number such as +15551234567", None, SERVICE;
-    TWILIO_API_URL: "Endpoint of Twilio.", "https://host (http on loopback)", Some("https://api.twilio.com"), SERVICE;
-    EMAIL_PROVIDER: "Who carries e-mail.", "sendgrid or smtp", Some("sendgrid"), SERVICE;
-    SENDGRID_API_KEY: "Key of the account at SendGrid.", "any text", None, SECRET;
-    SENDGRID_FROM_EMAIL: "Address that e-mail through SendGrid comes from.", "an e-mail address", None, SERVICE;
-    SENDGRID_API_URL: "Endpoint of SendGrid.", "https://host (http on loopback)", Some("https://api.sendgrid.com"), SERVICE;
-    SMTP_URL: "Mail server: `smtps` is TLS from the beginning, `smtp` insists on STARTTLS (but on loopback).", "smtps://user:password@host:port or smtp://…", None, SECRET;
-    SMTP_FROM_EMAIL: "Address that e-mail over SMTP comes from.", "an e-mail address", None, SERVICE;
-    CALENDAR_WEBHOOK_URL: "Where Google Calendar sends push notifications: the public address of `POST /webhooks/google-calendar`.", "https://host/path (http on loopback)", None, SERVICE;
-    TRUSTED_PROXY_HOPS: "Proxies in front of the receiver of push notifications, each of which adds to `X-Forwarded-For`; 0 believes none and takes the peer's address.", "a number", Some("0"), SERVICE;
-    LEGACY_SLOT_CACHE: "`true` also drops the slots that the running application cached, which needs SCAN.", "true or false", Some("false"), SERVICE;
 }

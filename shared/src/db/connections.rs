@@ -120,7 +120,7 @@ impl fmt::Debug for Connection {
 
 /// Where one statement runs, on a connection of its own.
 #[derive(Debug)]
-pub(super) struct Statement<'a>(pub(super) &'a Connections);
+pub struct Statement<'a>(pub(super) &'a Connections);
 
 impl<'p> Executor<'p> for Statement<'_> {
     type Database = Postgres;

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 
 use super::failures::{Subject, letter_id};
-use super::{Db, Error, Transaction, text};
+use super::{Database, Error, Transaction, shortened};
 
 /// Longest text that is kept, the body aside.
 const TEXT_CHARS: usize = 1000;
@@ -66,7 +66,17 @@ pub struct StoredFailure {
     pub at: DateTime<Utc>,
 }
 
-impl Db {
+/// The dead letters.
+#[derive(Debug, Clone)]
+pub struct DeadLetters(Database);
+
+impl From<Database> for DeadLetters {
+    fn from(database: Database) -> Self {
+        Self(database)
+    }
+}
+
+impl DeadLetters {
     /// Letters that were not sent again, oldest first: of one function or of all.
     pub async fn open_dead_letters(
         &self,
@@ -87,7 +97,7 @@ impl Db {
             function,
             i64::from(limit),
         )
-        .fetch_all(self.statement())
+        .fetch_all(self.0.statement())
         .await?;
         Ok(letters)
     }
@@ -105,7 +115,7 @@ impl Db {
             "#,
             id,
         )
-        .fetch_optional(self.statement())
+        .fetch_optional(self.0.statement())
         .await?;
         Ok(letter)
     }
@@ -122,7 +132,7 @@ impl Db {
             letter.function,
             letter.key,
         )
-        .fetch_all(self.statement())
+        .fetch_all(self.0.statement())
         .await?;
         Ok(failures)
     }
@@ -145,7 +155,7 @@ impl Db {
             again,
             now,
         )
-        .execute(self.statement())
+        .execute(self.0.statement())
         .await?;
         Ok(begun.rows_affected() == 1)
     }
@@ -161,7 +171,7 @@ impl Db {
             letter.deaths,
             now,
         )
-        .execute(self.statement())
+        .execute(self.0.statement())
         .await?;
         Ok(())
     }
@@ -178,14 +188,14 @@ impl Db {
             "#,
             id,
         )
-        .fetch_one(self.statement())
+        .fetch_one(self.0.statement())
         .await?;
         Ok(discarded > 0)
     }
 
     /// Writes the dead letter of a task that died without a run: its body is of no use.
     pub async fn record_dead_letter(&self, letter: &DeadLetter<'_>, now: DateTime<Utc>) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.0.begin().await?;
         transaction.open_letter(&letter.subject, letter.reason, letter.error, letter.reason, now).await?;
         transaction.commit().await
     }
@@ -236,14 +246,14 @@ impl Transaction {
             letter_id(subject.function, subject.key),
             subject.function,
             subject.key,
-            subject.task_name.map(|name| text::shortened(name, TEXT_CHARS)),
+            subject.task_name.map(|name| shortened(name, TEXT_CHARS)),
             subject.life.cast_signed(),
-            text::shortened(reason, TEXT_CHARS),
-            text::shortened(error, TEXT_CHARS),
-            text::shortened(fingerprint, TEXT_CHARS),
+            shortened(reason, TEXT_CHARS),
+            shortened(error, TEXT_CHARS),
+            shortened(fingerprint, TEXT_CHARS),
             subject.body,
             subject.user_id,
-            subject.trace.map(|trace| text::shortened(trace, TEXT_CHARS)),
+            subject.trace.map(|trace| shortened(trace, TEXT_CHARS)),
             now,
         )
         .execute(self.statement())

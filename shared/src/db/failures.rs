@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Db, Error, Transaction, text};
+use super::{Database, Error, Transaction, shortened};
 
 /// Longest text that is kept.
 const TEXT_CHARS: usize = 1000;
@@ -113,7 +113,17 @@ impl Count {
     }
 }
 
-impl Db {
+/// The failures of tasks.
+#[derive(Debug, Clone)]
+pub struct Failures(Database);
+
+impl From<Database> for Failures {
+    fn from(database: Database) -> Self {
+        Self(database)
+    }
+}
+
+impl Failures {
     /// Where the task stands; writes the dead letter if it is missing.
     pub async fn look(&self, subject: &Subject<'_>, now: DateTime<Utc>) -> Result<Standing, Error> {
         let mut transaction = self.failures_of(subject).await?;
@@ -206,7 +216,7 @@ impl Db {
 
     /// A transaction that alone counts or writes this task's failures.
     async fn failures_of(&self, subject: &Subject<'_>) -> Result<Transaction, Error> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.0.begin().await?;
         let name = format!("failures:{}:{}", subject.function, subject.key);
         sqlx::query!("SELECT FROM pg_advisory_xact_lock(hashtextextended($1, 0))", name)
             .execute(transaction.statement())
@@ -240,7 +250,7 @@ impl Transaction {
             run.id,
             kind,
             cause.reason,
-            text::shortened(cause.error, TEXT_CHARS),
+            shortened(cause.error, TEXT_CHARS),
             cause.fingerprint,
             run.revision,
             run.instance,

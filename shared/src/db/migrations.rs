@@ -19,17 +19,18 @@ pub enum Error {
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
 
-/// Brings the schema `jobs` up to date. May run any number of times, also at the same time: a lock of the database
-/// lets one at a time through.
-pub async fn migrate(options: PgConnectOptions) -> Result<(), Error> {
+/// Brings the schema `jobs` up to date: the platform's tables and those of a `product`, in the order of their versions. May
+/// run any number of times, also at the same time: a lock of the database lets one at a time through.
+pub async fn migrate(options: PgConnectOptions, product: &Migrator) -> Result<(), Error> {
     let mut connection = PgConnection::connect_with(&options.options([("timezone", "UTC")])).await?;
-    migrator().run(&mut connection).await?;
+    migrator(product).run(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }
 
-fn migrator() -> Migrator {
-    let mut migrator = sqlx::migrate!();
+fn migrator(product: &Migrator) -> Migrator {
+    let own = sqlx::migrate!();
+    let mut migrator = Migrator::with_migrations(own.iter().chain(product.iter()).cloned().collect());
     migrator.create_schema(SCHEMA);
     migrator.dangerous_set_table_name(TABLE);
     migrator
@@ -37,13 +38,11 @@ fn migrator() -> Migrator {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_file_of_the_folder_is_embedded() {
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap().count();
         assert_eq!(
-            migrator().iter().count(),
+            sqlx::migrate!().iter().count(),
             files,
             "rebuild: the folder changed after this file was compiled"
         );

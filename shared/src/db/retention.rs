@@ -1,69 +1,53 @@
 //! How long rows of the schema `jobs` are kept, and their deletion in bounded steps.
 //!
-//! Whatever is not declared in [`AGED`] is kept as long as its user exists.
+//! What a product's tables keep, its [`Retention`] says.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{Db, Error};
+use super::Error;
+use super::sweeps::Sweeps;
+use crate::queue::{Aged, Personal, Retention};
 
-/// Rows of a table that are deleted at an age.
-struct Aged {
-    table: &'static str,
-    /// The column that the age is counted from.
-    time: &'static str,
-    days: i64,
-    /// What else must be true of a row `t`.
-    and: &'static str,
-}
-
-/// In this order: failures are kept as long as their dead letter.
-const AGED: [Aged; 5] = [
-    Aged { table: "dead_letters", time: "updated_at", days: 90, and: "true" },
-    Aged {
-        table: "failures",
-        time: "at",
-        days: 90,
-        // One look into an index per row: joined, all old rows might be sorted for each step.
-        and: "(SELECT d.id FROM jobs.dead_letters d WHERE d.function = t.function AND d.key = t.key LIMIT 1) IS NULL",
-    },
-    Aged { table: "notification_deliveries", time: "claimed_at", days: 400, and: "true" },
-    Aged { table: "sweeps", time: "started_at", days: 90, and: "true" },
-    // Google has forgotten them, too.
-    Aged { table: "push_channels", time: "ends_at", days: 0, and: "true" },
+/// The platform's own rows that are deleted at an age, in this order: failures are kept as long as their dead letter.
+const AGED: [Aged; 3] = [
+    Aged { table: "dead_letters", time: "updated_at", days: 90 },
+    Aged { table: "failures", time: "at", days: 90 },
+    Aged { table: "sweeps", time: "started_at", days: 90 },
 ];
+/// What else must be true of a failure `t`. One look into an index per row: joined, all old rows might be sorted for each
+/// step.
+const WITHOUT_LETTER: &str =
+    "(SELECT d.id FROM jobs.dead_letters d WHERE d.function = t.function AND d.key = t.key LIMIT 1) IS NULL";
 
 /// Rows that one statement deletes.
 const STEP: i64 = 5_000;
 /// Users that one statement looks for.
 const USERS: i64 = 1_000;
 
-/// All tables with a `user_id`, and rows per statement: those of `contacts_sync_runs` have rows of other tables behind
-/// them, as many as an address book has.
-const PERSONAL: [(&str, i64); 10] = [
-    ("calendar_event_copies", STEP),
-    ("calendar_positions", STEP),
-    ("calendar_sync_runs", STEP),
-    ("calendar_sync_state", STEP),
-    ("contacts_sync_runs", 10),
-    ("dead_letters", STEP),
-    ("failures", STEP),
-    ("notification_deliveries", STEP),
-    ("push_channels", STEP),
-    ("swept_users", STEP),
+/// The platform's own tables with a `user_id`.
+const PERSONAL: [Personal; 3] = [
+    Personal { table: "dead_letters", step: STEP },
+    Personal { table: "failures", step: STEP },
+    Personal { table: "swept_users", step: STEP },
 ];
 
 /// Time between two searches for rows of deleted users: with it and the time that a search takes, they are deleted within
 /// a day.
 const SEARCH_INTERVAL: TimeDelta = TimeDelta::hours(12);
 
-impl Db {
+impl Sweeps {
     /// Deletes what is older than its retention, and rows of deleted users, as long as `has_time`; returns how many rows.
     /// The next call continues. Several at the same time leave each other's rows alone.
-    pub async fn prune(&self, now: DateTime<Utc>, has_time: impl Fn() -> bool) -> Result<u64, Error> {
+    pub async fn prune(
+        &self,
+        retention: &Retention,
+        now: DateTime<Utc>,
+        has_time: impl Fn() -> bool,
+    ) -> Result<u64, Error> {
         let mut pruned = 0;
-        for aged in &AGED {
+        for aged in AGED.iter().chain(retention.aged) {
             while has_time() {
                 let deleted = self.delete_aged(aged, now).await?;
                 pruned += deleted;
@@ -72,32 +56,33 @@ impl Db {
                 }
             }
         }
-        for (table, step) in PERSONAL {
+        for personal in retention.personal.iter().chain(&PERSONAL) {
             if has_time() {
-                pruned += self.erase_deleted_users(table, step, now, &has_time).await?;
+                pruned += self.erase_deleted_users(personal, retention.users, now, &has_time).await?;
             }
         }
         Ok(pruned)
     }
 
-    // The statements below differ in constants of this file alone; a test runs each of them.
+    // The statements below differ in constants of this file and of the product's declaration alone; a test runs each of them.
 
     async fn delete_aged(&self, aged: &Aged, now: DateTime<Utc>) -> Result<u64, Error> {
-        let Aged { table, time, days, and } = aged;
+        let Aged { table, time, days } = aged;
+        let and = if *table == "failures" { WITHOUT_LETTER } else { "true" };
         let sql = format!(
             "DELETE FROM jobs.{table} WHERE ctid = ANY (ARRAY(
                 SELECT t.ctid FROM jobs.{table} t WHERE t.{time} < $1 AND {and} LIMIT $2 FOR UPDATE SKIP LOCKED
              ))"
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(now - TimeDelta::days(*days)).bind(STEP);
-        Ok(query.execute(self.statement()).await?.rows_affected())
+        Ok(query.execute(self.0.statement()).await?.rows_affected())
     }
 
     /// Continues the search through a table, or begins the next one when it is due.
     async fn erase_deleted_users(
         &self,
-        table: &str,
-        step: i64,
+        &Personal { table, step }: &Personal,
+        users: &str,
         now: DateTime<Utc>,
         has_time: impl Fn() -> bool,
     ) -> Result<u64, Error> {
@@ -115,14 +100,14 @@ impl Db {
             Uuid::nil(),
             now - SEARCH_INTERVAL,
         )
-        .fetch_optional(self.statement())
+        .fetch_optional(self.0.statement())
         .await?;
         if after.is_none() {
             return Ok(0);
         }
         let mut erased = 0;
         while let Some(begin) = after.filter(|_| has_time()) {
-            let (deleted_users, end) = self.deleted_users(table, begin).await?;
+            let (deleted_users, end) = self.deleted_users(table, users, begin).await?;
             let deleted = self.erase(table, step, &deleted_users).await?;
             erased += deleted;
             // There may be more of these users.
@@ -131,13 +116,18 @@ impl Db {
             }
         }
         sqlx::query!("UPDATE jobs.erasures SET after = $2 WHERE table_name = $1", table, after)
-            .execute(self.statement())
+            .execute(self.0.statement())
             .await?;
         Ok(erased)
     }
 
     /// Of the next users that a table has rows of, those who are deleted; and the last, `None` at the end of the table.
-    async fn deleted_users(&self, table: &str, after: Uuid) -> Result<(Vec<Uuid>, Option<Uuid>), Error> {
+    async fn deleted_users(
+        &self,
+        table: &str,
+        users: &str,
+        after: Uuid,
+    ) -> Result<(Vec<Uuid>, Option<Uuid>), Error> {
         // From user to user by the index, however many rows each has.
         let sql = format!(
             "WITH RECURSIVE found AS (
@@ -148,10 +138,10 @@ impl Db {
              ), page AS (
                 SELECT user_id FROM found WHERE user_id IS NOT NULL LIMIT $2
              )
-             SELECT user_id, (SELECT u.id FROM users u WHERE u.id = page.user_id) IS NULL FROM page"
+             SELECT user_id, (SELECT u.id FROM {users} u WHERE u.id = page.user_id) IS NULL FROM page"
         );
         let page: Vec<(Uuid, bool)> =
-            sqlx::query_as(AssertSqlSafe(sql)).bind(after).bind(USERS).fetch_all(self.statement()).await?;
+            sqlx::query_as(AssertSqlSafe(sql)).bind(after).bind(USERS).fetch_all(self.0.statement()).await?;
         let is_full = i64::try_from(page.len()).is_ok_and(|found| found == USERS);
         let end = page.last().filter(|_| is_full).map(|&(user_id, _)| user_id);
         Ok((page.into_iter().filter(|&(_, deleted)| deleted).map(|(user_id, _)| user_id).collect(), end))
@@ -170,6 +160,6 @@ impl Db {
              ))"
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(users).bind(step);
-        Ok(query.execute(self.statement()).await?.rows_affected())
+        Ok(query.execute(self.0.statement()).await?.rows_affected())
     }
 }

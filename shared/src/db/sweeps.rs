@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, Error};
+use super::{Database, Error};
 use crate::queue::Queue;
 
 /// A sweep.
@@ -28,7 +28,17 @@ pub(crate) struct BeginningPage<'a> {
     pub(crate) continues: bool,
 }
 
-impl Db {
+/// The sweeps.
+#[derive(Debug, Clone)]
+pub struct Sweeps(pub(super) Database);
+
+impl From<Database> for Sweeps {
+    fn from(database: Database) -> Self {
+        Self(database)
+    }
+}
+
+impl Sweeps {
     /// Begins a page of a sweep; `false`, and nothing recorded, when the sweep is superseded.
     ///
     /// Due users are found by their state, so a sweep that began later covers this one, whichever period it is of: one
@@ -65,7 +75,7 @@ impl Db {
             now,
             page.continues,
         )
-        .fetch_one(self.statement())
+        .fetch_one(self.0.statement())
         .await?;
         Ok(begins)
     }
@@ -91,13 +101,13 @@ impl Db {
             finished,
             now,
         )
-        .execute(self.statement())
+        .execute(self.0.statement())
         .await?;
         Ok(())
     }
 
     /// Of these users, in the order of their ids, those for whom the sweep creates a task in the queue: whose task of an
-    /// earlier sweep is over. Its own ones count as open until `until`, [`Db::users_swept`] or [`Db::user_task_ended`].
+    /// earlier sweep is over. Its own ones count as open until `until`, [`Self::users_swept`] or [`Self::user_task_ended`].
     ///
     /// A name does not serve for this: Cloud Tasks blocks it for up to a day after its task. A row is written before the
     /// task is created and kept after it, so a page that runs twice neither misses nor repeats a user.
@@ -129,7 +139,7 @@ impl Db {
             until,
             now,
         )
-        .fetch_all(self.statement())
+        .fetch_all(self.0.statement())
         .await?;
         Ok(users)
     }
@@ -156,7 +166,7 @@ impl Db {
             until,
             now,
         )
-        .execute(self.statement())
+        .execute(self.0.statement())
         .await?;
         Ok(())
     }
@@ -174,7 +184,7 @@ impl Db {
             queue.name(),
             now,
         )
-        .execute(self.statement())
+        .execute(self.0.statement())
         .await?;
         Ok(())
     }
@@ -190,7 +200,7 @@ impl Db {
             queue.name(),
             i64::from(limit),
         )
-        .fetch_all(self.statement())
+        .fetch_all(self.0.statement())
         .await?;
         Ok(sweeps)
     }
@@ -227,7 +237,7 @@ impl Db {
             failed.cast_signed(),
             high_above,
         )
-        .fetch_one(self.statement())
+        .fetch_one(self.0.statement())
         .await?;
         Ok(becomes_high)
     }

@@ -1,7 +1,8 @@
 //! Text from elsewhere, made to fit a column.
 
 /// At most `chars` characters, and none that Postgres refuses: it keeps no NUL.
-pub(super) fn shortened(text: &str, chars: usize) -> String {
+#[must_use]
+pub fn shortened(text: &str, chars: usize) -> String {
     text.chars().filter(|&char| char != '\0').take(chars).collect()
 }
 

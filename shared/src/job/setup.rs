@@ -2,7 +2,8 @@
 
 use crate::clock::Clock;
 use crate::config::{Config, Incomplete};
-use crate::db::Db;
+use crate::db::Database;
+use crate::db::sweeps::Sweeps;
 use crate::oidc::Verifier;
 use crate::queue::Queue;
 use crate::redis::Redis;
@@ -12,7 +13,7 @@ use crate::tasks::{Targets, Tasks};
 pub struct Setup {
     config: Config,
     clock: Clock,
-    db: Result<Db, Incomplete>,
+    database: Result<Database, Incomplete>,
     redis: Result<Redis, Incomplete>,
     tasks: Result<Tasks, Incomplete>,
 }
@@ -27,10 +28,10 @@ impl Setup {
     /// Clients by another clock.
     #[must_use]
     pub fn with_clock(mut config: Config, clock: Clock) -> Self {
-        let db = Db::from_config(&mut config);
+        let database = Database::from_config(&mut config);
         let redis = Redis::from_config(&mut config);
         let tasks = Tasks::from_config(&mut config, clock.clone());
-        Self { config, clock, db, redis, tasks }
+        Self { config, clock, database, redis, tasks }
     }
 
     /// What is configured, and what is wrong with it.
@@ -45,8 +46,13 @@ impl Setup {
     }
 
     /// Postgres.
-    pub fn db(&self) -> Result<Db, Incomplete> {
-        self.db.clone()
+    pub fn database(&self) -> Result<Database, Incomplete> {
+        self.database.clone()
+    }
+
+    /// The sweeps.
+    pub fn sweeps(&self) -> Result<Sweeps, Incomplete> {
+        self.database().map(Sweeps::from)
     }
 
     /// Redis over HTTP.
@@ -59,44 +65,16 @@ impl Setup {
         self.tasks.clone()
     }
 
-    /// The users' OAuth tokens.
-    #[cfg(feature = "google")]
-    pub fn tokens(&mut self) -> Result<crate::google::Tokens, Incomplete> {
-        let db = self.db.clone();
-        crate::google::Tokens::from_config(&mut self.config, db, self.clock.clone())
-    }
-
-    /// Calendar v3.
-    #[cfg(feature = "calendar")]
-    pub fn calendar(&mut self) -> Result<crate::google::Calendar, Incomplete> {
-        crate::google::Calendar::from_config(&mut self.config)
-    }
-
-    /// People v1.
-    #[cfg(feature = "people")]
-    pub fn people(&mut self) -> Result<crate::google::People, Incomplete> {
-        crate::google::People::from_config(&mut self.config)
-    }
-
     /// Limits.
     #[cfg(feature = "rate-limit")]
     pub fn limiter(&self) -> Result<crate::rate_limit::Limiter, Incomplete> {
         Ok(crate::rate_limit::Limiter::new(self.redis()?, self.clock()))
     }
 
-    /// Messages to people.
-    #[cfg(feature = "notify")]
-    pub fn notifier(&mut self) -> Result<crate::notify::Notifier, Incomplete> {
-        let (db, redis, clock) = (self.db(), self.redis(), self.clock());
-        let patience = crate::notify::Patience::default();
-        crate::notify::Notifier::from_config(&mut self.config, db, redis, clock, patience)
-    }
-
     /// Tiers of the cache.
     #[cfg(feature = "cache")]
-    pub fn cache(&mut self) -> Result<crate::cache::Cache, Incomplete> {
-        let redis = self.redis.clone();
-        crate::cache::Cache::from_config(&mut self.config, redis, self.clock.clone())
+    pub fn cache(&self) -> Result<crate::cache::Cache, Incomplete> {
+        Ok(crate::cache::Cache::new(self.redis()?, self.clock()))
     }
 
     pub(crate) fn verifier(&mut self, queue: Queue) -> Result<Verifier, Incomplete> {

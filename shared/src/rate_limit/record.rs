@@ -113,7 +113,13 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rate_limit::{EMAIL, GOOGLE_CALENDAR, NOTIFICATION, SMS};
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    static CALLS: Limit = Limit { name: "calls", window: Duration::from_mins(1), max: 10, outer: None };
+    static MESSAGES: Limit = Limit { name: "messages", window: HOUR, max: 20, outer: None };
+    static LONG: Limit = Limit { name: "long", window: HOUR, max: 20, outer: Some(&MESSAGES) };
+    static SHORT: Limit = Limit { name: "short", window: HOUR, max: 10, outer: Some(&MESSAGES) };
 
     fn at(ms: i64) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(ms).unwrap()
@@ -126,7 +132,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_granted_in_part_or_as_a_whole_not_at_all() {
         let record = Record(vec![Entry(0, 3, String::new(), 1), Entry(10, 4, String::new(), 2)]);
-        let limit = &GOOGLE_CALENDAR;
+        let limit = &CALLS;
         for (asked, calls, more_at) in [
             (asked(limit, 3), 3, None),
             (asked(limit, 5), 3, Some(60_000)),
@@ -142,17 +148,17 @@ mod tests {
 
     #[test]
     fn calls_count_under_their_own_limit_and_under_the_outer_one() {
-        let ([emails, texts], entries) = Record::default().grant([asked(&EMAIL, 12), asked(&SMS, 12)], at(0));
-        assert_eq!((emails.calls, texts.calls), (12, NOTIFICATION.max - 12));
-        let record = Record::default().with(&entries, NOTIFICATION.window, at(0));
-        let ([email], _) = record.grant([asked(&EMAIL, 1)], at(1));
-        assert_eq!(email, Grant { calls: 0, more_at: Some(at(3_600_000)) });
+        let ([long, short], entries) = Record::default().grant([asked(&LONG, 12), asked(&SHORT, 12)], at(0));
+        assert_eq!((long.calls, short.calls), (12, MESSAGES.max - 12));
+        let record = Record::default().with(&entries, MESSAGES.window, at(0));
+        let ([one], _) = record.grant([asked(&LONG, 1)], at(1));
+        assert_eq!(one, Grant { calls: 0, more_at: Some(at(3_600_000)) });
     }
 
     #[test]
     fn a_record_is_read_as_it_was_written_and_rubbish_is_not() {
-        let record = Record(vec![Entry(1_763_900_000_000, 3, "sms".to_owned(), 7)]);
-        assert_eq!(record.text(), r#"[[1763900000000,3,"sms",7]]"#);
+        let record = Record(vec![Entry(1_763_900_000_000, 3, "short".to_owned(), 7)]);
+        assert_eq!(record.text(), r#"[[1763900000000,3,"short",7]]"#);
         assert_eq!(Record::read(&record.text()).unwrap(), record);
         for rubbish in ["", "{}", "[[1]]", r#"[[1,-1,"",1]]"#] {
             assert!(Record::read(rubbish).is_err(), "{rubbish}");

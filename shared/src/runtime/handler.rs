@@ -3,18 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use uuid::Uuid;
 
 use crate::envelope::{self, Envelope};
 use crate::job::{Context, Failure, Job, Outcome};
-use crate::payload::Payload;
 
 type Run = dyn FnOnce(Context) -> BoxFuture<'static, Result<Outcome, Failure>> + Send;
 
 /// A job that is ready to run on a payload.
 pub(super) struct Prepared {
-    /// The user whom the payload is about.
-    pub(super) user_id: Option<Uuid>,
     /// Runs it.
     pub(super) run: Box<Run>,
 }
@@ -35,9 +31,8 @@ struct Typed<J>(Arc<J>);
 impl<J: Job> Handler for Typed<J> {
     fn prepare(&self, envelope: &Envelope) -> Result<Prepared, envelope::Error> {
         let (job, payload) = (Arc::clone(&self.0), envelope.payload::<J::Payload>()?);
-        let user_id = payload.user_id();
         let run: Box<Run> =
             Box::new(move |context| Box::pin(async move { job.run(payload, &context).await }));
-        Ok(Prepared { user_id, run })
+        Ok(Prepared { run })
     }
 }

@@ -5,10 +5,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
 
-use crate::db::Db;
+use crate::db::Database;
 use crate::telemetry::metrics;
 
-pub(super) fn routes(db: Db) -> Router {
+pub(super) fn routes(database: Database) -> Router {
     Router::new()
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(ready))
@@ -16,12 +16,12 @@ pub(super) fn routes(db: Db) -> Router {
             "/metrics",
             get(|| async { ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render()) }),
         )
-        .with_state(db)
+        .with_state(database)
 }
 
 /// Ready when Postgres answers, which every task needs. Redis is not asked: a probe would be billed.
-async fn ready(State(db): State<Db>) -> (StatusCode, &'static str) {
-    match db.ping().await {
+async fn ready(State(database): State<Database>) -> (StatusCode, &'static str) {
+    match database.ping().await {
         Ok(()) => (StatusCode::OK, "ready\n"),
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "not ready");

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::db::{self, Db};
+use crate::db::{self, Database};
 use crate::failure::BoxError;
 use crate::queue::Queue;
 use crate::tasks::{self, Tasks};
@@ -68,9 +68,14 @@ impl Outages {
     }
 
     /// A dependency that failed before and still does. Sends no request in the usual case.
-    pub(super) async fn current(&self, db: &Db, tasks: &Tasks, queue: Queue) -> Option<Dependency> {
+    pub(super) async fn current(
+        &self,
+        database: &Database,
+        tasks: &Tasks,
+        queue: Queue,
+    ) -> Option<Dependency> {
         if self.database.load(Ordering::Relaxed) {
-            let is_writable = tokio::time::timeout(TIMEOUT, Box::pin(db.is_writable())).await;
+            let is_writable = tokio::time::timeout(TIMEOUT, Box::pin(database.is_writable())).await;
             if !matches!(is_writable, Ok(Ok(()))) {
                 return Some(Dependency::Database);
             }

@@ -96,13 +96,14 @@ impl Runtime {
         );
         let key = body_key(headers, body);
         let (subject, now) = (subject(self.queue, self.pace, &key, headers, body), self.clock.now());
-        match self.in_time(self.db.look(&subject, now)).await? {
+        match self.in_time(self.failures.look(&subject, now)).await? {
             Standing::Go { .. } | Standing::Done => {}
             Standing::Wait(_) => return Err(Disposition::Unexplained(Unexplained::Suspected)),
             Standing::Dead => return Err(Disposition::Dead(Death::NeverReportedBack)),
         }
         let suspicion = Suspicion(Uuid::new_v4());
-        self.in_time(self.db.run_started(&subject, &self.recorded(suspicion.0, false, now), now)).await?;
+        self.in_time(self.failures.run_started(&subject, &self.recorded(suspicion.0, false, now), now))
+            .await?;
         Ok(Some(suspicion))
     }
 
@@ -116,7 +117,7 @@ impl Runtime {
         let key = body_key(&task.headers, &task.body);
         let (subject, now) =
             (subject(self.queue, self.pace, &key, &task.headers, &task.body), self.clock.now());
-        self.in_time(self.db.run_ended(&subject, &self.recorded(run, false, now), false, now)).await
+        self.in_time(self.failures.run_ended(&subject, &self.recorded(run, false, now), false, now)).await
     }
 
     pub(super) fn parse(
@@ -131,7 +132,8 @@ impl Runtime {
         };
         match self.handler.prepare(&envelope) {
             Ok(job) => {
-                let task = Task::new(self.queue, headers, body, envelope, job.user_id, self.clock.now());
+                let user_id = user_of(&body);
+                let task = Task::new(self.queue, headers, body, envelope, user_id, self.clock.now());
                 Ok(Parsed { task, job })
             }
             Err(error) => Err(Box::new(Unreadable { headers, body, envelope: Some(envelope), error })),
@@ -164,7 +166,7 @@ impl Runtime {
         error: envelope::Error,
     ) -> Result<Disposition, Disposition> {
         let letter = DeadLetter { subject, reason: error.code(), error: &error.to_string() };
-        self.in_time(self.db.record_dead_letter(&letter, self.clock.now())).await?;
+        self.in_time(self.dead_letters.record_dead_letter(&letter, self.clock.now())).await?;
         tracing::error!(event = %EventCode::DeadLetter, reason = error.code(), error = %error, "dead letter");
         Ok(Disposition::Dead(Death::Unreadable(error)))
     }
@@ -176,7 +178,7 @@ impl Runtime {
         let error = "the key belongs to another payload";
         let (death, now) = (Death::KeyReused, self.clock.now());
         let letter = DeadLetter { subject, reason: death.name(), error };
-        self.in_time(self.db.record_dead_letter(&letter, now)).await?;
+        self.in_time(self.dead_letters.record_dead_letter(&letter, now)).await?;
         tracing::error!(event = %EventCode::DeadLetter, reason = death.name(), error, "dead letter");
         Ok(Disposition::Dead(death))
     }
@@ -201,14 +203,14 @@ impl Runtime {
     ) -> Result<Standing, Disposition> {
         let (subject, now) = (task.subject(self.pace), self.clock.now());
         let looked = async {
-            let Some(killed) = killed else { return self.in_time(self.db.look(&subject, now)).await };
+            let Some(killed) = killed else { return self.in_time(self.failures.look(&subject, now)).await };
             let run = Run {
                 id: killed.run,
                 instance: &killed.instance,
                 alone: killed.alone,
                 ..self.recorded(killed.run, killed.alone, killed.began_at)
             };
-            self.in_time(self.db.run_killed(&subject, &run, killed.at, now)).await
+            self.in_time(self.failures.run_killed(&subject, &run, killed.at, now)).await
         };
         let standing = match (looked.await, killed) {
             (Ok(standing), _) => standing,
@@ -230,7 +232,7 @@ impl Runtime {
                 "task is dispatched often"
             );
             let run = self.recorded(lease.run(), lease.is_alone(), now);
-            if let Err(unavailable) = self.in_time(self.db.run_started(&subject, &run, now)).await {
+            if let Err(unavailable) = self.in_time(self.failures.run_started(&subject, &run, now)).await {
                 self.release(task, lease).await;
                 return Err(unavailable);
             }
@@ -309,7 +311,7 @@ impl Runtime {
         let now = self.clock.now();
         let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
         tracing::warn!(event = %EventCode::RunFailed, reason, error = failed.error, "run failed");
-        self.in_time(self.db.run_failed(&task.subject(self.pace), &run, &cause, now)).await
+        self.in_time(self.failures.run_failed(&task.subject(self.pace), &run, &cause, now)).await
     }
 
     /// When the next run may begin after so many failures.
@@ -370,7 +372,7 @@ impl Runtime {
 
     async fn mark_dead(&self, task: &Task) {
         if let Some(user_id) = task.user_id {
-            let ended = self.db.user_task_ended(self.queue, user_id, self.clock.now());
+            let ended = self.sweeps.user_task_ended(self.queue, user_id, self.clock.now());
             // Otherwise sweeps skip the user for as long as a task may wait.
             let _logged = self.in_time(ended).await;
         }
@@ -433,7 +435,7 @@ impl Runtime {
     async fn record_end(&self, task: &Task, lease: &Lease, is_done: bool) {
         let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
         let (subject, now) = (task.subject(self.pace), self.clock.now());
-        if self.in_time(self.db.run_ended(&subject, &run, is_done, now)).await.is_err() {
+        if self.in_time(self.failures.run_ended(&subject, &run, is_done, now)).await.is_err() {
             tracing::error!(event = %EventCode::RunNotRecorded, is_done, "the end of a run is recorded nowhere");
         }
     }

@@ -200,10 +200,11 @@ fn occasion(queue: Queue, created: DateTime<Utc>) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::SLOW;
 
     #[test]
     fn a_sweep_and_its_repetition_within_the_period_are_one_occasion() {
-        let at = |text: &str| occasion(Queue::AdaptiveSync, text.parse().unwrap());
+        let at = |text: &str| occasion(SLOW, text.parse().unwrap());
         assert_eq!(at("2026-01-01T10:00:00Z"), at("2026-01-01T10:59:59Z"));
         assert_ne!(at("2026-01-01T10:00:00Z"), at("2026-01-01T11:00:00Z"));
     }

@@ -44,7 +44,7 @@ impl Runtime {
         }
 
         // 3. Lease. What failed a moment ago and still does would only cost commands.
-        if let Some(dependency) = self.outages.current(&self.db, &self.tasks, self.queue).await {
+        if let Some(dependency) = self.outages.current(&self.database, &self.tasks, self.queue).await {
             return Err(dependency.into());
         }
         let mut place = self.enter(&task, task.envelope.alone).await?;

@@ -15,7 +15,7 @@ pub(crate) struct Targets(String);
 impl Targets {
     pub(crate) fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
         let pattern: String = config.required(&variables::CLOUD_RUN_URL)?;
-        let sample = pattern.replace(PLACEHOLDER, Queue::TokenRefresh.name());
+        let sample = pattern.replace(PLACEHOLDER, "function");
         match sample.parse::<Url>() {
             Ok(url) if http::is_safe_for_credentials(&url) => {
                 Ok(Self(pattern.trim_end_matches('/').to_owned()))

@@ -1,4 +1,5 @@
-//! Codes of the log entries that somebody depends on: a metric, an alert, a test or an operator's search.
+//! Codes of the platform's log entries that somebody depends on: a metric, an alert, a test or an operator's search. A
+//! product has an enum of its own for its entries.
 
 use serde::Serialize;
 
@@ -48,20 +49,6 @@ pub enum EventCode {
     DoneNotStored,
     /// A lease was not renewed in time.
     LeaseNotRenewed,
-    /// The answer of a provider was lost or unclear.
-    DeliveryUnknown,
-    /// A provider took a message, and Postgres did not take its id.
-    DeliveryNotRecorded,
-    /// More of a sweep's quiet push channels are broken than chance explains.
-    ManyStaleChannels,
-    /// More of a sweep's renewals of push channels failed than chance explains.
-    ManyFailedRenewals,
-    /// A push notification was answered with 503, and Google sends it again.
-    PushNotAccepted,
-    /// A push notification led to no sync.
-    SyncNotEnqueued,
     /// A function that was called directly, without Cloud Tasks, did not do its work.
     DirectCallFailed,
-    /// Postgres did not take the failure of a sync.
-    SyncFailureNotRecorded,
 }

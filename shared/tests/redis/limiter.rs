@@ -6,9 +6,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use shared::rate_limit::{
-    EMAIL, GOOGLE_CALENDAR, GOOGLE_PEOPLE, Grant, Limit, Limiter, NOTIFICATION, Plan, SMS, Verdict,
-};
+use shared::rate_limit::{Grant, Limit, Limiter, Plan, Verdict};
 use shared::redis::{Patience, Value};
 use shared::telemetry::Counter;
 use tokio::task::JoinSet;
@@ -20,10 +18,18 @@ use crate::stack::{HandClock, Stack, client, eventually, metered};
 const WINDOW_MS: i64 = 60_000;
 const MAX: usize = 10;
 
-static LIMIT: &Limit = &GOOGLE_CALENDAR;
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+static LIMIT: &Limit = &Limit { name: "calls", window: MINUTE, max: 10, outer: None };
+static WIDE: Limit = Limit { name: "wide", window: MINUTE, max: 500, outer: None };
+/// Texts and letters are messages.
+static MESSAGE: Limit = Limit { name: "message", window: HOUR, max: 20, outer: None };
+static TEXT: Limit = Limit { name: "text", window: HOUR, max: 10, outer: Some(&MESSAGE) };
+static LETTER: Limit = Limit { name: "letter", window: HOUR, max: 20, outer: Some(&MESSAGE) };
 
 fn key(subject: impl std::fmt::Display) -> String {
-    format!("jobs:limit:google-calendar:{subject}")
+    format!("jobs:limit:calls:{subject}")
 }
 
 /// The entries of a record.
@@ -283,15 +289,15 @@ impl Messages {
     /// How many more e-mails, or texts, fit.
     fn fit(&self, text: bool, now: i64) -> u32 {
         let inside = |wanted: Option<bool>| {
-            let since = now - ms(NOTIFICATION.window);
+            let since = now - ms(MESSAGE.window);
             let counted = self
                 .0
                 .iter()
                 .filter(|(time, text)| *time > since && wanted.is_none_or(|wanted| wanted == *text));
             u32::try_from(counted.count()).unwrap()
         };
-        let own = if text { SMS.max } else { EMAIL.max };
-        (own - inside(Some(text))).min(NOTIFICATION.max - inside(None))
+        let own = if text { TEXT.max } else { LETTER.max };
+        (own - inside(Some(text))).min(MESSAGE.max - inside(None))
     }
 
     fn add(&mut self, text: bool, count: u32, now: i64) {
@@ -317,7 +323,7 @@ fn limits_that_are_checked_together_grant_what_fits_into_each_and_into_their_out
                     hand.advance(wait);
                     let now = hand.ms();
                     let limiter = &processes[process];
-                    let grants = limiter.acquire_together(subject, [(&EMAIL, emails), (&SMS, texts)]).await;
+                    let grants = limiter.acquire_together(subject, [(&LETTER, emails), (&TEXT, texts)]).await;
                     for (grant, text, asked) in [(grants[0], false, emails), (grants[1], true, texts)] {
                         let calls = asked.min(model.fit(text, now));
                         prop_assert_eq!(grant.calls, calls);
@@ -370,14 +376,14 @@ async fn a_plan_that_does_not_fit_gets_what_there_is() {
     let hand = HandClock::new();
     let limiter = Limiter::new(stack.redis(), hand.clock());
     let subject = Uuid::new_v4();
-    let mut plan = Plan::new(&limiter, subject, [(&EMAIL, 1), (&SMS, 30)]);
-    assert_eq!(plan.acquire(&EMAIL).await, Verdict::Allowed);
-    for _ in 0..SMS.max {
-        assert_eq!(plan.acquire(&SMS).await, Verdict::Allowed);
+    let mut plan = Plan::new(&limiter, subject, [(&LETTER, 1), (&TEXT, 30)]);
+    assert_eq!(plan.acquire(&LETTER).await, Verdict::Allowed);
+    for _ in 0..TEXT.max {
+        assert_eq!(plan.acquire(&TEXT).await, Verdict::Allowed);
     }
-    assert_ne!(plan.acquire(&SMS).await, Verdict::Allowed);
-    let rest = NOTIFICATION.max - SMS.max - 1;
-    let [emails] = limiter.acquire_together(subject, [(&EMAIL, 30)]).await;
+    assert_ne!(plan.acquire(&TEXT).await, Verdict::Allowed);
+    let rest = MESSAGE.max - TEXT.max - 1;
+    let [emails] = limiter.acquire_together(subject, [(&LETTER, 30)]).await;
     assert_eq!(emails.calls, rest);
 }
 
@@ -387,10 +393,10 @@ async fn a_plan_asks_for_nothing_that_comes_before_and_makes_no_old_calls() {
     let hand = HandClock::new();
     let limiter = Limiter::new(stack.redis(), hand.clock());
     let subject = Uuid::new_v4();
-    let mut plan = Plan::new(&limiter, subject, [(&EMAIL, 5), (&SMS, 2)]);
-    assert_eq!(plan.acquire(&SMS).await, Verdict::Allowed);
-    let [emails] = limiter.acquire_together(subject, [(&EMAIL, 20)]).await;
-    assert_eq!(emails.calls, NOTIFICATION.max - 2, "no e-mails were acquired");
+    let mut plan = Plan::new(&limiter, subject, [(&LETTER, 5), (&TEXT, 2)]);
+    assert_eq!(plan.acquire(&TEXT).await, Verdict::Allowed);
+    let [emails] = limiter.acquire_together(subject, [(&LETTER, 20)]).await;
+    assert_eq!(emails.calls, MESSAGE.max - 2, "no e-mails were acquired");
 
     let mut plan = Plan::new(&limiter, subject, [(LIMIT, 6)]);
     assert_eq!(plan.acquire(LIMIT).await, Verdict::Allowed);
@@ -412,7 +418,7 @@ async fn limits_and_subjects_do_not_share_calls() {
     assert_eq!(limiter.acquire_many(LIMIT, one, 10).await, Verdict::Allowed);
     assert_ne!(limiter.acquire(LIMIT, one).await, Verdict::Allowed);
     assert_eq!(limiter.acquire(LIMIT, other).await, Verdict::Allowed);
-    assert_eq!(limiter.acquire(&GOOGLE_PEOPLE, one).await, Verdict::Allowed);
+    assert_eq!(limiter.acquire(&WIDE, one).await, Verdict::Allowed);
 }
 
 #[tokio::test]

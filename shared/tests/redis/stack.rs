@@ -29,7 +29,7 @@ impl Server {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--enable-debug-command", "local"])
+            .args(["--port", "0", "--save", "", "--appendonly", "no"])
             .arg("--dir")
             .arg(folder.path())
             .arg("--unixsocket")
@@ -57,7 +57,7 @@ impl Drop for Server {
 
 /// Redis and its gateway.
 pub(crate) struct Stack {
-    server: Server,
+    _server: Server,
     billing: Arc<Billing>,
     url: Url,
     gateway: JoinHandle<()>,
@@ -73,7 +73,7 @@ impl Stack {
         let gateway = tokio::spawn(async move {
             upstash_gateway::serve(listener, config, std::future::pending()).await.unwrap();
         });
-        Self { server, billing, url, gateway }
+        Self { _server: server, billing, url, gateway }
     }
 
     /// A client as another process would have it.
@@ -96,16 +96,6 @@ impl Stack {
     pub(crate) async fn ask<const N: usize>(&self, parts: [&str; N]) -> Value {
         let command = Command::new(parts[0]).args(&parts[1..]);
         self.redis().run(Purpose::Idempotency, command).await.unwrap()
-    }
-
-    /// Runs a command that the gateway does not let through, on Redis' own socket.
-    pub(crate) async fn ask_behind_the_gateway(&self, line: &str) {
-        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-        let mut stream = BufReader::new(UnixStream::connect(self.server.socket()).await.unwrap());
-        stream.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_line(&mut answer).await.unwrap();
-        assert_eq!(answer, "+OK\r\n", "{line}");
     }
 
     /// Takes Redis away for good.

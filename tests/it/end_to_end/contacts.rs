@@ -1,5 +1,6 @@
 //! An address book of any size syncs with flat memory and a number of statements proportional to its pages.
 
+use catchup::queues;
 use google_stand_in::{Call, Integration, SeedOptions};
 use local_cloud::LocalCloud;
 use serde_json::json;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use super::{calls, database, healthy, start};
 
-const QUEUE: Queue = Queue::GoogleContactsSync;
+const QUEUE: Queue = queues::GOOGLE_CONTACTS_SYNC;
 const PAGE: u64 = 1_000;
 const MAX_RSS_BYTES: u64 = 64_000_000;
 

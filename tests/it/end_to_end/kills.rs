@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use catchup::queues;
 use google_stand_in::{Call, Fault, FaultKind, Integration, Times};
 use local_cloud::LocalCloud;
 use serde_json::json;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::{PATIENCE, calls, database, healthy, small, start, within};
 
-const QUEUE: Queue = Queue::TokenRefresh;
+const QUEUE: Queue = queues::TOKEN_REFRESH;
 
 /// A task whose job hangs, in the middle, for as long as a test needs.
 async fn hanging(cloud: &LocalCloud) -> Uuid {

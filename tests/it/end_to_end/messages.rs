@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use catchup::queues;
 use local_cloud::LocalCloud;
 use messaging_stand_in::{Channel, Fault, Kind};
 use serde_json::json;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use super::{PATIENCE, create, database, small, start, within};
 
 /// A text message of the one, and an e-mail of the other.
-const QUEUES: [Queue; 2] = [Queue::BatchNotifications, Queue::NotificationReminder];
+const QUEUES: [Queue; 2] = [queues::BATCH_NOTIFICATIONS, queues::NOTIFICATION_REMINDER];
 /// Longer than the test.
 const NEVER: u64 = 3_600_000;
 /// What the ledger waits for while the test holds it.

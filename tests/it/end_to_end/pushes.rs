@@ -1,9 +1,9 @@
 //! From a change in a calendar to another suggestion, over real processes and nobody's help.
 
+use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Event, Integration};
 use serde_json::json;
-use shared::queue::Queue;
 use uuid::Uuid;
 
 use super::{PATIENCE, database, healthy, run, small, start, within};
@@ -19,10 +19,10 @@ async fn an_event_that_is_entered_at_google_makes_room_for_itself() {
     let mut db = database(&cloud).await;
     let followed = "UPDATE google_calendars SET selected = is_primary WHERE user_id = $1";
     sqlx::query(followed).bind(user).execute(&mut db).await.unwrap();
-    run(&mut cloud, Queue::GoogleContactsSync, &json!({ "userId": user, "syncType": "full" })).await;
-    run(&mut cloud, Queue::CalendarSync, &json!({ "userId": user })).await;
-    run(&mut cloud, Queue::WebhookRenewal, &json!({ "userId": user })).await;
-    run(&mut cloud, Queue::SuggestionGeneration, &json!({ "userId": user })).await;
+    run(&mut cloud, queues::GOOGLE_CONTACTS_SYNC, &json!({ "userId": user, "syncType": "full" })).await;
+    run(&mut cloud, queues::CALENDAR_SYNC, &json!({ "userId": user })).await;
+    run(&mut cloud, queues::WEBHOOK_RENEWAL, &json!({ "userId": user })).await;
+    run(&mut cloud, queues::SUGGESTION_GENERATION, &json!({ "userId": user })).await;
     let (suggestion, start): (Uuid, DateTime<Utc>) = sqlx::query_as(
         "SELECT id, proposed_timeslot_start FROM suggestions
          WHERE user_id = $1 AND status = 'pending' AND proposed_timeslot_start > now() + interval '1 hour'

@@ -1,10 +1,10 @@
 //! Every schedule once, over a whole world.
 
+use catchup::queues;
 use google_stand_in::SeedOptions;
 use local_cloud::once::{Progress, once};
 use local_cloud::report::Report;
 use messaging_stand_in::Channel;
-use shared::queue::Queue;
 
 use super::{PATIENCE, start};
 
@@ -12,7 +12,7 @@ use super::{PATIENCE, start};
 async fn running_every_schedule_once_leaves_no_difference_and_a_changed_calendar_changes_suggestions() {
     let mut cloud =
         start(SeedOptions { users: 16, max_contacts: 300, seed: 7, ..SeedOptions::default() }).await;
-    assert!(Queue::all().all(|queue| cloud.serves(queue)), "all functions are built");
+    assert!(queues::all().all(|queue| cloud.serves(queue)), "all functions are built");
     let mut changed = 0;
     let differences = once(&mut cloud, None, PATIENCE, |progress| match progress {
         Progress::Changing(users) => changed = users,
@@ -25,7 +25,7 @@ async fn running_every_schedule_once_leaves_no_difference_and_a_changed_calendar
 
     let report = Report::of(&cloud.lines(), &cloud.consumption());
     assert_eq!(report.failures(), 0, "{report}");
-    let idle: Vec<_> = Queue::all().filter(|queue| !report.queues.contains_key(queue.name())).collect();
+    let idle: Vec<_> = queues::all().filter(|queue| !report.queues.contains_key(queue.name())).collect();
     assert_eq!(idle, [], "every queue had something to do");
     let messages = cloud.inbox().messages();
     let by_sms = messages.iter().filter(|message| message.channel == Channel::Sms).count();
@@ -36,13 +36,15 @@ async fn running_every_schedule_once_leaves_no_difference_and_a_changed_calendar
 async fn a_sweep_that_runs_twice_creates_nothing_twice() {
     let mut cloud = start(super::small()).await;
     for _ in 0..2 {
-        cloud.run_schedules(Queue::AdaptiveSync).await.unwrap();
-        cloud.run_schedules(Queue::TokenRefresh).await.unwrap();
+        cloud.run_schedules(queues::ADAPTIVE_SYNC).await.unwrap();
+        cloud.run_schedules(queues::TOKEN_REFRESH).await.unwrap();
     }
-    for queue in [Queue::AdaptiveSync, Queue::TokenRefresh, Queue::CalendarSync, Queue::GoogleContactsSync] {
+    for queue in
+        [queues::ADAPTIVE_SYNC, queues::TOKEN_REFRESH, queues::CALENDAR_SYNC, queues::GOOGLE_CONTACTS_SYNC]
+    {
         cloud.until_done(queue, PATIENCE).await.unwrap();
     }
-    for queue in [Queue::TokenRefresh, Queue::CalendarSync, Queue::GoogleContactsSync] {
+    for queue in [queues::TOKEN_REFRESH, queues::CALENDAR_SYNC, queues::GOOGLE_CONTACTS_SYNC] {
         let lines = cloud.function_mut(queue).unwrap().lines();
         let mut names: Vec<_> =
             lines.iter().filter(|line| line.outcome == "done").map(|line| &line.task).collect();

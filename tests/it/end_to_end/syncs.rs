@@ -1,10 +1,10 @@
 //! What a second sync costs, and what it brings.
 
+use catchup::queues;
 use chrono::TimeDelta;
 use google_stand_in::{Call, Event, EventTime, Integration, Person, PersonName, World};
 use local_cloud::LocalCloud;
 use serde_json::json;
-use shared::queue::Queue;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -14,14 +14,14 @@ async fn calendar_sync(cloud: &mut LocalCloud, user: Uuid) {
     // Ten calls a minute are allowed; a test is not to wait for the eleventh.
     tests::stack::redis(cloud.redis_url(), &["FLUSHDB"]).await;
     cloud.world().reset_calls();
-    let lines = run(cloud, Queue::CalendarSync, &json!({ "userId": user })).await;
+    let lines = run(cloud, queues::CALENDAR_SYNC, &json!({ "userId": user })).await;
     assert_eq!(lines.last().unwrap().outcome, "done", "{lines:?}");
 }
 
 async fn contacts_sync(cloud: &mut LocalCloud, user: Uuid) {
     cloud.world().reset_calls();
     let lines =
-        run(cloud, Queue::GoogleContactsSync, &json!({ "userId": user, "syncType": "incremental" })).await;
+        run(cloud, queues::GOOGLE_CONTACTS_SYNC, &json!({ "userId": user, "syncType": "incremental" })).await;
     assert_eq!(lines.last().unwrap().outcome, "done", "{lines:?}");
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use catchup::queues;
 use serde_json::Value;
 use shared::queue::Queue;
 use url::Url;
@@ -15,7 +16,7 @@ use crate::redis_proxy::{ProxyAction, Request};
 use crate::{RedisProxy, Stack, Switch};
 
 /// The queue of all rows.
-pub(super) const QUEUE: Queue = Queue::TokenRefresh;
+pub(super) const QUEUE: Queue = queues::TOKEN_REFRESH;
 
 /// Leases of 3 s, and timeouts of 6 s.
 pub(super) const LEASE_DIVISOR: u32 = 20;

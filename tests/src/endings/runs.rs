@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use shared::db::dead_letters::DeadLetters;
 use shared::replay::replay;
 
 use super::Row;
@@ -128,7 +129,7 @@ async fn shutdown(stage: &mut Stage<'_>) {
 async fn replayed(stage: &mut Stage<'_>) {
     stage.follow(task(&[Act::FailForGood, Act::Succeed])).await;
     let stack = &stage.lane.stack;
-    let db = stack.setup([]).db().expect("a database");
+    let db = DeadLetters::from(stack.setup([]).database().expect("a database"));
     let letter = db.open_dead_letters(None, 1).await.expect("Postgres answers").pop().expect("a letter");
     for is_sent in [true, false] {
         let create = async |name, body| stack.create_task(QUEUE, name, body).await;

@@ -1,8 +1,8 @@
 //! One user's batch.
 
+use catchup::queues;
 use messaging_stand_in::{Channel, Fault, Kind};
 use serde_json::json;
-use shared::queue::Queue;
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, number, task};
@@ -82,7 +82,7 @@ async fn what_the_limits_leave_over_waits_for_the_next_batch() {
 
     // Even a batch of which nothing can be sent does not come back by itself.
     fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
-    assert!(fixture.stack.take_tasks(Queue::BatchNotifications).await.is_empty());
+    assert!(fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.is_empty());
     assert_eq!(fixture.messages().len(), 10);
     fixture.stack.advance(3600);
     fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 2, "refused": 0 }));
@@ -96,7 +96,7 @@ async fn an_instance_that_has_to_stop_begins_no_message() {
         fixture.suggest(user, "Ben").await;
         fixture.service.shutdown.begin();
         assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
-        assert_eq!(fixture.stack.take_tasks(Queue::BatchNotifications).await.len(), 1);
+        assert_eq!(fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.len(), 1);
         assert!(fixture.messages().is_empty() && fixture.ledger().await.is_empty());
     }
 }

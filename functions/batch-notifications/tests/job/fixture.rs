@@ -1,9 +1,9 @@
 //! The function beside its servers, and users with suggestions.
 
 use batch_notifications::BatchNotifications;
+use catchup::queues;
 use serde_json::Value;
 use shared::job::Job;
-use shared::queue::Queue;
 use tests::{Answer, Delivery, Messaging, Service, Stack};
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ impl Fixture {
 }
 
 pub(crate) fn task(data: &Value) -> Delivery {
-    Delivery::of(Queue::BatchNotifications, data)
+    Delivery::of(queues::BATCH_NOTIFICATIONS, data)
 }
 
 /// The number of a user's phone, E.164.

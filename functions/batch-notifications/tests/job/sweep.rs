@@ -1,9 +1,9 @@
 //! The sweep's pages, windows and names.
 
+use catchup::queues;
 use chrono::{DateTime, Datelike, NaiveTime, SecondsFormat, TimeDelta, Utc, Weekday};
 use serde_json::json;
 use shared::clock::Clock;
-use shared::queue::Queue;
 use tests::{Answer, Delivery};
 
 use crate::fixture::{Fixture, task};
@@ -55,7 +55,7 @@ async fn a_sweep_goes_through_all_users_in_pages_of_one_window_and_twice_creates
     // By the defaults, and by each zone's name, everybody's time.
     let answer = punctual(&fixture, at(5)).await;
     answer.check_done(&json!({ "due": 500, "created": 500, "existing": 0, "continued": true }));
-    let tasks = fixture.stack.take_tasks(Queue::BatchNotifications).await;
+    let tasks = fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await;
     let (rest, users): (Vec<_>, Vec<_>) =
         tasks.into_iter().partition(|task| task.data().get("cursor").is_some());
     assert_eq!((rest.len(), users.len()), (1, 500));

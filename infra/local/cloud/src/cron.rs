@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_schedule_of_the_declaration_can_be_read() {
-        for queue in shared::queue::Queue::all() {
+        for queue in catchup::queues::all() {
             for schedule in &queue.policy().schedules {
                 let cron: Cron = schedule.cron.parse().expect("a schedule");
                 let first = cron.next(DateTime::UNIX_EPOCH);

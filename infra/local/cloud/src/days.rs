@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use catchup::queues;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use google_stand_in::Integration;
 use serde_json::json;
@@ -48,7 +49,7 @@ pub async fn days(
     let end = begin + TimeDelta::days(days.into());
     let mut days = Simulation { cloud, time, deadline: Instant::now() + time_limit, differences: Vec::new() };
     // As an operator does who takes the queues over: what is known of tokens is old.
-    days.cloud.run_schedules(Queue::TokenRefresh).await?;
+    days.cloud.run_schedules(queues::TOKEN_REFRESH).await?;
     days.until(begin, &[]).await?;
     let mut due = schedules(days.cloud, begin)?;
     let (mut ticked_at, mut told_at) = (begin, begin);
@@ -56,7 +57,7 @@ pub async fn days(
         days.until(next, &[]).await?;
         let now: Vec<Due> = due.extract_if(.., |due| due.at == next).collect();
         days.until(next, &now).await?;
-        if now.iter().any(|due| due.queue == Queue::BatchNotifications) {
+        if now.iter().any(|due| due.queue == queues::BATCH_NOTIFICATIONS) {
             let cloud = &days.cloud;
             let since = next.duration_trunc(QUARTER)? - QUARTER;
             let (wrong, _) = verify::batches(cloud.database(), cloud.seeded(), since, next).await?;
@@ -135,7 +136,7 @@ struct Due {
 }
 
 fn schedules(cloud: &LocalCloud, now: DateTime<Utc>) -> anyhow::Result<Vec<Due>> {
-    Queue::all()
+    queues::all()
         .filter(|queue| cloud.serves(*queue))
         .flat_map(|queue| queue.policy().schedules.iter().map(move |schedule| (queue, schedule)))
         .map(|(queue, schedule)| {
@@ -183,10 +184,11 @@ impl Simulation<'_> {
             for integration in Integration::ALL.into_iter().filter(|one| user.grant(*one).is_some_and(works))
             {
                 let (queue, data) = match integration {
-                    Integration::GoogleCalendar => (Queue::CalendarSync, json!({ "userId": user.id })),
-                    Integration::GoogleContacts => {
-                        (Queue::GoogleContactsSync, json!({ "userId": user.id, "syncType": "incremental" }))
-                    }
+                    Integration::GoogleCalendar => (queues::CALENDAR_SYNC, json!({ "userId": user.id })),
+                    Integration::GoogleContacts => (
+                        queues::GOOGLE_CONTACTS_SYNC,
+                        json!({ "userId": user.id, "syncType": "incremental" }),
+                    ),
                 };
                 let envelope = json!({ "data": data, "jobName": queue.name() });
                 self.cloud.tasks().create(queue, envelope.to_string().as_bytes()).await?;

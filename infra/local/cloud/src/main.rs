@@ -6,6 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use catchup::queues;
 use clap::{Args, Parser, Subcommand};
 use google_stand_in::SeedOptions;
 use local_cloud::console::Console;
@@ -17,7 +18,6 @@ use local_cloud::stack::{LocalCloud, Options, Servers, without_password};
 use local_cloud::verify::Difference;
 use local_cloud::{Postgres, days, postgres};
 use serde_json::json;
-use shared::queue::Queue;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until};
 use url::Url;
@@ -371,7 +371,7 @@ impl Up {
 fn summary(options: &Options) -> String {
     let programs = options.programs.iter();
     let functions: usize =
-        programs.map(|folder| Queue::all().filter(|queue| program(folder, *queue).is_some()).count()).sum();
+        programs.map(|folder| queues::all().filter(|queue| program(folder, *queue).is_some()).count()).sum();
     let server = |given: &Option<Url>| given.as_ref().map_or_else(|| "private".to_owned(), without_password);
     format!(
         "local cloud on 127.0.0.1: {functions} functions, {} users (seed {}), Cloud Tasks, Google, Twilio and SendGrid as \
@@ -397,7 +397,7 @@ fn print_differences(differences: &[Difference]) {
 async fn run_until_stopped(cloud: &mut LocalCloud, console: &mut Console) -> anyhow::Result<ExitCode> {
     console.say("Ctrl-C stops everything");
     let now = tokio::time::Instant::now();
-    let mut due: Vec<_> = Queue::all()
+    let mut due: Vec<_> = queues::all()
         .filter(|queue| cloud.serves(*queue))
         .flat_map(|queue| queue.policy().schedules.iter().map(move |schedule| (now, queue, schedule)))
         .collect();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Event, World};
 use shared::queue::Queue;
@@ -43,7 +44,7 @@ pub async fn once(
     mut tell: impl FnMut(Progress),
 ) -> anyhow::Result<Vec<Difference>> {
     let scheduled = |queue: &Queue| cloud.serves(*queue) && !queue.policy().schedules.is_empty();
-    let queues: Vec<Queue> = Queue::all().filter(scheduled).collect();
+    let queues: Vec<Queue> = queues::all().filter(scheduled).collect();
     let mut differences = Vec::new();
     let swept_before = verify::swept_before(cloud.database(), cloud.seeded()).await?;
     for queue in queues {
@@ -51,7 +52,7 @@ pub async fn once(
         let at = cloud.world().now();
         cloud.run_schedules(queue).await?;
         until_idle(cloud, time.as_deref_mut(), time_limit, &mut tell).await?;
-        if queue == Queue::BatchNotifications {
+        if queue == queues::BATCH_NOTIFICATIONS {
             let (wrong, sent) = verify::batches(cloud.database(), cloud.seeded(), swept_before, at).await?;
             differences.extend(wrong);
             if sent == 0 {

@@ -179,7 +179,7 @@ pub async fn prepare(url: &Url) -> anyhow::Result<()> {
     let mut connection = connect(url).await?;
     connection.execute(APPLICATION_SCHEMA).await.context("cannot create the application's tables")?;
     connection.close().await?;
-    shared::db::migrations::migrate(options(url)?).await.context("cannot migrate the schema `jobs`")
+    catchup::db::migrations::migrate(options(url)?).await.context("cannot migrate the schema `jobs`")
 }
 
 /// One connection whose session is in UTC.

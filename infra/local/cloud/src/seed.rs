@@ -5,10 +5,10 @@
 //! `verify` can tell what should have become of it.
 
 use anyhow::Context as _;
+use catchup::google::TokenCipher;
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Grant, GrantState, Integration, User, World};
 use secrecy::SecretString;
-use shared::google::TokenCipher;
 use sqlx::{Connection, PgConnection};
 use url::Url;
 use uuid::Uuid;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{SeedOptions, World};
 use messaging_stand_in::Inbox;
@@ -174,7 +175,7 @@ impl Parts {
         };
         // What receives push notifications opens no channel, and need not know its own address.
         let webhooks = serve_webhooks(&endpoints.environment())?;
-        let push_url = format!("{}{}", webhooks.url(), shared::webhooks::PATH);
+        let push_url = format!("{}{}", webhooks.url(), catchup::webhooks::PATH);
         seed::open_channels(database, &world, &mut seeded, &push_url).await?;
         let environment = Endpoints { push_url: &push_url, ..endpoints }.environment();
         let functions = match &options.programs {
@@ -398,7 +399,7 @@ impl LocalCloud {
     /// Tasks that wait in queues whose function was not built.
     pub async fn held(&self) -> anyhow::Result<Vec<(Queue, usize)>> {
         let mut held = Vec::new();
-        for queue in Queue::all().filter(|queue| !self.serves(*queue)) {
+        for queue in queues::all().filter(|queue| !self.serves(*queue)) {
             held.push((queue, self.tasks.count(queue).await?));
         }
         Ok(held)
@@ -484,7 +485,7 @@ impl LocalCloud {
             ("Redis over HTTP", format!("{}  token {}", self.gateway.url(), self.redis_token)),
             ("Cloud Tasks", format!("{}/v2/{}", self.tasks.url(), self.tasks.settings().parent())),
             ("Google", self.google.url()),
-            ("Push notifications", format!("{}{}", self.webhooks.url(), shared::webhooks::PATH)),
+            ("Push notifications", format!("{}{}", self.webhooks.url(), catchup::webhooks::PATH)),
             ("Twilio, SendGrid, inbox", self.messaging.url()),
         ];
         addresses.extend(self.functions.iter().map(|function| {
@@ -550,7 +551,7 @@ pub fn serve_messaging(inbox: &Inbox) -> anyhow::Result<Background> {
 fn serve_webhooks(environment: &Environment) -> anyhow::Result<Background> {
     let mut setup =
         Setup::new(Config::from_pairs(environment.iter().map(|(name, value)| (*name, value.clone()))));
-    let router = shared::webhooks::router(&mut setup)
+    let router = catchup::webhooks::router(&mut setup)
         .map_err(|_| anyhow!("the receiver of push notifications: {:?}", setup.config().problems()))?;
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     Background::start("webhooks", async |listener| axum::serve(listener, service).await)
@@ -570,7 +571,7 @@ async fn start_functions(
     environment: &Environment,
 ) -> anyhow::Result<Vec<FunctionProcess>> {
     let mut functions = Vec::new();
-    for queue in Queue::all() {
+    for queue in queues::all() {
         if let Some(program) = functions::program(programs, queue) {
             let log = logs.join(format!("{}.log", queue.name()));
             std::fs::write(&log, "").context("cannot write a log")?;

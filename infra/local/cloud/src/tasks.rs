@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use catchup::queues;
 use serde_json::{Value, json};
 use shared::queue::{Policy, Queue, Schedule};
 
@@ -85,7 +86,7 @@ impl CloudTasks {
             cloud_tasks_emulator::serve(listener, issuer.unwrap_or_default(), Vec::new()).await
         })?;
         let tasks = Self { server, settings, http: shared::http::client(CONNECT_TIMEOUT, TIMEOUT) };
-        for queue in Queue::all() {
+        for queue in queues::all() {
             let body = tasks.declaration(queue);
             tasks.post(&format!("{}/queues", tasks.settings.parent()), &body).await?;
             tasks.pause(queue).await?;

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
+use catchup::queues;
 use clap::Parser;
 use google_cloud_stand_in::{Containers, GoogleCloud, containers, environment};
 use google_stand_in::SeedOptions;
 use local_cloud::stack::{self, LocalCloud, Servers};
 use local_cloud::tasks::Settings;
-use shared::queue::Queue;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
@@ -78,7 +78,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     let google_cloud = GoogleCloud::start(images, project, caller, &tasks.url())?;
 
     let mut services = 0;
-    for queue in Queue::all().filter(|queue| options.images.join(queue.name()).exists()) {
+    for queue in queues::all().filter(|queue| options.images.join(queue.name()).exists()) {
         let image = format!("{}/{}:{}", containers::REGISTRY, queue.name(), options.first);
         let address = google_cloud.create_service(queue, &image).await?;
         tasks.route(queue, address).await?;

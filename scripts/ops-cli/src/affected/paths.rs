@@ -17,7 +17,7 @@ pub(super) enum Place<'a> {
     Lock,
     /// The workspace's `Cargo.toml`.
     Manifest,
-    /// The `Cargo.toml` of `shared`.
+    /// The `Cargo.toml` of `shared` or `catchup`.
     SharedManifest,
     /// SQL that runs before any function.
     Migrations,
@@ -55,10 +55,12 @@ impl<'a> Place<'a> {
     pub(super) fn of(path: &str, packages: &'a BTreeMap<String, String>) -> Self {
         let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
         let is_prose = path.rsplit_once('.').is_some_and(|(_, extension)| extension == "md");
-        let package = packages.iter().find_map(|(name, folder)| {
+        let inside = packages.iter().filter_map(|(name, folder)| {
             let inside = path.strip_prefix(folder.as_str())?.strip_prefix('/')?;
             Some((name.as_str(), inside))
         });
+        // One package may be in the folder of another.
+        let package = inside.min_by_key(|(_, inside)| inside.len());
         match (path, package) {
             (LOCK, _) => Self::Lock,
             (MANIFEST, _) => Self::Manifest,
@@ -68,8 +70,8 @@ impl<'a> Place<'a> {
             _ if is_prose => Self::Nowhere,
             _ if begins(&TERRAFORM) && path.contains(TERRAFORM_TESTS) => Self::Nowhere,
             _ if begins(&TERRAFORM) => Self::Terraform,
-            (_, Some((SHARED, inside))) if inside.starts_with("migrations/") => Self::Migrations,
-            (_, Some((SHARED, MANIFEST))) => Self::SharedManifest,
+            (_, Some((_, inside))) if inside.starts_with("migrations/") => Self::Migrations,
+            (_, Some((name, MANIFEST))) if SHARED.contains(&name) => Self::SharedManifest,
             (_, Some((_, inside))) if UNSHIPPED.iter().any(|folder| inside.starts_with(folder)) => {
                 Self::Nowhere
             }
@@ -94,6 +96,7 @@ mod tests {
         let packages: BTreeMap<_, _> = [
             ("calendar-sync", "functions/calendar-sync"),
             ("shared", "shared"),
+            ("catchup", "shared/catchup"),
             ("local-cloud", "infra/local/cloud"),
             ("ops", "scripts/ops-cli"),
             ("tests", "tests"),
@@ -111,6 +114,10 @@ mod tests {
         check("shared/Cargo.toml", Place::SharedManifest);
         check("shared/migrations/1_x.sql", Place::Migrations);
         check("shared/tests/db/main.rs", Place::Nowhere);
+        check("shared/catchup/src/google.rs", Place::Package("catchup"));
+        check("shared/catchup/Cargo.toml", Place::SharedManifest);
+        check("shared/catchup/migrations/1_x.sql", Place::Migrations);
+        check("shared/catchup/tests/it/main.rs", Place::Nowhere);
         check("infra/local/cloud/src/lib.rs", Place::Package("local-cloud"));
         check("infra/local/prometheus.yml", Place::Nowhere);
         check("infra/gcp/main.tf", Place::Terraform);

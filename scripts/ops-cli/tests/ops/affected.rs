@@ -54,9 +54,9 @@ fn each_change_touches_what_it_must_and_nothing_else() {
     // One function's folder: one function. Its tests: none.
     check(&|| history.append("functions/token-refresh/src/lib.rs", "// x\n"), &["token-refresh"], &[]);
     check(&|| history.append("functions/token-refresh/tests/job.rs", "// x\n"), &[], &[]);
-    // A module of `shared` behind a feature: who has the feature.
+    // A module of `catchup` behind a feature: who has the feature.
     let calendar =
-        check(&|| history.append("shared/src/google/calendar.rs", "// x\n"), &users("calendar"), &[]);
+        check(&|| history.append("shared/catchup/src/google/calendar.rs", "// x\n"), &users("calendar"), &[]);
     assert!(names(&calendar, "functions").contains(&"calendar-sync".to_owned()));
     // One without: everybody.
     check(&|| history.append("shared/src/envelope.rs", "// x\n"), &all, &[]);
@@ -210,7 +210,7 @@ fn a_base_that_is_not_there_is_an_error() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-branch"));
 }
 
-/// Functions whose manifest asks `shared` for a feature.
+/// Functions whose manifest asks `catchup` for a feature.
 fn users(feature: &str) -> Vec<&'static str> {
     let functions = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions");
     let mut users: Vec<_> = functions
@@ -219,8 +219,8 @@ fn users(feature: &str) -> Vec<&'static str> {
         .map(|entry| entry.unwrap())
         .filter(|entry| {
             let manifest = std::fs::read_to_string(entry.path().join("Cargo.toml")).unwrap();
-            let shared = manifest.lines().find(|line| line.starts_with("shared"));
-            shared.is_some_and(|line| line.contains(&format!("\"{feature}\"")))
+            let catchup = manifest.lines().find(|line| line.starts_with("catchup"));
+            catchup.is_some_and(|line| line.contains(&format!("\"{feature}\"")))
         })
         .map(|entry| &*entry.file_name().into_string().unwrap().leak())
         .collect();

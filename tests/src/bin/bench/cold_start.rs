@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use catchup::queues;
 use local_cloud::environment::{self, Endpoints, Environment};
 use local_cloud::functions::program;
 use local_cloud::tasks::Settings;
@@ -53,7 +54,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let environment = Endpoints::unreachable(&Settings::default()).environment();
     let starts = options.starts.unwrap_or(if options.short { 1 } else { 20 }).max(1);
     let mut rows = Vec::new();
-    for queue in Queue::all() {
+    for queue in queues::all() {
         let program = program(&folder, queue).with_context(|| {
             format!("{} is not built in {}; run scripts/bench", queue.name(), folder.display())
         })?;

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use ::tests::Issuer;
 use anyhow::{Context as _, ensure};
+use catchup::queues;
 use local_cloud::consumption::Consumption;
 use local_cloud::environment::{self, Endpoints};
 use local_cloud::tasks::Settings;
 use local_cloud::{Background, Postgres, Redis};
 use serde::Serialize;
-use shared::queue::Queue;
 use url::Url;
 use uuid::Uuid;
 
@@ -109,7 +109,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {
     let folder = folder(options.folder.as_deref())?;
-    let queue = Queue::all().find(|queue| queue.name() == FUNCTION).context("the function has no queue")?;
+    let queue = queues::all().find(|queue| queue.name() == FUNCTION).context("the function has no queue")?;
     let postgres = Postgres::start(options.postgres.as_ref()).await?;
     let database = postgres.create_database(&format!("bench_{}", Uuid::new_v4().simple())).await?;
     let redis = Redis::start(options.redis.as_ref()).await?;

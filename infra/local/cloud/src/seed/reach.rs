@@ -1,10 +1,10 @@
 //! How users are reached, and when their weekly batch is.
 
+use catchup::google::TokenCipher;
 use chrono::{DateTime, Datelike, Days, DurationRound as _, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use google_stand_in::User;
 use secrecy::SecretString;
-use shared::google::TokenCipher;
 use sqlx::PgConnection;
 
 /// The sweep of a quarter hour finds the batches that are due at its beginning.

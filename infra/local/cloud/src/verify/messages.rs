@@ -1,10 +1,10 @@
 //! Who was told what: the ledger, the inbox, batches and reminders.
 
+use catchup::queues;
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, DurationRound as _, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 use messaging_stand_in::{Channel, Inbox, Message, segments};
-use shared::queue::Queue;
 use sqlx::{FromRow, PgConnection};
 use url::Url;
 use uuid::Uuid;
@@ -101,7 +101,7 @@ pub async fn swept_before(database: &Url, seeded: &Seeded) -> anyhow::Result<Dat
     let time = |moment: DateTime<Utc>| moment.to_rfc3339_opts(SecondsFormat::Secs, true);
     let mut db = connect(database).await?;
     sqlx::query("INSERT INTO jobs.sweeps (queue, sweep_id, started_at, finished_at) VALUES ($1, $2, $3, $3)")
-        .bind(Queue::BatchNotifications.name())
+        .bind(queues::BATCH_NOTIFICATIONS.name())
         .bind(format!("{}/{}", time(until - QUARTER), time(until)))
         .bind(until)
         .execute(&mut db)

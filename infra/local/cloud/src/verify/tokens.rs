@@ -1,9 +1,9 @@
 //! Tokens, their health, and what their users were told.
 
+use catchup::google::TokenCipher;
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Grant, Integration};
 use secrecy::ExposeSecret;
-use shared::google::TokenCipher;
 use sqlx::FromRow;
 
 use super::{Check, Health};

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use catchup::queues;
 use local_cloud::tasks::Settings;
 use local_cloud::{CloudTasks, Postgres, Redis, postgres};
 use serde_json::{Value, json};
-use shared::queue::Queue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -136,7 +136,7 @@ async fn handler(status: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<(
 async fn a_scheduled_task_reaches_the_routed_function_with_a_token_and_without_a_key() {
     let tasks = CloudTasks::start(Settings::default()).await.expect("Cloud Tasks starts");
     let (address, mut requests) = handler("200 OK").await;
-    let queue = Queue::AdaptiveSync;
+    let queue = queues::ADAPTIVE_SYNC;
     let schedule = &queue.policy().schedules[0];
     tasks.create_scheduled(queue, schedule).await.expect("a task");
     assert_eq!(tasks.count(queue).await.expect("a list"), 1, "a queue without a route is paused");
@@ -157,7 +157,7 @@ async fn queues_are_declared_as_in_production_but_for_shorter_backoffs() {
     let http = shared::http::client(PATIENCE, PATIENCE);
     let answer: Value = http.get(url).send().await.expect("an answer").json().await.expect("JSON");
     let queues = answer["queues"].as_array().expect("queues");
-    assert_eq!(queues.len(), Queue::all().count());
+    assert_eq!(queues.len(), queues::all().count());
     let queue = queues
         .iter()
         .find(|queue| queue["name"].as_str().is_some_and(|name| name.ends_with("/calendar-sync-queue")))
@@ -180,7 +180,7 @@ async fn queue_has_unlimited_attempts_while_ours_and_its_own_after_it_is_given_b
         ..Settings::default()
     };
     let tasks = CloudTasks::start(settings).await.expect("Cloud Tasks starts");
-    let queue = Queue::AdaptiveSync;
+    let queue = queues::ADAPTIVE_SYNC;
     let name = format!("{}/queues/{}", tasks.settings().parent(), queue.cloud_name());
     let http = shared::http::client(PATIENCE, PATIENCE);
     let until_empty = async || {

@@ -1,0 +1,156 @@
+//! Weekly batches: whose is due, and which suggestions are in it.
+
+use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
+use serde_json::{Value, json};
+use shared::db::Error;
+use uuid::Uuid;
+
+use super::deliveries::Channel;
+
+/// Users that one page of the batch sweep looks at. No index knows when a user's batch is due, so a page ends after so many
+/// users, due or not.
+pub const SPAN: u32 = 50_000;
+
+/// What a zone's local times are in a span of time, minute by minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ZoneSpan {
+    /// IANA name.
+    pub zone: &'static str,
+    /// The first minute.
+    pub first: NaiveDateTime,
+    /// How many.
+    pub minutes: i64,
+}
+
+impl ZoneSpan {
+    fn as_json(&self) -> Value {
+        let day = self.first.weekday().num_days_from_monday();
+        let minute_of_week = (day * 24 + self.first.hour()) * 60 + self.first.minute();
+        json!({ "first": self.first, "minuteOfWeek": minute_of_week, "minutes": self.minutes })
+    }
+}
+
+/// A user whose weekly batch is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueBatch {
+    /// Who.
+    pub user_id: Uuid,
+    /// For when it was due, by the user's wall clock.
+    pub at: NaiveDateTime,
+}
+
+/// One page of the batch sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchPage {
+    /// Whose batch is due, in the order of their ids.
+    pub due: Vec<DueBatch>,
+    /// The next page begins behind this user; `None` when this was the last.
+    pub next: Option<Uuid>,
+}
+
+/// A suggestion that was not sent yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingSuggestion {
+    /// Which.
+    pub id: Uuid,
+    /// Whom to meet: the contact first, then others of a group by name.
+    pub contacts: Vec<String>,
+    /// From when.
+    pub start: DateTime<Utc>,
+    /// Until when.
+    pub end: DateTime<Utc>,
+    /// Why, in words for the user.
+    pub reasoning: String,
+}
+
+handle! {
+    /// Weekly batches: whose is due, and which suggestions are in it.
+    Batches
+}
+
+impl Batches {
+    /// The next users, by id after `after` (nil to begin), whose weekly batch is at one of these local times.
+    ///
+    /// `zones` is less than a week long and holds `UTC`, which stands for unknown zones. Without preferences, and where they say nothing that is a
+    /// time, a batch is on Sunday at 09:00.
+    pub async fn batches_due(&self, zones: &[ZoneSpan], after: Uuid, limit: u32) -> Result<BatchPage, Error> {
+        let end = sqlx::query_scalar!(
+            "SELECT id FROM users WHERE id > $1 ORDER BY id OFFSET $2 LIMIT 1",
+            after,
+            i64::from(SPAN) - 1,
+        )
+        .fetch_optional(self.0.statement())
+        .await?;
+        let zones: serde_json::Map<String, Value> =
+            zones.iter().map(|zone| (zone.zone.to_owned(), zone.as_json())).collect();
+        // The range of ids stands on both sides of the join, or one of the indexes would be read from its beginning. Zones
+        // are looked up in one value: joined, each user would be compared with each of them.
+        let due = sqlx::query_as!(
+            DueBatch,
+            r#"
+            SELECT u.id AS user_id, (zone ->> 'first')::timestamp + make_interval(mins => behind) AS "at!"
+            FROM users u
+            LEFT JOIN notification_preferences p ON p.user_id = u.id AND p.user_id > $1 AND p.user_id <= $2
+            CROSS JOIN LATERAL (
+                SELECT
+                    CASE WHEN p.timezone <> 'UTC' THEN p.timezone ELSE u.timezone END AS zone_name,
+                    (COALESCE(p.batch_day, 0) + 6) % 7 * 1440
+                        + CASE WHEN p.batch_time ~ '^([01]?[0-9]|2[0-3]):[0-5][0-9]$'
+                            THEN EXTRACT(epoch FROM p.batch_time::time)::int / 60 ELSE 540 END AS minute_of_week
+            ) batch
+            CROSS JOIN LATERAL (SELECT COALESCE($4::jsonb -> zone_name, $4 -> 'UTC') AS zone) found
+            CROSS JOIN LATERAL (
+                SELECT (minute_of_week - (zone ->> 'minuteOfWeek')::int + 10080) % 10080 AS behind
+            ) distance
+            WHERE u.id > $1 AND u.id <= $2 AND behind < (zone ->> 'minutes')::int
+            ORDER BY u.id
+            LIMIT $3
+            "#,
+            after,
+            end.unwrap_or(Uuid::max()),
+            i64::from(limit),
+            Value::Object(zones),
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        let is_full = u32::try_from(due.len()).is_ok_and(|found| found == limit);
+        let next = if is_full { due.last().map(|batch| batch.user_id) } else { end };
+        Ok(BatchPage { due, next })
+    }
+
+    /// The user's pending suggestions without a calendar event that the ledger does not know on `channel`, oldest first.
+    pub async fn suggestions_to_send(
+        &self,
+        user_id: Uuid,
+        channel: Channel,
+        limit: u32,
+    ) -> Result<Vec<PendingSuggestion>, Error> {
+        let channel: &str = channel.into();
+        let suggestions = sqlx::query_as!(
+            PendingSuggestion,
+            r#"
+            SELECT s.id, s.proposed_timeslot_start AS start, s.proposed_timeslot_end AS end, s.reasoning,
+                ARRAY(
+                    SELECT c.name FROM contacts c
+                    WHERE c.id = s.contact_id
+                       OR c.id IN (SELECT contact_id FROM suggestion_contacts WHERE suggestion_id = s.id)
+                    ORDER BY c.id <> s.contact_id, c.name
+                ) AS "contacts!"
+            FROM suggestions s
+            WHERE s.user_id = $1 AND s.status = 'pending' AND s.calendar_event_id IS NULL
+              AND NOT EXISTS (
+                SELECT FROM jobs.notification_deliveries d
+                WHERE d.user_id = s.user_id AND d.channel = $2 AND d.subject = 'suggestion:' || s.id
+              )
+            ORDER BY s.created_at, s.id
+            LIMIT $3
+            "#,
+            user_id,
+            channel,
+            i64::from(limit),
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(suggestions)
+    }
+}

@@ -1,0 +1,69 @@
+//! `jobs.calendar_positions`: where a user's sync goes on that had to wait between two pages of a calendar.
+
+use chrono::{DateTime, Utc};
+use shared::db::Error;
+use uuid::Uuid;
+
+use super::Calendars;
+
+/// The place between two pages of a calendar's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalendarPosition {
+    /// Google's id of the calendar.
+    pub calendar_id: String,
+    /// Google's token of the next page.
+    pub page_token: String,
+    /// What an incremental sync began with; `None` for a full one.
+    pub sync_token: Option<String>,
+    /// Where the last full sync ended, or where this one will.
+    pub horizon: DateTime<Utc>,
+    /// When the first page was asked for.
+    pub began_at: DateTime<Utc>,
+    /// Ids of the events that a full sync has met.
+    pub seen: Vec<String>,
+}
+
+impl Calendars {
+    /// Keeps the place, instead of the one kept before.
+    pub async fn store_calendar_position(
+        &self,
+        user_id: Uuid,
+        position: &CalendarPosition,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            INSERT INTO jobs.calendar_positions
+                (user_id, calendar_id, page_token, sync_token, horizon, began_at, seen)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)
+            ON CONFLICT (user_id) DO UPDATE
+            SET calendar_id = excluded.calendar_id, page_token = excluded.page_token, sync_token = excluded.sync_token,
+                horizon = excluded.horizon, began_at = excluded.began_at, seen = excluded.seen
+            ",
+            user_id,
+            position.calendar_id,
+            position.page_token,
+            position.sync_token,
+            position.horizon,
+            position.began_at,
+            &position.seen,
+        )
+        .execute(self.0.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// Gives out the place, once: if whoever takes it fails, the calendar begins anew.
+    pub async fn take_calendar_position(&self, user_id: Uuid) -> Result<Option<CalendarPosition>, Error> {
+        let position = sqlx::query_as!(
+            CalendarPosition,
+            "
+            DELETE FROM jobs.calendar_positions WHERE user_id = $1
+            RETURNING calendar_id, page_token, sync_token, horizon, began_at, seen
+            ",
+            user_id,
+        )
+        .fetch_optional(self.0.statement())
+        .await?;
+        Ok(position)
+    }
+}

@@ -1,0 +1,203 @@
+//! `jobs.notification_deliveries`: the ledger of messages, each sent at most once.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use shared::db::Error;
+use uuid::Uuid;
+
+/// A way to reach a person, as the database spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Channel {
+    /// Text message.
+    Sms,
+    /// E-mail.
+    Email,
+}
+
+impl Channel {
+    /// The value of the column `channel`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What a message tells of. Its text names it in the ledger: `suggestion:<id>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SubjectId {
+    /// A row of `suggestions`.
+    Suggestion(Uuid),
+    /// A row of `token_health_notifications`.
+    TokenNotice(Uuid),
+}
+
+impl fmt::Display for SubjectId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suggestion(id) => write!(formatter, "suggestion:{id}"),
+            Self::TokenNotice(id) => write!(formatter, "token_notice:{id}"),
+        }
+    }
+}
+
+/// Subjects that one person is to be told of by one channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telling {
+    /// Who.
+    pub user_id: Uuid,
+    /// How.
+    pub channel: Channel,
+    /// Of what, each once.
+    pub subjects: Vec<String>,
+}
+
+/// A message of which nobody knows whether it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownDelivery {
+    /// Who would have got it.
+    pub user_id: Uuid,
+    /// `sms` or `email`.
+    pub channel: String,
+    /// What it would have told of.
+    pub subject: String,
+    /// When it was about to be sent.
+    pub claimed_at: DateTime<Utc>,
+}
+
+handle! {
+    /// `jobs.notification_deliveries`: the ledger of messages, each sent at most once.
+    Deliveries
+}
+
+impl Deliveries {
+    /// Those of the subjects that nobody has claimed: a look without consequences.
+    pub async fn unclaimed(&self, telling: &Telling) -> Result<Vec<String>, Error> {
+        let subjects = sqlx::query_scalar!(
+            r#"
+            SELECT asked.subject AS "subject!" FROM UNNEST($3::text[]) AS asked (subject)
+            WHERE NOT EXISTS (
+                SELECT FROM jobs.notification_deliveries delivery
+                WHERE delivery.user_id = $1 AND delivery.channel = $2 AND delivery.subject = asked.subject
+            )
+            "#,
+            telling.user_id,
+            telling.channel.as_str(),
+            &telling.subjects,
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(subjects)
+    }
+
+    /// Claims the subjects, and answers those that nobody had claimed before: only they may be told of now.
+    pub async fn claim_deliveries(
+        &self,
+        telling: &Telling,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<String>, Error> {
+        let subjects = sqlx::query_scalar!(
+            "
+            INSERT INTO jobs.notification_deliveries (user_id, channel, subject, claimed_at)
+            SELECT $1, $2, subject, $4 FROM UNNEST($3::text[]) AS asked (subject) ORDER BY subject
+            ON CONFLICT DO NOTHING
+            RETURNING subject
+            ",
+            telling.user_id,
+            telling.channel.as_str(),
+            &telling.subjects,
+            now,
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(subjects)
+    }
+
+    /// The provider took the message that tells of claimed subjects.
+    pub async fn deliveries_sent(
+        &self,
+        telling: &Telling,
+        provider: &str,
+        provider_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.settle_deliveries(telling, "sent", provider, [Some(provider_id), None], now).await
+    }
+
+    /// The provider will never take the message that tells of claimed subjects.
+    pub async fn deliveries_refused(
+        &self,
+        telling: &Telling,
+        provider: &str,
+        refusal: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.settle_deliveries(telling, "refused", provider, [None, Some(refusal)], now).await
+    }
+
+    async fn settle_deliveries(
+        &self,
+        telling: &Telling,
+        state: &str,
+        provider: &str,
+        [provider_id, refusal]: [Option<&str>; 2],
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            UPDATE jobs.notification_deliveries
+            SET state = $4, provider = $5, provider_id = $6, refusal = $7, settled_at = $8
+            WHERE user_id = $1 AND channel = $2 AND subject = ANY($3) AND state = 'unknown'
+            ",
+            telling.user_id,
+            telling.channel.as_str(),
+            &telling.subjects,
+            state,
+            provider,
+            provider_id,
+            refusal,
+            now,
+        )
+        .execute(self.0.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// Gives claimed subjects back: nothing was sent.
+    pub async fn release_deliveries(&self, telling: &Telling) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            DELETE FROM jobs.notification_deliveries
+            WHERE user_id = $1 AND channel = $2 AND subject = ANY($3) AND state = 'unknown'
+            ",
+            telling.user_id,
+            telling.channel.as_str(),
+            &telling.subjects,
+        )
+        .execute(self.0.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// Messages of which nobody knows whether they were sent, oldest first. Those claimed after `before` may still be
+    /// under way.
+    pub async fn unknown_deliveries(
+        &self,
+        before: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<UnknownDelivery>, Error> {
+        let unknown = sqlx::query_as!(
+            UnknownDelivery,
+            "
+            SELECT user_id, channel, subject, claimed_at FROM jobs.notification_deliveries
+            WHERE state = 'unknown' AND claimed_at < $1 ORDER BY claimed_at LIMIT $2
+            ",
+            before,
+            i64::from(limit),
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(unknown)
+    }
+}

@@ -1,0 +1,86 @@
+//! What is known of a user's integration before a sync, in one look.
+
+use chrono::{DateTime, Utc};
+use shared::db::{Database, Error};
+use uuid::Uuid;
+
+use super::circuit_breaker::breaker;
+use crate::payload::Integration;
+use crate::sync::breaker::Breaker;
+
+/// What is known.
+#[derive(Debug, Clone)]
+pub(crate) struct SyncStatus {
+    /// When the user connected, as far as that is known.
+    pub(crate) connected_at: Option<DateTime<Utc>>,
+    /// The user has a token.
+    pub(crate) is_connected: bool,
+    /// Google does not take the token any more.
+    pub(crate) is_revoked: bool,
+    pub(crate) breaker: Breaker,
+    pub(crate) has_push_channel: bool,
+    /// `None` before the first sync.
+    pub(crate) schedule: Option<StoredSchedule>,
+}
+
+/// A row of `sync_schedule`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredSchedule {
+    /// The current, default, longest and shortest interval.
+    pub(crate) intervals_ms: [i64; 4],
+    pub(crate) no_changes: i32,
+    pub(crate) onboarding_until: Option<DateTime<Utc>>,
+}
+
+/// `None` when there is no such user.
+pub(crate) async fn sync_status(
+    database: &Database,
+    user_id: Uuid,
+    integration: Integration,
+    now: DateTime<Utc>,
+) -> Result<Option<SyncStatus>, Error> {
+    let row = sqlx::query!(
+        r#"
+        SELECT t.created_at AS "connected_at?",
+               t.id IS NOT NULL AS "connected!",
+               COALESCE(h.status = 'revoked', false) AS "revoked!",
+               b.state AS "breaker?",
+               b.failure_count AS "failures?",
+               b.opened_at AS "opened_at?",
+               b.next_retry_at AS "retry_at?",
+               $2 = 'google_calendar' AND EXISTS (
+                   SELECT FROM calendar_webhook_subscriptions w WHERE w.user_id = u.id AND w.expiration > $3
+               ) AS "push_channel!",
+               s.id IS NOT NULL AS "scheduled!",
+               COALESCE(s.current_frequency_ms, 0) AS "current_ms!",
+               COALESCE(s.default_frequency_ms, 0) AS "default_ms!",
+               COALESCE(s.min_frequency_ms, 0) AS "longest_ms!",
+               COALESCE(s.max_frequency_ms, 0) AS "shortest_ms!",
+               COALESCE(s.consecutive_no_changes, 0) AS "no_changes!",
+               s.onboarding_until AS "onboarding_until?"
+        FROM users u
+        LEFT JOIN oauth_tokens t ON t.user_id = u.id AND t.provider = $2
+        LEFT JOIN token_health h ON h.user_id = u.id AND h.integration_type = $2
+        LEFT JOIN circuit_breaker_state b ON b.user_id = u.id AND b.integration_type = $2
+        LEFT JOIN sync_schedule s ON s.user_id = u.id AND s.integration_type = $2
+        WHERE u.id = $1
+        "#,
+        user_id,
+        integration.as_str(),
+        now.naive_utc(),
+    )
+    .fetch_optional(database.statement())
+    .await?;
+    Ok(row.map(|row| SyncStatus {
+        connected_at: row.connected_at,
+        is_connected: row.connected,
+        is_revoked: row.revoked,
+        breaker: breaker(row.breaker.as_deref(), row.failures, row.opened_at, row.retry_at),
+        has_push_channel: row.push_channel,
+        schedule: row.scheduled.then(|| StoredSchedule {
+            intervals_ms: [row.current_ms, row.default_ms, row.longest_ms, row.shortest_ms],
+            no_changes: row.no_changes,
+            onboarding_until: row.onboarding_until.map(|time| time.and_utc()),
+        }),
+    }))
+}

@@ -1,0 +1,22 @@
+//! Codes of CatchUp's log entries that somebody depends on, next to those of the platform ([`shared::telemetry::EventCode`]).
+
+/// What an entry is about, in its field `event`. The wording next to it is free and may change at any time; codes are never
+/// renamed: `infra/gcp/metrics.json` counts by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum EventCode {
+    /// The answer of a provider was lost or unclear.
+    DeliveryUnknown,
+    /// A provider took a message, and Postgres did not take its id.
+    DeliveryNotRecorded,
+    /// More of a sweep's quiet push channels are broken than chance explains.
+    ManyStaleChannels,
+    /// More of a sweep's renewals of push channels failed than chance explains.
+    ManyFailedRenewals,
+    /// A push notification was answered with 503, and Google sends it again.
+    PushNotAccepted,
+    /// A push notification led to no sync.
+    SyncNotEnqueued,
+    /// Postgres did not take the failure of a sync.
+    SyncFailureNotRecorded,
+}

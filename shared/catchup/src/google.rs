@@ -1,0 +1,45 @@
+//! Google: the users' OAuth tokens, and clients of Calendar and People that can only read, but for push channels.
+
+#[cfg(feature = "google-apis")]
+mod access;
+#[cfg(feature = "calendar")]
+pub mod calendar;
+#[cfg(feature = "google-apis")]
+mod error;
+#[cfg(feature = "google-apis")]
+mod page;
+#[cfg(feature = "people")]
+pub mod people;
+mod token_encryption;
+mod token_endpoint;
+mod tokens;
+#[cfg(feature = "google-apis")]
+mod transport;
+
+#[cfg(feature = "google-apis")]
+pub use access::Access;
+#[cfg(feature = "calendar")]
+pub use calendar::Calendar;
+#[cfg(feature = "google-apis")]
+pub use error::Error;
+#[cfg(feature = "google-apis")]
+pub use page::{Next, Page};
+#[cfg(feature = "people")]
+pub use people::People;
+pub use token_encryption::{Error as EncryptionError, TokenCipher};
+pub use tokens::{TokenError, Tokens};
+#[cfg(feature = "google-apis")]
+pub use transport::MAX_ANSWER_BYTES;
+
+/// The endpoint of all APIs when it is not Google's; its text ends with a slash.
+#[cfg(feature = "google-apis")]
+fn api_url(config: &mut shared::config::Config) -> Result<Option<url::Url>, shared::config::Incomplete> {
+    use crate::variables::GOOGLE_API_URL;
+    match config.optional::<url::Url>(&GOOGLE_API_URL)? {
+        Some(url) if !shared::http::is_safe_for_credentials(&url) => {
+            Err(config.problem(&GOOGLE_API_URL, "is neither https nor on loopback"))
+        }
+        Some(url) if url.path() != "/" => Err(config.problem(&GOOGLE_API_URL, "has a path")),
+        url => Ok(url),
+    }
+}

@@ -1,0 +1,248 @@
+//! How a call of a Google API fails, and what that means for a job.
+
+use std::time::Duration;
+
+use google_apis_common::{Delegate, Response, Retry};
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use serde_json::Value;
+use shared::failure::Failure;
+
+use super::TokenError;
+
+/// Wait after a limit that names no time: the windows of Google's limits are a minute long.
+const LIMIT_WAIT: Duration = Duration::from_mins(1);
+/// Wait after a daily quota is used up.
+const QUOTA_WAIT: Duration = Duration::from_hours(1);
+/// Shortest wait: a `Retry-After` of nothing must not become a busy loop.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait that a `Retry-After` may ask for.
+const MAX_WAIT: Duration = Duration::from_hours(24);
+
+/// A call of a Google API failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no access token to call with.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// 401, also with a token fresh from the token endpoint.
+    #[error("google refuses a fresh access token")]
+    Unauthorized,
+    /// 429, or 403 for a limit or a quota.
+    #[error("limit of google met, free in {} s", retry_after.as_secs())]
+    Limited {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The sync token is of no use any more: start over without.
+    #[error("sync token expired")]
+    SyncTokenExpired,
+    /// 404.
+    #[error("not found at google")]
+    NotFound,
+    /// 403 for another reason than a limit.
+    #[error("forbidden by google: {reason}")]
+    Forbidden {
+        /// Google's word for it.
+        reason: String,
+    },
+    /// Another 4xx.
+    #[error("refused by google with {status}: {reason}")]
+    Refused {
+        /// The answer's status.
+        status: StatusCode,
+        /// Google's word for it.
+        reason: String,
+    },
+    /// 5xx, 408, or a status that no API answers with.
+    #[error("google answers {0}")]
+    Unavailable(StatusCode),
+    /// No answer in time.
+    #[error("google did not answer in time")]
+    Timeout,
+    /// No connection, or one that broke before an answer came.
+    #[error("no connection to google")]
+    Transport(#[source] hyper_util::client::legacy::Error),
+    /// The answer broke off, or was larger than [`super::MAX_ANSWER_BYTES`]; the log tells which.
+    #[error("answer of google is incomplete")]
+    Incomplete,
+    /// The answer is not what the API describes.
+    #[error("answer of google cannot be read")]
+    Garbage(#[source] serde_json::Error),
+    /// The generated client refused the call before sending it.
+    #[error("client of google refused the call: {0}")]
+    Client(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Token(error) => error.into(),
+            Error::NotFound | Error::Forbidden { .. } | Error::Refused { .. } | Error::Client(_) => {
+                Self::permanent(error)
+            }
+            Error::Unauthorized
+            | Error::Limited { .. }
+            | Error::SyncTokenExpired
+            | Error::Unavailable(_)
+            | Error::Timeout
+            | Error::Transport(_)
+            | Error::Incomplete
+            | Error::Garbage(_) => Self::transient(error),
+        }
+    }
+}
+
+/// Listens to one call: the generated clients drop the status of an answer whose body is JSON.
+#[derive(Debug, Default)]
+pub(super) struct Refusal {
+    status: Option<StatusCode>,
+    retry_after: Option<Duration>,
+}
+
+impl Delegate for Refusal {
+    fn http_failure(&mut self, response: &Response, _body: Option<&Value>) -> Retry {
+        self.status = Some(response.status());
+        self.retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|seconds| seconds.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        Retry::Abort
+    }
+}
+
+impl Refusal {
+    /// Turns what the generated client returned into what it means.
+    pub(super) fn judge<T>(self, answer: google_apis_common::Result<(Response, T)>) -> Result<T, Error> {
+        use google_apis_common::Error as Common;
+        match answer {
+            Ok((_, content)) => Ok(content),
+            Err(Common::HttpError(error)) => Err(Error::Transport(error)),
+            // The generated clients answer a broken body with an empty one.
+            Err(Common::JsonDecodeError(body, _)) if body.is_empty() => Err(Error::Incomplete),
+            Err(Common::JsonDecodeError(_, error)) => Err(Error::Garbage(error)),
+            Err(Common::BadRequest(body)) => Err(self.classify(&reasons(&body))),
+            Err(Common::Failure(_)) => Err(self.classify(&[])),
+            Err(Common::MissingToken(error)) => Err(Error::Client(error.to_string())),
+            Err(
+                error @ (Common::UploadSizeLimitExceeded(..)
+                | Common::MissingAPIKey
+                | Common::Cancelled
+                | Common::FieldClash(_)
+                | Common::Io(_)),
+            ) => Err(Error::Client(error.to_string())),
+        }
+    }
+
+    /// Statuses and reasons as <https://developers.google.com/workspace/calendar/api/guides/errors> and
+    /// <https://developers.google.com/people/v1/contacts> name them.
+    fn classify(&self, reasons: &[&str]) -> Error {
+        let Some(status) = self.status else {
+            return Error::Incomplete;
+        };
+        let has = |names: &[&str]| reasons.iter().any(|reason| names.contains(reason));
+        let limited = |wait: Duration| Error::Limited {
+            retry_after: self.retry_after.unwrap_or(wait).clamp(MIN_WAIT, MAX_WAIT),
+        };
+        let reason = || reasons.first().copied().unwrap_or("no reason given").to_owned();
+        match status.as_u16() {
+            401 => Error::Unauthorized,
+            403 | 429 if has(&["quotaExceeded", "dailyLimitExceeded"]) => limited(QUOTA_WAIT),
+            403 if has(&["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"]) => {
+                limited(LIMIT_WAIT)
+            }
+            429 => limited(LIMIT_WAIT),
+            410 => Error::SyncTokenExpired,
+            400 if has(&["EXPIRED_SYNC_TOKEN"]) => Error::SyncTokenExpired,
+            403 => Error::Forbidden { reason: reason() },
+            404 => Error::NotFound,
+            408 => Error::Unavailable(status),
+            400..=499 => Error::Refused { status, reason: reason() },
+            _ => Error::Unavailable(status),
+        }
+    }
+}
+
+/// The machine-readable reasons in an error body, of the older form (`error.errors[].reason`) and the newer
+/// (`error.details[].reason`, `error.status`). Never the message, which may quote the request.
+fn reasons(body: &Value) -> Vec<&str> {
+    let error = &body["error"];
+    let listed = |key: &str| error[key].as_array().into_iter().flatten();
+    listed("errors")
+        .chain(listed("details"))
+        .filter_map(|item| item["reason"].as_str())
+        .chain(error["status"].as_str())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use google_apis_common::Error as Common;
+    use http_body_util::BodyExt;
+    use serde_json::json;
+
+    use super::*;
+
+    fn response(status: u16, retry_after: Option<&str>) -> Response {
+        let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed();
+        let mut response = http::Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        if let Some(value) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, value.parse().unwrap());
+        }
+        response
+    }
+
+    #[track_caller]
+    fn check(status: u16, body: Value, retry_after: Option<&str>, expected: &str) {
+        let mut refusal = Refusal::default();
+        refusal.http_failure(&response(status, retry_after), Some(&body));
+        let answer: Result<(), _> = refusal.judge(Err(Common::BadRequest(body)));
+        assert_eq!(answer.unwrap_err().to_string(), expected);
+    }
+
+    fn old_form(reason: &str) -> Value {
+        json!({"error": {"code": 0, "message": "secret", "errors": [{"reason": reason, "message": "secret"}]}})
+    }
+
+    #[test]
+    fn limits_name_a_time_and_other_refusals_a_reason() {
+        check(403, old_form("rateLimitExceeded"), None, "limit of google met, free in 60 s");
+        check(403, old_form("userRateLimitExceeded"), Some("7"), "limit of google met, free in 7 s");
+        check(403, old_form("quotaExceeded"), None, "limit of google met, free in 3600 s");
+        check(429, json!({}), None, "limit of google met, free in 60 s");
+        check(429, json!({}), Some("Wed, 21 Oct 2015 07:28:00 GMT"), "limit of google met, free in 60 s");
+        check(429, json!({}), Some("0"), "limit of google met, free in 1 s");
+        check(429, json!({}), Some("99999999999"), "limit of google met, free in 86400 s");
+        check(403, old_form("insufficientPermissions"), None, "forbidden by google: insufficientPermissions");
+        check(400, old_form("badRequest"), None, "refused by google with 400 Bad Request: badRequest");
+        check(418, json!([]), None, "refused by google with 418 I'm a teapot: no reason given");
+    }
+
+    #[test]
+    fn both_ways_to_say_that_a_sync_token_expired_are_understood() {
+        check(410, old_form("fullSyncRequired"), None, "sync token expired");
+        let expired = json!({"error": {"code": 400, "status": "FAILED_PRECONDITION", "details": [
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "EXPIRED_SYNC_TOKEN"}]}});
+        check(400, expired, None, "sync token expired");
+    }
+
+    #[test]
+    fn an_answer_without_usable_json_is_judged_by_its_status() {
+        for (status, expected) in [
+            (401, "google refuses a fresh access token"),
+            (404, "not found at google"),
+            (500, "google answers 500 Internal Server Error"),
+            (408, "google answers 408 Request Timeout"),
+            (503, "google answers 503 Service Unavailable"),
+            (304, "google answers 304 Not Modified"),
+        ] {
+            let mut refusal = Refusal::default();
+            refusal.http_failure(&response(status, None), None);
+            let answer: Result<(), _> = refusal.judge(Err(Common::Failure(response(status, None))));
+            assert_eq!(answer.unwrap_err().to_string(), expected);
+            check(status, json!("text"), None, expected);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The OAuth tokens of users: read, renewed, and their health kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use shared::clock::Clock;
+use shared::config::Incomplete;
+use shared::db;
+use shared::failure::Failure;
+use shared::http;
+use shared::job::Setup;
+use uuid::Uuid;
+
+use super::token_encryption::{self, TokenCipher};
+use super::token_endpoint::TokenEndpoint;
+use crate::application::Application;
+use crate::db::oauth_tokens::{NewToken, OauthTokens, StoredToken};
+use crate::db::token_health::{HealthReport, Notice, NoticeKind, TokenHealth, TokenStatus};
+use crate::payload::Integration;
+use crate::variables;
+
+/// An access token that expires within this time is renewed before it is used.
+const USABLE_FOR: Duration = Duration::from_mins(5);
+/// A token that cannot be renewed is announced to its user this long before it ends.
+const EXPIRES_SOON: Duration = Duration::from_hours(24);
+
+/// The users' tokens. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    stored: OauthTokens,
+    health: TokenHealth,
+    clock: Clock,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    cipher: TokenCipher,
+    endpoint: TokenEndpoint,
+    application: Application,
+}
+
+/// There is no usable access token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The user has no token for the integration.
+    #[error("user has no token")]
+    NotConnected,
+    /// The user must connect again; the token's health says so, and a notification is open.
+    #[error("refresh token revoked or missing")]
+    Revoked,
+    /// The stored token changed while it was renewed, and what is stored now is not usable either.
+    #[error("token changed while it was renewed")]
+    Superseded,
+    /// The stored token cannot be decrypted.
+    #[error("token cannot be decrypted")]
+    Encryption(#[from] token_encryption::Error),
+    /// The application's credentials are wrong; no user is to blame.
+    #[error("token endpoint refuses the application: {status} {code}")]
+    Refused {
+        /// The answer's status.
+        status: StatusCode,
+        /// The answer's `error`.
+        code: String,
+    },
+    /// 5xx, a limit, or a status that a token endpoint does not answer with.
+    #[error("token endpoint answers {0}")]
+    Unavailable(StatusCode),
+    /// No connection, or no answer in time.
+    #[error("no answer from the token endpoint")]
+    Transport(#[source] reqwest::Error),
+    /// The answer broke off or is too long.
+    #[error("answer of the token endpoint cannot be taken")]
+    Answer(#[source] http::Error),
+    /// The answer is no token.
+    #[error("answer of the token endpoint cannot be read")]
+    Garbage,
+    /// The database failed.
+    #[error("tokens cannot be read or stored")]
+    Database(#[from] db::Error),
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Database(error) => error.into(),
+            TokenError::NotConnected | TokenError::Revoked => Self::permanent(error),
+            // A wrong key or secret is put right by a deployment: the task must outlive it.
+            TokenError::Encryption(_)
+            | TokenError::Refused { .. }
+            | TokenError::Superseded
+            | TokenError::Unavailable(_)
+            | TokenError::Transport(_)
+            | TokenError::Answer(_)
+            | TokenError::Garbage => Self::transient(error),
+        }
+    }
+}
+
+impl Tokens {
+    /// Reads the encryption key, the application's OAuth client and the token endpoint.
+    ///
+    /// Their problems are reported together.
+    pub fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+        let (stored, health, clock) = (OauthTokens::new(setup), TokenHealth::new(setup), setup.clock());
+        let config = setup.config();
+        let cipher = config.secret(&variables::ENCRYPTION_KEY).and_then(|key| {
+            let cipher = key.expose_secret().parse();
+            cipher.map_err(|error: token_encryption::Error| {
+                config.problem(&variables::ENCRYPTION_KEY, format!("cannot be used: {error}"))
+            })
+        });
+        let endpoint = TokenEndpoint::from_config(config);
+        let application = Application::from_config(config);
+        let inner = Inner { cipher: cipher?, endpoint: endpoint?, application: application? };
+        Ok(Self { stored: stored?, health: health?, clock, inner: Arc::new(inner) })
+    }
+
+    /// An access token that is good for five minutes at least, renewed if need be.
+    ///
+    /// One that cannot be renewed is given out until its end.
+    pub async fn access_token(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+    ) -> Result<SecretString, TokenError> {
+        let stored = self.stored(user_id, integration).await?;
+        if outlasts(&stored, self.clock.now() + USABLE_FOR) {
+            return self.decrypt(&stored);
+        }
+        self.exchange(user_id, integration, stored).await
+    }
+
+    /// Renews the access token, whatever its age, and keeps the token's health and notifications.
+    ///
+    /// [`TokenError::Revoked`] after health and notification are written; no other error changes either.
+    pub async fn refresh(&self, user_id: Uuid, integration: Integration) -> Result<SecretString, TokenError> {
+        let stored = self.stored(user_id, integration).await?;
+        self.exchange(user_id, integration, stored).await
+    }
+
+    /// Another access token than `refused`: the stored one if somebody renewed it meanwhile, else a fresh one.
+    #[cfg(feature = "google-apis")]
+    pub(super) async fn renew(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        refused: &SecretString,
+    ) -> Result<SecretString, TokenError> {
+        let stored = self.stored(user_id, integration).await?;
+        let current = self.decrypt(&stored)?;
+        if current.expose_secret() != refused.expose_secret() && outlasts(&stored, self.clock.now()) {
+            return Ok(current);
+        }
+        self.exchange(user_id, integration, stored).await
+    }
+
+    async fn stored(&self, user_id: Uuid, integration: Integration) -> Result<StoredToken, TokenError> {
+        self.stored.oauth_token(user_id, integration).await?.ok_or(TokenError::NotConnected)
+    }
+
+    fn decrypt(&self, stored: &StoredToken) -> Result<SecretString, TokenError> {
+        Ok(self.inner.cipher.decrypt(&stored.access_token)?)
+    }
+
+    /// Nothing is locked while Google answers: each write holds only if the row is still the one that was read.
+    async fn exchange(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        stored: StoredToken,
+    ) -> Result<SecretString, TokenError> {
+        let cipher = &self.inner.cipher;
+        let Some(used) = &stored.refresh_token else {
+            return self.without_refresh_token(user_id, integration, &stored).await;
+        };
+        let used = cipher.decrypt(used)?;
+        match self.inner.endpoint.exchange(&used).await {
+            Ok(grant) => {
+                let now = self.clock.now();
+                let access_token = cipher.encrypt(&grant.access_token);
+                let rotated = grant
+                    .refresh_token
+                    .filter(|token| token.expose_secret() != used.expose_secret())
+                    .map(|token| cipher.encrypt(&token));
+                let new = NewToken {
+                    access_token: &access_token,
+                    refresh_token: rotated.as_deref(),
+                    expires_at: now + grant.expires_in,
+                };
+                if self.stored.token_refreshed(user_id, integration, &stored, new, now).await? {
+                    Ok(grant.access_token)
+                } else {
+                    self.superseded(user_id, integration).await
+                }
+            }
+            Err(TokenError::Revoked) => {
+                if self.report(user_id, integration, &stored, TokenStatus::Revoked).await? {
+                    Err(TokenError::Revoked)
+                } else {
+                    self.superseded(user_id, integration).await
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A token without refresh token works until it expires; its user is told a day before, and when it is over.
+    async fn without_refresh_token(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        stored: &StoredToken,
+    ) -> Result<SecretString, TokenError> {
+        let now = self.clock.now();
+        let usable = outlasts(stored, now);
+        let status = if outlasts(stored, now + EXPIRES_SOON) {
+            TokenStatus::Valid
+        } else if usable {
+            TokenStatus::ExpiringSoon
+        } else {
+            TokenStatus::Revoked
+        };
+        if !self.report(user_id, integration, stored, status).await? {
+            self.superseded(user_id, integration).await
+        } else if usable {
+            self.decrypt(stored)
+        } else {
+            Err(TokenError::Revoked)
+        }
+    }
+
+    /// Somebody stored another token while we looked at ours: theirs is the newer, whatever ours came to.
+    async fn superseded(&self, user_id: Uuid, integration: Integration) -> Result<SecretString, TokenError> {
+        let stored = self.stored(user_id, integration).await?;
+        if outlasts(&stored, self.clock.now()) { self.decrypt(&stored) } else { Err(TokenError::Superseded) }
+    }
+
+    /// Writes the token's health and the notification that goes with it; `false` if the token is another by now.
+    async fn report(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        used: &StoredToken,
+        status: TokenStatus,
+    ) -> Result<bool, TokenError> {
+        let (kind, error) = match status {
+            TokenStatus::Revoked if used.refresh_token.is_some() => {
+                (Some(NoticeKind::TokenInvalid), Some("invalid_grant"))
+            }
+            TokenStatus::Revoked => (Some(NoticeKind::TokenInvalid), Some("no refresh token")),
+            TokenStatus::ExpiringSoon => (Some(NoticeKind::TokenExpiringSoon), Some("no refresh token")),
+            TokenStatus::Valid | TokenStatus::Expired | TokenStatus::Unknown => (None, None),
+        };
+        let texts = kind
+            .map(|kind| (kind, message(integration, kind), self.inner.application.re_auth_link(integration)));
+        let notice =
+            texts.as_ref().map(|(kind, message, re_auth_link)| Notice { kind: *kind, message, re_auth_link });
+        let report = HealthReport { status, expires_at: used.expires_at, error, notice };
+        Ok(self.health.report_token_health(user_id, integration, used, &report, self.clock.now()).await?)
+    }
+}
+
+/// Whether the access token is still good at `moment`; one without a known end is not.
+fn outlasts(stored: &StoredToken, moment: DateTime<Utc>) -> bool {
+    stored.expires_at.is_some_and(|end| end > moment)
+}
+
+fn message(integration: Integration, kind: NoticeKind) -> String {
+    let name = integration.product();
+    match kind {
+        NoticeKind::TokenInvalid => {
+            format!("CatchUp can no longer read your {name}. Connect it again to keep it up to date.")
+        }
+        NoticeKind::TokenExpiringSoon => {
+            format!(
+                "CatchUp's access to your {name} ends within a day. Connect it again to keep it up to date."
+            )
+        }
+    }
+}

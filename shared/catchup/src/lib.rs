@@ -1,0 +1,38 @@
+//! CatchUp: what its background jobs share, on the platform of the crate `shared`.
+//!
+//! Layers, top to bottom; no arrow points upwards:
+//!
+//! 1. `reminder`: what two jobs are
+//! 2. `suggestions`, `availability`, [`sync`]: rules of several jobs; `webhooks`: a router for the application to mount
+//! 3. `google`, `notify`, `cache`: the other sides
+//! 4. [`db`]: SQL and nothing else
+//! 5. [`queues`], [`payload`], [`event`], [`span`], `limits`, `application`, `time_zone`, [`variables`]: plain data
+
+#[cfg(any(feature = "google", feature = "notify"))]
+pub mod application;
+#[cfg(feature = "suggestions")]
+pub mod availability;
+#[cfg(feature = "cache")]
+pub mod cache;
+pub mod db;
+pub mod event;
+#[cfg(feature = "google")]
+pub mod google;
+#[cfg(feature = "rate-limit")]
+pub mod limits;
+#[cfg(feature = "notify")]
+pub mod notify;
+pub mod payload;
+pub mod queues;
+#[cfg(feature = "notify")]
+pub mod reminder;
+mod retention;
+pub mod span;
+#[cfg(feature = "suggestions")]
+pub mod suggestions;
+pub mod sync;
+#[cfg(any(feature = "suggestions", feature = "notify"))]
+pub mod time_zone;
+pub mod variables;
+#[cfg(feature = "webhooks")]
+pub mod webhooks;

@@ -1,0 +1,313 @@
+//! Messages to people, each at most once.
+//!
+//! Every message has subjects: what it tells of. Before anything is sent, the ledger (`jobs.notification_deliveries`) is
+//! asked for the right to tell this person of them by this channel, and nobody gets that right twice. So a crash, or an
+//! answer that never came, leaves a subject `unknown`: it is not sent again by itself, and operators can list it
+//! ([`Deliveries::unknown_deliveries`]). Only when a provider certainly did not take a message is the right given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use shared::clock::Clock;
+use shared::config::Incomplete;
+use shared::db;
+use shared::failure::Failure;
+use shared::http;
+use shared::job::{Context, Setup};
+use shared::rate_limit::{Limit, Limiter, Plan, Verdict};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::application::Application;
+pub use crate::db::deliveries::{Channel, SubjectId};
+use crate::db::deliveries::{Deliveries, Telling};
+use crate::event::EventCode;
+use crate::limits;
+
+mod answer;
+mod email;
+mod exchange;
+pub mod message;
+mod sendgrid;
+pub mod sms;
+mod smtp;
+mod twilio;
+pub mod zone;
+
+pub use answer::Trouble;
+use answer::{Answer, NoReceipt};
+use email::Mailer;
+use message::Subject;
+use twilio::Twilio;
+
+/// How long providers are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For a connection: giving up on one is safe.
+    pub connect: Duration,
+    /// For an answer: giving up on one leaves a message `unknown`.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), answer: Duration::from_secs(30) }
+    }
+}
+
+/// Time that a message may take, its provider's silence included.
+const ROOM: Duration = Duration::from_secs(45);
+
+/// Whether there is time for another message. A job asks before each: one that is cut off stays `unknown`.
+#[must_use]
+pub fn has_room(context: &Context) -> bool {
+    !context.is_cancelled() && context.time_left() >= ROOM
+}
+
+/// Sends messages. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Notifier {
+    inner: Arc<Inner>,
+    /// Of one user; without one, each message acquires what it needs.
+    plan: Option<(Uuid, Arc<Mutex<Plan<2>>>)>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    deliveries: Deliveries,
+    limiter: Limiter,
+    clock: Clock,
+    twilio: Twilio,
+    mailer: Mailer,
+    application: Application,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipient {
+    /// The user: limits and the ledger go by the person, not by numbers and addresses, which change.
+    pub user_id: Uuid,
+    /// The zone in which times are told; see [`zone::choose`].
+    pub zone: Tz,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Delivery {
+    /// The provider took it.
+    Sent {
+        /// The provider's name for it.
+        provider_id: String,
+    },
+    /// Nothing was left to tell: all subjects were claimed before, whatever became of that message.
+    AlreadyClaimed,
+    /// The provider will never take it for this recipient: an invalid number, an unsubscribed person. Recorded.
+    Refused {
+        /// The provider's word for it, such as `21610`.
+        code: String,
+    },
+    /// Nobody knows whether the provider took it. Recorded, and not sent again by itself.
+    Unknown,
+    /// A limit of ours, or of the provider's, is met: nothing was sent or claimed, and may be not before that time.
+    LimitedUntil(DateTime<Utc>),
+}
+
+/// A message was not sent, and its subjects are free.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The ledger failed; after the provider took the message this leaves it `unknown`.
+    #[error("ledger of messages cannot be read or written")]
+    Ledger(#[from] db::Error),
+    /// The provider certainly did not take the message, for a reason that may pass or be put right.
+    #[error("message was not taken by {provider}")]
+    NotTaken {
+        /// Who did not take it.
+        provider: &'static str,
+        /// Why.
+        source: Trouble,
+    },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Ledger(error) => error.into(),
+            Error::NotTaken { .. } => Self::transient(error),
+        }
+    }
+}
+
+impl Notifier {
+    /// Reads the providers' accounts and the application's address; all problems are reported together.
+    pub fn new(setup: &mut Setup, patience: Patience) -> Result<Self, Incomplete> {
+        let (deliveries, limiter, clock) = (Deliveries::new(setup), setup.limiter(), setup.clock());
+        let config = setup.config();
+        let http = http::client(patience.connect, patience.answer);
+        let twilio = Twilio::from_config(config, http.clone());
+        let mailer = Mailer::from_config(config, http, clock.clone(), patience);
+        let application = Application::from_config(config);
+        let inner = Inner {
+            deliveries: deliveries?,
+            limiter: limiter?,
+            clock,
+            twilio: twilio?,
+            mailer: mailer?,
+            application: application?,
+        };
+        Ok(Self { inner: Arc::new(inner), plan: None })
+    }
+
+    /// A notifier of one task that expects to send a user so many messages: with the first that is sent, the limits of
+    /// all are acquired.
+    #[must_use]
+    pub fn planning(&self, user_id: Uuid, emails: usize, texts: usize) -> Self {
+        let calls = |messages: usize| u32::try_from(messages).unwrap_or(u32::MAX);
+        let expected = [(&limits::EMAIL, calls(emails)), (&limits::SMS, calls(texts))];
+        let plan = Plan::new(&self.inner.limiter, user_id, expected);
+        Self { inner: Arc::clone(&self.inner), plan: Some((user_id, Arc::new(Mutex::new(plan)))) }
+    }
+
+    /// Tells a person of a subject by text message, to an E.164 number.
+    ///
+    /// Cancelled while under way, the message may stay `unknown`.
+    pub async fn send_sms<S: Subject>(
+        &self,
+        recipient: &Recipient,
+        number: &str,
+        subject: &S,
+    ) -> Result<Delivery, Error> {
+        let inner = &self.inner;
+        let subjects = [subject.id().to_string()].into();
+        let claimed = match self.claim(recipient.user_id, Channel::Sms, subjects).await? {
+            Claim::Granted(claimed) => claimed,
+            Claim::Not(delivery) => return Ok(delivery),
+        };
+        let sms = subject.sms(recipient.zone, &inner.application);
+        let answer = inner.twilio.send(number, &sms).await;
+        inner.settle(&claimed, Twilio::NAME, answer).await
+    }
+
+    /// Tells a person of several subjects in one e-mail: of those of which no e-mail told before.
+    ///
+    /// Cancelled while under way, the message may stay `unknown`.
+    pub async fn send_email<S: Subject>(
+        &self,
+        recipient: &Recipient,
+        address: &str,
+        subjects: &[S],
+    ) -> Result<Delivery, Error> {
+        let inner = &self.inner;
+        let name = |subject: &S| subject.id().to_string();
+        let asked = subjects.iter().map(name).collect();
+        let claimed = match self.claim(recipient.user_id, Channel::Email, asked).await? {
+            Claim::Granted(claimed) => claimed,
+            Claim::Not(delivery) => return Ok(delivery),
+        };
+        let told: Vec<&S> =
+            subjects.iter().filter(|subject| claimed.subjects.contains(&name(subject))).collect();
+        let email = S::email(&told, recipient.zone, &inner.application);
+        let answer = inner.mailer.send(address, &email).await;
+        inner.settle(&claimed, inner.mailer.name(), answer).await
+    }
+}
+
+/// Whether a message may be sent.
+enum Claim {
+    /// About these subjects, and nobody else may.
+    Granted(Telling),
+    Not(Delivery),
+}
+
+impl Notifier {
+    async fn claim(&self, user_id: Uuid, channel: Channel, subjects: Vec<String>) -> Result<Claim, Error> {
+        let inner = &self.inner;
+        let asked = Telling { user_id, channel, subjects };
+        // A task that comes back must not spend the person's limits on what it sent before.
+        let subjects = inner.deliveries.unclaimed(&asked).await?;
+        if subjects.is_empty() {
+            return Ok(Claim::Not(Delivery::AlreadyClaimed));
+        }
+        if let Verdict::DeniedUntil(until) = self.acquire(user_id, channel_limit(channel)).await {
+            return Ok(Claim::Not(Delivery::LimitedUntil(until)));
+        }
+        let free = Telling { subjects, ..asked };
+        let subjects = inner.deliveries.claim_deliveries(&free, inner.clock.now()).await?;
+        if subjects.is_empty() {
+            return Ok(Claim::Not(Delivery::AlreadyClaimed));
+        }
+        Ok(Claim::Granted(Telling { subjects, ..free }))
+    }
+
+    async fn acquire(&self, user_id: Uuid, limit: &'static Limit) -> Verdict {
+        match &self.plan {
+            Some((planned_for, plan)) if *planned_for == user_id => plan.lock().await.acquire(limit).await,
+            Some(_) | None => self.inner.limiter.acquire(limit, user_id).await,
+        }
+    }
+}
+
+impl Inner {
+    /// Writes into the ledger what the provider said, and says what that means.
+    async fn settle(
+        &self,
+        claimed: &Telling,
+        provider: &'static str,
+        answer: Answer,
+    ) -> Result<Delivery, Error> {
+        let now = self.clock.now();
+        let (user_id, channel) = (claimed.user_id, claimed.channel.as_str());
+        match answer {
+            Ok(provider_id) => {
+                let recorded = self.deliveries.deliveries_sent(claimed, provider, &provider_id, now).await;
+                if recorded.is_err() {
+                    // What an operator needs to settle by hand what stays unknown.
+                    tracing::error!(
+                        event = %EventCode::DeliveryNotRecorded,
+                        %user_id,
+                        channel,
+                        provider,
+                        provider_id,
+                        "message sent, but not recorded"
+                    );
+                }
+                recorded?;
+                Ok(Delivery::Sent { provider_id })
+            }
+            Err(NoReceipt::Refused(code)) => {
+                tracing::info!(%user_id, channel, provider, code, "a message was refused for good");
+                self.deliveries.deliveries_refused(claimed, provider, &code, now).await?;
+                Ok(Delivery::Refused { code })
+            }
+            Err(NoReceipt::Limited(wait)) => {
+                self.deliveries.release_deliveries(claimed).await?;
+                Ok(Delivery::LimitedUntil(now + wait))
+            }
+            Err(NoReceipt::NotTaken(source)) => {
+                self.deliveries.release_deliveries(claimed).await?;
+                Err(Error::NotTaken { provider, source })
+            }
+            Err(NoReceipt::Unknown(trouble)) => {
+                let error = &trouble as &dyn std::error::Error;
+                tracing::warn!(
+                    event = %EventCode::DeliveryUnknown,
+                    %user_id,
+                    channel,
+                    provider,
+                    error,
+                    "delivery status unknown"
+                );
+                Ok(Delivery::Unknown)
+            }
+        }
+    }
+}
+
+fn channel_limit(channel: Channel) -> &'static Limit {
+    match channel {
+        Channel::Sms => &limits::SMS,
+        Channel::Email => &limits::EMAIL,
+    }
+}

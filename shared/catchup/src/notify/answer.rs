@@ -1,0 +1,49 @@
+//! What a provider made of a message, judged beside each provider's client.
+
+use std::time::Duration;
+
+use shared::failure::BoxError;
+
+/// The provider's name for a message that it took, or why there is none.
+pub(super) type Answer = Result<String, NoReceipt>;
+
+/// What a provider made of one message that it did not say it took.
+#[derive(Debug)]
+pub(super) enum NoReceipt {
+    /// It will never take it for this recipient; its word for the reason.
+    Refused(String),
+    /// It did not take it, and will not for that time.
+    Limited(Duration),
+    /// It certainly did not take it, for a reason that may pass or be put right.
+    NotTaken(Trouble),
+    /// Nobody knows whether it took it.
+    Unknown(Trouble),
+}
+
+/// Why a provider gave no answer about the recipient. Carries no text of the provider's, which may quote an address.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// No connection.
+    #[error("provider cannot be reached")]
+    Unreachable(#[source] BoxError),
+    /// No answer in time.
+    #[error("provider did not answer in time")]
+    Timeout,
+    /// The connection broke before the answer came.
+    #[error("answer of the provider broke off")]
+    Broken(#[source] BoxError),
+    /// The provider is out of order: the status or code that it answered with.
+    #[error("provider answers {0}")]
+    Unavailable(u16),
+    /// The provider refuses the application, whoever the recipient is: its account, its sender, its request.
+    #[error("provider refuses the application: {status} {code}")]
+    Refused {
+        /// The status or code of the answer.
+        status: u16,
+        /// The provider's word for the reason, if it has one.
+        code: String,
+    },
+    /// An answer that is not of the provider's protocol.
+    #[error("answer of the provider cannot be read")]
+    Garbage,
+}

@@ -1,0 +1,308 @@
+//! E-mail over SMTP, to any server.
+//!
+//! One connection a message, one command at a time: so it is always known whether the server had the message when
+//! something broke. Source: RFC 5321; RFC 3207 (STARTTLS), RFC 8314 (implicit TLS).
+
+use std::fmt;
+use std::time::Duration;
+
+use lettre::address::{Address, Envelope};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use lettre::transport::smtp::response::{Category, Code, Severity};
+use percent_encoding::percent_decode_str;
+use secrecy::ExposeSecret;
+use shared::clock::Clock;
+use shared::config::{Config, Incomplete};
+use shared::http;
+use shared::telemetry::vendor_call;
+use tokio::time::timeout;
+use url::Url;
+use uuid::Uuid;
+
+use super::Patience;
+use super::answer::{Answer, NoReceipt, Trouble};
+use super::email::SENDER_NAME;
+use super::message::Email;
+use crate::variables;
+
+/// Time for a polite end, which changes nothing.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// To RCPT: the address is none.
+const WRONG_ARGUMENT: u16 = 501;
+
+const SUBMISSION_PORT: u16 = 587;
+const SUBMISSIONS_PORT: u16 = 465;
+
+/// A mail server, and our address there.
+pub(super) struct Smtp {
+    host: String,
+    port: u16,
+    encryption: Encryption,
+    credentials: Option<Credentials>,
+    from: Mailbox,
+    clock: Clock,
+    patience: Patience,
+}
+
+/// How the connection is kept private.
+enum Encryption {
+    /// It stays on this machine.
+    Loopback,
+    /// From a command on; a server that does not offer it gets nothing.
+    StartTls(TlsParameters),
+    /// From the beginning.
+    Implicit(TlsParameters),
+}
+
+/// What a connection was about when it failed.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// Greeting, TLS, login, sender: nothing about the recipient.
+    Opening,
+    /// The recipient, and leave to send.
+    Recipient,
+    /// The message itself.
+    Message,
+}
+
+impl Smtp {
+    pub(super) const NAME: &str = "smtp";
+
+    pub(super) fn from_config(
+        config: &mut Config,
+        clock: Clock,
+        patience: Patience,
+    ) -> Result<Self, Incomplete> {
+        let server = server(config);
+        let from = config.required::<Address>(&variables::SMTP_FROM_EMAIL);
+        let (host, port, encryption, credentials) = server?;
+        let from = Mailbox::new(Some(SENDER_NAME.to_owned()), from?);
+        Ok(Self { host, port, encryption, credentials, from, clock, patience })
+    }
+
+    /// Sends an e-mail to one address.
+    pub(super) async fn send(&self, to: &str, email: &Email) -> Answer {
+        let Ok(to) = to.parse::<Address>() else {
+            return Err(NoReceipt::Refused("invalid_address".to_owned()));
+        };
+        let id = format!("<{}@{}>", Uuid::new_v4(), self.from.email.domain());
+        let message = lettre::Message::builder()
+            .message_id(Some(id.clone()))
+            .date(self.clock.now().into())
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(&email.subject)
+            .multipart(MultiPart::alternative_plain_html(email.text.clone(), email.html.clone()));
+        vendor_call("smtp.send", async {
+            let message = message.map_err(|error| NoReceipt::NotTaken(Trouble::Unreachable(error.into())))?;
+            self.hand_over(message.envelope(), &message.formatted()).await?;
+            Ok(id)
+        })
+        .await
+    }
+
+    async fn hand_over(&self, envelope: &Envelope, message: &[u8]) -> Result<(), NoReceipt> {
+        let mut connection = timeout(self.patience.answer, self.prepare(envelope))
+            .await
+            .unwrap_or(Err(NoReceipt::NotTaken(Trouble::Timeout)))?;
+        timeout(self.patience.answer, connection.message(message))
+            .await
+            .map_err(|_| NoReceipt::Unknown(Trouble::Timeout))?
+            .map_err(|error| judge(Step::Message, error))?;
+        let _it_has_the_message = timeout(QUIT_TIMEOUT, connection.quit()).await;
+        Ok(())
+    }
+
+    /// Everything up to the server's leave to send the message.
+    async fn prepare(&self, envelope: &Envelope) -> Result<AsyncSmtpConnection, NoReceipt> {
+        let opening = |error| judge(Step::Opening, error);
+        let recipient = |error| judge(Step::Recipient, error);
+        let mut connection = self.connect().await.map_err(opening)?;
+        let mut parameters = Vec::new();
+        let mut addresses = envelope.to().iter().chain(envelope.from());
+        if addresses.any(|address| !AsRef::<str>::as_ref(address).is_ascii()) {
+            if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+                return Err(NoReceipt::Refused("smtputf8".to_owned()));
+            }
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        connection.command(Mail::new(envelope.from().cloned(), parameters)).await.map_err(opening)?;
+        for to in envelope.to() {
+            connection.command(Rcpt::new(to.clone(), Vec::new())).await.map_err(recipient)?;
+        }
+        connection.command(Data).await.map_err(recipient)?;
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<AsyncSmtpConnection, smtp::Error> {
+        let name = ClientId::Domain(self.from.email.domain().to_owned());
+        let from_the_start = match &self.encryption {
+            Encryption::Implicit(tls) => Some(tls.clone()),
+            Encryption::Loopback | Encryption::StartTls(_) => None,
+        };
+        let server = (self.host.as_str(), self.port);
+        let wait = Some(self.patience.connect);
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(server, wait, &name, from_the_start, None).await?;
+        if let Encryption::StartTls(tls) = &self.encryption {
+            connection.starttls(tls.clone(), &name).await?;
+        }
+        if let Some(credentials) = &self.credentials {
+            connection.auth(DEFAULT_MECHANISMS, credentials).await?;
+        }
+        Ok(connection)
+    }
+}
+
+impl fmt::Debug for Smtp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Smtp({}:{})", self.host, self.port)
+    }
+}
+
+type Server = (String, u16, Encryption, Option<Credentials>);
+
+fn server(config: &mut Config) -> Result<Server, Incomplete> {
+    let url = config.secret(&variables::SMTP_URL)?;
+    match url.expose_secret().parse::<Url>().ok().and_then(|url| server_of(&url)) {
+        Some(server) => Ok(server),
+        None => Err(config.problem(&variables::SMTP_URL, "has another form")),
+    }
+}
+
+fn server_of(url: &Url) -> Option<Server> {
+    let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
+    let tls = || TlsParameters::builder(host.clone()).build_rustls().ok();
+    let (encryption, default_port) = match url.scheme() {
+        "smtps" => (Encryption::Implicit(tls()?), SUBMISSIONS_PORT),
+        "smtp" if http::is_loopback(url) => (Encryption::Loopback, SUBMISSION_PORT),
+        "smtp" => (Encryption::StartTls(tls()?), SUBMISSION_PORT),
+        _ => return None,
+    };
+    let plain = |text: &str| percent_decode_str(text).decode_utf8().ok().map(String::from);
+    let credentials = match url.password() {
+        Some(password) => Some(Credentials::new(plain(url.username())?, plain(password)?)),
+        None => None,
+    };
+    Some((host, url.port().unwrap_or(default_port), encryption, credentials))
+}
+
+/// What the failure of a step means. The server's words stay behind: they quote addresses.
+fn judge(step: Step, error: smtp::Error) -> NoReceipt {
+    let Some(code) = error.status() else {
+        let trouble = if error.is_timeout() {
+            Trouble::Timeout
+        } else if error.is_response() {
+            Trouble::Garbage
+        } else {
+            Trouble::Unreachable(error.into())
+        };
+        return match step {
+            Step::Opening | Step::Recipient => NoReceipt::NotTaken(trouble),
+            Step::Message => NoReceipt::Unknown(trouble),
+        };
+    };
+    judge_code(step, code)
+}
+
+fn judge_code(step: Step, code: Code) -> NoReceipt {
+    let status = u16::from(code);
+    let is_permanent = code.severity == Severity::PermanentNegativeCompletion;
+    let concerns_recipient = match step {
+        Step::Opening => false,
+        Step::Recipient => code.category == Category::MailSystem || status == WRONG_ARGUMENT,
+        Step::Message => code.category == Category::MailSystem,
+    };
+    if is_permanent && concerns_recipient {
+        NoReceipt::Refused(status.to_string())
+    } else if is_permanent {
+        NoReceipt::NotTaken(Trouble::Refused { status, code: String::new() })
+    } else {
+        NoReceipt::NotTaken(Trouble::Unavailable(status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lettre::transport::smtp::response::Detail;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, expected: Option<(&str, u16, &str, bool)>) {
+        let server = server_of(&url.parse().unwrap());
+        let found = server.as_ref().map(|(host, port, encryption, credentials)| {
+            let encryption = match encryption {
+                Encryption::Loopback => "none",
+                Encryption::StartTls(_) => "starttls",
+                Encryption::Implicit(_) => "tls",
+            };
+            (host.as_str(), *port, encryption, credentials.is_some())
+        });
+        assert_eq!(found, expected, "{url}");
+    }
+
+    #[test]
+    fn mail_leaves_the_machine_only_in_tls() {
+        check("smtps://u:p@mail.example.org", Some(("mail.example.org", 465, "tls", true)));
+        check("smtps://mail.example.org:2465", Some(("mail.example.org", 2465, "tls", false)));
+        check("smtp://u:p@mail.example.org", Some(("mail.example.org", 587, "starttls", true)));
+        check("smtp://127.0.0.1:2525", Some(("127.0.0.1", 2525, "none", false)));
+        check("smtp://u:p@[::1]:2525", Some(("::1", 2525, "none", true)));
+        check("https://mail.example.org", None);
+        check("smtp:mail", None);
+    }
+
+    #[test]
+    fn a_password_may_have_any_characters() {
+        let (_, _, _, credentials) =
+            server_of(&"smtps://ana%40example.org:p%3A%2F%C3%BC@mail.example.org".parse().unwrap()).unwrap();
+        let expected = Credentials::new("ana@example.org".to_owned(), "p:/ü".to_owned());
+        assert_eq!(credentials, Some(expected));
+    }
+
+    #[track_caller]
+    fn judged(step: Step, code: u16, expected: &str) {
+        let severity = match code / 100 {
+            2 => Severity::PositiveCompletion,
+            3 => Severity::PositiveIntermediate,
+            4 => Severity::TransientNegativeCompletion,
+            _ => Severity::PermanentNegativeCompletion,
+        };
+        let category = match code / 10 % 10 {
+            0 => Category::Syntax,
+            1 => Category::Information,
+            2 => Category::Connections,
+            3 => Category::Unspecified3,
+            4 => Category::Unspecified4,
+            _ => Category::MailSystem,
+        };
+        let code = Code::new(
+            severity,
+            category,
+            [Detail::Zero, Detail::One, Detail::Two, Detail::Three, Detail::Four, Detail::Five]
+                [usize::from(code % 10)],
+        );
+        assert_eq!(format!("{:?}", judge_code(step, code)), expected);
+    }
+
+    #[test]
+    fn only_what_is_said_of_the_recipient_or_the_message_is_for_good() {
+        judged(Step::Recipient, 550, r#"Refused("550")"#);
+        judged(Step::Recipient, 501, r#"Refused("501")"#);
+        judged(Step::Recipient, 450, "NotTaken(Unavailable(450))");
+        judged(Step::Recipient, 503, r#"NotTaken(Refused { status: 503, code: "" })"#);
+        judged(Step::Recipient, 530, r#"NotTaken(Refused { status: 530, code: "" })"#);
+        judged(Step::Opening, 535, r#"NotTaken(Refused { status: 535, code: "" })"#);
+        judged(Step::Opening, 550, r#"NotTaken(Refused { status: 550, code: "" })"#);
+        judged(Step::Opening, 421, "NotTaken(Unavailable(421))");
+        judged(Step::Message, 554, r#"Refused("554")"#);
+        judged(Step::Message, 451, "NotTaken(Unavailable(451))");
+    }
+}

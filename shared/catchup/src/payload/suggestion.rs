@@ -1,0 +1,50 @@
+//! Payloads of the queues that make suggestions.
+
+use serde::{Deserialize, Serialize};
+use shared::payload::{Payload, Position};
+use shared::queue::Queue;
+use uuid::Uuid;
+
+use crate::queues;
+
+/// One user's suggestions, looked at again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SuggestionRegeneration {
+    /// Whose suggestions.
+    pub user_id: Uuid,
+    /// What asked for it.
+    pub reason: RegenerationReason,
+}
+
+/// What asked for a regeneration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegenerationReason {
+    /// The user's events changed.
+    CalendarSync,
+    /// The user asked.
+    ManualRefresh,
+}
+
+impl Payload for SuggestionRegeneration {
+    const QUEUE: Queue = queues::SUGGESTION_REGENERATION;
+}
+
+/// A sweep over users with a calendar, or, with a user, new suggestions for that user.
+///
+/// The older form `{"batchSize","offset"}`, a slice of all users, is a sweep, too: its fields are ignored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SuggestionGeneration {
+    /// Whose suggestions; `None` is a sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<Uuid>,
+    /// Where the sweep is.
+    #[serde(flatten)]
+    pub position: Position,
+}
+
+impl Payload for SuggestionGeneration {
+    const QUEUE: Queue = queues::SUGGESTION_GENERATION;
+}

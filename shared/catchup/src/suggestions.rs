@@ -1,0 +1,62 @@
+//! Whom to suggest when: the rules that generation and regeneration share.
+//!
+//! Contacts that are overdue are put in order, free time is cut into slots, and the first contact gets the first slot.
+//! No slot is used twice: time for which somebody is already suggested or accepted is not free.
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use shared::db;
+use shared::failure::Failure;
+
+use crate::availability::WallClock;
+use crate::cache::Cache;
+use crate::db::suggestions::{NewSuggestion, Suggesting};
+use crate::span::Span;
+
+mod overdue;
+mod slots;
+
+pub use overdue::{Frequency, Overdue, overdue};
+pub use slots::{SLOT, slots};
+
+/// Suggestions are made for this time ahead.
+const AHEAD: TimeDelta = TimeDelta::days(14);
+/// The first slot does not begin at an odd minute.
+const FIRST_STEP: TimeDelta = TimeDelta::minutes(15);
+
+/// The time for which suggestions are made at that moment: 14 days, without the rest of this quarter of an hour.
+#[must_use]
+pub fn horizon(now: DateTime<Utc>) -> Span {
+    Span { start: now.duration_round_up(FIRST_STEP).unwrap_or(now), end: now + AHEAD }
+}
+
+/// Suggests one contact for each slot as long as there are both, and answers how many.
+pub async fn suggest(
+    work: &mut Suggesting,
+    overdue: &[Overdue],
+    slots: impl IntoIterator<Item = Span> + Send,
+    clock: &WallClock,
+    now: DateTime<Utc>,
+) -> Result<u64, db::Error> {
+    let new: Vec<NewSuggestion> = overdue
+        .iter()
+        .zip(slots)
+        .map(|(overdue, slot)| NewSuggestion {
+            contact_id: overdue.contact.id,
+            slot,
+            reasoning: overdue.reasoning(now),
+            priority: overdue.priority(),
+        })
+        .collect();
+    if new.is_empty() {
+        return Ok(0);
+    }
+    work.add(&new, clock.zone().name(), now).await
+}
+
+/// Commits, and drops the user's cached list, which lives until it is dropped: also if nothing changed, since an earlier
+/// run of this task may have committed what it could not drop.
+pub async fn commit(work: Suggesting, cache: &Cache) -> Result<(), Failure> {
+    let user_id = work.user_id();
+    work.commit().await?;
+    Ok(cache.suggestions_changed(user_id).await?)
+}

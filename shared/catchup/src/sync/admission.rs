@@ -1,0 +1,86 @@
+//! Whether a sync may begin. Pure.
+
+use chrono::{DateTime, Utc};
+
+use super::breaker::Pass;
+use super::schedule::Schedule;
+use crate::db::sync_status::SyncStatus;
+use crate::payload::Integration;
+
+/// Whether a sync begins or continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// It begins.
+    First,
+    /// It was let through before and continues in another task: the breaker is not asked again.
+    Continued,
+}
+
+/// Whether a user may be synced now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Yes.
+    Admitted(Admitted),
+    /// No, and the task has nothing to do.
+    Refused(Refusal),
+}
+
+/// Lets a sync begin, and knows how it will be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// The one sync that a half-open breaker lets through.
+    pub probe: bool,
+    pub(super) schedule: Schedule,
+}
+
+/// Why a sync may not begin; the stable name is that of `sync_metrics.skip_reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Refusal {
+    /// There is no such user.
+    UnknownUser,
+    /// The user has no token for the integration.
+    NotConnected,
+    /// Google does not take the user's token any more.
+    TokenRevoked,
+    /// The circuit breaker is open.
+    CircuitOpen,
+}
+
+impl Refusal {
+    /// The stable name.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// The schedule of a sync that may begin, and how its breaker lets it through.
+pub(super) fn admission(
+    status: Option<&SyncStatus>,
+    integration: Integration,
+    entry: Entry,
+    now: DateTime<Utc>,
+) -> Result<(Schedule, Pass), Refusal> {
+    let status = status.ok_or(Refusal::UnknownUser)?;
+    if !status.is_connected {
+        return Err(Refusal::NotConnected);
+    }
+    if status.is_revoked {
+        return Err(Refusal::TokenRevoked);
+    }
+    let pass = match entry {
+        Entry::First => status.breaker.pass(now),
+        Entry::Continued => Pass::Free,
+    };
+    if pass == Pass::Blocked {
+        return Err(Refusal::CircuitOpen);
+    }
+    let schedule = match status.schedule {
+        Some(stored) => {
+            Schedule::stored(integration, stored.intervals_ms, stored.no_changes, stored.onboarding_until)
+        }
+        None => Schedule::new(integration, status.connected_at.unwrap_or(now)),
+    };
+    Ok((schedule.with_push_channel(status.has_push_channel), pass))
+}

@@ -1,0 +1,25 @@
+//! The environment variables of the functions, besides those of the platform. `infra/README.md` has the table of all.
+
+use shared::config::variables::{SECRET, SERVICE};
+
+shared::variables! {
+    ENCRYPTION_KEY: "Key of the OAuth tokens in the database.", "64 hexadecimal digits", None, SECRET;
+    GOOGLE_CLIENT_ID: "OAuth client of the application.", "a client id", None, SECRET;
+    GOOGLE_CLIENT_SECRET: "Secret of that client.", "any text", None, SECRET;
+    GOOGLE_TOKEN_URL: "Token endpoint.", "https://host/path (http on loopback)", Some("https://oauth2.googleapis.com/token"), SERVICE;
+    GOOGLE_API_URL: "Endpoint of Calendar and People when it is not Google's.", "https://host (http on loopback)", None, SERVICE;
+    APP_BASE_URL: "Where people use the application: links to it begin with this.", "https://host", None, SERVICE;
+    TWILIO_ACCOUNT_SID: "Account at Twilio, which carries text messages.", "AC and 32 hexadecimal digits", None, SECRET;
+    TWILIO_AUTH_TOKEN: "Token of that account.", "any text", None, SECRET;
+    TWILIO_PHONE_NUMBER: "Number that text messages come from.", "a phone number such as +15551234567", None, SERVICE;
+    TWILIO_API_URL: "Endpoint of Twilio.", "https://host (http on loopback)", Some("https://api.twilio.com"), SERVICE;
+    EMAIL_PROVIDER: "Who carries e-mail.", "sendgrid or smtp", Some("sendgrid"), SERVICE;
+    SENDGRID_API_KEY: "Key of the account at SendGrid.", "any text", None, SECRET;
+    SENDGRID_FROM_EMAIL: "Address that e-mail through SendGrid comes from.", "an e-mail address", None, SERVICE;
+    SENDGRID_API_URL: "Endpoint of SendGrid.", "https://host (http on loopback)", Some("https://api.sendgrid.com"), SERVICE;
+    SMTP_URL: "Mail server: `smtps` is TLS from the beginning, `smtp` insists on STARTTLS (but on loopback).", "smtps://user:password@host:port or smtp://…", None, SECRET;
+    SMTP_FROM_EMAIL: "Address that e-mail over SMTP comes from.", "an e-mail address", None, SERVICE;
+    CALENDAR_WEBHOOK_URL: "Where Google Calendar sends push notifications: the public address of `POST /webhooks/google-calendar`.", "https://host/path (http on loopback)", None, SERVICE;
+    TRUSTED_PROXY_HOPS: "Proxies in front of the receiver of push notifications, each of which adds to `X-Forwarded-For`; 0 believes none and takes the peer's address.", "a number", Some("0"), SERVICE;
+    LEGACY_SLOT_CACHE: "`true` also drops the slots that the running application cached, which needs SCAN.", "true or false", Some("false"), SERVICE;
+}

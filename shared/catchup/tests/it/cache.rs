@@ -1,0 +1,134 @@
+//! What a change drops, over a real Redis behind the gateway.
+
+use std::sync::Arc;
+
+use catchup::cache::{Cache, CalendarSlots};
+use catchup::span::Spans;
+use chrono::NaiveDate;
+use local_cloud::{Background, Redis};
+use shared::config::Config;
+use shared::job::Setup;
+use upstash_gateway::{Bill, Billing};
+use uuid::Uuid;
+
+const TOKEN: &str = "token-of-the-tests";
+
+struct Stack {
+    redis: Redis,
+    gateway: Background,
+    billing: Arc<Billing>,
+}
+
+impl Stack {
+    async fn start() -> Self {
+        let redis = Redis::start(None).await.unwrap();
+        let config = upstash_gateway::Config::new(redis.url(), TOKEN);
+        let billing = Arc::clone(&config.billing);
+        let serve = |listener| upstash_gateway::serve(listener, config, std::future::pending());
+        Self { redis, gateway: Background::start("gateway", serve).unwrap(), billing }
+    }
+
+    /// The cache of a process.
+    fn cache(&self, legacy: &str) -> Cache {
+        let environment = [
+            ("UPSTASH_REDIS_REST_URL", self.gateway.url()),
+            ("UPSTASH_REDIS_REST_TOKEN", TOKEN.to_owned()),
+            ("LEGACY_SLOT_CACHE", legacy.to_owned()),
+        ];
+        Cache::new(&mut Setup::new(Config::from_pairs(environment))).unwrap()
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let client = redis::Client::open(self.redis.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.unwrap()
+    }
+
+    async fn has(&self, key: &str) -> bool {
+        self.ask(&["EXISTS", key]).await
+    }
+
+    /// What was billed while `work` ran.
+    async fn billed(&self, work: impl Future<Output = Result<(), shared::cache::Error>>) -> Bill {
+        self.billing.reset();
+        work.await.unwrap();
+        self.billing.reset()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_drops_the_applications_lists_by_their_names() {
+    let stack = Stack::start().await;
+    let (user, contact, other) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    let keys = |user: Uuid, contact: Uuid| {
+        [
+            format!("contact:list:{user}"),
+            format!("contact:profile:{contact}"),
+            format!("suggestion:list:{user}"),
+        ]
+    };
+    for key in keys(user, contact).iter().chain(&keys(other, other)) {
+        let () = stack.ask(&["SET", key, "[]"]).await;
+    }
+    let cache = stack.cache("false");
+    assert_eq!(stack.billed(cache.contacts_changed(user, &[contact])).await.billed, 1);
+    assert_eq!(stack.billed(cache.suggestions_changed(user)).await.billed, 1);
+    for key in keys(user, contact) {
+        assert!(!stack.has(&key).await, "{key}");
+    }
+    for key in keys(other, other) {
+        assert!(stack.has(&key).await, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_event_drops_all_slots_of_its_user() {
+    let stack = Stack::start().await;
+    let (user, other) = (Uuid::new_v4(), Uuid::new_v4());
+    let day = |day| NaiveDate::from_ymd_opt(2026, 1, day).unwrap();
+    let key = |user_id, first| CalendarSlots { user_id, zone: "UTC", from: day(first), to: day(14) };
+    let cache = stack.cache("false");
+    let is_loaded = async |key: CalendarSlots| {
+        let mut loaded = false;
+        let load = async {
+            loaded = true;
+            Ok::<_, std::convert::Infallible>(Spans::default())
+        };
+        let Ok(_slots) = cache.slots(&key, load).await;
+        loaded
+    };
+    let keys = [key(user, 1), key(user, 2), key(other, 1)];
+    for key in keys {
+        assert!(is_loaded(key).await && !is_loaded(key).await, "{key:?}");
+    }
+    assert_eq!(stack.billed(cache.events_changed(user)).await.billed, 1);
+    for (key, dropped) in keys.into_iter().zip([true, true, false]) {
+        assert_eq!(is_loaded(key).await, dropped, "{key:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_applications_slots_are_searched_for_only_when_asked_and_only_so_far() {
+    let stack = Stack::start().await;
+    let (user, other) = (Uuid::new_v4(), Uuid::new_v4());
+    let legacy = [format!("calendar:slots:{user}:a"), format!("calendar:slots:{user}:b")];
+    let others = format!("calendar:slots:{other}:a");
+    for key in [&legacy[0], &legacy[1], &others] {
+        let () = stack.ask(&["SET", key, "[]"]).await;
+    }
+    stack.cache("false").events_changed(user).await.unwrap();
+    assert!(stack.has(&legacy[0]).await && stack.has(&legacy[1]).await);
+
+    let cache = stack.cache("true");
+    let bill = stack.billed(cache.events_changed(user)).await;
+    assert_eq!(bill.billed, 3, "SET, SCAN, DEL: {bill:?}");
+    assert!(!stack.has(&legacy[0]).await && !stack.has(&legacy[1]).await);
+    assert!(stack.has(&others).await);
+
+    let many = "for n = 1, 10000 do redis.call('SET', ARGV[1] .. n, '') end";
+    for part in 0..20 {
+        let () = stack.ask(&["EVAL", many, "0", &format!("key:{part}:")]).await;
+    }
+    let bill = stack.billed(cache.events_changed(user)).await;
+    assert_eq!(bill.commands["SCAN"], 50);
+}

@@ -1,0 +1,158 @@
+//! The schema `jobs`: its migrations, dead letters and sweeps.
+
+use catchup::db::migrations::migrate;
+use catchup::queues;
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use shared::db::dead_letters::{DeadLetter, DeadLetters};
+use shared::db::failures::{Cause, Failures, Run, Standing, Subject};
+use shared::db::sweeps::Sweeps;
+use shared::queue::{Queue, Retention};
+use sqlx::migrate::Migrator;
+use uuid::Uuid;
+
+use crate::db::database::{Database, now};
+
+#[tokio::test]
+async fn migrations_run_any_number_of_times_and_touch_no_other_schema() {
+    let database = Database::new().await;
+    let tables =
+        "SELECT string_agg(tablename, ',' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'";
+    let before: String = database.value(tables).await;
+    for result in join_all((0..4).map(|_| migrate(database.options.clone()))).await {
+        result.unwrap();
+    }
+    assert_eq!(database.value::<String>(tables).await, before);
+    let schemas: Vec<(String,)> = database
+        .rows("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' ORDER BY 1")
+        .await;
+    assert_eq!(schemas, [("jobs".to_owned(),), ("public".to_owned(),)]);
+}
+
+#[tokio::test]
+async fn another_product_gets_the_platforms_tables_and_no_other() {
+    let database = Database::empty().await;
+    let nothing = Migrator::with_migrations(Vec::new());
+    shared::db::migrations::migrate(database.options.clone(), &nothing).await.unwrap();
+    let tables: Vec<(String,)> = database
+        .rows(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname <> 'jobs' AND schemaname !~ '^(pg_|inf)'",
+        )
+        .await;
+    assert_eq!(tables, []);
+    database.of::<DeadLetters>().record_dead_letter(&letter(b"body"), now()).await.unwrap();
+    // Every statement of the engine, on tables of its own alone.
+    database.run("CREATE TABLE members (id uuid PRIMARY KEY)").await;
+    let retention = Retention { users: "members", aged: &[], personal: &[] };
+    let later = now() + TimeDelta::days(100);
+    assert_eq!(database.of::<Sweeps>().prune(&retention, later, || true).await.unwrap(), 1);
+}
+
+fn letter(body: &[u8]) -> DeadLetter<'_> {
+    let subject = Subject {
+        function: "token-refresh",
+        key: "key",
+        life: 0,
+        attempts: 3,
+        timeout: TimeDelta::minutes(3),
+        company_window: TimeDelta::seconds(70),
+        user_id: None,
+        body,
+        task_name: Some("task"),
+        trace: None,
+    };
+    DeadLetter { subject, reason: "reason", error: "error" }
+}
+
+#[tokio::test]
+async fn a_dead_letter_keeps_the_body_that_came_first() {
+    let database = Database::new().await;
+    database.of::<DeadLetters>().record_dead_letter(&letter(b"first\0\xff"), now()).await.unwrap();
+    database.of::<DeadLetters>().record_dead_letter(&letter(b"second"), now()).await.unwrap();
+    let rows: Vec<(i32, Vec<u8>)> = database.rows("SELECT deaths, body FROM jobs.dead_letters").await;
+    assert_eq!(rows, [(1, b"first\0\xff".to_vec())]);
+}
+
+#[tokio::test]
+async fn a_discarded_letter_leaves_nothing_of_its_task() {
+    let database = Database::new().await;
+    let letter = letter(b"body");
+    let run = Run { id: Uuid::new_v4(), instance: "i", revision: "r", alone: false, began_at: now() };
+    let cause = Cause { reason: "permanent", error: "never", fingerprint: "f", is_permanent: true };
+    let standing = database.of::<Failures>().run_failed(&letter.subject, &run, &cause, now()).await.unwrap();
+    assert_eq!(standing, Standing::Dead);
+    let stored = database.of::<DeadLetters>().open_dead_letters(Some("token-refresh"), 10).await.unwrap();
+    assert_eq!((stored.len(), stored[0].failures, stored[0].state.as_str()), (1, 1, "open"));
+    assert!(database.of::<DeadLetters>().discard_dead_letter(&stored[0].id).await.unwrap());
+    assert!(!database.of::<DeadLetters>().discard_dead_letter(&stored[0].id).await.unwrap());
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.failures").await, 0);
+}
+
+/// Of the only sweep: tasks, succeeded, failed, whether too many failed, and whether it went through all its pages.
+async fn sweep(database: &Database) -> (i64, i64, i64, bool, bool) {
+    let row = "SELECT tasks, succeeded, failed, high_failure_rate, finished_at IS NOT NULL FROM jobs.sweeps";
+    database.rows(row).await.remove(0)
+}
+
+/// With the sweep `s` of a queue, which has just begun.
+async fn begun(database: &Database) -> (Sweeps, Queue) {
+    let queue = queues::TOKEN_REFRESH;
+    let name = queue.name();
+    database
+        .run(format!(
+            "INSERT INTO jobs.sweeps (queue, sweep_id, started_at) VALUES ('{name}', 's', '{}')",
+            now()
+        ))
+        .await;
+    (database.of(), queue)
+}
+
+#[tokio::test]
+async fn a_sweep_adds_up_its_pages_and_results() {
+    let database = Database::new().await;
+    let (db, queue) = begun(&database).await;
+    db.sweep_page(queue, "s", 500, false, now()).await.unwrap();
+    for _ in 0..9 {
+        db.sweep_result(queue, "s", 1, 0, 0.1, now()).await.unwrap();
+    }
+    db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
+    db.sweep_page(queue, "s", 20, true, now()).await.unwrap();
+    assert_eq!(sweep(&database).await, (520, 9, 1, false, true));
+}
+
+#[tokio::test]
+async fn too_many_failures_are_too_many_of_all_tasks_of_a_whole_sweep_and_are_told_of_once() {
+    let database = Database::new().await;
+    let (db, queue) = begun(&database).await;
+    let fail = async || db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
+    db.sweep_page(queue, "s", 10, false, now()).await.unwrap();
+    assert!(!fail().await && !fail().await, "two of the ten that are known so far");
+    db.sweep_page(queue, "s", 20, true, now()).await.unwrap();
+    assert!(!fail().await, "three of thirty are no more than a tenth");
+    assert_eq!(sweep(&database).await, (30, 0, 3, false, true));
+    assert!(fail().await);
+    assert!(!fail().await, "that is known");
+    assert_eq!(sweep(&database).await, (30, 0, 5, true, true));
+}
+
+#[tokio::test]
+async fn a_task_may_have_several_results() {
+    let database = Database::new().await;
+    let (db, queue) = begun(&database).await;
+    db.sweep_page(queue, "s", 5, true, now()).await.unwrap();
+    assert!(!db.sweep_result(queue, "s", 9, 1, 0.1, now()).await.unwrap(), "one of ten");
+    assert!(db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_first_result_of_a_sweep_may_come_before_its_page() {
+    let database = Database::new().await;
+    let (db, queue) = (database.of::<Sweeps>(), queues::TOKEN_REFRESH);
+    assert!(!db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());
+    assert_eq!(sweep(&database).await, (0, 0, 1, false, false));
+    db.sweep_page(queue, "s", 2, true, now()).await.unwrap();
+    assert!(
+        db.sweep_result(queue, "s", 1, 0, 0.1, now()).await.unwrap(),
+        "also by a success that comes late"
+    );
+}

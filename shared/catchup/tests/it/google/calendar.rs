@@ -1,0 +1,203 @@
+//! Calendar over the wire: pages, sync tokens, and everything that goes wrong.
+
+use std::time::Duration;
+
+use catchup::google::calendar::Extent;
+use catchup::google::{Error, Next, TokenError};
+use catchup::payload::Integration::GoogleCalendar;
+use chrono::TimeDelta;
+use google_stand_in::{Call, Event, FaultKind};
+use uuid::Uuid;
+
+use crate::google::stack::{Stack, USUAL};
+
+fn full(stack: &Stack) -> Extent {
+    Extent::Full {
+        from: stack.world.now() - TimeDelta::days(1),
+        until: stack.world.now() + TimeDelta::days(60),
+    }
+}
+
+/// Asks for a page of events while the calls go wrong; all further ones, too, if `forever`.
+async fn broken(kind: FaultKind, forever: bool) -> (Stack, u32, Result<usize, Error>) {
+    let stack = Stack::start().await;
+    let mut access = stack.access(GoogleCalendar).await;
+    if forever {
+        stack.inject_forever(Call::EventsList, kind);
+    } else {
+        stack.inject(Call::EventsList, kind);
+    }
+    let page = stack.calendar.events(&mut access, &stack.primary(), &full(&stack), None).await;
+    let calls = access.calls();
+    (stack, calls, page.map(|page| page.events.len()))
+}
+
+#[tokio::test]
+async fn all_calendars_are_listed() {
+    let stack = Stack::start().await;
+    let page = stack.calendar.calendars(&mut stack.access(GoogleCalendar).await, None).await.unwrap();
+    let mut listed: Vec<_> = page.items.into_iter().filter_map(|calendar| calendar.id).collect();
+    let mut known: Vec<_> =
+        stack.world.calendars(stack.user(USUAL)).unwrap().into_iter().map(|c| c.id).collect();
+    listed.sort();
+    known.sort();
+    assert_eq!(listed, known);
+}
+
+#[tokio::test]
+async fn events_come_in_pages_and_changes_by_sync_token() {
+    const NEW: usize = 2600;
+    let stack = Stack::start().await;
+    let (user_id, primary) = (stack.user(USUAL), stack.primary());
+    for number in 0..NEW {
+        let event =
+            Event::timed(&number.to_string(), stack.world.now() + TimeDelta::hours(1), TimeDelta::hours(1));
+        stack.world.add_event(user_id, &primary, event).unwrap();
+    }
+    let mut access = stack.access(GoogleCalendar).await;
+    let extent = full(&stack);
+    let first = stack.calendar.events(&mut access, &primary, &extent, None).await.unwrap();
+    assert_eq!(first.events.len(), 2500);
+    let Next::Page(token) = first.next else { panic!("there is more") };
+    let second = stack.calendar.events(&mut access, &primary, &extent, Some(&token)).await.unwrap();
+    assert!(second.events.len() >= NEW - 2500);
+    let Next::Sync(token) = second.next else { panic!("this is all") };
+
+    let unchanged = stack.calendar.events(&mut access, &primary, &Extent::Since(token), None).await.unwrap();
+    assert!(unchanged.events.is_empty());
+    let Next::Sync(token) = unchanged.next else { panic!("this is all") };
+    let gone = stack
+        .world
+        .events(user_id, &primary)
+        .unwrap()
+        .into_iter()
+        .find(|event| event.summary.as_deref() == Some("7"));
+    stack.world.delete_event(user_id, &primary, &gone.unwrap().id).unwrap();
+    let changed = stack.calendar.events(&mut access, &primary, &Extent::Since(token), None).await.unwrap();
+    assert_eq!(changed.events.len(), 1);
+    assert_eq!(changed.events[0].status.as_deref(), Some("cancelled"));
+    assert_eq!(access.calls(), 4);
+}
+
+#[tokio::test]
+async fn an_expired_sync_token_says_so() {
+    let stack = Stack::start().await;
+    let mut access = stack.access(GoogleCalendar).await;
+    let page = stack.calendar.events(&mut access, &stack.primary(), &full(&stack), None).await.unwrap();
+    let Next::Sync(token) = page.next else { panic!("this is all") };
+    stack.world.expire_sync_tokens(stack.user(USUAL)).unwrap();
+    let page = stack.calendar.events(&mut access, &stack.primary(), &Extent::Since(token), None).await;
+    assert!(matches!(page, Err(Error::SyncTokenExpired)), "{page:?}");
+}
+
+#[tokio::test]
+async fn the_events_of_any_calendar_id_are_found() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let like = stack.world.calendars(user_id).unwrap().remove(0);
+    let mut access = stack.access(GoogleCalendar).await;
+    for id in ["en.usa#holiday@group.v.calendar.google.com", "a/b?c=d%23 é@example.test", "{calendarId}"] {
+        let calendar = google_stand_in::Calendar { id: id.to_owned(), primary: false, ..like.clone() };
+        stack.world.add_calendar(user_id, calendar).unwrap();
+        let event = Event::timed("Tea", stack.world.now() + TimeDelta::hours(1), TimeDelta::hours(1));
+        let event = stack.world.add_event(user_id, id, event).unwrap();
+        let page = stack.calendar.events(&mut access, id, &full(&stack), None).await.unwrap();
+        assert_eq!(page.events.len(), 1, "{id}");
+        assert_eq!(page.events[0].id.as_deref(), Some(event.id.as_str()), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_calendar_is_not_found() {
+    let stack = Stack::start().await;
+    let mut access = stack.access(GoogleCalendar).await;
+    let page = stack.calendar.events(&mut access, "no/such calendar", &full(&stack), None).await;
+    assert!(matches!(page, Err(Error::NotFound)), "{page:?}");
+}
+
+#[tokio::test]
+async fn a_refused_access_token_is_renewed_once() {
+    let (stack, calls, page) = broken(FaultKind::Unauthorized, false).await;
+    assert!(page.is_ok(), "{page:?}");
+    assert_eq!((calls, stack.calls(Call::Token)), (2, 2));
+
+    let (stack, calls, page) = broken(FaultKind::Unauthorized, true).await;
+    assert!(matches!(page, Err(Error::Unauthorized)), "{page:?}");
+    assert_eq!((calls, stack.calls(Call::Token)), (2, 2));
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_renewed_meanwhile_is_taken_as_it_is() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let mut access = stack.access(GoogleCalendar).await;
+    stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
+    stack.inject(Call::EventsList, FaultKind::Unauthorized);
+    let page = stack.calendar.events(&mut access, &stack.primary(), &full(&stack), None).await;
+    assert!(page.is_ok(), "{page:?}");
+    assert_eq!(stack.calls(Call::Token), 2);
+}
+
+#[tokio::test]
+async fn a_grant_that_was_revoked_during_a_sync_is_found_out() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let mut access = stack.access(GoogleCalendar).await;
+    stack.world.revoke_grant(user_id, google_stand_in::Integration::GoogleCalendar).unwrap();
+    let page = stack.calendar.events(&mut access, &stack.primary(), &full(&stack), None).await;
+    assert!(matches!(page, Err(Error::Token(TokenError::Revoked))), "{page:?}");
+    assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("revoked"));
+}
+
+#[tokio::test]
+async fn limits_name_their_time() {
+    let (_, _, page) = broken(FaultKind::TooManyRequests { retry_after_s: 7 }, false).await;
+    assert!(
+        matches!(page, Err(Error::Limited { retry_after }) if retry_after == Duration::from_secs(7)),
+        "{page:?}"
+    );
+    let (_, _, page) = broken(FaultKind::RateLimit, false).await;
+    assert!(matches!(page, Err(Error::Limited { .. })), "{page:?}");
+}
+
+#[tokio::test]
+async fn each_trouble_of_the_server_is_told_apart() {
+    let (_, _, page) = broken(FaultKind::ServerError { status: 502 }, false).await;
+    assert!(matches!(page, Err(Error::Unavailable(status)) if status == 502), "{page:?}");
+    let (_, _, page) = broken(FaultKind::Gone, false).await;
+    assert!(matches!(page, Err(Error::SyncTokenExpired)), "{page:?}");
+    let (_, _, page) = broken(FaultKind::Garbage, false).await;
+    assert!(matches!(page, Err(Error::Garbage(_))), "{page:?}");
+    let (_, calls, page) = broken(FaultKind::Reset, false).await;
+    assert!(matches!(page, Err(Error::Transport(_))), "{page:?}");
+    assert_eq!(calls, 1);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_cut_off() {
+    let (_, _, page) = broken(FaultKind::Huge, false).await;
+    assert!(matches!(page, Err(Error::Incomplete)), "{page:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_given_up() {
+    let stack = Stack::start().await;
+    let mut access = stack.access(GoogleCalendar).await;
+    // Opens the connection, so that nothing but the answer is waited for.
+    stack.calendar.calendars(&mut access, None).await.unwrap();
+    stack.inject(Call::CalendarListList, FaultKind::Slow { delay_ms: 3_600_000 });
+    tokio::time::pause();
+    let page = stack.calendar.calendars(&mut access, None).await;
+    assert!(matches!(page, Err(Error::Timeout)), "{page:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_google_never_gave_is_replaced() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
+    stack.store_access_token(user_id, GoogleCalendar, &Uuid::new_v4().to_string()).await;
+    let mut access = catchup::google::Access::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    stack.calendar.calendars(&mut access, None).await.unwrap();
+    assert_eq!(access.calls(), 2);
+}

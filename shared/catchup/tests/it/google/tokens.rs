@@ -1,0 +1,134 @@
+//! Tokens are renewed, stored, and their health is told to nobody but the right user.
+
+use catchup::google::TokenError;
+use catchup::payload::Integration::{self, GoogleCalendar, GoogleContacts};
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use google_stand_in::{Call, FaultKind};
+use secrecy::ExposeSecret;
+use shared::job::Failure;
+
+use crate::google::stack::{
+    APPLICATION, NO_REFRESH_TOKEN, NO_REFRESH_TOKEN_YET_FRESH, NOTHING_GRANTED, Stack, USUAL,
+};
+
+fn stand_in(integration: Integration) -> google_stand_in::Integration {
+    match integration {
+        GoogleCalendar => google_stand_in::Integration::GoogleCalendar,
+        GoogleContacts => google_stand_in::Integration::GoogleContacts,
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_token_is_stored_encrypted_and_used_until_it_is_nearly_over() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let fresh = stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
+    assert_eq!(stack.stored(user_id, GoogleCalendar).await.0, fresh.expose_secret());
+    assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("valid"));
+    assert_eq!(stack.health(user_id, GoogleContacts).await, None);
+
+    let calls = stack.calls(Call::Token);
+    stack.advance(TimeDelta::minutes(54));
+    let same = stack.tokens.access_token(user_id, GoogleCalendar).await.unwrap();
+    assert_eq!((same.expose_secret(), stack.calls(Call::Token)), (fresh.expose_secret(), calls));
+    stack.advance(TimeDelta::minutes(2));
+    let other = stack.tokens.access_token(user_id, GoogleCalendar).await.unwrap();
+    assert_ne!(other.expose_secret(), fresh.expose_secret());
+}
+
+#[tokio::test]
+async fn a_revoked_grant_is_told_once_and_resolved_when_it_works_again() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    for (integration, path) in [(GoogleCalendar, "calendar"), (GoogleContacts, "contacts")] {
+        stack.world.revoke_grant(user_id, stand_in(integration)).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(stack.tokens.refresh(user_id, integration).await, Err(TokenError::Revoked)));
+        }
+        assert_eq!(stack.health(user_id, integration).await.as_deref(), Some("revoked"));
+        let link = format!("{APPLICATION}/api/{path}/google/authorize");
+        assert_eq!(stack.notices(user_id, integration).await, [("token_invalid".to_owned(), link)]);
+
+        stack.world.restore_grant(user_id, stand_in(integration)).unwrap();
+        stack.tokens.refresh(user_id, integration).await.unwrap();
+        assert_eq!(stack.health(user_id, integration).await.as_deref(), Some("valid"));
+        assert!(stack.notices(user_id, integration).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_refresh_token_works_until_its_end_and_then_counts_as_revoked() {
+    let stack = Stack::start().await;
+    let fresh = stack.user(NO_REFRESH_TOKEN_YET_FRESH);
+    let token = stack.tokens.refresh(fresh, GoogleCalendar).await.unwrap();
+    assert_eq!(token.expose_secret(), stack.stored(fresh, GoogleCalendar).await.0);
+    assert_eq!(stack.health(fresh, GoogleCalendar).await.as_deref(), Some("expiring_soon"));
+    assert_eq!(stack.notices(fresh, GoogleCalendar).await[0].0, "token_expiring_soon");
+
+    let over = stack.user(NO_REFRESH_TOKEN);
+    assert!(matches!(stack.tokens.access_token(over, GoogleCalendar).await, Err(TokenError::Revoked)));
+    assert_eq!(stack.health(over, GoogleCalendar).await.as_deref(), Some("revoked"));
+    assert_eq!(stack.notices(over, GoogleCalendar).await[0].0, "token_invalid");
+    assert_eq!(stack.calls(Call::Token), 0);
+}
+
+#[tokio::test]
+async fn a_user_who_connected_nothing_has_no_token() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(NOTHING_GRANTED);
+    assert!(matches!(stack.tokens.refresh(user_id, GoogleCalendar).await, Err(TokenError::NotConnected)));
+    assert_eq!(stack.health(user_id, GoogleCalendar).await, None);
+}
+
+#[tokio::test]
+async fn a_failure_that_is_not_the_users_changes_nothing() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let before = stack.stored(user_id, GoogleCalendar).await;
+    for kind in [
+        FaultKind::Unauthorized,
+        FaultKind::RateLimit,
+        FaultKind::TooManyRequests { retry_after_s: 1 },
+        FaultKind::Gone,
+        FaultKind::ServerError { status: 503 },
+        FaultKind::Reset,
+        FaultKind::Garbage,
+        FaultKind::Huge,
+    ] {
+        stack.inject(Call::Token, kind);
+        let error = stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap_err();
+        assert!(!matches!(error, TokenError::Revoked), "{kind:?}: {error}");
+        assert!(matches!(Failure::from(error), Failure::Transient(_)), "{kind:?}");
+        assert_eq!(stack.health(user_id, GoogleCalendar).await, None, "{kind:?}");
+        assert_eq!(stack.stored(user_id, GoogleCalendar).await, before, "{kind:?}");
+    }
+    assert!(stack.world.faults().is_empty(), "each of them struck");
+    stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rotated_refresh_token_takes_the_place_of_the_old_one() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let (_, old) = stack.stored(user_id, GoogleCalendar).await;
+    stack.world.rotate_refresh_token(user_id, stand_in(GoogleCalendar)).unwrap();
+    stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
+    let (_, new) = stack.stored(user_id, GoogleCalendar).await;
+    assert_ne!(new, old);
+    stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
+    assert_eq!(stack.stored(user_id, GoogleCalendar).await.1, new);
+}
+
+#[tokio::test]
+async fn refreshes_at_the_same_time_lose_no_rotated_token_and_revoke_nobody() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    for _ in 0..5 {
+        stack.world.rotate_refresh_token(user_id, stand_in(GoogleCalendar)).unwrap();
+        let refreshes = join_all((0..8).map(|_| stack.tokens.refresh(user_id, GoogleCalendar))).await;
+        assert!(refreshes.iter().all(Result::is_ok), "{refreshes:?}");
+        assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("valid"));
+    }
+    stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
+}

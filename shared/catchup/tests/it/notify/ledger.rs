@@ -1,0 +1,99 @@
+//! Who may send, how often, and what operators see.
+
+use std::time::Duration;
+
+use catchup::limits::{EMAIL, NOTIFICATION, SMS};
+use catchup::notify::Delivery;
+use chrono::TimeDelta;
+use messaging_stand_in::{Channel, Kind};
+
+use crate::notify::stack::{ADDRESS, NUMBER, Stack, recipient, suggestion};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_dies_before_the_answer_leaves_a_message_for_the_operator() {
+    let stack = Stack::start().await;
+    let (person, subject) = (recipient(), suggestion("Ana"));
+    stack.fault(Channel::Sms, Kind::AcceptThenSlow { delay_ms: 60_000 });
+    let before = stack.now();
+    tokio::select! {
+        told = stack.notifier.send_sms(&person, NUMBER, &subject) => panic!("{told:?}"),
+        () = arrived(&stack) => {}
+    }
+
+    stack.advance(TimeDelta::minutes(10));
+    let told = stack.notifier.send_sms(&person, NUMBER, &subject).await.unwrap();
+    assert_eq!((told, stack.messages().len()), (Delivery::AlreadyClaimed, 1));
+    assert_eq!(stack.deliveries.unknown_deliveries(before, 10).await.unwrap(), [], "it may be under way");
+    let unknown = stack.deliveries.unknown_deliveries(stack.now(), 10).await.unwrap();
+    let [unknown] = unknown.as_slice() else { panic!("{unknown:?}") };
+    assert_eq!(unknown.user_id, person.user_id);
+    assert_eq!((unknown.channel.as_str(), &unknown.subject), ("sms", &format!("suggestion:{}", subject.id)));
+}
+
+/// Waits until the provider has a message.
+async fn arrived(stack: &Stack) {
+    while stack.messages().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_is_told_once_a_channel_and_a_person() {
+    let stack = Stack::start().await;
+    let (ana, ben, subject) = (recipient(), recipient(), suggestion("Cy"));
+    for _ in 0..2 {
+        for person in [&ana, &ben] {
+            let _told = stack.notifier.send_sms(person, NUMBER, &subject).await.unwrap();
+            let _told =
+                stack.notifier.send_email(person, ADDRESS, std::slice::from_ref(&subject)).await.unwrap();
+        }
+    }
+    assert_eq!(stack.messages().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_hold_a_person_back_and_nobody_else_and_lose_nothing() {
+    let stack = Stack::start().await;
+    let person = recipient();
+    let subjects: Vec<_> = (0..=SMS.max).map(|n| suggestion(&format!("Ana {n}"))).collect();
+    let (last, first) = subjects.split_last().unwrap();
+    for subject in first {
+        let told = stack.notifier.send_sms(&person, NUMBER, subject).await.unwrap();
+        assert!(matches!(told, Delivery::Sent { .. }), "{told:?}");
+    }
+    let told = stack.notifier.send_sms(&person, NUMBER, last).await.unwrap();
+    let Delivery::LimitedUntil(until) = told else { panic!("{told:?}") };
+    assert!(until > stack.now());
+    assert_eq!(stack.states().await.len(), first.len(), "nothing is claimed");
+
+    // What was sent before costs no limit: a task that comes back gets to where it was.
+    for subject in first {
+        assert_eq!(
+            stack.notifier.send_sms(&person, NUMBER, subject).await.unwrap(),
+            Delivery::AlreadyClaimed
+        );
+    }
+    let told = stack.notifier.send_sms(&recipient(), NUMBER, last).await.unwrap();
+    assert!(matches!(told, Delivery::Sent { .. }), "{told:?}");
+
+    stack.advance((until - stack.now()) + TimeDelta::seconds(1));
+    let told = stack.notifier.send_sms(&person, NUMBER, last).await.unwrap();
+    assert!(matches!(told, Delivery::Sent { .. }), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_channels_together_stay_within_the_limit_of_notifications() {
+    let stack = Stack::start().await;
+    let person = recipient();
+    let mut sent = 0;
+    for n in 0..SMS.max + EMAIL.max {
+        let subject = suggestion(&format!("Ana {n}"));
+        let told = if n < SMS.max {
+            stack.notifier.send_sms(&person, NUMBER, &subject).await
+        } else {
+            stack.notifier.send_email(&person, ADDRESS, &[subject]).await
+        };
+        sent += u32::from(matches!(told.unwrap(), Delivery::Sent { .. }));
+    }
+    assert_eq!(sent, NOTIFICATION.max);
+}

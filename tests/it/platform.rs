@@ -1,0 +1,41 @@
+//! The crate `shared` is a platform: it knows nothing of the product that runs on it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PLATFORM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
+/// Words of the domain, in lower case.
+const WORDS: [&str; 6] = ["catchup", "calendar", "contact", "suggestion", "twilio", "sendgrid"];
+
+#[test]
+fn no_crate_of_the_domain_is_among_the_platforms_dependencies() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--package=shared", "--all-features", "--prefix=none", "--locked"])
+        .current_dir(PLATFORM)
+        .output()
+        .expect("cargo runs");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"shared"), "{tree}");
+    assert!(!names.contains(&"catchup"), "{tree}");
+}
+
+#[test]
+fn no_word_of_the_domain_is_in_the_platforms_sources() {
+    let files = files(&Path::new(PLATFORM).join("src"));
+    assert!(!files.is_empty());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap().to_lowercase();
+        for (number, line) in text.lines().enumerate() {
+            let word = WORDS.iter().find(|word| line.contains(**word));
+            assert_eq!(word, None, "{}:{}: {line}", file.display(), number + 1);
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
