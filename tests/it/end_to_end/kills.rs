@@ -8,7 +8,8 @@ use serde_json::json;
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use super::{PATIENCE, calls, database, healthy, small, start, within};
+use super::{PATIENCE, calls, database, healthy, small, start};
+use tests::within;
 
 const QUEUE: Queue = Queue::TokenRefresh;
 

@@ -10,7 +10,8 @@ use shared::queue::Queue;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use uuid::Uuid;
 
-use super::{PATIENCE, create, database, small, start, within};
+use super::{PATIENCE, create, database, small, start};
+use tests::within;
 
 /// A text message of the one, and an e-mail of the other.
 const QUEUES: [Queue; 2] = [Queue::BatchNotifications, Queue::NotificationReminder];

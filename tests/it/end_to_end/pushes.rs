@@ -6,7 +6,8 @@ use serde_json::json;
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use super::{PATIENCE, database, healthy, run, small, start, within};
+use super::{PATIENCE, database, healthy, run, small, start};
+use tests::within;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_entered_at_google_makes_room_for_itself() {
