@@ -1,4 +1,4 @@
-//! The test kit: real servers, and the pieces of the world that tests hold in their hands.
+//! The test kit: real servers, stand-ins, and processes that tests control.
 
 #![expect(clippy::missing_panics_doc, reason = "a kit that cannot do its work fails the test, and says why")]
 

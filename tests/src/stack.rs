@@ -258,7 +258,7 @@ impl Stack {
         timeout(PATIENCE, wait).await.expect("the service is ready");
     }
 
-    /// Waits until a run waits for a lock that somebody holds.
+    /// Waits until a run waits for a lock that another session holds.
     pub async fn until_somebody_waits(&self) {
         let waiting = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
