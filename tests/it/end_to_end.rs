@@ -42,7 +42,10 @@ async fn start(world: SeedOptions) -> LocalCloud {
         logs,
     };
     let servers = Servers::start(&options).await.unwrap();
-    LocalCloud::start(&options, servers).await.unwrap()
+    let cloud = LocalCloud::start(&options, servers).await.unwrap();
+    let missing: Vec<_> = Queue::all().filter(|queue| !cloud.serves(*queue)).map(Queue::name).collect();
+    assert!(missing.is_empty(), "not built: {missing:?}; run cargo build --workspace first");
+    cloud
 }
 
 /// A small world: some users, few contacts.
