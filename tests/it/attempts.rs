@@ -35,7 +35,7 @@ fn outcomes(answers: &[Answer]) -> Vec<&str> {
     answers.iter().map(Answer::outcome).collect()
 }
 
-/// A run that goes on for as long as the process lives: with the clock put forward, as good as killed.
+/// A run that continues for as long as the process lives: with the clock put forward, as good as killed.
 async fn killed_run(stack: &Stack, delivery: Delivery) {
     let service = hanging_run(stack, delivery).await;
     stack.advance(66);

@@ -490,7 +490,7 @@ fn redis_key(key: &str) -> String {
     format!("jobs:{}:{key}", QUEUE.name())
 }
 
-/// The job of a process, or of whoever follows what is left.
+/// The job of a process, or of the deliveries that follow.
 fn probe(work: Work, process: Option<usize>, runs: &Arc<Mutex<Runs>>) -> Probe<Numbered> {
     let runs = Arc::clone(runs);
     Probe::new(move |context| {

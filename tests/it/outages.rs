@@ -1,5 +1,5 @@
-//! A dependency is unavailable, slow, or answers rubbish: no task is lost, none is charged for it, and all of them go on as
-//! soon as it is over.
+//! A dependency is unavailable, slow, or returns malformed answers: no task is lost, no attempt is counted, and all of them
+//! continue as soon as it is available.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -161,7 +161,7 @@ async fn without_postgres_nothing_is_lost_and_nothing_is_counted() {
         let answer = service.deliver(Delivery::new(body.clone())).await;
         assert_eq!((answer.status, answer.reason()), (503, "database"), "{body}");
     }
-    // The failure that nobody acknowledged is what the expired lease tells.
+    // The failure without an acknowledgement is recorded by the delivery that finds the expired lease.
     let delivery = Delivery::new(body());
     let probe = Probe::<Numbered>::answering(done);
     let answers = stack.follow(&stack.service(probe.clone()), delivery.again(1)).await;

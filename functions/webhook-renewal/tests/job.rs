@@ -1,7 +1,5 @@
 //! Renewals and the sweep over them: over real servers and the stand-in for Google.
 
-use std::time::{Duration, Instant};
-
 use calendar_sync::CalendarSync;
 use catchup::limits::GOOGLE_CALENDAR;
 use catchup::queues;
@@ -10,12 +8,11 @@ use google_stand_in::{Call, Channel, Event, Fault, FaultKind, Integration, SeedO
 use serde_json::{Value, json};
 use shared::job::Job;
 use shared::rate_limit::{Limiter, Verdict};
-use tests::{Answer, Delivery, Google, Process, Service, Stack};
+use tests::{Answer, Delivery, Google, Process, Service, Stack, eventually};
 use uuid::Uuid;
 use webhook_renewal::WebhookRenewal;
 
 const ADDRESS: &str = "https://app.example.test/webhooks/google-calendar";
-const PATIENCE: Duration = Duration::from_secs(20);
 const DAY_SECONDS: i64 = 86_400;
 
 struct Fixture {
@@ -138,14 +135,6 @@ fn last() -> u32 {
 
 fn task(data: &Value) -> Delivery {
     Delivery::of(queues::WEBHOOK_RENEWAL, data)
-}
-
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[track_caller]

@@ -9,7 +9,8 @@ use serde_json::json;
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use super::{PATIENCE, calls, database, healthy, small, start, within};
+use super::{PATIENCE, calls, database, healthy, small, start};
+use tests::within;
 
 const QUEUE: Queue = queues::TOKEN_REFRESH;
 
@@ -102,7 +103,7 @@ async fn a_container_that_is_asked_to_stop_sends_its_task_on() {
     let user = hanging(&cloud).await;
     let world = cloud.world().clone();
     within(PATIENCE, "in the middle of the job", || async { calls(&world, user, Call::Token) >= 1 }).await;
-    // A dispatch that finds nobody would count as an attempt.
+    // A dispatch that reaches no instance would count as an attempt.
     cloud.tasks().pause(QUEUE).await.unwrap();
     let function = cloud.function_mut(QUEUE).unwrap();
     function.terminate();

@@ -1,4 +1,4 @@
-//! Containers die around a message, at every step of sending it: nobody is told anything twice, and what may be lost is
+//! Containers die around a message, at every step of sending it: no message is sent twice, and what may be lost is
 //! known.
 
 use std::time::Duration;
@@ -11,7 +11,8 @@ use shared::queue::Queue;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use uuid::Uuid;
 
-use super::{PATIENCE, create, database, small, start, within};
+use super::{PATIENCE, create, database, small, start};
+use tests::within;
 
 /// A text message of the one, and an e-mail of the other.
 const QUEUES: [Queue; 2] = [queues::BATCH_NOTIFICATIONS, queues::NOTIFICATION_REMINDER];
@@ -47,7 +48,7 @@ impl Step {
     }
 }
 
-/// A user who is to be told of something by one channel only, and at which step that is cut short.
+/// A user who is to be notified by one channel only, and the step at which the sender dies.
 struct User {
     id: Uuid,
     queue: Queue,
@@ -118,7 +119,7 @@ async fn held(cloud: &LocalCloud) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&mut database(cloud).await).await.unwrap()
 }
 
-/// Ends the statements that outlive their process, as a network that is gone does, and lets the ledger go on.
+/// Ends the statements that outlive their process, as a network that is gone does, and releases the ledger.
 async fn let_go(cloud: &LocalCloud, db: &mut PgConnection) {
     db.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -1,4 +1,4 @@
-//! From a change in a calendar to another suggestion, over real processes and nobody's help.
+//! From a change in a calendar to another suggestion, over real processes, without any other trigger.
 
 use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -6,7 +6,8 @@ use google_stand_in::{Event, Integration};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{PATIENCE, database, healthy, run, small, start, within};
+use super::{PATIENCE, database, healthy, run, small, start};
+use tests::within;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_entered_at_google_makes_room_for_itself() {

@@ -1,4 +1,4 @@
-//! Bodies that cannot be read, or that end whoever reads them.
+//! Bodies that cannot be read, or that kill the process that reads them.
 
 use std::time::Duration;
 
