@@ -20,7 +20,7 @@ use tests::{Google, Stack};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
 const PEER: &str = "192.0.2.1";
 const OTHER_PEER: &str = "192.0.2.2";
@@ -242,7 +242,7 @@ async fn a_changed_event_leads_to_the_task_of_a_sync() {
         if !recorded.is_empty() {
             break recorded;
         }
-        assert!(begun.elapsed() < PATIENCE, "the notification is recorded");
+        assert!(begun.elapsed() < TIMEOUT, "the notification is recorded");
         tokio::time::sleep(POLL).await;
     };
     assert_eq!(recorded, [("exists".to_owned(), "success".to_owned(), None)]);

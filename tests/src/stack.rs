@@ -35,7 +35,7 @@ use uuid::Uuid;
 use crate::issuer::{CALLER, Issuer};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_WAIT: Duration = Duration::from_secs(20);
 /// No task of a test is dispatched more often.
 const MAX_DISPATCHES: usize = 60;
 const POLL: Duration = Duration::from_millis(10);
@@ -254,7 +254,7 @@ impl Stack {
                 sleep(POLL).await;
             }
         };
-        timeout(PATIENCE, wait).await.expect("the service is ready");
+        timeout(MAX_WAIT, wait).await.expect("the service is ready");
     }
 
     /// Waits until a run waits for a lock that somebody holds.
@@ -266,7 +266,7 @@ impl Stack {
                 sleep(POLL).await;
             }
         };
-        timeout(PATIENCE, wait).await.expect("a run waits for the lock");
+        timeout(MAX_WAIT, wait).await.expect("a run waits for the lock");
     }
 
     /// The recorded runs of all tasks, in their order: life, kind, reason.

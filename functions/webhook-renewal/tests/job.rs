@@ -9,13 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Call, Channel, Event, Fault, FaultKind, Integration, SeedOptions, Times, World};
 use serde_json::{Value, json};
 use shared::job::Job;
-use shared::rate_limit::{Limiter, Verdict};
+use shared::rate_limit::{Decision, Limiter};
 use tests::{Answer, Delivery, Google, Process, Service, Stack};
 use uuid::Uuid;
 use webhook_renewal::WebhookRenewal;
 
 const ADDRESS: &str = "https://app.example.test/webhooks/google-calendar";
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const DAY_SECONDS: i64 = 86_400;
 
 struct Fixture {
@@ -143,7 +143,7 @@ fn task(data: &Value) -> Delivery {
 async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
+        assert!(begun.elapsed() < TIMEOUT, "{what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -455,7 +455,7 @@ async fn killed_between_storing_and_stopping_a_renewal_leaves_one_channel() {
 async fn a_limit_is_waited_for_before_and_between_the_calls() {
     let (fixture, user) = Fixture::with_channel(20).await;
     let allowed = fixture.limiter.acquire_many(&GOOGLE_CALENDAR, user, GOOGLE_CALENDAR.max - 1).await;
-    assert_eq!(allowed, Verdict::Allowed);
+    assert_eq!(allowed, Decision::Allowed);
     check(&fixture.deliver(&json!({ "userId": user })).await, 200, "snoozed", "");
     assert_eq!((fixture.calls(Call::EventsWatch), fixture.calls(Call::ChannelsStop)), (1, 0));
     let rest = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await.remove(0);
