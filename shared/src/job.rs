@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::Incomplete;
+use crate::config::InvalidConfig;
 pub use crate::failure::{BoxError, Failure};
 use crate::payload::Payload;
 
@@ -22,7 +22,7 @@ pub trait Job: Sized + Send + Sync + 'static {
     type Payload: Payload;
 
     /// Takes what the job needs. Ask for everything before the first `?`, so that all problems are reported together.
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete>;
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig>;
 
     /// Runs one task. May run again after a crash at any point, so each effect must bear repetition.
     ///
@@ -47,7 +47,7 @@ pub struct Context {
     pub dispatches: u32,
     /// The minute for which a scheduler created the task, or the time of its creation: the end of its window if it is
     /// debounced.
-    pub occasion: DateTime<Utc>,
+    pub scheduled_for: DateTime<Utc>,
     pub(crate) clock: Clock,
     pub(crate) deadline: Instant,
     pub(crate) cancelled: CancellationToken,

@@ -26,7 +26,7 @@ const SHORTER_DEBOUNCE: u32 = 10;
 /// Leases of six seconds.
 const SHORTER_LEASE: u32 = 10;
 /// Longer than several leases.
-const PATIENCE: Duration = Duration::from_secs(400);
+const TIMEOUT: Duration = Duration::from_secs(400);
 
 /// A local cloud whose functions serve this world.
 async fn start(world: SeedOptions) -> LocalCloud {
@@ -61,7 +61,7 @@ async fn database(cloud: &LocalCloud) -> PgConnection {
 /// Creates a task as a person's request would, and waits until its queue is empty.
 async fn run(cloud: &mut LocalCloud, queue: Queue, data: &Value) -> Vec<TaskLine> {
     create(cloud, queue, data).await;
-    cloud.until_done(queue, PATIENCE).await.unwrap();
+    cloud.until_done(queue, TIMEOUT).await.unwrap();
     cloud.function_mut(queue).unwrap().lines()
 }
 

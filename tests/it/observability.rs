@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::queue::Queue;
-use shared::telemetry::line::{Counts, Line, Outcome};
+use shared::telemetry::line::{Counts, Line, OutcomeCode};
 use shared::telemetry::{Counter, EventCode, Meter, metrics};
 use tests::acting::RUNS;
 use tests::{Instances, Stack, eventually};
@@ -43,7 +43,7 @@ fn full_line() -> Value {
         task: "name",
         dispatch: 1,
         attempt: 1,
-        outcome: Outcome::Done,
+        outcome: OutcomeCode::Done,
         reason: Some("reason"),
         status: 200,
         duration_ms: 1.0,

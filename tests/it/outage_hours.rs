@@ -149,7 +149,7 @@ async fn an_hour_of_a_read_only_postgres() {
         async move {
             // Reads and writes a table, as a job does.
             shared::db::sweeps::Sweeps::from(db)
-                .sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH)
+                .add_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH)
                 .await?;
             failed()
         }

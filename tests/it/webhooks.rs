@@ -20,7 +20,7 @@ use tests::{Google, Stack, within};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const PEER: &str = "192.0.2.1";
 const OTHER_PEER: &str = "192.0.2.2";
 
@@ -235,7 +235,7 @@ async fn a_changed_event_leads_to_the_task_of_a_sync() {
 
     let event = Event::timed("Tea", google.world.now() + TimeDelta::days(1), TimeDelta::hours(1));
     google.world.add_event(user, "primary", event).unwrap();
-    within(PATIENCE, "the notification is recorded", async || !records(&stack).await.is_empty()).await;
+    within(TIMEOUT, "the notification is recorded", async || !records(&stack).await.is_empty()).await;
     assert_eq!(records(&stack).await, [("exists".to_owned(), "success".to_owned(), None)]);
     let tasks = stack.take_tasks(queues::CALENDAR_SYNC).await;
     assert_eq!(tasks.len(), 1);

@@ -36,7 +36,7 @@ use crate::issuer::{CALLER, Issuer};
 use crate::wait::within;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_WAIT: Duration = Duration::from_secs(20);
 /// No task of a test is dispatched more often.
 const MAX_DISPATCHES: usize = 60;
 const POLL: Duration = Duration::from_millis(10);
@@ -255,7 +255,7 @@ impl Stack {
                 sleep(POLL).await;
             }
         };
-        timeout(PATIENCE, wait).await.expect("the service is ready");
+        timeout(MAX_WAIT, wait).await.expect("the service is ready");
     }
 
     /// Waits until a run waits for a lock that another session holds.
@@ -263,7 +263,7 @@ impl Stack {
         let waiting = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
         let waits = async || !self.rows::<()>(waiting).await.is_empty();
-        within(PATIENCE, "a run waits for the lock", waits).await;
+        within(MAX_WAIT, "a run waits for the lock", waits).await;
     }
 
     /// The recorded runs of all tasks, in their order: life, kind, reason.

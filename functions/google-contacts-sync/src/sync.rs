@@ -6,7 +6,7 @@ use std::time::Duration;
 use catchup::db::contact_groups::Overlap;
 use catchup::google;
 use catchup::google::people::Person;
-use catchup::google::{Access, Error, Next, TokenError};
+use catchup::google::{Error, Next, Session, TokenError};
 use catchup::limits::GOOGLE_PEOPLE;
 use catchup::payload::{ContactsResume, ContactsStep, Integration, SyncType};
 use catchup::sync::Refusal;
@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use shared::cache;
 use shared::db;
 use shared::job::{Context, Failure};
-use shared::rate_limit::{Plan, Verdict};
+use shared::rate_limit::{Decision, Plan};
 use uuid::Uuid;
 
 use crate::apply::apply;
@@ -80,30 +80,30 @@ pub(crate) struct Part<'a> {
 impl Part<'_> {
     /// Goes on until the end, or until it must stop; `progress` then says where the next part begins.
     pub(crate) async fn run(&mut self) -> Result<(), Stop> {
-        let mut access = Access::begin(&self.job.tokens, self.user_id, Integration::GoogleContacts).await?;
+        let mut session = Session::begin(&self.job.tokens, self.user_id, Integration::GoogleContacts).await?;
         match self.progress.step {
             ContactsStep::People => {
-                self.people(&mut access).await?;
+                self.people(&mut session).await?;
                 self.progress.step = ContactsStep::Groups;
-                self.groups(&mut access).await
+                self.groups(&mut session).await
             }
-            ContactsStep::Groups => self.groups(&mut access).await,
+            ContactsStep::Groups => self.groups(&mut session).await,
         }
     }
 
-    async fn people(&mut self, access: &mut Access) -> Result<(), Stop> {
+    async fn people(&mut self, session: &mut Session) -> Result<(), Stop> {
         // A page token that was handed on may have grown too old on the way.
         let mut handed_on = self.progress.page_token.is_some();
         if self.progress.sync_type == SyncType::Full && !handed_on {
-            self.job.contacts.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
+            self.job.contacts.begin_run(self.progress.run, self.user_id, self.context.now()).await?;
         }
         loop {
-            self.turn().await?;
-            let calls = access.calls();
+            self.acquire_call().await?;
+            let calls = session.calls();
             let ContactsResume { sync_token, page_token, .. } = &*self.progress;
             let answer =
-                self.job.people.connections(access, sync_token.as_deref(), page_token.as_deref()).await;
-            self.progress.api_calls += u64::from(access.calls() - calls);
+                self.job.people.connections(session, sync_token.as_deref(), page_token.as_deref()).await;
+            self.progress.api_calls += u64::from(session.calls() - calls);
             let page = match answer {
                 Ok(page) => page,
                 // Google refuses a token without saying so, too: one that was given out for other parameters.
@@ -132,8 +132,8 @@ impl Part<'_> {
         self.progress.sync_token = None;
         self.progress.page_token = None;
         self.progress.gathered = false;
-        self.job.contacts.end_contacts_run(given_up).await?;
-        self.job.contacts.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
+        self.job.contacts.end_run(given_up).await?;
+        self.job.contacts.begin_run(self.progress.run, self.user_id, self.context.now()).await?;
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl Part<'_> {
         if people.is_empty() {
             return Ok(());
         }
-        let page = self.job.contacts.contacts_page(self.user_id).await?;
+        let page = self.job.contacts.page(self.user_id).await?;
         let applied = apply(page, &people, self.progress, self.context.now()).await?;
         self.progress.gathered = applied.gathered;
         self.progress.items += people.len();
@@ -157,7 +157,7 @@ impl Part<'_> {
     /// All pages are in the database: whom a full sync did not meet is archived, and the next sync may begin here.
     async fn finish_people(&mut self, sync_token: &str) -> Result<(), Stop> {
         let now = self.context.now();
-        let mut page = self.job.contacts.contacts_page(self.user_id).await?;
+        let mut page = self.job.contacts.page(self.user_id).await?;
         let archived = match self.progress.sync_type {
             SyncType::Full => page.archive_unseen(self.progress.run, now).await?.ok_or(Stop::Superseded)?,
             SyncType::Incremental => Vec::new(),
@@ -167,49 +167,49 @@ impl Part<'_> {
         page.store_sync_state(self.progress.sync_type, Some(sync_token), recount, now).await?;
         page.commit().await?;
         if self.progress.gathered && self.progress.sync_type == SyncType::Incremental {
-            self.job.contacts.end_contacts_run(self.progress.run).await?;
+            self.job.contacts.end_run(self.progress.run).await?;
         }
         self.archived = archived;
         Ok(())
     }
 
-    async fn groups(&mut self, access: &mut Access) -> Result<(), Stop> {
+    async fn groups(&mut self, session: &mut Session) -> Result<(), Stop> {
         let stored = &self.job.groups;
         let mut seen = Vec::new();
         let mut changed = 0;
         let mut page_token: Option<String> = None;
         loop {
-            self.turn().await?;
-            let calls = access.calls();
-            let answer = self.job.people.contact_groups(access, page_token.as_deref()).await;
-            self.progress.api_calls += u64::from(access.calls() - calls);
+            self.acquire_call().await?;
+            let calls = session.calls();
+            let answer = self.job.people.contact_groups(session, page_token.as_deref()).await;
+            self.progress.api_calls += u64::from(session.calls() - calls);
             let page = answer.map_err(|error| self.stop(error))?;
             let groups: Vec<_> =
                 page.items.into_iter().filter_map(UserGroup::of).map(|UserGroup(group)| group).collect();
-            changed += stored.upsert_google_groups(self.user_id, &groups, self.context.now()).await?;
+            changed += stored.upsert_google(self.user_id, &groups, self.context.now()).await?;
             seen.extend(groups.into_iter().map(|group| group.resource_name));
             match page.next {
                 Next::Page(token) => page_token = Some(token),
                 Next::Sync(_) => break,
             }
         }
-        changed += stored.remove_unseen_google_groups(self.user_id, &seen).await?;
+        changed += stored.remove_unseen_google(self.user_id, &seen).await?;
         self.suggest_mappings().await?;
-        changed += stored.fill_mapped_groups(self.user_id).await?;
+        changed += stored.fill_mapped(self.user_id).await?;
         self.progress.changed += changed;
         Ok(())
     }
 
     async fn suggest_mappings(&self) -> Result<(), Stop> {
         let groups = &self.job.groups;
-        let unmapped = groups.unmapped_google_groups(self.user_id).await?;
+        let unmapped = groups.unmapped_google(self.user_id).await?;
         if unmapped.is_empty() {
             return Ok(());
         }
-        let own = groups.own_groups(self.user_id).await?;
+        let own = groups.own(self.user_id).await?;
         let names: Vec<&str> = unmapped.iter().map(|group| group.resource_name.as_str()).collect();
         let overlaps: HashMap<(String, Uuid), u64> = groups
-            .group_overlaps(self.user_id, &names)
+            .overlaps(self.user_id, &names)
             .await?
             .into_iter()
             .map(|Overlap { resource_name, group_id, common }| ((resource_name, group_id), common))
@@ -227,13 +227,13 @@ impl Part<'_> {
     }
 
     /// Whether there is time for one more call, and leave to make it.
-    async fn turn(&mut self) -> Result<(), Stop> {
+    async fn acquire_call(&mut self) -> Result<(), Stop> {
         if self.context.is_cancelled() || self.context.time_left() < PAGE_RESERVE {
             return Err(Stop::Later(self.context.now()));
         }
         match self.calls.acquire(&GOOGLE_PEOPLE).await {
-            Verdict::Allowed => Ok(()),
-            Verdict::DeniedUntil(time) => Err(Stop::Later(time)),
+            Decision::Allowed => Ok(()),
+            Decision::LimitedUntil(time) => Err(Stop::Later(time)),
         }
     }
 
@@ -250,7 +250,7 @@ impl Part<'_> {
             | Error::Unavailable(_)
             | Error::Timeout
             | Error::Transport(_)
-            | Error::Incomplete
+            | Error::Truncated
             | Error::Garbage(_)
             | Error::Client(_)) => Stop::Failed(error.into()),
         }

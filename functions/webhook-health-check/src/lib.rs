@@ -6,18 +6,18 @@
 use catchup::db::webhook_channels::Channels;
 use catchup::event::EventCode;
 use catchup::google::calendar::{CHANGES_KEPT, PRIMARY};
-use catchup::google::{Access, Calendar, Error, TokenError, Tokens};
+use catchup::google::{Calendar, Error, Session, TokenError, Tokens};
 use catchup::limits;
 use catchup::payload::{self, Integration, RenewalReason, WebhookRenewal};
 use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
-use shared::rate_limit::{Limiter, Verdict};
+use shared::rate_limit::{Decision, Limiter};
 use shared::sweep::{self, Sweep};
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
@@ -52,7 +52,7 @@ struct Checked {
 impl Job for WebhookHealthCheck {
     type Payload = payload::WebhookHealthCheck;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
         let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
         let (calendar, limiter) = (Calendar::new(setup), setup.limiter());
@@ -91,10 +91,10 @@ impl WebhookHealthCheck {
         }
         let now = context.now();
         if payload.position.cursor.is_none() {
-            let ending = self.channels.channels_ending(now).await?;
+            let ending = self.channels.count_ending(now).await?;
             tracing::info!(sweep_id = sweep.id, ending, "channels that end within a day");
         }
-        let suspects = self.channels.suspects(now, sweep.after, sweep::PAGE).await?;
+        let suspects = self.channels.stale_candidates(now, sweep.after, sweep::PAGE).await?;
         let user = |user_id| payload::WebhookHealthCheck { user_id: Some(user_id), position: sweep.origin() };
         let rest = |position| payload::WebhookHealthCheck { user_id: None, position };
         sweep.fan_out(&self.sweeps, &self.tasks, suspects, user, rest).await
@@ -128,7 +128,7 @@ impl WebhookHealthCheck {
         quiet_since: DateTime<Utc>,
         context: &Context,
     ) -> Result<Outcome, Failure> {
-        if let Verdict::DeniedUntil(until) = self.limiter.acquire(&limits::GOOGLE_CALENDAR, user_id).await {
+        if let Decision::LimitedUntil(until) = self.limiter.acquire(&limits::GOOGLE_CALENDAR, user_id).await {
             return Ok(Outcome::Snooze(until));
         }
         let now = context.now();
@@ -152,9 +152,9 @@ impl WebhookHealthCheck {
         quiet_since: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        let mut access = Access::begin(&self.tokens, user_id, Integration::GoogleCalendar).await?;
+        let mut session = Session::begin(&self.tokens, user_id, Integration::GoogleCalendar).await?;
         let since = (quiet_since + CLOCK_DIFFERENCE).max(now - CHANGES_KEPT);
-        self.calendar.changed_since(&mut access, PRIMARY, since).await
+        self.calendar.changed_since(&mut session, PRIMARY, since).await
     }
 
     async fn settle(
@@ -178,7 +178,7 @@ impl WebhookHealthCheck {
             let (healthy, bad) = if broken { (0, 1) } else { (1, 0) };
             let is_high = self
                 .sweeps
-                .sweep_result(QUEUE, sweep_id, healthy, bad, HIGH_BROKEN_RATE, context.now())
+                .add_result(QUEUE, sweep_id, healthy, bad, HIGH_BROKEN_RATE, context.now())
                 .await?;
             if is_high {
                 tracing::error!(event = %EventCode::ManyStaleChannels, sweep_id, "too many quiet channels are broken");

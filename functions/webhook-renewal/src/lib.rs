@@ -14,7 +14,7 @@ use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
 use catchup::variables;
 use catchup::webhooks;
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::http;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
@@ -71,7 +71,7 @@ struct Renewed {
 impl Job for WebhookRenewal {
     type Payload = payload::WebhookRenewal;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
         let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
         let (calendar, limiter, address) = (Calendar::new(setup), setup.limiter(), address(setup));
@@ -100,7 +100,7 @@ impl Job for WebhookRenewal {
 }
 
 /// Notifications carry the channel's token.
-fn address(setup: &mut Setup) -> Result<Url, Incomplete> {
+fn address(setup: &mut Setup) -> Result<Url, InvalidConfig> {
     let variable = &variables::CALENDAR_WEBHOOK_URL;
     let url = setup.config().required::<Url>(variable)?;
     if !http::is_safe_for_credentials(&url) {
@@ -115,7 +115,7 @@ impl WebhookRenewal {
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let due = self.channels.channels_due(context.now(), sweep.after, sweep::PAGE).await?;
+        let due = self.channels.due(context.now(), sweep.after, sweep::PAGE).await?;
         let user = |user_id| payload::WebhookRenewal {
             user_id: Some(user_id),
             reason: None,
@@ -153,7 +153,7 @@ impl WebhookRenewal {
         context: &Context,
     ) -> Result<Need, Failure> {
         let now = context.now();
-        let Some(channel) = self.channels.user_channel(user_id).await? else { return Ok(Need::Channel) };
+        let Some(channel) = self.channels.of_user(user_id).await? else { return Ok(Need::Channel) };
         if channel.opened_by.as_ref() == Some(&context.key) {
             return Ok(Need::Rest);
         }
@@ -174,7 +174,7 @@ impl WebhookRenewal {
         payload: &payload::WebhookRenewal,
         context: &Context,
     ) -> Result<Outcome, Failure> {
-        if need == Need::Nothing && self.channels.stray_channels(user_id).await?.is_empty() {
+        if need == Need::Nothing && self.channels.orphaned(user_id).await?.is_empty() {
             return Ok(Outcome::Skipped("not_due"));
         }
         let mut replacement = match Replacement::begin(self, user_id, context).await {
@@ -188,7 +188,7 @@ impl WebhookRenewal {
         if need != Need::Nothing {
             webhooks::ask_for_sync(&self.tasks, user_id).await?;
         }
-        let result = replacement.stop_strays().await;
+        let result = replacement.stop_orphaned().await;
         let renewed = Renewed { opened, stopped: replacement.stopped };
         match result {
             Ok(()) => {}
@@ -247,7 +247,7 @@ impl WebhookRenewal {
         let Some(sweep_id) = &payload.position.sweep_id else { return Ok(()) };
         let (good, bad) = if succeeded { (1, 0) } else { (0, 1) };
         let is_high =
-            self.sweeps.sweep_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;
+            self.sweeps.add_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;
         if is_high {
             tracing::error!(event = %EventCode::ManyFailedRenewals, sweep_id, "too many renewals failed");
         }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use catchup::db::webhook_channels::{NewChannel, StrayChannel};
+use catchup::db::webhook_channels::{NewChannel, OrphanedChannel};
 use catchup::google::calendar::{ChannelRequest, PRIMARY};
-use catchup::google::{Access, Error, TokenError};
+use catchup::google::{Error, Session, TokenError};
 use catchup::limits::GOOGLE_CALENDAR;
 use catchup::payload::Integration;
 use catchup::sync::schedule::WITH_PUSH_CHANNEL;
@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::SecretString;
 use shared::db;
 use shared::job::Context;
-use shared::rate_limit::{Plan, Verdict};
+use shared::rate_limit::{Decision, Plan};
 use uuid::Uuid;
 
 use crate::WebhookRenewal;
@@ -47,7 +47,7 @@ pub(crate) struct Replacement<'a> {
     job: &'a WebhookRenewal,
     user_id: Uuid,
     context: &'a Context,
-    access: Access,
+    session: Session,
     calls: Plan<1>,
     /// Channels stopped so far.
     pub(crate) stopped: u32,
@@ -59,26 +59,26 @@ impl<'a> Replacement<'a> {
         user_id: Uuid,
         context: &'a Context,
     ) -> Result<Self, Stop> {
-        let access = Access::begin(&job.tokens, user_id, Integration::GoogleCalendar).await;
-        let access = access.map_err(|error| stop(error.into(), context))?;
+        let session = Session::begin(&job.tokens, user_id, Integration::GoogleCalendar).await;
+        let session = session.map_err(|error| stop(error.into(), context))?;
         let calls = Plan::new(&job.limiter, user_id, [(&GOOGLE_CALENDAR, 0)]);
-        Ok(Self { job, user_id, context, access, calls, stopped: 0 })
+        Ok(Self { job, user_id, context, session, calls, stopped: 0 })
     }
 
     /// Opens a channel and makes it the user's.
     pub(crate) async fn open(&mut self) -> Result<(), Stop> {
-        self.ask_for_a_call().await?;
+        self.acquire_call().await?;
         let channels = &self.job.channels;
         let (id, token) = (Uuid::new_v4().to_string(), new_token());
         let now = self.context.now();
         let ends_at = now + LIFETIME;
-        channels.announce_channel(self.user_id, &id, &self.context.key, ends_at, now).await?;
+        channels.record_intent(self.user_id, &id, &self.context.key, ends_at, now).await?;
         let request = ChannelRequest { id: &id, address: &self.job.address, token: &token, ends_at };
-        let opened = match self.job.calendar.watch(&mut self.access, PRIMARY, request).await {
+        let opened = match self.job.calendar.watch(&mut self.session, PRIMARY, request).await {
             Ok(opened) => opened,
             Err(error) => {
                 if !may_be_open(&error) {
-                    channels.withdraw_channel(&id).await?;
+                    channels.discard(&id).await?;
                 }
                 return Err(stop(error, self.context));
             }
@@ -91,24 +91,24 @@ impl<'a> Replacement<'a> {
             token: &token,
             ends_at: opened.ends_at,
         };
-        Ok(channels.keep_channel(self.user_id, &channel, WITH_PUSH_CHANNEL, self.context.now()).await?)
+        Ok(channels.activate(self.user_id, &channel, WITH_PUSH_CHANNEL, self.context.now()).await?)
     }
 
     /// Stops all channels that are not the user's any more.
-    pub(crate) async fn stop_strays(&mut self) -> Result<(), Stop> {
-        let strays = self.job.channels.stray_channels(self.user_id).await?;
-        self.calls.expect(&GOOGLE_CALENDAR, u32::try_from(strays.len()).unwrap_or(u32::MAX));
-        for stray in strays {
-            self.ask_for_a_call().await?;
-            self.stop_stray(&stray).await?;
-            self.job.channels.channel_stopped(&stray.channel_id).await?;
+    pub(crate) async fn stop_orphaned(&mut self) -> Result<(), Stop> {
+        let orphaned = self.job.channels.orphaned(self.user_id).await?;
+        self.calls.expect(&GOOGLE_CALENDAR, u32::try_from(orphaned.len()).unwrap_or(u32::MAX));
+        for channel in orphaned {
+            self.acquire_call().await?;
+            self.stop_channel(&channel).await?;
+            self.job.channels.mark_stopped(&channel.channel_id).await?;
             self.stopped += 1;
         }
         Ok(())
     }
 
-    async fn stop_stray(&mut self, stray: &StrayChannel) -> Result<(), Stop> {
-        match self.job.calendar.stop(&mut self.access, &stray.channel_id, &stray.resource_id).await {
+    async fn stop_channel(&mut self, channel: &OrphanedChannel) -> Result<(), Stop> {
+        match self.job.calendar.stop(&mut self.session, &channel.channel_id, &channel.resource_id).await {
             Ok(()) | Err(Error::NotFound) => Ok(()),
             // Opened by another account or application: it ends by itself, and what it says is refused.
             Err(error @ (Error::Forbidden { .. } | Error::Refused { .. })) => {
@@ -119,13 +119,13 @@ impl<'a> Replacement<'a> {
         }
     }
 
-    async fn ask_for_a_call(&mut self) -> Result<(), Stop> {
+    async fn acquire_call(&mut self) -> Result<(), Stop> {
         if self.context.is_cancelled() || self.context.time_left() < CALL_RESERVE {
             return Err(Stop::Wait(self.context.now()));
         }
         match self.calls.acquire(&GOOGLE_CALENDAR).await {
-            Verdict::Allowed => Ok(()),
-            Verdict::DeniedUntil(until) => Err(Stop::Wait(until)),
+            Decision::Allowed => Ok(()),
+            Decision::LimitedUntil(until) => Err(Stop::Wait(until)),
         }
     }
 }
@@ -141,7 +141,7 @@ fn may_be_open(error: &Error) -> bool {
         Error::Timeout
         | Error::Transport(_)
         | Error::Unavailable(_)
-        | Error::Incomplete
+        | Error::Truncated
         | Error::Garbage(_) => true,
         Error::Token(_)
         | Error::Unauthorized

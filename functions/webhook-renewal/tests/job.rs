@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Call, Channel, Event, Fault, FaultKind, Integration, SeedOptions, Times, World};
 use serde_json::{Value, json};
 use shared::job::Job;
-use shared::rate_limit::{Limiter, Verdict};
+use shared::rate_limit::{Decision, Limiter};
 use tests::{Answer, Delivery, Google, Process, Service, Stack, eventually};
 use uuid::Uuid;
 use webhook_renewal::WebhookRenewal;
@@ -444,7 +444,7 @@ async fn killed_between_storing_and_stopping_a_renewal_leaves_one_channel() {
 async fn a_limit_is_waited_for_before_and_between_the_calls() {
     let (fixture, user) = Fixture::with_channel(20).await;
     let allowed = fixture.limiter.acquire_many(&GOOGLE_CALENDAR, user, GOOGLE_CALENDAR.max - 1).await;
-    assert_eq!(allowed, Verdict::Allowed);
+    assert_eq!(allowed, Decision::Allowed);
     check(&fixture.deliver(&json!({ "userId": user })).await, 200, "snoozed", "");
     assert_eq!((fixture.calls(Call::EventsWatch), fixture.calls(Call::ChannelsStop)), (1, 0));
     let rest = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await.remove(0);

@@ -11,7 +11,7 @@ use shared::queue::Queue;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use uuid::Uuid;
 
-use super::{PATIENCE, create, database, small, start};
+use super::{TIMEOUT, create, database, small, start};
 use tests::within;
 
 /// A text message of the one, and an e-mail of the other.
@@ -127,7 +127,7 @@ async fn let_go(cloud: &LocalCloud, db: &mut PgConnection) {
     )
     .await
     .unwrap();
-    within(PATIENCE, "rid of its statements", || async { held(cloud).await == 0 }).await;
+    within(TIMEOUT, "rid of its statements", || async { held(cloud).await == 0 }).await;
     let sql = format!("DROP FUNCTION hold CASCADE; SELECT pg_advisory_unlock({HOLD})");
     db.execute(AssertSqlSafe(sql)).await.unwrap();
 }
@@ -183,7 +183,7 @@ async fn kill_at_any_step_of_sending_sends_nothing_twice_and_leaves_unknown_deli
         function.respawn().unwrap();
         function.ready().await.unwrap();
     }
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    cloud.until_idle(TIMEOUT, |_| {}).await.unwrap();
     let expected: Vec<_> = users
         .iter()
         .map(|user| {
@@ -197,7 +197,7 @@ async fn kill_at_any_step_of_sending_sends_nothing_twice_and_leaves_unknown_deli
     for user in &users {
         create(&cloud, user.queue, &json!({ "userId": user.id })).await;
     }
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    cloud.until_idle(TIMEOUT, |_| {}).await.unwrap();
     assert_eq!(known(&cloud, &users).await, expected);
     let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
     let unmarked: i64 = sqlx::query_scalar(

@@ -6,14 +6,14 @@ use local_cloud::once::{Progress, once};
 use local_cloud::report::Report;
 use messaging_stand_in::Channel;
 
-use super::{PATIENCE, start};
+use super::{TIMEOUT, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn running_every_schedule_once_leaves_no_difference_and_a_changed_calendar_changes_suggestions() {
     let mut cloud =
         start(SeedOptions { users: 16, max_contacts: 300, seed: 7, ..SeedOptions::default() }).await;
     let mut changed = 0;
-    let differences = once(&mut cloud, None, PATIENCE, |progress| match progress {
+    let differences = once(&mut cloud, None, TIMEOUT, |progress| match progress {
         Progress::Changing(users) => changed = users,
         Progress::Schedules(_) | Progress::Queues(_) | Progress::Comparing => {}
     })
@@ -41,7 +41,7 @@ async fn a_sweep_that_runs_twice_creates_nothing_twice() {
     for queue in
         [queues::ADAPTIVE_SYNC, queues::TOKEN_REFRESH, queues::CALENDAR_SYNC, queues::GOOGLE_CONTACTS_SYNC]
     {
-        cloud.until_done(queue, PATIENCE).await.unwrap();
+        cloud.until_done(queue, TIMEOUT).await.unwrap();
     }
     for queue in [queues::TOKEN_REFRESH, queues::CALENDAR_SYNC, queues::GOOGLE_CONTACTS_SYNC] {
         let lines = cloud.function_mut(queue).unwrap().lines();

@@ -94,7 +94,7 @@ pub struct Membership {
 /// One page of an address book on its way into the database. Nothing counts before [`ContactsPage::commit`].
 #[derive(Debug)]
 pub struct ContactsPage {
-    pub(super) work: Transaction,
+    pub(super) tx: Transaction,
     pub(super) user_id: Uuid,
 }
 
@@ -110,15 +110,15 @@ handle! {
 
 impl Contacts {
     /// Begins a page. Pages of one user wait for each other, so that two syncs at the same time agree on who is new.
-    pub async fn contacts_page(&self, user_id: Uuid) -> Result<ContactsPage, Error> {
-        let mut work = self.0.begin().await?;
+    pub async fn page(&self, user_id: Uuid) -> Result<ContactsPage, Error> {
+        let mut tx = self.0.begin().await?;
         sqlx::query!(
             "SELECT pg_advisory_xact_lock(hashtextextended('contacts:' || $1::uuid::text, 0))",
             user_id
         )
-        .execute(work.statement())
+        .execute(tx.statement())
         .await?;
-        Ok(ContactsPage { work, user_id })
+        Ok(ContactsPage { tx, user_id })
     }
 }
 
@@ -145,7 +145,7 @@ impl ContactsPage {
             self.user_id,
             resource_names as _,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         Ok(contacts)
     }
@@ -226,7 +226,7 @@ impl ContactsPage {
             phones.as_slice() as _,
             taken,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         let matches = matches.into_iter().map(|row| {
             let index =
@@ -286,7 +286,7 @@ impl ContactsPage {
             notes_before.as_slice() as _,
             now,
         )
-        .execute(self.work.statement())
+        .execute(self.tx.statement())
         .await?;
         Ok(())
     }
@@ -323,7 +323,7 @@ impl ContactsPage {
             columns.notes.as_slice() as _,
             now,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         Ok(rows.into_iter().map(|row| (row.resource_name, row.id)).collect())
     }
@@ -352,7 +352,7 @@ impl ContactsPage {
             resource_names as _,
             now,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         Ok(archived)
     }
@@ -402,14 +402,14 @@ impl ContactsPage {
             &left_ids,
             &left_groups,
         )
-        .execute(self.work.statement())
+        .execute(self.tx.statement())
         .await?;
         Ok(())
     }
 
     /// Makes all of it count.
     pub async fn commit(self) -> Result<(), Error> {
-        self.work.commit().await
+        self.tx.commit().await
     }
 }
 
