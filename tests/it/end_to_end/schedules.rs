@@ -5,8 +5,22 @@ use google_stand_in::SeedOptions;
 use local_cloud::once::{Progress, once};
 use local_cloud::report::Report;
 use messaging_stand_in::Channel;
+use serde_json::Value;
+use shared::queue::Queue;
 
 use super::{TIMEOUT, start};
+
+/// The queues that have schedules, or that another function fills; the others' tasks come from outside.
+fn filled() -> impl Iterator<Item = Queue> {
+    let needs: Value = serde_json::from_str(include_str!("../../../infra/gcp/functions.json")).unwrap();
+    let functions = needs["functions"].as_object().unwrap().values();
+    let enqueued: Vec<String> = functions
+        .flat_map(|function| serde_json::from_value::<Vec<String>>(function["enqueues"].clone()).unwrap())
+        .collect();
+    queues::all().filter(move |queue| {
+        !queue.policy().schedules.is_empty() || enqueued.iter().any(|name| name == queue.name())
+    })
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn running_every_schedule_once_leaves_no_difference_and_a_changed_calendar_changes_suggestions() {
@@ -24,8 +38,8 @@ async fn running_every_schedule_once_leaves_no_difference_and_a_changed_calendar
 
     let report = Report::of(&cloud.lines(), &cloud.consumption());
     assert_eq!(report.failures(), 0, "{report}");
-    let idle: Vec<_> = queues::all().filter(|queue| !report.queues.contains_key(queue.name())).collect();
-    assert_eq!(idle, [], "every queue had something to do");
+    let idle: Vec<_> = filled().filter(|queue| !report.queues.contains_key(queue.name())).collect();
+    assert_eq!(idle, [], "every queue that a schedule or a function fills had something to do");
     let messages = cloud.inbox().messages();
     let by_sms = messages.iter().filter(|message| message.channel == Channel::Sms).count();
     assert!(by_sms > 0 && by_sms < messages.len(), "people were told both ways");

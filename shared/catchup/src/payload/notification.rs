@@ -5,6 +5,7 @@ use shared::payload::{Payload, Position};
 use shared::queue::Queue;
 use uuid::Uuid;
 
+use super::{DryRun, NO_USER};
 use crate::queues;
 
 /// A sweep over users whose weekly batch is due, or, with a user, that batch.
@@ -29,6 +30,17 @@ impl Payload for BatchNotifications {
     const QUEUE: Queue = queues::BATCH_NOTIFICATIONS;
 }
 
+impl DryRun for BatchNotifications {
+    fn dry_run() -> Self {
+        Self {
+            user_id: Some(NO_USER),
+            day_of_week: Some(0),
+            time: Some("09:00".to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
 /// A sweep over users who did not reconnect, or, with a user, that user's reminder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,6 +57,12 @@ impl Payload for NotificationReminder {
     const QUEUE: Queue = queues::NOTIFICATION_REMINDER;
 }
 
+impl DryRun for NotificationReminder {
+    fn dry_run() -> Self {
+        Self { user_id: Some(NO_USER), ..Self::default() }
+    }
+}
+
 /// A sweep over users whose token ends soon, or, with a user, that user's reminder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,4 +77,10 @@ pub struct TokenHealthReminder {
 
 impl Payload for TokenHealthReminder {
     const QUEUE: Queue = queues::TOKEN_HEALTH_REMINDER;
+}
+
+impl DryRun for TokenHealthReminder {
+    fn dry_run() -> Self {
+        Self { user_id: Some(NO_USER), ..Self::default() }
+    }
 }

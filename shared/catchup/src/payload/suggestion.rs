@@ -5,6 +5,7 @@ use shared::payload::{Payload, Position};
 use shared::queue::Queue;
 use uuid::Uuid;
 
+use super::{DryRun, NO_USER};
 use crate::queues;
 
 /// One user's suggestions, looked at again.
@@ -31,6 +32,12 @@ impl Payload for SuggestionRegeneration {
     const QUEUE: Queue = queues::SUGGESTION_REGENERATION;
 }
 
+impl DryRun for SuggestionRegeneration {
+    fn dry_run() -> Self {
+        Self { user_id: NO_USER, reason: RegenerationReason::ManualRefresh }
+    }
+}
+
 /// A sweep over users with a calendar, or, with a user, new suggestions for that user.
 ///
 /// The older form `{"batchSize","offset"}`, a slice of all users, is a sweep, too: its fields are ignored.
@@ -47,4 +54,10 @@ pub struct SuggestionGeneration {
 
 impl Payload for SuggestionGeneration {
     const QUEUE: Queue = queues::SUGGESTION_GENERATION;
+}
+
+impl DryRun for SuggestionGeneration {
+    fn dry_run() -> Self {
+        Self { user_id: Some(NO_USER), ..Self::default() }
+    }
 }

@@ -5,7 +5,7 @@ use shared::payload::{Payload, Position};
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use super::Integration;
+use super::{DryRun, Integration, NO_USER, after_all_users};
 use crate::queues;
 
 /// A sweep over due tokens, or, with a user, the refresh of that user's tokens.
@@ -27,6 +27,12 @@ impl Payload for TokenRefresh {
     const QUEUE: Queue = queues::TOKEN_REFRESH;
 }
 
+impl DryRun for TokenRefresh {
+    fn dry_run() -> Self {
+        Self { user_id: Some(NO_USER), ..Self::default() }
+    }
+}
+
 /// A sweep over the users whose next sync is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +48,12 @@ impl Payload for AdaptiveSync {
     const QUEUE: Queue = queues::ADAPTIVE_SYNC;
 }
 
+impl DryRun for AdaptiveSync {
+    fn dry_run() -> Self {
+        Self { integration_type: Integration::GoogleCalendar, position: after_all_users() }
+    }
+}
+
 /// One user's calendars.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,6 +67,12 @@ pub struct CalendarSync {
 
 impl Payload for CalendarSync {
     const QUEUE: Queue = queues::CALENDAR_SYNC;
+}
+
+impl DryRun for CalendarSync {
+    fn dry_run() -> Self {
+        Self { user_id: NO_USER, trigger: None }
+    }
 }
 
 /// What asked for a sync.
@@ -136,4 +154,10 @@ pub enum ContactsStep {
 
 impl Payload for GoogleContactsSync {
     const QUEUE: Queue = queues::GOOGLE_CONTACTS_SYNC;
+}
+
+impl DryRun for GoogleContactsSync {
+    fn dry_run() -> Self {
+        Self { user_id: NO_USER, sync_type: SyncType::Incremental, trigger: None, resume: None }
+    }
 }

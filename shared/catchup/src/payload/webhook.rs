@@ -5,6 +5,7 @@ use shared::payload::{Payload, Position};
 use shared::queue::Queue;
 use uuid::Uuid;
 
+use super::{DryRun, NO_USER, after_all_users};
 use crate::queues;
 
 /// A sweep over channels that end soon, or, with a user, a new channel for that user.
@@ -37,6 +38,12 @@ impl Payload for WebhookRenewal {
     const QUEUE: Queue = queues::WEBHOOK_RENEWAL;
 }
 
+impl DryRun for WebhookRenewal {
+    fn dry_run() -> Self {
+        Self { user_id: Some(NO_USER), ..Self::default() }
+    }
+}
+
 /// A sweep over quiet channels, or, with a user, a look at that user's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,4 +58,10 @@ pub struct WebhookHealthCheck {
 
 impl Payload for WebhookHealthCheck {
     const QUEUE: Queue = queues::WEBHOOK_HEALTH_CHECK;
+}
+
+impl DryRun for WebhookHealthCheck {
+    fn dry_run() -> Self {
+        Self { user_id: None, position: after_all_users() }
+    }
 }
