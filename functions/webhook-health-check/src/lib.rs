@@ -8,14 +8,14 @@ use catchup::event::EventCode;
 use catchup::google::calendar::{CHANGES_KEPT, PRIMARY};
 use catchup::google::{Access, Calendar, Error, TokenError, Tokens};
 use catchup::limits;
-use catchup::payload::{self, Integration, RenewalReason, WebhookRenewal};
+use catchup::payload::{self, Integration, RenewalCause, RenewalReason, WebhookRenewal};
 use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::Incomplete;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::Payload;
+use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
 use shared::rate_limit::{Limiter, Verdict};
 use shared::sweep::{self, Sweep};
@@ -68,44 +68,33 @@ impl Job for WebhookHealthCheck {
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
-        match payload.user_id {
-            Some(user_id) => {
-                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
-                let run = self.look_at(user_id, &payload, context);
-                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
+        match payload.0 {
+            Target::Sweep(position) => self.sweep(&position, context).await,
+            Target::User(user) => {
+                let run = self.look_at(&user, context);
+                sweep::user_task(&self.sweeps, QUEUE, user.swept(), context, run).await
             }
-            None => self.sweep(&payload, context).await,
         }
     }
 }
 
 impl WebhookHealthCheck {
-    async fn sweep(
-        &self,
-        payload: &payload::WebhookHealthCheck,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
-        let sweep = Sweep::of(&payload.position, context);
+    async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
+        let sweep = Sweep::of(position, context);
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
         let now = context.now();
-        if payload.position.cursor.is_none() {
+        if position.cursor.is_none() {
             let ending = self.channels.channels_ending(now).await?;
             tracing::info!(sweep_id = sweep.id, ending, "channels that end within a day");
         }
         let suspects = self.channels.suspects(now, sweep.after, sweep::PAGE).await?;
-        let user = |user_id| payload::WebhookHealthCheck { user_id: Some(user_id), position: sweep.origin() };
-        let rest = |position| payload::WebhookHealthCheck { user_id: None, position };
-        sweep.fan_out(&self.sweeps, &self.tasks, suspects, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, suspects, payload::WebhookHealthCheck).await
     }
 
-    async fn look_at(
-        &self,
-        user_id: Uuid,
-        payload: &payload::WebhookHealthCheck,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
+    async fn look_at(&self, user: &UserTask, context: &Context) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         let (integration, now) = (Integration::GoogleCalendar, context.now());
         let Some(quiet_since) = self.channels.quiet_since(user_id, now).await? else {
             return Ok(Outcome::Skipped("no_suspect"));
@@ -113,7 +102,7 @@ impl WebhookHealthCheck {
         // A look is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
         let look = |admission| async move {
             match admission {
-                Admission::Admitted(_) => self.ask(user_id, payload, quiet_since, context).await,
+                Admission::Admitted(_) => self.ask(user, quiet_since, context).await,
                 Admission::Refused(refusal) => Ok(Outcome::Skipped(refusal.code())),
             }
             .map(Ended::Here)
@@ -123,17 +112,17 @@ impl WebhookHealthCheck {
 
     async fn ask(
         &self,
-        user_id: Uuid,
-        payload: &payload::WebhookHealthCheck,
+        user: &UserTask,
         quiet_since: DateTime<Utc>,
         context: &Context,
     ) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         if let Verdict::DeniedUntil(until) = self.limiter.acquire(&limits::GOOGLE_CALENDAR, user_id).await {
             return Ok(Outcome::Snooze(until));
         }
         let now = context.now();
         match self.has_changed(user_id, quiet_since, now).await {
-            Ok(broken) => self.settle(user_id, payload, broken, context).await,
+            Ok(broken) => self.settle(user, broken, context).await,
             Err(Error::Limited { retry_after }) => Ok(Outcome::Snooze(now + retry_after)),
             Err(Error::Token(TokenError::Revoked)) => Ok(Outcome::Skipped(Refusal::TokenRevoked.code())),
             Err(Error::Token(TokenError::NotConnected)) => Ok(Outcome::Skipped(Refusal::NotConnected.code())),
@@ -157,24 +146,16 @@ impl WebhookHealthCheck {
         self.calendar.changed_since(&mut access, PRIMARY, since).await
     }
 
-    async fn settle(
-        &self,
-        user_id: Uuid,
-        payload: &payload::WebhookHealthCheck,
-        broken: bool,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
+    async fn settle(&self, user: &UserTask, broken: bool, context: &Context) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         if broken {
             tracing::warn!(%user_id, "a push channel is broken");
-            let renewal = WebhookRenewal {
-                user_id: Some(user_id),
-                reason: Some(RenewalReason::Stale),
-                ..WebhookRenewal::default()
-            };
+            let details = RenewalCause { reason: Some(RenewalReason::Stale) };
+            let renewal = WebhookRenewal(Target::User(UserTask { details, ..UserTask::new(user_id) }));
             let once = Options::default().named(format_args!("stale:{}", context.key));
             self.tasks.enqueue(&renewal, once).await?;
         }
-        if let Some(sweep_id) = &payload.position.sweep_id {
+        if let Some(sweep_id) = &user.sweep_id {
             let (healthy, bad) = if broken { (0, 1) } else { (1, 0) };
             let is_high = self
                 .sweeps

@@ -8,7 +8,7 @@
 use catchup::db::webhook_channels::Channels;
 use catchup::event::EventCode;
 use catchup::google::{Calendar, Error, TokenError, Tokens};
-use catchup::payload::{self, Integration, RenewalReason};
+use catchup::payload::{self, Integration, RenewalCause, RenewalReason};
 use catchup::sync::schedule::WITHOUT_PUSH_CHANNEL;
 use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
 use catchup::variables;
@@ -18,13 +18,12 @@ use shared::config::Incomplete;
 use shared::db::sweeps::Sweeps;
 use shared::http;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::Payload;
+use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
 use shared::rate_limit::Limiter;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use url::Url;
-use uuid::Uuid;
 
 mod replace;
 
@@ -47,6 +46,9 @@ pub struct WebhookRenewal {
     /// Where Google sends notifications.
     address: Url,
 }
+
+/// The task of a user.
+type Renewal = UserTask<RenewalCause>;
 
 /// What is to be done about a user's channels, besides stopping strays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,13 +90,12 @@ impl Job for WebhookRenewal {
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
-        match payload.user_id {
-            Some(user_id) => {
-                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
-                let run = self.renew(user_id, &payload, context);
-                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
+        match payload.0 {
+            Target::Sweep(position) => self.sweep(&position, context).await,
+            Target::User(user) => {
+                let run = self.renew(&user, context);
+                sweep::user_task(&self.sweeps, QUEUE, user.swept(), context, run).await
             }
-            None => self.sweep(&payload, context).await,
         }
     }
 }
@@ -110,54 +111,38 @@ fn address(setup: &mut Setup) -> Result<Url, Incomplete> {
 }
 
 impl WebhookRenewal {
-    async fn sweep(&self, payload: &payload::WebhookRenewal, context: &Context) -> Result<Outcome, Failure> {
-        let sweep = Sweep::of(&payload.position, context);
+    async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
+        let sweep = Sweep::of(position, context);
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
         let due = self.channels.channels_due(context.now(), sweep.after, sweep::PAGE).await?;
-        let user = |user_id| payload::WebhookRenewal {
-            user_id: Some(user_id),
-            reason: None,
-            position: sweep.origin(),
-        };
-        let rest = |position| payload::WebhookRenewal { position, ..payload::WebhookRenewal::default() };
-        sweep.fan_out(&self.sweeps, &self.tasks, due, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, due, payload::WebhookRenewal).await
     }
 
-    async fn renew(
-        &self,
-        user_id: Uuid,
-        payload: &payload::WebhookRenewal,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
+    async fn renew(&self, user: &Renewal, context: &Context) -> Result<Outcome, Failure> {
         // A renewal is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
         let renew = |admission| async move {
             match admission {
                 Admission::Admitted(_) => {
-                    let need = self.need(user_id, payload, context).await?;
-                    self.replace(user_id, need, payload, context).await
+                    let need = self.need(user, context).await?;
+                    self.replace(user, need, context).await
                 }
                 Admission::Refused(refusal) => Ok(Outcome::Skipped(refusal.code())),
             }
             .map(Ended::Here)
         };
         let integration = Integration::GoogleCalendar;
-        self.syncs.run(user_id, integration, Entry::First, || context.now(), renew).await
+        self.syncs.run(user.user_id, integration, Entry::First, || context.now(), renew).await
     }
 
-    async fn need(
-        &self,
-        user_id: Uuid,
-        payload: &payload::WebhookRenewal,
-        context: &Context,
-    ) -> Result<Need, Failure> {
+    async fn need(&self, user: &Renewal, context: &Context) -> Result<Need, Failure> {
         let now = context.now();
-        let Some(channel) = self.channels.user_channel(user_id).await? else { return Ok(Need::Channel) };
+        let Some(channel) = self.channels.user_channel(user.user_id).await? else { return Ok(Need::Channel) };
         if channel.opened_by.as_ref() == Some(&context.key) {
             return Ok(Need::Rest);
         }
-        let is_due = match (payload.reason, &payload.position.sweep_id) {
+        let is_due = match (user.details.reason, &user.sweep_id) {
             // Replaced since it was found broken.
             (Some(RenewalReason::Stale), _) => channel.ends_soon(now) || !channel.is_young(now),
             (None, Some(_)) => channel.ends_soon(now),
@@ -167,23 +152,18 @@ impl WebhookRenewal {
         Ok(if is_due { Need::Channel } else { Need::Nothing })
     }
 
-    async fn replace(
-        &self,
-        user_id: Uuid,
-        need: Need,
-        payload: &payload::WebhookRenewal,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
+    async fn replace(&self, user: &Renewal, need: Need, context: &Context) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         if need == Need::Nothing && self.channels.stray_channels(user_id).await?.is_empty() {
             return Ok(Outcome::Skipped("not_due"));
         }
         let mut replacement = match Replacement::begin(self, user_id, context).await {
             Ok(replacement) => replacement,
-            Err(stop) => return self.settle_failure(user_id, payload, stop, context).await,
+            Err(stop) => return self.settle_failure(user, stop, context).await,
         };
         let opened = need == Need::Channel;
         if opened && let Err(stop) = replacement.open().await {
-            return self.settle_failure(user_id, payload, stop, context).await;
+            return self.settle_failure(user, stop, context).await;
         }
         if need != Need::Nothing {
             webhooks::ask_for_sync(&self.tasks, user_id).await?;
@@ -200,18 +180,18 @@ impl WebhookRenewal {
             Err(Stop::Google(error)) => return Err(error.into()),
             Err(Stop::Database(error)) => return Err(error.into()),
         }
-        self.count(payload, true, context).await?;
+        self.count(user, true, context).await?;
         Ok(Outcome::done(renewed))
     }
 
     /// The user has no new channel.
     async fn settle_failure(
         &self,
-        user_id: Uuid,
-        payload: &payload::WebhookRenewal,
+        user: &Renewal,
         stop: Stop,
         context: &Context,
     ) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         let error = match stop {
             Stop::Wait(until) => return Ok(Outcome::Snooze(until)),
             Stop::Database(error) => return Err(error.into()),
@@ -230,7 +210,7 @@ impl WebhookRenewal {
                 let failure = Failure::from(error);
                 if context.last_attempt || matches!(failure, Failure::Permanent(_)) {
                     self.channels.poll_without_channel(user_id, WITHOUT_PUSH_CHANNEL, context.now()).await?;
-                    self.count(payload, false, context).await?;
+                    self.count(user, false, context).await?;
                 }
                 Err(failure)
             }
@@ -238,13 +218,8 @@ impl WebhookRenewal {
     }
 
     /// Counts the end of a task for the sweep that created it, if one did.
-    async fn count(
-        &self,
-        payload: &payload::WebhookRenewal,
-        succeeded: bool,
-        context: &Context,
-    ) -> Result<(), Failure> {
-        let Some(sweep_id) = &payload.position.sweep_id else { return Ok(()) };
+    async fn count(&self, user: &Renewal, succeeded: bool, context: &Context) -> Result<(), Failure> {
+        let Some(sweep_id) = &user.sweep_id else { return Ok(()) };
         let (good, bad) = if succeeded { (1, 0) } else { (0, 1) };
         let is_high =
             self.sweeps.sweep_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;

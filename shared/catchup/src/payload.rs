@@ -7,13 +7,13 @@ mod suggestion;
 mod sync;
 mod webhook;
 
-pub use notification::{BatchNotifications, NotificationReminder, TokenHealthReminder};
+pub use notification::{BatchNotifications, BatchTime, NotificationReminder, TokenHealthReminder};
 pub use suggestion::{RegenerationReason, SuggestionGeneration, SuggestionRegeneration};
 pub use sync::{
-    AdaptiveSync, CalendarSync, ContactsResume, ContactsStep, GoogleContactsSync, SyncType, TokenRefresh,
-    Trigger,
+    AdaptiveSync, CalendarSync, ContactsResume, ContactsStep, GoogleContactsSync, SyncType, TokenChoice,
+    TokenRefresh, Trigger,
 };
-pub use webhook::{RenewalReason, WebhookHealthCheck, WebhookRenewal};
+pub use webhook::{RenewalCause, RenewalReason, WebhookHealthCheck, WebhookRenewal};
 
 /// A Google integration of a user, as the database spells it.
 #[derive(

@@ -1,25 +1,23 @@
 //! Payloads of the queues that keep push channels open.
 
 use serde::{Deserialize, Serialize};
-use shared::payload::{Payload, Position};
+use shared::payload::{Payload, Target};
 use shared::queue::Queue;
-use uuid::Uuid;
 
 use crate::queues;
 
-/// A sweep over channels that end soon, or, with a user, a new channel for that user.
+/// A sweep over channels that expire soon, or a new channel for one user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WebhookRenewal(pub Target<RenewalCause>);
+
+/// Why a user's channel is replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct WebhookRenewal {
-    /// Whose channel; `None` is a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<Uuid>,
-    /// Why the channel is replaced, if not because it ends.
+pub struct RenewalCause {
+    /// The reason, if it is not that the channel expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<RenewalReason>,
-    /// Where the sweep is.
-    #[serde(flatten)]
-    pub position: Position,
 }
 
 /// Why a channel is replaced before its time.
@@ -37,17 +35,10 @@ impl Payload for WebhookRenewal {
     const QUEUE: Queue = queues::WEBHOOK_RENEWAL;
 }
 
-/// A sweep over quiet channels, or, with a user, a look at that user's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WebhookHealthCheck {
-    /// Whose channel; `None` is a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<Uuid>,
-    /// Where the sweep is.
-    #[serde(flatten)]
-    pub position: Position,
-}
+/// A sweep over quiet channels, or the check of one user's channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WebhookHealthCheck(pub Target);
 
 impl Payload for WebhookHealthCheck {
     const QUEUE: Queue = queues::WEBHOOK_HEALTH_CHECK;
