@@ -7,7 +7,7 @@ use catchup::db::calendar_events::CalendarEvents;
 use catchup::db::calendar_sync_runs::{CalendarSyncRun, CalendarSyncRuns};
 use catchup::db::calendars::Calendars;
 use catchup::db::users::Users;
-use catchup::google::{Calendar, Error, TokenError, Tokens};
+use catchup::google::{Calendar, Gate, Stop};
 use catchup::payload::{self, Integration, RegenerationReason, SuggestionRegeneration, SyncType, Trigger};
 use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
 use chrono::{DateTime, Utc};
@@ -17,7 +17,6 @@ use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
-use shared::rate_limit::Limiter;
 use shared::sweep;
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
@@ -25,12 +24,15 @@ use uuid::Uuid;
 mod event_row;
 mod sync;
 
-use sync::{Progress, Stop};
+use sync::Progress;
 
 const QUEUE: Queue = <payload::CalendarSync as Payload>::QUEUE;
 
 /// Changes of one user within this time lead to one regeneration of suggestions.
 const REGENERATION_WINDOW: Duration = Duration::from_mins(1);
+
+/// Time in which a page is committed.
+const WRITE_RESERVE: Duration = Duration::from_secs(30);
 
 /// Syncs a user's calendars.
 pub struct CalendarSync {
@@ -41,10 +43,9 @@ pub struct CalendarSync {
     syncs: Syncs,
     sweeps: Sweeps,
     tasks: Tasks,
-    tokens: Tokens,
     calendar: Calendar,
+    gate: Gate,
     cache: Cache,
-    limiter: Limiter,
 }
 
 /// What a sync came to, over all its runs; `calendars` and `unusable` in the last one.
@@ -65,8 +66,8 @@ impl Job for CalendarSync {
         let (users, calendars, events) =
             (Users::new(setup), Calendars::new(setup), CalendarEvents::new(setup));
         let (runs, syncs, sweeps) = (CalendarSyncRuns::new(setup), Syncs::new(setup), setup.sweeps());
-        let (tasks, tokens, calendar) = (setup.tasks(), Tokens::new(setup), Calendar::new(setup));
-        let (cache, limiter) = (Cache::new(setup), setup.limiter());
+        let (tasks, calendar, cache) = (setup.tasks(), Calendar::new(setup), Cache::new(setup));
+        let gate = Gate::new(setup, Integration::GoogleCalendar, WRITE_RESERVE);
         Ok(Self {
             users: users?,
             calendars: calendars?,
@@ -75,10 +76,9 @@ impl Job for CalendarSync {
             syncs: syncs?,
             sweeps: sweeps?,
             tasks: tasks?,
-            tokens: tokens?,
             calendar: calendar?,
+            gate: gate?,
             cache: cache?,
-            limiter: limiter?,
         })
     }
 
@@ -208,12 +208,7 @@ impl CalendarSync {
                 self.runs.keep_calendar_sync_run(user_id, total).await?;
                 return Ok(Outcome::Snooze(until));
             }
-            Err(Stop::Google(Error::Token(TokenError::Revoked))) => {
-                self.skip(&run, Refusal::TokenRevoked, now).await
-            }
-            Err(Stop::Google(Error::Token(TokenError::NotConnected))) => {
-                self.skip(&run, Refusal::NotConnected, now).await
-            }
+            Err(Stop::Refused(refusal)) => self.skip(&run, refusal, now).await,
             Err(Stop::Google(error)) => {
                 let reason = error.to_string();
                 let failure = Failure::from(error);

@@ -3,17 +3,11 @@
 //! Each page is in the database before the next is asked for, and a calendar's sync token after its last page, so a sync
 //! may end anywhere and the next one goes on.
 
-use std::time::Duration;
-
 use catchup::db::calendars::{CalendarCursor, CalendarEntry, CalendarPosition, CalendarToSync, Walked};
 use catchup::google::calendar::{CalendarListEntry, EventPage, Extent};
-use catchup::google::{Access, Error, Next, TokenError};
-use catchup::limits::GOOGLE_CALENDAR;
-use catchup::payload::Integration;
+use catchup::google::{Calls, Error, Next, Stop};
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::db;
 use shared::job::Context;
-use shared::rate_limit::{Plan, Verdict};
 use uuid::Uuid;
 
 use crate::CalendarSync;
@@ -27,8 +21,6 @@ const AHEAD: TimeDelta = TimeDelta::days(60);
 const NEAREST_HORIZON: TimeDelta = TimeDelta::days(30);
 /// Events are kept for this time after their end.
 const KEPT: TimeDelta = TimeDelta::days(30);
-/// No call begins with less time left: its answer, also after a second call with a fresh token, must be written.
-const CALL_RESERVE: Duration = Duration::from_secs(90);
 
 /// Calls for the list of calendars, which is seldom longer than a page.
 const LIST_CALLS: u32 = 1;
@@ -45,32 +37,6 @@ pub(crate) struct Progress {
     pub(crate) full: bool,
 }
 
-/// Why a sync ends before its end.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// A limit is met, until then; or the time is up, or the instance stops.
-    Wait(DateTime<Utc>),
-    /// Google, or the way to it, fails.
-    Google(Error),
-    /// Postgres fails.
-    Database(db::Error),
-}
-
-impl From<TokenError> for Stop {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Database(error) => Self::Database(error),
-            error => Self::Google(error.into()),
-        }
-    }
-}
-
-impl From<db::Error> for Stop {
-    fn from(error: db::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
 /// Syncs all calendars of a user that need it: those not synced since the task was created, or, if it is debounced, since
 /// the end of its window.
 pub(crate) async fn sync(
@@ -78,14 +44,13 @@ pub(crate) async fn sync(
     user_id: Uuid,
     context: &Context,
 ) -> (Progress, Result<(), Stop>) {
-    let access = match Access::begin(&job.tokens, user_id, Integration::GoogleCalendar).await {
-        Ok(access) => access,
-        Err(error) => return (Progress::default(), Err(error.into())),
+    let calls = match job.gate.calls(user_id, context).await {
+        Ok(calls) => calls,
+        Err(stop) => return (Progress::default(), Err(stop)),
     };
-    let calls = Plan::new(&job.limiter, user_id, [(&GOOGLE_CALENDAR, 0)]);
-    let mut sync = Sync { job, user_id, context, access, calls, progress: Progress::default() };
+    let mut sync = Sync { job, user_id, context, calls, progress: Progress::default() };
     let result = sync.run().await;
-    let progress = Progress { api_calls: sync.access.calls(), ..sync.progress };
+    let progress = Progress { api_calls: sync.calls.made(), ..sync.progress };
     (progress, result)
 }
 
@@ -93,8 +58,7 @@ struct Sync<'a> {
     job: &'a CalendarSync,
     user_id: Uuid,
     context: &'a Context,
-    access: Access,
-    calls: Plan<1>,
+    calls: Calls<'a>,
     progress: Progress,
 }
 
@@ -158,7 +122,7 @@ impl Sync<'_> {
     fn expect_calls(&mut self, others: u32, calendars: &[CalendarToSync]) {
         let left = calendars.iter().filter(|calendar| !self.is_done(calendar)).count();
         let pages = u32::try_from(left.max(usize::from(calendars.is_empty()))).unwrap_or(u32::MAX);
-        self.calls.expect(&GOOGLE_CALENDAR, others.saturating_add(pages));
+        self.calls.expect(others.saturating_add(pages));
     }
 
     /// Synced since the task was created: by this task before it had to wait, or by another.
@@ -170,9 +134,9 @@ impl Sync<'_> {
         let mut calendars: Vec<CalendarListEntry> = Vec::new();
         let mut page_token = None;
         loop {
-            self.ask_for_a_call().await?;
-            let page = self.job.calendar.calendars(&mut self.access, page_token.as_deref()).await;
-            let page = page.map_err(|error| self.stop(error))?;
+            let access = self.calls.acquire().await?;
+            let page = self.job.calendar.calendars(access, page_token.as_deref()).await;
+            let page = page.map_err(|error| self.calls.stop(error))?;
             calendars.extend(page.items);
             match page.next {
                 Next::Page(token) => page_token = Some(token),
@@ -247,11 +211,10 @@ impl Sync<'_> {
     }
 
     async fn next_page(&mut self, calendar_id: &str, walk: &Walk) -> Result<EventPage, Stop> {
-        self.ask_for_a_call().await?;
-        let calendar = &self.job.calendar;
-        let page =
-            calendar.events(&mut self.access, calendar_id, &walk.extent, walk.page_token.as_deref()).await;
-        page.map_err(|error| self.stop(error))
+        let access = self.calls.acquire().await?;
+        let page_token = walk.page_token.as_deref();
+        let page = self.job.calendar.events(access, calendar_id, &walk.extent, page_token).await;
+        page.map_err(|error| self.calls.stop(error))
     }
 
     async fn finish(&self, calendar_id: &str, walk: &Walk, sync_token: &str) -> Result<(), Stop> {
@@ -268,24 +231,6 @@ impl Sync<'_> {
         };
         let cursor = CalendarCursor { calendar_id, sync_token, walked };
         Ok(job.calendars.store_calendar_cursor(self.user_id, &cursor, walk.began_at).await?)
-    }
-
-    async fn ask_for_a_call(&mut self) -> Result<(), Stop> {
-        if self.context.is_cancelled() || self.context.time_left() < CALL_RESERVE {
-            return Err(Stop::Wait(self.context.now()));
-        }
-        match self.calls.acquire(&GOOGLE_CALENDAR).await {
-            Verdict::Allowed => Ok(()),
-            Verdict::DeniedUntil(until) => Err(Stop::Wait(until)),
-        }
-    }
-
-    fn stop(&self, error: Error) -> Stop {
-        match error {
-            Error::Limited { retry_after } => Stop::Wait(self.context.now() + retry_after),
-            Error::Token(error) => error.into(),
-            error => Stop::Google(error),
-        }
     }
 }
 

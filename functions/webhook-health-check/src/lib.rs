@@ -3,13 +3,14 @@
 //!
 //! A suspect is a channel of at least two days that said nothing for two days. Most are quiet because their calendars are.
 
+use std::time::Duration;
+
 use catchup::db::webhook_channels::Channels;
 use catchup::event::EventCode;
 use catchup::google::calendar::{CHANGES_KEPT, PRIMARY};
-use catchup::google::{Access, Calendar, Error, TokenError, Tokens};
-use catchup::limits;
+use catchup::google::{Calendar, Error, Gate, Stop};
 use catchup::payload::{self, Integration, RenewalCause, RenewalReason, WebhookRenewal};
-use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
+use catchup::sync::{Admission, Ended, Entry, Syncs};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::Incomplete;
@@ -17,7 +18,6 @@ use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
-use shared::rate_limit::{Limiter, Verdict};
 use shared::sweep::{self, Sweep};
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
@@ -31,15 +31,17 @@ const HIGH_BROKEN_RATE: f64 = 0.2;
 /// notification may be what that one told of.
 const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
 
+/// Time in which the result is counted and a renewal asked for.
+const WRITE_RESERVE: Duration = Duration::from_secs(10);
+
 /// Looks at quiet channels, and finds them.
 pub struct WebhookHealthCheck {
     channels: Channels,
     syncs: Syncs,
     sweeps: Sweeps,
     tasks: Tasks,
-    tokens: Tokens,
     calendar: Calendar,
-    limiter: Limiter,
+    gate: Gate,
 }
 
 /// What a look at a suspect showed.
@@ -54,16 +56,15 @@ impl Job for WebhookHealthCheck {
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
         let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
-        let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
-        let (calendar, limiter) = (Calendar::new(setup), setup.limiter());
+        let (tasks, calendar) = (setup.tasks(), Calendar::new(setup));
+        let gate = Gate::new(setup, Integration::GoogleCalendar, WRITE_RESERVE);
         Ok(Self {
             channels: channels?,
             syncs: syncs?,
             sweeps: sweeps?,
             tasks: tasks?,
-            tokens: tokens?,
             calendar: calendar?,
-            limiter: limiter?,
+            gate: gate?,
         })
     }
 
@@ -117,21 +118,17 @@ impl WebhookHealthCheck {
         context: &Context,
     ) -> Result<Outcome, Failure> {
         let user_id = user.user_id;
-        if let Verdict::DeniedUntil(until) = self.limiter.acquire(&limits::GOOGLE_CALENDAR, user_id).await {
-            return Ok(Outcome::Snooze(until));
-        }
-        let now = context.now();
-        match self.has_changed(user_id, quiet_since, now).await {
+        match self.has_changed(user_id, quiet_since, context).await {
             Ok(broken) => self.settle(user, broken, context).await,
-            Err(Error::Limited { retry_after }) => Ok(Outcome::Snooze(now + retry_after)),
-            Err(Error::Token(TokenError::Revoked)) => Ok(Outcome::Skipped(Refusal::TokenRevoked.code())),
-            Err(Error::Token(TokenError::NotConnected)) => Ok(Outcome::Skipped(Refusal::NotConnected.code())),
+            Err(Stop::Wait(until)) => Ok(Outcome::Snooze(until)),
+            Err(Stop::Refused(refusal)) => Ok(Outcome::Skipped(refusal.code())),
             // An account without Calendar; nothing that another attempt could change.
-            Err(error @ (Error::NotFound | Error::Forbidden { .. })) => {
+            Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
                 tracing::warn!(%user_id, %error, "a user has no calendar to look at");
                 Ok(Outcome::Skipped("no_calendar"))
             }
-            Err(error) => Err(error.into()),
+            Err(Stop::Google(error)) => Err(error.into()),
+            Err(Stop::Database(error)) => Err(error.into()),
         }
     }
 
@@ -139,11 +136,12 @@ impl WebhookHealthCheck {
         &self,
         user_id: Uuid,
         quiet_since: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        let mut access = Access::begin(&self.tokens, user_id, Integration::GoogleCalendar).await?;
-        let since = (quiet_since + CLOCK_DIFFERENCE).max(now - CHANGES_KEPT);
-        self.calendar.changed_since(&mut access, PRIMARY, since).await
+        context: &Context,
+    ) -> Result<bool, Stop> {
+        let mut calls = self.gate.calls(user_id, context).await?;
+        let since = (quiet_since + CLOCK_DIFFERENCE).max(context.now() - CHANGES_KEPT);
+        let changed = self.calendar.changed_since(calls.acquire().await?, PRIMARY, since).await;
+        changed.map_err(|error| calls.stop(error))
     }
 
     async fn settle(&self, user: &UserTask, broken: bool, context: &Context) -> Result<Outcome, Failure> {

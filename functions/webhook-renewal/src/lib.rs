@@ -5,12 +5,14 @@
 //! unnoticed. Notifications that are under way when the one takes the other's place are refused, and a broken channel has
 //! lost some before: a sync follows.
 
+use std::time::Duration;
+
 use catchup::db::webhook_channels::Channels;
 use catchup::event::EventCode;
-use catchup::google::{Calendar, Error, TokenError, Tokens};
+use catchup::google::{Calendar, Error, Gate, Stop};
 use catchup::payload::{self, Integration, RenewalCause, RenewalReason};
 use catchup::sync::schedule::WITHOUT_PUSH_CHANNEL;
-use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
+use catchup::sync::{Admission, Ended, Entry, Syncs};
 use catchup::variables;
 use catchup::webhooks;
 use serde::Serialize;
@@ -20,19 +22,21 @@ use shared::http;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
-use shared::rate_limit::Limiter;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use url::Url;
 
 mod replace;
 
-use replace::{Replacement, Stop};
+use replace::Replacement;
 
 const QUEUE: Queue = <payload::WebhookRenewal as Payload>::QUEUE;
 
 /// A sweep with a larger share of failed renewals than this is an alert.
 const HIGH_FAILURE_RATE: f64 = 0.05;
+
+/// Time in which what Google says of a channel is stored.
+const WRITE_RESERVE: Duration = Duration::from_secs(10);
 
 /// Replaces push channels, and finds those that are due.
 pub struct WebhookRenewal {
@@ -40,9 +44,8 @@ pub struct WebhookRenewal {
     syncs: Syncs,
     sweeps: Sweeps,
     tasks: Tasks,
-    tokens: Tokens,
     calendar: Calendar,
-    limiter: Limiter,
+    gate: Gate,
     /// Where Google sends notifications.
     address: Url,
 }
@@ -75,16 +78,15 @@ impl Job for WebhookRenewal {
 
     fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
         let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
-        let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
-        let (calendar, limiter, address) = (Calendar::new(setup), setup.limiter(), address(setup));
+        let (tasks, calendar, address) = (setup.tasks(), Calendar::new(setup), address(setup));
+        let gate = Gate::new(setup, Integration::GoogleCalendar, WRITE_RESERVE);
         Ok(Self {
             channels: channels?,
             syncs: syncs?,
             sweeps: sweeps?,
             tasks: tasks?,
-            tokens: tokens?,
             calendar: calendar?,
-            limiter: limiter?,
+            gate: gate?,
             address: address?,
         })
     }
@@ -174,6 +176,9 @@ impl WebhookRenewal {
             Ok(()) => {}
             Err(Stop::Wait(until)) => return Ok(Outcome::Snooze(until)),
             // The user has a channel; what is left is stray, and the next sweep's.
+            Err(Stop::Refused(refusal)) => {
+                tracing::warn!(%user_id, reason = refusal.code(), "a channel was not stopped");
+            }
             Err(Stop::Google(error)) if context.last_attempt => {
                 tracing::warn!(%user_id, error = &error as &dyn std::error::Error, "a channel was not stopped");
             }
@@ -194,12 +199,11 @@ impl WebhookRenewal {
         let user_id = user.user_id;
         let error = match stop {
             Stop::Wait(until) => return Ok(Outcome::Snooze(until)),
+            Stop::Refused(refusal) => return Ok(Outcome::Skipped(refusal.code())),
             Stop::Database(error) => return Err(error.into()),
             Stop::Google(error) => error,
         };
         match error {
-            Error::Token(TokenError::Revoked) => Ok(Outcome::Skipped(Refusal::TokenRevoked.code())),
-            Error::Token(TokenError::NotConnected) => Ok(Outcome::Skipped(Refusal::NotConnected.code())),
             // An account without Calendar; nothing that another attempt could change.
             Error::NotFound | Error::Forbidden { .. } => {
                 tracing::warn!(%user_id, %error, "a user has no calendar to watch");
