@@ -1,4 +1,21 @@
-//! Brings one user's cached calendars and events up to date with Google.
+//! Brings one user's cached calendars and events up to date with Google. Each task syncs one user:
+//!
+//! 1. Admission: token health, circuit breaker and schedule are read in one statement, and a user who has no token, has
+//!    a revoked one, or whose circuit breaker is open is skipped.
+//! 2. The list of calendars is read to its end and replaces the stored one.
+//! 3. Events and sync tokens of calendars that are not synced any more are removed.
+//! 4. Each selected calendar (the primary one when none is selected) that was not synced since the task was created is
+//!    read page by page, from its sync token or, without a usable one, in full. Each page is stored in one statement
+//!    before the next one is asked for; the sync token is stored after the last page.
+//! 5. Calendars that another calendar's sync has reset are read in full, and events that ended long ago are removed.
+//! 6. If events changed, the user's cached free times are dropped and new suggestions are asked for, also when the sync
+//!    did not come to its end.
+//! 7. The end is recorded for metrics, circuit breaker and schedule.
+//!
+//! A task that meets a limit or the end of its time stores the position in its calendar and is rescheduled; the calendars
+//! that are done are not read again. A calendar that fails does not keep the others from being synced.
+//!
+//! The job never writes to Google, and never holds more than one page of events and the ids that a full sync has met.
 
 use std::time::Duration;
 
@@ -90,24 +107,32 @@ impl Job for CalendarSync {
 
 impl CalendarSync {
     async fn sync(&self, payload: payload::CalendarSync, context: &Context) -> Result<Outcome, Failure> {
-        let user_id = payload.user_id;
-        let begun_at = context.now();
-        let payload = &payload;
+        let (payload, begun_at) = (&payload, context.now());
         let sync = |admission| async move {
-            match admission {
-                Admission::Admitted(admitted) => {
-                    let (progress, result) = sync::sync(self, user_id, context).await;
-                    let kept = self.runs.calendar_sync_run(user_id).await?;
-                    let total = total(kept, &progress, begun_at, context);
-                    self.announce_changes(user_id, &total).await?;
-                    self.settle(payload, &admitted, (&progress, &total), result, context).await
-                }
+            let outcome = match admission {
+                Admission::Admitted(admitted) => self.admitted(payload, &admitted, begun_at, context).await,
                 Admission::Refused(refusal) => self.refused(payload, refusal, begun_at, context).await,
-            }
-            .map(Ended::Here)
+            };
+            outcome.map(Ended::Here)
         };
-        let integration = Integration::GoogleCalendar;
+        let (user_id, integration) = (payload.user_id, Integration::GoogleCalendar);
         self.syncs.run(user_id, integration, Entry::First, || context.now(), sync).await
+    }
+
+    /// Syncs, says what changed, and records how the sync ended.
+    async fn admitted(
+        &self,
+        payload: &payload::CalendarSync,
+        admitted: &Admitted,
+        begun_at: DateTime<Utc>,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        let user_id = payload.user_id;
+        let (progress, result) = sync::sync(self, user_id, context).await;
+        let kept = self.runs.calendar_sync_run(user_id).await?;
+        let total = total(kept, &progress, begun_at, context);
+        self.announce_changes(user_id, &total).await?;
+        self.settle(payload, admitted, (&progress, &total), result, context).await
     }
 
     async fn refused(
@@ -126,50 +151,7 @@ impl CalendarSync {
         let run = sync_run(payload, &total(None, &nothing, begun_at, context), context);
         self.skip(&run, refusal, context.now()).await
     }
-}
 
-/// What the sync came to: in this run, and before it as far as that is `kept`.
-fn total(
-    kept: Option<CalendarSyncRun>,
-    progress: &Progress,
-    begun_at: DateTime<Utc>,
-    context: &Context,
-) -> CalendarSyncRun {
-    let mut total = CalendarSyncRun {
-        started_at: begun_at,
-        changed: 0,
-        announced: 0,
-        items: progress.events.cast_signed(),
-        api_calls: progress.api_calls.into(),
-        is_full: progress.full,
-    };
-    if let Some(kept) = kept {
-        (total.changed, total.announced) = (kept.changed, kept.announced);
-        // Of a task that was never heard of again only what it wrote is of interest.
-        if kept.started_at >= context.occasion {
-            total.started_at = total.started_at.min(kept.started_at);
-            total.items += kept.items;
-            total.api_calls += kept.api_calls;
-            total.is_full |= kept.is_full;
-        }
-    }
-    total
-}
-
-fn sync_run(payload: &payload::CalendarSync, total: &CalendarSyncRun, context: &Context) -> SyncRun {
-    let sync_type = if total.is_full { SyncType::Full } else { SyncType::Incremental };
-    SyncRun {
-        user_id: payload.user_id,
-        integration: Integration::GoogleCalendar,
-        kind: SyncKind::new(payload.trigger, sync_type),
-        duration: (context.now() - total.started_at).to_std().unwrap_or_default(),
-        items: total.items.unsigned_abs(),
-        api_calls: total.api_calls.unsigned_abs(),
-        api_calls_saved: None,
-    }
-}
-
-impl CalendarSync {
     /// If the user's events changed, says so: also what an earlier run wrote that was stopped, or failed, before it could.
     async fn announce_changes(&self, user_id: Uuid, total: &CalendarSyncRun) -> Result<(), Failure> {
         if total.changed <= total.announced {
@@ -225,5 +207,46 @@ impl CalendarSync {
     async fn skip(&self, run: &SyncRun, refusal: Refusal, now: DateTime<Utc>) -> Result<Outcome, Failure> {
         self.syncs.skipped(run, refusal.code(), now).await?;
         Ok(Outcome::Skipped(refusal.code()))
+    }
+}
+
+/// What the sync came to: in this run, and before it as far as that is `kept`.
+fn total(
+    kept: Option<CalendarSyncRun>,
+    progress: &Progress,
+    begun_at: DateTime<Utc>,
+    context: &Context,
+) -> CalendarSyncRun {
+    let mut total = CalendarSyncRun {
+        started_at: begun_at,
+        changed: 0,
+        announced: 0,
+        items: progress.events.cast_signed(),
+        api_calls: progress.api_calls.into(),
+        is_full: progress.full,
+    };
+    if let Some(kept) = kept {
+        (total.changed, total.announced) = (kept.changed, kept.announced);
+        // Of a task that was never heard of again only what it wrote is of interest.
+        if kept.started_at >= context.occasion {
+            total.started_at = total.started_at.min(kept.started_at);
+            total.items += kept.items;
+            total.api_calls += kept.api_calls;
+            total.is_full |= kept.is_full;
+        }
+    }
+    total
+}
+
+fn sync_run(payload: &payload::CalendarSync, total: &CalendarSyncRun, context: &Context) -> SyncRun {
+    let sync_type = if total.is_full { SyncType::Full } else { SyncType::Incremental };
+    SyncRun {
+        user_id: payload.user_id,
+        integration: Integration::GoogleCalendar,
+        kind: SyncKind::new(payload.trigger, sync_type),
+        duration: (context.now() - total.started_at).to_std().unwrap_or_default(),
+        items: total.items.unsigned_abs(),
+        api_calls: total.api_calls.unsigned_abs(),
+        api_calls_saved: None,
     }
 }

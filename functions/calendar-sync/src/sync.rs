@@ -76,19 +76,34 @@ struct Walk {
 
 impl Sync<'_> {
     async fn run(&mut self) -> Result<(), Stop> {
-        let job = self.job;
-        self.expect_calls(LIST_CALLS, &job.calendars.calendars_to_sync(self.user_id).await?);
+        self.expect_calls(LIST_CALLS, &self.calendars_to_sync().await?);
         self.list_calendars().await?;
-        let mut position = job.calendars.take_calendar_position(self.user_id).await?;
-        let mut calendars = job.calendars.calendars_to_sync(self.user_id).await?;
+        let calendars = self.calendars_to_sync().await?;
+        self.expect_calls(0, &calendars);
+        self.progress.calendars = calendars.len() as u64;
+        self.drop_other_calendars(&calendars).await?;
+        self.sync_calendars(calendars).await?;
+        self.sync_reset_calendars().await?;
+        self.remove_ended_events().await
+    }
+
+    async fn calendars_to_sync(&self) -> Result<Vec<CalendarToSync>, Stop> {
+        Ok(self.job.calendars.calendars_to_sync(self.user_id).await?)
+    }
+
+    async fn drop_other_calendars(&self, calendars: &[CalendarToSync]) -> Result<(), Stop> {
+        let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
+        self.job.events.keep_events_of(self.user_id, &ids, self.context.now()).await?;
+        Ok(())
+    }
+
+    /// Syncs each calendar that is not done, also when one of them fails.
+    async fn sync_calendars(&mut self, mut calendars: Vec<CalendarToSync>) -> Result<(), Stop> {
+        let mut position = self.job.calendars.take_calendar_position(self.user_id).await?;
         // There is one place, so its calendar comes before any that may need one.
         calendars.sort_by_key(|calendar| {
             position.as_ref().is_none_or(|position| position.calendar_id != calendar.calendar_id)
         });
-        self.expect_calls(0, &calendars);
-        self.progress.calendars = calendars.len() as u64;
-        let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
-        job.events.keep_events_of(self.user_id, &ids, self.context.now()).await?;
         let mut trouble = None;
         for calendar in calendars {
             let position = position.take_if(|position| position.calendar_id == calendar.calendar_id);
@@ -105,16 +120,21 @@ impl Sync<'_> {
                 result => result?,
             }
         }
-        if let Some(error) = trouble {
-            return Err(Stop::Google(error));
-        }
-        // An event that left one calendar may still be in another, whose sync was made not to count for that.
-        for calendar in job.calendars.calendars_to_sync(self.user_id).await? {
+        trouble.map_or(Ok(()), |error| Err(Stop::Google(error)))
+    }
+
+    /// An event that left one calendar may still be in another, whose sync was made not to count for that.
+    async fn sync_reset_calendars(&mut self) -> Result<(), Stop> {
+        for calendar in self.calendars_to_sync().await? {
             if calendar.synced_at.is_none() {
                 self.sync_calendar(&calendar, None).await?;
             }
         }
-        job.events.remove_ended_events(self.user_id, self.context.now() - KEPT).await?;
+        Ok(())
+    }
+
+    async fn remove_ended_events(&self) -> Result<(), Stop> {
+        self.job.events.remove_ended_events(self.user_id, self.context.now() - KEPT).await?;
         Ok(())
     }
 
