@@ -11,8 +11,10 @@ use serde::de::DeserializeOwned;
 use crate::queue::Queue;
 
 mod sweep;
+mod target;
 
 pub use sweep::Position;
+pub use target::{Target, UserTask};
 
 /// A task's content, tied to the queue that carries it.
 pub trait Payload: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'static {

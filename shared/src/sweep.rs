@@ -15,7 +15,7 @@ use crate::db::{Error, Page};
 use crate::envelope::sha256_hex;
 use crate::failure::Failure;
 use crate::job::{Context, Outcome};
-use crate::payload::{Payload, Position};
+use crate::payload::{Payload, Position, Target, UserTask};
 use crate::queue::{Declaration, Queue};
 use crate::tasks::{Options, Tasks};
 
@@ -104,17 +104,26 @@ impl<'a> Sweep<'a> {
         sweeps.begin_page(page, self.context.now()).await
     }
 
-    /// What the task of a user carries, to find the way back to its sweep.
-    #[must_use]
-    pub fn origin(&self) -> Position {
-        Position { sweep_id: Some(self.id.clone()), ..Position::default() }
-    }
-
     /// Creates a task for each user of the page whose task of an earlier sweep is over, and one that continues behind it
-    /// when it is not the last. The user's task ends in [`user_task`].
+    /// when it is not the last, both with a `payload` of the sweep's own queue. The user's task ends in [`user_task`].
     ///
     /// A page that runs again, in whole or in part, creates what is missing.
-    pub async fn fan_out<U: Payload, S: Payload>(
+    pub async fn fan_out<P: Payload, D: Default>(
+        &self,
+        sweeps: &Sweeps,
+        tasks: &Tasks,
+        page: Page,
+        payload: impl Fn(Target<D>) -> P + Send + Sync,
+    ) -> Result<Outcome, Failure> {
+        let user = |user_id| {
+            let task = UserTask { sweep_id: Some(self.id.clone()), ..UserTask::new(user_id) };
+            payload(Target::User(task))
+        };
+        self.fan_out_to(sweeps, tasks, page, user, |rest| payload(Target::Sweep(rest))).await
+    }
+
+    /// As [`Sweep::fan_out`], for users' tasks that go to another queue than the sweep's.
+    pub async fn fan_out_to<U: Payload, S: Payload>(
         &self,
         sweeps: &Sweeps,
         tasks: &Tasks,
@@ -164,8 +173,11 @@ impl<'a> Sweep<'a> {
         });
         let created = tasks.enqueue_many(spread).await?.created;
         if let Some(after) = next {
-            let position =
-                Position { cursor: Some(after), scheduled_until: Some(pace.at(count)), ..self.origin() };
+            let position = Position {
+                cursor: Some(after),
+                sweep_id: Some(self.id.clone()),
+                scheduled_until: Some(pace.at(count)),
+            };
             let name = format!("sweep:{}:after:{after}", self.id);
             tasks.enqueue(&rest(position), Options::default().named(name)).await?;
         }

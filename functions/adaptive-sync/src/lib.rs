@@ -40,10 +40,10 @@ impl Job for AdaptiveSync {
         let rest = |position| payload::AdaptiveSync { integration_type: integration, position };
         match integration {
             Integration::GoogleCalendar => {
-                sweep.fan_out(&self.sweeps, &self.tasks, due, calendar_sync, rest).await
+                sweep.fan_out_to(&self.sweeps, &self.tasks, due, calendar_sync, rest).await
             }
             Integration::GoogleContacts => {
-                sweep.fan_out(&self.sweeps, &self.tasks, due, contacts_sync, rest).await
+                sweep.fan_out_to(&self.sweeps, &self.tasks, due, contacts_sync, rest).await
             }
         }
     }

@@ -6,13 +6,13 @@ use catchup::db::recipients::Recipients;
 use catchup::limits;
 use catchup::notify::message::Suggestion;
 use catchup::notify::{self, Delivery, Notifier, Recipient, Timeouts, zone};
-use catchup::payload;
+use catchup::payload::{self, BatchTime};
 use chrono::{Datelike, TimeDelta};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::Payload;
+use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
@@ -70,34 +70,29 @@ impl Job for BatchNotifications {
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
-        match payload.user_id {
-            Some(user_id) => self.send(user_id, context).await,
-            None => self.sweep(payload, context).await,
+        match payload.0 {
+            Target::Sweep(position) => self.sweep(&position, context).await,
+            Target::User(user) => self.send(user.user_id, context).await,
         }
     }
 }
 
 impl BatchNotifications {
-    async fn sweep(
-        &self,
-        payload: payload::BatchNotifications,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
-        let window = match &payload.position.sweep_id {
+    async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
+        let window = match &position.sweep_id {
             Some(id) => id.parse().map_err(Failure::permanent)?,
             None => match self.next_window(context).await? {
                 Some(window) => window,
                 None => return Ok(Outcome::Skipped("swept_already")),
             },
         };
-        let sweep = Sweep::named(|| window.to_string(), &payload.position, context);
+        let sweep = Sweep::named(|| window.to_string(), position, context);
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
         let page = self.batches.due(&window.zones(), sweep.after, sweep::PAGE).await?;
         let batches = page.due.iter().map(|due| (batch(due), name(due))).collect();
-        let rest =
-            |position| payload::BatchNotifications { position, ..payload::BatchNotifications::default() };
+        let rest = |position| payload::BatchNotifications(Target::Sweep(position));
         sweep.fan_out_named(&self.sweeps, &self.tasks, batches, page.next, rest).await
     }
 
@@ -189,12 +184,11 @@ impl BatchNotifications {
 }
 
 fn batch(due: &DueBatch) -> payload::BatchNotifications {
-    payload::BatchNotifications {
-        user_id: Some(due.user_id),
+    let details = BatchTime {
         day_of_week: u8::try_from(due.at.weekday().num_days_from_sunday()).ok(),
         time: Some(due.at.format("%H:%M").to_string()),
-        ..payload::BatchNotifications::default()
-    }
+    };
+    payload::BatchNotifications(Target::User(UserTask { details, ..UserTask::new(due.user_id) }))
 }
 
 /// Named after the batch and not after the sweep: whichever sweep finds it, it is one task.

@@ -1,4 +1,21 @@
-//! Brings one user's cached calendars and events up to date with Google.
+//! Brings one user's cached calendars and events up to date with Google. Each task syncs one user:
+//!
+//! 1. Admission: token health, circuit breaker and schedule are read in one statement, and a user who has no token, has
+//!    a revoked one, or whose circuit breaker is open is skipped.
+//! 2. The list of calendars is read to its end and replaces the stored one.
+//! 3. Events and sync tokens of calendars that are not synced any more are removed.
+//! 4. Each selected calendar (the primary one when none is selected) that was not synced since the task was created is
+//!    read page by page, from its sync token or, without a usable one, in full. Each page is stored in one statement
+//!    before the next one is asked for; the sync token is stored after the last page.
+//! 5. Calendars that another calendar's sync has reset are read in full, and events that ended long ago are removed.
+//! 6. If events changed, the user's cached free times are dropped and new suggestions are asked for, also when the sync
+//!    did not come to its end.
+//! 7. The end is recorded for metrics, circuit breaker and schedule.
+//!
+//! A task that meets a limit or the end of its time stores the position in its calendar and is rescheduled; the calendars
+//! that are done are not read again. A calendar that fails does not keep the others from being synced.
+//!
+//! The job never writes to Google, and never holds more than one page of events and the ids that a full sync has met.
 
 use std::time::Duration;
 
@@ -7,7 +24,7 @@ use catchup::db::calendar_events::CalendarEvents;
 use catchup::db::calendar_sync_runs::{CalendarSyncRun, CalendarSyncRuns};
 use catchup::db::calendars::Calendars;
 use catchup::db::users::Users;
-use catchup::google::{Calendar, Error, TokenError, Tokens};
+use catchup::google::{Calendar, Gate, Stop};
 use catchup::payload::{self, Integration, RegenerationReason, SuggestionRegeneration, SyncType, Trigger};
 use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
 use chrono::{DateTime, Utc};
@@ -17,7 +34,6 @@ use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
-use shared::rate_limit::Limiter;
 use shared::sweep;
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
@@ -25,12 +41,15 @@ use uuid::Uuid;
 mod event_row;
 mod sync;
 
-use sync::{Progress, Stop};
+use sync::Progress;
 
 const QUEUE: Queue = <payload::CalendarSync as Payload>::QUEUE;
 
 /// Changes of one user within this time lead to one regeneration of suggestions.
 const REGENERATION_WINDOW: Duration = Duration::from_mins(1);
+
+/// Time in which a page is committed.
+const WRITE_RESERVE: Duration = Duration::from_secs(30);
 
 /// Syncs a user's calendars.
 pub struct CalendarSync {
@@ -41,10 +60,9 @@ pub struct CalendarSync {
     syncs: Syncs,
     sweeps: Sweeps,
     tasks: Tasks,
-    tokens: Tokens,
     calendar: Calendar,
+    gate: Gate,
     cache: Cache,
-    limiter: Limiter,
 }
 
 /// What a sync came to, over all its runs; `calendars` and `unusable` in the last one.
@@ -65,8 +83,8 @@ impl Job for CalendarSync {
         let (users, calendars, events) =
             (Users::new(setup), Calendars::new(setup), CalendarEvents::new(setup));
         let (runs, syncs, sweeps) = (CalendarSyncRuns::new(setup), Syncs::new(setup), setup.sweeps());
-        let (tasks, tokens, calendar) = (setup.tasks(), Tokens::new(setup), Calendar::new(setup));
-        let (cache, limiter) = (Cache::new(setup), setup.limiter());
+        let (tasks, calendar, cache) = (setup.tasks(), Calendar::new(setup), Cache::new(setup));
+        let gate = Gate::new(setup, Integration::GoogleCalendar, WRITE_RESERVE);
         Ok(Self {
             users: users?,
             calendars: calendars?,
@@ -75,10 +93,9 @@ impl Job for CalendarSync {
             syncs: syncs?,
             sweeps: sweeps?,
             tasks: tasks?,
-            tokens: tokens?,
             calendar: calendar?,
+            gate: gate?,
             cache: cache?,
-            limiter: limiter?,
         })
     }
 
@@ -90,24 +107,32 @@ impl Job for CalendarSync {
 
 impl CalendarSync {
     async fn sync(&self, payload: payload::CalendarSync, context: &Context) -> Result<Outcome, Failure> {
-        let user_id = payload.user_id;
-        let begun_at = context.now();
-        let payload = &payload;
+        let (payload, begun_at) = (&payload, context.now());
         let sync = |admission| async move {
-            match admission {
-                Admission::Admitted(admitted) => {
-                    let (progress, result) = sync::sync(self, user_id, context).await;
-                    let kept = self.runs.get(user_id).await?;
-                    let total = total(kept, &progress, begun_at, context);
-                    self.announce_changes(user_id, &total).await?;
-                    self.settle(payload, &admitted, (&progress, &total), result, context).await
-                }
+            let outcome = match admission {
+                Admission::Admitted(admitted) => self.admitted(payload, &admitted, begun_at, context).await,
                 Admission::Refused(refusal) => self.refused(payload, refusal, begun_at, context).await,
-            }
-            .map(Ended::Here)
+            };
+            outcome.map(Ended::Here)
         };
-        let integration = Integration::GoogleCalendar;
+        let (user_id, integration) = (payload.user_id, Integration::GoogleCalendar);
         self.syncs.run(user_id, integration, Entry::First, || context.now(), sync).await
+    }
+
+    /// Syncs, says what changed, and records how the sync ended.
+    async fn admitted(
+        &self,
+        payload: &payload::CalendarSync,
+        admitted: &Admitted,
+        begun_at: DateTime<Utc>,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        let user_id = payload.user_id;
+        let (progress, result) = sync::sync(self, user_id, context).await;
+        let kept = self.runs.get(user_id).await?;
+        let total = total(kept, &progress, begun_at, context);
+        self.announce_changes(user_id, &total).await?;
+        self.settle(payload, admitted, (&progress, &total), result, context).await
     }
 
     async fn refused(
@@ -125,6 +150,63 @@ impl CalendarSync {
         self.announce_changes(user_id, &total(kept, &nothing, begun_at, context)).await?;
         let run = sync_run(payload, &total(None, &nothing, begun_at, context), context);
         self.skip(&run, refusal, context.now()).await
+    }
+
+    /// If the user's events changed, says so: also what an earlier run wrote that was stopped, or failed, before it could.
+    async fn announce_changes(&self, user_id: Uuid, total: &CalendarSyncRun) -> Result<(), Failure> {
+        if total.changed <= total.announced {
+            return Ok(());
+        }
+        self.cache.events_changed(user_id).await?;
+        let regeneration = SuggestionRegeneration { user_id, reason: RegenerationReason::CalendarSync };
+        self.tasks.enqueue(&regeneration, Options::default().debounced(user_id, REGENERATION_WINDOW)).await?;
+        Ok(self.runs.changes_notified(user_id, total).await?)
+    }
+
+    /// Records how the sync ended: metrics, breaker and schedule. One that goes on later leaves no row.
+    async fn settle(
+        &self,
+        payload: &payload::CalendarSync,
+        admitted: &Admitted,
+        (progress, total): (&Progress, &CalendarSyncRun),
+        result: Result<(), Stop>,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        let (user_id, now) = (payload.user_id, context.now());
+        let run = sync_run(payload, total, context);
+        let outcome = match result {
+            Ok(()) => {
+                self.users.calendars_synced(user_id, now).await?;
+                self.syncs.succeeded(&run, admitted, total.changed > 0, now).await?;
+                Ok(Outcome::done(Synced {
+                    calendars: progress.calendars,
+                    events: total.items,
+                    changed: total.changed,
+                    unusable: progress.unusable,
+                    api_calls: total.api_calls,
+                }))
+            }
+            Err(Stop::Wait(until)) => {
+                self.runs.store(user_id, total).await?;
+                return Ok(Outcome::Snooze(until));
+            }
+            Err(Stop::Refused(refusal)) => self.skip(&run, refusal, now).await,
+            Err(Stop::Google(error)) => {
+                let reason = error.to_string();
+                let failure = Failure::from(error);
+                let is_last = context.last_attempt || matches!(failure, Failure::Permanent(_));
+                self.syncs.failed(&run, admitted, &reason, is_last, now).await?;
+                Err(failure)
+            }
+            Err(Stop::Database(error)) => return Err(error.into()),
+        };
+        self.runs.end(user_id, total).await?;
+        outcome
+    }
+
+    async fn skip(&self, run: &SyncRun, refusal: Refusal, now: DateTime<Utc>) -> Result<Outcome, Failure> {
+        self.syncs.skipped(run, refusal.code(), now).await?;
+        Ok(Outcome::Skipped(refusal.code()))
     }
 }
 
@@ -166,69 +248,5 @@ fn sync_run(payload: &payload::CalendarSync, total: &CalendarSyncRun, context: &
         items: total.items.unsigned_abs(),
         api_calls: total.api_calls.unsigned_abs(),
         api_calls_saved: None,
-    }
-}
-
-impl CalendarSync {
-    /// If the user's events changed, says so: also what an earlier run wrote that was stopped, or failed, before it could.
-    async fn announce_changes(&self, user_id: Uuid, total: &CalendarSyncRun) -> Result<(), Failure> {
-        if total.changed <= total.announced {
-            return Ok(());
-        }
-        self.cache.events_changed(user_id).await?;
-        let regeneration = SuggestionRegeneration { user_id, reason: RegenerationReason::CalendarSync };
-        self.tasks.enqueue(&regeneration, Options::default().debounced(user_id, REGENERATION_WINDOW)).await?;
-        Ok(self.runs.changes_notified(user_id, total).await?)
-    }
-
-    /// Records how the sync ended: metrics, breaker and schedule. One that goes on later leaves no row.
-    async fn settle(
-        &self,
-        payload: &payload::CalendarSync,
-        admitted: &Admitted,
-        (progress, total): (&Progress, &CalendarSyncRun),
-        result: Result<(), Stop>,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
-        let (user_id, now) = (payload.user_id, context.now());
-        let run = sync_run(payload, total, context);
-        let outcome = match result {
-            Ok(()) => {
-                self.users.calendars_synced(user_id, now).await?;
-                self.syncs.succeeded(&run, admitted, total.changed > 0, now).await?;
-                Ok(Outcome::done(Synced {
-                    calendars: progress.calendars,
-                    events: total.items,
-                    changed: total.changed,
-                    unusable: progress.unusable,
-                    api_calls: total.api_calls,
-                }))
-            }
-            Err(Stop::Wait(until)) => {
-                self.runs.store(user_id, total).await?;
-                return Ok(Outcome::Snooze(until));
-            }
-            Err(Stop::Google(Error::Token(TokenError::Revoked))) => {
-                self.skip(&run, Refusal::TokenRevoked, now).await
-            }
-            Err(Stop::Google(Error::Token(TokenError::NotConnected))) => {
-                self.skip(&run, Refusal::NotConnected, now).await
-            }
-            Err(Stop::Google(error)) => {
-                let reason = error.to_string();
-                let failure = Failure::from(error);
-                let is_last = context.last_attempt || matches!(failure, Failure::Permanent(_));
-                self.syncs.failed(&run, admitted, &reason, is_last, now).await?;
-                Err(failure)
-            }
-            Err(Stop::Database(error)) => return Err(error.into()),
-        };
-        self.runs.end(user_id, total).await?;
-        outcome
-    }
-
-    async fn skip(&self, run: &SyncRun, refusal: Refusal, now: DateTime<Utc>) -> Result<Outcome, Failure> {
-        self.syncs.skipped(run, refusal.code(), now).await?;
-        Ok(Outcome::Skipped(refusal.code()))
     }
 }

@@ -3,17 +3,11 @@
 //! Each page is in the database before the next is asked for, and a calendar's sync token after its last page, so a sync
 //! may end anywhere and the next one goes on.
 
-use std::time::Duration;
-
 use catchup::db::calendars::{CalendarCursor, CalendarEntry, CalendarPosition, CalendarToSync, ListedScope};
 use catchup::google::calendar::{CalendarListEntry, EventPage, SyncScope};
-use catchup::google::{Error, Next, Session, TokenError};
-use catchup::limits::GOOGLE_CALENDAR;
-use catchup::payload::Integration;
+use catchup::google::{Calls, Error, Next, Stop};
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::db;
 use shared::job::Context;
-use shared::rate_limit::{Decision, Plan};
 use uuid::Uuid;
 
 use crate::CalendarSync;
@@ -27,8 +21,6 @@ const HORIZON: TimeDelta = TimeDelta::days(60);
 const MIN_HORIZON: TimeDelta = TimeDelta::days(30);
 /// Events are kept for this time after their end.
 const RETENTION: TimeDelta = TimeDelta::days(30);
-/// No call begins with less time left: its answer, also after a second call with a fresh token, must be written.
-const CALL_RESERVE: Duration = Duration::from_secs(90);
 
 /// Calls for the list of calendars, which is seldom longer than a page.
 const LIST_CALLS: u32 = 1;
@@ -45,32 +37,6 @@ pub(crate) struct Progress {
     pub(crate) full: bool,
 }
 
-/// Why a sync ends before its end.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// A limit is met, until then; or the time is up, or the instance stops.
-    Wait(DateTime<Utc>),
-    /// Google, or the way to it, fails.
-    Google(Error),
-    /// Postgres fails.
-    Database(db::Error),
-}
-
-impl From<TokenError> for Stop {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Database(error) => Self::Database(error),
-            error => Self::Google(error.into()),
-        }
-    }
-}
-
-impl From<db::Error> for Stop {
-    fn from(error: db::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
 /// Syncs all calendars of a user that need it: those not synced since the task was created, or, if it is debounced, since
 /// the end of its window.
 pub(crate) async fn sync(
@@ -78,14 +44,13 @@ pub(crate) async fn sync(
     user_id: Uuid,
     context: &Context,
 ) -> (Progress, Result<(), Stop>) {
-    let session = match Session::begin(&job.tokens, user_id, Integration::GoogleCalendar).await {
-        Ok(session) => session,
-        Err(error) => return (Progress::default(), Err(error.into())),
+    let calls = match job.gate.calls(user_id, context).await {
+        Ok(calls) => calls,
+        Err(stop) => return (Progress::default(), Err(stop)),
     };
-    let calls = Plan::new(&job.limiter, user_id, [(&GOOGLE_CALENDAR, 0)]);
-    let mut sync = Sync { job, user_id, context, session, calls, progress: Progress::default() };
+    let mut sync = Sync { job, user_id, context, calls, progress: Progress::default() };
     let result = sync.run().await;
-    let progress = Progress { api_calls: sync.session.calls(), ..sync.progress };
+    let progress = Progress { api_calls: sync.calls.made(), ..sync.progress };
     (progress, result)
 }
 
@@ -93,8 +58,7 @@ struct Sync<'a> {
     job: &'a CalendarSync,
     user_id: Uuid,
     context: &'a Context,
-    session: Session,
-    calls: Plan<1>,
+    calls: Calls<'a>,
     progress: Progress,
 }
 
@@ -112,19 +76,34 @@ struct EventListing {
 
 impl Sync<'_> {
     async fn run(&mut self) -> Result<(), Stop> {
-        let job = self.job;
-        self.expect_calls(LIST_CALLS, &job.calendars.to_sync(self.user_id).await?);
+        self.expect_calls(LIST_CALLS, &self.calendars_to_sync().await?);
         self.list_calendars().await?;
-        let mut position = job.calendars.take_position(self.user_id).await?;
-        let mut calendars = job.calendars.to_sync(self.user_id).await?;
+        let calendars = self.calendars_to_sync().await?;
+        self.expect_calls(0, &calendars);
+        self.progress.calendars = calendars.len() as u64;
+        self.drop_other_calendars(&calendars).await?;
+        self.sync_calendars(calendars).await?;
+        self.sync_reset_calendars().await?;
+        self.remove_ended_events().await
+    }
+
+    async fn calendars_to_sync(&self) -> Result<Vec<CalendarToSync>, Stop> {
+        Ok(self.job.calendars.to_sync(self.user_id).await?)
+    }
+
+    async fn drop_other_calendars(&self, calendars: &[CalendarToSync]) -> Result<(), Stop> {
+        let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
+        self.job.events.retain_calendars(self.user_id, &ids, self.context.now()).await?;
+        Ok(())
+    }
+
+    /// Syncs each calendar that is not done, also when one of them fails.
+    async fn sync_calendars(&mut self, mut calendars: Vec<CalendarToSync>) -> Result<(), Stop> {
+        let mut position = self.job.calendars.take_position(self.user_id).await?;
         // There is one place, so its calendar comes before any that may need one.
         calendars.sort_by_key(|calendar| {
             position.as_ref().is_none_or(|position| position.calendar_id != calendar.calendar_id)
         });
-        self.expect_calls(0, &calendars);
-        self.progress.calendars = calendars.len() as u64;
-        let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
-        job.events.retain_calendars(self.user_id, &ids, self.context.now()).await?;
         let mut failed = None;
         for calendar in calendars {
             let position = position.take_if(|position| position.calendar_id == calendar.calendar_id);
@@ -141,16 +120,21 @@ impl Sync<'_> {
                 result => result?,
             }
         }
-        if let Some(error) = failed {
-            return Err(Stop::Google(error));
-        }
-        // An event that left one calendar may still be in another, whose sync was made not to count for that.
-        for calendar in job.calendars.to_sync(self.user_id).await? {
+        failed.map_or(Ok(()), |error| Err(Stop::Google(error)))
+    }
+
+    /// An event that left one calendar may still be in another, whose sync was made not to count for that.
+    async fn sync_reset_calendars(&mut self) -> Result<(), Stop> {
+        for calendar in self.calendars_to_sync().await? {
             if calendar.synced_at.is_none() {
                 self.sync_calendar(&calendar, None).await?;
             }
         }
-        job.events.remove_ended(self.user_id, self.context.now() - RETENTION).await?;
+        Ok(())
+    }
+
+    async fn remove_ended_events(&self) -> Result<(), Stop> {
+        self.job.events.remove_ended(self.user_id, self.context.now() - RETENTION).await?;
         Ok(())
     }
 
@@ -158,7 +142,7 @@ impl Sync<'_> {
     fn expect_calls(&mut self, others: u32, calendars: &[CalendarToSync]) {
         let left = calendars.iter().filter(|calendar| !self.is_done(calendar)).count();
         let pages = u32::try_from(left.max(usize::from(calendars.is_empty()))).unwrap_or(u32::MAX);
-        self.calls.expect(&GOOGLE_CALENDAR, others.saturating_add(pages));
+        self.calls.expect(others.saturating_add(pages));
     }
 
     /// Synced since the task was created: by this task before it had to wait, or by another.
@@ -170,9 +154,9 @@ impl Sync<'_> {
         let mut calendars: Vec<CalendarListEntry> = Vec::new();
         let mut page_token = None;
         loop {
-            self.acquire_call().await?;
-            let page = self.job.calendar.calendars(&mut self.session, page_token.as_deref()).await;
-            let page = page.map_err(|error| self.stop(error))?;
+            let access = self.calls.acquire().await?;
+            let page = self.job.calendar.calendars(access, page_token.as_deref()).await;
+            let page = page.map_err(|error| self.calls.stop(error))?;
             calendars.extend(page.items);
             match page.next {
                 Next::Page(token) => page_token = Some(token),
@@ -247,12 +231,10 @@ impl Sync<'_> {
     }
 
     async fn next_page(&mut self, calendar_id: &str, listing: &EventListing) -> Result<EventPage, Stop> {
-        self.acquire_call().await?;
-        let calendar = &self.job.calendar;
-        let page = calendar
-            .events(&mut self.session, calendar_id, &listing.scope, listing.page_token.as_deref())
-            .await;
-        page.map_err(|error| self.stop(error))
+        let access = self.calls.acquire().await?;
+        let page_token = listing.page_token.as_deref();
+        let page = self.job.calendar.events(access, calendar_id, &listing.scope, page_token).await;
+        page.map_err(|error| self.calls.stop(error))
     }
 
     async fn finish(&self, calendar_id: &str, listing: &EventListing, sync_token: &str) -> Result<(), Stop> {
@@ -267,24 +249,6 @@ impl Sync<'_> {
         };
         let cursor = CalendarCursor { calendar_id, sync_token, listed };
         Ok(job.calendars.store_cursor(self.user_id, &cursor, listing.began_at).await?)
-    }
-
-    async fn acquire_call(&mut self) -> Result<(), Stop> {
-        if self.context.is_cancelled() || self.context.time_left() < CALL_RESERVE {
-            return Err(Stop::Wait(self.context.now()));
-        }
-        match self.calls.acquire(&GOOGLE_CALENDAR).await {
-            Decision::Allowed => Ok(()),
-            Decision::LimitedUntil(until) => Err(Stop::Wait(until)),
-        }
-    }
-
-    fn stop(&self, error: Error) -> Stop {
-        match error {
-            Error::Limited { retry_after } => Stop::Wait(self.context.now() + retry_after),
-            Error::Token(error) => error.into(),
-            error => Stop::Google(error),
-        }
     }
 }
 

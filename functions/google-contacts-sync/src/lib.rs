@@ -4,14 +4,14 @@
 //! A sync that meets a limit, or the end of its time, commits what it has and goes on in a new task.
 
 use std::future::ready;
+use std::time::Duration;
 
 use catchup::cache::Cache;
 use catchup::db::contact_groups::ContactGroups;
 use catchup::db::contacts::Contacts;
 use catchup::event::EventCode;
 use catchup::google::people::PEOPLE_PER_PAGE;
-use catchup::google::{People, Tokens};
-use catchup::limits::GOOGLE_PEOPLE;
+use catchup::google::{Gate, People};
 use catchup::payload::{self, ContactsResume, ContactsStep, Integration, SyncType, Trigger};
 use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
 use chrono::{DateTime, Utc};
@@ -21,7 +21,6 @@ use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
-use shared::rate_limit::{Limiter, Plan};
 use shared::sweep;
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
@@ -40,6 +39,9 @@ const QUEUE: Queue = <payload::GoogleContactsSync as Payload>::QUEUE;
 /// Calls expected besides those for the pages of people who are linked already: a small share of the limit.
 const CALLS_FOR_OTHERS: u32 = 9;
 
+/// Time in which a page is committed.
+const WRITE_RESERVE: Duration = Duration::from_secs(30);
+
 /// Syncs a user's contacts.
 pub struct GoogleContactsSync {
     contacts: Contacts,
@@ -47,10 +49,9 @@ pub struct GoogleContactsSync {
     syncs: Syncs,
     sweeps: Sweeps,
     tasks: Tasks,
-    tokens: Tokens,
     people: People,
+    gate: Gate,
     cache: Cache,
-    limiter: Limiter,
 }
 
 /// What a part came to.
@@ -71,18 +72,17 @@ impl Job for GoogleContactsSync {
     fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (contacts, groups) = (Contacts::new(setup), ContactGroups::new(setup));
         let (syncs, sweeps, tasks) = (Syncs::new(setup), setup.sweeps(), setup.tasks());
-        let (tokens, people) = (Tokens::new(setup), People::new(setup));
-        let (cache, limiter) = (Cache::new(setup), setup.limiter());
+        let (people, cache) = (People::new(setup), Cache::new(setup));
+        let gate = Gate::new(setup, Integration::GoogleContacts, WRITE_RESERVE);
         Ok(Self {
             contacts: contacts?,
             groups: groups?,
             syncs: syncs?,
             sweeps: sweeps?,
             tasks: tasks?,
-            tokens: tokens?,
             people: people?,
+            gate: gate?,
             cache: cache?,
-            limiter: limiter?,
         })
     }
 
@@ -131,9 +131,14 @@ impl GoogleContactsSync {
                 return self.skip(&payload, &progress, refusal, context.now()).await;
             }
         };
-        let calls = Plan::new(&self.limiter, user_id, [(&GOOGLE_PEOPLE, calls(state.linked))]);
-        let mut part =
-            Part { job: self, context, user_id, progress: &mut progress, calls, archived: Vec::new() };
+        let mut part = Part {
+            job: self,
+            context,
+            user_id,
+            progress: &mut progress,
+            expected_calls: calls(state.linked),
+            archived: Vec::new(),
+        };
         let ended = part.run().await;
         let archived = part.archived;
         // In every run, as one before this may have changed what it could not drop.

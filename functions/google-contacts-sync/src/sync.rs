@@ -1,29 +1,22 @@
 //! One part of a sync: page by page, each page committed before the next is asked for.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use catchup::db::contact_groups::Overlap;
-use catchup::google;
 use catchup::google::people::Person;
-use catchup::google::{Error, Next, Session, TokenError};
-use catchup::limits::GOOGLE_PEOPLE;
-use catchup::payload::{ContactsResume, ContactsStep, Integration, SyncType};
+use catchup::google::{self, Calls, Error, Next};
+use catchup::payload::{ContactsResume, ContactsStep, SyncType};
 use catchup::sync::Refusal;
 use chrono::{DateTime, Utc};
 use shared::cache;
 use shared::db;
 use shared::job::{Context, Failure};
-use shared::rate_limit::{Decision, Plan};
 use uuid::Uuid;
 
 use crate::apply::apply;
 use crate::group::UserGroup;
 use crate::page::People;
 use crate::{GoogleContactsSync, mapping};
-
-/// Time that one page may need, from asking for it to its commit.
-const PAGE_RESERVE: Duration = Duration::from_secs(90);
 
 /// Why a part ends before the sync does.
 pub(crate) enum Stop {
@@ -49,19 +42,13 @@ impl From<cache::Error> for Stop {
     }
 }
 
-impl From<TokenError> for Stop {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::NotConnected => Self::Refused(Refusal::NotConnected),
-            TokenError::Revoked => Self::Refused(Refusal::TokenRevoked),
-            error @ (TokenError::Superseded
-            | TokenError::Encryption(_)
-            | TokenError::Refused { .. }
-            | TokenError::Unavailable(_)
-            | TokenError::Transport(_)
-            | TokenError::Answer(_)
-            | TokenError::Garbage
-            | TokenError::Database(_)) => Self::Failed(error.into()),
+impl From<google::Stop> for Stop {
+    fn from(stop: google::Stop) -> Self {
+        match stop {
+            google::Stop::Wait(until) => Self::Later(until),
+            google::Stop::Refused(refusal) => Self::Refused(refusal),
+            google::Stop::Google(error) => Self::Failed(error.into()),
+            google::Stop::Database(error) => error.into(),
         }
     }
 }
@@ -72,7 +59,8 @@ pub(crate) struct Part<'a> {
     pub(crate) context: &'a Context,
     pub(crate) user_id: Uuid,
     pub(crate) progress: &'a mut ContactsResume,
-    pub(crate) calls: Plan<1>,
+    /// Calls that the whole sync is expected to make.
+    pub(crate) expected_calls: u32,
     /// Whom a full sync did not meet any more.
     pub(crate) archived: Vec<Uuid>,
 }
@@ -80,30 +68,30 @@ pub(crate) struct Part<'a> {
 impl Part<'_> {
     /// Goes on until the end, or until it must stop; `progress` then says where the next part begins.
     pub(crate) async fn run(&mut self) -> Result<(), Stop> {
-        let mut session = Session::begin(&self.job.tokens, self.user_id, Integration::GoogleContacts).await?;
+        let mut calls = self.job.gate.calls(self.user_id, self.context).await?;
+        calls.expect(self.expected_calls);
         match self.progress.step {
             ContactsStep::People => {
-                self.people(&mut session).await?;
+                self.people(&mut calls).await?;
                 self.progress.step = ContactsStep::Groups;
-                self.groups(&mut session).await
+                self.groups(&mut calls).await
             }
-            ContactsStep::Groups => self.groups(&mut session).await,
+            ContactsStep::Groups => self.groups(&mut calls).await,
         }
     }
 
-    async fn people(&mut self, session: &mut Session) -> Result<(), Stop> {
+    async fn people(&mut self, calls: &mut Calls<'_>) -> Result<(), Stop> {
         // A page token that was handed on may have grown too old on the way.
         let mut handed_on = self.progress.page_token.is_some();
         if self.progress.sync_type == SyncType::Full && !handed_on {
             self.job.contacts.begin_run(self.progress.run, self.user_id, self.context.now()).await?;
         }
         loop {
-            self.acquire_call().await?;
-            let calls = session.calls();
+            let (made, access) = (calls.made(), calls.acquire().await?);
             let ContactsResume { sync_token, page_token, .. } = &*self.progress;
             let answer =
-                self.job.people.connections(session, sync_token.as_deref(), page_token.as_deref()).await;
-            self.progress.api_calls += u64::from(session.calls() - calls);
+                self.job.people.connections(access, sync_token.as_deref(), page_token.as_deref()).await;
+            self.progress.api_calls += u64::from(calls.made() - made);
             let page = match answer {
                 Ok(page) => page,
                 // Google refuses a token without saying so, too: one that was given out for other parameters.
@@ -114,7 +102,7 @@ impl Part<'_> {
                     self.start_over().await?;
                     continue;
                 }
-                Err(error) => return Err(self.stop(error)),
+                Err(error) => return Err(calls.stop(error).into()),
             };
             handed_on = false;
             self.apply(page.items).await?;
@@ -173,17 +161,16 @@ impl Part<'_> {
         Ok(())
     }
 
-    async fn groups(&mut self, session: &mut Session) -> Result<(), Stop> {
+    async fn groups(&mut self, calls: &mut Calls<'_>) -> Result<(), Stop> {
         let stored = &self.job.groups;
         let mut seen = Vec::new();
         let mut changed = 0;
         let mut page_token: Option<String> = None;
         loop {
-            self.acquire_call().await?;
-            let calls = session.calls();
-            let answer = self.job.people.contact_groups(session, page_token.as_deref()).await;
-            self.progress.api_calls += u64::from(session.calls() - calls);
-            let page = answer.map_err(|error| self.stop(error))?;
+            let (made, access) = (calls.made(), calls.acquire().await?);
+            let answer = self.job.people.contact_groups(access, page_token.as_deref()).await;
+            self.progress.api_calls += u64::from(calls.made() - made);
+            let page = answer.map_err(|error| calls.stop(error))?;
             let groups: Vec<_> =
                 page.items.into_iter().filter_map(UserGroup::of).map(|UserGroup(group)| group).collect();
             changed += stored.upsert_google(self.user_id, &groups, self.context.now()).await?;
@@ -224,35 +211,5 @@ impl Part<'_> {
             .collect();
         groups.suggest_mappings(self.user_id, &suggestions).await?;
         Ok(())
-    }
-
-    /// Whether there is time for one more call, and leave to make it.
-    async fn acquire_call(&mut self) -> Result<(), Stop> {
-        if self.context.is_cancelled() || self.context.time_left() < PAGE_RESERVE {
-            return Err(Stop::Later(self.context.now()));
-        }
-        match self.calls.acquire(&GOOGLE_PEOPLE).await {
-            Decision::Allowed => Ok(()),
-            Decision::LimitedUntil(time) => Err(Stop::Later(time)),
-        }
-    }
-
-    /// What a call that failed means for the sync.
-    fn stop(&self, error: google::Error) -> Stop {
-        match error {
-            Error::Limited { retry_after } => Stop::Later(self.context.now() + retry_after),
-            Error::Token(error) => error.into(),
-            error @ (Error::Unauthorized
-            | Error::SyncTokenExpired
-            | Error::NotFound
-            | Error::Forbidden { .. }
-            | Error::Refused { .. }
-            | Error::Unavailable(_)
-            | Error::Timeout
-            | Error::Transport(_)
-            | Error::Truncated
-            | Error::Garbage(_)
-            | Error::Client(_)) => Stop::Failed(error.into()),
-        }
     }
 }

@@ -17,7 +17,6 @@ impl Job for NotificationReminder {
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
-        let task = |user_id, position| payload::NotificationReminder { user_id, position };
-        self.0.run(payload.user_id, &payload.position, context, task).await
+        self.0.run(payload.0, context, payload::NotificationReminder).await
     }
 }

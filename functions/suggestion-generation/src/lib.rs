@@ -20,7 +20,7 @@ use shared::config::InvalidConfig;
 use shared::db;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::{Payload, Position};
+use shared::payload::{Payload, Position, Target};
 use shared::queue::Queue;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
@@ -64,13 +64,12 @@ impl Job for SuggestionGeneration {
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
-        match payload.user_id {
-            Some(user_id) => {
-                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
-                let run = self.generate(user_id, context);
-                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
+        match payload.0 {
+            Target::Sweep(position) => self.sweep(&position, context).await,
+            Target::User(user) => {
+                let run = self.generate(user.user_id, context);
+                sweep::user_task(&self.sweeps, QUEUE, user.swept(), context, run).await
             }
-            None => self.sweep(&payload.position, context).await,
         }
     }
 }
@@ -82,10 +81,7 @@ impl SuggestionGeneration {
             return Ok(sweep::SUPERSEDED);
         }
         let page = self.suggestions.calendar_users(sweep.after, sweep::PAGE).await?;
-        let user =
-            |user_id| payload::SuggestionGeneration { user_id: Some(user_id), position: sweep.origin() };
-        let rest = |position| payload::SuggestionGeneration { user_id: None, position };
-        sweep.fan_out(&self.sweeps, &self.tasks, page, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, page, payload::SuggestionGeneration).await
     }
 
     async fn generate(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {

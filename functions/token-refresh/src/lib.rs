@@ -3,12 +3,12 @@
 use catchup::db::oauth_tokens::OauthTokens;
 use catchup::db::users::Users;
 use catchup::google::{TokenError, Tokens};
-use catchup::payload::{self, Integration};
+use catchup::payload::{self, Integration, TokenChoice};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::Payload;
+use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
@@ -45,44 +45,33 @@ impl Job for TokenRefresh {
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
-        match payload.user_id {
-            Some(user_id) => {
-                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
-                let run = self.refresh(user_id, &payload, context);
-                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
+        match payload.0 {
+            Target::Sweep(position) => self.sweep(&position, context).await,
+            Target::User(user) => {
+                let run = self.refresh(&user, context);
+                sweep::user_task(&self.sweeps, QUEUE, user.swept(), context, run).await
             }
-            None => self.sweep(payload, context).await,
         }
     }
 }
 
 impl TokenRefresh {
-    async fn sweep(&self, payload: payload::TokenRefresh, context: &Context) -> Result<Outcome, Failure> {
-        let sweep = Sweep::of(&payload.position, context);
+    async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
+        let sweep = Sweep::of(position, context);
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
         let due = self.stored.due(context.now(), sweep.after, sweep::PAGE).await?;
         // A user's task is the same at whatever moment the sweep comes by: it looks itself at what there is to do.
-        let user = |user_id| payload::TokenRefresh {
-            user_id: Some(user_id),
-            integration_type: None,
-            position: sweep.origin(),
-        };
-        let rest = |position| payload::TokenRefresh { position, ..payload::TokenRefresh::default() };
-        sweep.fan_out(&self.sweeps, &self.tasks, due, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, due, payload::TokenRefresh).await
     }
 
-    async fn refresh(
-        &self,
-        user_id: Uuid,
-        payload: &payload::TokenRefresh,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
+    async fn refresh(&self, user: &UserTask<TokenChoice>, context: &Context) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         if !self.users.exists(user_id).await? {
             return Ok(Outcome::Skipped("unknown_user"));
         }
-        let integrations = match payload.integration_type {
+        let integrations = match user.details.integration_type {
             Some(integration) => vec![integration],
             None => self.stored.working_integrations(user_id).await?,
         };
@@ -102,7 +91,7 @@ impl TokenRefresh {
         }
         // A task that comes back counts when it does.
         let comes_back = failed.is_some() && !context.last_attempt;
-        if let (Some(sweep_id), false) = (&payload.position.sweep_id, comes_back) {
+        if let (Some(sweep_id), false) = (&user.sweep_id, comes_back) {
             let now = context.now();
             self.sweeps
                 .add_result(QUEUE, sweep_id, done.refreshed, done.failed, HIGH_FAILURE_RATE, now)

@@ -3,21 +3,21 @@
 //!
 //! A suspect is a channel of at least two days that said nothing for two days. Most are quiet because their calendars are.
 
+use std::time::Duration;
+
 use catchup::db::webhook_channels::Channels;
 use catchup::event::EventCode;
 use catchup::google::calendar::{CHANGES_KEPT, PRIMARY};
-use catchup::google::{Calendar, Error, Session, TokenError, Tokens};
-use catchup::limits;
-use catchup::payload::{self, Integration, RenewalReason, WebhookRenewal};
-use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
+use catchup::google::{Calendar, Error, Gate, Stop};
+use catchup::payload::{self, Integration, RenewalCause, RenewalReason, WebhookRenewal};
+use catchup::sync::{Admission, Ended, Entry, Syncs};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::Payload;
+use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
-use shared::rate_limit::{Decision, Limiter};
 use shared::sweep::{self, Sweep};
 use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
@@ -31,15 +31,17 @@ const HIGH_BROKEN_RATE: f64 = 0.2;
 /// notification may be what that one told of.
 const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
 
+/// Time in which the result is counted and a renewal asked for.
+const WRITE_RESERVE: Duration = Duration::from_secs(10);
+
 /// Looks at quiet channels, and finds them.
 pub struct WebhookHealthCheck {
     channels: Channels,
     syncs: Syncs,
     sweeps: Sweeps,
     tasks: Tasks,
-    tokens: Tokens,
     calendar: Calendar,
-    limiter: Limiter,
+    gate: Gate,
 }
 
 /// What a look at a suspect showed.
@@ -54,58 +56,46 @@ impl Job for WebhookHealthCheck {
 
     fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
-        let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
-        let (calendar, limiter) = (Calendar::new(setup), setup.limiter());
+        let (tasks, calendar) = (setup.tasks(), Calendar::new(setup));
+        let gate = Gate::new(setup, Integration::GoogleCalendar, WRITE_RESERVE);
         Ok(Self {
             channels: channels?,
             syncs: syncs?,
             sweeps: sweeps?,
             tasks: tasks?,
-            tokens: tokens?,
             calendar: calendar?,
-            limiter: limiter?,
+            gate: gate?,
         })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
-        match payload.user_id {
-            Some(user_id) => {
-                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
-                let run = self.look_at(user_id, &payload, context);
-                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
+        match payload.0 {
+            Target::Sweep(position) => self.sweep(&position, context).await,
+            Target::User(user) => {
+                let run = self.check(&user, context);
+                sweep::user_task(&self.sweeps, QUEUE, user.swept(), context, run).await
             }
-            None => self.sweep(&payload, context).await,
         }
     }
 }
 
 impl WebhookHealthCheck {
-    async fn sweep(
-        &self,
-        payload: &payload::WebhookHealthCheck,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
-        let sweep = Sweep::of(&payload.position, context);
+    async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
+        let sweep = Sweep::of(position, context);
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
         let now = context.now();
-        if payload.position.cursor.is_none() {
+        if position.cursor.is_none() {
             let ending = self.channels.count_ending(now).await?;
             tracing::info!(sweep_id = sweep.id, ending, "channels that end within a day");
         }
-        let suspects = self.channels.stale_candidates(now, sweep.after, sweep::PAGE).await?;
-        let user = |user_id| payload::WebhookHealthCheck { user_id: Some(user_id), position: sweep.origin() };
-        let rest = |position| payload::WebhookHealthCheck { user_id: None, position };
-        sweep.fan_out(&self.sweeps, &self.tasks, suspects, user, rest).await
+        let candidates = self.channels.stale_candidates(now, sweep.after, sweep::PAGE).await?;
+        sweep.fan_out(&self.sweeps, &self.tasks, candidates, payload::WebhookHealthCheck).await
     }
 
-    async fn look_at(
-        &self,
-        user_id: Uuid,
-        payload: &payload::WebhookHealthCheck,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
+    async fn check(&self, user: &UserTask, context: &Context) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         let (integration, now) = (Integration::GoogleCalendar, context.now());
         let Some(quiet_since) = self.channels.quiet_since(user_id, now).await? else {
             return Ok(Outcome::Skipped("no_suspect"));
@@ -113,7 +103,7 @@ impl WebhookHealthCheck {
         // A look is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
         let look = |admission| async move {
             match admission {
-                Admission::Admitted(_) => self.ask(user_id, payload, quiet_since, context).await,
+                Admission::Admitted(_) => self.ask(user, quiet_since, context).await,
                 Admission::Refused(refusal) => Ok(Outcome::Skipped(refusal.code())),
             }
             .map(Ended::Here)
@@ -123,26 +113,22 @@ impl WebhookHealthCheck {
 
     async fn ask(
         &self,
-        user_id: Uuid,
-        payload: &payload::WebhookHealthCheck,
+        user: &UserTask,
         quiet_since: DateTime<Utc>,
         context: &Context,
     ) -> Result<Outcome, Failure> {
-        if let Decision::LimitedUntil(until) = self.limiter.acquire(&limits::GOOGLE_CALENDAR, user_id).await {
-            return Ok(Outcome::Snooze(until));
-        }
-        let now = context.now();
-        match self.has_changed(user_id, quiet_since, now).await {
-            Ok(broken) => self.settle(user_id, payload, broken, context).await,
-            Err(Error::Limited { retry_after }) => Ok(Outcome::Snooze(now + retry_after)),
-            Err(Error::Token(TokenError::Revoked)) => Ok(Outcome::Skipped(Refusal::TokenRevoked.code())),
-            Err(Error::Token(TokenError::NotConnected)) => Ok(Outcome::Skipped(Refusal::NotConnected.code())),
+        let user_id = user.user_id;
+        match self.has_changed(user_id, quiet_since, context).await {
+            Ok(broken) => self.settle(user, broken, context).await,
+            Err(Stop::Wait(until)) => Ok(Outcome::Snooze(until)),
+            Err(Stop::Refused(refusal)) => Ok(Outcome::Skipped(refusal.code())),
             // An account without Calendar; nothing that another attempt could change.
-            Err(error @ (Error::NotFound | Error::Forbidden { .. })) => {
+            Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
                 tracing::warn!(%user_id, %error, "a user has no calendar to look at");
                 Ok(Outcome::Skipped("no_calendar"))
             }
-            Err(error) => Err(error.into()),
+            Err(Stop::Google(error)) => Err(error.into()),
+            Err(Stop::Database(error)) => Err(error.into()),
         }
     }
 
@@ -150,31 +136,24 @@ impl WebhookHealthCheck {
         &self,
         user_id: Uuid,
         quiet_since: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        let mut session = Session::begin(&self.tokens, user_id, Integration::GoogleCalendar).await?;
-        let since = (quiet_since + CLOCK_DIFFERENCE).max(now - CHANGES_KEPT);
-        self.calendar.changed_since(&mut session, PRIMARY, since).await
+        context: &Context,
+    ) -> Result<bool, Stop> {
+        let mut calls = self.gate.calls(user_id, context).await?;
+        let since = (quiet_since + CLOCK_DIFFERENCE).max(context.now() - CHANGES_KEPT);
+        let changed = self.calendar.changed_since(calls.acquire().await?, PRIMARY, since).await;
+        changed.map_err(|error| calls.stop(error))
     }
 
-    async fn settle(
-        &self,
-        user_id: Uuid,
-        payload: &payload::WebhookHealthCheck,
-        broken: bool,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
+    async fn settle(&self, user: &UserTask, broken: bool, context: &Context) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         if broken {
             tracing::warn!(%user_id, "a push channel is broken");
-            let renewal = WebhookRenewal {
-                user_id: Some(user_id),
-                reason: Some(RenewalReason::Stale),
-                ..WebhookRenewal::default()
-            };
+            let details = RenewalCause { reason: Some(RenewalReason::Stale) };
+            let renewal = WebhookRenewal(Target::User(UserTask { details, ..UserTask::new(user_id) }));
             let once = Options::default().named(format_args!("stale:{}", context.key));
             self.tasks.enqueue(&renewal, once).await?;
         }
-        if let Some(sweep_id) = &payload.position.sweep_id {
+        if let Some(sweep_id) = &user.sweep_id {
             let (healthy, bad) = if broken { (0, 1) } else { (1, 0) };
             let is_high = self
                 .sweeps

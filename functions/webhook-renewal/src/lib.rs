@@ -5,12 +5,14 @@
 //! unnoticed. Notifications that are under way when the one takes the other's place are refused, and a broken channel has
 //! lost some before: a sync follows.
 
+use std::time::Duration;
+
 use catchup::db::webhook_channels::Channels;
 use catchup::event::EventCode;
-use catchup::google::{Calendar, Error, TokenError, Tokens};
-use catchup::payload::{self, Integration, RenewalReason};
+use catchup::google::{Calendar, Error, Gate, Stop};
+use catchup::payload::{self, Integration, RenewalCause, RenewalReason};
 use catchup::sync::schedule::WITHOUT_PUSH_CHANNEL;
-use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
+use catchup::sync::{Admission, Ended, Entry, Syncs};
 use catchup::variables;
 use catchup::webhooks;
 use serde::Serialize;
@@ -18,22 +20,23 @@ use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::http;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
-use shared::payload::Payload;
+use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
-use shared::rate_limit::Limiter;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use url::Url;
-use uuid::Uuid;
 
 mod replace;
 
-use replace::{Replacement, Stop};
+use replace::Replacement;
 
 const QUEUE: Queue = <payload::WebhookRenewal as Payload>::QUEUE;
 
 /// A sweep with a larger share of failed renewals than this is an alert.
 const HIGH_FAILURE_RATE: f64 = 0.05;
+
+/// Time in which what Google says of a channel is stored.
+const WRITE_RESERVE: Duration = Duration::from_secs(10);
 
 /// Replaces push channels, and finds those that are due.
 pub struct WebhookRenewal {
@@ -41,12 +44,14 @@ pub struct WebhookRenewal {
     syncs: Syncs,
     sweeps: Sweeps,
     tasks: Tasks,
-    tokens: Tokens,
     calendar: Calendar,
-    limiter: Limiter,
+    gate: Gate,
     /// Where Google sends notifications.
     address: Url,
 }
+
+/// The task of a user.
+type Renewal = UserTask<RenewalCause>;
 
 /// What is to be done about a user's channels, besides stopping strays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,28 +78,26 @@ impl Job for WebhookRenewal {
 
     fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
-        let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
-        let (calendar, limiter, address) = (Calendar::new(setup), setup.limiter(), address(setup));
+        let (tasks, calendar, address) = (setup.tasks(), Calendar::new(setup), address(setup));
+        let gate = Gate::new(setup, Integration::GoogleCalendar, WRITE_RESERVE);
         Ok(Self {
             channels: channels?,
             syncs: syncs?,
             sweeps: sweeps?,
             tasks: tasks?,
-            tokens: tokens?,
             calendar: calendar?,
-            limiter: limiter?,
+            gate: gate?,
             address: address?,
         })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
-        match payload.user_id {
-            Some(user_id) => {
-                let swept = payload.position.sweep_id.as_ref().map(|_| user_id);
-                let run = self.renew(user_id, &payload, context);
-                sweep::user_task(&self.sweeps, QUEUE, swept, context, run).await
+        match payload.0 {
+            Target::Sweep(position) => self.sweep(&position, context).await,
+            Target::User(user) => {
+                let run = self.renew(&user, context);
+                sweep::user_task(&self.sweeps, QUEUE, user.swept(), context, run).await
             }
-            None => self.sweep(&payload, context).await,
         }
     }
 }
@@ -110,54 +113,38 @@ fn address(setup: &mut Setup) -> Result<Url, InvalidConfig> {
 }
 
 impl WebhookRenewal {
-    async fn sweep(&self, payload: &payload::WebhookRenewal, context: &Context) -> Result<Outcome, Failure> {
-        let sweep = Sweep::of(&payload.position, context);
+    async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
+        let sweep = Sweep::of(position, context);
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
         let due = self.channels.due(context.now(), sweep.after, sweep::PAGE).await?;
-        let user = |user_id| payload::WebhookRenewal {
-            user_id: Some(user_id),
-            reason: None,
-            position: sweep.origin(),
-        };
-        let rest = |position| payload::WebhookRenewal { position, ..payload::WebhookRenewal::default() };
-        sweep.fan_out(&self.sweeps, &self.tasks, due, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, due, payload::WebhookRenewal).await
     }
 
-    async fn renew(
-        &self,
-        user_id: Uuid,
-        payload: &payload::WebhookRenewal,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
+    async fn renew(&self, user: &Renewal, context: &Context) -> Result<Outcome, Failure> {
         // A renewal is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
         let renew = |admission| async move {
             match admission {
                 Admission::Admitted(_) => {
-                    let need = self.need(user_id, payload, context).await?;
-                    self.replace(user_id, need, payload, context).await
+                    let need = self.need(user, context).await?;
+                    self.replace(user, need, context).await
                 }
                 Admission::Refused(refusal) => Ok(Outcome::Skipped(refusal.code())),
             }
             .map(Ended::Here)
         };
         let integration = Integration::GoogleCalendar;
-        self.syncs.run(user_id, integration, Entry::First, || context.now(), renew).await
+        self.syncs.run(user.user_id, integration, Entry::First, || context.now(), renew).await
     }
 
-    async fn need(
-        &self,
-        user_id: Uuid,
-        payload: &payload::WebhookRenewal,
-        context: &Context,
-    ) -> Result<Need, Failure> {
+    async fn need(&self, user: &Renewal, context: &Context) -> Result<Need, Failure> {
         let now = context.now();
-        let Some(channel) = self.channels.of_user(user_id).await? else { return Ok(Need::Channel) };
+        let Some(channel) = self.channels.of_user(user.user_id).await? else { return Ok(Need::Channel) };
         if channel.opened_by.as_ref() == Some(&context.key) {
             return Ok(Need::Rest);
         }
-        let is_due = match (payload.reason, &payload.position.sweep_id) {
+        let is_due = match (user.details.reason, &user.sweep_id) {
             // Replaced since it was found broken.
             (Some(RenewalReason::Stale), _) => channel.ends_soon(now) || !channel.is_young(now),
             (None, Some(_)) => channel.ends_soon(now),
@@ -167,23 +154,18 @@ impl WebhookRenewal {
         Ok(if is_due { Need::Channel } else { Need::Nothing })
     }
 
-    async fn replace(
-        &self,
-        user_id: Uuid,
-        need: Need,
-        payload: &payload::WebhookRenewal,
-        context: &Context,
-    ) -> Result<Outcome, Failure> {
+    async fn replace(&self, user: &Renewal, need: Need, context: &Context) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         if need == Need::Nothing && self.channels.orphaned(user_id).await?.is_empty() {
             return Ok(Outcome::Skipped("not_due"));
         }
         let mut replacement = match Replacement::begin(self, user_id, context).await {
             Ok(replacement) => replacement,
-            Err(stop) => return self.settle_failure(user_id, payload, stop, context).await,
+            Err(stop) => return self.settle_failure(user, stop, context).await,
         };
         let opened = need == Need::Channel;
         if opened && let Err(stop) = replacement.open().await {
-            return self.settle_failure(user_id, payload, stop, context).await;
+            return self.settle_failure(user, stop, context).await;
         }
         if need != Need::Nothing {
             webhooks::ask_for_sync(&self.tasks, user_id).await?;
@@ -194,32 +176,34 @@ impl WebhookRenewal {
             Ok(()) => {}
             Err(Stop::Wait(until)) => return Ok(Outcome::Snooze(until)),
             // The user has a channel; what is left is stray, and the next sweep's.
+            Err(Stop::Refused(refusal)) => {
+                tracing::warn!(%user_id, reason = refusal.code(), "a channel was not stopped");
+            }
             Err(Stop::Google(error)) if context.last_attempt => {
                 tracing::warn!(%user_id, error = &error as &dyn std::error::Error, "a channel was not stopped");
             }
             Err(Stop::Google(error)) => return Err(error.into()),
             Err(Stop::Database(error)) => return Err(error.into()),
         }
-        self.count(payload, true, context).await?;
+        self.count(user, true, context).await?;
         Ok(Outcome::done(renewed))
     }
 
     /// The user has no new channel.
     async fn settle_failure(
         &self,
-        user_id: Uuid,
-        payload: &payload::WebhookRenewal,
+        user: &Renewal,
         stop: Stop,
         context: &Context,
     ) -> Result<Outcome, Failure> {
+        let user_id = user.user_id;
         let error = match stop {
             Stop::Wait(until) => return Ok(Outcome::Snooze(until)),
+            Stop::Refused(refusal) => return Ok(Outcome::Skipped(refusal.code())),
             Stop::Database(error) => return Err(error.into()),
             Stop::Google(error) => error,
         };
         match error {
-            Error::Token(TokenError::Revoked) => Ok(Outcome::Skipped(Refusal::TokenRevoked.code())),
-            Error::Token(TokenError::NotConnected) => Ok(Outcome::Skipped(Refusal::NotConnected.code())),
             // An account without Calendar; nothing that another attempt could change.
             Error::NotFound | Error::Forbidden { .. } => {
                 tracing::warn!(%user_id, %error, "a user has no calendar to watch");
@@ -230,7 +214,7 @@ impl WebhookRenewal {
                 let failure = Failure::from(error);
                 if context.last_attempt || matches!(failure, Failure::Permanent(_)) {
                     self.channels.poll_without_channel(user_id, WITHOUT_PUSH_CHANNEL, context.now()).await?;
-                    self.count(payload, false, context).await?;
+                    self.count(user, false, context).await?;
                 }
                 Err(failure)
             }
@@ -238,13 +222,8 @@ impl WebhookRenewal {
     }
 
     /// Counts the end of a task for the sweep that created it, if one did.
-    async fn count(
-        &self,
-        payload: &payload::WebhookRenewal,
-        succeeded: bool,
-        context: &Context,
-    ) -> Result<(), Failure> {
-        let Some(sweep_id) = &payload.position.sweep_id else { return Ok(()) };
+    async fn count(&self, user: &Renewal, succeeded: bool, context: &Context) -> Result<(), Failure> {
+        let Some(sweep_id) = &user.sweep_id else { return Ok(()) };
         let (good, bad) = if succeeded { (1, 0) } else { (0, 1) };
         let is_high =
             self.sweeps.add_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;

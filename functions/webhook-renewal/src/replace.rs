@@ -1,20 +1,14 @@
 //! The calls that replace one user's channel: the new one is opened and kept, then the old one is stopped.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use catchup::db::webhook_channels::{NewChannel, OrphanedChannel};
 use catchup::google::calendar::{ChannelRequest, PRIMARY};
-use catchup::google::{Error, Session, TokenError};
-use catchup::limits::GOOGLE_CALENDAR;
-use catchup::payload::Integration;
+use catchup::google::{Calls, Error, Stop};
 use catchup::sync::schedule::WITH_PUSH_CHANNEL;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use secrecy::SecretString;
-use shared::db;
 use shared::job::Context;
-use shared::rate_limit::{Decision, Plan};
 use uuid::Uuid;
 
 use crate::WebhookRenewal;
@@ -22,33 +16,13 @@ use crate::WebhookRenewal;
 /// How long a channel lives: what Google grants to whoever does not ask.
 const LIFETIME: TimeDelta = TimeDelta::days(7);
 const TOKEN_BYTES: usize = 32;
-/// No call begins with less time left: its answer, also after a second call with a fresh token, must be written.
-const CALL_RESERVE: Duration = Duration::from_secs(70);
-
-/// Why a replacement ends before its end.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// A limit is met, until then; or the time is up, or the instance stops.
-    Wait(DateTime<Utc>),
-    /// Google, or the way to it, fails.
-    Google(Error),
-    /// Postgres fails.
-    Database(db::Error),
-}
-
-impl From<db::Error> for Stop {
-    fn from(error: db::Error) -> Self {
-        Self::Database(error)
-    }
-}
 
 /// One user's replacement.
 pub(crate) struct Replacement<'a> {
     job: &'a WebhookRenewal,
     user_id: Uuid,
     context: &'a Context,
-    session: Session,
-    calls: Plan<1>,
+    calls: Calls<'a>,
     /// Channels stopped so far.
     pub(crate) stopped: u32,
 }
@@ -59,28 +33,25 @@ impl<'a> Replacement<'a> {
         user_id: Uuid,
         context: &'a Context,
     ) -> Result<Self, Stop> {
-        let session = Session::begin(&job.tokens, user_id, Integration::GoogleCalendar).await;
-        let session = session.map_err(|error| stop(error.into(), context))?;
-        let calls = Plan::new(&job.limiter, user_id, [(&GOOGLE_CALENDAR, 0)]);
-        Ok(Self { job, user_id, context, session, calls, stopped: 0 })
+        Ok(Self { job, user_id, context, calls: job.gate.calls(user_id, context).await?, stopped: 0 })
     }
 
     /// Opens a channel and makes it the user's.
     pub(crate) async fn open(&mut self) -> Result<(), Stop> {
-        self.acquire_call().await?;
+        let access = self.calls.acquire().await?;
         let channels = &self.job.channels;
         let (id, token) = (Uuid::new_v4().to_string(), new_token());
         let now = self.context.now();
         let ends_at = now + LIFETIME;
         channels.record_intent(self.user_id, &id, &self.context.key, ends_at, now).await?;
         let request = ChannelRequest { id: &id, address: &self.job.address, token: &token, ends_at };
-        let opened = match self.job.calendar.watch(&mut self.session, PRIMARY, request).await {
+        let opened = match self.job.calendar.watch(access, PRIMARY, request).await {
             Ok(opened) => opened,
             Err(error) => {
                 if !may_be_open(&error) {
                     channels.discard(&id).await?;
                 }
-                return Err(stop(error, self.context));
+                return Err(self.calls.stop(error));
             }
         };
         let channel = NewChannel {
@@ -96,10 +67,9 @@ impl<'a> Replacement<'a> {
 
     /// Stops all channels that are not the user's any more.
     pub(crate) async fn stop_orphaned(&mut self) -> Result<(), Stop> {
-        let orphaned = self.job.channels.orphaned(self.user_id).await?;
-        self.calls.expect(&GOOGLE_CALENDAR, u32::try_from(orphaned.len()).unwrap_or(u32::MAX));
-        for channel in orphaned {
-            self.acquire_call().await?;
+        let orphaned_channels = self.job.channels.orphaned(self.user_id).await?;
+        self.calls.expect(u32::try_from(orphaned_channels.len()).unwrap_or(u32::MAX));
+        for channel in orphaned_channels {
             self.stop_channel(&channel).await?;
             self.job.channels.mark_stopped(&channel.channel_id).await?;
             self.stopped += 1;
@@ -108,24 +78,15 @@ impl<'a> Replacement<'a> {
     }
 
     async fn stop_channel(&mut self, channel: &OrphanedChannel) -> Result<(), Stop> {
-        match self.job.calendar.stop(&mut self.session, &channel.channel_id, &channel.resource_id).await {
+        let access = self.calls.acquire().await?;
+        match self.job.calendar.stop(access, &channel.channel_id, &channel.resource_id).await {
             Ok(()) | Err(Error::NotFound) => Ok(()),
             // Opened by another account or application: it ends by itself, and what it says is refused.
             Err(error @ (Error::Forbidden { .. } | Error::Refused { .. })) => {
                 tracing::warn!(user_id = %self.user_id, %error, "a channel is not ours to stop");
                 Ok(())
             }
-            Err(error) => Err(stop(error, self.context)),
-        }
-    }
-
-    async fn acquire_call(&mut self) -> Result<(), Stop> {
-        if self.context.is_cancelled() || self.context.time_left() < CALL_RESERVE {
-            return Err(Stop::Wait(self.context.now()));
-        }
-        match self.calls.acquire(&GOOGLE_CALENDAR).await {
-            Decision::Allowed => Ok(()),
-            Decision::LimitedUntil(until) => Err(Stop::Wait(until)),
+            Err(error) => Err(self.calls.stop(error)),
         }
     }
 }
@@ -151,13 +112,5 @@ fn may_be_open(error: &Error) -> bool {
         | Error::Forbidden { .. }
         | Error::Refused { .. }
         | Error::Client(_) => false,
-    }
-}
-
-fn stop(error: Error, context: &Context) -> Stop {
-    match error {
-        Error::Limited { retry_after } => Stop::Wait(context.now() + retry_after),
-        Error::Token(TokenError::Database(error)) => Stop::Database(error),
-        error => Stop::Google(error),
     }
 }

@@ -5,6 +5,8 @@ pub mod calendar;
 #[cfg(feature = "google-apis")]
 mod error;
 #[cfg(feature = "google-apis")]
+mod gate;
+#[cfg(feature = "google-apis")]
 mod page;
 #[cfg(feature = "people")]
 pub mod people;
@@ -20,6 +22,8 @@ mod transport;
 pub use calendar::Calendar;
 #[cfg(feature = "google-apis")]
 pub use error::Error;
+#[cfg(feature = "google-apis")]
+pub use gate::{Calls, Gate, Stop};
 #[cfg(feature = "google-apis")]
 pub use page::{Next, Page};
 #[cfg(feature = "people")]

@@ -12,13 +12,13 @@ mod suggestion;
 mod sync;
 mod webhook;
 
-pub use notification::{BatchNotifications, NotificationReminder, TokenHealthReminder};
+pub use notification::{BatchNotifications, BatchTime, NotificationReminder, TokenHealthReminder};
 pub use suggestion::{RegenerationReason, SuggestionGeneration, SuggestionRegeneration};
 pub use sync::{
-    AdaptiveSync, CalendarSync, ContactsResume, ContactsStep, GoogleContactsSync, SyncType, TokenRefresh,
-    Trigger,
+    AdaptiveSync, CalendarSync, ContactsResume, ContactsStep, GoogleContactsSync, SyncType, TokenChoice,
+    TokenRefresh, Trigger,
 };
-pub use webhook::{RenewalReason, WebhookHealthCheck, WebhookRenewal};
+pub use webhook::{RenewalCause, RenewalReason, WebhookHealthCheck, WebhookRenewal};
 
 /// The payload of each queue, in the order of the declaration.
 pub const ALL: &[Kind] = &[

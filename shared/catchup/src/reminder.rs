@@ -6,7 +6,7 @@ use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::failure::Failure;
 use shared::job::{Context, Outcome, Setup};
-use shared::payload::{Payload, Position};
+use shared::payload::{Payload, Position, Target};
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use uuid::Uuid;
@@ -56,26 +56,34 @@ impl Reminders {
         })
     }
 
-    /// Runs the task of a user, or, without one, a page of the sweep, whose tasks are made by `task`.
+    /// Runs a user's task, or a page of the sweep, whose tasks carry a `payload`.
     pub async fn run<P: Payload>(
         &self,
-        user_id: Option<Uuid>,
+        target: Target,
+        context: &Context,
+        payload: impl Fn(Target) -> P + Send + Sync,
+    ) -> Result<Outcome, Failure> {
+        match target {
+            Target::Sweep(position) => self.sweep(&position, context, payload).await,
+            Target::User(user) => {
+                let run = self.remind(user.user_id, context);
+                sweep::user_task(&self.sweeps, P::QUEUE, user.swept(), context, run).await
+            }
+        }
+    }
+
+    async fn sweep<P: Payload>(
+        &self,
         position: &Position,
         context: &Context,
-        task: impl Fn(Option<Uuid>, Position) -> P + Send + Sync,
+        payload: impl Fn(Target) -> P + Send + Sync,
     ) -> Result<Outcome, Failure> {
-        if let Some(user_id) = user_id {
-            let swept = position.sweep_id.as_ref().map(|_| user_id);
-            return sweep::user_task(&self.sweeps, P::QUEUE, swept, context, self.remind(user_id, context))
-                .await;
-        }
         let sweep = Sweep::of(position, context);
         if !sweep.begin(&self.sweeps, P::QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
         let due = self.notices.due(self.kind, context.now(), sweep.after, sweep::PAGE).await?;
-        let user = |user_id| task(Some(user_id), sweep.origin());
-        sweep.fan_out(&self.sweeps, &self.tasks, due, user, |rest| task(None, rest)).await
+        sweep.fan_out(&self.sweeps, &self.tasks, due, payload).await
     }
 
     /// A reminder is done with when each channel took it, or never will: what meets a limit or fails comes back.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Where a sweep is, or, in a user's task, which sweep created it. Flattened into the payloads of sweeping queues.
+/// Where a sweep is. Flattened into the payloads of sweeping queues.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Position {

@@ -11,7 +11,7 @@ use super::{Error, TokenError, Tokens};
 use crate::payload::Integration;
 
 /// Time that one call gets, its whole answer included.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An access token that is renewed at most once when the API refuses it, and a count of the calls made with it.
 #[derive(Debug)]

@@ -1,29 +1,27 @@
 //! Payloads of the queues that send messages.
 
 use serde::{Deserialize, Serialize};
-use shared::payload::{Payload, Position};
+use shared::payload::{Payload, Target, UserTask};
 use shared::queue::Queue;
-use uuid::Uuid;
 
 use super::{DryRun, NO_USER};
 use crate::queues;
 
-/// A sweep over users whose weekly batch is due, or, with a user, that batch.
+/// A sweep over users whose weekly batch is due, or one user's batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BatchNotifications(pub Target<BatchTime>);
+
+/// When a user's batch is due.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BatchNotifications {
-    /// Whose batch; `None` is a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<Uuid>,
+pub struct BatchTime {
     /// The user's weekday of the batch, 0 is Sunday.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day_of_week: Option<u8>,
     /// The user's time of day of the batch, `HH:mm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
-    /// Where the sweep is.
-    #[serde(flatten)]
-    pub position: Position,
 }
 
 impl Payload for BatchNotifications {
@@ -32,26 +30,15 @@ impl Payload for BatchNotifications {
 
 impl DryRun for BatchNotifications {
     fn dry_run() -> Self {
-        Self {
-            user_id: Some(NO_USER),
-            day_of_week: Some(0),
-            time: Some("09:00".to_owned()),
-            ..Self::default()
-        }
+        let details = BatchTime { day_of_week: Some(0), time: Some("09:00".to_owned()) };
+        Self(Target::User(UserTask { details, ..UserTask::new(NO_USER) }))
     }
 }
 
-/// A sweep over users who did not reconnect, or, with a user, that user's reminder.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NotificationReminder {
-    /// Who is reminded; `None` is a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<Uuid>,
-    /// Where the sweep is.
-    #[serde(flatten)]
-    pub position: Position,
-}
+/// A sweep over users who did not reconnect, or one user's reminder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NotificationReminder(pub Target);
 
 impl Payload for NotificationReminder {
     const QUEUE: Queue = queues::NOTIFICATION_REMINDER;
@@ -59,21 +46,14 @@ impl Payload for NotificationReminder {
 
 impl DryRun for NotificationReminder {
     fn dry_run() -> Self {
-        Self { user_id: Some(NO_USER), ..Self::default() }
+        Self(Target::User(UserTask::new(NO_USER)))
     }
 }
 
-/// A sweep over users whose token ends soon, or, with a user, that user's reminder.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TokenHealthReminder {
-    /// Who is reminded; `None` is a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<Uuid>,
-    /// Where the sweep is.
-    #[serde(flatten)]
-    pub position: Position,
-}
+/// A sweep over users whose token expires soon, or one user's reminder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenHealthReminder(pub Target);
 
 impl Payload for TokenHealthReminder {
     const QUEUE: Queue = queues::TOKEN_HEALTH_REMINDER;
@@ -81,6 +61,6 @@ impl Payload for TokenHealthReminder {
 
 impl DryRun for TokenHealthReminder {
     fn dry_run() -> Self {
-        Self { user_id: Some(NO_USER), ..Self::default() }
+        Self(Target::User(UserTask::new(NO_USER)))
     }
 }

@@ -1,7 +1,7 @@
 //! Payloads of the queues that make suggestions.
 
 use serde::{Deserialize, Serialize};
-use shared::payload::{Payload, Position};
+use shared::payload::{Payload, Target, UserTask};
 use shared::queue::Queue;
 use uuid::Uuid;
 
@@ -38,19 +38,12 @@ impl DryRun for SuggestionRegeneration {
     }
 }
 
-/// A sweep over users with a calendar, or, with a user, new suggestions for that user.
+/// A sweep over users with a calendar, or new suggestions for one user.
 ///
 /// The older form `{"batchSize","offset"}`, a slice of all users, is a sweep, too: its fields are ignored.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SuggestionGeneration {
-    /// Whose suggestions; `None` is a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<Uuid>,
-    /// Where the sweep is.
-    #[serde(flatten)]
-    pub position: Position,
-}
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SuggestionGeneration(pub Target);
 
 impl Payload for SuggestionGeneration {
     const QUEUE: Queue = queues::SUGGESTION_GENERATION;
@@ -58,6 +51,6 @@ impl Payload for SuggestionGeneration {
 
 impl DryRun for SuggestionGeneration {
     fn dry_run() -> Self {
-        Self { user_id: Some(NO_USER), ..Self::default() }
+        Self(Target::User(UserTask::new(NO_USER)))
     }
 }

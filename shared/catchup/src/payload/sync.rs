@@ -1,26 +1,25 @@
 //! Payloads of the queues that keep tokens, calendars and contacts up to date.
 
 use serde::{Deserialize, Serialize};
-use shared::payload::{Payload, Position};
+use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
 use uuid::Uuid;
 
 use super::{DryRun, Integration, NO_USER, after_all_users};
 use crate::queues;
 
-/// A sweep over due tokens, or, with a user, the refresh of that user's tokens.
+/// A sweep over due tokens, or the refresh of one user's tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenRefresh(pub Target<TokenChoice>);
+
+/// Which of a user's tokens are refreshed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TokenRefresh {
-    /// Whose tokens; `None` is a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<Uuid>,
+pub struct TokenChoice {
     /// Which token; `None` is all that the user has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integration_type: Option<Integration>,
-    /// Where the sweep is.
-    #[serde(flatten)]
-    pub position: Position,
 }
 
 impl Payload for TokenRefresh {
@@ -29,7 +28,7 @@ impl Payload for TokenRefresh {
 
 impl DryRun for TokenRefresh {
     fn dry_run() -> Self {
-        Self { user_id: Some(NO_USER), ..Self::default() }
+        Self(Target::User(UserTask::new(NO_USER)))
     }
 }
 

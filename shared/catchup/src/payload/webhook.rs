@@ -1,26 +1,24 @@
 //! Payloads of the queues that keep push channels open.
 
 use serde::{Deserialize, Serialize};
-use shared::payload::{Payload, Position};
+use shared::payload::{Payload, Target, UserTask};
 use shared::queue::Queue;
-use uuid::Uuid;
 
 use super::{DryRun, NO_USER, after_all_users};
 use crate::queues;
 
-/// A sweep over channels that end soon, or, with a user, a new channel for that user.
+/// A sweep over channels that expire soon, or a new channel for one user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WebhookRenewal(pub Target<RenewalCause>);
+
+/// Why a user's channel is replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct WebhookRenewal {
-    /// Whose channel; `None` is a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<Uuid>,
-    /// Why the channel is replaced, if not because it ends.
+pub struct RenewalCause {
+    /// The reason, if it is not that the channel expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<RenewalReason>,
-    /// Where the sweep is.
-    #[serde(flatten)]
-    pub position: Position,
 }
 
 /// Why a channel is replaced before its time.
@@ -40,21 +38,14 @@ impl Payload for WebhookRenewal {
 
 impl DryRun for WebhookRenewal {
     fn dry_run() -> Self {
-        Self { user_id: Some(NO_USER), ..Self::default() }
+        Self(Target::User(UserTask::new(NO_USER)))
     }
 }
 
-/// A sweep over quiet channels, or, with a user, a look at that user's.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WebhookHealthCheck {
-    /// Whose channel; `None` is a sweep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<Uuid>,
-    /// Where the sweep is.
-    #[serde(flatten)]
-    pub position: Position,
-}
+/// A sweep over quiet channels, or the check of one user's channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WebhookHealthCheck(pub Target);
 
 impl Payload for WebhookHealthCheck {
     const QUEUE: Queue = queues::WEBHOOK_HEALTH_CHECK;
@@ -62,6 +53,6 @@ impl Payload for WebhookHealthCheck {
 
 impl DryRun for WebhookHealthCheck {
     fn dry_run() -> Self {
-        Self { user_id: None, position: after_all_users() }
+        Self(Target::Sweep(after_all_users()))
     }
 }
