@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use shared::queue::JOBS_PATH;
 
 use super::Target;
 use super::findings::Findings;
@@ -50,7 +51,7 @@ pub(super) fn send(
         "create-http-task",
         &queue,
         &location,
-        &format!("--url={}/api/jobs/{}", target.url, target.function),
+        &format!("--url={}{JOBS_PATH}{}", target.url, target.function),
         "--method=POST",
         "--header=Content-Type:application/json",
         &format!("--body-content={envelope}"),
