@@ -11,6 +11,9 @@ mod declaration;
 
 pub use declaration::{Aged, Declaration, Personal, Policies, Retention};
 
+/// Where every function takes its tasks: the name of a job follows.
+pub const JOBS_PATH: &str = "/api/jobs/";
+
 /// A queue, named as its function; the Cloud Tasks queue is [`Queue::cloud_name`].
 ///
 /// A constant of the product that declares it; two queues are the same when their names are.
@@ -37,6 +40,12 @@ impl Queue {
     #[must_use]
     pub fn cloud_name(self) -> String {
         format!("{}-queue", self.name)
+    }
+
+    /// Path under which its function takes its tasks.
+    #[must_use]
+    pub fn path(self) -> String {
+        format!("{JOBS_PATH}{}", self.name)
     }
 
     /// The policy that is declared for it.
@@ -142,6 +151,13 @@ impl Policy {
         let doublings = u64::from(self.max_doublings).min(failures - 1);
         let factor = (1_u64 << doublings.min(32)).saturating_mul(failures - doublings);
         self.max_backoff().min(Duration::from_secs(self.min_backoff_seconds.saturating_mul(factor)))
+    }
+
+    /// Shortest time between two tasks of a schedule; `None` without schedules.
+    #[must_use]
+    pub fn period(&self) -> Option<Duration> {
+        let seconds = self.schedules.iter().map(|schedule| schedule.period_seconds).min()?;
+        Some(Duration::from_secs(seconds.into()))
     }
 
     /// Time that a job gets; shorter than [`Policy::dispatch_deadline`].

@@ -27,7 +27,7 @@ use crate::job::{Job, Setup};
 use crate::oidc::Verifier;
 use crate::pace::Pace;
 use crate::payload::Payload;
-use crate::queue::Queue;
+use crate::queue::{JOBS_PATH, Queue};
 use crate::tasks::Tasks;
 use crate::telemetry::{self, EventCode};
 
@@ -142,8 +142,10 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
         revision: revision?,
         pace,
     });
-    let tasks =
-        Router::new().route("/", post(dispatch)).route("/api/jobs/{job}", post(dispatch)).with_state(runtime);
+    let tasks = Router::new()
+        .route("/", post(dispatch))
+        .route(&format!("{JOBS_PATH}{{job}}"), post(dispatch))
+        .with_state(runtime);
     Ok((tasks.merge(health), shutdown))
 }
 

@@ -93,12 +93,12 @@ impl<'a> Sweep<'a> {
     /// Begins the page; `false` when the sweep is [`SUPERSEDED`]. It loses nobody: each sweep finds users by their state,
     /// and the batch sweep by a window that begins where the last finished one ended.
     pub async fn begin(&self, sweeps: &Sweeps, queue: Queue) -> Result<bool, Error> {
-        let period = queue.policy().schedules.iter().map(|schedule| schedule.period_seconds).min();
+        let period = queue.policy().period().unwrap_or_default();
         let page = BeginningPage {
             queue,
             sweep_id: &self.id,
             prefix: &self.prefix,
-            period_end: self.context.scheduled_for + TimeDelta::seconds(period.unwrap_or_default().into()),
+            period_end: self.context.scheduled_for + period,
             continues: !self.after.is_nil(),
         };
         sweeps.begin_page(page, self.context.now()).await

@@ -4,7 +4,6 @@ mod amnesia;
 mod attempts;
 mod bad_input;
 mod configuration;
-mod declaration;
 mod deliveries;
 mod end_to_end;
 mod endings;

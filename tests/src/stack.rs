@@ -492,7 +492,7 @@ impl Service {
     /// Delivers a task as Cloud Tasks does.
     pub async fn deliver(&self, delivery: Delivery) -> Answer {
         let headers = delivery.headers(self.queue);
-        let path = delivery.path.unwrap_or_else(|| format!("/api/jobs/{}", self.queue.name()));
+        let path = delivery.path.unwrap_or_else(|| self.queue.path());
         let authorization = delivery.authorization.unwrap_or_else(|| format!("Bearer {}", self.token));
         let request = Request::post(path)
             .header("authorization", authorization)

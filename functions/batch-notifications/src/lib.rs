@@ -7,7 +7,7 @@ use catchup::limits;
 use catchup::notify::message::Suggestion;
 use catchup::notify::{self, Delivery, Notifier, Recipient, Timeouts, zone};
 use catchup::payload::{self, BatchTime};
-use chrono::{Datelike, TimeDelta};
+use chrono::Datelike;
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
@@ -24,8 +24,6 @@ use schedule::Window;
 
 const QUEUE: Queue = <payload::BatchNotifications as Payload>::QUEUE;
 
-/// Time between two sweeps.
-const PERIOD: TimeDelta = TimeDelta::minutes(15);
 /// Sweeps among which the last window is looked for: those of more than [`schedule::LOOK_BACK`], in whatever order they
 /// ran.
 const RECENT_SWEEPS: u32 = 600;
@@ -105,7 +103,8 @@ impl BatchNotifications {
         };
         // A window that ended in the future would keep batches from being found when their time comes.
         let until = context.scheduled_for.min(context.now());
-        Ok(Window::after(&windows(true), &windows(false), until, PERIOD))
+        let period = QUEUE.policy().period().unwrap_or_default();
+        Ok(Window::after(&windows(true), &windows(false), until, period))
     }
 
     /// Sends what no batch before told of. What the limits leave over waits for the next batch. Only a run after one that was

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use catchup::db::batches::ZoneSpan;
 use chrono::{DateTime, DurationRound, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone, Utc};
@@ -39,7 +40,7 @@ impl Window {
         finished: &[Self],
         unfinished: &[Self],
         until: DateTime<Utc>,
-        period: TimeDelta,
+        period: Duration,
     ) -> Option<Self> {
         let reached = finished.iter().map(|window| window.until).max();
         let begin = unfinished.iter().map(|window| window.from).min();
@@ -226,7 +227,7 @@ mod tests {
         };
         let length = |finished: &[i64], begun: &[i64]| {
             let windows = |minutes: &[i64]| minutes.iter().map(ended).collect::<Vec<_>>();
-            Window::after(&windows(finished), &windows(begun), until, PERIOD)
+            Window::after(&windows(finished), &windows(begun), until, PERIOD.to_std().unwrap())
                 .map(|window| (window.until - window.from).num_minutes())
         };
         let after = |finished: &[i64]| length(finished, &[]);

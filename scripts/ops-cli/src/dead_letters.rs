@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::db::dead_letters::{self, StoredDeadLetter, StoredFailure};
-use shared::queue::Queue;
+use shared::queue::{JOBS_PATH, Queue};
 use shared::replay;
 
 use crate::database::{open, wait_for};
@@ -190,7 +190,7 @@ impl Replay {
             name,
             &format!("--queue={}", cloud_name(function)),
             &location,
-            &format!("--url={address}/api/jobs/{function}"),
+            &format!("--url={address}{JOBS_PATH}{function}"),
             "--method=POST",
             "--header=Content-Type:application/json",
             &format!("--body-file={}", file.path().display()),

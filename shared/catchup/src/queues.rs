@@ -53,13 +53,18 @@ queues! {
 mod tests {
     use super::*;
 
+    /// Cloud Tasks dispatches no faster: <https://cloud.google.com/tasks/docs/quotas>.
+    const MAX_DISPATCHES_PER_SECOND: u32 = 500;
+
     #[test]
     fn every_queue_is_named_and_its_times_are_in_order() {
         assert_eq!(all().collect::<Vec<_>>(), NAMED);
         for queue in all() {
             let policy = queue.policy();
             assert!(policy.timeout() < policy.dispatch_deadline(), "{queue:?}");
+            assert!(policy.min_backoff() <= policy.max_backoff(), "{queue:?}");
             assert!(policy.attempts > 0, "{queue:?}");
+            assert!((1..=MAX_DISPATCHES_PER_SECOND).contains(&policy.max_dispatches_per_second), "{queue:?}");
         }
     }
 }

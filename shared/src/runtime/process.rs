@@ -12,6 +12,7 @@ use super::steps::{Parsed, RunResult, without_redis};
 use super::task::{Headers, read_body};
 use crate::db::failures::TaskState;
 use crate::idempotency::Found;
+use crate::queue::JOBS_PATH;
 
 impl Runtime {
     /// Works on one dispatch. An early end is an `Err`, and is answered like any other.
@@ -29,7 +30,7 @@ impl Runtime {
         // 2. Parse, once.
         let headers = Headers::from(request.headers());
         facts.arrived(&headers);
-        let path = request.uri().path().strip_prefix("/api/jobs/").map(str::to_owned);
+        let path = request.uri().path().strip_prefix(JOBS_PATH).map(str::to_owned);
         let body = read_body(request).await?;
         let suspicion = self.suspect_body(&headers, &body).await?;
         let Parsed { task, job } = match self.parse(path.as_deref(), headers, body) {

@@ -188,13 +188,12 @@ pub(super) fn task_ref<'a>(
 
 /// The start of the schedule's period: two sweeps of one period are the same occasion, as are a sweep and its retry.
 fn scheduled_for(queue: Queue, created: DateTime<Utc>) -> DateTime<Utc> {
-    match queue.policy().schedules.iter().map(|schedule| schedule.period_seconds).min() {
-        None | Some(0) => created,
-        Some(period) => {
-            let seconds = created.timestamp();
-            DateTime::from_timestamp(seconds - seconds.rem_euclid(period.into()), 0).unwrap_or(created)
-        }
+    let period = queue.policy().period().map_or(0, |period| period.as_secs().cast_signed());
+    if period == 0 {
+        return created;
     }
+    let seconds = created.timestamp();
+    DateTime::from_timestamp(seconds - seconds.rem_euclid(period), 0).unwrap_or(created)
 }
 
 #[cfg(test)]

@@ -31,6 +31,6 @@ impl Targets {
     }
 
     pub(crate) fn job(&self, queue: Queue) -> String {
-        format!("{}/api/jobs/{}", self.base(queue), queue.name())
+        format!("{}{}", self.base(queue), queue.path())
     }
 }

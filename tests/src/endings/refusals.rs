@@ -106,8 +106,8 @@ async fn breaks_off(stage: &mut Stage<'_>) {
     let (delivery, dispatcher) = (task(&[Act::Succeed]), stage.dispatcher());
     let headers = delivery.headers(QUEUE).map(|(name, value)| format!("{name}: {value}\r\n")).concat();
     let head = format!(
-        "POST /api/jobs/{} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n{headers}content-length: {}\r\n\r\n",
-        QUEUE.name(),
+        "POST {} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n{headers}content-length: {}\r\n\r\n",
+        QUEUE.path(),
         dispatcher.token(),
         delivery.body.len(),
     );

@@ -237,7 +237,7 @@ impl Dispatcher {
         let token = || format!("Bearer {}", self.token);
         let mut request = self
             .http
-            .post(format!("http://{}/api/jobs/{}", self.address, QUEUE.name()))
+            .post(format!("http://{}{}", self.address, QUEUE.path()))
             // A kept connection might lead to an instance that is gone.
             .header("connection", "close")
             .header("content-type", "application/json")

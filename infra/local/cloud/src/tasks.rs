@@ -120,7 +120,7 @@ impl CloudTasks {
                 "scheme": "HTTP",
                 "host": address.ip().to_string(),
                 "port": address.port().to_string(),
-                "pathOverride": { "path": job_path(queue) },
+                "pathOverride": { "path": queue.path() },
                 "uriOverrideEnforceMode": "ALWAYS",
             },
             "oidcToken": {
@@ -154,7 +154,7 @@ impl CloudTasks {
         let task = json!({
             "dispatchDeadline": seconds(queue.policy().dispatch_deadline()),
             "httpRequest": {
-                "url": format!("{}{}", self.settings.function_url(queue), job_path(queue)),
+                "url": format!("{}{}", self.settings.function_url(queue), queue.path()),
                 "headers": { "Content-Type": "application/json" },
                 "body": base64(body),
             },
@@ -221,11 +221,6 @@ impl CloudTasks {
         ensure!(status.is_success(), "Cloud Tasks answered {status}: {text}");
         serde_json::from_str(&text).context("Cloud Tasks' answer is no JSON")
     }
-}
-
-/// Where a function takes its tasks.
-fn job_path(queue: Queue) -> String {
-    format!("/api/jobs/{}", queue.name())
 }
 
 /// A duration as the API writes it.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use catchup::payload;
 use serde_json::{Value, json};
+use shared::queue::JOBS_PATH;
 
 use super::Target;
 use super::findings::Findings;
@@ -42,7 +43,7 @@ pub(super) fn send(
         "create-http-task",
         &queue,
         &location,
-        &format!("--url={}/api/jobs/{}", target.url, target.function),
+        &format!("--url={}{JOBS_PATH}{}", target.url, target.function),
         "--method=POST",
         "--header=Content-Type:application/json",
         &format!("--body-content={envelope}"),

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
+use shared::queue::JOBS_PATH;
 
 use super::Target;
 use crate::queue::{Declared, Found, UriOverride};
@@ -158,7 +159,7 @@ impl Findings {
         // A service has several addresses; the one that Terraform uses is its audience.
         let goes_there = [&target.url, &target.audience]
             .iter()
-            .any(|url| address == Some(format!("{url}/api/jobs/{}", target.function)));
+            .any(|url| address == Some(format!("{url}{JOBS_PATH}{}", target.function)));
         let token = &http_target.oidc_token;
         let calls_right = token.service_account_email == target.caller
             && token.audience.as_deref().is_none_or(|audience| audience == target.audience);

@@ -7,8 +7,10 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 use shared::db::{Error, shortened};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 const SUMMARY_CHARS: usize = 500;
@@ -42,13 +44,55 @@ pub struct EventRow {
     pub attendees: Option<Value>,
 }
 
+/// A statement about a user (`$1`) that removes events at a moment (`$3`), and all that follows from it:
+///
+/// - Copies of the events in `removed` go, and those copies `c` that `copies` describes.
+/// - A calendar `s` that held a copy of an event in `removed`, and that `asked_again` describes, forgets its sync token.
+/// - The events in `changed` are counted for the sync that is under way. The statement returns their number.
+///
+/// `events` are its first parts; one of them is `removed`.
+macro_rules! remove_events {
+    (
+        events: $events:literal,
+        changed: $changed:literal,
+        copies: $copies:literal,
+        asked_again: $asked_again:literal,
+        $($argument:expr),+ $(,)?
+    ) => {
+        sqlx::query_scalar!(
+            "WITH "
+            + $events
+            + ", changed AS ("
+            + $changed
+            + "), copies AS (
+                DELETE FROM jobs.calendar_event_copies c
+                WHERE c.user_id = $1 AND (c.google_event_id IN (SELECT google_event_id FROM removed) OR ("
+            + $copies
+            + "))
+                RETURNING c.google_event_id, c.calendar_id
+            ), asked_again AS (
+                DELETE FROM jobs.calendar_sync_state s USING copies c JOIN removed r USING (google_event_id)
+                WHERE s.user_id = $1 AND s.calendar_id = c.calendar_id AND "
+            + $asked_again
+            + r#"
+            ), counted AS (
+                INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, changed)
+                SELECT $1, $3, n.changed FROM (SELECT count(*) AS changed FROM changed) n WHERE n.changed > 0
+                ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
+            )
+            SELECT count(*) AS "changed!" FROM changed"#,
+            $($argument),+
+        )
+    };
+}
+
 handle! {
     /// `calendar_events`: the cached events of a user's calendars.
     CalendarEvents
 }
 
 impl CalendarEvents {
-    /// Writes one page of a calendar's changes in one statement, and answers how many rows that took. Rows that would
+    /// Writes one page of a calendar's changes in one statement, and returns how many rows that took. Rows that would
     /// not change are not touched. Of an id that comes twice, the last counts; present counts more than cancelled.
     pub async fn apply(
         &self,
@@ -58,39 +102,24 @@ impl CalendarEvents {
         cancelled: &[String],
         now: DateTime<Utc>,
     ) -> Result<u64, Error> {
-        let last: HashMap<&str, usize> =
-            events.iter().enumerate().map(|(index, event)| (event.google_event_id.as_str(), index)).collect();
-        let events: Vec<&EventRow> = events
-            .iter()
-            .enumerate()
-            .filter(|(index, event)| {
-                last[event.google_event_id.as_str()] == *index
-                    && event.google_event_id.chars().count() <= ID_CHARS
-            })
-            .map(|(_, event)| event)
-            .collect();
+        let last: HashMap<&str, &EventRow> =
+            events.iter().map(|event| (event.google_event_id.as_str(), event)).collect();
         let cancelled: Vec<&str> =
             cancelled.iter().map(String::as_str).filter(|id| !last.contains_key(id)).collect();
-        let ids: Vec<&str> = events.iter().map(|event| event.google_event_id.as_str()).collect();
-        let summaries = column(&events, |event| event.summary.as_deref(), SUMMARY_CHARS);
-        let descriptions = column(&events, |event| event.description.as_deref(), usize::MAX);
-        let starts: Vec<_> = events.iter().map(|event| event.start_time).collect();
-        let ends: Vec<_> = events.iter().map(|event| event.end_time).collect();
-        let timezones = column(&events, |event| Some(&event.timezone), TIMEZONE_CHARS);
-        let all_day: Vec<bool> = events.iter().map(|event| event.is_all_day).collect();
-        let busy: Vec<bool> = events.iter().map(|event| event.is_busy).collect();
-        let locations = column(&events, |event| event.location.as_deref(), LOCATION_CHARS);
-        let attendees: Vec<Option<&Value>> = events.iter().map(|event| event.attendees.as_ref()).collect();
-        let written = sqlx::query_scalar!(
-            r#"
-            WITH page AS (
-                SELECT * FROM unnest(
-                    $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[], $8::text[], $9::boolean[],
-                    $10::boolean[], $11::text[], $12::jsonb[]
-                ) AS p(google_event_id, summary, description, start_time, end_time, timezone, is_all_day, is_busy,
-                       location, attendees)
+        let page: Vec<PageRow<'_>> = events
+            .iter()
+            .filter(|event| std::ptr::eq(last[event.google_event_id.as_str()], *event))
+            .filter(|event| event.google_event_id.chars().count() <= ID_CHARS)
+            .map(PageRow::of)
+            .collect();
+        let written = remove_events!(
+            events: "page AS (
+                SELECT * FROM jsonb_to_recordset($4) AS p(
+                    google_event_id text, summary text, description text, start_time timestamptz, end_time timestamptz,
+                    timezone text, is_all_day boolean, is_busy boolean, location text, attendees jsonb
+                )
             ), removed AS (
-                DELETE FROM calendar_events e USING unnest($13::text[]) AS cancelled(google_event_id)
+                DELETE FROM calendar_events e USING unnest($5::text[]) AS cancelled(google_event_id)
                 WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.google_event_id = cancelled.google_event_id
                 RETURNING e.google_event_id
             ), taken_over AS (
@@ -99,22 +128,12 @@ impl CalendarEvents {
                 FROM page p JOIN calendar_events e ON e.user_id = $1 AND e.google_event_id = p.google_event_id
                 WHERE e.calendar_id <> $2
                 ON CONFLICT DO NOTHING
-            ), copies AS (
-                DELETE FROM jobs.calendar_event_copies c
-                WHERE c.user_id = $1
-                  AND (c.google_event_id IN (SELECT google_event_id FROM removed)
-                       OR (c.calendar_id = $2
-                           AND (c.google_event_id = ANY ($3) OR c.google_event_id = ANY ($13))))
-                RETURNING c.google_event_id, c.calendar_id
-            ), asked_again AS (
-                DELETE FROM jobs.calendar_sync_state s USING copies c JOIN removed r USING (google_event_id)
-                WHERE s.user_id = $1 AND s.calendar_id = c.calendar_id AND s.calendar_id <> $2
             ), written AS (
                 INSERT INTO calendar_events
                     (user_id, google_event_id, calendar_id, summary, description, start_time, end_time, timezone,
                      is_all_day, is_busy, location, attendees, synced_at)
                 SELECT $1, p.google_event_id, $2, p.summary, p.description, p.start_time, p.end_time, p.timezone,
-                       p.is_all_day, p.is_busy, p.location, p.attendees, $14
+                       p.is_all_day, p.is_busy, p.location, p.attendees, $3
                 FROM page p
                 LEFT JOIN calendar_events e ON e.user_id = $1 AND e.google_event_id = p.google_event_id
                 WHERE e.id IS NULL
@@ -128,28 +147,17 @@ impl CalendarEvents {
                     start_time = excluded.start_time, end_time = excluded.end_time, timezone = excluded.timezone,
                     is_all_day = excluded.is_all_day, is_busy = excluded.is_busy, location = excluded.location,
                     attendees = excluded.attendees, synced_at = excluded.synced_at
-                RETURNING id
-            ), counted AS (
-                INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, changed)
-                SELECT $1, $14, n.changed FROM (SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written) AS changed) n WHERE n.changed > 0
-                ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
-            )
-            SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written) AS "written!"
-            "#,
+                RETURNING google_event_id
+            )",
+            changed: "TABLE removed UNION ALL TABLE written",
+            copies: "c.calendar_id = $2
+                     AND (c.google_event_id IN (SELECT google_event_id FROM page) OR c.google_event_id = ANY ($5))",
+            asked_again: "s.calendar_id <> $2",
             user_id,
             calendar_id,
-            ids.as_slice() as _,
-            summaries.as_slice() as _,
-            descriptions.as_slice() as _,
-            &starts,
-            &ends,
-            timezones.as_slice() as _,
-            &all_day,
-            &busy,
-            locations.as_slice() as _,
-            attendees.as_slice() as _,
-            cancelled.as_slice() as _,
             now,
+            Json(&page) as _,
+            cancelled.as_slice() as _,
         )
         .fetch_one(self.0.statement())
         .await?;
@@ -157,7 +165,7 @@ impl CalendarEvents {
     }
 
     /// After a full sync that asked for `from` to `until`: removes the calendar's events inside of it that Google did
-    /// not list, and answers how many. What another sync wrote since this one `began_at` is newer than its list.
+    /// not list, and returns how many. What another sync wrote since this one `began_at` is newer than its list.
     pub async fn remove_unseen(
         &self,
         user_id: Uuid,
@@ -167,45 +175,58 @@ impl CalendarEvents {
         seen: &[String],
         began_at: DateTime<Utc>,
     ) -> Result<u64, Error> {
-        let removed = sqlx::query_scalar!(
-            r#"
-            WITH seen AS (SELECT DISTINCT google_event_id FROM unnest($5::text[]) AS s(google_event_id)),
+        let removed = remove_events!(
+            events: "seen AS (SELECT DISTINCT google_event_id FROM unnest($6::text[]) AS s(google_event_id)),
             removed AS (
                 DELETE FROM calendar_events e
-                WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.end_time > $3 AND e.start_time < $4
-                  AND e.synced_at < $6
+                WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.end_time > $4 AND e.start_time < $5
+                  AND e.synced_at < $3
                   AND NOT EXISTS (SELECT FROM seen s WHERE s.google_event_id = e.google_event_id)
                 RETURNING e.google_event_id
-            ), copies AS (
-                DELETE FROM jobs.calendar_event_copies c
-                WHERE c.user_id = $1
-                  AND (c.google_event_id IN (SELECT google_event_id FROM removed)
-                       OR (c.calendar_id = $2
-                           AND NOT EXISTS (SELECT FROM seen s WHERE s.google_event_id = c.google_event_id)))
-                RETURNING c.google_event_id, c.calendar_id
-            ), asked_again AS (
-                DELETE FROM jobs.calendar_sync_state s USING copies c JOIN removed r USING (google_event_id)
-                WHERE s.user_id = $1 AND s.calendar_id = c.calendar_id AND s.calendar_id <> $2
-            ), counted AS (
-                INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, changed)
-                SELECT $1, $6, n.changed FROM (SELECT count(*) AS changed FROM removed) n WHERE n.changed > 0
-                ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
-            )
-            SELECT count(*) AS "removed!" FROM removed
-            "#,
+            )",
+            changed: "TABLE removed",
+            copies: "c.calendar_id = $2
+                     AND NOT EXISTS (SELECT FROM seen s WHERE s.google_event_id = c.google_event_id)",
+            asked_again: "s.calendar_id <> $2",
             user_id,
             calendar_id,
+            began_at,
             from,
             until,
             seen,
-            began_at,
         )
         .fetch_one(self.0.statement())
         .await?;
         Ok(removed.cast_unsigned())
     }
 
-    /// Removes a user's events that ended before `before`, and answers how many.
+    /// Removes the events and cursors of all calendars but these, and returns how many events.
+    pub async fn retain_calendars(
+        &self,
+        user_id: Uuid,
+        calendars: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<u64, Error> {
+        let removed = remove_events!(
+            events: "removed AS (
+                DELETE FROM calendar_events WHERE user_id = $1 AND calendar_id <> ALL ($2)
+                RETURNING google_event_id
+            ), cursors AS (
+                DELETE FROM jobs.calendar_sync_state WHERE user_id = $1 AND calendar_id <> ALL ($2)
+            )",
+            changed: "TABLE removed",
+            copies: "c.calendar_id <> ALL ($2)",
+            asked_again: "s.calendar_id = ANY ($2)",
+            user_id,
+            calendars,
+            now,
+        )
+        .fetch_one(self.0.statement())
+        .await?;
+        Ok(removed.cast_unsigned())
+    }
+
+    /// Removes a user's events that ended before `before`, and returns how many.
     pub async fn remove_ended(&self, user_id: Uuid, before: DateTime<Utc>) -> Result<u64, Error> {
         let removed = sqlx::query_scalar!(
             r#"
@@ -224,50 +245,37 @@ impl CalendarEvents {
         .await?;
         Ok(removed.cast_unsigned())
     }
-
-    /// Removes the events and cursors of all calendars but these, and answers how many events.
-    pub async fn retain_calendars(
-        &self,
-        user_id: Uuid,
-        calendars: &[String],
-        now: DateTime<Utc>,
-    ) -> Result<u64, Error> {
-        let removed = sqlx::query_scalar!(
-            r#"
-            WITH removed AS (
-                DELETE FROM calendar_events WHERE user_id = $1 AND calendar_id <> ALL ($2)
-                RETURNING google_event_id
-            ), cursors AS (
-                DELETE FROM jobs.calendar_sync_state WHERE user_id = $1 AND calendar_id <> ALL ($2)
-            ), copies AS (
-                DELETE FROM jobs.calendar_event_copies c
-                WHERE c.user_id = $1
-                  AND (c.calendar_id <> ALL ($2) OR c.google_event_id IN (SELECT google_event_id FROM removed))
-                RETURNING c.google_event_id, c.calendar_id
-            ), asked_again AS (
-                DELETE FROM jobs.calendar_sync_state s USING copies c JOIN removed r USING (google_event_id)
-                WHERE s.user_id = $1 AND s.calendar_id = c.calendar_id AND s.calendar_id = ANY ($2)
-            ), counted AS (
-                INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, changed)
-                SELECT $1, $3, n.changed FROM (SELECT count(*) AS changed FROM removed) n WHERE n.changed > 0
-                ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
-            )
-            SELECT count(*) AS "removed!" FROM removed
-            "#,
-            user_id,
-            calendars,
-            now,
-        )
-        .fetch_one(self.0.statement())
-        .await?;
-        Ok(removed.cast_unsigned())
-    }
 }
 
-fn column<'a>(
-    events: &[&'a EventRow],
-    of: impl Fn(&'a EventRow) -> Option<&'a str>,
-    chars: usize,
-) -> Vec<Option<String>> {
-    events.iter().map(|event| of(event).map(|value| shortened(value, chars))).collect()
+/// An event of a page, as [`CalendarEvents::apply`] gives it to Postgres: every text fits its column.
+#[derive(Serialize)]
+struct PageRow<'a> {
+    google_event_id: &'a str,
+    summary: Option<String>,
+    description: Option<String>,
+    start_time: DateTime<Utc>,
+    end_time: DateTime<Utc>,
+    timezone: String,
+    is_all_day: bool,
+    is_busy: bool,
+    location: Option<String>,
+    attendees: Option<&'a Value>,
+}
+
+impl<'a> PageRow<'a> {
+    fn of(event: &'a EventRow) -> Self {
+        let fitting = |text: &Option<String>, chars| text.as_deref().map(|text| shortened(text, chars));
+        Self {
+            google_event_id: &event.google_event_id,
+            summary: fitting(&event.summary, SUMMARY_CHARS),
+            description: fitting(&event.description, usize::MAX),
+            start_time: event.start_time,
+            end_time: event.end_time,
+            timezone: shortened(&event.timezone, TIMEZONE_CHARS),
+            is_all_day: event.is_all_day,
+            is_busy: event.is_busy,
+            location: fitting(&event.location, LOCATION_CHARS),
+            attendees: event.attendees.as_ref(),
+        }
+    }
 }

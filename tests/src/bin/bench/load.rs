@@ -74,7 +74,7 @@ impl Target {
         let body = body.to_string();
         let now = Clock::system().now();
         format!(
-            "POST /api/jobs/{queue} HTTP/1.1\r\n\
+            "POST {} HTTP/1.1\r\n\
              Host: {}\r\n\
              User-Agent: Google-Cloud-Tasks\r\n\
              Content-Type: application/json\r\n\
@@ -85,6 +85,7 @@ impl Target {
              X-CloudTasks-TaskExecutionCount: 0\r\n\
              X-CloudTasks-TaskETA: {}.{:06}\r\n\
              Content-Length: {}\r\n\r\n{body}",
+            self.queue.path(),
             self.address,
             self.token,
             self.queue.cloud_name(),
