@@ -82,7 +82,7 @@ pub(super) struct Task {
     lease_key: String,
     is_key_derived: bool,
     payload_hash: String,
-    /// Start of the schedule's period in which the task was created.
+    /// See [`crate::job::Context::occasion`].
     pub(super) occasion: DateTime<Utc>,
     pub(super) user_id: Option<Uuid>,
 }
