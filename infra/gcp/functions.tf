@@ -31,7 +31,7 @@ module "function" {
     schedules = [for schedule in local.queues[each.key].schedules : merge(schedule, { payload = jsonencode(schedule.payload) })]
   })
   enabled          = contains(local.enabled, each.key)
-  paused_schedules = contains(var.paused_schedules, each.key)
+  paused_schedules = contains(local.paused, each.key)
   target           = local.target
   predecessor      = one(var.predecessor[*].service_account_email)
 

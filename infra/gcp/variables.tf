@@ -25,12 +25,12 @@ variable "enabled_queues" {
 }
 
 variable "paused_schedules" {
-  description = "Queues whose schedules rest, because the predecessor's scheduler still fills them."
+  description = "Queues whose schedules rest, because the predecessor's scheduler still fills them. Null: all that are not enabled."
   type        = set(string)
   default     = []
 
   validation {
-    condition     = length(setsubtract(var.paused_schedules, keys(local.queues))) == 0
+    condition     = length(setsubtract(coalesce(var.paused_schedules, []), keys(local.queues))) == 0
     error_message = "paused_schedules names a queue that infra/queues.json does not have."
   }
 }

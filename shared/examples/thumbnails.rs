@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
-use shared::config::{Incomplete, variables};
+use shared::config::{InvalidConfig, variables};
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
 use shared::queue::{Declaration, Policies, Queue, Retention};
@@ -81,7 +81,7 @@ struct Thumbnails {
 impl Job for Thumbnails {
     type Payload = Thumbnail;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         // Everything is asked for before the first `?`: all that is missing is reported together.
         let (folder, tasks) = (setup.config().required(&GALLERY_FOLDER), setup.tasks());
         Ok(Self { folder: folder?, tasks: tasks? })

@@ -22,7 +22,7 @@ pub struct Config {
 
 /// Something could not be built; why stands among the problems of the [`Config`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Incomplete;
+pub struct InvalidConfig;
 
 /// One wrong or missing variable. Never carries the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Config {
     }
 
     /// The variable, else its default; without both, a problem.
-    pub fn required<T: FromStr>(&mut self, variable: &Variable) -> Result<T, Incomplete> {
+    pub fn required<T: FromStr>(&mut self, variable: &Variable) -> Result<T, InvalidConfig> {
         match self.optional(variable)? {
             Some(value) => Ok(value),
             None => Err(self.problem(variable, "is not set")),
@@ -70,7 +70,7 @@ impl Config {
     }
 
     /// The variable, else its default, else nothing; a value of another form is a problem.
-    pub fn optional<T: FromStr>(&mut self, variable: &Variable) -> Result<Option<T>, Incomplete> {
+    pub fn optional<T: FromStr>(&mut self, variable: &Variable) -> Result<Option<T>, InvalidConfig> {
         match self.text(variable).map(str::parse) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
@@ -79,19 +79,19 @@ impl Config {
     }
 
     /// The variable as a secret; without it, a problem.
-    pub fn secret(&mut self, variable: &Variable) -> Result<SecretString, Incomplete> {
+    pub fn secret(&mut self, variable: &Variable) -> Result<SecretString, InvalidConfig> {
         self.required::<String>(variable).map(SecretString::from)
     }
 
     /// Records that the value of a variable cannot be used.
-    pub fn problem(&mut self, variable: &Variable, what: impl Into<String>) -> Incomplete {
+    pub fn problem(&mut self, variable: &Variable, what: impl Into<String>) -> InvalidConfig {
         self.problems.push(Problem {
             name: variable.name.to_owned(),
             what: what.into(),
             form: variable.form,
             place: variable.place,
         });
-        Incomplete
+        InvalidConfig
     }
 
     /// All problems found so far, each once.
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn problems_are_collected_and_never_show_a_value() {
         let mut config = Config::from_pairs([("PORT", "hunter2")]);
-        assert_eq!(config.required::<u16>(&PORT), Err(Incomplete));
+        assert_eq!(config.required::<u16>(&PORT), Err(InvalidConfig));
         assert!(config.secret(&UPSTASH_REDIS_REST_TOKEN).is_err());
         assert!(config.secret(&UPSTASH_REDIS_REST_TOKEN).is_err());
         let text = config.problems().iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Executor as _, PgConnection};
 use uuid::Uuid;
 
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 use crate::failure::Failure;
 use crate::telemetry::{self, Counter};
 
@@ -79,7 +79,7 @@ impl Page {
 
 impl Database {
     /// Reads `DATABASE_URL` or the `DATABASE_*` parts; connects on first use.
-    pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
+    pub fn from_config(config: &mut Config) -> Result<Self, InvalidConfig> {
         let size = config.required::<NonZeroU32>(&variables::DATABASE_POOL_SIZE);
         let options = connect_options(config);
         Ok(Self::connect_lazily(options?, size?.get()))
@@ -142,7 +142,7 @@ impl Transaction {
     }
 }
 
-fn connect_options(config: &mut Config) -> Result<PgConnectOptions, Incomplete> {
+fn connect_options(config: &mut Config) -> Result<PgConnectOptions, InvalidConfig> {
     if let Some(url) = config.optional::<PgConnectOptions>(&variables::DATABASE_URL)? {
         return Ok(url);
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::Incomplete;
+use crate::config::InvalidConfig;
 pub use crate::failure::{BoxError, Failure};
 use crate::payload::Payload;
 
@@ -22,7 +22,7 @@ pub trait Job: Sized + Send + Sync + 'static {
     type Payload: Payload;
 
     /// Takes what the job needs. Ask for everything before the first `?`, so that all problems are reported together.
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete>;
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig>;
 
     /// Runs one task. May run again after a crash at any point, so each effect must bear repetition.
     ///
@@ -48,7 +48,7 @@ pub struct Context {
     /// Start of the period of the queue's schedule in which the task was created: one moment for all sweeps of a period,
     /// and for their retries. In a queue without schedules the moment of creation, which for a debounced task is the
     /// end of its window.
-    pub occasion: DateTime<Utc>,
+    pub scheduled_for: DateTime<Utc>,
     pub(crate) clock: Clock,
     pub(crate) deadline: Instant,
     pub(crate) cancelled: CancellationToken,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::clock::Clock;
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 use crate::http::is_safe_for_credentials;
 
 mod keys;
@@ -102,9 +102,9 @@ impl Verifier {
     /// Reads issuer, audiences and callers; `default_audience` counts when none is set.
     pub fn from_config(
         config: &mut Config,
-        default_audience: Result<String, Incomplete>,
+        default_audience: Result<String, InvalidConfig>,
         clock: Clock,
-    ) -> Result<Self, Incomplete> {
+    ) -> Result<Self, InvalidConfig> {
         let issuer = config.required::<String>(&variables::OIDC_ISSUER);
         let jwks_url = config.required::<Url>(&variables::OIDC_JWKS_URL);
         let audiences = config.optional::<String>(&variables::OIDC_AUDIENCES);

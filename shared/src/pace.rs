@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 use crate::queue::Queue;
 
 /// How long a lease holds without renewal: a killed run blocks its task for this long.
@@ -36,7 +36,7 @@ impl Default for Pace {
 
 impl Pace {
     /// Reads `RETRY_BACKOFF_DIVISOR`, `LEASE_DIVISOR` and `TIMEOUT_DIVISOR`.
-    pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
+    pub fn from_config(config: &mut Config) -> Result<Self, InvalidConfig> {
         let backoffs = config.required::<NonZeroU32>(&variables::RETRY_BACKOFF_DIVISOR);
         let leases = config.required::<NonZeroU32>(&variables::LEASE_DIVISOR);
         let timeouts = config.required::<NonZeroU32>(&variables::TIMEOUT_DIVISOR);

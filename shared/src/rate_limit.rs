@@ -60,11 +60,11 @@ struct Inner {
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Verdict {
+pub enum Decision {
     /// It may, and has been counted.
     Allowed,
     /// It may not before that time, and has not been counted.
-    DeniedUntil(DateTime<Utc>),
+    LimitedUntil(DateTime<Utc>),
 }
 
 /// What was granted of several calls.
@@ -87,7 +87,7 @@ impl Limiter {
     /// Asks for one call on behalf of `subject`, such as a user's id or an address.
     ///
     /// Cancelled while under way, the call may be counted.
-    pub async fn acquire(&self, limit: &'static Limit, subject: impl fmt::Display) -> Verdict {
+    pub async fn acquire(&self, limit: &'static Limit, subject: impl fmt::Display) -> Decision {
         self.acquire_many(limit, subject, 1).await
     }
 
@@ -99,11 +99,11 @@ impl Limiter {
         limit: &'static Limit,
         subject: impl fmt::Display,
         calls: u32,
-    ) -> Verdict {
+    ) -> Decision {
         let [grant] = self.ask(subject.to_string(), [Asked { limit, calls, whole: true }]).await;
         match grant.more_at {
-            None => Verdict::Allowed,
-            Some(until) => Verdict::DeniedUntil(until),
+            None => Decision::Allowed,
+            Some(until) => Decision::LimitedUntil(until),
         }
     }
 

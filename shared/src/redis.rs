@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use url::Url;
 
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 use crate::http::is_safe_for_credentials;
 use crate::telemetry::{self, Counter};
 
@@ -31,15 +31,15 @@ pub use answer::Value;
 pub use command::Command;
 pub use error::Error;
 
-use answer::Answer;
+use answer::WireReply;
 use breaker::Breaker;
 use transport::Transport;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(2);
-const FAILURES_BEFORE_REST: u32 = 5;
+const FAILURE_THRESHOLD: u32 = 5;
 /// Longer than a probe can take, its retry included.
-const REST: Duration = Duration::from_secs(5);
+const OPEN_FOR: Duration = Duration::from_secs(5);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Says which state of the database an answer came from.
@@ -85,7 +85,7 @@ impl From<Purpose> for Counter {
 
 /// How long to wait for Redis, and when to stop asking.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// Time for a TCP connection.
     pub connect_timeout: Duration,
     /// Time for one attempt, its answer included.
@@ -93,29 +93,29 @@ pub struct Patience {
     /// Failures in a row after which Redis is left alone.
     pub failures: u32,
     /// How long it is left alone before one probe; must be longer than a probe can take.
-    pub rest: Duration,
+    pub open_for: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect_timeout: CONNECT_TIMEOUT,
             timeout: TIMEOUT,
-            failures: FAILURES_BEFORE_REST,
-            rest: REST,
+            failures: FAILURE_THRESHOLD,
+            open_for: OPEN_FOR,
         }
     }
 }
 
 /// Why an endpoint cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum InvalidEndpoint {
     /// The URL would show the token to the network.
     #[error("would send the token without TLS to another machine")]
-    Unprotected,
+    InsecureUrl,
     /// The URL carries more than a place: user, password, query or fragment.
     #[error("carries more than scheme, host and path")]
-    Decorated,
+    UnexpectedUrlParts,
     /// The token has characters that a header cannot carry.
     #[error("cannot stand in a header")]
     Token,
@@ -123,40 +123,42 @@ pub enum Unusable {
 
 impl Redis {
     /// Reads `UPSTASH_REDIS_REST_URL` and `UPSTASH_REDIS_REST_TOKEN`; asks nothing yet.
-    pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
+    pub fn from_config(config: &mut Config) -> Result<Self, InvalidConfig> {
         let url = config.required::<Url>(&variables::UPSTASH_REDIS_REST_URL);
         let token = config.secret(&variables::UPSTASH_REDIS_REST_TOKEN);
-        Self::new(&url?, &token?, Patience::default()).map_err(|unusable| {
-            let variable = match unusable {
-                Unusable::Unprotected | Unusable::Decorated => &variables::UPSTASH_REDIS_REST_URL,
-                Unusable::Token => &variables::UPSTASH_REDIS_REST_TOKEN,
+        Self::new(&url?, &token?, Timeouts::default()).map_err(|invalid| {
+            let variable = match invalid {
+                InvalidEndpoint::InsecureUrl | InvalidEndpoint::UnexpectedUrlParts => {
+                    &variables::UPSTASH_REDIS_REST_URL
+                }
+                InvalidEndpoint::Token => &variables::UPSTASH_REDIS_REST_TOKEN,
             };
-            config.problem(variable, unusable.to_string())
+            config.problem(variable, invalid.to_string())
         })
     }
 
     /// The Redis at `url`.
-    pub fn new(url: &Url, token: &SecretString, patience: Patience) -> Result<Self, Unusable> {
+    pub fn new(url: &Url, token: &SecretString, timeouts: Timeouts) -> Result<Self, InvalidEndpoint> {
         if !is_safe_for_credentials(url) {
-            return Err(Unusable::Unprotected);
+            return Err(InvalidEndpoint::InsecureUrl);
         }
-        let decorated = !url.username().is_empty()
+        let has_other_parts = !url.username().is_empty()
             || url.password().is_some()
             || url.query().is_some()
             || url.fragment().is_some();
-        if decorated {
-            return Err(Unusable::Decorated);
+        if has_other_parts {
+            return Err(InvalidEndpoint::UnexpectedUrlParts);
         }
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
-            .map_err(|_shows_the_token| Unusable::Token)?;
+            .map_err(|_shows_the_token| InvalidEndpoint::Token)?;
         authorization.set_sensitive(true);
         Ok(Self(Arc::new(Inner {
-            transport: Transport::new(patience.connect_timeout, patience.timeout),
+            transport: Transport::new(timeouts.connect_timeout, timeouts.timeout),
             single: below(url, "")?,
             pipeline: below(url, "pipeline")?,
             transaction: below(url, "multi-exec")?,
             authorization,
-            breaker: Mutex::new(Breaker::new(patience.failures, patience.rest)),
+            breaker: Mutex::new(Breaker::new(timeouts.failures, timeouts.open_for)),
         })))
     }
 
@@ -182,7 +184,7 @@ impl Redis {
             if body == br#"{"result":"OK"}"# {
                 return Ok(Value::Text("OK".to_owned()));
             }
-            serde_json::from_slice::<Answer>(body).map_err(|_| Error::Garbage)?.into()
+            serde_json::from_slice::<WireReply>(body).map_err(|_| Error::Garbage)?.into()
         })
         .await
     }
@@ -215,7 +217,7 @@ impl Redis {
             return Ok(Vec::new());
         }
         let answers = self.post(uri, purpose, commands.len(), &commands, None, |body| {
-            if let Ok(answers) = serde_json::from_slice::<Vec<Answer>>(body) {
+            if let Ok(answers) = serde_json::from_slice::<Vec<WireReply>>(body) {
                 let complete = answers.len() == commands.len();
                 return if complete {
                     Ok(answers.into_iter().map(Into::into).collect())
@@ -225,8 +227,8 @@ impl Redis {
             }
             // A transaction that was discarded as a whole.
             match serde_json::from_slice(body) {
-                Ok(Answer::Error { error }) => Err(Error::refused(&error)),
-                Ok(Answer::Result { .. }) | Err(_) => Err(Error::Garbage),
+                Ok(WireReply::Error { error }) => Err(Error::refused(&error)),
+                Ok(WireReply::Result { .. }) | Err(_) => Err(Error::Garbage),
             }
         });
         Ok(answers.await?.0)
@@ -242,7 +244,7 @@ impl Redis {
         read: impl Fn(&[u8]) -> Result<T, Error>,
     ) -> Result<(T, Option<SyncToken>), Error> {
         if !self.with_breaker(|breaker| breaker.admits(Instant::now())) {
-            return Err(Error::Resting);
+            return Err(Error::CircuitOpen);
         }
         let body = Bytes::from(serde_json::to_vec(body).expect("commands are lists of strings"));
         let mut answer = self.attempt(uri, purpose, commands, body.clone(), after.clone()).await;
@@ -282,8 +284,8 @@ impl Redis {
         match status {
             StatusCode::OK => Ok((body, token)),
             StatusCode::BAD_REQUEST => match serde_json::from_slice(&body) {
-                Ok(Answer::Error { error }) => Err(Error::refused(&error)),
-                Ok(Answer::Result { .. }) | Err(_) => Err(Error::Garbage),
+                Ok(WireReply::Error { error }) => Err(Error::refused(&error)),
+                Ok(WireReply::Result { .. }) | Err(_) => Err(Error::Garbage),
             },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Error::Unauthorized),
             other => Err(Error::Status(other.as_u16())),
@@ -316,10 +318,10 @@ impl Drop for Bill {
 }
 
 /// The path below the endpoint, whether or not that ends with a slash.
-fn below(endpoint: &Url, path: &str) -> Result<Uri, Unusable> {
+fn below(endpoint: &Url, path: &str) -> Result<Uri, InvalidEndpoint> {
     let mut url = endpoint.clone();
     url.set_path(&format!("{}/{path}", endpoint.path().trim_end_matches('/')));
-    Uri::try_from(url.as_str()).map_err(|_| Unusable::Decorated)
+    Uri::try_from(url.as_str()).map_err(|_| InvalidEndpoint::UnexpectedUrlParts)
 }
 
 #[cfg(test)]
@@ -376,7 +378,7 @@ mod tests {
     #[test]
     fn the_token_is_not_in_the_debug_form() {
         let token = SecretString::from("hunter2");
-        let redis = Redis::new(&"http://127.0.0.1:1/".parse().unwrap(), &token, Patience::default()).unwrap();
+        let redis = Redis::new(&"http://127.0.0.1:1/".parse().unwrap(), &token, Timeouts::default()).unwrap();
         assert_eq!(format!("{redis:?}"), "Redis(http://127.0.0.1:1/)");
     }
 

@@ -1,6 +1,6 @@
 //! The service around a job.
 //!
-//! `walk` is the path of a task from its request to its answer, one function to be read from top to bottom; next to it,
+//! `process` is the path of a task from its request to its answer, one function to be read from top to bottom; next to it,
 //! what its steps need: `task` (what a request is read into), `handler` (the job, behind its payload's type),
 //! `occupancy` (which jobs run at the same time in this process), `outages` (what failed a moment ago), `disposition` (how a
 //! dispatch ends, and what is answered), [`answers`] (the list of all of them), and `shutdown`.
@@ -17,7 +17,7 @@ use axum::routing::post;
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 use crate::db::Database;
 use crate::db::dead_letters::DeadLetters;
 use crate::db::failures::Failures;
@@ -31,7 +31,6 @@ use crate::queue::{JOBS_PATH, Queue};
 use crate::tasks::Tasks;
 use crate::telemetry::{self, EventCode};
 
-mod answers;
 mod detached;
 mod disposition;
 mod handler;
@@ -39,15 +38,16 @@ mod health;
 mod help;
 mod occupancy;
 mod outages;
+mod process;
 mod report;
+mod responses;
 mod server;
 mod shutdown;
 mod steps;
 mod task;
-mod walk;
 
-pub use answers::{Answer, Reason, answers};
 use detached::Detached;
+pub use responses::{Reason, TaskResponse, task_responses};
 
 use handler::Handler;
 use occupancy::Occupancy;
@@ -106,7 +106,7 @@ pub async fn run<J: Job>() -> ExitCode {
     }
 }
 
-fn build<J: Job>(setup: &mut Setup) -> Result<(Router, Shutdown), Incomplete> {
+fn build<J: Job>(setup: &mut Setup) -> Result<(Router, Shutdown), InvalidConfig> {
     let job = J::new(setup);
     // Its problems are reported together with those of the job.
     let verifier = setup.verifier(J::Payload::QUEUE).map(drop);
@@ -114,7 +114,7 @@ fn build<J: Job>(setup: &mut Setup) -> Result<(Router, Shutdown), Incomplete> {
 }
 
 /// The job's routes as [`run`] serves them, and the handle that stops them: what tests call, too.
-pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), Incomplete> {
+pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), InvalidConfig> {
     let queue = J::Payload::QUEUE;
     let verifier = setup.verifier(queue);
     let revision = setup.config().required(&variables::K_REVISION);
@@ -152,10 +152,10 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
 /// One dispatch.
 async fn dispatch(State(runtime): State<Arc<Runtime>>, request: Request<Body>) -> Response {
     let running = runtime.shutdown.running();
-    Detached::new(running, report::walk(runtime, request)).await.into_response()
+    Detached::new(running, report::process(runtime, request)).await.into_response()
 }
 
-fn address(config: &mut Config) -> Result<SocketAddr, Incomplete> {
+fn address(config: &mut Config) -> Result<SocketAddr, InvalidConfig> {
     let host = config.required::<IpAddr>(&variables::HOST);
     let port = config.required::<u16>(&variables::PORT);
     Ok(SocketAddr::new(host?, port?))

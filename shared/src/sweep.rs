@@ -66,14 +66,14 @@ impl<'a> Sweep<'a> {
     /// The sweep of a schedule's period, or the one that a continuation task continues.
     #[must_use]
     pub fn of(position: &Position, context: &'a Context) -> Self {
-        Self::named(|| context.occasion.to_rfc3339(), position, context)
+        Self::named(|| context.scheduled_for.to_rfc3339(), position, context)
     }
 
     /// As [`Sweep::of`], for a queue with several schedules: `part` tells their sweeps of one period apart.
     #[must_use]
     pub fn of_part(part: &str, position: &Position, context: &'a Context) -> Self {
         let prefix = format!("{part}:");
-        let name = || format!("{prefix}{}", context.occasion.to_rfc3339());
+        let name = || format!("{prefix}{}", context.scheduled_for.to_rfc3339());
         let sweep = Self::named(name, position, context);
         Self { prefix, ..sweep }
     }
@@ -98,7 +98,7 @@ impl<'a> Sweep<'a> {
             queue,
             sweep_id: &self.id,
             prefix: &self.prefix,
-            period_end: self.context.occasion + period,
+            period_end: self.context.scheduled_for + period,
             continues: !self.after.is_nil(),
         };
         sweeps.begin_page(page, self.context.now()).await
@@ -182,7 +182,7 @@ impl<'a> Sweep<'a> {
             tasks.enqueue(&rest(position), Options::default().named(name)).await?;
         }
         let finished = next.is_none();
-        sweeps.sweep_page(S::QUEUE, &self.id, created, finished, self.context.now()).await?;
+        sweeps.add_page(S::QUEUE, &self.id, created, finished, self.context.now()).await?;
         if finished {
             self.prune(sweeps, S::QUEUE.declaration()).await;
         }

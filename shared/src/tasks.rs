@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::clock::Clock;
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 use crate::envelope::{Envelope, sha256_hex};
 use crate::failure::Failure;
 use crate::payload::Payload;
@@ -107,7 +107,7 @@ impl From<Error> for Failure {
 
 impl Tasks {
     /// Reads where tasks go, and `DEBOUNCE_DIVISOR`.
-    pub fn from_config(config: &mut Config, clock: Clock) -> Result<Self, Incomplete> {
+    pub fn from_config(config: &mut Config, clock: Clock) -> Result<Self, InvalidConfig> {
         let targets = Targets::from_config(config);
         let use_cloud_tasks = config.required::<bool>(&variables::USE_CLOUD_TASKS);
         // A switch that cannot be read is no reason to keep the other problems back.

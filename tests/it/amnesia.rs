@@ -133,8 +133,8 @@ fn scripted(runs: &RunsByKey) -> Probe<Numbered> {
     })
 }
 
-/// Delivers tasks and their successors, round by round: all that is queued at the same time, then the clock goes on to the
-/// last of what is queued next. Each is delivered `copies` times at once. Returns the last answer for each key.
+/// Delivers tasks and their successors, round by round: all that is queued at the same time, then the clock advances to the
+/// last of what is queued next. Each is delivered `copies` times concurrently. Returns the last answer for each key.
 async fn rounds(
     stack: &Stack,
     services: &[Service],
@@ -174,14 +174,14 @@ async fn rounds(
 /// Every task ran as often as its script says, and ended as it says.
 async fn check_scripted(stack: &Stack, runs: &RunsByKey, last: &BTreeMap<String, Answer>, seed: &str) {
     let attempts = QUEUE.policy().attempts;
-    let letters: Vec<(String, i64)> = stack
+    let dead_letters: Vec<(String, i64)> = stack
         .rows(
             "SELECT key, (SELECT count(*) FROM jobs.failures f
                           WHERE f.function = letter.function AND f.key = letter.key AND kind = 'failed')
              FROM jobs.dead_letters letter WHERE key NOT LIKE 'killer%'",
         )
         .await;
-    let letters: BTreeMap<_, _> = letters.into_iter().collect();
+    let dead_letters: BTreeMap<_, _> = dead_letters.into_iter().collect();
     let rows: Vec<(String, i64)> =
         stack.rows("SELECT key, count(*) FROM jobs.failures WHERE kind = 'failed' GROUP BY key").await;
     let rows: BTreeMap<_, _> = rows.into_iter().collect();
@@ -194,7 +194,7 @@ async fn check_scripted(stack: &Stack, runs: &RunsByKey, last: &BTreeMap<String,
         assert_eq!(rows.get(key).copied().unwrap_or_default(), i64::from(failures), "{seed}: rows of {key}");
         assert_eq!(answer.outcome(), if dies { "dead" } else { "done" }, "{seed}: end of {key}");
         let listed = dies.then_some(i64::from(attempts));
-        assert_eq!(letters.get(key).copied(), listed, "{seed}: runs in the letter of {key}");
+        assert_eq!(dead_letters.get(key).copied(), listed, "{seed}: runs in the dead letter of {key}");
     }
 }
 
@@ -240,7 +240,7 @@ async fn kill_until_dead(
     panic!("{key} does not die");
 }
 
-/// One letter, and rows of exactly as many runs as there are attempts.
+/// One dead letter, and rows of exactly as many runs as there are attempts.
 async fn check_killed(stack: &Stack, key: &str) {
     let rows: Vec<(i64,)> = stack
         .rows(&format!(
@@ -248,9 +248,9 @@ async fn check_killed(stack: &Stack, key: &str) {
         ))
         .await;
     assert_eq!(rows, [(i64::from(QUEUE.policy().attempts),)], "{key}");
-    let letters: Vec<(String, i32)> =
+    let dead_letters: Vec<(String, i32)> =
         stack.rows(&format!("SELECT state, deaths FROM jobs.dead_letters WHERE key = '{key}'")).await;
-    assert_eq!(letters, [("open".to_owned(), 1)], "{key}");
+    assert_eq!(dead_letters, [("open".to_owned(), 1)], "{key}");
 }
 
 async fn amnesia(what: Amnesia, seed: u64, tasks: u32, copies: usize, killers: u32) {

@@ -35,7 +35,7 @@ fn outcomes(answers: &[Answer]) -> Vec<&str> {
     answers.iter().map(Answer::outcome).collect()
 }
 
-/// A run that goes on for as long as the process lives: with the clock put forward, as good as killed.
+/// A run that continues for as long as the process lives: with the clock put forward, as good as killed.
 async fn killed_run(stack: &Stack, delivery: Delivery) {
     let service = hanging_run(stack, delivery).await;
     stack.advance(66);
@@ -100,8 +100,8 @@ async fn a_permanent_failure_is_a_dead_letter_immediately() {
     assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, "dead", "permanent"));
     assert_eq!(service.deliver(Delivery::new(body())).await.outcome(), "duplicate");
     assert_eq!(probe.runs(), 1);
-    let letters = stack.dead_letters().await;
-    assert_eq!(letters, [("open".into(), "permanent".into(), body().into_bytes())]);
+    let dead_letters = stack.dead_letters().await;
+    assert_eq!(dead_letters, [("open".into(), "permanent".into(), body().into_bytes())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,8 +152,8 @@ async fn killed_on_each_of_its_attempts_a_task_has_as_many_runs_and_one_letter()
     assert_eq!((answer.outcome(), answer.reason()), ("dead", "attempts_used_up"), "the last run was alone");
     assert_eq!(probe.runs(), 0);
     assert_eq!(u32::try_from(stack.failures().await.len()), Ok(attempts()));
-    let letters = stack.dead_letters().await;
-    assert_eq!(letters, [("open".into(), "killed".into(), body().into_bytes())]);
+    let dead_letters = stack.dead_letters().await;
+    assert_eq!(dead_letters, [("open".into(), "killed".into(), body().into_bytes())]);
     stack.redis(&["FLUSHALL"]).await;
     assert_eq!(service.deliver(delivery.again(9)).await.outcome(), "dead");
     assert_eq!(stack.dead_letters().await.len(), 1);
@@ -364,14 +364,14 @@ async fn replayed_ten_times_in_three_days_a_letter_makes_one_run() {
     let probe = Probe::<Numbered>::answering(done);
     let service = stack.service(probe.clone());
     for day in 0..10 {
-        let letter = db.open_dead_letters(None, 10).await.unwrap().pop();
-        if let Some(letter) = letter {
-            replay(&db, QUEUE, &letter, false, stack.now(), create).await.unwrap();
+        let dead_letter = db.list_open(None, 10).await.unwrap().pop();
+        if let Some(dead_letter) = dead_letter {
+            replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.unwrap();
         } else {
             let id: Vec<(String,)> = stack.rows("SELECT id FROM jobs.dead_letters").await;
-            let letter = db.dead_letter(&id[0].0).await.unwrap().unwrap();
+            let dead_letter = db.get(&id[0].0).await.unwrap().unwrap();
             assert!(
-                !replay(&db, QUEUE, &letter, false, stack.now(), create).await.unwrap(),
+                !replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.unwrap(),
                 "only with --again"
             );
         }
@@ -398,23 +398,26 @@ async fn a_replay_that_was_cut_off_is_continued_and_a_new_death_opens_the_letter
     let setup = stack.setup([]);
     let db = DeadLetters::from(setup.database().unwrap());
     let create = async |name, body| stack.create_task(QUEUE, name, body).await;
-    let letter = db.open_dead_letters(None, 10).await.unwrap().pop().unwrap();
-    assert!(db.replay_begun(&letter, false, stack.now()).await.unwrap(), "and nothing more: it was cut off");
-    let letter = db.open_dead_letters(None, 10).await.unwrap().pop().unwrap();
-    assert_eq!(letter.state, "replaying");
-    assert!(replay(&db, QUEUE, &letter, false, stack.now(), create).await.unwrap());
+    let dead_letter = db.list_open(None, 10).await.unwrap().pop().unwrap();
+    assert!(
+        db.replay_begun(&dead_letter, false, stack.now()).await.unwrap(),
+        "and nothing more: it was cut off"
+    );
+    let dead_letter = db.list_open(None, 10).await.unwrap().pop().unwrap();
+    assert_eq!(dead_letter.state, "replaying");
+    assert!(replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.unwrap());
     let task = stack.take_tasks(QUEUE).await.remove(0);
     stack.follow(&service, task).await;
     assert_eq!(probe.runs(), 2 * attempts());
-    let letters: Vec<(String, i32)> = stack.rows("SELECT state, deaths FROM jobs.dead_letters").await;
-    assert_eq!(letters, [("open".to_owned(), 2)]);
+    let dead_letters: Vec<(String, i32)> = stack.rows("SELECT state, deaths FROM jobs.dead_letters").await;
+    assert_eq!(dead_letters, [("open".to_owned(), 2)]);
     let lives: Vec<_> = stack.failures().await.into_iter().map(|(life, _, _)| life).collect();
     assert_eq!(lives, [0, 0, 0, 1, 1, 1]);
     // A late delivery of the first life changes nothing.
     stack.redis(&["FLUSHALL"]).await;
     service.deliver(Delivery::new(body()).again(3)).await;
-    let letters: Vec<(String, i32)> = stack.rows("SELECT state, deaths FROM jobs.dead_letters").await;
-    assert_eq!(letters, [("open".to_owned(), 2)]);
+    let dead_letters: Vec<(String, i32)> = stack.rows("SELECT state, deaths FROM jobs.dead_letters").await;
+    assert_eq!(dead_letters, [("open".to_owned(), 2)]);
     assert_eq!(probe.runs(), 2 * attempts());
 }
 

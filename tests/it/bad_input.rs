@@ -27,12 +27,12 @@ async fn bodies_that_no_deployment_can_fix_become_dead_letters_as_they_came() {
         let answer = service.deliver(Delivery::new(body)).await;
         assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, "dead", reason), "{body}");
     }
-    let letters = stack.dead_letters().await;
+    let dead_letters = stack.dead_letters().await;
     let expected: Vec<_> = cases
         .iter()
         .map(|(body, reason)| ("open".to_owned(), (*reason).to_owned(), body.as_bytes().to_vec()))
         .collect();
-    assert_eq!(letters, expected);
+    assert_eq!(dead_letters, expected);
     assert_eq!(probe.runs(), 0);
 }
 

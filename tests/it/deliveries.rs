@@ -81,8 +81,8 @@ async fn a_key_with_another_payload_is_a_dead_letter() {
     let answer = service.deliver(Delivery::new(other.clone())).await;
     assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, "dead", "key_reused"));
     assert_eq!(probe.runs(), 1);
-    let letters = stack.dead_letters().await;
-    assert_eq!(letters, [("open".into(), "key_reused".into(), other.into_bytes())]);
+    let dead_letters = stack.dead_letters().await;
+    assert_eq!(dead_letters, [("open".into(), "key_reused".into(), other.into_bytes())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! Real processes: the functions as they are shipped, Cloud Tasks dispatching to them, a world at Google's side.
 
+use catchup::queues;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use google_stand_in::{Call, Integration, SeedOptions, World};
 use local_cloud::functions::{TaskLine, built_programs};
@@ -25,8 +26,7 @@ const SHORTER_DEBOUNCE: u32 = 10;
 /// Leases of six seconds.
 const SHORTER_LEASE: u32 = 10;
 /// Longer than several leases.
-const PATIENCE: Duration = Duration::from_secs(400);
-const POLL: Duration = Duration::from_millis(20);
+const TIMEOUT: Duration = Duration::from_secs(400);
 
 /// A local cloud whose functions serve this world.
 async fn start(world: SeedOptions) -> LocalCloud {
@@ -43,7 +43,10 @@ async fn start(world: SeedOptions) -> LocalCloud {
         logs,
     };
     let servers = Servers::start(&options).await.unwrap();
-    LocalCloud::start(&options, servers).await.unwrap()
+    let cloud = LocalCloud::start(&options, servers).await.unwrap();
+    let missing: Vec<_> = queues::all().filter(|queue| !cloud.serves(*queue)).map(Queue::name).collect();
+    assert!(missing.is_empty(), "not built: {missing:?}; run cargo build --workspace first");
+    cloud
 }
 
 /// A small world: some users, few contacts.
@@ -58,7 +61,7 @@ async fn database(cloud: &LocalCloud) -> PgConnection {
 /// Creates a task as a person's request would, and waits until its queue is empty.
 async fn run(cloud: &mut LocalCloud, queue: Queue, data: &Value) -> Vec<TaskLine> {
     create(cloud, queue, data).await;
-    cloud.until_done(queue, PATIENCE).await.unwrap();
+    cloud.until_done(queue, TIMEOUT).await.unwrap();
     cloud.function_mut(queue).unwrap().lines()
 }
 
@@ -77,23 +80,6 @@ fn healthy(world: &World, integration: Integration, has: impl Fn(&World, Uuid) -
     let mut usable =
         users.iter().filter(|user| user.grant(integration).is_some_and(local_cloud::seed::works));
     usable.find(|user| has(world, user.id)).expect("the world has such a user").id
-}
-
-/// Waits until something is so.
-#[track_caller]
-fn within<'a, F: Future<Output = bool>>(
-    limit: Duration,
-    what: &'a str,
-    mut holds: impl FnMut() -> F + 'a,
-) -> impl Future<Output = ()> + 'a {
-    let place = std::panic::Location::caller();
-    async move {
-        let deadline = Instant::now() + limit;
-        while !holds().await {
-            assert!(Instant::now() < deadline, "{place}: never {what}");
-            tokio::time::sleep(POLL).await;
-        }
-    }
 }
 
 /// A fingerprint of a table's rows that changes with every write, also one that changes no value.

@@ -436,7 +436,7 @@ impl Search {
                 .fetch_all(&mut self.database)
                 .await
                 .unwrap();
-        let letters: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs.dead_letters WHERE key = $1")
+        let dead_letters: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs.dead_letters WHERE key = $1")
             .bind(key)
             .fetch_one(&mut self.database)
             .await
@@ -456,7 +456,7 @@ impl Search {
         let end = told.last.as_ref().map(Answer::outcome).unwrap_or_default();
         let ensure = |holds: bool, what: &str| {
             let facts = format!(
-                "failed {failed}, killed {killed}, begun {}, letters {letters}, end {end}",
+                "failed {failed}, killed {killed}, begun {}, dead letters {dead_letters}, end {end}",
                 runs.begun
             );
             if holds { Ok(()) } else { Err(format!("{what}: {facts}")) }
@@ -470,16 +470,19 @@ impl Search {
                 ensure(failed == runs.begun, "one row for each failed run")?;
                 ensure(failed + killed >= attempts, "dead with attempts left")?;
                 ensure(failed + killed <= attempts + excess, "more runs than attempts")?;
-                ensure(letters == 1, "one letter")?;
+                ensure(dead_letters == 1, "one dead letter")?;
                 ensure(["dead", "duplicate"].contains(&end), "it ends dead")?;
             }
             Work::Succeed | Work::Snooze => {
                 let wanted = if self.work == Work::Snooze { 2 } else { 1 };
                 ensure(failed == 0, "nothing failed")?;
-                ensure(letters == 0 || kills + expired >= attempts, "a letter for a task that succeeded")?;
-                ensure(runs.succeeded > 0 || letters == 1, "neither done nor dead")?;
+                ensure(
+                    dead_letters == 0 || kills + expired >= attempts,
+                    "a dead letter for a task that succeeded",
+                )?;
+                ensure(runs.succeeded > 0 || dead_letters == 1, "neither done nor dead")?;
                 ensure(runs.begun <= wanted + excess + kills, "more runs than needed")?;
-                ensure(end == "duplicate" || letters + i64::from(evicted) > 0, "it ends done")?;
+                ensure(end == "duplicate" || dead_letters + i64::from(evicted) > 0, "it ends done")?;
             }
         }
         Ok(())
@@ -490,7 +493,7 @@ fn redis_key(key: &str) -> String {
     format!("jobs:{}:{key}", QUEUE.name())
 }
 
-/// The job of a process, or of whoever follows what is left.
+/// The job of a process, or of the deliveries that follow.
 fn probe(work: Work, process: Option<usize>, runs: &Arc<Mutex<Runs>>) -> Probe<Numbered> {
     let runs = Arc::clone(runs);
     Probe::new(move |context| {

@@ -7,16 +7,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::queue::Queue;
-use shared::telemetry::line::{Counts, Line, Outcome};
+use shared::telemetry::line::{Counts, Line, OutcomeCode};
 use shared::telemetry::{Counter, EventCode, Meter, metrics};
 use tests::acting::RUNS;
-use tests::{Instances, Stack};
-use tokio::time::{sleep, timeout};
+use tests::{Instances, Stack, eventually};
 use uuid::Uuid;
 
 const QUEUE: Queue = queues::TOKEN_REFRESH;
-const PATIENCE: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(20);
 
 /// What Terraform makes log-based metrics of.
 #[derive(Deserialize)]
@@ -46,7 +43,7 @@ fn full_line() -> Value {
         task: "name",
         dispatch: 1,
         attempt: 1,
-        outcome: Outcome::Done,
+        outcome: OutcomeCode::Done,
         reason: Some("reason"),
         status: 200,
         duration_ms: 1.0,
@@ -141,12 +138,7 @@ async fn entries_of_a_function_without_redis_carry_their_codes() {
     stack.tasks.route(QUEUE, function.address()).await.expect("Cloud Tasks answers");
     let body = json!({ "data": { "acts": ["succeed"] }, "jobName": QUEUE.name() }).to_string();
     stack.tasks.create(QUEUE, body.as_bytes()).await.expect("Cloud Tasks answers");
-    let wait = async {
-        while function.lines().is_empty() {
-            sleep(POLL).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.expect("the task is dispatched");
+    eventually("the task is dispatched", || !function.lines().is_empty()).await;
     let log = function.with(|processes| processes[0].log());
     let entries: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let codes: BTreeSet<_> = entries.iter().filter_map(|entry| entry["event"].as_str()).collect();

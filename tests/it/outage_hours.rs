@@ -18,7 +18,7 @@ use tests::{Answer, Delivery, Probe, Stack, Switch};
 use url::Url;
 
 const QUEUE: Queue = queues::TOKEN_REFRESH;
-/// Cloud Tasks dispatches a task this often while its queue is told to wait.
+/// Cloud Tasks dispatches a task this often while it gets 503.
 const SECONDS_BETWEEN_DISPATCHES: i64 = 30;
 const DISPATCHES: u32 = 120;
 /// What a task that waits for an hour may cost.
@@ -44,7 +44,7 @@ fn switch(url: &str) -> (Switch, String) {
     (switch, by_way.trim_end_matches('/').to_owned())
 }
 
-/// Dispatches a task for an hour, then lets it fail until it is dead. `probe` fails once the outage is over.
+/// Dispatches a task for an hour, then lets it fail until it is dead. `probe` fails once the outage has ended.
 async fn check_hour(
     stack: &Stack,
     service: &Service,
@@ -149,7 +149,7 @@ async fn an_hour_of_a_read_only_postgres() {
         async move {
             // Reads and writes a table, as a job does.
             shared::db::sweeps::Sweeps::from(db)
-                .sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH)
+                .add_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH)
                 .await?;
             failed()
         }

@@ -1,5 +1,5 @@
-//! A dependency is unavailable, slow, or answers rubbish: no task is lost, none is charged for it, and all of them go on as
-//! soon as it is over.
+//! A dependency is unavailable, slow, or returns malformed answers: no task is lost, no attempt is counted, and all of them
+//! continue as soon as it is available.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -161,7 +161,7 @@ async fn without_postgres_nothing_is_lost_and_nothing_is_counted() {
         let answer = service.deliver(Delivery::new(body.clone())).await;
         assert_eq!((answer.status, answer.reason()), (503, "database"), "{body}");
     }
-    // The failure that nobody acknowledged is what the expired lease tells.
+    // The failure without an acknowledgement is recorded by the delivery that finds the expired lease.
     let delivery = Delivery::new(body());
     let probe = Probe::<Numbered>::answering(done);
     let answers = stack.follow(&stack.service(probe.clone()), delivery.again(1)).await;
@@ -200,7 +200,7 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
         async move {
             // Reads and writes a table, as a job does.
             shared::db::sweeps::Sweeps::from(db)
-                .sweep_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH)
+                .add_page(QUEUE, "s", 1, true, chrono::DateTime::UNIX_EPOCH)
                 .await?;
             done()
         }
@@ -239,7 +239,7 @@ async fn waiting_for_a_lock_counts_no_attempt_and_blocks_no_other_task() {
         Probe::<Numbered>::new(move |_| {
             let db = db.clone();
             async move {
-                Suggestions::from(db).suggesting(user).await?;
+                Suggestions::from(db).begin(user).await?;
                 done()
             }
         })
@@ -276,11 +276,11 @@ async fn idle_transaction_loses_its_locks() {
     let stack = Stack::start().await;
     let setup = stack.setup([]);
     let user = uuid::Uuid::new_v4();
-    let frozen = Suggestions::new(&setup).unwrap().suggesting(user).await.unwrap();
+    let frozen = Suggestions::new(&setup).unwrap().begin(user).await.unwrap();
     let other = Suggestions::new(&setup).unwrap();
     let mut waits = 0;
     loop {
-        match other.suggesting(user).await {
+        match other.begin(user).await {
             Ok(_) => break,
             Err(error) => assert!(matches!(Failure::from(error), Failure::Busy { .. })),
         }

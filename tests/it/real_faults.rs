@@ -21,7 +21,7 @@ const QUEUE: Queue = queues::TOKEN_REFRESH;
 const LEASE_DIVISOR: u32 = 30;
 const BACKOFF_DIVISOR: u32 = 1_000;
 const POLL: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_mins(4);
+const TIMEOUT: Duration = Duration::from_mins(4);
 /// Longer than a lease with its grace.
 const LONGEST_FREEZE_MS: u64 = 3_500;
 const UNDONE: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ async fn instances(stack: &Stack, count: usize, redis: String) -> Instances {
 
 /// Lets the queue dispatch as fast as it can, so many tasks at the same time.
 async fn limit(stack: &Stack, at_once: usize) {
-    let http = shared::http::client(PATIENCE, PATIENCE);
+    let http = shared::http::client(TIMEOUT, TIMEOUT);
     let queue = format!("{}/queues/{}", stack.tasks.settings().parent(), QUEUE.cloud_name());
     let limits =
         json!({ "rateLimits": { "maxDispatchesPerSecond": 500, "maxConcurrentDispatches": at_once } });
@@ -100,7 +100,7 @@ fn script(acts: impl Into<Vec<Act>>, after_ms: u64) -> Script {
 }
 
 async fn until_quiet(stack: &Stack, told: &str) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let left = stack.tasks.count(QUEUE).await.unwrap();
         if left == 0 {
@@ -116,7 +116,7 @@ async fn counts(stack: &Stack, sql: &str) -> BTreeMap<String, u32> {
     rows.into_iter().map(|(key, n)| (key, u32::try_from(n).unwrap())).collect()
 }
 
-async fn letters(stack: &Stack) -> BTreeSet<String> {
+async fn dead_letters(stack: &Stack) -> BTreeSet<String> {
     let keys: Vec<(String,)> = stack.rows("SELECT key FROM jobs.dead_letters").await;
     keys.into_iter().map(|(key,)| key).collect()
 }
@@ -213,7 +213,7 @@ async fn every_task_ends_as_it_should_whatever_happens_to_its_instances_and_to_r
         counts(&stack, "SELECT key, count(*) FROM jobs.failures WHERE kind = 'failed' GROUP BY key").await;
     let killed =
         counts(&stack, "SELECT key, count(*) FROM jobs.failures WHERE kind = 'killed' GROUP BY key").await;
-    let (charged, letters) = (counts(&stack, CHARGED).await, letters(&stack).await);
+    let (charged, dead_letters) = (counts(&stack, CHARGED).await, dead_letters(&stack).await);
     let of = |counts: &BTreeMap<String, u32>, key: &str| counts.get(key).copied().unwrap_or_default();
     let attempts = QUEUE.policy().attempts;
     let mut excess = 0;
@@ -225,27 +225,27 @@ async fn every_task_ends_as_it_should_whatever_happens_to_its_instances_and_to_r
         );
         let ended = end_of(&by_name, name);
         assert!(ended.is_some(), "{facts}: no end");
-        let is_dead = letters.contains(key);
+        let is_dead = dead_letters.contains(key);
         match *failures {
             Some(failures) if failures < attempts => {
-                assert!(!is_dead || charged >= attempts, "{facts}: a letter");
+                assert!(!is_dead || charged >= attempts, "{facts}: a dead letter");
                 assert!(failed <= failures, "{facts}: a row without a failure");
             }
             Some(_) => {
-                assert!(is_dead, "{facts}: no letter");
+                assert!(is_dead, "{facts}: no dead letter");
                 assert!(failed + killed >= attempts, "{facts}: too few");
                 excess += failed.saturating_sub(attempts);
             }
-            None => assert!(is_dead, "{facts}: no letter"),
+            None => assert!(is_dead, "{facts}: no dead letter"),
         }
     }
     println!(
         "{told}: {kills} kills, {freezes} freezes, {lapses} lapses of Redis, {} dispatches, {} runs, {} killed, \
-         {} letters, {excess} runs in excess, {:?}",
+         {} dead_letters, {excess} runs in excess, {:?}",
         lines.len(),
         runs.values().sum::<u32>(),
         killed.values().sum::<u32>(),
-        letters.len(),
+        dead_letters.len(),
         started.elapsed()
     );
     assert!(excess <= lapses, "{told}: {excess} runs too many, {lapses} lapses of Redis");
@@ -281,7 +281,7 @@ async fn innocents_are_not_charged_for_the_task_that_kills_the_instances_they_sh
         started.elapsed()
     );
     assert_eq!(runs.len(), TASKS + 1, "every task ran");
-    assert_eq!(letters(&stack).await, BTreeSet::from(["killer".to_owned()]));
+    assert_eq!(dead_letters(&stack).await, BTreeSet::from(["killer".to_owned()]));
     let mut charged = counts(&stack, CHARGED).await;
     let attempts = QUEUE.policy().attempts;
     // Its first kill may have counted until its company was found.

@@ -1,7 +1,7 @@
 //! Push notifications: from a changed event to the task of a sync, and everything that only looks like one.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,12 +16,11 @@ use http_body_util::BodyExt;
 use local_cloud::Background;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use tests::{Google, Stack};
+use tests::{Google, Stack, within};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(10);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const PEER: &str = "192.0.2.1";
 const OTHER_PEER: &str = "192.0.2.2";
 
@@ -236,16 +235,8 @@ async fn a_changed_event_leads_to_the_task_of_a_sync() {
 
     let event = Event::timed("Tea", google.world.now() + TimeDelta::days(1), TimeDelta::hours(1));
     google.world.add_event(user, "primary", event).unwrap();
-    let begun = Instant::now();
-    let recorded = loop {
-        let recorded = records(&stack).await;
-        if !recorded.is_empty() {
-            break recorded;
-        }
-        assert!(begun.elapsed() < PATIENCE, "the notification is recorded");
-        tokio::time::sleep(POLL).await;
-    };
-    assert_eq!(recorded, [("exists".to_owned(), "success".to_owned(), None)]);
+    within(TIMEOUT, "the notification is recorded", async || !records(&stack).await.is_empty()).await;
+    assert_eq!(records(&stack).await, [("exists".to_owned(), "success".to_owned(), None)]);
     let tasks = stack.take_tasks(queues::CALENDAR_SYNC).await;
     assert_eq!(tasks.len(), 1);
     assert!(tasks[0].body.contains(&user.to_string()));

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use shared::clock::Clock;
-use shared::config::{Incomplete, variables};
+use shared::config::{InvalidConfig, variables};
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
@@ -85,7 +85,7 @@ pub struct Acting(PgPool);
 impl Job for Acting {
     type Payload = Script;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let options = setup.config().required::<PgConnectOptions>(&variables::DATABASE_URL)?;
         Ok(Self(PgPoolOptions::new().max_connections(4).connect_lazy_with(options)))
     }
@@ -93,7 +93,7 @@ impl Job for Acting {
     async fn run(&self, script: Script, context: &Context) -> Result<Outcome, Failure> {
         let counted = "WITH run AS (INSERT INTO runs (key, attempt) VALUES ($1, $2))
                        SELECT count(*) FROM runs WHERE key = $1";
-        // A replayed task goes on with its script.
+        // A replayed task continues with its script.
         let key = context.key.split('#').next();
         // A test that breaks Postgres counts no runs.
         let earlier: i64 = sqlx::query_scalar(counted)

@@ -26,7 +26,7 @@ use stage::Stage;
 /// Rows that are played at the same time.
 const LANES: usize = 10;
 /// Longer than any row takes.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 type Play = for<'a> fn(&'a mut Stage<'_>) -> LocalBoxFuture<'a, ()>;
 
@@ -124,7 +124,7 @@ pub async fn endings() -> Vec<Ending> {
 
 async fn play(lane: &Lane, row: Row) -> Ending {
     let mut stage = Stage::set(lane, row.environment).await;
-    let play = timeout(PATIENCE, (row.play)(&mut stage));
+    let play = timeout(TIMEOUT, (row.play)(&mut stage));
     let failure = match AssertUnwindSafe(play).catch_unwind().await {
         Ok(Ok(())) => None,
         Ok(Err(_elapsed)) => Some("it never ends".to_owned()),
@@ -150,7 +150,7 @@ pub fn shown(endings: &[Ending]) -> BTreeSet<Shown> {
 /// The answers that the runtime can give.
 #[must_use]
 pub fn possible() -> BTreeSet<Shown> {
-    let shown = |answer: runtime::Answer| Shown {
+    let shown = |answer: runtime::TaskResponse| Shown {
         status: answer.status,
         outcome: answer.outcome.to_owned(),
         reason: match answer.reason {
@@ -160,7 +160,7 @@ pub fn possible() -> BTreeSet<Shown> {
         }
         .to_owned(),
     };
-    runtime::answers().map(shown).collect()
+    runtime::task_responses().map(shown).collect()
 }
 
 impl Shown {

@@ -1,4 +1,4 @@
-//! The test kit: real servers, and the pieces of the world that tests hold in their hands.
+//! The test kit: real servers, stand-ins, and processes that tests control.
 
 #![expect(clippy::missing_panics_doc, reason = "a kit that cannot do its work fails the test, and says why")]
 
@@ -14,6 +14,7 @@ pub mod process;
 pub mod redis_proxy;
 pub mod stack;
 pub mod switch;
+pub mod wait;
 
 pub use google::Google;
 pub use instances::Instances;
@@ -24,3 +25,4 @@ pub use process::Process;
 pub use redis_proxy::RedisProxy;
 pub use stack::{Answer, Delivery, Service, Stack};
 pub use switch::Switch;
+pub use wait::{eventually, within};

@@ -8,7 +8,7 @@ use catchup::queues;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
@@ -99,8 +99,8 @@ impl<P: Payload> Probe<P> {
 impl<P: Payload> Job for Probe<P> {
     type Payload = P;
 
-    fn new(_: &mut Setup) -> Result<Self, Incomplete> {
-        Err(Incomplete)
+    fn new(_: &mut Setup) -> Result<Self, InvalidConfig> {
+        Err(InvalidConfig)
     }
 
     async fn run(&self, _: P, context: &Context) -> Result<Outcome, Failure> {

@@ -33,9 +33,10 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::issuer::{CALLER, Issuer};
+use crate::wait::within;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_WAIT: Duration = Duration::from_secs(20);
 /// No task of a test is dispatched more often.
 const MAX_DISPATCHES: usize = 60;
 const POLL: Duration = Duration::from_millis(10);
@@ -254,19 +255,15 @@ impl Stack {
                 sleep(POLL).await;
             }
         };
-        timeout(PATIENCE, wait).await.expect("the service is ready");
+        timeout(MAX_WAIT, wait).await.expect("the service is ready");
     }
 
-    /// Waits until a run waits for a lock that somebody holds.
+    /// Waits until a run waits for a lock that another session holds.
     pub async fn until_somebody_waits(&self) {
         let waiting = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
-        let wait = async {
-            while self.rows::<()>(waiting).await.is_empty() {
-                sleep(POLL).await;
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("a run waits for the lock");
+        let waits = async || !self.rows::<()>(waiting).await.is_empty();
+        within(MAX_WAIT, "a run waits for the lock", waits).await;
     }
 
     /// The recorded runs of all tasks, in their order: life, kind, reason.

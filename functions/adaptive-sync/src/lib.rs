@@ -3,7 +3,7 @@
 use catchup::db::sync_schedule::SyncSchedules;
 use catchup::payload::{self, GoogleContactsSync, Integration, SyncType, Trigger};
 use catchup::sync;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
@@ -24,7 +24,7 @@ pub struct AdaptiveSync {
 impl Job for AdaptiveSync {
     type Payload = payload::AdaptiveSync;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (schedules, sweeps, tasks) = (SyncSchedules::new(setup), setup.sweeps(), setup.tasks());
         Ok(Self { schedules: schedules?, sweeps: sweeps?, tasks: tasks? })
     }

@@ -5,11 +5,11 @@ use catchup::db::deliveries::Channel;
 use catchup::db::recipients::Recipients;
 use catchup::limits;
 use catchup::notify::message::Suggestion;
-use catchup::notify::{self, Delivery, Notifier, Patience, Recipient, zone};
+use catchup::notify::{self, Delivery, Notifier, Recipient, Timeouts, zone};
 use catchup::payload::{self, BatchTime};
 use chrono::Datelike;
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::{Payload, Position, Target, UserTask};
@@ -55,9 +55,9 @@ struct Unanswered;
 impl Job for BatchNotifications {
     type Payload = payload::BatchNotifications;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (batches, recipients, sweeps) = (Batches::new(setup), Recipients::new(setup), setup.sweeps());
-        let (tasks, notifier) = (setup.tasks(), Notifier::new(setup, Patience::default()));
+        let (tasks, notifier) = (setup.tasks(), Notifier::new(setup, Timeouts::default()));
         Ok(Self {
             batches: batches?,
             recipients: recipients?,
@@ -88,7 +88,7 @@ impl BatchNotifications {
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let page = self.batches.batches_due(&window.zones(), sweep.after, sweep::PAGE).await?;
+        let page = self.batches.due(&window.zones(), sweep.after, sweep::PAGE).await?;
         let batches = page.due.iter().map(|due| (batch(due), name(due))).collect();
         let rest = |position| payload::BatchNotifications(Target::Sweep(position));
         sweep.fan_out_named(&self.sweeps, &self.tasks, batches, page.next, rest).await
@@ -96,13 +96,13 @@ impl BatchNotifications {
 
     /// What this sweep answers for; `None` when others did so.
     async fn next_window(&self, context: &Context) -> Result<Option<Window>, Failure> {
-        let sweeps = self.sweeps.recent_sweeps(QUEUE, RECENT_SWEEPS).await?;
+        let sweeps = self.sweeps.recent(QUEUE, RECENT_SWEEPS).await?;
         let windows = |is_finished| {
             let wanted = sweeps.iter().filter(move |sweep| sweep.is_finished == is_finished);
             wanted.filter_map(|sweep| sweep.id.parse().ok()).collect::<Vec<_>>()
         };
         // A window that ended in the future would keep batches from being found when their time comes.
-        let until = context.occasion.min(context.now());
+        let until = context.scheduled_for.min(context.now());
         let period = QUEUE.policy().period().unwrap_or_default();
         Ok(Window::after(&windows(true), &windows(false), until, period))
     }

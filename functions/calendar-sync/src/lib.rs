@@ -29,7 +29,7 @@ use catchup::payload::{self, Integration, RegenerationReason, SuggestionRegenera
 use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
@@ -79,7 +79,7 @@ struct Synced {
 impl Job for CalendarSync {
     type Payload = payload::CalendarSync;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (users, calendars, events) =
             (Users::new(setup), Calendars::new(setup), CalendarEvents::new(setup));
         let (runs, syncs, sweeps) = (CalendarSyncRuns::new(setup), Syncs::new(setup), setup.sweeps());
@@ -129,7 +129,7 @@ impl CalendarSync {
     ) -> Result<Outcome, Failure> {
         let user_id = payload.user_id;
         let (progress, result) = sync::sync(self, user_id, context).await;
-        let kept = self.runs.calendar_sync_run(user_id).await?;
+        let kept = self.runs.get(user_id).await?;
         let total = total(kept, &progress, begun_at, context);
         self.announce_changes(user_id, &total).await?;
         self.settle(payload, admitted, (&progress, &total), result, context).await
@@ -146,7 +146,7 @@ impl CalendarSync {
             return Ok(Outcome::Skipped(refusal.code()));
         }
         let (user_id, nothing) = (payload.user_id, Progress::default());
-        let kept = self.runs.calendar_sync_run(user_id).await?;
+        let kept = self.runs.get(user_id).await?;
         self.announce_changes(user_id, &total(kept, &nothing, begun_at, context)).await?;
         let run = sync_run(payload, &total(None, &nothing, begun_at, context), context);
         self.skip(&run, refusal, context.now()).await
@@ -160,7 +160,7 @@ impl CalendarSync {
         self.cache.events_changed(user_id).await?;
         let regeneration = SuggestionRegeneration { user_id, reason: RegenerationReason::CalendarSync };
         self.tasks.enqueue(&regeneration, Options::default().debounced(user_id, REGENERATION_WINDOW)).await?;
-        Ok(self.runs.calendar_changes_announced(user_id, total).await?)
+        Ok(self.runs.changes_notified(user_id, total).await?)
     }
 
     /// Records how the sync ended: metrics, breaker and schedule. One that goes on later leaves no row.
@@ -187,7 +187,7 @@ impl CalendarSync {
                 }))
             }
             Err(Stop::Wait(until)) => {
-                self.runs.keep_calendar_sync_run(user_id, total).await?;
+                self.runs.store(user_id, total).await?;
                 return Ok(Outcome::Snooze(until));
             }
             Err(Stop::Refused(refusal)) => self.skip(&run, refusal, now).await,
@@ -200,7 +200,7 @@ impl CalendarSync {
             }
             Err(Stop::Database(error)) => return Err(error.into()),
         };
-        self.runs.end_calendar_sync_run(user_id, total).await?;
+        self.runs.end(user_id, total).await?;
         outcome
     }
 
@@ -228,7 +228,7 @@ fn total(
     if let Some(kept) = kept {
         (total.changed, total.announced) = (kept.changed, kept.announced);
         // Of a task that was never heard of again only what it wrote is of interest.
-        if kept.started_at >= context.occasion {
+        if kept.started_at >= context.scheduled_for {
             total.started_at = total.started_at.min(kept.started_at);
             total.items += kept.items;
             total.api_calls += kept.api_calls;

@@ -3,8 +3,8 @@
 //! Each page is in the database before the next is asked for, and a calendar's sync token after its last page, so a sync
 //! may end anywhere and the next one goes on.
 
-use catchup::db::calendars::{CalendarCursor, CalendarEntry, CalendarPosition, CalendarToSync, Walked};
-use catchup::google::calendar::{CalendarListEntry, EventPage, Extent};
+use catchup::db::calendars::{CalendarCursor, CalendarEntry, CalendarPosition, CalendarToSync, ListedScope};
+use catchup::google::calendar::{CalendarListEntry, EventPage, SyncScope};
 use catchup::google::{Calls, Error, Next, Stop};
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::job::Context;
@@ -14,13 +14,13 @@ use crate::CalendarSync;
 use crate::event_row::{Changes, Window};
 
 /// How far back a full sync looks.
-const BACK: TimeDelta = TimeDelta::days(1);
+const LOOKBACK: TimeDelta = TimeDelta::days(1);
 /// How far ahead a full sync looks.
-const AHEAD: TimeDelta = TimeDelta::days(60);
+const HORIZON: TimeDelta = TimeDelta::days(60);
 /// Instances that enter the window later are not reported, so a horizon nearer than this asks for a full sync.
-const NEAREST_HORIZON: TimeDelta = TimeDelta::days(30);
+const MIN_HORIZON: TimeDelta = TimeDelta::days(30);
 /// Events are kept for this time after their end.
-const KEPT: TimeDelta = TimeDelta::days(30);
+const RETENTION: TimeDelta = TimeDelta::days(30);
 
 /// Calls for the list of calendars, which is seldom longer than a page.
 const LIST_CALLS: u32 = 1;
@@ -63,8 +63,8 @@ struct Sync<'a> {
 }
 
 /// A way through the pages of one calendar's events.
-struct Walk {
-    extent: Extent,
+struct EventListing {
+    scope: SyncScope,
     /// Where the last full sync ended, or where this one will.
     horizon: DateTime<Utc>,
     /// What changes later than this may not be on the pages.
@@ -88,23 +88,23 @@ impl Sync<'_> {
     }
 
     async fn calendars_to_sync(&self) -> Result<Vec<CalendarToSync>, Stop> {
-        Ok(self.job.calendars.calendars_to_sync(self.user_id).await?)
+        Ok(self.job.calendars.to_sync(self.user_id).await?)
     }
 
     async fn drop_other_calendars(&self, calendars: &[CalendarToSync]) -> Result<(), Stop> {
         let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
-        self.job.events.keep_events_of(self.user_id, &ids, self.context.now()).await?;
+        self.job.events.retain_calendars(self.user_id, &ids, self.context.now()).await?;
         Ok(())
     }
 
     /// Syncs each calendar that is not done, also when one of them fails.
     async fn sync_calendars(&mut self, mut calendars: Vec<CalendarToSync>) -> Result<(), Stop> {
-        let mut position = self.job.calendars.take_calendar_position(self.user_id).await?;
+        let mut position = self.job.calendars.take_position(self.user_id).await?;
         // There is one place, so its calendar comes before any that may need one.
         calendars.sort_by_key(|calendar| {
             position.as_ref().is_none_or(|position| position.calendar_id != calendar.calendar_id)
         });
-        let mut trouble = None;
+        let mut failed = None;
         for calendar in calendars {
             let position = position.take_if(|position| position.calendar_id == calendar.calendar_id);
             if position.is_none() && self.is_done(&calendar) {
@@ -112,15 +112,15 @@ impl Sync<'_> {
             }
             match self.sync_calendar(&calendar, position).await {
                 // Perhaps it concerns this calendar alone: the others need not wait until it is over.
-                Err(Stop::Google(
-                    error @ (Error::Unavailable(_) | Error::Incomplete | Error::Garbage(_)),
-                )) => trouble = Some(error),
+                Err(Stop::Google(error @ (Error::Unavailable(_) | Error::Truncated | Error::Garbage(_)))) => {
+                    failed = Some(error)
+                }
                 // A sync that waited instead of failing would meet the same trouble for ever.
-                Err(Stop::Wait(_)) if trouble.is_some() => break,
+                Err(Stop::Wait(_)) if failed.is_some() => break,
                 result => result?,
             }
         }
-        trouble.map_or(Ok(()), |error| Err(Stop::Google(error)))
+        failed.map_or(Ok(()), |error| Err(Stop::Google(error)))
     }
 
     /// An event that left one calendar may still be in another, whose sync was made not to count for that.
@@ -134,7 +134,7 @@ impl Sync<'_> {
     }
 
     async fn remove_ended_events(&self) -> Result<(), Stop> {
-        self.job.events.remove_ended_events(self.user_id, self.context.now() - KEPT).await?;
+        self.job.events.remove_ended(self.user_id, self.context.now() - RETENTION).await?;
         Ok(())
     }
 
@@ -147,7 +147,7 @@ impl Sync<'_> {
 
     /// Synced since the task was created: by this task before it had to wait, or by another.
     fn is_done(&self, calendar: &CalendarToSync) -> bool {
-        calendar.synced_at.is_some_and(|at| at >= self.context.occasion)
+        calendar.synced_at.is_some_and(|at| at >= self.context.scheduled_for)
     }
 
     async fn list_calendars(&mut self) -> Result<(), Stop> {
@@ -167,7 +167,7 @@ impl Sync<'_> {
         calendars.sort_by(|a, b| a.id.cmp(&b.id));
         calendars.dedup_by(|a, b| a.id == b.id);
         let entries: Vec<_> = calendars.iter().filter_map(entry).collect();
-        self.job.calendars.replace_calendars(self.user_id, &entries).await?;
+        self.job.calendars.replace(self.user_id, &entries).await?;
         Ok(())
     }
 
@@ -178,87 +178,85 @@ impl Sync<'_> {
     ) -> Result<(), Stop> {
         let id = &calendar.calendar_id;
         let now = self.context.now();
-        let walk = position.map(Walk::resume).or_else(|| Walk::incremental(calendar, now));
-        let result = match walk {
-            Some(walk) => match self.walk(id, walk).await {
+        let listing = position.map(EventListing::resume).or_else(|| EventListing::incremental(calendar, now));
+        let result = match listing {
+            Some(listing) => match self.list_events(id, listing).await {
                 // 410 says that a token has expired; a token that is refused otherwise is of no more use.
                 Err(Stop::Google(Error::SyncTokenExpired | Error::Refused { .. })) => {
-                    self.job.calendars.forget_calendar_cursor(self.user_id, id).await?;
-                    self.walk(id, Walk::full(now)).await
+                    self.job.calendars.forget_cursor(self.user_id, id).await?;
+                    self.list_events(id, EventListing::full(now)).await
                 }
                 result => result,
             },
-            None => self.walk(id, Walk::full(now)).await,
+            None => self.list_events(id, EventListing::full(now)).await,
         };
         match result {
             // It left between the list and now, or shows its events to nobody: no reason to let the others wait.
             Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
                 tracing::warn!(user_id = %self.user_id, %error, "a calendar was passed over");
-                Ok(self.job.calendars.pass_over_calendar(self.user_id, id, now).await?)
+                Ok(self.job.calendars.skip(self.user_id, id, now).await?)
             }
             result => result,
         }
     }
 
-    async fn walk(&mut self, calendar_id: &str, mut walk: Walk) -> Result<(), Stop> {
+    async fn list_events(&mut self, calendar_id: &str, mut listing: EventListing) -> Result<(), Stop> {
         let job = self.job;
-        let is_full = matches!(walk.extent, Extent::Full { .. });
+        let is_full = matches!(listing.scope, SyncScope::Full { .. });
         self.progress.full |= is_full;
         loop {
-            let page = match self.next_page(calendar_id, &walk).await {
+            let page = match self.next_page(calendar_id, &listing).await {
                 Ok(page) => page,
                 Err(stop) => {
-                    if let (Stop::Wait(_), Some(position)) = (&stop, walk.position(calendar_id)) {
-                        job.calendars.store_calendar_position(self.user_id, &position).await?;
+                    if let (Stop::Wait(_), Some(position)) = (&stop, listing.position(calendar_id)) {
+                        job.calendars.store_position(self.user_id, &position).await?;
                     }
                     return Err(stop);
                 }
             };
             let now = self.context.now();
-            let window = Window { from: now - KEPT, until: walk.horizon };
+            let window = Window { from: now - RETENTION, until: listing.horizon };
             self.progress.events += page.events.len() as u64;
             let changes = Changes::read(page.events, page.time_zone.as_deref(), window);
             self.progress.unusable += changes.unusable;
-            job.events.apply_events(self.user_id, calendar_id, &changes.rows, &changes.gone, now).await?;
+            job.events.apply(self.user_id, calendar_id, &changes.rows, &changes.gone, now).await?;
             if is_full {
-                walk.seen.extend(changes.rows.into_iter().map(|row| row.google_event_id));
+                listing.seen.extend(changes.rows.into_iter().map(|row| row.google_event_id));
             }
             match page.next {
-                Next::Page(token) => walk.page_token = Some(token),
-                Next::Sync(sync_token) => return self.finish(calendar_id, &walk, &sync_token).await,
+                Next::Page(token) => listing.page_token = Some(token),
+                Next::Sync(sync_token) => return self.finish(calendar_id, &listing, &sync_token).await,
             }
         }
     }
 
-    async fn next_page(&mut self, calendar_id: &str, walk: &Walk) -> Result<EventPage, Stop> {
+    async fn next_page(&mut self, calendar_id: &str, listing: &EventListing) -> Result<EventPage, Stop> {
         let access = self.calls.acquire().await?;
-        let page_token = walk.page_token.as_deref();
-        let page = self.job.calendar.events(access, calendar_id, &walk.extent, page_token).await;
+        let page_token = listing.page_token.as_deref();
+        let page = self.job.calendar.events(access, calendar_id, &listing.scope, page_token).await;
         page.map_err(|error| self.calls.stop(error))
     }
 
-    async fn finish(&self, calendar_id: &str, walk: &Walk, sync_token: &str) -> Result<(), Stop> {
+    async fn finish(&self, calendar_id: &str, listing: &EventListing, sync_token: &str) -> Result<(), Stop> {
         let job = self.job;
-        let walked = match &walk.extent {
-            &Extent::Full { from, until } => {
-                let (seen, began_at) = (&walk.seen, walk.began_at);
-                job.events
-                    .remove_unseen_events(self.user_id, calendar_id, from, until, seen, began_at)
-                    .await?;
-                Walked::Full(until)
+        let listed = match &listing.scope {
+            &SyncScope::Full { from, until } => {
+                let (seen, began_at) = (&listing.seen, listing.began_at);
+                job.events.remove_unseen(self.user_id, calendar_id, from, until, seen, began_at).await?;
+                ListedScope::Full(until)
             }
-            Extent::Since(begun_with) => Walked::Since(begun_with),
+            SyncScope::Since(begun_with) => ListedScope::Since(begun_with),
         };
-        let cursor = CalendarCursor { calendar_id, sync_token, walked };
-        Ok(job.calendars.store_calendar_cursor(self.user_id, &cursor, walk.began_at).await?)
+        let cursor = CalendarCursor { calendar_id, sync_token, listed };
+        Ok(job.calendars.store_cursor(self.user_id, &cursor, listing.began_at).await?)
     }
 }
 
-impl Walk {
+impl EventListing {
     fn full(now: DateTime<Utc>) -> Self {
-        let horizon = now + AHEAD;
+        let horizon = now + HORIZON;
         Self {
-            extent: Extent::Full { from: now - BACK, until: horizon },
+            scope: SyncScope::Full { from: now - LOOKBACK, until: horizon },
             horizon,
             began_at: now,
             page_token: None,
@@ -269,9 +267,9 @@ impl Walk {
     /// `None` when a full sync is due.
     fn incremental(calendar: &CalendarToSync, now: DateTime<Utc>) -> Option<Self> {
         let sync_token = calendar.sync_token.clone()?;
-        let horizon = calendar.horizon.filter(|&horizon| horizon >= now + NEAREST_HORIZON)?;
+        let horizon = calendar.horizon.filter(|&horizon| horizon >= now + MIN_HORIZON)?;
         Some(Self {
-            extent: Extent::Since(sync_token),
+            scope: SyncScope::Since(sync_token),
             horizon,
             began_at: now,
             page_token: None,
@@ -281,9 +279,9 @@ impl Walk {
 
     fn resume(position: CalendarPosition) -> Self {
         Self {
-            extent: match position.sync_token {
-                Some(sync_token) => Extent::Since(sync_token),
-                None => Extent::Full { from: position.began_at - BACK, until: position.horizon },
+            scope: match position.sync_token {
+                Some(sync_token) => SyncScope::Since(sync_token),
+                None => SyncScope::Full { from: position.began_at - LOOKBACK, until: position.horizon },
             },
             horizon: position.horizon,
             began_at: position.began_at,
@@ -292,14 +290,14 @@ impl Walk {
         }
     }
 
-    /// Where the walk goes on; `None` before its second page.
+    /// Where the listing goes on; `None` before its second page.
     fn position(&self, calendar_id: &str) -> Option<CalendarPosition> {
         Some(CalendarPosition {
             calendar_id: calendar_id.to_owned(),
             page_token: self.page_token.clone()?,
-            sync_token: match &self.extent {
-                Extent::Since(sync_token) => Some(sync_token.clone()),
-                Extent::Full { .. } => None,
+            sync_token: match &self.scope {
+                SyncScope::Since(sync_token) => Some(sync_token.clone()),
+                SyncScope::Full { .. } => None,
             },
             horizon: self.horizon,
             began_at: self.began_at,

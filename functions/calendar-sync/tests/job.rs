@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use google_stand_in::{Calendar, Call, Event, Fault, FaultKind, Integration, SeedOptions, Times, World};
 use serde_json::json;
 use shared::job::Job;
-use shared::rate_limit::{Limiter, Verdict};
+use shared::rate_limit::{Decision, Limiter};
 use tests::{Answer, Delivery, Google, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
@@ -229,7 +229,7 @@ async fn a_limit_met_between_two_pages_costs_neither_page_nor_event() {
         fixture.add_event(&fixture.primary, &number.to_string());
     }
     let spent = fixture.limiter.acquire_many(&GOOGLE_CALENDAR, fixture.user, GOOGLE_CALENDAR.max - 2).await;
-    assert_eq!(spent, Verdict::Allowed);
+    assert_eq!(spent, Decision::Allowed);
     check(&fixture.deliver(&json!({ "userId": fixture.user })).await, 200, "snoozed", "");
     assert_eq!(fixture.count("calendar_events").await, 2500);
 

@@ -7,8 +7,8 @@ use catchup::payload::{ContactsResume, SyncType};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::page::{Memberships, People, newcomer, update};
-use crate::person::Card;
+use crate::page::{Memberships, People, new_contact, update};
+use crate::person::ContactFields;
 use crate::sync::Stop;
 
 /// What a page has done.
@@ -38,19 +38,19 @@ pub(crate) async fn apply(
     let archived = page.archive(&deleted, now).await?;
     let Linked { contacts, gone, gathered } =
         linked(&mut page, &people.named, &deleted, progress, now).await?;
-    let contact = |card: &Card| contacts.get(&card.resource_name);
+    let contact = |fields: &ContactFields| contacts.get(&fields.resource_name);
 
-    let updates: Vec<_> = people.named.iter().filter_map(|card| update(card, contact(card)?)).collect();
+    let updates: Vec<_> = people.named.iter().filter_map(|fields| update(fields, contact(fields)?)).collect();
     page.update(&updates, now).await?;
     let newcomers: Vec<PersonFields> =
-        people.named.iter().filter(|card| contact(card).is_none()).map(newcomer).collect();
+        people.named.iter().filter(|fields| contact(fields).is_none()).map(new_contact).collect();
     let inserted: HashMap<String, Uuid> = page.insert(&newcomers, now).await?.into_iter().collect();
 
     let mut memberships = Memberships::default();
-    for card in &people.named {
-        match (contact(card), inserted.get(&card.resource_name)) {
-            (Some(contact), _) => memberships.replace(contact.id, &contact.groups, &card.groups),
-            (None, Some(id)) => memberships.replace(*id, &[], &card.groups),
+    for fields in &people.named {
+        match (contact(fields), inserted.get(&fields.resource_name)) {
+            (Some(contact), _) => memberships.replace(contact.id, &contact.groups, &fields.groups),
+            (None, Some(id)) => memberships.replace(*id, &[], &fields.groups),
             // Another sync has inserted this person meanwhile, groups included.
             (None, None) => {}
         }
@@ -75,12 +75,12 @@ struct Linked {
 
 async fn linked(
     page: &mut ContactsPage,
-    people: &[Card],
+    people: &[ContactFields],
     deleted: &[&str],
     progress: &ContactsResume,
     now: DateTime<Utc>,
 ) -> Result<Linked, Stop> {
-    let present: HashSet<&str> = people.iter().map(|card| card.resource_name.as_str()).collect();
+    let present: HashSet<&str> = people.iter().map(|fields| fields.resource_name.as_str()).collect();
     let names: Vec<&str> = present.iter().chain(deleted).copied().collect();
     let mut contacts = HashMap::new();
     let mut gone = Vec::new();
@@ -92,24 +92,24 @@ async fn linked(
             Some(_) | None => gone.push(contact.id),
         }
     }
-    let strangers: Vec<&Card> = people
+    let unlinked: Vec<&ContactFields> = people
         .iter()
-        .filter(|card| !contacts.contains_key(&card.resource_name))
-        .filter(|card| card.email.is_some() || card.phone.is_some())
+        .filter(|fields| !contacts.contains_key(&fields.resource_name))
+        .filter(|fields| fields.email.is_some() || fields.phone.is_some())
         .collect();
-    if strangers.is_empty() {
+    if unlinked.is_empty() {
         return Ok(Linked { contacts, gone, gathered: progress.gathered });
     }
     if !progress.gathered {
         page.gather_unlinked(progress.run, now).await?;
     }
-    let keys: Vec<_> = strangers
+    let keys: Vec<_> = unlinked
         .iter()
-        .map(|card| MatchKeys { email: card.email.as_deref(), phone: card.phone.as_deref() })
+        .map(|fields| MatchKeys { email: fields.email.as_deref(), phone: fields.phone.as_deref() })
         .collect();
     let taken: Vec<Uuid> = contacts.values().map(|contact| contact.id).collect();
     for (index, contact) in page.match_unlinked(progress.run, &keys, &taken).await? {
-        contacts.insert(strangers[index].resource_name.clone(), contact);
+        contacts.insert(unlinked[index].resource_name.clone(), contact);
     }
     Ok(Linked { contacts, gone, gathered: true })
 }

@@ -16,7 +16,7 @@ use catchup::payload::{self, ContactsResume, ContactsStep, Integration, SyncType
 use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
@@ -69,7 +69,7 @@ struct Synced {
 impl Job for GoogleContactsSync {
     type Payload = payload::GoogleContactsSync;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (contacts, groups) = (Contacts::new(setup), ContactGroups::new(setup));
         let (syncs, sweeps, tasks) = (Syncs::new(setup), setup.sweeps(), setup.tasks());
         let (people, cache) = (People::new(setup), Cache::new(setup));
@@ -115,7 +115,7 @@ impl GoogleContactsSync {
         context: &Context,
     ) -> Result<Ended, Failure> {
         let user_id = payload.user_id;
-        let state = self.contacts.contacts_sync_state(user_id).await?;
+        let state = self.contacts.sync_state(user_id).await?;
         let mut progress = match &payload.resume {
             Some(resume) => resume.clone(),
             None => beginning(payload.sync_type, state.sync_token, context.now()),
@@ -190,7 +190,7 @@ impl GoogleContactsSync {
         let (error, now) = (failure.to_string(), context.now());
         let is_last = context.last_attempt || matches!(failure, Failure::Permanent(_));
         let recorded = async {
-            self.contacts.contacts_sync_failed(run.user_id, &error).await?;
+            self.contacts.sync_failed(run.user_id, &error).await?;
             self.syncs.failed(run, admitted, &error, is_last, now).await
         };
         if let Err(error) = recorded.await {

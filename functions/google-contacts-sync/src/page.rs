@@ -7,12 +7,12 @@ use catchup::google::people::Person;
 use uuid::Uuid;
 
 use crate::notes;
-use crate::person::{Card, Listed};
+use crate::person::{ContactFields, Listed};
 
 /// A page of people, each once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct People {
-    pub(crate) named: Vec<Card>,
+    pub(crate) named: Vec<ContactFields>,
     pub(crate) nameless: Vec<String>,
     pub(crate) deleted: Vec<String>,
 }
@@ -32,7 +32,7 @@ impl People {
                 continue;
             }
             match person {
-                Listed::Named(card) => people.named.push(card),
+                Listed::Named(fields) => people.named.push(fields),
                 Listed::Nameless(resource_name) => people.nameless.push(resource_name),
                 Listed::Deleted(resource_name) => people.deleted.push(resource_name),
             }
@@ -50,7 +50,12 @@ impl People {
 
     /// Everybody who is in the address book.
     pub(crate) fn present(&self) -> Vec<&str> {
-        self.named.iter().map(|card| &card.resource_name).chain(&self.nameless).map(String::as_str).collect()
+        self.named
+            .iter()
+            .map(|fields| &fields.resource_name)
+            .chain(&self.nameless)
+            .map(String::as_str)
+            .collect()
     }
 }
 
@@ -58,7 +63,7 @@ impl People {
 ///
 /// A contact that came from Google shows what Google has and nothing else. One that the user made keeps what Google
 /// does not know. One that a sync archived is there again.
-pub(crate) fn update(card: &Card, contact: &StoredContact) -> Option<ContactUpdate> {
+pub(crate) fn update(fields: &ContactFields, contact: &StoredContact) -> Option<ContactUpdate> {
     let shown = |google: &Option<String>, stored: &Option<String>| match google {
         Some(value) => Some(value.clone()),
         None if contact.from_google => None,
@@ -66,19 +71,19 @@ pub(crate) fn update(card: &Card, contact: &StoredContact) -> Option<ContactUpda
     };
     let notes = contact.custom_notes.as_deref();
     // A note that was merged with this version of the person is the user's to change.
-    let merged_before = card.etag.is_some() && card.etag == contact.etag;
+    let merged_before = fields.etag.is_some() && fields.etag == contact.etag;
     let fields = PersonFields {
-        resource_name: card.resource_name.clone(),
-        etag: card.etag.clone(),
-        name: card.name.clone(),
-        phone: shown(&card.phone, &contact.phone),
-        email: shown(&card.email, &contact.email),
-        linked_in: shown(&card.linked_in, &contact.linked_in),
-        location: shown(&card.location, &contact.location),
+        resource_name: fields.resource_name.clone(),
+        etag: fields.etag.clone(),
+        name: fields.name.clone(),
+        phone: shown(&fields.phone, &contact.phone),
+        email: shown(&fields.email, &contact.email),
+        linked_in: shown(&fields.linked_in, &contact.linked_in),
+        location: shown(&fields.location, &contact.location),
         custom_notes: if merged_before {
             contact.custom_notes.clone()
         } else {
-            notes::merge(notes, contact.resource_name.is_some(), card.organization.as_deref())
+            notes::merge(notes, contact.resource_name.is_some(), fields.organization.as_deref())
         },
     };
     let same = !contact.archived_by_sync
@@ -94,16 +99,16 @@ pub(crate) fn update(card: &Card, contact: &StoredContact) -> Option<ContactUpda
 }
 
 /// A contact for somebody new.
-pub(crate) fn newcomer(card: &Card) -> PersonFields {
+pub(crate) fn new_contact(fields: &ContactFields) -> PersonFields {
     PersonFields {
-        resource_name: card.resource_name.clone(),
-        etag: card.etag.clone(),
-        name: card.name.clone(),
-        phone: card.phone.clone(),
-        email: card.email.clone(),
-        linked_in: card.linked_in.clone(),
-        location: card.location.clone(),
-        custom_notes: card.organization.clone(),
+        resource_name: fields.resource_name.clone(),
+        etag: fields.etag.clone(),
+        name: fields.name.clone(),
+        phone: fields.phone.clone(),
+        email: fields.email.clone(),
+        linked_in: fields.linked_in.clone(),
+        location: fields.location.clone(),
+        custom_notes: fields.organization.clone(),
     }
 }
 
@@ -133,19 +138,19 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn card() -> Card {
-        Card {
+    fn ada() -> ContactFields {
+        ContactFields {
             resource_name: "people/c1".into(),
             etag: Some("1".into()),
             name: "Ada".into(),
             email: Some("ada@example.org".into()),
             organization: Some("Engineer at Acme".into()),
-            ..Card::default()
+            ..ContactFields::default()
         }
     }
 
-    fn showing(card: &Card) -> StoredContact {
-        let fields = newcomer(card);
+    fn showing(fields: &ContactFields) -> StoredContact {
+        let fields = new_contact(fields);
         StoredContact {
             id: Uuid::nil(),
             resource_name: Some(fields.resource_name),
@@ -164,13 +169,13 @@ mod tests {
 
     #[test]
     fn a_contact_that_shows_the_person_is_left_alone() {
-        assert_eq!(update(&card(), &showing(&card())), None);
+        assert_eq!(update(&ada(), &showing(&ada())), None);
     }
 
     #[test]
     fn what_google_dropped_goes_from_a_contact_that_came_from_google() {
-        let contact = StoredContact { phone: Some("1".into()), ..showing(&card()) };
-        assert_eq!(update(&card(), &contact).unwrap().fields.phone, None);
+        let contact = StoredContact { phone: Some("1".into()), ..showing(&ada()) };
+        assert_eq!(update(&ada(), &contact).unwrap().fields.phone, None);
     }
 
     #[test]
@@ -182,13 +187,13 @@ mod tests {
             phone: Some("1".into()),
             custom_notes: Some("Likes tea".into()),
             from_google: false,
-            ..showing(&card())
+            ..showing(&ada())
         };
-        let fields = update(&card(), &made).unwrap().fields;
+        let fields = update(&ada(), &made).unwrap().fields;
         assert_eq!((fields.name.as_str(), fields.phone.as_deref()), ("Ada", Some("1")));
         assert_eq!(fields.custom_notes.as_deref(), Some("Likes tea\nEngineer at Acme"));
-        let linked = StoredContact { from_google: false, phone: Some("1".into()), ..showing(&card()) };
-        assert_eq!(update(&card(), &linked), None);
+        let linked = StoredContact { from_google: false, phone: Some("1".into()), ..showing(&ada()) };
+        assert_eq!(update(&ada(), &linked), None);
     }
 
     #[test]
@@ -197,25 +202,25 @@ mod tests {
             resource_name: None,
             etag: None,
             custom_notes: Some("Lunch at Nobu".into()),
-            ..showing(&card())
+            ..showing(&ada())
         };
-        let note = |contact| update(&card(), &contact).unwrap().fields.custom_notes.unwrap();
+        let note = |contact| update(&ada(), &contact).unwrap().fields.custom_notes.unwrap();
         assert_eq!(note(unlinked.clone()), "Lunch at Nobu\nEngineer at Acme");
-        let linked = StoredContact { resource_name: Some(card().resource_name), ..unlinked };
+        let linked = StoredContact { resource_name: Some(ada().resource_name), ..unlinked };
         assert_eq!(note(linked), "Engineer at Acme");
     }
 
     #[test]
     fn a_contact_that_a_sync_archived_is_written_again() {
-        let contact = StoredContact { archived_by_sync: true, ..showing(&card()) };
-        assert_eq!(update(&card(), &contact).unwrap().fields, newcomer(&card()));
+        let contact = StoredContact { archived_by_sync: true, ..showing(&ada()) };
+        assert_eq!(update(&ada(), &contact).unwrap().fields, new_contact(&ada()));
     }
 
     #[test]
     fn a_note_that_the_user_emptied_stays_empty_until_the_person_changes() {
-        let contact = StoredContact { custom_notes: None, ..showing(&card()) };
-        assert_eq!(update(&card(), &contact), None);
-        let changed = Card { etag: Some("2".into()), ..card() };
+        let contact = StoredContact { custom_notes: None, ..showing(&ada()) };
+        assert_eq!(update(&ada(), &contact), None);
+        let changed = ContactFields { etag: Some("2".into()), ..ada() };
         assert_eq!(
             update(&changed, &contact).unwrap().fields.custom_notes.as_deref(),
             Some("Engineer at Acme")
@@ -244,7 +249,7 @@ mod tests {
             .unwrap()
         };
         let people = People::of(vec![person("Ada", false), person("Ada K.", false)]);
-        assert_eq!(people.named.iter().map(|card| card.name.as_str()).collect::<Vec<_>>(), ["Ada K."]);
+        assert_eq!(people.named.iter().map(|fields| fields.name.as_str()).collect::<Vec<_>>(), ["Ada K."]);
         let people = People::of(vec![person("Ada", false), person("", true)]);
         assert_eq!((people.present().len(), people.deleted.len()), (0, 1));
     }

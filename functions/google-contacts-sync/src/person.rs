@@ -15,7 +15,7 @@ const PHONE_CHARS: usize = 50;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Listed {
     /// A person with a name.
-    Named(Card),
+    Named(ContactFields),
     /// Nothing to show in a list of contacts; there nonetheless.
     Nameless(String),
     /// Deleted since the last sync.
@@ -24,7 +24,7 @@ pub(crate) enum Listed {
 
 /// What a contact shows of a person. Every text fits its column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Card {
+pub(crate) struct ContactFields {
     pub(crate) resource_name: String,
     pub(crate) etag: Option<String>,
     pub(crate) name: String,
@@ -41,7 +41,7 @@ pub(crate) struct Card {
 impl Listed {
     pub(crate) fn resource_name(&self) -> &str {
         match self {
-            Self::Named(card) => &card.resource_name,
+            Self::Named(fields) => &fields.resource_name,
             Self::Nameless(resource_name) | Self::Deleted(resource_name) => resource_name,
         }
     }
@@ -69,7 +69,7 @@ impl Listed {
         let groups = person.memberships.into_iter().flatten().filter_map(|membership| {
             whole(membership.contact_group_membership?.contact_group_resource_name.as_deref(), TEXT_CHARS)
         });
-        Some(Self::Named(Card {
+        Some(Self::Named(ContactFields {
             etag: whole(person.etag.as_deref(), TEXT_CHARS),
             name,
             phone: first(
@@ -151,20 +151,20 @@ mod tests {
     }
 
     #[track_caller]
-    fn card(mut person: Value) -> Card {
+    fn fields(mut person: Value) -> ContactFields {
         person["resourceName"] = json!("people/c1");
         if person.get("names").is_none() {
             person["names"] = json!([{"displayName": "Ada"}]);
         }
         match listed(person).unwrap() {
-            Listed::Named(card) => card,
+            Listed::Named(fields) => fields,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn every_part_of_a_person_has_its_place() {
-        let card = card(json!({
+        let fields = fields(json!({
             "etag": "%e",
             "names": [{"displayName": "Ada Lovelace"}],
             "emailAddresses": [{"value": "ada@example.org"}],
@@ -175,7 +175,7 @@ mod tests {
             "memberships": [{"contactGroupMembership": {"contactGroupResourceName": "contactGroups/x"}},
                             {"domainMembership": {"inViewerDomain": true}}],
         }));
-        let expected = Card {
+        let expected = ContactFields {
             resource_name: "people/c1".into(),
             etag: Some("%e".into()),
             name: "Ada Lovelace".into(),
@@ -186,20 +186,20 @@ mod tests {
             organization: Some("Programmer at Analytical Engines".into()),
             groups: ["contactGroups/x".into()].into(),
         };
-        assert_eq!(card, expected);
+        assert_eq!(fields, expected);
     }
 
     #[test]
     fn the_primary_value_comes_before_the_first() {
         let emails = json!([{"value": "old@example.org"}, {"value": "new@example.org", "metadata": {"primary": true}}]);
-        assert_eq!(card(json!({"emailAddresses": emails})).email.as_deref(), Some("new@example.org"));
+        assert_eq!(fields(json!({"emailAddresses": emails})).email.as_deref(), Some("new@example.org"));
         let emails = json!([{"value": "old@example.org"}, {"value": " ", "metadata": {"primary": true}}]);
-        assert_eq!(card(json!({"emailAddresses": emails})).email.as_deref(), Some("old@example.org"));
+        assert_eq!(fields(json!({"emailAddresses": emails})).email.as_deref(), Some("old@example.org"));
     }
 
     #[test]
     fn a_name_may_come_in_parts() {
-        assert_eq!(card(json!({"names": [{"givenName": "Ada", "familyName": "King"}]})).name, "Ada King");
+        assert_eq!(fields(json!({"names": [{"givenName": "Ada", "familyName": "King"}]})).name, "Ada King");
     }
 
     #[test]
@@ -220,13 +220,13 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut_and_a_long_number_dropped() {
-        let card = card(json!({
+        let fields = fields(json!({
             "names": [{"displayName": "ä".repeat(300)}],
             "phoneNumbers": [{"value": "1".repeat(51)}, {"value": "2"}],
             "emailAddresses": [{"value": format!("{}@example.org", "x".repeat(255))}],
         }));
-        assert_eq!(card.name.chars().count(), 255);
-        assert_eq!(card.phone.as_deref(), Some("2"));
-        assert_eq!(card.email, None);
+        assert_eq!(fields.name.chars().count(), 255);
+        assert_eq!(fields.phone.as_deref(), Some("2"));
+        assert_eq!(fields.email, None);
     }
 }

@@ -84,7 +84,7 @@ impl Part<'_> {
         // A page token that was handed on may have grown too old on the way.
         let mut handed_on = self.progress.page_token.is_some();
         if self.progress.sync_type == SyncType::Full && !handed_on {
-            self.job.contacts.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
+            self.job.contacts.begin_run(self.progress.run, self.user_id, self.context.now()).await?;
         }
         loop {
             let (made, access) = (calls.made(), calls.acquire().await?);
@@ -120,8 +120,8 @@ impl Part<'_> {
         self.progress.sync_token = None;
         self.progress.page_token = None;
         self.progress.gathered = false;
-        self.job.contacts.end_contacts_run(given_up).await?;
-        self.job.contacts.begin_contacts_run(self.progress.run, self.user_id, self.context.now()).await?;
+        self.job.contacts.end_run(given_up).await?;
+        self.job.contacts.begin_run(self.progress.run, self.user_id, self.context.now()).await?;
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Part<'_> {
         if people.is_empty() {
             return Ok(());
         }
-        let page = self.job.contacts.contacts_page(self.user_id).await?;
+        let page = self.job.contacts.page(self.user_id).await?;
         let applied = apply(page, &people, self.progress, self.context.now()).await?;
         self.progress.gathered = applied.gathered;
         self.progress.items += people.len();
@@ -145,7 +145,7 @@ impl Part<'_> {
     /// All pages are in the database: whom a full sync did not meet is archived, and the next sync may begin here.
     async fn finish_people(&mut self, sync_token: &str) -> Result<(), Stop> {
         let now = self.context.now();
-        let mut page = self.job.contacts.contacts_page(self.user_id).await?;
+        let mut page = self.job.contacts.page(self.user_id).await?;
         let archived = match self.progress.sync_type {
             SyncType::Full => page.archive_unseen(self.progress.run, now).await?.ok_or(Stop::Superseded)?,
             SyncType::Incremental => Vec::new(),
@@ -155,7 +155,7 @@ impl Part<'_> {
         page.store_sync_state(self.progress.sync_type, Some(sync_token), recount, now).await?;
         page.commit().await?;
         if self.progress.gathered && self.progress.sync_type == SyncType::Incremental {
-            self.job.contacts.end_contacts_run(self.progress.run).await?;
+            self.job.contacts.end_run(self.progress.run).await?;
         }
         self.archived = archived;
         Ok(())
@@ -173,30 +173,30 @@ impl Part<'_> {
             let page = answer.map_err(|error| calls.stop(error))?;
             let groups: Vec<_> =
                 page.items.into_iter().filter_map(UserGroup::of).map(|UserGroup(group)| group).collect();
-            changed += stored.upsert_google_groups(self.user_id, &groups, self.context.now()).await?;
+            changed += stored.upsert_google(self.user_id, &groups, self.context.now()).await?;
             seen.extend(groups.into_iter().map(|group| group.resource_name));
             match page.next {
                 Next::Page(token) => page_token = Some(token),
                 Next::Sync(_) => break,
             }
         }
-        changed += stored.remove_unseen_google_groups(self.user_id, &seen).await?;
+        changed += stored.remove_unseen_google(self.user_id, &seen).await?;
         self.suggest_mappings().await?;
-        changed += stored.fill_mapped_groups(self.user_id).await?;
+        changed += stored.fill_mapped(self.user_id).await?;
         self.progress.changed += changed;
         Ok(())
     }
 
     async fn suggest_mappings(&self) -> Result<(), Stop> {
         let groups = &self.job.groups;
-        let unmapped = groups.unmapped_google_groups(self.user_id).await?;
+        let unmapped = groups.unmapped_google(self.user_id).await?;
         if unmapped.is_empty() {
             return Ok(());
         }
-        let own = groups.own_groups(self.user_id).await?;
+        let own = groups.own(self.user_id).await?;
         let names: Vec<&str> = unmapped.iter().map(|group| group.resource_name.as_str()).collect();
         let overlaps: HashMap<(String, Uuid), u64> = groups
-            .group_overlaps(self.user_id, &names)
+            .overlaps(self.user_id, &names)
             .await?
             .into_iter()
             .map(|Overlap { resource_name, group_id, common }| ((resource_name, group_id), common))

@@ -3,7 +3,7 @@
 use catchup::db::token_health::NoticeKind;
 use catchup::payload;
 use catchup::reminder::Reminders;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 
 /// Sends reminders of tokens that do not work.
@@ -12,7 +12,7 @@ pub struct NotificationReminder(Reminders);
 impl Job for NotificationReminder {
     type Payload = payload::NotificationReminder;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         Ok(Self(Reminders::new(setup, NoticeKind::TokenInvalid)?))
     }
 

@@ -6,10 +6,10 @@ use catchup::availability::WallClock;
 use catchup::span::Span;
 
 /// Suggestions that one day of a user can have; more would neither be read nor met.
-pub(crate) const MOST_A_DAY: usize = 4;
+pub(crate) const MAX_PER_DAY: usize = 4;
 
-/// The first slots of each of the clock's days, so that with those `taken` it has no more than [`MOST_A_DAY`].
-pub(crate) fn few_a_day<'a>(
+/// The first slots of each of the clock's days, so that with those `taken` it has no more than [`MAX_PER_DAY`].
+pub(crate) fn limit_per_day<'a>(
     slots: impl Iterator<Item = Span> + 'a,
     taken: &[Span],
     clock: &'a WallClock,
@@ -21,7 +21,7 @@ pub(crate) fn few_a_day<'a>(
     slots.filter(move |slot| {
         let used = days.entry(clock.date(slot.start)).or_insert(0);
         *used += 1;
-        *used <= MOST_A_DAY
+        *used <= MAX_PER_DAY
     })
 }
 
@@ -43,7 +43,7 @@ mod tests {
         let clock = WallClock::new(Tz::Asia__Kolkata, Span { start: slot(0).start, end: slot(4_000).start });
         let slots = [600, 700, 800, 900, 1_000, 1_110, 1_200, 1_300, 1_400, 1_500].map(slot);
         let taken = [1_150, 1_250, 3_000].map(slot);
-        let few: Vec<_> = few_a_day(slots.into_iter(), &taken, &clock).collect();
+        let few: Vec<_> = limit_per_day(slots.into_iter(), &taken, &clock).collect();
         assert_eq!(few, [600, 700, 800, 900, 1_110, 1_200].map(slot));
     }
 }

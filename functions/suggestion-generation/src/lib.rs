@@ -9,14 +9,14 @@ use std::sync::Arc;
 use catchup::availability::{Availability, WallClock, busy};
 use catchup::cache::{Cache, CalendarSlots};
 use catchup::db::availability::Availabilities;
-use catchup::db::suggestions::{Suggesting, Suggestions};
+use catchup::db::suggestions::{Suggestions, SuggestionsTx};
 use catchup::payload;
 use catchup::span::{Span, Spans};
 use catchup::suggestions::{self, horizon, overdue, slots};
 use catchup::time_zone;
 use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
@@ -51,7 +51,7 @@ struct Generated {
 impl Job for SuggestionGeneration {
     type Payload = payload::SuggestionGeneration;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (availabilities, suggestions) = (Availabilities::new(setup), Suggestions::new(setup));
         let (sweeps, tasks, cache) = (setup.sweeps(), setup.tasks(), Cache::new(setup));
         Ok(Self {
@@ -85,7 +85,7 @@ impl SuggestionGeneration {
     }
 
     async fn generate(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
-        let Some(stored) = self.availabilities.availability(user_id).await? else {
+        let Some(stored) = self.availabilities.get(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
         let now = context.now();
@@ -93,14 +93,14 @@ impl SuggestionGeneration {
         let free =
             Availability::read(&stored).times(&clock).and(&*self.free_calendar(user_id, &clock).await?);
 
-        let mut work = self.suggestions.suggesting(user_id).await?;
-        let taken = work.taken(now).await?;
+        let mut tx = self.suggestions.begin(user_id).await?;
+        let taken = tx.taken(now).await?;
         let free = free.except(&taken.iter().copied().collect());
-        let overdue = overdue(work.contacts(now).await?, now);
-        let chosen = day_limit::few_a_day(slots(&free, SHORTEST), &taken, &clock).take(overdue.len());
-        let slots = still_free(&mut work, chosen.collect(), &clock).await?;
-        let created = suggestions::suggest(&mut work, &overdue, slots, &clock, now).await?;
-        suggestions::commit(work, &self.cache).await?;
+        let overdue = overdue(tx.contacts(now).await?, now);
+        let chosen = day_limit::limit_per_day(slots(&free, SHORTEST), &taken, &clock).take(overdue.len());
+        let slots = still_free(&mut tx, chosen.collect(), &clock).await?;
+        let created = suggestions::suggest(&mut tx, &overdue, slots, &clock, now).await?;
+        suggestions::commit(tx, &self.cache).await?;
         Ok(Outcome::done(Generated { created }))
     }
 
@@ -124,12 +124,12 @@ impl SuggestionGeneration {
 /// Those of the chosen slots, which are in order, that no event takes by now: what is cached may be old, and the events
 /// may have changed since it was read.
 async fn still_free(
-    work: &mut Suggesting,
+    tx: &mut SuggestionsTx,
     mut chosen: Vec<Span>,
     clock: &WallClock,
 ) -> Result<Vec<Span>, db::Error> {
     let (Some(first), Some(last)) = (chosen.first(), chosen.last()) else { return Ok(chosen) };
-    let events = work.busy_events(Span { start: first.start, end: last.end }).await?;
+    let events = tx.busy_events(Span { start: first.start, end: last.end }).await?;
     let busy = busy(events, clock);
     chosen.retain(|slot| busy.iter().all(|busy| busy.span.and(slot).is_empty()));
     Ok(chosen)

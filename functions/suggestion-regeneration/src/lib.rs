@@ -13,17 +13,17 @@ use catchup::suggestions::{self, SLOT, horizon, overdue, slots};
 use catchup::time_zone;
 use chrono::TimeDelta;
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 
 mod conflicts;
 
 /// Suggestions are compared with the events of this time ahead.
-const COMPARED: TimeDelta = TimeDelta::days(30);
+const CONFLICT_WINDOW: TimeDelta = TimeDelta::days(30);
 /// The time of the day for which suggestions are made.
 const DAYTIME: (&str, &str) = ("09:00", "21:00");
 /// Suggestions that one run makes.
-const MOST_NEW: usize = 10;
+const MAX_NEW: usize = 10;
 const CONFLICT: &str = "Calendar conflict: a busy event now overlaps the proposed time";
 
 /// Looks at suggestions again.
@@ -44,7 +44,7 @@ struct Regenerated {
 impl Job for SuggestionRegeneration {
     type Payload = payload::SuggestionRegeneration;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (availabilities, suggestions) = (Availabilities::new(setup), Suggestions::new(setup));
         let cache = Cache::new(setup);
         Ok(Self { availabilities: availabilities?, suggestions: suggestions?, cache: cache? })
@@ -52,28 +52,28 @@ impl Job for SuggestionRegeneration {
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
         let user_id = payload.user_id;
-        let Some(stored) = self.availabilities.availability(user_id).await? else {
+        let Some(stored) = self.availabilities.get(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
         let now = context.now();
-        let window = Span { start: now, end: now + COMPARED };
+        let window = Span { start: now, end: now + CONFLICT_WINDOW };
         let clock = WallClock::new(time_zone::named(user_id, stored.timezone.as_deref()), window);
 
-        let mut work = self.suggestions.suggesting(user_id).await?;
-        let busy = busy(work.busy_events(window).await?, &clock);
-        let resumed = work.resume_snoozed(now).await?;
-        let conflicts = conflicts::conflicts(&work.pending(window).await?, &busy);
-        let dismissed = work.dismiss(&conflicts, CONFLICT).await?;
+        let mut tx = self.suggestions.begin(user_id).await?;
+        let busy = busy(tx.busy_events(window).await?, &clock);
+        let resumed = tx.resume_snoozed(now).await?;
+        let conflicts = conflicts::conflicts(&tx.pending(window).await?, &busy);
+        let dismissed = tx.dismiss(&conflicts, CONFLICT).await?;
 
-        let occupied = busy.iter().map(|busy| busy.span).chain(work.taken(now).await?).collect();
+        let occupied = busy.iter().map(|busy| busy.span).chain(tx.taken(now).await?).collect();
         let free = Spans::from(horizon(now))
             .and(&Availability::read(&stored).times(&clock))
             .and(&daily(&clock, DAYTIME.0, DAYTIME.1))
             .except(&occupied);
-        let slots = slots(&free, SLOT).take(MOST_NEW);
-        let overdue = overdue(work.contacts(now).await?, now);
-        let created = suggestions::suggest(&mut work, &overdue, slots, &clock, now).await?;
-        suggestions::commit(work, &self.cache).await?;
+        let slots = slots(&free, SLOT).take(MAX_NEW);
+        let overdue = overdue(tx.contacts(now).await?, now);
+        let created = suggestions::suggest(&mut tx, &overdue, slots, &clock, now).await?;
+        suggestions::commit(tx, &self.cache).await?;
         Ok(Outcome::done(Regenerated { resumed, dismissed, created }))
     }
 }

@@ -3,7 +3,7 @@
 use catchup::db::token_health::NoticeKind;
 use catchup::payload;
 use catchup::reminder::Reminders;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 
 /// Sends reminders of tokens that end soon.
@@ -12,7 +12,7 @@ pub struct TokenHealthReminder(Reminders);
 impl Job for TokenHealthReminder {
     type Payload = payload::TokenHealthReminder;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         Ok(Self(Reminders::new(setup, NoticeKind::TokenExpiringSoon)?))
     }
 

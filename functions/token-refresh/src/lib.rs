@@ -5,7 +5,7 @@ use catchup::db::users::Users;
 use catchup::google::{TokenError, Tokens};
 use catchup::payload::{self, Integration, TokenChoice};
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::{Payload, Position, Target, UserTask};
@@ -38,7 +38,7 @@ struct Refreshed {
 impl Job for TokenRefresh {
     type Payload = payload::TokenRefresh;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (users, stored, sweeps) = (Users::new(setup), OauthTokens::new(setup), setup.sweeps());
         let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
         Ok(Self { users: users?, stored: stored?, sweeps: sweeps?, tasks: tasks?, tokens: tokens? })
@@ -61,14 +61,14 @@ impl TokenRefresh {
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let due = self.stored.tokens_due(context.now(), sweep.after, sweep::PAGE).await?;
+        let due = self.stored.due(context.now(), sweep.after, sweep::PAGE).await?;
         // A user's task is the same at whatever moment the sweep comes by: it looks itself at what there is to do.
         sweep.fan_out(&self.sweeps, &self.tasks, due, payload::TokenRefresh).await
     }
 
     async fn refresh(&self, user: &UserTask<TokenChoice>, context: &Context) -> Result<Outcome, Failure> {
         let user_id = user.user_id;
-        if !self.users.user_exists(user_id).await? {
+        if !self.users.exists(user_id).await? {
             return Ok(Outcome::Skipped("unknown_user"));
         }
         let integrations = match user.details.integration_type {
@@ -76,7 +76,7 @@ impl TokenRefresh {
             None => self.stored.working_integrations(user_id).await?,
         };
         let mut done = Refreshed::default();
-        let mut trouble = None;
+        let mut failed = None;
         for integration in integrations {
             match self.tokens.refresh(user_id, integration).await {
                 Ok(_) => done.refreshed += 1,
@@ -85,19 +85,19 @@ impl TokenRefresh {
                 Err(error) => {
                     log_trouble(user_id, integration, &error);
                     done.failed += 1;
-                    trouble = Some(error);
+                    failed = Some(error);
                 }
             }
         }
         // A task that comes back counts when it does.
-        let comes_back = trouble.is_some() && !context.last_attempt;
+        let comes_back = failed.is_some() && !context.last_attempt;
         if let (Some(sweep_id), false) = (&user.sweep_id, comes_back) {
             let now = context.now();
             self.sweeps
-                .sweep_result(QUEUE, sweep_id, done.refreshed, done.failed, HIGH_FAILURE_RATE, now)
+                .add_result(QUEUE, sweep_id, done.refreshed, done.failed, HIGH_FAILURE_RATE, now)
                 .await?;
         }
-        match trouble {
+        match failed {
             Some(error) => Err(error.into()),
             None if done.refreshed + done.failed == 0 => Ok(Outcome::Skipped("not_connected")),
             None => Ok(Outcome::done(done)),

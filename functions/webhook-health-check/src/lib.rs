@@ -13,7 +13,7 @@ use catchup::payload::{self, Integration, RenewalCause, RenewalReason, WebhookRe
 use catchup::sync::{Admission, Ended, Entry, Syncs};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::{Payload, Position, Target, UserTask};
@@ -54,7 +54,7 @@ struct Checked {
 impl Job for WebhookHealthCheck {
     type Payload = payload::WebhookHealthCheck;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
         let (tasks, calendar) = (setup.tasks(), Calendar::new(setup));
         let gate = Gate::new(setup, Integration::GoogleCalendar, WRITE_RESERVE);
@@ -72,7 +72,7 @@ impl Job for WebhookHealthCheck {
         match payload.0 {
             Target::Sweep(position) => self.sweep(&position, context).await,
             Target::User(user) => {
-                let run = self.look_at(&user, context);
+                let run = self.check(&user, context);
                 sweep::user_task(&self.sweeps, QUEUE, user.swept(), context, run).await
             }
         }
@@ -87,14 +87,14 @@ impl WebhookHealthCheck {
         }
         let now = context.now();
         if position.cursor.is_none() {
-            let ending = self.channels.channels_ending(now).await?;
+            let ending = self.channels.count_ending(now).await?;
             tracing::info!(sweep_id = sweep.id, ending, "channels that end within a day");
         }
-        let suspects = self.channels.suspects(now, sweep.after, sweep::PAGE).await?;
-        sweep.fan_out(&self.sweeps, &self.tasks, suspects, payload::WebhookHealthCheck).await
+        let candidates = self.channels.stale_candidates(now, sweep.after, sweep::PAGE).await?;
+        sweep.fan_out(&self.sweeps, &self.tasks, candidates, payload::WebhookHealthCheck).await
     }
 
-    async fn look_at(&self, user: &UserTask, context: &Context) -> Result<Outcome, Failure> {
+    async fn check(&self, user: &UserTask, context: &Context) -> Result<Outcome, Failure> {
         let user_id = user.user_id;
         let (integration, now) = (Integration::GoogleCalendar, context.now());
         let Some(quiet_since) = self.channels.quiet_since(user_id, now).await? else {
@@ -157,7 +157,7 @@ impl WebhookHealthCheck {
             let (healthy, bad) = if broken { (0, 1) } else { (1, 0) };
             let is_high = self
                 .sweeps
-                .sweep_result(QUEUE, sweep_id, healthy, bad, HIGH_BROKEN_RATE, context.now())
+                .add_result(QUEUE, sweep_id, healthy, bad, HIGH_BROKEN_RATE, context.now())
                 .await?;
             if is_high {
                 tracing::error!(event = %EventCode::ManyStaleChannels, sweep_id, "too many quiet channels are broken");

@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 use google_stand_in::{Call, Clock, Event, Recurrence, SeedOptions, World};
 use serde_json::{Value, json};
 use shared::job::Job;
-use shared::rate_limit::{Limiter, Verdict};
+use shared::rate_limit::{Decision, Limiter};
 use tests::{Answer, Delivery, Google, Service, Stack};
 use uuid::Uuid;
 use webhook_health_check::WebhookHealthCheck;
@@ -350,7 +350,7 @@ async fn a_limit_is_waited_for_and_an_open_breaker_respected() {
     let fixture = Fixture::new(1).await;
     let user = fixture.user(0);
     let all = fixture.limiter.acquire_many(&GOOGLE_CALENDAR, user, GOOGLE_CALENDAR.max).await;
-    assert_eq!(all, Verdict::Allowed);
+    assert_eq!(all, Decision::Allowed);
     check(&fixture.deliver(&json!({ "userId": user })).await, "snoozed", "");
     assert_eq!(fixture.calls(Call::EventsList), 0);
     fixture.stack.advance(61);

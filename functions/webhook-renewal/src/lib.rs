@@ -16,7 +16,7 @@ use catchup::sync::{Admission, Ended, Entry, Syncs};
 use catchup::variables;
 use catchup::webhooks;
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::http;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
@@ -76,7 +76,7 @@ struct Renewed {
 impl Job for WebhookRenewal {
     type Payload = payload::WebhookRenewal;
 
-    fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (channels, syncs, sweeps) = (Channels::new(setup), Syncs::new(setup), setup.sweeps());
         let (tasks, calendar, address) = (setup.tasks(), Calendar::new(setup), address(setup));
         let gate = Gate::new(setup, Integration::GoogleCalendar, WRITE_RESERVE);
@@ -103,7 +103,7 @@ impl Job for WebhookRenewal {
 }
 
 /// Notifications carry the channel's token.
-fn address(setup: &mut Setup) -> Result<Url, Incomplete> {
+fn address(setup: &mut Setup) -> Result<Url, InvalidConfig> {
     let variable = &variables::CALENDAR_WEBHOOK_URL;
     let url = setup.config().required::<Url>(variable)?;
     if !http::is_safe_for_credentials(&url) {
@@ -118,7 +118,7 @@ impl WebhookRenewal {
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let due = self.channels.channels_due(context.now(), sweep.after, sweep::PAGE).await?;
+        let due = self.channels.due(context.now(), sweep.after, sweep::PAGE).await?;
         sweep.fan_out(&self.sweeps, &self.tasks, due, payload::WebhookRenewal).await
     }
 
@@ -140,7 +140,7 @@ impl WebhookRenewal {
 
     async fn need(&self, user: &Renewal, context: &Context) -> Result<Need, Failure> {
         let now = context.now();
-        let Some(channel) = self.channels.user_channel(user.user_id).await? else { return Ok(Need::Channel) };
+        let Some(channel) = self.channels.of_user(user.user_id).await? else { return Ok(Need::Channel) };
         if channel.opened_by.as_ref() == Some(&context.key) {
             return Ok(Need::Rest);
         }
@@ -156,7 +156,7 @@ impl WebhookRenewal {
 
     async fn replace(&self, user: &Renewal, need: Need, context: &Context) -> Result<Outcome, Failure> {
         let user_id = user.user_id;
-        if need == Need::Nothing && self.channels.stray_channels(user_id).await?.is_empty() {
+        if need == Need::Nothing && self.channels.orphaned(user_id).await?.is_empty() {
             return Ok(Outcome::Skipped("not_due"));
         }
         let mut replacement = match Replacement::begin(self, user_id, context).await {
@@ -170,7 +170,7 @@ impl WebhookRenewal {
         if need != Need::Nothing {
             webhooks::ask_for_sync(&self.tasks, user_id).await?;
         }
-        let result = replacement.stop_strays().await;
+        let result = replacement.stop_orphaned().await;
         let renewed = Renewed { opened, stopped: replacement.stopped };
         match result {
             Ok(()) => {}
@@ -226,7 +226,7 @@ impl WebhookRenewal {
         let Some(sweep_id) = &user.sweep_id else { return Ok(()) };
         let (good, bad) = if succeeded { (1, 0) } else { (0, 1) };
         let is_high =
-            self.sweeps.sweep_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;
+            self.sweeps.add_result(QUEUE, sweep_id, good, bad, HIGH_FAILURE_RATE, context.now()).await?;
         if is_high {
             tracing::error!(event = %EventCode::ManyFailedRenewals, sweep_id, "too many renewals failed");
         }

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use catchup::db::webhook_channels::{NewChannel, StrayChannel};
+use catchup::db::webhook_channels::{NewChannel, OrphanedChannel};
 use catchup::google::calendar::{ChannelRequest, PRIMARY};
 use catchup::google::{Calls, Error, Stop};
 use catchup::sync::schedule::WITH_PUSH_CHANNEL;
@@ -43,13 +43,13 @@ impl<'a> Replacement<'a> {
         let (id, token) = (Uuid::new_v4().to_string(), new_token());
         let now = self.context.now();
         let ends_at = now + LIFETIME;
-        channels.announce_channel(self.user_id, &id, &self.context.key, ends_at, now).await?;
+        channels.record_intent(self.user_id, &id, &self.context.key, ends_at, now).await?;
         let request = ChannelRequest { id: &id, address: &self.job.address, token: &token, ends_at };
         let opened = match self.job.calendar.watch(access, PRIMARY, request).await {
             Ok(opened) => opened,
             Err(error) => {
                 if !may_be_open(&error) {
-                    channels.withdraw_channel(&id).await?;
+                    channels.discard(&id).await?;
                 }
                 return Err(self.calls.stop(error));
             }
@@ -62,24 +62,24 @@ impl<'a> Replacement<'a> {
             token: &token,
             ends_at: opened.ends_at,
         };
-        Ok(channels.keep_channel(self.user_id, &channel, WITH_PUSH_CHANNEL, self.context.now()).await?)
+        Ok(channels.activate(self.user_id, &channel, WITH_PUSH_CHANNEL, self.context.now()).await?)
     }
 
     /// Stops all channels that are not the user's any more.
-    pub(crate) async fn stop_strays(&mut self) -> Result<(), Stop> {
-        let strays = self.job.channels.stray_channels(self.user_id).await?;
-        self.calls.expect(u32::try_from(strays.len()).unwrap_or(u32::MAX));
-        for stray in strays {
-            self.stop_stray(&stray).await?;
-            self.job.channels.channel_stopped(&stray.channel_id).await?;
+    pub(crate) async fn stop_orphaned(&mut self) -> Result<(), Stop> {
+        let orphaned_channels = self.job.channels.orphaned(self.user_id).await?;
+        self.calls.expect(u32::try_from(orphaned_channels.len()).unwrap_or(u32::MAX));
+        for channel in orphaned_channels {
+            self.stop_channel(&channel).await?;
+            self.job.channels.mark_stopped(&channel.channel_id).await?;
             self.stopped += 1;
         }
         Ok(())
     }
 
-    async fn stop_stray(&mut self, stray: &StrayChannel) -> Result<(), Stop> {
+    async fn stop_channel(&mut self, channel: &OrphanedChannel) -> Result<(), Stop> {
         let access = self.calls.acquire().await?;
-        match self.job.calendar.stop(access, &stray.channel_id, &stray.resource_id).await {
+        match self.job.calendar.stop(access, &channel.channel_id, &channel.resource_id).await {
             Ok(()) | Err(Error::NotFound) => Ok(()),
             // Opened by another account or application: it ends by itself, and what it says is refused.
             Err(error @ (Error::Forbidden { .. } | Error::Refused { .. })) => {
@@ -102,7 +102,7 @@ fn may_be_open(error: &Error) -> bool {
         Error::Timeout
         | Error::Transport(_)
         | Error::Unavailable(_)
-        | Error::Incomplete
+        | Error::Truncated
         | Error::Garbage(_) => true,
         Error::Token(_)
         | Error::Unauthorized

@@ -1,7 +1,5 @@
 //! Renewals and the sweep over them: over real servers and the stand-in for Google.
 
-use std::time::{Duration, Instant};
-
 use calendar_sync::CalendarSync;
 use catchup::limits::GOOGLE_CALENDAR;
 use catchup::queues;
@@ -9,13 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Call, Channel, Event, Fault, FaultKind, Integration, SeedOptions, Times, World};
 use serde_json::{Value, json};
 use shared::job::Job;
-use shared::rate_limit::{Limiter, Verdict};
-use tests::{Answer, Delivery, Google, Process, Service, Stack};
+use shared::rate_limit::{Decision, Limiter};
+use tests::{Answer, Delivery, Google, Process, Service, Stack, eventually};
 use uuid::Uuid;
 use webhook_renewal::WebhookRenewal;
 
 const ADDRESS: &str = "https://app.example.test/webhooks/google-calendar";
-const PATIENCE: Duration = Duration::from_secs(20);
 const DAY_SECONDS: i64 = 86_400;
 
 struct Fixture {
@@ -138,14 +135,6 @@ fn last() -> u32 {
 
 fn task(data: &Value) -> Delivery {
     Delivery::of(queues::WEBHOOK_RENEWAL, data)
-}
-
-async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[track_caller]
@@ -455,7 +444,7 @@ async fn killed_between_storing_and_stopping_a_renewal_leaves_one_channel() {
 async fn a_limit_is_waited_for_before_and_between_the_calls() {
     let (fixture, user) = Fixture::with_channel(20).await;
     let allowed = fixture.limiter.acquire_many(&GOOGLE_CALENDAR, user, GOOGLE_CALENDAR.max - 1).await;
-    assert_eq!(allowed, Verdict::Allowed);
+    assert_eq!(allowed, Decision::Allowed);
     check(&fixture.deliver(&json!({ "userId": user })).await, 200, "snoozed", "");
     assert_eq!((fixture.calls(Call::EventsWatch), fixture.calls(Call::ChannelsStop)), (1, 0));
     let rest = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await.remove(0);

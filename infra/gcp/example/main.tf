@@ -51,18 +51,15 @@ module "jobs" {
   region  = var.region
   release = "first"
 
-  # At first nothing is taken over. Then queue by queue (infra/docs/takeover.md): add a name to the queues, take it out of the
-  # schedules, and apply; or the other way round. Without `predecessor` leave both lists
-  # out: then all are enabled.
+  # At first nothing is taken over. Then queue by queue (infra/docs/takeover.md): add a name to the queues, and apply; or the
+  # other way round. Without `predecessor` leave both lists out: then all are enabled.
   predecessor = {
     url                   = "https://api.example.com"
     service_account_email = "tasks@${var.project}.iam.gserviceaccount.com"
   }
   enabled_queues = []
-  paused_schedules = [
-    "token-refresh", "adaptive-sync", "webhook-renewal", "batch-notifications", "suggestion-generation",
-    "webhook-health-check", "notification-reminder", "token-health-reminder",
-  ]
+  # Null: the schedules of every queue that is not enabled rest.
+  paused_schedules = null
 
   producers = {
     for queue in ["calendar-sync", "google-contacts-sync", "suggestion-regeneration"] :

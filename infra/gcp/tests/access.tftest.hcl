@@ -24,22 +24,19 @@ run "each_service_is_called_by_its_queue_and_by_nobody_else" {
 run "each_queue_is_filled_by_those_who_have_work_for_it" {
   command = plan
 
+  # The function itself and its schedules fill a queue, and besides them only who is named here.
   assert {
     condition = jsonencode({
       for name, binding in google_cloud_tasks_queue_iam_binding.enqueuer :
       name => sort([for member in binding.members : trimsuffix(trimprefix(member, "serviceAccount:"), "@example.iam.gserviceaccount.com")])
       }) == jsonencode({
-      token-refresh           = ["token-refresh", "token-refresh-cron"]
-      calendar-sync           = ["adaptive-sync", "application", "calendar-sync", "webhook-renewal"]
-      google-contacts-sync    = ["adaptive-sync", "google-contacts-sync"]
-      adaptive-sync           = ["adaptive-sync", "adaptive-sync-cron"]
-      webhook-renewal         = ["webhook-health-check", "webhook-renewal", "webhook-renewal-cron"]
-      suggestion-regeneration = ["calendar-sync", "suggestion-regeneration"]
-      batch-notifications     = ["batch-notifications", "batch-notifications-cron"]
-      suggestion-generation   = ["suggestion-generation", "suggestion-generation-cron"]
-      webhook-health-check    = ["webhook-health-check", "webhook-health-check-cron"]
-      notification-reminder   = ["notification-reminder", "notification-reminder-cron"]
-      token-health-reminder   = ["token-health-reminder", "token-health-reminder-cron"]
+      for name, queue in local.queues :
+      name => sort(concat([name], length(queue.schedules) > 0 ? ["${name}-cron"] : [], lookup({
+        calendar-sync           = ["adaptive-sync", "application", "webhook-renewal"]
+        google-contacts-sync    = ["adaptive-sync"]
+        webhook-renewal         = ["webhook-health-check"]
+        suggestion-regeneration = ["calendar-sync"]
+      }, name, [])))
     })
     error_message = "Somebody else may fill a queue, or somebody who should may not."
   }
@@ -52,22 +49,23 @@ run "each_queue_is_filled_by_those_who_have_work_for_it" {
 run "each_service_reads_its_secrets_and_no_others" {
   command = plan
 
+  # Every service reads three, and besides them only those that are named here.
   assert {
     condition = jsonencode({
       for name, function in module.function :
       name => sort(setsubtract(function.secrets, ["DATABASE_PASSWORD", "UPSTASH_REDIS_REST_TOKEN", "UPSTASH_REDIS_REST_URL"]))
       }) == jsonencode({
-      token-refresh           = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
-      calendar-sync           = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
-      google-contacts-sync    = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
-      webhook-renewal         = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
-      webhook-health-check    = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
-      adaptive-sync           = []
-      suggestion-regeneration = []
-      suggestion-generation   = []
-      batch-notifications     = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
-      notification-reminder   = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
-      token-health-reminder   = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+      for name in keys(local.queues) :
+      name => lookup({
+        token-refresh         = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+        calendar-sync         = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+        google-contacts-sync  = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+        webhook-renewal       = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+        webhook-health-check  = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
+        batch-notifications   = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+        notification-reminder = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+        token-health-reminder = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+      }, name, [])
     })
     error_message = "A service may read other secrets."
   }
@@ -167,7 +165,7 @@ run "operators_may_do_what_the_runbook_asks_and_no_more" {
     condition = jsonencode({ for name, binding in google_cloud_tasks_queue_iam_binding.operator : name => [binding.name, binding.role, binding.members] }) == jsonencode({
       for name in keys(local.queues) : name => ["${name}-queue", "projects/example/roles/jobsOperator", ["group:on-call@example.com"]]
     })
-    error_message = "The role is not of the eleven queues, or somebody else's."
+    error_message = "The role is not of every queue, or somebody else's."
   }
   assert {
     condition     = alltrue([for function in module.function : contains(function.callers, "group:on-call@example.com") && !contains(function.invokers, "group:on-call@example.com")])

@@ -23,7 +23,8 @@ QUEUES = sorted(DECLARED)
 PREDECESSOR = {"url": "https://api.example.com", "service_account_email": "tasks@example.iam.gserviceaccount.com"}
 
 # Those that read what Twilio and SendGrid want to see.
-MESSAGES = ["batch-notifications", "notification-reminder", "token-health-reminder"]
+NEEDS = json.loads((INFRA / "gcp" / "functions.json").read_text())["functions"]
+MESSAGES = [name for name in QUEUES if "messages" in NEEDS[name]["features"]]
 
 # Values of the form that each secret has.
 SECRETS = {

@@ -1,15 +1,15 @@
-# Eleven of everything, and everything from the two declarations.
+# One of everything per queue, and everything from the two declarations.
 mock_provider "google" {
   mock_data "google_project" {
     defaults = { number = "123456789012" }
   }
 }
 
-run "there_are_eleven_of_everything" {
+run "there_is_one_of_everything_per_queue" {
   command = plan
 
   assert {
-    condition     = length(module.function) == 11 && keys(module.function) == keys(local.queues)
+    condition     = length(local.queues) > 0 && keys(module.function) == keys(local.queues)
     error_message = "queues.json and functions.json name different functions."
   }
   assert {
@@ -21,7 +21,7 @@ run "there_are_eleven_of_everything" {
     error_message = "A function is somewhere else."
   }
   assert {
-    condition     = length(distinct(flatten([for function in module.function : values(function.members)]))) == 2 * 11 + length([for queue in local.queues : queue if length(queue.schedules) > 0])
+    condition     = length(distinct(flatten([for function in module.function : values(function.members)]))) == 2 * length(local.queues) + length([for queue in local.queues : queue if length(queue.schedules) > 0])
     error_message = "Functions share identities."
   }
 }
@@ -80,8 +80,27 @@ run "nothing_is_taken_over_at_first" {
   }
 
   assert {
-    condition     = !anytrue([for function in module.function : function.enabled]) && length(module.function) == 11
+    condition     = keys(module.function) == keys(local.queues) && !anytrue([for function in module.function : function.enabled])
     error_message = "A queue is taken over that nobody named."
+  }
+  assert {
+    condition     = toset([for name, function in module.function : name if !function.scheduled]) == toset(concat(["token-refresh"], [for name, queue in local.queues : name if length(queue.schedules) == 0]))
+    error_message = "Other schedules rest than those that are named."
+  }
+}
+
+run "schedules_rest_until_their_queue_is_taken_over" {
+  command = plan
+
+  variables {
+    enabled_queues   = ["token-refresh"]
+    paused_schedules = null
+    predecessor      = { url = "https://api.example.com", service_account_email = "tasks@example.iam.gserviceaccount.com" }
+  }
+
+  assert {
+    condition     = [for name, function in module.function : name if function.scheduled] == ["token-refresh"]
+    error_message = "A schedule runs beside the predecessor's, or none fills a queue that was taken over."
   }
 }
 

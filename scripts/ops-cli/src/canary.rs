@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn every_outcome_is_known_to_be_a_failure_or_not() {
-        use shared::telemetry::line::Outcome::{
+        use shared::telemetry::line::OutcomeCode::{
             Dead, Deferred, Done, Duplicate, Refused, Requeued, Retry, Skipped, Snoozed, Unavailable,
         };
         for outcome in

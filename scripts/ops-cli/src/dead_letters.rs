@@ -8,7 +8,7 @@ use catchup::queues;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::db::dead_letters::{self, StoredFailure, StoredLetter};
+use shared::db::dead_letters::{self, StoredDeadLetter, StoredFailure};
 use shared::queue::{JOBS_PATH, Queue};
 use shared::replay;
 
@@ -80,7 +80,7 @@ impl DeadLetters {
             let db = dead_letters::DeadLetters::from(open()?);
             match self.verb {
                 Verb::List { queue, limit, json } => {
-                    let dead_letters = db.open_dead_letters(queue.as_deref(), limit).await?;
+                    let dead_letters = db.list_open(queue.as_deref(), limit).await?;
                     if json {
                         println!("{}", dead_letters.iter().map(summary).collect::<Value>());
                     } else {
@@ -90,7 +90,7 @@ impl DeadLetters {
                 Verb::Show { id } => {
                     let dead_letter = find(&db, &id).await?;
                     print(&dead_letter);
-                    for run in db.failures_of_letter(&dead_letter).await? {
+                    for run in db.failures_of(&dead_letter).await? {
                         let StoredFailure { life, kind, reason, error, revision, at } = run;
                         println!("  {}  life {life}  {kind}  {revision}  {reason}: {error}", at.to_rfc3339());
                     }
@@ -100,7 +100,7 @@ impl DeadLetters {
                 Verb::Replay(replay) => replay.run(&db).await?,
                 Verb::Discard { ids } => {
                     for id in &ids {
-                        ensure!(db.discard_dead_letter(id).await?, "there is no dead letter {id}");
+                        ensure!(db.discard(id).await?, "there is no dead letter {id}");
                     }
                     eprintln!("{} discarded", ids.len());
                 }
@@ -110,11 +110,11 @@ impl DeadLetters {
     }
 }
 
-async fn find(db: &dead_letters::DeadLetters, id: &str) -> anyhow::Result<StoredLetter> {
-    db.dead_letter(id).await?.with_context(|| format!("there is no dead letter {id}"))
+async fn find(db: &dead_letters::DeadLetters, id: &str) -> anyhow::Result<StoredDeadLetter> {
+    db.get(id).await?.with_context(|| format!("there is no dead letter {id}"))
 }
 
-fn summary(dead_letter: &StoredLetter) -> Value {
+fn summary(dead_letter: &StoredDeadLetter) -> Value {
     json!({
         "id": dead_letter.id,
         "queue": dead_letter.function,
@@ -129,8 +129,8 @@ fn summary(dead_letter: &StoredLetter) -> Value {
     })
 }
 
-fn print(dead_letter: &StoredLetter) {
-    let StoredLetter { id, function, failures, state, reason, error, updated_at, .. } = dead_letter;
+fn print(dead_letter: &StoredDeadLetter) {
+    let StoredDeadLetter { id, function, failures, state, reason, error, updated_at, .. } = dead_letter;
     println!(
         "{id}  {}  {function}  {state}, {failures} failures  {reason}: {error}",
         updated_at.to_rfc3339()
@@ -140,7 +140,7 @@ fn print(dead_letter: &StoredLetter) {
 impl Replay {
     async fn run(&self, db: &dead_letters::DeadLetters) -> anyhow::Result<()> {
         let dead_letters = if let Some(queue) = &self.queue {
-            db.open_dead_letters(Some(queue), self.limit).await?
+            db.list_open(Some(queue), self.limit).await?
         } else {
             let mut found = Vec::new();
             for id in &self.ids {

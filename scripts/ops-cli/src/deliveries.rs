@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use catchup::db::deliveries::{self, Channel, Telling};
+use catchup::db::deliveries::{self, Channel, DeliveryKey};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -67,7 +67,7 @@ impl Deliveries {
             let db = deliveries::Deliveries::from(open()?);
             match self.verb {
                 Verb::List { limit, json } => {
-                    let unknown = db.unknown_deliveries(now - IN_TRANSIT, limit).await?;
+                    let unknown = db.list_unknown(now - IN_TRANSIT, limit).await?;
                     if json {
                         let rows = unknown.iter().map(|it| {
                             json!({
@@ -95,12 +95,12 @@ impl Deliveries {
                         ChannelName::Sms => Channel::Sms,
                         ChannelName::Email => Channel::Email,
                     };
-                    let telling = Telling { user_id: settle.user, channel, subjects: vec![settle.subject] };
+                    let key = DeliveryKey { user_id: settle.user, channel, subjects: vec![settle.subject] };
                     match (settle.sent, settle.provider) {
                         (Some(id), Some(provider)) => {
-                            db.deliveries_sent(&telling, &provider, &id, now).await?;
+                            db.mark_sent(&key, &provider, &id, now).await?;
                         }
-                        _ => db.release_deliveries(&telling).await?,
+                        _ => db.release(&key).await?,
                     }
                 }
             }

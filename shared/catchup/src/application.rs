@@ -1,6 +1,6 @@
 //! Where people use the application: what links in messages lead to.
 
-use shared::config::{Config, Incomplete};
+use shared::config::{Config, InvalidConfig};
 use url::Url;
 
 use crate::payload::Integration;
@@ -15,7 +15,7 @@ pub struct Application {
 
 impl Application {
     /// The application at `APP_BASE_URL`.
-    pub fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
+    pub fn from_config(config: &mut Config) -> Result<Self, InvalidConfig> {
         let base = config.required::<Url>(&variables::APP_BASE_URL)?;
         Ok(Self { base: base.as_str().trim_end_matches('/').to_owned() })
     }

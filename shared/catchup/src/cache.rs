@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use shared::cache::{CacheKey, Error};
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::job::Setup;
 use uuid::Uuid;
 
@@ -62,7 +62,7 @@ impl CacheKey for CalendarSlots {
 
 impl Cache {
     /// Reads `LEGACY_SLOT_CACHE`.
-    pub fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let drops_legacy_slots = setup.config().required::<bool>(&LEGACY_SLOT_CACHE);
         let (engine, redis) = (setup.cache()?, setup.redis()?);
         Ok(Self { engine, legacy: drops_legacy_slots?.then(|| LegacySlots::new(redis)) })

@@ -11,7 +11,7 @@ macro_rules! handle {
 
         impl $name {
             /// The handle of a job.
-            pub fn new(setup: &shared::job::Setup) -> Result<Self, shared::config::Incomplete> {
+            pub fn new(setup: &shared::job::Setup) -> Result<Self, shared::config::InvalidConfig> {
                 setup.database().map(Self)
             }
         }

@@ -1,7 +1,5 @@
 //! Google: the users' OAuth tokens, and clients of Calendar and People that can only read, but for push channels.
 
-#[cfg(feature = "google-apis")]
-mod access;
 #[cfg(feature = "calendar")]
 pub mod calendar;
 #[cfg(feature = "google-apis")]
@@ -12,14 +10,14 @@ mod gate;
 mod page;
 #[cfg(feature = "people")]
 pub mod people;
+#[cfg(feature = "google-apis")]
+mod session;
 mod token_encryption;
 mod token_endpoint;
 mod tokens;
 #[cfg(feature = "google-apis")]
 mod transport;
 
-#[cfg(feature = "google-apis")]
-pub use access::Access;
 #[cfg(feature = "calendar")]
 pub use calendar::Calendar;
 #[cfg(feature = "google-apis")]
@@ -30,6 +28,8 @@ pub use gate::{Calls, Gate, Stop};
 pub use page::{Next, Page};
 #[cfg(feature = "people")]
 pub use people::People;
+#[cfg(feature = "google-apis")]
+pub use session::Session;
 pub use token_encryption::{Error as EncryptionError, TokenCipher};
 pub use tokens::{TokenError, Tokens};
 #[cfg(feature = "google-apis")]
@@ -37,7 +37,7 @@ pub use transport::MAX_ANSWER_BYTES;
 
 /// The endpoint of all APIs when it is not Google's; its text ends with a slash.
 #[cfg(feature = "google-apis")]
-fn api_url(config: &mut shared::config::Config) -> Result<Option<url::Url>, shared::config::Incomplete> {
+fn api_url(config: &mut shared::config::Config) -> Result<Option<url::Url>, shared::config::InvalidConfig> {
     use crate::variables::GOOGLE_API_URL;
     match config.optional::<url::Url>(&GOOGLE_API_URL)? {
         Some(url) if !shared::http::is_safe_for_credentials(&url) => {

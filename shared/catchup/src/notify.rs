@@ -3,7 +3,7 @@
 //! Every message has subjects: what it tells of. Before anything is sent, the ledger (`jobs.notification_deliveries`) is
 //! asked for the right to tell this person of them by this channel, and nobody gets that right twice. So a crash, or an
 //! answer that never came, leaves a subject `unknown`: it is not sent again by itself, and operators can list it
-//! ([`Deliveries::unknown_deliveries`]). Only when a provider certainly did not take a message is the right given back.
+//! ([`Deliveries::list_unknown`]). Only when a provider certainly did not take a message is the right given back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,47 +11,47 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use shared::clock::Clock;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db;
 use shared::failure::Failure;
 use shared::http;
 use shared::job::{Context, Setup};
-use shared::rate_limit::{Limit, Limiter, Plan, Verdict};
+use shared::rate_limit::{Decision, Limit, Limiter, Plan};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::application::Application;
-pub use crate::db::deliveries::{Channel, SubjectId};
-use crate::db::deliveries::{Deliveries, Telling};
+pub use crate::db::deliveries::{Channel, NotificationId};
+use crate::db::deliveries::{Deliveries, DeliveryKey};
 use crate::event::EventCode;
 use crate::limits;
 
-mod answer;
 mod email;
 mod exchange;
 pub mod message;
+mod result;
 mod sendgrid;
 pub mod sms;
 mod smtp;
 mod twilio;
 pub mod zone;
 
-pub use answer::Trouble;
-use answer::{Answer, NoReceipt};
 use email::Mailer;
-use message::Subject;
+use message::Notification;
+pub use result::ProviderError;
+use result::{SendError, SendResult};
 use twilio::Twilio;
 
 /// How long providers are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a connection: giving up on one is safe.
     pub connect: Duration,
     /// For an answer: giving up on one leaves a message `unknown`.
     pub answer: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self { connect: Duration::from_secs(5), answer: Duration::from_secs(30) }
     }
@@ -127,7 +127,7 @@ pub enum Error {
         /// Who did not take it.
         provider: &'static str,
         /// Why.
-        source: Trouble,
+        source: ProviderError,
     },
 }
 
@@ -142,12 +142,12 @@ impl From<Error> for Failure {
 
 impl Notifier {
     /// Reads the providers' accounts and the application's address; all problems are reported together.
-    pub fn new(setup: &mut Setup, patience: Patience) -> Result<Self, Incomplete> {
+    pub fn new(setup: &mut Setup, timeouts: Timeouts) -> Result<Self, InvalidConfig> {
         let (deliveries, limiter, clock) = (Deliveries::new(setup), setup.limiter(), setup.clock());
         let config = setup.config();
-        let http = http::client(patience.connect, patience.answer);
+        let http = http::client(timeouts.connect, timeouts.answer);
         let twilio = Twilio::from_config(config, http.clone());
-        let mailer = Mailer::from_config(config, http, clock.clone(), patience);
+        let mailer = Mailer::from_config(config, http, clock.clone(), timeouts);
         let application = Application::from_config(config);
         let inner = Inner {
             deliveries: deliveries?,
@@ -173,7 +173,7 @@ impl Notifier {
     /// Tells a person of a subject by text message, to an E.164 number.
     ///
     /// Cancelled while under way, the message may stay `unknown`.
-    pub async fn send_sms<S: Subject>(
+    pub async fn send_sms<S: Notification>(
         &self,
         recipient: &Recipient,
         number: &str,
@@ -193,7 +193,7 @@ impl Notifier {
     /// Tells a person of several subjects in one e-mail: of those of which no e-mail told before.
     ///
     /// Cancelled while under way, the message may stay `unknown`.
-    pub async fn send_email<S: Subject>(
+    pub async fn send_email<S: Notification>(
         &self,
         recipient: &Recipient,
         address: &str,
@@ -217,31 +217,31 @@ impl Notifier {
 /// Whether a message may be sent.
 enum Claim {
     /// About these subjects, and nobody else may.
-    Granted(Telling),
+    Granted(DeliveryKey),
     Not(Delivery),
 }
 
 impl Notifier {
     async fn claim(&self, user_id: Uuid, channel: Channel, subjects: Vec<String>) -> Result<Claim, Error> {
         let inner = &self.inner;
-        let asked = Telling { user_id, channel, subjects };
+        let asked = DeliveryKey { user_id, channel, subjects };
         // A task that comes back must not spend the person's limits on what it sent before.
         let subjects = inner.deliveries.unclaimed(&asked).await?;
         if subjects.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
-        if let Verdict::DeniedUntil(until) = self.acquire(user_id, channel_limit(channel)).await {
+        if let Decision::LimitedUntil(until) = self.acquire(user_id, channel_limit(channel)).await {
             return Ok(Claim::Not(Delivery::LimitedUntil(until)));
         }
-        let free = Telling { subjects, ..asked };
-        let subjects = inner.deliveries.claim_deliveries(&free, inner.clock.now()).await?;
+        let free = DeliveryKey { subjects, ..asked };
+        let subjects = inner.deliveries.claim(&free, inner.clock.now()).await?;
         if subjects.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
-        Ok(Claim::Granted(Telling { subjects, ..free }))
+        Ok(Claim::Granted(DeliveryKey { subjects, ..free }))
     }
 
-    async fn acquire(&self, user_id: Uuid, limit: &'static Limit) -> Verdict {
+    async fn acquire(&self, user_id: Uuid, limit: &'static Limit) -> Decision {
         match &self.plan {
             Some((planned_for, plan)) if *planned_for == user_id => plan.lock().await.acquire(limit).await,
             Some(_) | None => self.inner.limiter.acquire(limit, user_id).await,
@@ -253,15 +253,15 @@ impl Inner {
     /// Writes into the ledger what the provider said, and says what that means.
     async fn settle(
         &self,
-        claimed: &Telling,
+        claimed: &DeliveryKey,
         provider: &'static str,
-        answer: Answer,
+        answer: SendResult,
     ) -> Result<Delivery, Error> {
         let now = self.clock.now();
         let (user_id, channel) = (claimed.user_id, claimed.channel.as_str());
         match answer {
             Ok(provider_id) => {
-                let recorded = self.deliveries.deliveries_sent(claimed, provider, &provider_id, now).await;
+                let recorded = self.deliveries.mark_sent(claimed, provider, &provider_id, now).await;
                 if recorded.is_err() {
                     // What an operator needs to settle by hand what stays unknown.
                     tracing::error!(
@@ -276,21 +276,21 @@ impl Inner {
                 recorded?;
                 Ok(Delivery::Sent { provider_id })
             }
-            Err(NoReceipt::Refused(code)) => {
+            Err(SendError::Refused(code)) => {
                 tracing::info!(%user_id, channel, provider, code, "a message was refused for good");
-                self.deliveries.deliveries_refused(claimed, provider, &code, now).await?;
+                self.deliveries.mark_refused(claimed, provider, &code, now).await?;
                 Ok(Delivery::Refused { code })
             }
-            Err(NoReceipt::Limited(wait)) => {
-                self.deliveries.release_deliveries(claimed).await?;
+            Err(SendError::Limited(wait)) => {
+                self.deliveries.release(claimed).await?;
                 Ok(Delivery::LimitedUntil(now + wait))
             }
-            Err(NoReceipt::NotTaken(source)) => {
-                self.deliveries.release_deliveries(claimed).await?;
+            Err(SendError::NotTaken(source)) => {
+                self.deliveries.release(claimed).await?;
                 Err(Error::NotTaken { provider, source })
             }
-            Err(NoReceipt::Unknown(trouble)) => {
-                let error = &trouble as &dyn std::error::Error;
+            Err(SendError::Unknown(error)) => {
+                let error = &error as &dyn std::error::Error;
                 tracing::warn!(
                     event = %EventCode::DeliveryUnknown,
                     %user_id,

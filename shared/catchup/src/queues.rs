@@ -1,4 +1,4 @@
-//! The eleven queues, as `infra/queues.json` declares them.
+//! The queues, as `infra/queues.json` declares them.
 
 use std::sync::LazyLock;
 

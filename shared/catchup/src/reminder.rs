@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::failure::Failure;
 use shared::job::{Context, Outcome, Setup};
@@ -15,7 +15,7 @@ use crate::db::recipients::Recipients;
 use crate::db::reminders::{DueReminder, TokenNotices};
 use crate::db::token_health::NoticeKind;
 use crate::notify::message::TokenNotice;
-use crate::notify::{self, Delivery, Notifier, Patience, Recipient, zone};
+use crate::notify::{self, Delivery, Notifier, Recipient, Timeouts, zone};
 
 /// Sends reminders, and finds those that are due.
 pub struct Reminders {
@@ -37,15 +37,15 @@ struct Reminded {
     #[serde(skip)]
     back_at: Option<DateTime<Utc>>,
     #[serde(skip)]
-    trouble: Option<notify::Error>,
+    failed: Option<notify::Error>,
 }
 
 impl Reminders {
     /// Reminders of that kind of trouble.
-    pub fn new(setup: &mut Setup, kind: NoticeKind) -> Result<Self, Incomplete> {
+    pub fn new(setup: &mut Setup, kind: NoticeKind) -> Result<Self, InvalidConfig> {
         let (notices, recipients) = (TokenNotices::new(setup), Recipients::new(setup));
         let (sweeps, tasks, notifier) =
-            (setup.sweeps(), setup.tasks(), Notifier::new(setup, Patience::default()));
+            (setup.sweeps(), setup.tasks(), Notifier::new(setup, Timeouts::default()));
         Ok(Self {
             notices: notices?,
             recipients: recipients?,
@@ -82,7 +82,7 @@ impl Reminders {
         if !sweep.begin(&self.sweeps, P::QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        let due = self.notices.reminders_due(self.kind, context.now(), sweep.after, sweep::PAGE).await?;
+        let due = self.notices.due(self.kind, context.now(), sweep.after, sweep::PAGE).await?;
         sweep.fan_out(&self.sweeps, &self.tasks, due, payload).await
     }
 
@@ -91,7 +91,7 @@ impl Reminders {
         let Some(person) = self.recipients.contactable(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
-        let due = self.notices.due_reminders(user_id, self.kind, context.now()).await?;
+        let due = self.notices.due_for(user_id, self.kind, context.now()).await?;
         if due.is_empty() {
             return Ok(Outcome::Skipped("nothing_due"));
         }
@@ -123,9 +123,9 @@ impl Reminders {
                 told.push(notice.id);
             }
         }
-        self.notices.reminders_sent(&told, context.now()).await?;
+        self.notices.mark_sent(&told, context.now()).await?;
         match reminded {
-            Reminded { trouble: Some(error), .. } => Err(error.into()),
+            Reminded { failed: Some(error), .. } => Err(error.into()),
             Reminded { back_at: Some(at), .. } => Ok(Outcome::Snooze(at)),
             reminded => Ok(Outcome::done(reminded)),
         }
@@ -147,7 +147,7 @@ impl Reminded {
             Err(error) => {
                 // Of several failures the task reports one; each stands in the log.
                 tracing::warn!(error = &error as &dyn std::error::Error, "a reminder was not sent");
-                self.trouble = Some(error);
+                self.failed = Some(error);
                 return false;
             }
         }

@@ -9,7 +9,7 @@ use shared::failure::Failure;
 
 use crate::availability::WallClock;
 use crate::cache::Cache;
-use crate::db::suggestions::{NewSuggestion, Suggesting};
+use crate::db::suggestions::{NewSuggestion, SuggestionsTx};
 use crate::span::Span;
 
 mod overdue;
@@ -19,19 +19,19 @@ pub use overdue::{Frequency, Overdue, overdue};
 pub use slots::{SLOT, slots};
 
 /// Suggestions are made for this time ahead.
-const AHEAD: TimeDelta = TimeDelta::days(14);
+const HORIZON: TimeDelta = TimeDelta::days(14);
 /// The first slot does not begin at an odd minute.
 const FIRST_STEP: TimeDelta = TimeDelta::minutes(15);
 
 /// The time for which suggestions are made at that moment: 14 days, without the rest of this quarter of an hour.
 #[must_use]
 pub fn horizon(now: DateTime<Utc>) -> Span {
-    Span { start: now.duration_round_up(FIRST_STEP).unwrap_or(now), end: now + AHEAD }
+    Span { start: now.duration_round_up(FIRST_STEP).unwrap_or(now), end: now + HORIZON }
 }
 
 /// Suggests one contact for each slot as long as there are both, and answers how many.
 pub async fn suggest(
-    work: &mut Suggesting,
+    tx: &mut SuggestionsTx,
     overdue: &[Overdue],
     slots: impl IntoIterator<Item = Span> + Send,
     clock: &WallClock,
@@ -50,13 +50,13 @@ pub async fn suggest(
     if new.is_empty() {
         return Ok(0);
     }
-    work.add(&new, clock.zone().name(), now).await
+    tx.add(&new, clock.zone().name(), now).await
 }
 
 /// Commits, and drops the user's cached list, which lives until it is dropped: also if nothing changed, since an earlier
 /// run of this task may have committed what it could not drop.
-pub async fn commit(work: Suggesting, cache: &Cache) -> Result<(), Failure> {
-    let user_id = work.user_id();
-    work.commit().await?;
+pub async fn commit(tx: SuggestionsTx, cache: &Cache) -> Result<(), Failure> {
+    let user_id = tx.user_id();
+    tx.commit().await?;
     Ok(cache.suggestions_changed(user_id).await?)
 }

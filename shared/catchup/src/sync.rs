@@ -153,16 +153,15 @@ impl Syncs {
         changed: bool,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let mut work = self.0.begin().await?;
-        circuit_breaker::close(&mut work, run.user_id, run.integration, now).await?;
+        let mut tx = self.0.begin().await?;
+        circuit_breaker::close(&mut tx, run.user_id, run.integration, now).await?;
         if run.kind != SyncKind::Manual {
             let next = admitted.schedule.after_success(changed, now);
             let (user_id, schedule) = (run.user_id, &admitted.schedule);
-            sync_schedule::store(&mut work, user_id, run.integration, schedule, &next, Some(now), now)
-                .await?;
+            sync_schedule::store(&mut tx, user_id, run.integration, schedule, &next, Some(now), now).await?;
         }
-        sync_metrics::add(&mut work, run, "success", None, None, now).await?;
-        work.commit().await
+        sync_metrics::add(&mut tx, run, "success", None, None, now).await?;
+        tx.commit().await
     }
 
     /// An attempt failed: adds the row. When it was the task's last one, or the sync that a half-open breaker let
@@ -180,26 +179,26 @@ impl Syncs {
     ) -> Result<(), Error> {
         let (user_id, integration) = (run.user_id, run.integration);
         let error = shortened(error, ERROR_CHARS);
-        let mut work = self.0.begin().await?;
+        let mut tx = self.0.begin().await?;
         if is_last || admitted.probe {
-            let breaker = circuit_breaker::lock(&mut work, user_id, integration, now).await?;
+            let breaker = circuit_breaker::lock(&mut tx, user_id, integration, now).await?;
             let breaker = breaker.after_failure(now);
-            circuit_breaker::store_failure(&mut work, user_id, integration, &breaker, &error, now).await?;
+            circuit_breaker::store_failure(&mut tx, user_id, integration, &breaker, &error, now).await?;
             if run.kind != SyncKind::Manual {
                 let schedule = &admitted.schedule;
                 let next = schedule.after_failure(breaker.failures, now);
-                sync_schedule::store(&mut work, user_id, integration, schedule, &next, None, now).await?;
+                sync_schedule::store(&mut tx, user_id, integration, schedule, &next, None, now).await?;
             }
         }
-        sync_metrics::add(&mut work, run, "failure", None, Some(&error), now).await?;
-        work.commit().await
+        sync_metrics::add(&mut tx, run, "failure", None, Some(&error), now).await?;
+        tx.commit().await
     }
 
     /// A sync did not begin, for a reason with a stable name.
     pub async fn skipped(&self, run: &SyncRun, reason: &str, now: DateTime<Utc>) -> Result<(), Error> {
-        let mut work = self.0.begin().await?;
-        sync_metrics::add(&mut work, run, "skipped", Some(reason), None, now).await?;
-        work.commit().await
+        let mut tx = self.0.begin().await?;
+        sync_metrics::add(&mut tx, run, "skipped", Some(reason), None, now).await?;
+        tx.commit().await
     }
 }
 

@@ -31,10 +31,10 @@ use axum::routing::post;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use secrecy::ExposeSecret;
 use shared::clock::Clock;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db;
 use shared::job::Setup;
-use shared::rate_limit::{Limiter, Verdict};
+use shared::rate_limit::{Decision, Limiter};
 use shared::tasks::{self, Options, Tasks};
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
@@ -60,7 +60,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(30);
 /// Subject of the limit when the caller's address is not known.
-const NOBODY: &str = "unknown";
+const UNKNOWN_ADDRESS: &str = "unknown";
 
 /// Asks for a sync of a user's calendars, one for all of [`SYNC_WINDOW`]: for notifications, and for whoever may have lost
 /// some.
@@ -81,7 +81,7 @@ struct Receiver {
 }
 
 /// The route, built from what a job is built from.
-pub fn router(setup: &mut Setup) -> Result<Router, Incomplete> {
+pub fn router(setup: &mut Setup) -> Result<Router, InvalidConfig> {
     let (channels, tasks, limiter, clock) =
         (Channels::new(setup), setup.tasks(), setup.limiter(), setup.clock());
     let trusted_hops = setup.config().required(&variables::TRUSTED_PROXY_HOPS);
@@ -97,20 +97,20 @@ pub fn router(setup: &mut Setup) -> Result<Router, Incomplete> {
 
 /// How a notification is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum PushResponse {
     Taken,
     Unknown,
     TooLarge,
-    ComeAgain(Duration),
+    RetryAfter(Duration),
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for PushResponse {
     fn into_response(self) -> Response {
         match self {
             Self::Taken => StatusCode::NO_CONTENT.into_response(),
             Self::Unknown => StatusCode::NOT_FOUND.into_response(),
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
-            Self::ComeAgain(after) => {
+            Self::RetryAfter(after) => {
                 let seconds = after.as_secs().max(1).to_string();
                 (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, seconds)]).into_response()
             }
@@ -118,43 +118,43 @@ impl IntoResponse for Answer {
     }
 }
 
-async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Answer {
+async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> PushResponse {
     let answer = timeout(TIMEOUT, receiver.receive(request)).await;
-    answer.unwrap_or(Answer::ComeAgain(RETRY_AFTER_OUTAGE))
+    answer.unwrap_or(PushResponse::RetryAfter(RETRY_AFTER_OUTAGE))
 }
 
 impl Receiver {
-    async fn receive(&self, request: Request) -> Answer {
+    async fn receive(&self, request: Request) -> PushResponse {
         let (head, body) = request.into_parts();
         let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let address = caller(&head.headers, peer, self.trusted_hops);
-        let subject = address.map_or_else(|| NOBODY.to_owned(), |ip| ip.to_canonical().to_string());
-        if let Verdict::DeniedUntil(until) = self.limiter.acquire(&API_ADDRESS, subject).await {
-            return Answer::ComeAgain((until - self.clock.now()).to_std().unwrap_or_default());
+        let subject = address.map_or_else(|| UNKNOWN_ADDRESS.to_owned(), |ip| ip.to_canonical().to_string());
+        if let Decision::LimitedUntil(until) = self.limiter.acquire(&API_ADDRESS, subject).await {
+            return PushResponse::RetryAfter((until - self.clock.now()).to_std().unwrap_or_default());
         }
         if let Err(answer) = read(body).await {
             return answer;
         }
-        let Some(push) = Push::read(&head.headers) else { return Answer::Unknown };
+        let Some(push) = Push::read(&head.headers) else { return PushResponse::Unknown };
         self.take(&push).await.unwrap_or_else(|error| {
             tracing::error!(
                 event = %EventCode::PushNotAccepted,
                 error = &error as &dyn std::error::Error,
                 "push notification not accepted"
             );
-            Answer::ComeAgain(RETRY_AFTER_OUTAGE)
+            PushResponse::RetryAfter(RETRY_AFTER_OUTAGE)
         })
     }
 
-    async fn take(&self, push: &Push<'_>) -> Result<Answer, db::Error> {
-        let Some(channel) = self.channels.known_channel(push.channel_id).await? else {
+    async fn take(&self, push: &Push<'_>) -> Result<PushResponse, db::Error> {
+        let Some(channel) = self.channels.find(push.channel_id).await? else {
             tracing::debug!("a push notification for no channel of ours");
-            return Ok(Answer::Unknown);
+            return Ok(PushResponse::Unknown);
         };
         let user_id = channel.user_id;
         if !push.is_from(&channel) {
             tracing::warn!(%user_id, "a push notification with another token or resource");
-            return Ok(Answer::Unknown);
+            return Ok(PushResponse::Unknown);
         }
         let failure = match push.state {
             "exists" | "not_exists" => Some(self.ask_for_sync(user_id).await),
@@ -175,8 +175,8 @@ impl Receiver {
         };
         self.channels.record_notification(&notification, self.clock.now()).await?;
         Ok(match result {
-            NotificationResult::Success | NotificationResult::Ignored => Answer::Taken,
-            NotificationResult::Failure => Answer::ComeAgain(RETRY_AFTER_OUTAGE),
+            NotificationResult::Success | NotificationResult::Ignored => PushResponse::Taken,
+            NotificationResult::Failure => PushResponse::RetryAfter(RETRY_AFTER_OUTAGE),
         })
     }
 
@@ -218,12 +218,12 @@ impl<'a> Push<'a> {
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, Answer> {
+async fn read(body: Body) -> Result<Bytes, PushResponse> {
     match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Answer::TooLarge),
+        Err(error) if error.is::<LengthLimitError>() => Err(PushResponse::TooLarge),
         // It broke off.
-        Err(_) => Err(Answer::Unknown),
+        Err(_) => Err(PushResponse::Unknown),
     }
 }
 

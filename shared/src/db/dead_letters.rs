@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::failures::{Subject, letter_id};
+use super::failures::{TaskRef, dead_letter_id};
 use super::{Database, Error, Transaction, shortened};
 
 /// Longest text that is kept, the body aside.
@@ -15,7 +15,7 @@ const TEXT_CHARS: usize = 1000;
 #[derive(Debug, Clone, Copy)]
 pub struct DeadLetter<'a> {
     /// The task.
-    pub subject: Subject<'a>,
+    pub task_ref: TaskRef<'a>,
     /// Stable code.
     pub reason: &'static str,
     /// For people: no secret, no personal datum.
@@ -24,7 +24,7 @@ pub struct DeadLetter<'a> {
 
 /// A dead letter as it is kept.
 #[derive(Debug, Clone)]
-pub struct StoredLetter {
+pub struct StoredDeadLetter {
     /// Names the task.
     pub id: String,
     /// Name of the function.
@@ -78,13 +78,13 @@ impl From<Database> for DeadLetters {
 
 impl DeadLetters {
     /// Letters that were not sent again, oldest first: of one function or of all.
-    pub async fn open_dead_letters(
+    pub async fn list_open(
         &self,
         function: Option<&str>,
         limit: u32,
-    ) -> Result<Vec<StoredLetter>, Error> {
-        let letters = sqlx::query_as!(
-            StoredLetter,
+    ) -> Result<Vec<StoredDeadLetter>, Error> {
+        let dead_letters = sqlx::query_as!(
+            StoredDeadLetter,
             r#"
             SELECT id, function, key, task_name, state, deaths, reason, error, body, updated_at,
                    (SELECT count(*) FROM jobs.failures f
@@ -99,13 +99,13 @@ impl DeadLetters {
         )
         .fetch_all(self.0.statement())
         .await?;
-        Ok(letters)
+        Ok(dead_letters)
     }
 
     /// The letter of that id, sent or not.
-    pub async fn dead_letter(&self, id: &str) -> Result<Option<StoredLetter>, Error> {
-        let letter = sqlx::query_as!(
-            StoredLetter,
+    pub async fn get(&self, id: &str) -> Result<Option<StoredDeadLetter>, Error> {
+        let dead_letter = sqlx::query_as!(
+            StoredDeadLetter,
             r#"
             SELECT id, function, key, task_name, state, deaths, reason, error, body, updated_at,
                    (SELECT count(*) FROM jobs.failures f
@@ -117,11 +117,11 @@ impl DeadLetters {
         )
         .fetch_optional(self.0.statement())
         .await?;
-        Ok(letter)
+        Ok(dead_letter)
     }
 
     /// Every run of every life of a letter's task that ended badly, in their order.
-    pub async fn failures_of_letter(&self, letter: &StoredLetter) -> Result<Vec<StoredFailure>, Error> {
+    pub async fn failures_of(&self, dead_letter: &StoredDeadLetter) -> Result<Vec<StoredFailure>, Error> {
         let failures = sqlx::query_as!(
             StoredFailure,
             "
@@ -129,8 +129,8 @@ impl DeadLetters {
             WHERE function = $1 AND key = $2 AND kind IN ('failed', 'permanent', 'killed', 'started')
             ORDER BY life, at
             ",
-            letter.function,
-            letter.key,
+            dead_letter.function,
+            dead_letter.key,
         )
         .fetch_all(self.0.statement())
         .await?;
@@ -141,7 +141,7 @@ impl DeadLetters {
     /// sent may not, unless `again`; one that another replay left half done may.
     pub async fn replay_begun(
         &self,
-        letter: &StoredLetter,
+        dead_letter: &StoredDeadLetter,
         again: bool,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
@@ -150,8 +150,8 @@ impl DeadLetters {
             UPDATE jobs.dead_letters SET state = 'replaying', updated_at = $4
             WHERE id = $1 AND deaths = $2 AND (state <> 'sent' OR $3)
             ",
-            letter.id,
-            letter.deaths,
+            dead_letter.id,
+            dead_letter.deaths,
             again,
             now,
         )
@@ -161,14 +161,14 @@ impl DeadLetters {
     }
 
     /// The letter's new task exists; a letter that died once more since then stays open.
-    pub async fn replay_sent(&self, letter: &StoredLetter, now: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn replay_sent(&self, dead_letter: &StoredDeadLetter, now: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query!(
             "
             UPDATE jobs.dead_letters SET state = 'sent', updated_at = $3
             WHERE id = $1 AND deaths = $2 AND state = 'replaying'
             ",
-            letter.id,
-            letter.deaths,
+            dead_letter.id,
+            dead_letter.deaths,
             now,
         )
         .execute(self.0.statement())
@@ -177,7 +177,7 @@ impl DeadLetters {
     }
 
     /// Removes a letter with all its failures; answers whether it was there.
-    pub async fn discard_dead_letter(&self, id: &str) -> Result<bool, Error> {
+    pub async fn discard(&self, id: &str) -> Result<bool, Error> {
         let discarded = sqlx::query_scalar!(
             r#"
             WITH letter AS (DELETE FROM jobs.dead_letters WHERE id = $1 RETURNING function, key),
@@ -194,18 +194,26 @@ impl DeadLetters {
     }
 
     /// Writes the dead letter of a task that died without a run: its body is of no use.
-    pub async fn record_dead_letter(&self, letter: &DeadLetter<'_>, now: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn record(&self, dead_letter: &DeadLetter<'_>, now: DateTime<Utc>) -> Result<(), Error> {
         let mut transaction = self.0.begin().await?;
-        transaction.open_letter(&letter.subject, letter.reason, letter.error, letter.reason, now).await?;
+        transaction
+            .open_dead_letter(
+                &dead_letter.task_ref,
+                dead_letter.reason,
+                dead_letter.error,
+                dead_letter.reason,
+                now,
+            )
+            .await?;
         transaction.commit().await
     }
 }
 
 impl Transaction {
     /// Opens the letter for the last of the task's recorded failures.
-    pub(super) async fn open_letter_for_failures(
+    pub(super) async fn open_dead_letter_for_failures(
         &mut self,
-        subject: &Subject<'_>,
+        task_ref: &TaskRef<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let last = sqlx::query!(
@@ -214,19 +222,19 @@ impl Transaction {
             WHERE function = $1 AND key = $2 AND life = $3 AND kind IN ('failed', 'permanent', 'killed', 'started')
             ORDER BY kind = 'permanent' DESC, at DESC LIMIT 1
             ",
-            subject.function,
-            subject.key,
-            subject.life.cast_signed(),
+            task_ref.function,
+            task_ref.key,
+            task_ref.life.cast_signed(),
         )
         .fetch_one(self.statement())
         .await?;
-        self.open_letter(subject, &last.reason, &last.error, &last.fingerprint, now).await
+        self.open_dead_letter(task_ref, &last.reason, &last.error, &last.fingerprint, now).await
     }
 
     /// The death of life n counts only where n deaths are known.
-    async fn open_letter(
+    async fn open_dead_letter(
         &mut self,
-        subject: &Subject<'_>,
+        task_ref: &TaskRef<'_>,
         reason: &str,
         error: &str,
         fingerprint: &str,
@@ -243,17 +251,17 @@ impl Transaction {
                 fingerprint = excluded.fingerprint, updated_at = excluded.updated_at
             WHERE old.deaths = $5
             ",
-            letter_id(subject.function, subject.key),
-            subject.function,
-            subject.key,
-            subject.task_name.map(|name| shortened(name, TEXT_CHARS)),
-            subject.life.cast_signed(),
+            dead_letter_id(task_ref.function, task_ref.key),
+            task_ref.function,
+            task_ref.key,
+            task_ref.task_name.map(|name| shortened(name, TEXT_CHARS)),
+            task_ref.life.cast_signed(),
             shortened(reason, TEXT_CHARS),
             shortened(error, TEXT_CHARS),
             shortened(fingerprint, TEXT_CHARS),
-            subject.body,
-            subject.user_id,
-            subject.trace.map(|trace| shortened(trace, TEXT_CHARS)),
+            task_ref.body,
+            task_ref.user_id,
+            task_ref.trace.map(|trace| shortened(trace, TEXT_CHARS)),
             now,
         )
         .execute(self.statement())
@@ -262,7 +270,7 @@ impl Transaction {
     }
 
     /// The task did not die in this life after all.
-    pub(super) async fn close_letter(
+    pub(super) async fn close_dead_letter(
         &mut self,
         id: &str,
         life: u32,

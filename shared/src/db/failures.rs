@@ -13,7 +13,7 @@ const TEXT_CHARS: usize = 1000;
 
 /// A task in one of its lives, as far as its failures are concerned.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
+pub struct TaskRef<'a> {
     /// Name of the function.
     pub function: &'static str,
     /// Key of the task.
@@ -66,7 +66,7 @@ pub struct Cause<'a> {
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum TaskState {
     /// It may run.
     Go {
         /// Failures so far.
@@ -96,19 +96,19 @@ struct Count {
 }
 
 impl Count {
-    fn standing(&self, subject: &Subject<'_>) -> Standing {
+    fn state(&self, task_ref: &TaskRef<'_>) -> TaskState {
         let failures = u32::try_from(self.failures).unwrap_or(u32::MAX);
-        let has_letter = u32::try_from(self.deaths).unwrap_or_default() > subject.life;
+        let has_dead_letter = u32::try_from(self.deaths).unwrap_or_default() > task_ref.life;
         if self.is_done {
-            Standing::Done
-        } else if has_letter || self.is_permanent {
-            Standing::Dead
-        } else if failures >= subject.attempts {
-            self.unproven_until.map_or(Standing::Dead, Standing::Wait)
+            TaskState::Done
+        } else if has_dead_letter || self.is_permanent {
+            TaskState::Dead
+        } else if failures >= task_ref.attempts {
+            self.unproven_until.map_or(TaskState::Dead, TaskState::Wait)
         } else if let Some(until) = self.running_until {
-            Standing::Wait(until)
+            TaskState::Wait(until)
         } else {
-            Standing::Go { failures, alone: self.last_kind.as_deref() == Some("killed") }
+            TaskState::Go { failures, alone: self.last_kind.as_deref() == Some("killed") }
         }
     }
 }
@@ -125,17 +125,17 @@ impl From<Database> for Failures {
 
 impl Failures {
     /// Where the task stands; writes the dead letter if it is missing.
-    pub async fn look(&self, subject: &Subject<'_>, now: DateTime<Utc>) -> Result<Standing, Error> {
-        let mut transaction = self.failures_of(subject).await?;
-        let standing = transaction.settle(subject, now).await?;
+    pub async fn task_state(&self, task_ref: &TaskRef<'_>, now: DateTime<Utc>) -> Result<TaskState, Error> {
+        let mut transaction = self.failures_of(task_ref).await?;
+        let state = transaction.settle(task_ref, now).await?;
         transaction.commit().await?;
-        Ok(standing)
+        Ok(state)
     }
 
     /// Records a run before it begins, so that it counts if nothing more is heard of it.
     pub async fn run_started(
         &self,
-        subject: &Subject<'_>,
+        task_ref: &TaskRef<'_>,
         run: &Run<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
@@ -145,8 +145,8 @@ impl Failures {
             fingerprint: "never_reported_back",
             is_permanent: false,
         };
-        let mut transaction = self.failures_of(subject).await?;
-        transaction.write(subject, run, "started", &cause, now).await?;
+        let mut transaction = self.failures_of(task_ref).await?;
+        transaction.write(task_ref, run, "started", &cause, now).await?;
         transaction.commit().await
     }
 
@@ -154,70 +154,72 @@ impl Failures {
     /// how it ended, or the task has ended. Answers where the task stands now.
     pub async fn run_killed(
         &self,
-        subject: &Subject<'_>,
+        task_ref: &TaskRef<'_>,
         run: &Run<'_>,
         expired_at: DateTime<Utc>,
         now: DateTime<Utc>,
-    ) -> Result<Standing, Error> {
+    ) -> Result<TaskState, Error> {
         let cause = Cause {
             reason: "killed",
             error: "the process was killed or stopped answering while the task ran",
             fingerprint: "killed",
             is_permanent: false,
         };
-        let mut transaction = self.failures_of(subject).await?;
-        let before = transaction.count(subject, now).await?.standing(subject);
-        let standing = match before {
-            Standing::Done | Standing::Dead => before,
-            Standing::Go { .. } | Standing::Wait(_) => {
-                transaction.write(subject, run, "killed", &cause, expired_at).await?;
-                transaction.settle(subject, now).await?
+        let mut transaction = self.failures_of(task_ref).await?;
+        let before = transaction.count(task_ref, now).await?.state(task_ref);
+        let state = match before {
+            TaskState::Done | TaskState::Dead => before,
+            TaskState::Go { .. } | TaskState::Wait(_) => {
+                transaction.write(task_ref, run, "killed", &cause, expired_at).await?;
+                transaction.settle(task_ref, now).await?
             }
         };
         transaction.commit().await?;
-        Ok(standing)
+        Ok(state)
     }
 
     /// Records a failed run; the last failure, or a permanent one, writes the dead letter in the same transaction. Answers
     /// where the task stands now.
     pub async fn run_failed(
         &self,
-        subject: &Subject<'_>,
+        task_ref: &TaskRef<'_>,
         run: &Run<'_>,
         cause: &Cause<'_>,
         now: DateTime<Utc>,
-    ) -> Result<Standing, Error> {
+    ) -> Result<TaskState, Error> {
         let kind = if cause.is_permanent { "permanent" } else { "failed" };
-        let mut transaction = self.failures_of(subject).await?;
-        transaction.write(subject, run, kind, cause, now).await?;
-        let standing = transaction.settle(subject, now).await?;
+        let mut transaction = self.failures_of(task_ref).await?;
+        transaction.write(task_ref, run, kind, cause, now).await?;
+        let state = transaction.settle(task_ref, now).await?;
         transaction.commit().await?;
-        Ok(standing)
+        Ok(state)
     }
 
     /// Records that a run whose lease may be taken for that of a killed one ended well: it counts for nothing, and if the
-    /// task is done, the letter that its supposed death opened is closed.
+    /// task is done, the dead letter that its supposed death opened is closed.
     pub async fn run_ended(
         &self,
-        subject: &Subject<'_>,
+        task_ref: &TaskRef<'_>,
         run: &Run<'_>,
         is_done: bool,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let kind = if is_done { "done" } else { "ended" };
         let cause = Cause { reason: kind, error: "", fingerprint: "", is_permanent: false };
-        let mut transaction = self.failures_of(subject).await?;
-        transaction.write(subject, run, kind, &cause, now).await?;
+        let mut transaction = self.failures_of(task_ref).await?;
+        transaction.write(task_ref, run, kind, &cause, now).await?;
         if is_done {
-            transaction.close_letter(&letter_id(subject.function, subject.key), subject.life, now).await?;
+            transaction
+                .close_dead_letter(&dead_letter_id(task_ref.function, task_ref.key), task_ref.life, now)
+                .await?;
         }
         transaction.commit().await
     }
 
     /// A transaction that alone counts or writes this task's failures.
-    async fn failures_of(&self, subject: &Subject<'_>) -> Result<Transaction, Error> {
+    async fn failures_of(&self, task_ref: &TaskRef<'_>) -> Result<Transaction, Error> {
         let mut transaction = self.0.begin().await?;
-        let name = format!("failures:{}:{}", subject.function, subject.key);
+        let name = format!("failures:{}:{}", task_ref.function, task_ref.key);
         sqlx::query!("SELECT FROM pg_advisory_xact_lock(hashtextextended($1, 0))", name)
             .execute(transaction.statement())
             .await?;
@@ -228,7 +230,7 @@ impl Failures {
 impl Transaction {
     async fn write(
         &mut self,
-        subject: &Subject<'_>,
+        task_ref: &TaskRef<'_>,
         run: &Run<'_>,
         kind: &str,
         cause: &Cause<'_>,
@@ -244,9 +246,9 @@ impl Transaction {
                 fingerprint = excluded.fingerprint, at = excluded.at
             WHERE old.kind = 'started' OR old.kind = 'killed' AND excluded.kind <> 'killed'
             ",
-            subject.function,
-            subject.key,
-            subject.life.cast_signed(),
+            task_ref.function,
+            task_ref.key,
+            task_ref.life.cast_signed(),
             run.id,
             kind,
             cause.reason,
@@ -255,7 +257,7 @@ impl Transaction {
             run.revision,
             run.instance,
             run.alone,
-            subject.user_id,
+            task_ref.user_id,
             run.began_at,
             at,
         )
@@ -265,18 +267,18 @@ impl Transaction {
     }
 
     /// Counts, and writes the dead letter if there should be one and is none.
-    async fn settle(&mut self, subject: &Subject<'_>, now: DateTime<Utc>) -> Result<Standing, Error> {
-        let count = self.count(subject, now).await?;
-        let standing = count.standing(subject);
-        let has_letter = u32::try_from(count.deaths).unwrap_or_default() > subject.life;
-        if standing == Standing::Dead && !has_letter {
-            self.open_letter_for_failures(subject, now).await?;
+    async fn settle(&mut self, task_ref: &TaskRef<'_>, now: DateTime<Utc>) -> Result<TaskState, Error> {
+        let count = self.count(task_ref, now).await?;
+        let state = count.state(task_ref);
+        let has_dead_letter = u32::try_from(count.deaths).unwrap_or_default() > task_ref.life;
+        if state == TaskState::Dead && !has_dead_letter {
+            self.open_dead_letter_for_failures(task_ref, now).await?;
         }
-        Ok(standing)
+        Ok(state)
     }
 
     /// Kills that share an instance prove nothing about any of their tasks, unless the run was alone on it.
-    async fn count(&mut self, subject: &Subject<'_>, now: DateTime<Utc>) -> Result<Count, Error> {
+    async fn count(&mut self, task_ref: &TaskRef<'_>, now: DateTime<Utc>) -> Result<Count, Error> {
         let count = sqlx::query_as!(
             Count,
             r#"
@@ -306,13 +308,13 @@ impl Transaction {
                 COALESCE((SELECT deaths FROM jobs.dead_letters WHERE id = $7), 0) AS "deaths!"
             FROM runs
             "#,
-            subject.function,
-            subject.key,
-            subject.life.cast_signed(),
+            task_ref.function,
+            task_ref.key,
+            task_ref.life.cast_signed(),
             now,
-            interval(subject.timeout),
-            interval(subject.company_window),
-            letter_id(subject.function, subject.key),
+            interval(task_ref.timeout),
+            interval(task_ref.company_window),
+            dead_letter_id(task_ref.function, task_ref.key),
         )
         .fetch_one(self.statement())
         .await?;
@@ -328,7 +330,7 @@ fn interval(time: TimeDelta) -> sqlx::postgres::types::PgInterval {
     }
 }
 
-/// The letter of a task, in all its lives.
-pub(super) fn letter_id(function: &str, key: &str) -> String {
+/// The dead letter of a task, in all its lives.
+pub(super) fn dead_letter_id(function: &str, key: &str) -> String {
     crate::envelope::sha256_hex([function, "\0", key])
 }

@@ -81,7 +81,7 @@ impl Sweeps {
     }
 
     /// Adds a page to a sweep that has begun. Count only tasks that are new, so that a page which runs twice counts once.
-    pub async fn sweep_page(
+    pub async fn add_page(
         &self,
         queue: Queue,
         sweep_id: &str,
@@ -190,7 +190,7 @@ impl Sweeps {
     }
 
     /// The `limit` sweeps of a queue that began last.
-    pub async fn recent_sweeps(&self, queue: Queue, limit: u32) -> Result<Vec<RecentSweep>, Error> {
+    pub async fn recent(&self, queue: Queue, limit: u32) -> Result<Vec<RecentSweep>, Error> {
         let sweeps = sqlx::query_as!(
             RecentSweep,
             r#"
@@ -208,7 +208,7 @@ impl Sweeps {
     /// Adds the results of a sweep's task. A sweep that went through all its pages is marked as long as failures are more
     /// than the share `high_above` of its tasks, or of its results if these are more; answers whether this result is what
     /// marks it. Several that come at the same time may all be told so.
-    pub async fn sweep_result(
+    pub async fn add_result(
         &self,
         queue: Queue,
         sweep_id: &str,

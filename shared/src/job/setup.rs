@@ -1,7 +1,7 @@
 //! What jobs are built from.
 
 use crate::clock::Clock;
-use crate::config::{Config, Incomplete};
+use crate::config::{Config, InvalidConfig};
 use crate::db::Database;
 use crate::db::sweeps::Sweeps;
 use crate::oidc::Verifier;
@@ -13,9 +13,9 @@ use crate::tasks::{Targets, Tasks};
 pub struct Setup {
     config: Config,
     clock: Clock,
-    database: Result<Database, Incomplete>,
-    redis: Result<Redis, Incomplete>,
-    tasks: Result<Tasks, Incomplete>,
+    database: Result<Database, InvalidConfig>,
+    redis: Result<Redis, InvalidConfig>,
+    tasks: Result<Tasks, InvalidConfig>,
 }
 
 impl Setup {
@@ -46,38 +46,38 @@ impl Setup {
     }
 
     /// Postgres.
-    pub fn database(&self) -> Result<Database, Incomplete> {
+    pub fn database(&self) -> Result<Database, InvalidConfig> {
         self.database.clone()
     }
 
     /// The sweeps.
-    pub fn sweeps(&self) -> Result<Sweeps, Incomplete> {
+    pub fn sweeps(&self) -> Result<Sweeps, InvalidConfig> {
         self.database().map(Sweeps::from)
     }
 
     /// Redis over HTTP.
-    pub fn redis(&self) -> Result<Redis, Incomplete> {
+    pub fn redis(&self) -> Result<Redis, InvalidConfig> {
         self.redis.clone()
     }
 
     /// The producing side of the queues.
-    pub fn tasks(&self) -> Result<Tasks, Incomplete> {
+    pub fn tasks(&self) -> Result<Tasks, InvalidConfig> {
         self.tasks.clone()
     }
 
     /// Limits.
     #[cfg(feature = "rate-limit")]
-    pub fn limiter(&self) -> Result<crate::rate_limit::Limiter, Incomplete> {
+    pub fn limiter(&self) -> Result<crate::rate_limit::Limiter, InvalidConfig> {
         Ok(crate::rate_limit::Limiter::new(self.redis()?, self.clock()))
     }
 
     /// Tiers of the cache.
     #[cfg(feature = "cache")]
-    pub fn cache(&self) -> Result<crate::cache::Cache, Incomplete> {
+    pub fn cache(&self) -> Result<crate::cache::Cache, InvalidConfig> {
         Ok(crate::cache::Cache::new(self.redis()?, self.clock()))
     }
 
-    pub(crate) fn verifier(&mut self, queue: Queue) -> Result<Verifier, Incomplete> {
+    pub(crate) fn verifier(&mut self, queue: Queue) -> Result<Verifier, InvalidConfig> {
         let audience = Targets::from_config(&mut self.config).map(|targets| targets.base(queue));
         Verifier::from_config(&mut self.config, audience, self.clock.clone())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Limit, Limiter, Verdict};
+use super::{Decision, Limit, Limiter};
 
 /// Acquired calls are made within this share of their window, or given up: a vendor counts them when they are made.
 const SHARE_OF_WINDOW: u32 = 6;
@@ -53,7 +53,7 @@ impl<const N: usize> Plan<N> {
     ///
     /// # Panics
     /// If the plan does not have that limit.
-    pub async fn acquire(&mut self, limit: &'static Limit) -> Verdict {
+    pub async fn acquire(&mut self, limit: &'static Limit) -> Decision {
         let place =
             self.calls.iter().position(|planned| planned.limit == limit).expect("the plan has the limit");
         self.give_up_old_calls();
@@ -70,11 +70,11 @@ impl<const N: usize> Plan<N> {
                 planned.expected = 0;
             }
             if let Some(until) = grants[place].more_at.filter(|_| self.calls[place].available == 0) {
-                return Verdict::DeniedUntil(until);
+                return Decision::LimitedUntil(until);
             }
         }
         self.calls[place].available -= 1;
-        Verdict::Allowed
+        Decision::Allowed
     }
 
     fn give_up_old_calls(&mut self) {

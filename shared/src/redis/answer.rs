@@ -21,16 +21,16 @@ pub enum Value {
 /// One command's answer on the wire.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum Answer {
+pub(super) enum WireReply {
     Result { result: Value },
     Error { error: String },
 }
 
-impl From<Answer> for Result<Value, Error> {
-    fn from(answer: Answer) -> Self {
+impl From<WireReply> for Result<Value, Error> {
+    fn from(answer: WireReply) -> Self {
         match answer {
-            Answer::Result { result } => Ok(result),
-            Answer::Error { error } => Err(Error::refused(&error)),
+            WireReply::Result { result } => Ok(result),
+            WireReply::Error { error } => Err(Error::refused(&error)),
         }
     }
 }
@@ -42,8 +42,8 @@ mod tests {
     #[track_caller]
     fn check(json: &str, expected: &Value) {
         match serde_json::from_str(json).unwrap() {
-            Answer::Result { result } => assert_eq!(&result, expected),
-            Answer::Error { error } => panic!("{error}"),
+            WireReply::Result { result } => assert_eq!(&result, expected),
+            WireReply::Error { error } => panic!("{error}"),
         }
     }
 
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_not_read_as_nothing() {
         for rubbish in ["{}", "null", "[]", r#"{"result":{"a":1}}"#, r#"{"results":null}"#, "<html>"] {
-            assert!(serde_json::from_str::<Answer>(rubbish).is_err(), "{rubbish}");
+            assert!(serde_json::from_str::<WireReply>(rubbish).is_err(), "{rubbish}");
         }
     }
 }

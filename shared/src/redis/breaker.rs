@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Breaker {
     threshold: u32,
-    rest: Duration,
+    open_for: Duration,
     state: State,
 }
 
@@ -19,8 +19,8 @@ enum State {
 }
 
 impl Breaker {
-    pub(super) fn new(threshold: u32, rest: Duration) -> Self {
-        Self { threshold, rest, state: State::Closed { failures: 0 } }
+    pub(super) fn new(threshold: u32, open_for: Duration) -> Self {
+        Self { threshold, open_for, state: State::Closed { failures: 0 } }
     }
 
     /// Whether a call may be made now.
@@ -29,7 +29,7 @@ impl Breaker {
             State::Closed { .. } => true,
             State::Open { until } if now < until => false,
             State::Open { .. } => {
-                self.state = State::Open { until: now + self.rest };
+                self.state = State::Open { until: now + self.open_for };
                 true
             }
         }
@@ -46,7 +46,7 @@ impl Breaker {
             State::Closed { failures } => {
                 *failures += 1;
                 if *failures >= self.threshold {
-                    self.state = State::Open { until: now + self.rest };
+                    self.state = State::Open { until: now + self.open_for };
                 }
             }
             // The probe, which has set the next rest already, or a call from before the breaker opened.
@@ -61,7 +61,7 @@ mod tests {
     use proptest::prelude::*;
 
     const THRESHOLD: u32 = 3;
-    const REST: Duration = Duration::from_secs(5);
+    const OPEN_FOR: Duration = Duration::from_secs(5);
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -83,7 +83,7 @@ mod tests {
         /// once a rest has gone by since the failure that opened it and since each later call that passed.
         #[test]
         fn it_does_what_the_history_says(steps in prop::collection::vec(step(), 1..80)) {
-            let mut breaker = Breaker::new(THRESHOLD, REST);
+            let mut breaker = Breaker::new(THRESHOLD, OPEN_FOR);
             let mut now = Instant::now();
             let mut failures = 0;
             let mut rested_since = now;
@@ -97,7 +97,7 @@ mod tests {
                     Step::CancelledCall => None,
                 };
                 let open = failures >= THRESHOLD;
-                let expected = !open || now >= rested_since + REST;
+                let expected = !open || now >= rested_since + OPEN_FOR;
                 prop_assert_eq!(breaker.admits(now), expected);
                 if !expected {
                     continue;
@@ -126,13 +126,13 @@ mod tests {
     #[test]
     fn calls_under_way_when_it_opened_neither_prolong_the_rest_nor_open_it_twice() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(THRESHOLD, REST);
+        let mut breaker = Breaker::new(THRESHOLD, OPEN_FOR);
         for _ in 0..THRESHOLD {
             breaker.failed(now);
         }
-        breaker.failed(now + REST / 2);
-        assert!(!breaker.admits(now + REST / 2));
-        assert!(breaker.admits(now + REST), "one probe");
-        assert!(!breaker.admits(now + REST), "and no second one");
+        breaker.failed(now + OPEN_FOR / 2);
+        assert!(!breaker.admits(now + OPEN_FOR / 2));
+        assert!(breaker.admits(now + OPEN_FOR), "one probe");
+        assert!(!breaker.admits(now + OPEN_FOR), "and no second one");
     }
 }

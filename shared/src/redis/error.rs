@@ -53,7 +53,7 @@ pub enum Error {
     TooLarge,
     /// Redis has been failing and is left alone for some seconds; nothing was sent.
     #[error("redis has been failing and is left alone")]
-    Resting,
+    CircuitOpen,
 }
 
 impl Error {
@@ -68,7 +68,7 @@ impl Error {
             | Self::OutOfService(_)
             | Self::Status(_)
             | Self::Garbage
-            | Self::Resting => true,
+            | Self::CircuitOpen => true,
             Self::Refused(_) | Self::TooLarge => false,
         }
     }

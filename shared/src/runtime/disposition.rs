@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::outages::Dependency;
 use crate::oidc::Rejection;
 use crate::telemetry::EventCode;
-use crate::telemetry::line::Outcome;
+use crate::telemetry::line::OutcomeCode;
 use crate::{envelope, oidc};
 
 /// How long the queue waits when keys of the issuer, or any other dependency, are unavailable.
@@ -30,11 +30,11 @@ pub(super) enum Disposition {
     /// The task ran before; its result, if that was kept.
     Duplicate(Option<Value>),
     /// A dead letter keeps the task.
-    Dead(Death),
+    Dead(DeadReason),
     /// The task's successor exists.
     Rescheduled {
         /// Why it could not end now.
-        why: Why,
+        reason: RescheduleReason,
         /// When the successor runs.
         at: DateTime<Utc>,
     },
@@ -82,8 +82,8 @@ impl FailureReason {
 
 /// Why a task is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumDiscriminants)]
-#[strum_discriminants(name(DeathKind), vis(pub(super)), derive(strum::EnumIter))]
-pub(super) enum Death {
+#[strum_discriminants(name(DeadReasonKind), vis(pub(super)), derive(strum::EnumIter))]
+pub(super) enum DeadReason {
     /// Its last run failed.
     Failed(FailureReason),
     /// Its failures were found recorded.
@@ -96,7 +96,7 @@ pub(super) enum Death {
     Unreadable(envelope::Error),
 }
 
-impl Death {
+impl DeadReason {
     /// A stable name, for answers, logs and dead letters.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -121,8 +121,8 @@ pub(super) enum Unexplained {
 
 /// Why a task is rescheduled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumDiscriminants)]
-#[strum_discriminants(name(WhyKind), vis(pub(super)), derive(strum::EnumIter))]
-pub(super) enum Why {
+#[strum_discriminants(name(RescheduleReasonKind), vis(pub(super)), derive(strum::EnumIter))]
+pub(super) enum RescheduleReason {
     /// Its run failed.
     Failed(FailureReason),
     /// The job asked for it.
@@ -143,7 +143,7 @@ pub(super) enum Why {
     Renewed,
 }
 
-impl Why {
+impl RescheduleReason {
     /// A stable name, where the outcome does not say it.
     fn name(self) -> Option<&'static str> {
         match self {
@@ -205,33 +205,33 @@ impl From<oidc::Error> for Disposition {
 /// What is said of a disposition, to Cloud Tasks and in the log.
 pub(super) struct Summary {
     pub(super) status: StatusCode,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: OutcomeCode,
     pub(super) reason: Option<&'static str>,
 }
 
 impl Disposition {
     pub(super) fn summary(&self) -> Summary {
         let (status, outcome, reason) = match self {
-            Self::Done(_) => (StatusCode::OK, Outcome::Done, None),
-            Self::Skipped(reason) => (StatusCode::OK, Outcome::Skipped, Some(*reason)),
-            Self::Duplicate(_) => (StatusCode::OK, Outcome::Duplicate, None),
-            Self::Dead(death) => (StatusCode::OK, Outcome::Dead, Some(death.name())),
-            Self::Rescheduled { why, .. } => {
-                let outcome = match why {
-                    Why::Failed(_) => Outcome::Retry,
-                    Why::Snoozed => Outcome::Snoozed,
-                    Why::Leased => Outcome::Deferred,
-                    Why::Unreadable
-                    | Why::Crowded
-                    | Why::Unproven
-                    | Why::Busy
-                    | Why::Shutdown
-                    | Why::Renewed => Outcome::Requeued,
+            Self::Done(_) => (StatusCode::OK, OutcomeCode::Done, None),
+            Self::Skipped(reason) => (StatusCode::OK, OutcomeCode::Skipped, Some(*reason)),
+            Self::Duplicate(_) => (StatusCode::OK, OutcomeCode::Duplicate, None),
+            Self::Dead(death) => (StatusCode::OK, OutcomeCode::Dead, Some(death.name())),
+            Self::Rescheduled { reason, .. } => {
+                let outcome = match reason {
+                    RescheduleReason::Failed(_) => OutcomeCode::Retry,
+                    RescheduleReason::Snoozed => OutcomeCode::Snoozed,
+                    RescheduleReason::Leased => OutcomeCode::Deferred,
+                    RescheduleReason::Unreadable
+                    | RescheduleReason::Crowded
+                    | RescheduleReason::Unproven
+                    | RescheduleReason::Busy
+                    | RescheduleReason::Shutdown
+                    | RescheduleReason::Renewed => OutcomeCode::Requeued,
                 };
-                (StatusCode::OK, outcome, why.name())
+                (StatusCode::OK, outcome, reason.name())
             }
             Self::Unavailable { what, .. } => {
-                (StatusCode::SERVICE_UNAVAILABLE, Outcome::Unavailable, Some(what.name()))
+                (StatusCode::SERVICE_UNAVAILABLE, OutcomeCode::Unavailable, Some(what.name()))
             }
             Self::Refused(refusal) => {
                 let (status, reason) = match refusal {
@@ -240,9 +240,11 @@ impl Disposition {
                     Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
                     Refusal::IncompleteBody => (StatusCode::BAD_REQUEST, "body_broke_off"),
                 };
-                (status, Outcome::Refused, Some(reason))
+                (status, OutcomeCode::Refused, Some(reason))
             }
-            Self::Unexplained(what) => (StatusCode::INTERNAL_SERVER_ERROR, Outcome::Retry, Some(what.into())),
+            Self::Unexplained(what) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, OutcomeCode::Retry, Some(what.into()))
+            }
         };
         Summary { status, outcome, reason }
     }
@@ -281,27 +283,34 @@ mod tests {
     #[test]
     fn every_disposition_has_its_status() {
         #[track_caller]
-        fn check(disposition: &Disposition, status: u16, outcome: Outcome) {
+        fn check(disposition: &Disposition, status: u16, outcome: OutcomeCode) {
             let summary = disposition.summary();
             assert_eq!((summary.status.as_u16(), summary.outcome), (status, outcome), "{disposition:?}");
         }
-        let rescheduled = |why| Disposition::Rescheduled { why, at: DateTime::UNIX_EPOCH };
-        check(&Disposition::Done(json!(1)), 200, Outcome::Done);
-        check(&Disposition::Duplicate(None), 200, Outcome::Duplicate);
-        check(&Disposition::Skipped("x"), 200, Outcome::Skipped);
-        check(&Disposition::Dead(Death::KeyReused), 200, Outcome::Dead);
-        check(&rescheduled(Why::Failed(FailureReason::Transient)), 200, Outcome::Retry);
-        check(&rescheduled(Why::Snoozed), 200, Outcome::Snoozed);
-        check(&rescheduled(Why::Leased), 200, Outcome::Deferred);
-        for why in [Why::Unreadable, Why::Crowded, Why::Unproven, Why::Busy, Why::Shutdown, Why::Renewed] {
-            check(&rescheduled(why), 200, Outcome::Requeued);
+        let rescheduled = |reason| Disposition::Rescheduled { reason, at: DateTime::UNIX_EPOCH };
+        check(&Disposition::Done(json!(1)), 200, OutcomeCode::Done);
+        check(&Disposition::Duplicate(None), 200, OutcomeCode::Duplicate);
+        check(&Disposition::Skipped("x"), 200, OutcomeCode::Skipped);
+        check(&Disposition::Dead(DeadReason::KeyReused), 200, OutcomeCode::Dead);
+        check(&rescheduled(RescheduleReason::Failed(FailureReason::Transient)), 200, OutcomeCode::Retry);
+        check(&rescheduled(RescheduleReason::Snoozed), 200, OutcomeCode::Snoozed);
+        check(&rescheduled(RescheduleReason::Leased), 200, OutcomeCode::Deferred);
+        for reason in [
+            RescheduleReason::Unreadable,
+            RescheduleReason::Crowded,
+            RescheduleReason::Unproven,
+            RescheduleReason::Busy,
+            RescheduleReason::Shutdown,
+            RescheduleReason::Renewed,
+        ] {
+            check(&rescheduled(reason), 200, OutcomeCode::Requeued);
         }
-        check(&Dependency::Database.into(), 503, Outcome::Unavailable);
-        check(&Refusal::Unauthorized(Rejection::Missing).into(), 401, Outcome::Refused);
-        check(&Refusal::Forbidden.into(), 403, Outcome::Refused);
-        check(&Refusal::TooLarge.into(), 413, Outcome::Refused);
-        check(&Refusal::IncompleteBody.into(), 400, Outcome::Refused);
-        check(&Disposition::Unexplained(Unexplained::Suspected), 500, Outcome::Retry);
+        check(&Dependency::Database.into(), 503, OutcomeCode::Unavailable);
+        check(&Refusal::Unauthorized(Rejection::Missing).into(), 401, OutcomeCode::Refused);
+        check(&Refusal::Forbidden.into(), 403, OutcomeCode::Refused);
+        check(&Refusal::TooLarge.into(), 413, OutcomeCode::Refused);
+        check(&Refusal::IncompleteBody.into(), 400, OutcomeCode::Refused);
+        check(&Disposition::Unexplained(Unexplained::Suspected), 500, OutcomeCode::Retry);
     }
 
     #[test]

@@ -45,15 +45,15 @@ impl Facts {
 }
 
 /// Works on one dispatch, and reports it, also when something panics that is not the job.
-pub(super) async fn walk(runtime: Arc<Runtime>, request: Request<Body>) -> Disposition {
+pub(super) async fn process(runtime: Arc<Runtime>, request: Request<Body>) -> Disposition {
     let (started, arrived) = (Instant::now(), runtime.clock.now());
     let queue = runtime.queue.name();
     let name = Headers::from(request.headers()).name.unwrap_or_default();
     let scope = Arc::new(Scope::new(queue, name));
     let mut facts = Facts::default();
-    let walk = async {
-        let walked = AssertUnwindSafe(Box::pin(runtime.walk(request, &mut facts))).catch_unwind().await;
-        let disposition = match walked {
+    let processing = async {
+        let processed = AssertUnwindSafe(Box::pin(runtime.process(request, &mut facts))).catch_unwind().await;
+        let disposition = match processed {
             Ok(Ok(disposition) | Err(disposition)) => disposition,
             Err(_panic) => Disposition::Unexplained(Unexplained::Panic),
         };
@@ -76,7 +76,7 @@ pub(super) async fn walk(runtime: Arc<Runtime>, request: Request<Body>) -> Dispo
         line.write();
         disposition
     };
-    Arc::clone(&scope).enter(walk).await
+    Arc::clone(&scope).enter(processing).await
 }
 
 /// W3C Trace Context, section 3.2: `version-traceid-parentid-flags`, in hexadecimal digits.

@@ -12,7 +12,7 @@ use crate::telemetry::EventCode;
 /// Cloud Run kills an instance 10 seconds after SIGTERM; the rest is for releasing leases.
 const GRACE: Duration = Duration::from_secs(8);
 /// What interrupted jobs get to release their leases and to be rescheduled.
-const LEAVE: Duration = Duration::from_secs(1);
+const RELEASE_GRACE: Duration = Duration::from_secs(1);
 /// What is left for calls that wait in this process.
 const FLUSH: Duration = Duration::from_millis(500);
 
@@ -91,7 +91,7 @@ impl Shutdown {
         self.running.close();
         let left = async {
             self.over.cancelled().await;
-            tokio::time::sleep(LEAVE).await;
+            tokio::time::sleep(RELEASE_GRACE).await;
         };
         tokio::select! {
             () = self.running.wait() => {}

@@ -1,4 +1,4 @@
-//! The steps of [`super::walk`], each for itself.
+//! The steps of [`super::process`], each for itself.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Runtime;
-use super::disposition::{Death, Disposition, FailureReason, Unexplained, Why};
+use super::disposition::{DeadReason, Disposition, FailureReason, RescheduleReason, Unexplained};
 use super::handler::Prepared;
 use super::occupancy::Place;
 use super::outages::Dependency;
-use super::task::{Headers, Task, subject};
+use super::task::{Headers, Task, task_ref};
 use crate::db;
 use crate::db::dead_letters::DeadLetter;
-use crate::db::failures::{Cause, Run, Standing, Subject};
+use crate::db::failures::{Cause, Run, TaskRef, TaskState};
 use crate::envelope::{self, Envelope, sha256_hex};
 use crate::failure::Failure;
 use crate::idempotency::{Expired, Lease, Lost};
@@ -57,10 +57,10 @@ pub(super) struct Unreadable {
 pub(super) struct Suspicion(Uuid);
 
 /// How a run ended.
-pub(super) enum Ended {
+pub(super) enum RunResult {
     Done(Value),
     Skipped(&'static str),
-    Snoozed { why: Why, until: DateTime<Utc> },
+    Snoozed { reason: RescheduleReason, until: DateTime<Utc> },
     Failed(Failed),
     Unavailable { dependency: Dependency, retry_after: Duration },
     Lost(Lost),
@@ -95,14 +95,14 @@ impl Runtime {
             "task is dispatched often"
         );
         let key = body_key(headers, body);
-        let (subject, now) = (subject(self.queue, self.pace, &key, headers, body), self.clock.now());
-        match self.in_time(self.failures.look(&subject, now)).await? {
-            Standing::Go { .. } | Standing::Done => {}
-            Standing::Wait(_) => return Err(Disposition::Unexplained(Unexplained::Suspected)),
-            Standing::Dead => return Err(Disposition::Dead(Death::NeverReportedBack)),
+        let (task_ref, now) = (task_ref(self.queue, self.pace, &key, headers, body), self.clock.now());
+        match self.in_time(self.failures.task_state(&task_ref, now)).await? {
+            TaskState::Go { .. } | TaskState::Done => {}
+            TaskState::Wait(_) => return Err(Disposition::Unexplained(Unexplained::Suspected)),
+            TaskState::Dead => return Err(Disposition::Dead(DeadReason::NeverReportedBack)),
         }
         let suspicion = Suspicion(Uuid::new_v4());
-        self.in_time(self.failures.run_started(&subject, &self.recorded(suspicion.0, false, now), now))
+        self.in_time(self.failures.run_started(&task_ref, &self.recorded(suspicion.0, false, now), now))
             .await?;
         Ok(Some(suspicion))
     }
@@ -115,9 +115,9 @@ impl Runtime {
     ) -> Result<(), Disposition> {
         let Some(Suspicion(run)) = suspicion else { return Ok(()) };
         let key = body_key(&task.headers, &task.body);
-        let (subject, now) =
-            (subject(self.queue, self.pace, &key, &task.headers, &task.body), self.clock.now());
-        self.in_time(self.failures.run_ended(&subject, &self.recorded(run, false, now), false, now)).await
+        let (task_ref, now) =
+            (task_ref(self.queue, self.pace, &key, &task.headers, &task.body), self.clock.now());
+        self.in_time(self.failures.run_ended(&task_ref, &self.recorded(run, false, now), false, now)).await
     }
 
     pub(super) fn parse(
@@ -147,38 +147,38 @@ impl Runtime {
         let user_id = user_of(&body);
         let Some(mut envelope) = envelope else {
             let key = body_key(&headers, &body);
-            let subject = Subject { user_id, ..subject(self.queue, self.pace, &key, &headers, &body) };
-            return self.die_unread(subject, error).await;
+            let task_ref = TaskRef { user_id, ..task_ref(self.queue, self.pace, &key, &headers, &body) };
+            return self.record_unreadable(task_ref, error).await;
         };
         let since = *envelope.unreadable_since.get_or_insert(now);
         let doublings = envelope.n.min(6);
         let task = Task::new(self.queue, headers, body, envelope, user_id, now);
         if error.may_be_fixed_by_a_deployment() && now < since + UNREADABLE_FOR {
             let wait = (UNREADABLE_FIRST * 2_i32.pow(doublings)).min(UNREADABLE_LAST);
-            return self.reschedule(&task, Why::Unreadable, now + wait).await;
+            return self.reschedule(&task, RescheduleReason::Unreadable, now + wait).await;
         }
-        self.die_unread(task.subject(self.pace), error).await
+        self.record_unreadable(task.task_ref(self.pace), error).await
     }
 
-    async fn die_unread(
+    async fn record_unreadable(
         &self,
-        subject: Subject<'_>,
+        task_ref: TaskRef<'_>,
         error: envelope::Error,
     ) -> Result<Disposition, Disposition> {
-        let letter = DeadLetter { subject, reason: error.code(), error: &error.to_string() };
-        self.in_time(self.dead_letters.record_dead_letter(&letter, self.clock.now())).await?;
+        let dead_letter = DeadLetter { task_ref, reason: error.code(), error: &error.to_string() };
+        self.in_time(self.dead_letters.record(&dead_letter, self.clock.now())).await?;
         tracing::error!(event = %EventCode::DeadLetter, reason = error.code(), error = %error, "dead letter");
-        Ok(Disposition::Dead(Death::Unreadable(error)))
+        Ok(Disposition::Dead(DeadReason::Unreadable(error)))
     }
 
     /// Another payload under a key that came from outside is another task, and which of the two is meant is unknown.
     pub(super) async fn other_payload(&self, task: &Task) -> Result<Disposition, Disposition> {
         let key = task.key_of_other_payload();
-        let subject = Subject { key: &key, ..task.subject(self.pace) };
+        let task_ref = TaskRef { key: &key, ..task.task_ref(self.pace) };
         let error = "the key belongs to another payload";
-        let (death, now) = (Death::KeyReused, self.clock.now());
-        let letter = DeadLetter { subject, reason: death.name(), error };
-        self.in_time(self.dead_letters.record_dead_letter(&letter, now)).await?;
+        let (death, now) = (DeadReason::KeyReused, self.clock.now());
+        let dead_letter = DeadLetter { task_ref, reason: death.name(), error };
+        self.in_time(self.dead_letters.record(&dead_letter, now)).await?;
         tracing::error!(event = %EventCode::DeadLetter, reason = death.name(), error, "dead letter");
         Ok(Disposition::Dead(death))
     }
@@ -190,30 +190,34 @@ impl Runtime {
         }
         let mut crowded = successor(task);
         crowded.alone = alone;
-        Err(self.create(task, crowded, Why::Crowded, self.clock.now() + self.pace.soon()).await?)
+        Err(self
+            .create(task, crowded, RescheduleReason::Crowded, self.clock.now() + self.pace.soon())
+            .await?)
     }
 
     /// What is recorded about the task, after the run that had the lease before was recorded as killed. If Postgres is
     /// unavailable, that lease is put back for the next delivery to record.
-    pub(super) async fn look(
+    pub(super) async fn task_state(
         &self,
         task: &Task,
         lease: &mut Lease,
         killed: Option<&Expired>,
-    ) -> Result<Standing, Disposition> {
-        let (subject, now) = (task.subject(self.pace), self.clock.now());
+    ) -> Result<TaskState, Disposition> {
+        let (task_ref, now) = (task.task_ref(self.pace), self.clock.now());
         let looked = async {
-            let Some(killed) = killed else { return self.in_time(self.failures.look(&subject, now)).await };
+            let Some(killed) = killed else {
+                return self.in_time(self.failures.task_state(&task_ref, now)).await;
+            };
             let run = Run {
                 id: killed.run,
                 instance: &killed.instance,
                 alone: killed.alone,
                 ..self.recorded(killed.run, killed.alone, killed.began_at)
             };
-            self.in_time(self.failures.run_killed(&subject, &run, killed.at, now)).await
+            self.in_time(self.failures.run_killed(&task_ref, &run, killed.at, now)).await
         };
-        let standing = match (looked.await, killed) {
-            (Ok(standing), _) => standing,
+        let state = match (looked.await, killed) {
+            (Ok(state), _) => state,
             (Err(unavailable), Some(killed)) => {
                 if let Err(error) = self.leases.put_back(lease, killed).await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "lease not put back");
@@ -225,31 +229,31 @@ impl Runtime {
                 return Err(unavailable);
             }
         };
-        if let (Standing::Go { .. }, true) = (standing, task.has_many_dispatches()) {
+        if let (TaskState::Go { .. }, true) = (state, task.has_many_dispatches()) {
             tracing::warn!(
                 event = %EventCode::ManyDispatches,
                 dispatches = task.dispatches(),
                 "task is dispatched often"
             );
             let run = self.recorded(lease.run(), lease.is_alone(), now);
-            if let Err(unavailable) = self.in_time(self.failures.run_started(&subject, &run, now)).await {
+            if let Err(unavailable) = self.in_time(self.failures.run_started(&task_ref, &run, now)).await {
                 self.release(task, lease).await;
                 return Err(unavailable);
             }
             lease.mark_recorded();
         }
-        Ok(standing)
+        Ok(state)
     }
 
     /// Runs the job, within its time and as long as the instance may live.
-    pub(super) async fn run(&self, job: Prepared, task: &Task, failures: u32) -> Ended {
+    pub(super) async fn run(&self, job: Prepared, task: &Task, failures: u32) -> RunResult {
         let time = self.pace.timeout(self.queue);
         let context = Context {
             attempt: failures + 1,
             last_attempt: failures + 1 >= self.queue.policy().attempts,
             dispatches: task.dispatches(),
             key: task.name().key.to_owned(),
-            occasion: task.occasion,
+            scheduled_for: task.scheduled_for,
             clock: self.clock.clone(),
             deadline: Instant::now() + time,
             cancelled: self.shutdown.begun(),
@@ -258,29 +262,31 @@ impl Runtime {
         let ended = tokio::select! {
             ended = run => ended,
             () = self.shutdown.over() => {
-                return Ended::Snoozed { why: Why::Shutdown, until: self.clock.now() };
+                return RunResult::Snoozed { reason: RescheduleReason::Shutdown, until: self.clock.now() };
             }
         };
         match ended {
-            Ok(Ok(Ok(Outcome::Done(result)))) => Ended::Done(result),
-            Ok(Ok(Ok(Outcome::Skipped(reason)))) => Ended::Skipped(reason),
-            Ok(Ok(Ok(Outcome::Snooze(until)))) => Ended::Snoozed { why: Why::Snoozed, until },
+            Ok(Ok(Ok(Outcome::Done(result)))) => RunResult::Done(result),
+            Ok(Ok(Ok(Outcome::Skipped(reason)))) => RunResult::Skipped(reason),
+            Ok(Ok(Ok(Outcome::Snooze(until)))) => {
+                RunResult::Snoozed { reason: RescheduleReason::Snoozed, until }
+            }
             Ok(Ok(Err(failure))) => self.classify(&failure),
-            Ok(Err(_panic)) => Ended::Failed(Failed::new(FailureReason::Panic, "the job panicked")),
+            Ok(Err(_panic)) => RunResult::Failed(Failed::new(FailureReason::Panic, "the job panicked")),
             Err(_elapsed) => {
-                Ended::Failed(Failed::new(FailureReason::Timeout, "the job exceeded its timeout"))
+                RunResult::Failed(Failed::new(FailureReason::Timeout, "the job exceeded its timeout"))
             }
         }
     }
 
-    fn classify(&self, failure: &Failure) -> Ended {
+    fn classify(&self, failure: &Failure) -> RunResult {
         match failure {
-            Failure::Permanent(_) => Ended::Failed(Failed::new(FailureReason::Permanent, chain(failure))),
-            Failure::Transient(_) => Ended::Failed(Failed::new(FailureReason::Transient, chain(failure))),
+            Failure::Permanent(_) => RunResult::Failed(Failed::new(FailureReason::Permanent, chain(failure))),
+            Failure::Transient(_) => RunResult::Failed(Failed::new(FailureReason::Transient, chain(failure))),
             Failure::Busy { retry_after, .. } => {
                 tracing::info!(error = chain(failure), "another session holds what the job needs");
                 let after = TimeDelta::from_std(*retry_after).unwrap_or(self.pace.soon());
-                Ended::Snoozed { why: Why::Busy, until: self.clock.now() + after }
+                RunResult::Snoozed { reason: RescheduleReason::Busy, until: self.clock.now() + after }
             }
             Failure::Unavailable { retry_after, source } => {
                 tracing::warn!(
@@ -288,7 +294,7 @@ impl Runtime {
                     error = chain(failure),
                     "a shared dependency is unavailable"
                 );
-                Ended::Unavailable { dependency: Dependency::of(source), retry_after: *retry_after }
+                RunResult::Unavailable { dependency: Dependency::of(source), retry_after: *retry_after }
             }
         }
     }
@@ -299,7 +305,7 @@ impl Runtime {
         task: &Task,
         lease: &Lease,
         failed: &Failed,
-    ) -> Result<Standing, Disposition> {
+    ) -> Result<TaskState, Disposition> {
         let reason = failed.reason.name();
         let fingerprint = sha256_hex([self.queue.name(), reason, &failed.error]);
         let cause = Cause {
@@ -311,7 +317,7 @@ impl Runtime {
         let now = self.clock.now();
         let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
         tracing::warn!(event = %EventCode::RunFailed, reason, error = failed.error, "run failed");
-        self.in_time(self.failures.run_failed(&task.subject(self.pace), &run, &cause, now)).await
+        self.in_time(self.failures.run_failed(&task.task_ref(self.pace), &run, &cause, now)).await
     }
 
     /// When the next run may begin after so many failures.
@@ -344,7 +350,7 @@ impl Runtime {
     }
 
     pub(super) async fn settle_dead(&self, task: &Task, failed: &Failed) -> Disposition {
-        let death = Death::Failed(failed.reason);
+        let death = DeadReason::Failed(failed.reason);
         tracing::error!(event = %EventCode::DeadLetter, reason = death.name(), error = failed.error, "dead letter");
         self.mark_dead(task).await;
         Disposition::Dead(death)
@@ -364,7 +370,7 @@ impl Runtime {
 
     /// Likewise.
     pub(super) async fn found_dead(&self, task: &Task) -> Disposition {
-        let death = Death::AttemptsUsedUp;
+        let death = DeadReason::AttemptsUsedUp;
         tracing::error!(event = %EventCode::DeadLetter, reason = death.name(), "dead letter");
         self.mark_dead(task).await;
         Disposition::Dead(death)
@@ -382,20 +388,20 @@ impl Runtime {
     }
 
     /// Ends a run that neither succeeded nor failed: its successor exists before its lease is released.
-    pub(super) async fn give_up(
+    pub(super) async fn reschedule_and_release(
         &self,
         task: &Task,
         lease: &Lease,
-        why: Why,
+        reason: RescheduleReason,
         at: DateTime<Utc>,
     ) -> Result<Disposition, Disposition> {
-        let rescheduled = self.reschedule_after(task, lease, why, at).await;
+        let rescheduled = self.reschedule_after(task, lease, reason, at).await;
         self.release(task, lease).await;
         rescheduled
     }
 
     /// Ends a run whose task another run has, or has ended.
-    pub(super) async fn give_way(
+    pub(super) async fn lease_lost(
         &self,
         task: &Task,
         lease: &Lease,
@@ -406,7 +412,9 @@ impl Runtime {
             self.record_end(task, lease, false).await;
         }
         match lost {
-            Lost::To { until } => self.reschedule(task, Why::Leased, self.after_lease(Some(until))).await,
+            Lost::To { until } => {
+                self.reschedule(task, RescheduleReason::Leased, self.after_lease(Some(until))).await
+            }
             Lost::Done(result) => Ok(Disposition::Duplicate(result)),
             Lost::Dead => Ok(Disposition::Duplicate(None)),
         }
@@ -434,8 +442,8 @@ impl Runtime {
 
     async fn record_end(&self, task: &Task, lease: &Lease, is_done: bool) {
         let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
-        let (subject, now) = (task.subject(self.pace), self.clock.now());
-        if self.in_time(self.failures.run_ended(&subject, &run, is_done, now)).await.is_err() {
+        let (task_ref, now) = (task.task_ref(self.pace), self.clock.now());
+        if self.in_time(self.failures.run_ended(&task_ref, &run, is_done, now)).await.is_err() {
             tracing::error!(event = %EventCode::RunNotRecorded, is_done, "the end of a run is recorded nowhere");
         }
     }
@@ -444,10 +452,10 @@ impl Runtime {
     pub(super) async fn reschedule(
         &self,
         task: &Task,
-        why: Why,
+        reason: RescheduleReason,
         at: DateTime<Utc>,
     ) -> Result<Disposition, Disposition> {
-        self.create(task, successor(task), why, at).await
+        self.create(task, successor(task), reason, at).await
     }
 
     /// Creates the successor of a task whose run ended: that run's lease does not concern it.
@@ -455,25 +463,25 @@ impl Runtime {
         &self,
         task: &Task,
         lease: &Lease,
-        why: Why,
+        reason: RescheduleReason,
         at: DateTime<Utc>,
     ) -> Result<Disposition, Disposition> {
         let mut envelope = successor(task);
         envelope.after = Some(lease.run());
-        envelope.alone = why == Why::Crowded;
-        self.create(task, envelope, why, at).await
+        envelope.alone = reason == RescheduleReason::Crowded;
+        self.create(task, envelope, reason, at).await
     }
 
     async fn create(
         &self,
         task: &Task,
         envelope: Envelope,
-        why: Why,
+        reason: RescheduleReason,
         at: DateTime<Utc>,
     ) -> Result<Disposition, Disposition> {
         let at = at.min(self.clock.now() + FURTHEST);
         match Box::pin(self.tasks.reschedule(self.queue, task.root(), envelope, at)).await {
-            Ok(_) => Ok(Disposition::Rescheduled { why, at }),
+            Ok(_) => Ok(Disposition::Rescheduled { reason, at }),
             Err(error) => {
                 tracing::error!(event = %EventCode::NotRescheduled, error = chain(&error), "task not rescheduled");
                 self.outages.remember(Dependency::CloudTasks);
@@ -546,6 +554,6 @@ fn successor(task: &Task) -> Envelope {
     envelope.root = Some(task.root().to_owned());
     // The new name must not make a new task of it.
     envelope.idempotency_key = Some(task.key.clone());
-    envelope.enqueued_at.get_or_insert(task.occasion);
+    envelope.enqueued_at.get_or_insert(task.scheduled_for);
     envelope
 }

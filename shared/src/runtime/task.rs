@@ -9,7 +9,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::disposition::Refusal;
-use crate::db::failures::Subject;
+use crate::db::failures::TaskRef;
 use crate::envelope::Envelope;
 use crate::idempotency::Name;
 use crate::pace::Pace;
@@ -82,8 +82,8 @@ pub(super) struct Task {
     lease_key: String,
     is_key_derived: bool,
     payload_hash: String,
-    /// See [`crate::job::Context::occasion`].
-    pub(super) occasion: DateTime<Utc>,
+    /// See [`crate::job::Context::scheduled_for`].
+    pub(super) scheduled_for: DateTime<Utc>,
     pub(super) user_id: Option<Uuid>,
 }
 
@@ -106,7 +106,7 @@ impl Task {
             key: key.text,
             is_key_derived: key.is_derived,
             payload_hash: envelope.payload_hash(),
-            occasion: occasion(queue, created),
+            scheduled_for: scheduled_for(queue, created),
             queue,
             headers,
             body,
@@ -149,12 +149,12 @@ impl Task {
         }
     }
 
-    pub(super) fn subject(&self, pace: Pace) -> Subject<'_> {
-        Subject {
+    pub(super) fn task_ref(&self, pace: Pace) -> TaskRef<'_> {
+        TaskRef {
             life: self.envelope.life,
             user_id: self.user_id,
             trace: self.envelope.trace.as_deref(),
-            ..subject(self.queue, pace, &self.key, &self.headers, &self.body)
+            ..task_ref(self.queue, pace, &self.key, &self.headers, &self.body)
         }
     }
 
@@ -165,14 +165,14 @@ impl Task {
 }
 
 /// What is known of any task.
-pub(super) fn subject<'a>(
+pub(super) fn task_ref<'a>(
     queue: Queue,
     pace: Pace,
     key: &'a str,
     headers: &'a Headers,
     body: &'a [u8],
-) -> Subject<'a> {
-    Subject {
+) -> TaskRef<'a> {
+    TaskRef {
         function: queue.name(),
         key,
         life: 0,
@@ -186,8 +186,8 @@ pub(super) fn subject<'a>(
     }
 }
 
-/// The start of the schedule's period: two sweeps of one period are the same occasion, as are a sweep and its retry.
-fn occasion(queue: Queue, created: DateTime<Utc>) -> DateTime<Utc> {
+/// The start of the schedule's period: two sweeps of one period are scheduled for the same moment, as are a sweep and its retry.
+fn scheduled_for(queue: Queue, created: DateTime<Utc>) -> DateTime<Utc> {
     let period = queue.policy().period().map_or(0, |period| period.as_secs().cast_signed());
     if period == 0 {
         return created;
@@ -202,8 +202,8 @@ mod tests {
     use crate::testing::SLOW;
 
     #[test]
-    fn a_sweep_and_its_repetition_within_the_period_are_one_occasion() {
-        let at = |text: &str| occasion(SLOW, text.parse().unwrap());
+    fn a_sweep_and_its_repetition_within_the_period_are_one_period() {
+        let at = |text: &str| scheduled_for(SLOW, text.parse().unwrap());
         assert_eq!(at("2026-01-01T10:00:00Z"), at("2026-01-01T10:59:59Z"));
         assert_ne!(at("2026-01-01T10:00:00Z"), at("2026-01-01T11:00:00Z"));
     }

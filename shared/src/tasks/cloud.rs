@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::{Enqueued, Error, NewTask, Targets, classify};
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 use crate::http;
 use crate::queue::Queue;
 
@@ -35,8 +35,8 @@ pub(super) struct CloudTasks {
 impl CloudTasks {
     pub(super) fn from_config(
         config: &mut Config,
-        targets: Result<Targets, Incomplete>,
-    ) -> Result<Self, Incomplete> {
+        targets: Result<Targets, InvalidConfig>,
+    ) -> Result<Self, InvalidConfig> {
         let endpoint = config.required::<Url>(&variables::CLOUD_TASKS_URL);
         let project = config.required::<String>(&variables::GCP_PROJECT_ID);
         let region = config.required::<String>(&variables::GCP_REGION);

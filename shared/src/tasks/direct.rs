@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::{Enqueued, Error, NewTask, Targets, classify};
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 use crate::http;
 use crate::telemetry::EventCode;
 
@@ -37,8 +37,8 @@ pub(super) struct Direct {
 impl Direct {
     pub(super) fn from_config(
         config: &mut Config,
-        targets: Result<Targets, Incomplete>,
-    ) -> Result<Self, Incomplete> {
+        targets: Result<Targets, InvalidConfig>,
+    ) -> Result<Self, InvalidConfig> {
         let identity_url = config.required::<Url>(&variables::IDENTITY_URL)?;
         if identity_url.host_str() != Some(METADATA_HOST) && !http::is_safe_for_credentials(&identity_url) {
             return Err(config.problem(&variables::IDENTITY_URL, "would show tokens to the network"));

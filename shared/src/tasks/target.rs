@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 use crate::http;
 use crate::queue::Queue;
 
@@ -13,7 +13,7 @@ const PLACEHOLDER: &str = "{function}";
 pub(crate) struct Targets(String);
 
 impl Targets {
-    pub(crate) fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
+    pub(crate) fn from_config(config: &mut Config) -> Result<Self, InvalidConfig> {
         let pattern: String = config.required(&variables::CLOUD_RUN_URL)?;
         let sample = pattern.replace(PLACEHOLDER, "function");
         match sample.parse::<Url>() {

@@ -26,7 +26,7 @@ pub struct Line<'a> {
     pub attempt: u32,
     /// How it ended.
     #[serde(rename = "task.outcome")]
-    pub outcome: Outcome,
+    pub outcome: OutcomeCode,
     /// Stable reason of a skip or a failure.
     #[serde(rename = "task.reason", skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
@@ -51,7 +51,7 @@ pub struct Line<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum Outcome {
+pub enum OutcomeCode {
     /// The job ran.
     Done,
     /// The task ran before.
@@ -74,7 +74,7 @@ pub enum Outcome {
     Refused,
 }
 
-impl Outcome {
+impl OutcomeCode {
     /// The name that stands in logs, metrics and answers.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -17,13 +17,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{EventCode, Scope, chain};
 use crate::clock::Clock;
-use crate::config::{Config, Incomplete, variables};
+use crate::config::{Config, InvalidConfig, variables};
 
 /// Set by [`start`]: a library that nobody asked to log is silent.
 static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// Sends log entries at or above `LOG_LEVEL`, and the places of panics, to standard output. A second call in one process changes nothing.
-pub fn start(config: &mut Config) -> Result<(), Incomplete> {
+pub fn start(config: &mut Config) -> Result<(), InvalidConfig> {
     let level: LevelFilter = config.required(&variables::LOG_LEVEL)?;
     STARTED.store(true, Ordering::Relaxed);
     // What a panic says may quote what a job held; where it happened is enough to find it.

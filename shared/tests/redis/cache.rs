@@ -8,13 +8,13 @@ use std::time::Duration;
 use serde_json::json;
 use shared::cache::{Cache, CacheKey, LOCAL_TIME_TO_LIVE};
 use shared::failure::Failure;
-use shared::redis::{Patience, Purpose, Value};
+use shared::redis::{Purpose, Timeouts, Value};
 use shared::telemetry::Counter;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::faulty::{Fate, Faulty};
+use crate::faulty::{Faulty, Reply};
 use crate::stack::{HandClock, Stack, client, eventually, metered};
 
 fn cache(stack: &Stack) -> Cache {
@@ -298,8 +298,8 @@ async fn a_value_loaded_before_a_change_is_cached_nowhere() {
 #[tokio::test]
 async fn a_load_that_ends_while_redis_still_works_on_the_change_is_not_written() {
     // GET finds nothing, DEL is never answered.
-    let server = Faulty::start([Fate::ok(r#"{"result":null}"#), Fate::Silence]).await;
-    let cache = Cache::new(client(&server.url, Patience::default()), HandClock::new().clock());
+    let server = Faulty::start([Reply::ok(r#"{"result":null}"#), Reply::Silence]).await;
+    let cache = Cache::new(client(&server.url, Timeouts::default()), HandClock::new().clock());
     let user_id = Uuid::new_v4();
     let seen = async |requests| eventually(async || (server.requests() == requests).then_some(())).await;
     let load = async {

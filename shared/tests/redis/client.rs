@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use shared::redis::{Command, Error, Patience, Purpose, Redis, Value};
+use shared::redis::{Command, Error, Purpose, Redis, Timeouts, Value};
 use shared::telemetry::Counter;
 use tokio::net::TcpListener;
 
-use crate::faulty::{Fate, Faulty};
+use crate::faulty::{Faulty, Reply};
 use crate::stack::{Stack, TOKEN, client, eventually, metered};
 
-const HASTY: Patience = Patience {
+const HASTY: Timeouts = Timeouts {
     connect_timeout: Duration::from_millis(200),
     timeout: Duration::from_millis(200),
     failures: 3,
-    rest: Duration::from_millis(100),
+    open_for: Duration::from_millis(100),
 };
 
 fn ping() -> Command {
@@ -29,9 +29,9 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// What a server with these fates makes of one command, how many requests it got, and how many commands were billed.
-async fn outcome(fates: impl IntoIterator<Item = Fate>) -> (Result<Value, Error>, usize, u64) {
-    let server = Faulty::start(fates).await;
+/// What a server with these replies makes of one command, how many requests it got, and how many commands were billed.
+async fn outcome(replies: impl IntoIterator<Item = Reply>) -> (Result<Value, Error>, usize, u64) {
+    let server = Faulty::start(replies).await;
     let redis = client(&server.url, HASTY);
     let (result, meter) = metered(redis.run(Purpose::Cache, ping())).await;
     (result, server.requests(), meter.get(Counter::RedisCache))
@@ -81,7 +81,7 @@ async fn a_transaction_with_an_unknown_command_is_refused_as_a_whole() {
 
 #[tokio::test]
 async fn nothing_is_sent_for_no_commands() {
-    let server = Faulty::start([Fate::Lost]).await;
+    let server = Faulty::start([Reply::Lost]).await;
     assert!(client(&server.url, HASTY).pipeline(Purpose::Cache, vec![]).await.unwrap().is_empty());
     assert_eq!(server.requests(), 0);
 }
@@ -103,14 +103,14 @@ async fn commands_are_counted_by_purpose_as_they_are_billed() {
 
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_once_more_and_both_are_counted() {
-    let (result, requests, billed) = outcome([Fate::Lost, Fate::ok(r#"{"result":"PONG"}"#)]).await;
+    let (result, requests, billed) = outcome([Reply::Lost, Reply::ok(r#"{"result":"PONG"}"#)]).await;
     assert_eq!(result.unwrap(), text("PONG"));
     assert_eq!((requests, billed), (2, 2));
 }
 
 #[tokio::test]
 async fn an_answer_lost_twice_is_a_failure() {
-    let (result, requests, billed) = outcome([Fate::Lost]).await;
+    let (result, requests, billed) = outcome([Reply::Lost]).await;
     assert!(matches!(result, Err(Error::Broken(_))), "{result:?}");
     assert_eq!((requests, billed), (2, 2));
 }
@@ -126,15 +126,15 @@ async fn what_reached_no_server_is_not_counted() {
 
 #[tokio::test]
 async fn a_slow_server_is_not_asked_again() {
-    let (result, requests, billed) = outcome([Fate::Silence]).await;
+    let (result, requests, billed) = outcome([Reply::Silence]).await;
     assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
     assert_eq!((requests, billed), (1, 1));
 }
 
 #[tokio::test]
 async fn a_command_that_is_cancelled_is_counted() {
-    let server = Faulty::start([Fate::Silence]).await;
-    let redis = client(&server.url, Patience::default());
+    let server = Faulty::start([Reply::Silence]).await;
+    let redis = client(&server.url, Timeouts::default());
     let ((), meter) = metered(async {
         tokio::select! {
             result = redis.run(Purpose::Cache, ping()) => panic!("{result:?}"),
@@ -148,11 +148,11 @@ async fn a_command_that_is_cancelled_is_counted() {
 #[tokio::test]
 async fn rubbish_is_called_rubbish() {
     for body in ["", "<html>", "{}", "[]", r#"{"result":{}}"#, r#"{"result":1.5}"#, "{\"result\":\"\u{1}"] {
-        let (result, requests, _) = outcome([Fate::ok(body)]).await;
+        let (result, requests, _) = outcome([Reply::ok(body)]).await;
         assert!(matches!(result, Err(Error::Garbage)), "{body}: {result:?}");
         assert_eq!(requests, 1, "{body}");
     }
-    let (result, ..) = outcome([Fate::Answer(200, b"{\"result\":\"\xff\"}".to_vec())]).await;
+    let (result, ..) = outcome([Reply::Answer(200, b"{\"result\":\"\xff\"}".to_vec())]).await;
     assert!(matches!(result, Err(Error::Garbage)), "{result:?}");
 }
 
@@ -160,7 +160,7 @@ async fn rubbish_is_called_rubbish() {
 async fn a_pipeline_must_be_answered_in_full() {
     for body in ["[]", r#"[{"result":1}]"#, r#"[{"result":1},{"result":1},{"result":1}]"#, r#"{"result":1}"#]
     {
-        let server = Faulty::start([Fate::ok(body)]).await;
+        let server = Faulty::start([Reply::ok(body)]).await;
         let result = client(&server.url, HASTY).pipeline(Purpose::Cache, vec![ping(), ping()]).await;
         assert!(matches!(result, Err(Error::Garbage)), "{body}: {result:?}");
     }
@@ -169,22 +169,22 @@ async fn a_pipeline_must_be_answered_in_full() {
 #[tokio::test]
 async fn an_endless_answer_is_not_read_to_its_end() {
     let body = format!(r#"{{"result":"{}"}}"#, "a".repeat(5 << 20));
-    let (result, ..) = outcome([Fate::ok(&body)]).await;
+    let (result, ..) = outcome([Reply::ok(&body)]).await;
     assert!(matches!(result, Err(Error::TooLarge)), "{result:?}");
 }
 
 #[tokio::test]
 async fn statuses_are_told_apart() {
     let refusal = r#"{"error":"ERR wrong number of arguments"}"#;
-    let (result, ..) = outcome([Fate::Answer(400, refusal.into())]).await;
+    let (result, ..) = outcome([Reply::Answer(400, refusal.into())]).await;
     assert!(
         matches!(&result, Err(Error::Refused(text)) if text == "ERR wrong number of arguments"),
         "{result:?}"
     );
-    let (result, ..) = outcome([Fate::Answer(400, b"Bad Request".to_vec())]).await;
+    let (result, ..) = outcome([Reply::Answer(400, b"Bad Request".to_vec())]).await;
     assert!(matches!(result, Err(Error::Garbage)), "{result:?}");
     for status in [302, 404, 429, 500, 503] {
-        let (result, requests, _) = outcome([Fate::Answer(status, vec![])]).await;
+        let (result, requests, _) = outcome([Reply::Answer(status, vec![])]).await;
         assert!(matches!(result, Err(Error::Status(found)) if found == status), "{result:?}");
         assert_eq!(requests, 1);
     }
@@ -204,13 +204,13 @@ async fn a_wrong_token_is_said_so_without_showing_it() {
 
 #[tokio::test]
 async fn a_dead_server_is_left_alone_probed_once_in_a_rest_and_used_again_when_it_is_back() {
-    let server = Faulty::start([Fate::Answer(503, vec![])]).await;
-    let redis = client(&server.url, Patience { rest: Duration::from_hours(1), ..HASTY });
+    let server = Faulty::start([Reply::Answer(503, vec![])]).await;
+    let redis = client(&server.url, Timeouts { open_for: Duration::from_hours(1), ..HASTY });
     for _ in 0..HASTY.failures {
         assert!(matches!(redis.run(Purpose::Cache, ping()).await, Err(Error::Status(503))));
     }
     let (result, meter) = metered(redis.run(Purpose::Cache, ping())).await;
-    assert!(matches!(result, Err(Error::Resting)), "{result:?}");
+    assert!(matches!(result, Err(Error::CircuitOpen)), "{result:?}");
     assert_eq!(meter.get(Counter::RedisCache), 0);
     assert_eq!(server.requests(), HASTY.failures as usize);
 
@@ -218,7 +218,7 @@ async fn a_dead_server_is_left_alone_probed_once_in_a_rest_and_used_again_when_i
     for _ in 0..HASTY.failures {
         assert!(redis.run(Purpose::Cache, ping()).await.is_err());
     }
-    server.henceforth(Fate::ok(r#"{"result":"PONG"}"#));
+    server.henceforth(Reply::ok(r#"{"result":"PONG"}"#));
     eventually(async || redis.run(Purpose::Cache, ping()).await.ok()).await;
     assert!(redis.run(Purpose::Cache, ping()).await.is_ok(), "closed after one good probe");
 }

@@ -11,7 +11,7 @@ use url::Url;
 
 /// What becomes of one request.
 #[derive(Clone)]
-pub(crate) enum Fate {
+pub(crate) enum Reply {
     Answer(u16, Vec<u8>),
     /// It is read, and the connection closed.
     Lost,
@@ -19,39 +19,39 @@ pub(crate) enum Fate {
     Silence,
 }
 
-impl Fate {
+impl Reply {
     pub(crate) fn ok(body: &str) -> Self {
         Self::Answer(200, body.into())
     }
 }
 
-/// Deals out fates in their order; the last one for ever.
+/// Deals out replies in their order; the last one for ever.
 pub(crate) struct Faulty {
     pub(crate) url: Url,
-    fates: Arc<Mutex<VecDeque<Fate>>>,
+    replies: Arc<Mutex<VecDeque<Reply>>>,
     requests: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
 impl Faulty {
-    pub(crate) async fn start(fates: impl IntoIterator<Item = Fate>) -> Self {
+    pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let fates: Arc<Mutex<VecDeque<Fate>>> = Arc::new(Mutex::new(fates.into_iter().collect()));
+        let replies: Arc<Mutex<VecDeque<Reply>>> = Arc::new(Mutex::new(replies.into_iter().collect()));
         let requests = Arc::new(AtomicUsize::new(0));
-        let (dealt, counted) = (Arc::clone(&fates), Arc::clone(&requests));
+        let (dealt, counted) = (Arc::clone(&replies), Arc::clone(&requests));
         let serving = tokio::spawn(async move {
             let mut silent = Vec::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let mut stream = read_request(stream).await;
                 counted.fetch_add(1, Ordering::SeqCst);
-                let fate = {
-                    let mut fates = dealt.lock().unwrap();
-                    if fates.len() > 1 { fates.pop_front().unwrap() } else { fates[0].clone() }
+                let reply = {
+                    let mut replies = dealt.lock().unwrap();
+                    if replies.len() > 1 { replies.pop_front().unwrap() } else { replies[0].clone() }
                 };
-                match fate {
-                    Fate::Answer(status, body) => {
+                match reply {
+                    Reply::Answer(status, body) => {
                         let head = format!(
                             "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
                             body.len()
@@ -59,20 +59,20 @@ impl Faulty {
                         // A client that has read enough hangs up.
                         let _ = stream.write_all(&[head.into_bytes(), body].concat()).await;
                     }
-                    Fate::Lost => {}
-                    Fate::Silence => silent.push(stream),
+                    Reply::Lost => {}
+                    Reply::Silence => silent.push(stream),
                 }
             }
         });
-        Self { url, fates, requests, serving }
+        Self { url, replies, requests, serving }
     }
 
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn henceforth(&self, fate: Fate) {
-        *self.fates.lock().unwrap() = [fate].into();
+    pub(crate) fn henceforth(&self, reply: Reply) {
+        *self.replies.lock().unwrap() = [reply].into();
     }
 }
 

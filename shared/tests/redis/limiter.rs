@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::DateTime;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use shared::rate_limit::{Grant, Limit, Limiter, Plan, Verdict};
-use shared::redis::{Patience, Value};
+use shared::rate_limit::{Decision, Grant, Limit, Limiter, Plan};
+use shared::redis::{Timeouts, Value};
 use shared::telemetry::Counter;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -23,10 +23,10 @@ const HOUR: Duration = Duration::from_hours(1);
 
 static LIMIT: &Limit = &Limit { name: "calls", window: MINUTE, max: 10, outer: None };
 static WIDE: Limit = Limit { name: "wide", window: MINUTE, max: 500, outer: None };
-/// Texts and letters are messages.
+/// Texts and e-mails are messages.
 static MESSAGE: Limit = Limit { name: "message", window: HOUR, max: 20, outer: None };
 static TEXT: Limit = Limit { name: "text", window: HOUR, max: 10, outer: Some(&MESSAGE) };
-static LETTER: Limit = Limit { name: "letter", window: HOUR, max: 20, outer: Some(&MESSAGE) };
+static EMAIL: Limit = Limit { name: "email", window: HOUR, max: 20, outer: Some(&MESSAGE) };
 
 fn key(subject: impl std::fmt::Display) -> String {
     format!("jobs:limit:calls:{subject}")
@@ -60,16 +60,16 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model(Vec<i64>);
 
 impl Model {
-    fn ask(&mut self, now: i64, calls: u32) -> Verdict {
+    fn ask(&mut self, now: i64, calls: u32) -> Decision {
         let calls = calls as usize;
         // With this many calls inside the window there is no room: the newest `MAX - calls + 1`.
         let oldest_in_the_way = self.0.iter().rev().nth(MAX - calls).copied();
         let until = oldest_in_the_way.map(|time| time + WINDOW_MS);
         if let Some(until) = until.filter(|until| *until > now) {
-            return Verdict::DeniedUntil(DateTime::from_timestamp_millis(until).unwrap());
+            return Decision::LimitedUntil(DateTime::from_timestamp_millis(until).unwrap());
         }
         self.0.extend(std::iter::repeat_n(now, calls));
-        Verdict::Allowed
+        Decision::Allowed
     }
 }
 
@@ -101,17 +101,18 @@ async fn follows_the_model(stack: &Stack, steps: Vec<Step>) -> Result<(), TestCa
             Step::Ask { process, calls } => (&processes[process], calls),
         };
         let expected = model.ask(hand.ms(), calls);
-        let verdict = asked.acquire_many(LIMIT, subject, calls).await;
-        match (verdict, expected) {
-            (Verdict::Allowed, Verdict::Allowed) => {}
-            (Verdict::DeniedUntil(known), Verdict::DeniedUntil(until)) => {
+        let decision = asked.acquire_many(LIMIT, subject, calls).await;
+        match (decision, expected) {
+            (Decision::Allowed, Decision::Allowed) => {}
+            (Decision::LimitedUntil(known), Decision::LimitedUntil(until)) => {
                 // A process may remember an earlier answer to fewer calls; one that remembers nothing is exact.
                 prop_assert!(hand.ms() < known.timestamp_millis() && known <= until);
                 let fresh = process().acquire_many(LIMIT, subject, calls).await;
                 prop_assert_eq!(fresh, expected);
             }
-            (Verdict::Allowed, Verdict::DeniedUntil(_)) | (Verdict::DeniedUntil(_), Verdict::Allowed) => {
-                prop_assert_eq!(verdict, expected);
+            (Decision::Allowed, Decision::LimitedUntil(_))
+            | (Decision::LimitedUntil(_), Decision::Allowed) => {
+                prop_assert_eq!(decision, expected);
             }
         }
     }
@@ -130,8 +131,8 @@ async fn of_100_concurrent_callers_in_several_processes_exactly_the_limit_pass()
             let limiter = processes[caller % processes_in_use].clone();
             callers.spawn(async move { limiter.acquire(LIMIT, subject).await });
         }
-        let verdicts = callers.join_all().await;
-        let allowed = verdicts.iter().filter(|verdict| **verdict == Verdict::Allowed).count();
+        let decisions = callers.join_all().await;
+        let allowed = decisions.iter().filter(|decision| **decision == Decision::Allowed).count();
         assert_eq!(allowed, MAX, "{processes_in_use} processes");
     }
 }
@@ -150,7 +151,7 @@ async fn while_time_passes_and_clocks_disagree_no_window_has_more_than_the_limit
             for round in 0..5 {
                 // In all about 1.9 windows: nothing is removed yet, so that Redis lists every call.
                 hand.advance((caller * 13 + round * 31) % 450);
-                allowed += usize::from(limiter.acquire(LIMIT, subject).await == Verdict::Allowed);
+                allowed += usize::from(limiter.acquire(LIMIT, subject).await == Decision::Allowed);
             }
             allowed
         });
@@ -176,8 +177,8 @@ async fn check_cost(
     commands: u64,
 ) {
     let work = metered(limiter.acquire_many(LIMIT, subject, calls));
-    let ((verdict, meter), bill) = stack.billed(work).await;
-    assert_eq!(verdict == Verdict::Allowed, allowed, "{verdict:?}");
+    let ((decision, meter), bill) = stack.billed(work).await;
+    assert_eq!(decision == Decision::Allowed, allowed, "{decision:?}");
     assert_eq!((meter.get(Counter::RedisRateLimit), bill.billed), (commands, commands), "{bill:?}");
 }
 
@@ -250,7 +251,7 @@ async fn denied_calls_leave_nothing_and_a_subject_is_forgotten_in_time() {
     for _ in 0..40 {
         hand.advance(WINDOW_MS);
         let limiter = Limiter::new(stack.redis(), hand.clock());
-        assert_eq!(limiter.acquire_many(LIMIT, subject, 10).await, Verdict::Allowed);
+        assert_eq!(limiter.acquire_many(LIMIT, subject, 10).await, Decision::Allowed);
     }
     let listed = recorded(&stack, &key(subject)).await.len();
     assert!(listed <= 3, "{listed}");
@@ -264,19 +265,19 @@ async fn a_request_whose_answer_is_lost_is_repeated_and_counts_once() {
     // The first record, and one that replaces another.
     for counted in [1, 2] {
         let lossy = Lossy::start(stack.url(), 1).await;
-        let limiter = Limiter::new(client(&lossy.url, Patience::default()), hand.clock());
-        assert_eq!(limiter.acquire(LIMIT, subject).await, Verdict::Allowed);
+        let limiter = Limiter::new(client(&lossy.url, Timeouts::default()), hand.clock());
+        assert_eq!(limiter.acquire(LIMIT, subject).await, Decision::Allowed);
         assert_eq!(recorded(&stack, &key(subject)).await.len(), counted);
     }
     let known = Limiter::new(stack.redis(), hand.clock());
-    assert_eq!(known.acquire(LIMIT, subject).await, Verdict::Allowed);
+    assert_eq!(known.acquire(LIMIT, subject).await, Decision::Allowed);
     let lossy = Lossy::start(stack.url(), 2).await;
-    let limiter = Limiter::new(client(&lossy.url, Patience::default()), hand.clock());
+    let limiter = Limiter::new(client(&lossy.url, Timeouts::default()), hand.clock());
     let rest = u32::try_from(MAX - 3).unwrap();
     // Lost twice in a row, nobody can tell: allowed, and counted if it was carried out.
-    assert_eq!(limiter.acquire_many(LIMIT, subject, rest).await, Verdict::Allowed);
-    assert_eq!(limiter.acquire_many(LIMIT, subject, rest).await, Verdict::Allowed);
-    assert_ne!(limiter.acquire(LIMIT, subject).await, Verdict::Allowed);
+    assert_eq!(limiter.acquire_many(LIMIT, subject, rest).await, Decision::Allowed);
+    assert_eq!(limiter.acquire_many(LIMIT, subject, rest).await, Decision::Allowed);
+    assert_ne!(limiter.acquire(LIMIT, subject).await, Decision::Allowed);
     let calls: u32 = recorded(&stack, &key(subject)).await.iter().map(|entry| entry.1).sum();
     assert_eq!(calls as usize, MAX);
 }
@@ -296,7 +297,7 @@ impl Messages {
                 .filter(|(time, text)| *time > since && wanted.is_none_or(|wanted| wanted == *text));
             u32::try_from(counted.count()).unwrap()
         };
-        let own = if text { TEXT.max } else { LETTER.max };
+        let own = if text { TEXT.max } else { EMAIL.max };
         (own - inside(Some(text))).min(MESSAGE.max - inside(None))
     }
 
@@ -323,7 +324,7 @@ fn limits_that_are_checked_together_grant_what_fits_into_each_and_into_their_out
                     hand.advance(wait);
                     let now = hand.ms();
                     let limiter = &processes[process];
-                    let grants = limiter.acquire_together(subject, [(&LETTER, emails), (&TEXT, texts)]).await;
+                    let grants = limiter.acquire_together(subject, [(&EMAIL, emails), (&TEXT, texts)]).await;
                     for (grant, text, asked) in [(grants[0], false, emails), (grants[1], true, texts)] {
                         let calls = asked.min(model.fit(text, now));
                         prop_assert_eq!(grant.calls, calls);
@@ -355,19 +356,19 @@ async fn what_a_plan_expects_is_acquired_with_the_first_call() {
     let ((), bill) = stack
         .billed(async {
             for _ in 0..4 {
-                assert_eq!(plan.acquire(LIMIT).await, Verdict::Allowed);
+                assert_eq!(plan.acquire(LIMIT).await, Decision::Allowed);
             }
         })
         .await;
     assert_eq!(bill.billed, 1);
     // Beyond what was expected one by one, and never more than the limit.
     for _ in 4..MAX {
-        assert_eq!(plan.acquire(LIMIT).await, Verdict::Allowed);
+        assert_eq!(plan.acquire(LIMIT).await, Decision::Allowed);
     }
     plan.expect(LIMIT, 3);
     let until = DateTime::from_timestamp_millis(hand.ms() + WINDOW_MS).unwrap();
-    assert_eq!(plan.acquire(LIMIT).await, Verdict::DeniedUntil(until));
-    assert_eq!(limiter.acquire(LIMIT, subject).await, Verdict::DeniedUntil(until));
+    assert_eq!(plan.acquire(LIMIT).await, Decision::LimitedUntil(until));
+    assert_eq!(limiter.acquire(LIMIT, subject).await, Decision::LimitedUntil(until));
 }
 
 #[tokio::test]
@@ -376,14 +377,14 @@ async fn a_plan_that_does_not_fit_gets_what_there_is() {
     let hand = HandClock::new();
     let limiter = Limiter::new(stack.redis(), hand.clock());
     let subject = Uuid::new_v4();
-    let mut plan = Plan::new(&limiter, subject, [(&LETTER, 1), (&TEXT, 30)]);
-    assert_eq!(plan.acquire(&LETTER).await, Verdict::Allowed);
+    let mut plan = Plan::new(&limiter, subject, [(&EMAIL, 1), (&TEXT, 30)]);
+    assert_eq!(plan.acquire(&EMAIL).await, Decision::Allowed);
     for _ in 0..TEXT.max {
-        assert_eq!(plan.acquire(&TEXT).await, Verdict::Allowed);
+        assert_eq!(plan.acquire(&TEXT).await, Decision::Allowed);
     }
-    assert_ne!(plan.acquire(&TEXT).await, Verdict::Allowed);
+    assert_ne!(plan.acquire(&TEXT).await, Decision::Allowed);
     let rest = MESSAGE.max - TEXT.max - 1;
-    let [emails] = limiter.acquire_together(subject, [(&LETTER, 30)]).await;
+    let [emails] = limiter.acquire_together(subject, [(&EMAIL, 30)]).await;
     assert_eq!(emails.calls, rest);
 }
 
@@ -393,21 +394,21 @@ async fn a_plan_asks_for_nothing_that_comes_before_and_makes_no_old_calls() {
     let hand = HandClock::new();
     let limiter = Limiter::new(stack.redis(), hand.clock());
     let subject = Uuid::new_v4();
-    let mut plan = Plan::new(&limiter, subject, [(&LETTER, 5), (&TEXT, 2)]);
-    assert_eq!(plan.acquire(&TEXT).await, Verdict::Allowed);
-    let [emails] = limiter.acquire_together(subject, [(&LETTER, 20)]).await;
+    let mut plan = Plan::new(&limiter, subject, [(&EMAIL, 5), (&TEXT, 2)]);
+    assert_eq!(plan.acquire(&TEXT).await, Decision::Allowed);
+    let [emails] = limiter.acquire_together(subject, [(&EMAIL, 20)]).await;
     assert_eq!(emails.calls, MESSAGE.max - 2, "no e-mails were acquired");
 
     let mut plan = Plan::new(&limiter, subject, [(LIMIT, 6)]);
-    assert_eq!(plan.acquire(LIMIT).await, Verdict::Allowed);
+    assert_eq!(plan.acquire(LIMIT).await, Decision::Allowed);
     hand.advance(WINDOW_MS / 2);
     let [grant] = limiter.acquire_together(subject, [(LIMIT, 0)]).await;
     assert_eq!(grant, Grant { calls: 0, more_at: None });
     // Of the five calls that were not made in time none is made; the four that still fit are acquired.
     for _ in 0..4 {
-        assert_eq!(plan.acquire(LIMIT).await, Verdict::Allowed);
+        assert_eq!(plan.acquire(LIMIT).await, Decision::Allowed);
     }
-    assert_ne!(plan.acquire(LIMIT).await, Verdict::Allowed);
+    assert_ne!(plan.acquire(LIMIT).await, Decision::Allowed);
 }
 
 #[tokio::test]
@@ -415,10 +416,10 @@ async fn limits_and_subjects_do_not_share_calls() {
     let stack = Stack::start().await;
     let limiter = Limiter::new(stack.redis(), HandClock::new().clock());
     let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
-    assert_eq!(limiter.acquire_many(LIMIT, one, 10).await, Verdict::Allowed);
-    assert_ne!(limiter.acquire(LIMIT, one).await, Verdict::Allowed);
-    assert_eq!(limiter.acquire(LIMIT, other).await, Verdict::Allowed);
-    assert_eq!(limiter.acquire(&WIDE, one).await, Verdict::Allowed);
+    assert_eq!(limiter.acquire_many(LIMIT, one, 10).await, Decision::Allowed);
+    assert_ne!(limiter.acquire(LIMIT, one).await, Decision::Allowed);
+    assert_eq!(limiter.acquire(LIMIT, other).await, Decision::Allowed);
+    assert_eq!(limiter.acquire(&WIDE, one).await, Decision::Allowed);
 }
 
 #[tokio::test]
@@ -426,17 +427,17 @@ async fn without_redis_calls_are_allowed_and_a_known_denial_still_holds() {
     let mut stack = Stack::start().await;
     let limiter = Limiter::new(stack.redis(), HandClock::new().clock());
     let (known, unknown) = (Uuid::new_v4(), Uuid::new_v4());
-    assert_eq!(limiter.acquire_many(LIMIT, known, 10).await, Verdict::Allowed);
-    assert_ne!(limiter.acquire(LIMIT, known).await, Verdict::Allowed);
+    assert_eq!(limiter.acquire_many(LIMIT, known, 10).await, Decision::Allowed);
+    assert_ne!(limiter.acquire(LIMIT, known).await, Decision::Allowed);
     stack.stop();
-    let redis = client(stack.url(), Patience::default());
+    let redis = client(stack.url(), Timeouts::default());
     eventually(async || {
         redis.run(shared::redis::Purpose::Cache, shared::redis::Command::new("PING")).await.err()
     })
     .await;
-    assert_ne!(limiter.acquire(LIMIT, known).await, Verdict::Allowed);
+    assert_ne!(limiter.acquire(LIMIT, known).await, Decision::Allowed);
     for _ in 0..20 {
-        assert_eq!(limiter.acquire(LIMIT, unknown).await, Verdict::Allowed);
+        assert_eq!(limiter.acquire(LIMIT, unknown).await, Decision::Allowed);
     }
 }
 
@@ -447,6 +448,6 @@ async fn a_key_of_another_kind_allows_rather_than_fails() {
     stack.ask(["SET", &key("x"), "no record"]).await;
     stack.ask(["LPUSH", &key("y"), "no string"]).await;
     for subject in ["x", "y"] {
-        assert_eq!(limiter.acquire(LIMIT, subject).await, Verdict::Allowed);
+        assert_eq!(limiter.acquire(LIMIT, subject).await, Decision::Allowed);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::DateTime;
 use secrecy::SecretString;
 use shared::clock::Clock;
-use shared::redis::{Command, Patience, Purpose, Redis, Value};
+use shared::redis::{Command, Purpose, Redis, Timeouts, Value};
 use shared::telemetry::{Meter, Scope};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinHandle;
@@ -78,7 +78,7 @@ impl Stack {
 
     /// A client as another process would have it.
     pub(crate) fn redis(&self) -> Redis {
-        client(&self.url, Patience::default())
+        client(&self.url, Timeouts::default())
     }
 
     pub(crate) fn url(&self) -> &Url {
@@ -110,8 +110,8 @@ impl Drop for Stack {
     }
 }
 
-pub(crate) fn client(url: &Url, patience: Patience) -> Redis {
-    Redis::new(url, &SecretString::from(TOKEN), patience).unwrap()
+pub(crate) fn client(url: &Url, timeouts: Timeouts) -> Redis {
+    Redis::new(url, &SecretString::from(TOKEN), timeouts).unwrap()
 }
 
 /// Runs `work` as one task would, with a meter of its own.

@@ -9,7 +9,8 @@ use serde_json::json;
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use super::{PATIENCE, calls, database, healthy, small, start, within};
+use super::{TIMEOUT, calls, database, healthy, small, start};
+use tests::within;
 
 const QUEUE: Queue = queues::TOKEN_REFRESH;
 
@@ -27,7 +28,7 @@ async fn hanging(cloud: &LocalCloud) -> Uuid {
 /// Waits until the job has run into the middle once more, and kills its process there.
 async fn kill_in_the_middle(cloud: &mut LocalCloud, user: Uuid, attempt: u64) {
     let world = cloud.world().clone();
-    within(PATIENCE, "in the middle of the job", || async { calls(&world, user, Call::Token) >= attempt })
+    within(TIMEOUT, "in the middle of the job", || async { calls(&world, user, Call::Token) >= attempt })
         .await;
     let function = cloud.function_mut(QUEUE).unwrap();
     function.kill().unwrap();
@@ -35,7 +36,7 @@ async fn kill_in_the_middle(cloud: &mut LocalCloud, user: Uuid, attempt: u64) {
     function.ready().await.unwrap();
 }
 
-async fn letters(cloud: &LocalCloud) -> Vec<(String, String)> {
+async fn dead_letters(cloud: &LocalCloud) -> Vec<(String, String)> {
     sqlx::query_as("SELECT state, reason FROM jobs.dead_letters")
         .fetch_all(&mut database(cloud).await)
         .await
@@ -57,7 +58,7 @@ async fn killed_on_each_attempt_but_the_last_a_task_completes() {
     for attempt in 1..attempts {
         if attempt == attempts - 1 {
             let world = cloud.world().clone();
-            within(PATIENCE, "in the middle of the job", || async {
+            within(TIMEOUT, "in the middle of the job", || async {
                 calls(&world, user, Call::Token) >= attempt
             })
             .await;
@@ -65,13 +66,13 @@ async fn killed_on_each_attempt_but_the_last_a_task_completes() {
         }
         kill_in_the_middle(&mut cloud, user, attempt).await;
     }
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    cloud.until_idle(TIMEOUT, |_| {}).await.unwrap();
 
     let lines = cloud.function_mut(QUEUE).unwrap().lines();
     let last = lines.last().unwrap();
     assert_eq!((last.outcome.as_str(), u64::from(last.attempt)), ("done", attempts), "{lines:?}");
     assert_eq!(u64::try_from(kills(&cloud).await).unwrap(), attempts - 1);
-    assert_eq!(letters(&cloud).await, []);
+    assert_eq!(dead_letters(&cloud).await, []);
     let status: String = sqlx::query_scalar(
         "SELECT status FROM token_health WHERE user_id = $1 AND integration_type = 'google_contacts'",
     )
@@ -90,8 +91,8 @@ async fn killed_on_every_attempt_a_task_is_one_dead_letter_after_as_many_runs() 
     for attempt in 1..=attempts {
         kill_in_the_middle(&mut cloud, user, attempt.into()).await;
     }
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
-    assert_eq!(letters(&cloud).await, [("open".to_owned(), "killed".to_owned())]);
+    cloud.until_idle(TIMEOUT, |_| {}).await.unwrap();
+    assert_eq!(dead_letters(&cloud).await, [("open".to_owned(), "killed".to_owned())]);
     assert_eq!(calls(cloud.world(), user, Call::Token), u64::from(attempts), "no run beyond the attempts");
     assert_eq!(kills(&cloud).await, i64::from(attempts));
 }
@@ -101,8 +102,8 @@ async fn a_container_that_is_asked_to_stop_sends_its_task_on() {
     let mut cloud = start(small()).await;
     let user = hanging(&cloud).await;
     let world = cloud.world().clone();
-    within(PATIENCE, "in the middle of the job", || async { calls(&world, user, Call::Token) >= 1 }).await;
-    // A dispatch that finds nobody would count as an attempt.
+    within(TIMEOUT, "in the middle of the job", || async { calls(&world, user, Call::Token) >= 1 }).await;
+    // A dispatch that reaches no instance would count as an attempt.
     cloud.tasks().pause(QUEUE).await.unwrap();
     let function = cloud.function_mut(QUEUE).unwrap();
     function.terminate();
@@ -116,7 +117,7 @@ async fn a_container_that_is_asked_to_stop_sends_its_task_on() {
     function.respawn().unwrap();
     function.ready().await.unwrap();
     cloud.tasks().resume(QUEUE).await.unwrap();
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    cloud.until_idle(TIMEOUT, |_| {}).await.unwrap();
     let lines = cloud.function_mut(QUEUE).unwrap().lines();
     let outcomes: Vec<_> = lines.iter().map(|line| (line.outcome.as_str(), line.attempt)).collect();
     assert_eq!(outcomes, [("requeued", 1), ("done", 1)]);

@@ -1,4 +1,4 @@
-//! Containers die around a message, at every step of sending it: nobody is told anything twice, and what may be lost is
+//! Containers die around a message, at every step of sending it: no message is sent twice, and what may be lost is
 //! known.
 
 use std::time::Duration;
@@ -11,7 +11,8 @@ use shared::queue::Queue;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use uuid::Uuid;
 
-use super::{PATIENCE, create, database, small, start, within};
+use super::{TIMEOUT, create, database, small, start};
+use tests::within;
 
 /// A text message of the one, and an e-mail of the other.
 const QUEUES: [Queue; 2] = [queues::BATCH_NOTIFICATIONS, queues::NOTIFICATION_REMINDER];
@@ -47,7 +48,7 @@ impl Step {
     }
 }
 
-/// A user who is to be told of something by one channel only, and at which step that is cut short.
+/// A user who is to be notified by one channel only, and the step at which the sender dies.
 struct User {
     id: Uuid,
     queue: Queue,
@@ -118,7 +119,7 @@ async fn held(cloud: &LocalCloud) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&mut database(cloud).await).await.unwrap()
 }
 
-/// Ends the statements that outlive their process, as a network that is gone does, and lets the ledger go on.
+/// Ends the statements that outlive their process, as a network that is gone does, and releases the ledger.
 async fn let_go(cloud: &LocalCloud, db: &mut PgConnection) {
     db.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -126,7 +127,7 @@ async fn let_go(cloud: &LocalCloud, db: &mut PgConnection) {
     )
     .await
     .unwrap();
-    within(PATIENCE, "rid of its statements", || async { held(cloud).await == 0 }).await;
+    within(TIMEOUT, "rid of its statements", || async { held(cloud).await == 0 }).await;
     let sql = format!("DROP FUNCTION hold CASCADE; SELECT pg_advisory_unlock({HOLD})");
     db.execute(AssertSqlSafe(sql)).await.unwrap();
 }
@@ -182,7 +183,7 @@ async fn kill_at_any_step_of_sending_sends_nothing_twice_and_leaves_unknown_deli
         function.respawn().unwrap();
         function.ready().await.unwrap();
     }
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    cloud.until_idle(TIMEOUT, |_| {}).await.unwrap();
     let expected: Vec<_> = users
         .iter()
         .map(|user| {
@@ -196,7 +197,7 @@ async fn kill_at_any_step_of_sending_sends_nothing_twice_and_leaves_unknown_deli
     for user in &users {
         create(&cloud, user.queue, &json!({ "userId": user.id })).await;
     }
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    cloud.until_idle(TIMEOUT, |_| {}).await.unwrap();
     assert_eq!(known(&cloud, &users).await, expected);
     let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
     let unmarked: i64 = sqlx::query_scalar(

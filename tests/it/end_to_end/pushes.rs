@@ -1,4 +1,4 @@
-//! From a change in a calendar to another suggestion, over real processes and nobody's help.
+//! From a change in a calendar to another suggestion, over real processes, without any other trigger.
 
 use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -6,7 +6,8 @@ use google_stand_in::{Event, Integration};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{PATIENCE, database, healthy, run, small, start, within};
+use super::{TIMEOUT, database, healthy, run, small, start};
+use tests::within;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_entered_at_google_makes_room_for_itself() {
@@ -36,7 +37,7 @@ async fn an_event_that_is_entered_at_google_makes_room_for_itself() {
     let event = Event::timed("Dentist", start, TimeDelta::minutes(30));
     let event = world.add_event(user, "primary", event).unwrap();
     let url = cloud.database().clone();
-    within(PATIENCE, "told by Google", || async {
+    within(TIMEOUT, "told by Google", || async {
         let mut db = local_cloud::postgres::connect(&url).await.unwrap();
         let heard: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM webhook_notifications
@@ -50,7 +51,7 @@ async fn an_event_that_is_entered_at_google_makes_room_for_itself() {
         heard
     })
     .await;
-    cloud.until_idle(PATIENCE, |_| {}).await.unwrap();
+    cloud.until_idle(TIMEOUT, |_| {}).await.unwrap();
 
     let reason: Option<String> =
         sqlx::query_scalar("SELECT dismissal_reason FROM suggestions WHERE id = $1 AND status = 'dismissed'")

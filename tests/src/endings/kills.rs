@@ -26,7 +26,7 @@ const QUICK: u32 = 60;
 pub(super) const RESTART: Duration = Duration::from_secs(1);
 
 pub(super) fn rows() -> Vec<Row> {
-    let (next, replay) = ("the next run, alone in its process", "a replay of the letter");
+    let (next, replay) = ("the next run, alone in its process", "a replay of the dead letter");
     vec![
         Row::new("the run is killed", next, |stage| {
             Box::pin(async move { stage.follow(task(&[Act::Abort, Act::Succeed])).await })

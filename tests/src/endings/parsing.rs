@@ -1,4 +1,4 @@
-//! Bodies that cannot be read, or that end whoever reads them.
+//! Bodies that cannot be read, or that kill the process that reads them.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const SUSPECTED: u32 = 20;
 const QUICK: u32 = 30;
 
 pub(super) fn rows() -> Vec<Row> {
-    let (replay, revision) = ("a replay of the letter", "a revision that can read it; else three days");
+    let (replay, revision) = ("a replay of the dead letter", "a revision that can read it; else three days");
     vec![
         Row::new("the body is no envelope", replay, |stage| {
             Box::pin(async move { stage.follow(Delivery::new("rubbish")).await })

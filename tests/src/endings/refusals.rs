@@ -1,4 +1,4 @@
-//! Requests that are no tasks, or reach nobody.
+//! Requests that are no tasks, or never reach an instance.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

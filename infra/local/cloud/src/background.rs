@@ -31,7 +31,6 @@ impl OwnRuntime {
     }
 
     /// Makes it the runtime of the calling thread until the guard is dropped.
-    #[must_use]
     pub fn enter(&self) -> EnterGuard<'_> {
         self.runtime().enter()
     }
@@ -104,11 +103,11 @@ mod tests {
     async fn nothing_of_a_dropped_runtime_runs_any_more() {
         for _ in 0..50 {
             let counted = Arc::new(AtomicU64::new(0));
-            let counter = Arc::clone(&counted);
+            let in_task = Arc::clone(&counted);
             let runtime = OwnRuntime::start("counts").expect("a thread");
             runtime.spawn(async move {
                 loop {
-                    counter.fetch_add(1, Ordering::SeqCst);
+                    in_task.fetch_add(1, Ordering::SeqCst);
                     tokio::task::yield_now().await;
                 }
             });

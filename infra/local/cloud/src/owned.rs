@@ -81,7 +81,7 @@ impl Process {
         Ok(process)
     }
 
-    /// Remembers where its output is kept, for whoever reports its end.
+    /// Remembers where its output is kept, for the report of its end.
     pub(crate) fn with_log(mut self, log: Option<&Path>) -> Self {
         self.log = log.map(Path::to_owned);
         self
@@ -160,7 +160,7 @@ impl Folder {
         Ok(Self::adopt(&folder.keep()))
     }
 
-    /// Takes over a folder that somebody else made, to remove it.
+    /// Takes over a folder that another process made, to remove it.
     pub(crate) fn adopt(path: &Path) -> Self {
         tell_watchdog(&format!("add folder {}", path.display()));
         Self(path.to_owned())

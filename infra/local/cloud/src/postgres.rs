@@ -277,7 +277,7 @@ async fn until_ready(server: &mut Process, url: &Url) -> anyhow::Result<bool> {
     }
 }
 
-/// Ports that no system hands out by itself: one that is free is not taken by somebody's connection in the next moment.
+/// Ports that no system hands out by itself: one that is free is not taken by an outgoing connection in the next moment.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 const MAX_PORTS: u32 = 100;
 

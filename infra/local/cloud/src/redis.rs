@@ -1,6 +1,6 @@
 //! Redis: an empty database of the given server, or a private server that keeps nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,8 @@ struct Claim {
 struct Server {
     // Dropped in this order: the server first.
     process: Process,
-    _folder: Folder,
+    folder: Folder,
+    log: Option<PathBuf>,
 }
 
 impl Redis {
@@ -132,30 +133,64 @@ impl Redis {
         age.exec_async(&mut connection).await.context("cannot age the keys of Redis")
     }
 
+    /// The process of a private server; none of a given one.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        match &self.origin {
+            Origin::Private(server) => Some(server.process.id()),
+            Origin::Given(_) => None,
+        }
+    }
+
+    /// Kills a private server, as a crash would, and waits for its end.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.private_server()?.process.kill().context("cannot kill Redis").map(drop)
+    }
+
+    /// Starts a private server again after its end, empty and at the same address.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let url = self.url.clone();
+        let server = self.private_server()?;
+        server.process = Server::spawn(server.folder.path(), server.log.as_deref())?;
+        server.until_ready(&url).await
+    }
+
+    fn private_server(&mut self) -> anyhow::Result<&mut Server> {
+        match &mut self.origin {
+            Origin::Private(server) => Ok(server),
+            Origin::Given(_) => bail!("the Redis of REDIS_URL is not ours"),
+        }
+    }
+
     async fn private(log: Option<&Path>) -> anyhow::Result<Self> {
         let folder = Folder::new()?;
-        let socket = folder.path().join("redis");
-        let mut command = Command::new("redis-server");
-        let process = Process::spawn(
-            simulated_time::exempt(&mut command)
-                .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocketperm", "700"])
-                .arg("--unixsocket")
-                .arg(&socket)
-                .current_dir(folder.path())
-                .stdout(output(log)?)
-                .stderr(Stdio::null()),
-            MANNER,
-        )
-        .map(|process| process.with_log(log))
-        .context("is Redis installed? run scripts/install, or set REDIS_URL")?;
-        let url = format!("unix://{}", socket.display());
-        let mut server = Server { process, _folder: folder };
+        let process = Server::spawn(folder.path(), log)?;
+        let url = format!("unix://{}", Server::socket(folder.path()).display());
+        let mut server = Server { process, folder, log: log.map(Path::to_owned) };
         server.until_ready(&url).await?;
         Ok(Self { url, origin: Origin::Private(server) })
     }
 }
 
 impl Server {
+    fn socket(folder: &Path) -> PathBuf {
+        folder.join("redis")
+    }
+
+    fn spawn(folder: &Path, log: Option<&Path>) -> anyhow::Result<Process> {
+        let mut command = Command::new("redis-server");
+        simulated_time::exempt(&mut command)
+            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocketperm", "700"])
+            .arg("--unixsocket")
+            .arg(Self::socket(folder))
+            .current_dir(folder)
+            .stdout(output(log)?)
+            .stderr(Stdio::null());
+        let process = Process::spawn(&mut command, MANNER);
+        let process = process.context("is Redis installed? run scripts/install, or set REDIS_URL")?;
+        Ok(process.with_log(log))
+    }
+
     async fn until_ready(&mut self, url: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {

@@ -33,7 +33,7 @@ pub struct Row {
     pub retried: usize,
     /// Became dead letters.
     pub dead: usize,
-    /// Dispatches that were refused: none, unless somebody forges.
+    /// Dispatches that were refused: none, unless a token is forged.
     pub refused: usize,
     /// Time from arrival to answer.
     pub p50_ms: f64,

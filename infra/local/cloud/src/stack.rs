@@ -578,7 +578,11 @@ async fn start_functions(
             functions.push(FunctionProcess::spawn(queue, &program, environment, &log)?);
         }
     }
-    ensure!(!functions.is_empty(), "no function was built into {}", programs.display());
+    ensure!(
+        !functions.is_empty(),
+        "no function is built in {}: run cargo build --workspace",
+        programs.display()
+    );
     for function in &mut functions {
         function.ready().await?;
     }

@@ -1,4 +1,4 @@
-//! Cloud Tasks: the emulator in this process, with the eleven queues as `infra/queues.json` declares them.
+//! Cloud Tasks: the emulator in this process, with the queues as `infra/queues.json` declares them.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What gcloud must be told to talk to the local servers.
+//! The configuration that gcloud needs to talk to the local servers.
 
 use std::fmt::Write as _;
 

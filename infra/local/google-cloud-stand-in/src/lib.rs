@@ -4,8 +4,8 @@
 //! A revision is a real process: [`containers`] starts the program that an image stands for, [`front`] splits the tasks
 //! of a service among its revisions, and the log is what they wrote. Cloud Tasks is `local_cloud`'s.
 //!
-//! gcloud puts the region before the host of Cloud Run's address, whatever the address is. So gcloud is told to use this
-//! server as its HTTP proxy, and every host is this one; [`environment`] has what gcloud must be told.
+//! gcloud puts the region before the host of Cloud Run's address, whatever the address is. So gcloud is configured to use this
+//! server as its HTTP proxy, and every host is this one; [`environment`] has the configuration.
 
 pub mod containers;
 pub mod environment;

@@ -268,7 +268,7 @@ impl AddressBook {
         person
     }
 
-    /// Gives the person an address or number of somebody before them, written differently: the same human twice.
+    /// Gives the person an address or number of an earlier person, written differently: the same human twice.
     fn share_a_value(&self, person: &mut Person, number: u64, dice: &mut Dice) {
         let mut other = self.dice(dice.below(number));
         let _ = self.memberships(&mut other);

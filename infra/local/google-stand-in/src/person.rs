@@ -32,7 +32,7 @@ impl PersonName {
     }
 }
 
-/// Where somebody works.
+/// Where a person works.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Organization {
     /// The organisation.
@@ -41,7 +41,7 @@ pub struct Organization {
     pub title: Option<String>,
 }
 
-/// Where somebody lives or works.
+/// Where a person lives or works.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// `formattedValue`.

@@ -16,7 +16,7 @@ use crate::world::World;
 
 /// How long a receiver may take.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many notifications are under way at once.
+/// How many notifications are sent concurrently.
 const DELIVERIES_AT_ONCE: usize = 16;
 
 /// A push channel that `events.watch` opened.
@@ -39,7 +39,7 @@ pub struct Channel {
     pub expiration: DateTime<Utc>,
     /// The number of the last notification.
     pub message_number: u64,
-    /// It broke without anybody being told: changes are not announced on it any more.
+    /// It is broken without notice: changes are not announced on it any more.
     pub silent: bool,
 }
 

@@ -61,7 +61,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// The first two are usual, so that a small world has somebody to work with.
+    /// The first two are usual, so that a small world has users to work with.
     const fn of(place: usize) -> Self {
         match place {
             2 => Self::Revoked,

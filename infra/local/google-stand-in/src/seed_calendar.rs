@@ -187,7 +187,7 @@ fn instance_id(series: &str, original: EventTime) -> String {
     }
 }
 
-/// A calendar of somebody else's with a `#` in its id and nothing but whole, transparent days.
+/// A calendar of another person with a `#` in its id and nothing but whole, transparent days.
 fn holidays(zone: Tz, dice: &mut Dice, now: DateTime<Utc>) -> CalendarState {
     let calendar = Calendar {
         id: HOLIDAYS.to_owned(),

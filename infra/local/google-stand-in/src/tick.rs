@@ -68,9 +68,9 @@ const MIX: &[(u64, Change)] = &[
     (1, Change::GrantRevoked),
     (1, Change::ChannelSilenced),
 ];
-/// Where a change finds nobody that it could happen to, it looks this often.
+/// How often a change that finds no user it applies to is tried.
 const TRIES: usize = 20;
-/// At most one user in so many has their grants revoked, however long the world goes on.
+/// At most one user in so many has their grants revoked, however long the world runs.
 const REVOKED_ONE_IN: usize = 10;
 
 impl World {
@@ -132,7 +132,7 @@ impl State {
                 happen_to_group(change, &mut self.accounts.get_mut(place)?.book, rng, now)?;
             }
             Change::GrantRevoked => self.happen_to_grant(user, rng)?,
-            // Happens to whoever it is: rng must not depend on the channels that callers opened.
+            // Happens to any user: the sequence of rng must not depend on the channels that callers opened.
             Change::ChannelSilenced => {
                 self.accounts.get_mut(place)?.channels.iter_mut().for_each(|channel| channel.silent = true);
             }

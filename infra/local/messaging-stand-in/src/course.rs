@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::fault::Kind;
 use crate::inbox::{Channel, Inbox};
 
-/// What a refused caller is told to wait, with 429 and 503.
+/// The `Retry-After` of a refusal, with 429 and 503.
 const RETRY_AFTER_S: u16 = 1;
 const GARBAGE: &str = "<!doctype html><title>Sorry</title> {\"sid\": ";
 

@@ -58,7 +58,7 @@ pub struct Message {
     pub text: Option<String>,
     /// An e-mail's HTML part.
     pub html: Option<String>,
-    /// The id that the caller was told; the same for all recipients of one e-mail.
+    /// The id that was returned to the caller; the same for all recipients of one e-mail.
     pub provider_id: String,
     /// When it was accepted.
     pub received_at: DateTime<Utc>,

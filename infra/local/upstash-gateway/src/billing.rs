@@ -1,7 +1,7 @@
 //! Counts what Upstash would bill.
 //!
 //! One command is one, each item of a pipeline or transaction is one; a script is one, plus one for each call inside it
-//! when the gateway is told to look (see [`crate::Config::count_script_calls`]). Refused requests, and commands that
+//! when the gateway is configured to look (see [`crate::Config::count_script_calls`]). Refused requests, and commands that
 //! Redis never answered, cost nothing.
 
 use std::collections::BTreeMap;

@@ -43,7 +43,7 @@ fn list(problems: &[ConfigProblem]) -> String {
 /// Serves until `shutdown` resolves: then no connection is accepted any more, streams end, requests under way may
 /// finish within [`Config::drain_timeout`], and what is left is dropped.
 ///
-/// Redis need not be there yet; requests get 503 until it is. Dropping the future stops everything at once.
+/// Redis need not be there yet; requests get 503 until it is. Dropping the future stops everything immediately.
 pub async fn serve(
     listener: TcpListener,
     config: Config,

@@ -1,6 +1,6 @@
 //! `/subscribe`, `/psubscribe` and `/monitor`: what Redis pushes, as server-sent events.
 //!
-//! Each stream has its own connection to Redis, which a task empties at once, as Redis expects of subscribers; what the
+//! Each stream has its own connection to Redis, which a task empties immediately, as Redis expects of subscribers; what the
 //! HTTP client has not taken yet waits in memory up to a limit. A client that falls behind further is cut off, as Redis
 //! itself would do.
 
@@ -26,7 +26,7 @@ const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_COMMENT: &[u8] = b": keep-alive\n\n";
 
-/// Opens streams, a limited number at a time, until told to close them.
+/// Opens streams, a limited number at a time, until asked to close them.
 #[derive(Debug)]
 pub(crate) struct Streams {
     places: Arc<Semaphore>,

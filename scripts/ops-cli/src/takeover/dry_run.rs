@@ -1,12 +1,13 @@
 //! One harmless task through the real queue, with the real identity, to the new function.
 //!
 //! A task names its own address. While the queue is not taken over, that address applies, so this one task reaches the new
-//! function and all others reach the old one. Its payload does nothing: a user that does not exist, or, for the two
-//! functions without a user, a sweep that begins after the last user.
+//! function and all others reach the old one. Its payload does nothing: [`payload::DryRun`].
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use catchup::payload;
 use serde_json::{Value, json};
 use shared::queue::JOBS_PATH;
 
@@ -17,23 +18,14 @@ use crate::gcloud::Gcloud;
 const POLL: Duration = Duration::from_secs(2);
 /// Entries of the log arrive later than the task leaves.
 const FRESHNESS: &str = "--freshness=1h";
-const NO_USER: &str = "00000000-0000-4000-8000-000000000000";
-const AFTER_ALL_USERS: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 /// Outcomes of a task that had nothing to do.
 const HARMLESS: [&str; 2] = ["skipped", "done"];
 
-/// A payload without effects.
-fn payload(function: &str) -> Value {
-    match function {
-        "adaptive-sync" => {
-            json!({ "integrationType": "google_calendar", "cursor": AFTER_ALL_USERS, "sweepId": "takeover-check" })
-        }
-        "webhook-health-check" => json!({ "cursor": AFTER_ALL_USERS, "sweepId": "takeover-check" }),
-        "suggestion-regeneration" => json!({ "userId": NO_USER, "reason": "manual_refresh" }),
-        "google-contacts-sync" => json!({ "userId": NO_USER, "syncType": "incremental" }),
-        "batch-notifications" => json!({ "userId": NO_USER, "dayOfWeek": 0, "time": "09:00" }),
-        _ => json!({ "userId": NO_USER }),
-    }
+/// The data of a task without effects, which is next to the payload's type.
+fn data(function: &str) -> anyhow::Result<Value> {
+    let kind = payload::ALL.iter().find(|kind| kind.queue.name() == function);
+    let kind = kind.with_context(|| format!("{function} has no payload in shared/catchup/src/payload.rs"))?;
+    Ok((kind.dry_run)()?)
 }
 
 /// Sends the task, and waits until it has left the queue and is recorded in the function's log.
@@ -45,7 +37,7 @@ pub(super) fn send(
 ) -> anyhow::Result<()> {
     let location = format!("--location={}", gcloud.place().region);
     let queue = format!("--queue={}", target.queue);
-    let envelope = json!({ "data": payload(&target.function), "jobName": target.function });
+    let envelope = json!({ "data": data(&target.function)?, "jobName": target.function });
     let created: Value = gcloud.read(&[
         "tasks",
         "create-http-task",

@@ -13,7 +13,7 @@ use crate::settings::variable;
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Verdict {
+pub(super) enum FindingStatus {
     Right,
     Wrong,
     /// There was nothing to check.
@@ -23,7 +23,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Serialize)]
 struct Finding {
     subject: &'static str,
-    verdict: Verdict,
+    verdict: FindingStatus,
     detail: String,
 }
 
@@ -32,22 +32,22 @@ struct Finding {
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn note(&mut self, subject: &'static str, verdict: Verdict, detail: impl Into<String>) {
+    fn note(&mut self, subject: &'static str, verdict: FindingStatus, detail: impl Into<String>) {
         self.0.push(Finding { subject, verdict, detail: detail.into() });
     }
 
     /// A check, with what was expected and found.
     pub(super) fn expect(&mut self, subject: &'static str, is_right: bool, detail: impl Into<String>) {
-        self.note(subject, if is_right { Verdict::Right } else { Verdict::Wrong }, detail);
+        self.note(subject, if is_right { FindingStatus::Right } else { FindingStatus::Wrong }, detail);
     }
 
     pub(super) fn unknown(&mut self, subject: &'static str, detail: impl Into<String>) {
-        self.note(subject, Verdict::Unknown, detail);
+        self.note(subject, FindingStatus::Unknown, detail);
     }
 
     /// No check failed.
     pub(super) fn is_ready(&self) -> bool {
-        self.0.iter().all(|finding| finding.verdict != Verdict::Wrong)
+        self.0.iter().all(|finding| finding.verdict != FindingStatus::Wrong)
     }
 
     /// The queue dispatches and retries as declared.
@@ -150,7 +150,7 @@ impl Findings {
         let Some(http_target) = found.overriding() else {
             self.note(
                 "target",
-                Verdict::Right,
+                FindingStatus::Right,
                 "not taken over: tasks go to the address that their producer names",
             );
             return;
@@ -209,8 +209,8 @@ impl Findings {
                 .and_then(|envelope| unusable(&envelope, &target.function).map_or(Ok(()), Err));
             let name = task["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
             match problem {
-                Ok(()) => self.note("envelope", Verdict::Right, name),
-                Err(problem) => self.note("envelope", Verdict::Wrong, format!("{name}: {problem}")),
+                Ok(()) => self.note("envelope", FindingStatus::Right, name),
+                Err(problem) => self.note("envelope", FindingStatus::Wrong, format!("{name}: {problem}")),
             }
         }
     }
@@ -223,9 +223,9 @@ impl Findings {
         }
         for Finding { subject, verdict, detail } in &self.0 {
             let verdict = match verdict {
-                Verdict::Right => "ok",
-                Verdict::Wrong => "WRONG",
-                Verdict::Unknown => "?",
+                FindingStatus::Right => "ok",
+                FindingStatus::Wrong => "WRONG",
+                FindingStatus::Unknown => "?",
             };
             println!("{verdict:<6} {subject:<17} {detail}");
         }

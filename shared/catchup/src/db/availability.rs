@@ -6,7 +6,7 @@ use shared::db::Error;
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::suggestions::Suggesting;
+use super::suggestions::SuggestionsTx;
 use crate::span::Span;
 
 /// More than a date can be apart in two zones of the world, and a day, so that a cut leaves whole dates.
@@ -47,7 +47,7 @@ handle! {
 
 impl Availabilities {
     /// The user's zone and availability; `None` when there is no such user.
-    pub async fn availability(&self, user_id: Uuid) -> Result<Option<StoredAvailability>, Error> {
+    pub async fn get(&self, user_id: Uuid) -> Result<Option<StoredAvailability>, Error> {
         let stored = sqlx::query_as!(
             StoredAvailability,
             r#"
@@ -70,12 +70,12 @@ impl Availabilities {
     }
 }
 
-impl Suggesting {
+impl SuggestionsTx {
     /// As [`Availabilities::busy_events`], under the lock. An event that is committed later finds the suggestions of this transaction
     /// when they are looked at again.
     pub async fn busy_events(&mut self, window: Span) -> Result<Vec<BusyEvent>, Error> {
         let user_id = self.user_id();
-        busy_events(self.work.statement(), user_id, window).await
+        busy_events(self.tx.statement(), user_id, window).await
     }
 }
 

@@ -73,7 +73,7 @@ impl Batches {
     ///
     /// `zones` is less than a week long and holds `UTC`, which stands for unknown zones. Without preferences, and where they say nothing that is a
     /// time, a batch is on Sunday at 09:00.
-    pub async fn batches_due(&self, zones: &[ZoneSpan], after: Uuid, limit: u32) -> Result<BatchPage, Error> {
+    pub async fn due(&self, zones: &[ZoneSpan], after: Uuid, limit: u32) -> Result<BatchPage, Error> {
         let end = sqlx::query_scalar!(
             "SELECT id FROM users WHERE id > $1 ORDER BY id OFFSET $2 LIMIT 1",
             after,

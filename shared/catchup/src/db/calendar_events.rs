@@ -94,7 +94,7 @@ handle! {
 impl CalendarEvents {
     /// Writes one page of a calendar's changes in one statement, and returns how many rows that took. Rows that would
     /// not change are not touched. Of an id that comes twice, the last counts; present counts more than cancelled.
-    pub async fn apply_events(
+    pub async fn apply(
         &self,
         user_id: Uuid,
         calendar_id: &str,
@@ -166,7 +166,7 @@ impl CalendarEvents {
 
     /// After a full sync that asked for `from` to `until`: removes the calendar's events inside of it that Google did
     /// not list, and returns how many. What another sync wrote since this one `began_at` is newer than its list.
-    pub async fn remove_unseen_events(
+    pub async fn remove_unseen(
         &self,
         user_id: Uuid,
         calendar_id: &str,
@@ -201,7 +201,7 @@ impl CalendarEvents {
     }
 
     /// Removes the events and cursors of all calendars but these, and returns how many events.
-    pub async fn keep_events_of(
+    pub async fn retain_calendars(
         &self,
         user_id: Uuid,
         calendars: &[String],
@@ -227,7 +227,7 @@ impl CalendarEvents {
     }
 
     /// Removes a user's events that ended before `before`, and returns how many.
-    pub async fn remove_ended_events(&self, user_id: Uuid, before: DateTime<Utc>) -> Result<u64, Error> {
+    pub async fn remove_ended(&self, user_id: Uuid, before: DateTime<Utc>) -> Result<u64, Error> {
         let removed = sqlx::query_scalar!(
             r#"
             WITH removed AS (
@@ -247,7 +247,7 @@ impl CalendarEvents {
     }
 }
 
-/// An event of a page, as [`CalendarEvents::apply_events`] gives it to Postgres: every text fits its column.
+/// An event of a page, as [`CalendarEvents::apply`] gives it to Postgres: every text fits its column.
 #[derive(Serialize)]
 struct PageRow<'a> {
     google_event_id: &'a str,

@@ -30,7 +30,7 @@ handle! {
 
 impl CalendarSyncRuns {
     /// What the user's unfinished sync came to; `None` when it has written nothing and never waited.
-    pub async fn calendar_sync_run(&self, user_id: Uuid) -> Result<Option<CalendarSyncRun>, Error> {
+    pub async fn get(&self, user_id: Uuid) -> Result<Option<CalendarSyncRun>, Error> {
         let run = sqlx::query_as!(
             CalendarSyncRun,
             "
@@ -45,7 +45,7 @@ impl CalendarSyncRuns {
     }
 
     /// Keeps what a sync came to until it goes on. Its changes are already counted.
-    pub async fn keep_calendar_sync_run(&self, user_id: Uuid, run: &CalendarSyncRun) -> Result<(), Error> {
+    pub async fn store(&self, user_id: Uuid, run: &CalendarSyncRun) -> Result<(), Error> {
         sqlx::query!(
             "
             INSERT INTO jobs.calendar_sync_runs (user_id, started_at, items, api_calls, is_full)
@@ -66,11 +66,7 @@ impl CalendarSyncRuns {
     }
 
     /// As many changes as `run` has were announced. Those that came since are not.
-    pub async fn calendar_changes_announced(
-        &self,
-        user_id: Uuid,
-        run: &CalendarSyncRun,
-    ) -> Result<(), Error> {
+    pub async fn changes_notified(&self, user_id: Uuid, run: &CalendarSyncRun) -> Result<(), Error> {
         sqlx::query!(
             "UPDATE jobs.calendar_sync_runs SET announced = $2 WHERE user_id = $1",
             user_id,
@@ -82,7 +78,7 @@ impl CalendarSyncRuns {
     }
 
     /// Forgets a sync that has ended, unless another has written something since.
-    pub async fn end_calendar_sync_run(&self, user_id: Uuid, run: &CalendarSyncRun) -> Result<(), Error> {
+    pub async fn end(&self, user_id: Uuid, run: &CalendarSyncRun) -> Result<(), Error> {
         sqlx::query!(
             "DELETE FROM jobs.calendar_sync_runs WHERE user_id = $1 AND changed = $2",
             user_id,

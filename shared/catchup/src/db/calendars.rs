@@ -37,7 +37,7 @@ pub struct CalendarToSync {
 mod cursors;
 mod positions;
 
-pub use cursors::{CalendarCursor, Walked};
+pub use cursors::{CalendarCursor, ListedScope};
 pub use positions::CalendarPosition;
 
 handle! {
@@ -47,12 +47,8 @@ handle! {
 
 impl Calendars {
     /// Makes the list of a user's calendars equal to Google's, and answers how many rows that took. What the user
-    /// selected stays selected. Events of calendars that are gone leave with [`CalendarEvents::keep_events_of`](super::calendar_events::CalendarEvents::keep_events_of).
-    pub async fn replace_calendars(
-        &self,
-        user_id: Uuid,
-        calendars: &[CalendarEntry<'_>],
-    ) -> Result<u64, Error> {
+    /// selected stays selected. Events of calendars that are gone leave with [`CalendarEvents::retain_calendars`](super::calendar_events::CalendarEvents::retain_calendars).
+    pub async fn replace(&self, user_id: Uuid, calendars: &[CalendarEntry<'_>]) -> Result<u64, Error> {
         let calendars: Vec<_> =
             calendars.iter().filter(|calendar| calendar.calendar_id.chars().count() <= ID_CHARS).collect();
         let ids: Vec<&str> = calendars.iter().map(|calendar| calendar.calendar_id).collect();
@@ -96,7 +92,7 @@ impl Calendars {
     }
 
     /// The calendars that the user selected, or the primary one when none is selected.
-    pub async fn calendars_to_sync(&self, user_id: Uuid) -> Result<Vec<CalendarToSync>, Error> {
+    pub async fn to_sync(&self, user_id: Uuid) -> Result<Vec<CalendarToSync>, Error> {
         let calendars = sqlx::query_as!(
             CalendarToSync,
             r#"

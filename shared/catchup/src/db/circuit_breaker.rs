@@ -73,7 +73,7 @@ pub(crate) async fn hand_back_probe(
 
 /// Closes the breaker after a success.
 pub(crate) async fn close(
-    work: &mut Transaction,
+    tx: &mut Transaction,
     user_id: Uuid,
     integration: Integration,
     now: DateTime<Utc>,
@@ -88,14 +88,14 @@ pub(crate) async fn close(
         integration.as_str(),
         now.naive_utc(),
     )
-    .execute(work.statement())
+    .execute(tx.statement())
     .await?;
     Ok(())
 }
 
 /// The breaker, which nobody else changes before the end of the transaction.
 pub(crate) async fn lock(
-    work: &mut Transaction,
+    tx: &mut Transaction,
     user_id: Uuid,
     integration: Integration,
     now: DateTime<Utc>,
@@ -111,14 +111,14 @@ pub(crate) async fn lock(
         integration.as_str(),
         now.naive_utc(),
     )
-    .fetch_one(work.statement())
+    .fetch_one(tx.statement())
     .await?;
     Ok(breaker(Some(&row.state), Some(row.failure_count), row.opened_at, row.next_retry_at))
 }
 
 /// Writes the breaker that a failure left.
 pub(crate) async fn store_failure(
-    work: &mut Transaction,
+    tx: &mut Transaction,
     user_id: Uuid,
     integration: Integration,
     breaker: &Breaker,
@@ -142,7 +142,7 @@ pub(crate) async fn store_failure(
         now.naive_utc(),
         reason,
     )
-    .execute(work.statement())
+    .execute(tx.statement())
     .await?;
     Ok(())
 }

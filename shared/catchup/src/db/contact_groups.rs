@@ -73,7 +73,7 @@ handle! {
 impl ContactGroups {
     /// Writes a page of Google groups, and answers how many rows that took. Rows that would not change are not touched,
     /// and nothing that the user decided changes.
-    pub async fn upsert_google_groups(
+    pub async fn upsert_google(
         &self,
         user_id: Uuid,
         groups: &[GoogleGroup],
@@ -117,7 +117,7 @@ impl ContactGroups {
     }
 
     /// Removes the Google groups that Google did not list, and answers how many. The user's own groups stay.
-    pub async fn remove_unseen_google_groups(&self, user_id: Uuid, seen: &[String]) -> Result<u64, Error> {
+    pub async fn remove_unseen_google(&self, user_id: Uuid, seen: &[String]) -> Result<u64, Error> {
         let removed = sqlx::query!(
             "DELETE FROM google_contact_groups WHERE user_id = $1 AND google_resource_name <> ALL ($2)",
             user_id,
@@ -129,7 +129,7 @@ impl ContactGroups {
     }
 
     /// The Google groups for which no mapping was suggested or decided yet.
-    pub async fn unmapped_google_groups(&self, user_id: Uuid) -> Result<Vec<UnmappedGroup>, Error> {
+    pub async fn unmapped_google(&self, user_id: Uuid) -> Result<Vec<UnmappedGroup>, Error> {
         let groups = sqlx::query!(
             r#"
             SELECT g.google_resource_name, g.google_name, (
@@ -155,7 +155,7 @@ impl ContactGroups {
     }
 
     /// The user's own groups that are in use, oldest name first.
-    pub async fn own_groups(&self, user_id: Uuid) -> Result<Vec<OwnGroup>, Error> {
+    pub async fn own(&self, user_id: Uuid) -> Result<Vec<OwnGroup>, Error> {
         let groups = sqlx::query!(
             r#"
             SELECT g.id, g.name, (SELECT count(*) FROM contact_groups c WHERE c.group_id = g.id) AS "members!"
@@ -174,7 +174,7 @@ impl ContactGroups {
     }
 
     /// How many contacts each of these Google groups has in common with each of the user's own.
-    pub async fn group_overlaps(&self, user_id: Uuid, google_groups: &[&str]) -> Result<Vec<Overlap>, Error> {
+    pub async fn overlaps(&self, user_id: Uuid, google_groups: &[&str]) -> Result<Vec<Overlap>, Error> {
         let overlaps = sqlx::query!(
             r#"
             SELECT m.google_group_resource_name, c.group_id, count(*) AS "common!"
@@ -237,7 +237,7 @@ impl ContactGroups {
     /// Gives the groups of approved mappings the members that the stored memberships name, takes those out whom the user
     /// excluded (by contact id or by Google's resource name) and whom no other mapping leads there, and answers how many
     /// rows that took.
-    pub async fn fill_mapped_groups(&self, user_id: Uuid) -> Result<u64, Error> {
+    pub async fn fill_mapped(&self, user_id: Uuid) -> Result<u64, Error> {
         let changed = sqlx::query_scalar!(
             r#"
             WITH mapping AS (

@@ -38,7 +38,7 @@ pub struct StoredContact {
 /// One page of an address book on its way into the database. Nothing counts before [`ContactsPage::commit`].
 #[derive(Debug)]
 pub struct ContactsPage {
-    pub(super) work: Transaction,
+    pub(super) tx: Transaction,
     pub(super) user_id: Uuid,
 }
 
@@ -61,15 +61,15 @@ handle! {
 
 impl Contacts {
     /// Begins a page. Pages of one user wait for each other, so that two syncs at the same time agree on who is new.
-    pub async fn contacts_page(&self, user_id: Uuid) -> Result<ContactsPage, Error> {
-        let mut work = self.0.begin().await?;
+    pub async fn page(&self, user_id: Uuid) -> Result<ContactsPage, Error> {
+        let mut tx = self.0.begin().await?;
         sqlx::query!(
             "SELECT pg_advisory_xact_lock(hashtextextended('contacts:' || $1::uuid::text, 0))",
             user_id
         )
-        .execute(work.statement())
+        .execute(tx.statement())
         .await?;
-        Ok(ContactsPage { work, user_id })
+        Ok(ContactsPage { tx, user_id })
     }
 }
 
@@ -96,13 +96,13 @@ impl ContactsPage {
             self.user_id,
             resource_names as _,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         Ok(contacts)
     }
 
     /// Makes all of it count.
     pub async fn commit(self) -> Result<(), Error> {
-        self.work.commit().await
+        self.tx.commit().await
     }
 }

@@ -26,14 +26,14 @@ impl Channel {
 
 /// What a message tells of. Its text names it in the ledger: `suggestion:<id>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SubjectId {
+pub enum NotificationId {
     /// A row of `suggestions`.
     Suggestion(Uuid),
     /// A row of `token_health_notifications`.
     TokenNotice(Uuid),
 }
 
-impl fmt::Display for SubjectId {
+impl fmt::Display for NotificationId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Suggestion(id) => write!(formatter, "suggestion:{id}"),
@@ -44,7 +44,7 @@ impl fmt::Display for SubjectId {
 
 /// Subjects that one person is to be told of by one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Telling {
+pub struct DeliveryKey {
     /// Who.
     pub user_id: Uuid,
     /// How.
@@ -73,7 +73,7 @@ handle! {
 
 impl Deliveries {
     /// Those of the subjects that nobody has claimed: a look without consequences.
-    pub async fn unclaimed(&self, telling: &Telling) -> Result<Vec<String>, Error> {
+    pub async fn unclaimed(&self, key: &DeliveryKey) -> Result<Vec<String>, Error> {
         let subjects = sqlx::query_scalar!(
             r#"
             SELECT asked.subject AS "subject!" FROM UNNEST($3::text[]) AS asked (subject)
@@ -82,9 +82,9 @@ impl Deliveries {
                 WHERE delivery.user_id = $1 AND delivery.channel = $2 AND delivery.subject = asked.subject
             )
             "#,
-            telling.user_id,
-            telling.channel.as_str(),
-            &telling.subjects,
+            key.user_id,
+            key.channel.as_str(),
+            &key.subjects,
         )
         .fetch_all(self.0.statement())
         .await?;
@@ -92,11 +92,7 @@ impl Deliveries {
     }
 
     /// Claims the subjects, and answers those that nobody had claimed before: only they may be told of now.
-    pub async fn claim_deliveries(
-        &self,
-        telling: &Telling,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<String>, Error> {
+    pub async fn claim(&self, key: &DeliveryKey, now: DateTime<Utc>) -> Result<Vec<String>, Error> {
         let subjects = sqlx::query_scalar!(
             "
             INSERT INTO jobs.notification_deliveries (user_id, channel, subject, claimed_at)
@@ -104,9 +100,9 @@ impl Deliveries {
             ON CONFLICT DO NOTHING
             RETURNING subject
             ",
-            telling.user_id,
-            telling.channel.as_str(),
-            &telling.subjects,
+            key.user_id,
+            key.channel.as_str(),
+            &key.subjects,
             now,
         )
         .fetch_all(self.0.statement())
@@ -115,30 +111,30 @@ impl Deliveries {
     }
 
     /// The provider took the message that tells of claimed subjects.
-    pub async fn deliveries_sent(
+    pub async fn mark_sent(
         &self,
-        telling: &Telling,
+        key: &DeliveryKey,
         provider: &str,
         provider_id: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.settle_deliveries(telling, "sent", provider, [Some(provider_id), None], now).await
+        self.settle(key, "sent", provider, [Some(provider_id), None], now).await
     }
 
     /// The provider will never take the message that tells of claimed subjects.
-    pub async fn deliveries_refused(
+    pub async fn mark_refused(
         &self,
-        telling: &Telling,
+        key: &DeliveryKey,
         provider: &str,
         refusal: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.settle_deliveries(telling, "refused", provider, [None, Some(refusal)], now).await
+        self.settle(key, "refused", provider, [None, Some(refusal)], now).await
     }
 
-    async fn settle_deliveries(
+    async fn settle(
         &self,
-        telling: &Telling,
+        key: &DeliveryKey,
         state: &str,
         provider: &str,
         [provider_id, refusal]: [Option<&str>; 2],
@@ -150,9 +146,9 @@ impl Deliveries {
             SET state = $4, provider = $5, provider_id = $6, refusal = $7, settled_at = $8
             WHERE user_id = $1 AND channel = $2 AND subject = ANY($3) AND state = 'unknown'
             ",
-            telling.user_id,
-            telling.channel.as_str(),
-            &telling.subjects,
+            key.user_id,
+            key.channel.as_str(),
+            &key.subjects,
             state,
             provider,
             provider_id,
@@ -165,15 +161,15 @@ impl Deliveries {
     }
 
     /// Gives claimed subjects back: nothing was sent.
-    pub async fn release_deliveries(&self, telling: &Telling) -> Result<(), Error> {
+    pub async fn release(&self, key: &DeliveryKey) -> Result<(), Error> {
         sqlx::query!(
             "
             DELETE FROM jobs.notification_deliveries
             WHERE user_id = $1 AND channel = $2 AND subject = ANY($3) AND state = 'unknown'
             ",
-            telling.user_id,
-            telling.channel.as_str(),
-            &telling.subjects,
+            key.user_id,
+            key.channel.as_str(),
+            &key.subjects,
         )
         .execute(self.0.statement())
         .await?;
@@ -182,7 +178,7 @@ impl Deliveries {
 
     /// Messages of which nobody knows whether they were sent, oldest first. Those claimed after `before` may still be
     /// under way.
-    pub async fn unknown_deliveries(
+    pub async fn list_unknown(
         &self,
         before: DateTime<Utc>,
         limit: u32,

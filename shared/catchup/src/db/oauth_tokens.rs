@@ -48,11 +48,7 @@ handle! {
 
 impl OauthTokens {
     /// The user's tokens for an integration; `None` when it was never connected.
-    pub async fn oauth_token(
-        &self,
-        user_id: Uuid,
-        integration: Integration,
-    ) -> Result<Option<StoredToken>, Error> {
+    pub async fn get(&self, user_id: Uuid, integration: Integration) -> Result<Option<StoredToken>, Error> {
         let token = sqlx::query_as!(
             StoredToken,
             "SELECT access_token, refresh_token, expires_at FROM oauth_tokens WHERE user_id = $1 AND provider = $2",
@@ -65,7 +61,7 @@ impl OauthTokens {
     }
 
     /// The next users, by id after `after` (nil to begin), whose tokens expire soon or were not checked for long.
-    pub async fn tokens_due(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
+    pub async fn due(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
         let users = sqlx::query_scalar!(
             "
             SELECT DISTINCT t.user_id
@@ -110,7 +106,7 @@ impl OauthTokens {
     /// Stores what was got in exchange for `used`: the tokens, a valid health, and open notifications resolved.
     ///
     /// `false`, and nothing written, when the user connected again or another refresh came first.
-    pub async fn token_refreshed(
+    pub async fn store_refreshed(
         &self,
         user_id: Uuid,
         integration: Integration,

@@ -26,7 +26,7 @@ handle! {
 
 impl TokenNotices {
     /// The next users, by id after `after` (nil to begin), with a reminder of that kind due.
-    pub async fn reminders_due(
+    pub async fn due(
         &self,
         kind: NoticeKind,
         now: DateTime<Utc>,
@@ -54,7 +54,7 @@ impl TokenNotices {
     }
 
     /// The user's reminders of that kind that are due.
-    pub async fn due_reminders(
+    pub async fn due_for(
         &self,
         user_id: Uuid,
         kind: NoticeKind,
@@ -81,7 +81,7 @@ impl TokenNotices {
     }
 
     /// Notes that reminders were sent.
-    pub async fn reminders_sent(&self, ids: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
+    pub async fn mark_sent(&self, ids: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query!(
             "
             UPDATE token_health_notifications SET reminder_sent_at = $2, updated_at = $2

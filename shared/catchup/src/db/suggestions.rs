@@ -75,27 +75,27 @@ impl Suggestions {
 
     /// Waits until nobody else makes suggestions for the user, and keeps others waiting until the end of the
     /// transaction. The application knows nothing of this lock.
-    pub async fn suggesting(&self, user_id: Uuid) -> Result<Suggesting, Error> {
-        let mut work = self.0.begin().await?;
+    pub async fn begin(&self, user_id: Uuid) -> Result<SuggestionsTx, Error> {
+        let mut tx = self.0.begin().await?;
         sqlx::query!(
             "SELECT FROM pg_advisory_xact_lock(hashtextextended('suggestions:' || $1::uuid::text, 0))",
             user_id
         )
-        .execute(work.statement())
+        .execute(tx.statement())
         .await?;
-        Ok(Suggesting { work, user_id })
+        Ok(SuggestionsTx { tx, user_id })
     }
 }
 
-/// A transaction in which nobody else makes suggestions for the user; dropped without [`Suggesting::commit`] it leaves
+/// A transaction in which nobody else makes suggestions for the user; dropped without [`SuggestionsTx::commit`] it leaves
 /// nothing behind.
 #[derive(Debug)]
-pub struct Suggesting {
-    pub(super) work: Transaction,
+pub struct SuggestionsTx {
+    pub(super) tx: Transaction,
     user_id: Uuid,
 }
 
-impl Suggesting {
+impl SuggestionsTx {
     /// For whom.
     #[must_use]
     pub fn user_id(&self) -> Uuid {
@@ -112,7 +112,7 @@ impl Suggesting {
             self.user_id,
             now,
         )
-        .execute(self.work.statement())
+        .execute(self.tx.statement())
         .await?;
         Ok(resumed.rows_affected())
     }
@@ -129,7 +129,7 @@ impl Suggesting {
             window.start,
             window.end,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         let pending = rows.into_iter().map(|row| Pending {
             id: row.id,
@@ -150,7 +150,7 @@ impl Suggesting {
             suggestions,
             reason,
         )
-        .execute(self.work.statement())
+        .execute(self.tx.statement())
         .await?;
         Ok(dismissed.rows_affected())
     }
@@ -165,7 +165,7 @@ impl Suggesting {
             self.user_id,
             now,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         let taken = rows
             .into_iter()
@@ -204,7 +204,7 @@ impl Suggesting {
             self.user_id,
             now,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         Ok(contacts)
     }
@@ -251,13 +251,13 @@ impl Suggesting {
             timezone,
             now,
         )
-        .fetch_one(self.work.statement())
+        .fetch_one(self.tx.statement())
         .await?;
         Ok(added.cast_unsigned())
     }
 
     /// Makes it so.
     pub async fn commit(self) -> Result<(), Error> {
-        self.work.commit().await
+        self.tx.commit().await
     }
 }

@@ -7,7 +7,7 @@ use crate::sync::SyncRun;
 
 /// Adds the row of a sync that ended so.
 pub(crate) async fn add(
-    work: &mut Transaction,
+    tx: &mut Transaction,
     run: &SyncRun,
     result: &str,
     skip_reason: Option<&str>,
@@ -35,7 +35,7 @@ pub(crate) async fn add(
         error,
         now.naive_utc(),
     )
-    .execute(work.statement())
+    .execute(tx.statement())
     .await?;
     Ok(())
 }

@@ -101,7 +101,7 @@ impl SyncSchedules {
 
 /// Writes what a sync made of its schedule; `synced_at` when it went well.
 pub(crate) async fn store(
-    work: &mut Transaction,
+    tx: &mut Transaction,
     user_id: Uuid,
     integration: Integration,
     schedule: &Schedule,
@@ -134,7 +134,7 @@ pub(crate) async fn store(
             next.at.naive_utc(),
             now.naive_utc(),
         )
-        .execute(work.statement())
+        .execute(tx.statement())
         .await?;
     Ok(())
 }
@@ -142,7 +142,7 @@ pub(crate) async fn store(
 /// The user's calendar has a push channel now, or could not be given one: sets the interval, within the schedule's own
 /// bounds. A sync that is due sooner stays due; who has no schedule yet gets it from their first sync.
 pub(super) async fn poll_calendar(
-    work: &mut Transaction,
+    tx: &mut Transaction,
     user_id: Uuid,
     interval: Duration,
     now: DateTime<Utc>,
@@ -159,7 +159,7 @@ pub(super) async fn poll_calendar(
         (now + interval).naive_utc(),
         now.naive_utc(),
     )
-    .execute(work.statement())
+    .execute(tx.statement())
     .await?;
     Ok(())
 }

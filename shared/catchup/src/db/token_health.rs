@@ -67,7 +67,7 @@ impl TokenHealth {
     ///
     /// `false`, and nothing written, when the user connected again or a refresh came first: the report is about a token
     /// that is no longer there.
-    pub async fn report_token_health(
+    pub async fn report(
         &self,
         user_id: Uuid,
         integration: Integration,
@@ -77,7 +77,7 @@ impl TokenHealth {
     ) -> Result<bool, Error> {
         let status: &str = report.status.into();
         let now = now.naive_utc();
-        let mut work = self.0.begin().await?;
+        let mut tx = self.0.begin().await?;
         // Waits for a refresh that is about to replace the token, and then finds it gone. Of two reports at the same time the second
         // sees the first one's notification.
         let written = sqlx::query!(
@@ -99,7 +99,7 @@ impl TokenHealth {
             report.expires_at.map(|time| time.naive_utc()),
             report.error,
         )
-        .execute(work.statement())
+        .execute(tx.statement())
         .await?;
         if written.rows_affected() == 0 {
             return Ok(false);
@@ -117,7 +117,7 @@ impl TokenHealth {
                 now,
                 kind,
             )
-            .execute(work.statement())
+            .execute(tx.statement())
             .await?;
         }
         if let Some(notice) = &report.notice {
@@ -139,10 +139,10 @@ impl TokenHealth {
                 notice.re_auth_link,
                 now,
             )
-            .execute(work.statement())
+            .execute(tx.statement())
             .await?;
         }
-        work.commit().await?;
+        tx.commit().await?;
         Ok(true)
     }
 }

@@ -11,7 +11,7 @@ handle! {
 
 impl Users {
     /// Whether there is such a user.
-    pub async fn user_exists(&self, user_id: Uuid) -> Result<bool, Error> {
+    pub async fn exists(&self, user_id: Uuid) -> Result<bool, Error> {
         let exists =
             sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM users WHERE id = $1) AS "exists!""#, user_id)
                 .fetch_one(self.0.statement())

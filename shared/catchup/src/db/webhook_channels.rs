@@ -69,7 +69,7 @@ impl UserChannel {
 
 /// A channel that is to be stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StrayChannel {
+pub struct OrphanedChannel {
     /// Our id of it.
     pub channel_id: String,
     /// Google's id of what it watches.
@@ -124,7 +124,7 @@ handle! {
 impl Channels {
     /// The next users, by id after `after` (nil to begin), with a calendar connected and no channel, one that ends soon,
     /// or strays.
-    pub async fn channels_due(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
+    pub async fn due(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
         let users = sqlx::query_scalar!(
             "
             SELECT t.user_id
@@ -148,7 +148,7 @@ impl Channels {
     }
 
     /// The user's channel.
-    pub async fn user_channel(&self, user_id: Uuid) -> Result<Option<UserChannel>, Error> {
+    pub async fn of_user(&self, user_id: Uuid) -> Result<Option<UserChannel>, Error> {
         let channel = sqlx::query!(
             r#"
             SELECT w.created_at, w.expiration, c.opened_by AS "opened_by?"
@@ -169,7 +169,7 @@ impl Channels {
 
     /// Writes down a channel that is about to be opened by the task of that key, and that Google would forget at
     /// `ends_at`.
-    pub async fn announce_channel(
+    pub async fn record_intent(
         &self,
         user_id: Uuid,
         channel_id: &str,
@@ -194,7 +194,7 @@ impl Channels {
     }
 
     /// Strikes out a channel that Google refused to open.
-    pub async fn withdraw_channel(&self, channel_id: &str) -> Result<(), Error> {
+    pub async fn discard(&self, channel_id: &str) -> Result<(), Error> {
         sqlx::query!(
             "DELETE FROM jobs.push_channels WHERE channel_id = $1 AND state = 'announced'",
             channel_id,
@@ -206,14 +206,14 @@ impl Channels {
 
     /// Makes an announced channel the user's, and stray what the user had before: the last channel, and those that this
     /// task's earlier attempts, or renewals long dead, may have opened. The calendar is polled so often from now on.
-    pub async fn keep_channel(
+    pub async fn activate(
         &self,
         user_id: Uuid,
         channel: &NewChannel<'_>,
         poll_every: Duration,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let mut work = self.0.begin().await?;
+        let mut tx = self.0.begin().await?;
         // Of those that the application opened nothing is written down here yet.
         sqlx::query!(
             "
@@ -224,7 +224,7 @@ impl Channels {
             ",
             user_id,
         )
-        .execute(work.statement())
+        .execute(tx.statement())
         .await?;
         // Another renewal of this user waits here, and then finds this one's channel open.
         sqlx::query!(
@@ -245,7 +245,7 @@ impl Channels {
             channel.token.expose_secret(),
             now.naive_utc(),
         )
-        .execute(work.statement())
+        .execute(tx.statement())
         .await?;
         sqlx::query!(
             "
@@ -264,16 +264,16 @@ impl Channels {
             channel.opened_by,
             now - ABANDONED_AFTER,
         )
-        .execute(work.statement())
+        .execute(tx.statement())
         .await?;
-        poll_calendar(&mut work, user_id, poll_every, now).await?;
-        work.commit().await
+        poll_calendar(&mut tx, user_id, poll_every, now).await?;
+        tx.commit().await
     }
 
     /// The user's channels that are to be stopped.
-    pub async fn stray_channels(&self, user_id: Uuid) -> Result<Vec<StrayChannel>, Error> {
-        let strays = sqlx::query_as!(
-            StrayChannel,
+    pub async fn orphaned(&self, user_id: Uuid) -> Result<Vec<OrphanedChannel>, Error> {
+        let orphaned = sqlx::query_as!(
+            OrphanedChannel,
             r#"
             SELECT channel_id, resource_id AS "resource_id!"
             FROM jobs.push_channels WHERE user_id = $1 AND state = 'stray' ORDER BY ends_at, channel_id
@@ -282,11 +282,11 @@ impl Channels {
         )
         .fetch_all(self.0.statement())
         .await?;
-        Ok(strays)
+        Ok(orphaned)
     }
 
     /// A stray is stopped.
-    pub async fn channel_stopped(&self, channel_id: &str) -> Result<(), Error> {
+    pub async fn mark_stopped(&self, channel_id: &str) -> Result<(), Error> {
         sqlx::query!("DELETE FROM jobs.push_channels WHERE channel_id = $1 AND state = 'stray'", channel_id)
             .execute(self.0.statement())
             .await?;
@@ -300,13 +300,13 @@ impl Channels {
         poll_every: Duration,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let mut work = self.0.begin().await?;
-        poll_calendar(&mut work, user_id, poll_every, now).await?;
-        work.commit().await
+        let mut tx = self.0.begin().await?;
+        poll_calendar(&mut tx, user_id, poll_every, now).await?;
+        tx.commit().await
     }
 
     /// The next users, by id after `after` (nil to begin), whose channel is a suspect.
-    pub async fn suspects(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
+    pub async fn stale_candidates(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
         // One look into the index a channel, whatever the planner believes of the notifications.
         let users = sqlx::query_scalar!(
             "
@@ -365,7 +365,7 @@ impl Channels {
     }
 
     /// How many users' channels end soon.
-    pub async fn channels_ending(&self, now: DateTime<Utc>) -> Result<u64, Error> {
+    pub async fn count_ending(&self, now: DateTime<Utc>) -> Result<u64, Error> {
         let ending = sqlx::query_scalar!(
             r#"
             SELECT count(*) AS "ending!"
@@ -380,7 +380,7 @@ impl Channels {
     }
 
     /// The user's channel of that id; `None` for one that is unknown, or is not the user's any more.
-    pub async fn known_channel(&self, channel_id: &str) -> Result<Option<KnownChannel>, Error> {
+    pub async fn find(&self, channel_id: &str) -> Result<Option<KnownChannel>, Error> {
         let channel = sqlx::query!(
             "SELECT user_id, resource_id, token FROM calendar_webhook_subscriptions WHERE channel_id = $1",
             channel_id,

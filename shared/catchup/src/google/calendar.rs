@@ -7,13 +7,13 @@ use google_calendar3::api::Channel;
 pub use google_calendar3::api::{CalendarListEntry, Event, EventAttendee, EventDateTime};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::job::Setup;
 use url::Url;
 
 use super::error::Refusal;
 use super::transport::{self, Connector};
-use super::{Access, Error, Next, Page, api_url};
+use super::{Error, Next, Page, Session, api_url};
 
 /// Events on a page: the most that Google gives.
 pub const EVENTS_PER_PAGE: i32 = 2500;
@@ -47,7 +47,7 @@ pub struct Calendar {
 
 /// What to ask for of a calendar's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Extent {
+pub enum SyncScope {
     /// Everything that ends after `from` and begins before `until`.
     Full {
         /// Lower bound of the end.
@@ -96,7 +96,7 @@ pub struct OpenedChannel {
 
 impl Calendar {
     /// Google's endpoint, or the one of `GOOGLE_API_URL`.
-    pub fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let config = setup.config();
         Ok(Self { endpoint: api_url(config)?, client: transport::client() })
     }
@@ -104,10 +104,10 @@ impl Calendar {
     /// One page of `calendarList.list`.
     pub async fn calendars(
         &self,
-        access: &mut Access,
+        session: &mut Session,
         page_token: Option<&str>,
     ) -> Result<Page<CalendarListEntry>, Error> {
-        access
+        session
             .call("calendar.calendarList.list", |token| async move {
                 let hub = self.hub(token);
                 let mut refusal = Refusal::default();
@@ -120,7 +120,7 @@ impl Calendar {
                     call = call.page_token(page_token);
                 }
                 let answer = call.delegate(&mut refusal).doit().await;
-                refusal.judge(answer)
+                refusal.classify(answer)
             })
             .await
             .and_then(|list| {
@@ -135,13 +135,13 @@ impl Calendar {
     /// <https://developers.google.com/workspace/calendar/api/guides/sync>
     pub async fn events(
         &self,
-        access: &mut Access,
+        session: &mut Session,
         calendar_id: &str,
-        extent: &Extent,
+        scope: &SyncScope,
         page_token: Option<&str>,
     ) -> Result<EventPage, Error> {
         let calendar_id = &in_path(calendar_id);
-        access
+        session
             .call("calendar.events.list", |token| async move {
                 let hub = self.hub(token);
                 let mut refusal = Refusal::default();
@@ -152,15 +152,15 @@ impl Calendar {
                     .max_results(EVENTS_PER_PAGE)
                     .max_attendees(MAX_ATTENDEES)
                     .param("fields", EVENT_FIELDS);
-                call = match extent {
-                    Extent::Full { from, until } => call.time_min(*from).time_max(*until),
-                    Extent::Since(sync_token) => call.sync_token(sync_token),
+                call = match scope {
+                    SyncScope::Full { from, until } => call.time_min(*from).time_max(*until),
+                    SyncScope::Since(sync_token) => call.sync_token(sync_token),
                 };
                 if let Some(page_token) = page_token {
                     call = call.page_token(page_token);
                 }
                 let answer = call.delegate(&mut refusal).doit().await;
-                refusal.judge(answer)
+                refusal.classify(answer)
             })
             .await
             .and_then(|list| {
@@ -175,7 +175,7 @@ impl Calendar {
     /// `since` may lie [`CHANGES_KEPT`] back.
     pub async fn changed_since(
         &self,
-        access: &mut Access,
+        session: &mut Session,
         calendar_id: &str,
         since: DateTime<Utc>,
     ) -> Result<bool, Error> {
@@ -183,7 +183,7 @@ impl Calendar {
         let mut next: Option<String> = None;
         for _ in 0..MAX_CHANGE_PAGES {
             let page_token = next.as_deref();
-            let list = access
+            let list = session
                 .call("calendar.events.list", |token| async move {
                     let hub = self.hub(token);
                     let mut refusal = Refusal::default();
@@ -198,7 +198,7 @@ impl Calendar {
                         call = call.page_token(page_token);
                     }
                     let answer = call.delegate(&mut refusal).doit().await;
-                    refusal.judge(answer)
+                    refusal.classify(answer)
                 })
                 .await?;
             if list.items.is_some_and(|items| !items.is_empty()) {
@@ -214,16 +214,16 @@ impl Calendar {
 
     /// `events.watch`: opens a push channel. It cannot be prolonged, only replaced.
     ///
-    /// After [`Error::Timeout`], [`Error::Transport`], [`Error::Unavailable`], [`Error::Incomplete`] or
+    /// After [`Error::Timeout`], [`Error::Transport`], [`Error::Unavailable`], [`Error::Truncated`] or
     /// [`Error::Garbage`], and when cancelled, it may be open all the same.
     pub async fn watch(
         &self,
-        access: &mut Access,
+        session: &mut Session,
         calendar_id: &str,
         channel: ChannelRequest<'_>,
     ) -> Result<OpenedChannel, Error> {
         let calendar_id = &in_path(calendar_id);
-        let opened = access
+        let opened = session
             .call("calendar.events.watch", |token| async move {
                 let hub = self.hub(token);
                 let mut refusal = Refusal::default();
@@ -237,7 +237,7 @@ impl Calendar {
                 };
                 let call = hub.events().watch(request, calendar_id).param("fields", CHANNEL_FIELDS);
                 let answer = call.delegate(&mut refusal).doit().await;
-                refusal.judge(answer)
+                refusal.classify(answer)
             })
             .await?;
         let ends_at = opened.expiration.and_then(DateTime::from_timestamp_millis);
@@ -250,8 +250,13 @@ impl Calendar {
     }
 
     /// `channels.stop`. [`Error::NotFound`] when it has ended.
-    pub async fn stop(&self, access: &mut Access, channel_id: &str, resource_id: &str) -> Result<(), Error> {
-        access
+    pub async fn stop(
+        &self,
+        session: &mut Session,
+        channel_id: &str,
+        resource_id: &str,
+    ) -> Result<(), Error> {
+        session
             .call("calendar.channels.stop", |token| async move {
                 let hub = self.hub(token);
                 let mut refusal = Refusal::default();
@@ -261,7 +266,7 @@ impl Calendar {
                     ..Channel::default()
                 };
                 let answer = hub.channels().stop(request).delegate(&mut refusal).doit().await;
-                refusal.judge(answer.map(|response| (response, ())))
+                refusal.classify(answer.map(|response| (response, ())))
             })
             .await
     }

@@ -65,7 +65,7 @@ pub enum Error {
     Transport(#[source] hyper_util::client::legacy::Error),
     /// The answer broke off, or was larger than [`super::MAX_ANSWER_BYTES`]; the log tells which.
     #[error("answer of google is incomplete")]
-    Incomplete,
+    Truncated,
     /// The answer is not what the API describes.
     #[error("answer of google cannot be read")]
     Garbage(#[source] serde_json::Error),
@@ -87,7 +87,7 @@ impl From<Error> for Failure {
             | Error::Unavailable(_)
             | Error::Timeout
             | Error::Transport(_)
-            | Error::Incomplete
+            | Error::Truncated
             | Error::Garbage(_) => Self::transient(error),
         }
     }
@@ -114,16 +114,16 @@ impl Delegate for Refusal {
 
 impl Refusal {
     /// Turns what the generated client returned into what it means.
-    pub(super) fn judge<T>(self, answer: google_apis_common::Result<(Response, T)>) -> Result<T, Error> {
+    pub(super) fn classify<T>(self, answer: google_apis_common::Result<(Response, T)>) -> Result<T, Error> {
         use google_apis_common::Error as Common;
         match answer {
             Ok((_, content)) => Ok(content),
             Err(Common::HttpError(error)) => Err(Error::Transport(error)),
             // The generated clients answer a broken body with an empty one.
-            Err(Common::JsonDecodeError(body, _)) if body.is_empty() => Err(Error::Incomplete),
+            Err(Common::JsonDecodeError(body, _)) if body.is_empty() => Err(Error::Truncated),
             Err(Common::JsonDecodeError(_, error)) => Err(Error::Garbage(error)),
-            Err(Common::BadRequest(body)) => Err(self.classify(&reasons(&body))),
-            Err(Common::Failure(_)) => Err(self.classify(&[])),
+            Err(Common::BadRequest(body)) => Err(self.error(&reasons(&body))),
+            Err(Common::Failure(_)) => Err(self.error(&[])),
             Err(Common::MissingToken(error)) => Err(Error::Client(error.to_string())),
             Err(
                 error @ (Common::UploadSizeLimitExceeded(..)
@@ -137,9 +137,9 @@ impl Refusal {
 
     /// Statuses and reasons as <https://developers.google.com/workspace/calendar/api/guides/errors> and
     /// <https://developers.google.com/people/v1/contacts> name them.
-    fn classify(&self, reasons: &[&str]) -> Error {
+    fn error(&self, reasons: &[&str]) -> Error {
         let Some(status) = self.status else {
-            return Error::Incomplete;
+            return Error::Truncated;
         };
         let has = |names: &[&str]| reasons.iter().any(|reason| names.contains(reason));
         let limited = |wait: Duration| Error::Limited {
@@ -198,7 +198,7 @@ mod tests {
     fn check(status: u16, body: Value, retry_after: Option<&str>, expected: &str) {
         let mut refusal = Refusal::default();
         refusal.http_failure(&response(status, retry_after), Some(&body));
-        let answer: Result<(), _> = refusal.judge(Err(Common::BadRequest(body)));
+        let answer: Result<(), _> = refusal.classify(Err(Common::BadRequest(body)));
         assert_eq!(answer.unwrap_err().to_string(), expected);
     }
 
@@ -240,7 +240,7 @@ mod tests {
         ] {
             let mut refusal = Refusal::default();
             refusal.http_failure(&response(status, None), None);
-            let answer: Result<(), _> = refusal.judge(Err(Common::Failure(response(status, None))));
+            let answer: Result<(), _> = refusal.classify(Err(Common::Failure(response(status, None))));
             assert_eq!(answer.unwrap_err().to_string(), expected);
             check(status, json!("text"), None, expected);
         }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db;
 use shared::job::{Context, Setup};
-use shared::rate_limit::{Limit, Limiter, Plan, Verdict};
+use shared::rate_limit::{Decision, Limit, Limiter, Plan};
 use uuid::Uuid;
 
-use super::access::CALL_TIMEOUT;
-use super::{Access, Error, TokenError, Tokens};
+use super::session::CALL_TIMEOUT;
+use super::{Error, Session, TokenError, Tokens};
 use crate::limits::{GOOGLE_CALENDAR, GOOGLE_PEOPLE};
 use crate::payload::Integration;
 use crate::sync::Refusal;
@@ -30,25 +30,29 @@ pub struct Gate {
 
 impl Gate {
     /// The gate to the API of `integration`, for a job that needs `writing` to store what one call brings.
-    pub fn new(setup: &mut Setup, integration: Integration, writing: Duration) -> Result<Self, Incomplete> {
+    pub fn new(
+        setup: &mut Setup,
+        integration: Integration,
+        writing: Duration,
+    ) -> Result<Self, InvalidConfig> {
         let (tokens, limiter) = (Tokens::new(setup), setup.limiter());
         Ok(Self { tokens: tokens?, limiter: limiter?, integration, reserve: CALL_TIMEOUT * CALLS + writing })
     }
 
     /// The calls of one task on behalf of one user, whose access token is good for some minutes.
     pub async fn calls<'a>(&self, user_id: Uuid, context: &'a Context) -> Result<Calls<'a>, Stop> {
-        let access = Access::begin(&self.tokens, user_id, self.integration).await;
-        let access = access.map_err(|error| Stop::of(error.into(), context.now()))?;
+        let session = Session::begin(&self.tokens, user_id, self.integration).await;
+        let session = session.map_err(|error| Stop::of(error.into(), context.now()))?;
         let limit = limit(self.integration);
         let plan = Plan::new(&self.limiter, user_id, [(limit, 0)]);
-        Ok(Calls { access, plan, limit, reserve: self.reserve, context })
+        Ok(Calls { session, plan, limit, reserve: self.reserve, context })
     }
 }
 
 /// The calls of one task on behalf of one user.
 #[derive(Debug)]
 pub struct Calls<'a> {
-    access: Access,
+    session: Session,
     plan: Plan<1>,
     limit: &'static Limit,
     reserve: Duration,
@@ -65,20 +69,20 @@ impl Calls<'_> {
     ///
     /// [`Stop::Wait`] when the user's limit is met, and when the call might not be over, or what it brings not be stored,
     /// before the job's time is.
-    pub async fn acquire(&mut self) -> Result<&mut Access, Stop> {
+    pub async fn acquire(&mut self) -> Result<&mut Session, Stop> {
         if self.context.is_cancelled() || self.context.time_left() < self.reserve {
             return Err(Stop::Wait(self.context.now()));
         }
         match self.plan.acquire(self.limit).await {
-            Verdict::Allowed => Ok(&mut self.access),
-            Verdict::DeniedUntil(until) => Err(Stop::Wait(until)),
+            Decision::Allowed => Ok(&mut self.session),
+            Decision::LimitedUntil(until) => Err(Stop::Wait(until)),
         }
     }
 
     /// Calls made so far, for `sync_metrics`.
     #[must_use]
     pub fn made(&self) -> u32 {
-        self.access.calls()
+        self.session.calls()
     }
 
     /// What a call that failed means for the task.
@@ -125,7 +129,7 @@ impl Stop {
             | Error::Unavailable(_)
             | Error::Timeout
             | Error::Transport(_)
-            | Error::Incomplete
+            | Error::Truncated
             | Error::Garbage(_)
             | Error::Client(_)) => Self::Google(error),
         }

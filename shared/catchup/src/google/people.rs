@@ -3,13 +3,13 @@
 use google_apis_common::{Client, FieldMask};
 use google_people1::PeopleService;
 pub use google_people1::api::{ContactGroup, Person};
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::job::Setup;
 use url::Url;
 
 use super::error::Refusal;
 use super::transport::{self, Connector};
-use super::{Access, Error, Next, Page, api_url};
+use super::{Error, Next, Page, Session, api_url};
 
 /// People, or groups, on a page: the most that Google gives.
 pub const PEOPLE_PER_PAGE: i32 = 1000;
@@ -36,7 +36,7 @@ pub struct People {
 
 impl People {
     /// Google's endpoint, or the one of `GOOGLE_API_URL`.
-    pub fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let config = setup.config();
         Ok(Self { endpoint: api_url(config)?, client: transport::client() })
     }
@@ -49,11 +49,11 @@ impl People {
     /// <https://developers.google.com/people/api/rest/v1/people.connections/list>
     pub async fn connections(
         &self,
-        access: &mut Access,
+        session: &mut Session,
         sync_token: Option<&str>,
         page_token: Option<&str>,
     ) -> Result<Page<Person>, Error> {
-        access
+        session
             .call("people.connections.list", |token| async move {
                 let hub = self.hub(token);
                 let mut refusal = Refusal::default();
@@ -70,7 +70,7 @@ impl People {
                     call = call.page_token(page_token);
                 }
                 let answer = call.delegate(&mut refusal).doit().await;
-                refusal.judge(answer)
+                refusal.classify(answer)
             })
             .await
             .and_then(|list| {
@@ -82,10 +82,10 @@ impl People {
     /// One page of `contactGroups.list`.
     pub async fn contact_groups(
         &self,
-        access: &mut Access,
+        session: &mut Session,
         page_token: Option<&str>,
     ) -> Result<Page<ContactGroup>, Error> {
-        access
+        session
             .call("people.contactGroups.list", |token| async move {
                 let hub = self.hub(token);
                 let mut refusal = Refusal::default();
@@ -98,7 +98,7 @@ impl People {
                     call = call.page_token(page_token);
                 }
                 let answer = call.delegate(&mut refusal).doit().await;
-                refusal.judge(answer)
+                refusal.classify(answer)
             })
             .await
             .and_then(|list| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use shared::config::{Config, Incomplete};
+use shared::config::{Config, InvalidConfig};
 use shared::http;
 use shared::telemetry::vendor_call;
 use url::Url;
@@ -54,7 +54,7 @@ struct RefusalBody {
 }
 
 impl TokenEndpoint {
-    pub(super) fn from_config(config: &mut Config) -> Result<Self, Incomplete> {
+    pub(super) fn from_config(config: &mut Config) -> Result<Self, InvalidConfig> {
         let client_id = config.required::<String>(&variables::GOOGLE_CLIENT_ID);
         let client_secret = config.secret(&variables::GOOGLE_CLIENT_SECRET);
         let url = config.required::<Url>(&variables::GOOGLE_TOKEN_URL).and_then(|url| {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use shared::clock::Clock;
-use shared::config::Incomplete;
+use shared::config::InvalidConfig;
 use shared::db;
 use shared::failure::Failure;
 use shared::http;
@@ -104,7 +104,7 @@ impl Tokens {
     /// Reads the encryption key, the application's OAuth client and the token endpoint.
     ///
     /// Their problems are reported together.
-    pub fn new(setup: &mut Setup) -> Result<Self, Incomplete> {
+    pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (stored, health, clock) = (OauthTokens::new(setup), TokenHealth::new(setup), setup.clock());
         let config = setup.config();
         let cipher = config.secret(&variables::ENCRYPTION_KEY).and_then(|key| {
@@ -159,7 +159,7 @@ impl Tokens {
     }
 
     async fn stored(&self, user_id: Uuid, integration: Integration) -> Result<StoredToken, TokenError> {
-        self.stored.oauth_token(user_id, integration).await?.ok_or(TokenError::NotConnected)
+        self.stored.get(user_id, integration).await?.ok_or(TokenError::NotConnected)
     }
 
     fn decrypt(&self, stored: &StoredToken) -> Result<SecretString, TokenError> {
@@ -191,7 +191,7 @@ impl Tokens {
                     refresh_token: rotated.as_deref(),
                     expires_at: now + grant.expires_in,
                 };
-                if self.stored.token_refreshed(user_id, integration, &stored, new, now).await? {
+                if self.stored.store_refreshed(user_id, integration, &stored, new, now).await? {
                     Ok(grant.access_token)
                 } else {
                     self.superseded(user_id, integration).await
@@ -260,7 +260,7 @@ impl Tokens {
         let notice =
             texts.as_ref().map(|(kind, message, re_auth_link)| Notice { kind: *kind, message, re_auth_link });
         let report = HealthReport { status, expires_at: used.expires_at, error, notice };
-        Ok(self.health.report_token_health(user_id, integration, used, &report, self.clock.now()).await?)
+        Ok(self.health.report(user_id, integration, used, &report, self.clock.now()).await?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! The provider of e-mail that the configuration chose.
 
 use shared::clock::Clock;
-use shared::config::{Config, Incomplete};
+use shared::config::{Config, InvalidConfig};
 
-use super::Patience;
-use super::answer::Answer;
+use super::Timeouts;
 use super::message::Email;
+use super::result::SendResult;
 use super::sendgrid::SendGrid;
 use super::smtp::Smtp;
 use crate::variables;
@@ -33,12 +33,12 @@ impl Mailer {
         config: &mut Config,
         http: reqwest::Client,
         clock: Clock,
-        patience: Patience,
-    ) -> Result<Self, Incomplete> {
+        timeouts: Timeouts,
+    ) -> Result<Self, InvalidConfig> {
         match config.required(&variables::EMAIL_PROVIDER)? {
             Provider::SendGrid => SendGrid::from_config(config, http).map(Self::SendGrid),
             Provider::Smtp => {
-                Smtp::from_config(config, clock, patience).map(|smtp| Self::Smtp(Box::new(smtp)))
+                Smtp::from_config(config, clock, timeouts).map(|smtp| Self::Smtp(Box::new(smtp)))
             }
         }
     }
@@ -51,7 +51,7 @@ impl Mailer {
     }
 
     /// Sends an e-mail to one address.
-    pub(super) async fn send(&self, to: &str, email: &Email) -> Answer {
+    pub(super) async fn send(&self, to: &str, email: &Email) -> SendResult {
         match self {
             Self::SendGrid(sendgrid) => sendgrid.send(to, email).await,
             // Large, and rarely the one that runs.

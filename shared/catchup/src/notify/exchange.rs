@@ -6,12 +6,12 @@ use axum::body::Bytes;
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, StatusCode};
-use shared::config::{Config, Incomplete, Variable};
+use shared::config::{Config, InvalidConfig, Variable};
 use shared::http::{is_safe_for_credentials, read_limited};
 use shared::telemetry::vendor_call;
 use url::Url;
 
-use super::answer::{Answer, NoReceipt, Trouble};
+use super::result::{ProviderError, SendError, SendResult};
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Wait after a limit that names no time: the providers' windows are seconds to a minute long.
@@ -21,7 +21,7 @@ const MIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_hours(1);
 
 /// The endpoint of a provider; it may carry credentials and has no path.
-pub(super) fn endpoint(config: &mut Config, variable: &Variable) -> Result<Url, Incomplete> {
+pub(super) fn endpoint(config: &mut Config, variable: &Variable) -> Result<Url, InvalidConfig> {
     let url = config.required::<Url>(variable)?;
     if !is_safe_for_credentials(&url) {
         return Err(config.problem(variable, "is neither https nor on loopback"));
@@ -49,29 +49,29 @@ impl Reply {
     }
 }
 
-/// Sends a request that must not be sent twice, and lets `judge` read the reply.
+/// Sends a request that must not be sent twice, and lets `classify` read the reply.
 pub(super) async fn exchange(
     method: &'static str,
     request: RequestBuilder,
-    judge: impl FnOnce(&Reply) -> Answer,
-) -> Answer {
+    classify: impl FnOnce(&Reply) -> SendResult,
+) -> SendResult {
     vendor_call(method, async {
-        let response = request.send().await.map_err(judge_silence)?;
+        let response = request.send().await.map_err(classify_transport_error)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_limited(response, MAX_ANSWER_BYTES).await.unwrap_or_default();
-        judge(&Reply { status, headers, body })
+        classify(&Reply { status, headers, body })
     })
     .await
 }
 
 /// Without a connection nothing was sent; whatever breaks later may have been taken.
-fn judge_silence(error: reqwest::Error) -> NoReceipt {
+fn classify_transport_error(error: reqwest::Error) -> SendError {
     let error = error.without_url();
     if error.is_connect() || error.is_builder() {
-        NoReceipt::NotTaken(Trouble::Unreachable(error.into()))
+        SendError::NotTaken(ProviderError::Unreachable(error.into()))
     } else if error.is_timeout() {
-        NoReceipt::Unknown(Trouble::Timeout)
+        SendError::Unknown(ProviderError::Timeout)
     } else {
-        NoReceipt::Unknown(Trouble::Broken(error.into()))
+        SendError::Unknown(ProviderError::Broken(error.into()))
     }
 }

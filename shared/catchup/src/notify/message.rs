@@ -4,9 +4,9 @@ use chrono_tz::Tz;
 
 use super::sms;
 use crate::application::Application;
-use crate::db::deliveries::SubjectId;
+use crate::db::deliveries::NotificationId;
 
-mod letter;
+mod email_body;
 mod suggestion;
 mod token_notice;
 
@@ -14,9 +14,9 @@ pub use suggestion::Suggestion;
 pub use token_notice::TokenNotice;
 
 /// Something that people are told of.
-pub trait Subject: Sync {
+pub trait Notification: Sync {
     /// Names it in the ledger.
-    fn id(&self) -> SubjectId;
+    fn id(&self) -> NotificationId;
 
     /// The text message that tells of it.
     fn sms(&self, zone: Tz, application: &Application) -> Sms;

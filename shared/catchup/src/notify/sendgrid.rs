@@ -7,13 +7,13 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::config::{Config, Incomplete};
+use shared::config::{Config, InvalidConfig};
 use url::Url;
 
-use super::answer::{Answer, NoReceipt, Trouble};
 use super::email::SENDER_NAME;
 use super::exchange::{Reply, endpoint, exchange};
 use super::message::Email;
+use super::result::{ProviderError, SendError, SendResult};
 use crate::variables;
 
 /// The account, and our address there.
@@ -38,7 +38,7 @@ struct Problem {
 impl SendGrid {
     pub(super) const NAME: &str = "sendgrid";
 
-    pub(super) fn from_config(config: &mut Config, http: reqwest::Client) -> Result<Self, Incomplete> {
+    pub(super) fn from_config(config: &mut Config, http: reqwest::Client) -> Result<Self, InvalidConfig> {
         let base = endpoint(config, &variables::SENDGRID_API_URL);
         let api_key = config.secret(&variables::SENDGRID_API_KEY);
         let from = config.required::<String>(&variables::SENDGRID_FROM_EMAIL);
@@ -48,13 +48,13 @@ impl SendGrid {
     }
 
     /// Sends an e-mail to one address.
-    pub(super) async fn send(&self, to: &str, email: &Email) -> Answer {
+    pub(super) async fn send(&self, to: &str, email: &Email) -> SendResult {
         let request = self
             .http
             .post(self.send.clone())
             .bearer_auth(self.api_key.expose_secret())
             .json(&body(&self.from, to, email));
-        exchange("sendgrid.mail.send", request, judge).await
+        exchange("sendgrid.mail.send", request, classify).await
     }
 }
 
@@ -78,21 +78,21 @@ fn body(from: &str, to: &str, email: &Email) -> Value {
     })
 }
 
-fn judge(reply: &Reply) -> Answer {
+fn classify(reply: &Reply) -> SendResult {
     let status = reply.status.as_u16();
     match status {
         202 => match reply.headers.get("x-message-id").and_then(|id| id.to_str().ok()) {
             Some(id) if !id.is_empty() => Ok(id.to_owned()),
-            Some(_) | None => Err(NoReceipt::Unknown(Trouble::Garbage)),
+            Some(_) | None => Err(SendError::Unknown(ProviderError::Garbage)),
         },
-        429 => Err(NoReceipt::Limited(reply.retry_after())),
-        503 if refusal(&reply.body).is_some() => Err(NoReceipt::NotTaken(Trouble::Unavailable(status))),
-        400 if concerns_recipient(&reply.body) => Err(NoReceipt::Refused(status.to_string())),
+        429 => Err(SendError::Limited(reply.retry_after())),
+        503 if refusal(&reply.body).is_some() => Err(SendError::NotTaken(ProviderError::Unavailable(status))),
+        400 if concerns_recipient(&reply.body) => Err(SendError::Refused(status.to_string())),
         400..=407 | 409..=428 | 430..=499 => {
-            Err(NoReceipt::NotTaken(Trouble::Refused { status, code: String::new() }))
+            Err(SendError::NotTaken(ProviderError::Refused { status, code: String::new() }))
         }
         // 408 and 5xx may come from something in between, after the message was passed on.
-        0..=201 | 203..=399 | 408 | 500.. => Err(NoReceipt::Unknown(Trouble::Unavailable(status))),
+        0..=201 | 203..=399 | 408 | 500.. => Err(SendError::Unknown(ProviderError::Unavailable(status))),
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        let answer = judge(&Reply { status, headers, body: body.to_owned().into() });
+        let answer = classify(&Reply { status, headers, body: body.to_owned().into() });
         assert_eq!(format!("{answer:?}"), expected);
     }
 

@@ -17,17 +17,17 @@ use lettre::transport::smtp::response::{Category, Code, Severity};
 use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use shared::clock::Clock;
-use shared::config::{Config, Incomplete};
+use shared::config::{Config, InvalidConfig};
 use shared::http;
 use shared::telemetry::vendor_call;
 use tokio::time::timeout;
 use url::Url;
 use uuid::Uuid;
 
-use super::Patience;
-use super::answer::{Answer, NoReceipt, Trouble};
+use super::Timeouts;
 use super::email::SENDER_NAME;
 use super::message::Email;
+use super::result::{ProviderError, SendError, SendResult};
 use crate::variables;
 
 /// Time for a polite end, which changes nothing.
@@ -47,7 +47,7 @@ pub(super) struct Smtp {
     credentials: Option<Credentials>,
     from: Mailbox,
     clock: Clock,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
 /// How the connection is kept private.
@@ -77,19 +77,19 @@ impl Smtp {
     pub(super) fn from_config(
         config: &mut Config,
         clock: Clock,
-        patience: Patience,
-    ) -> Result<Self, Incomplete> {
+        timeouts: Timeouts,
+    ) -> Result<Self, InvalidConfig> {
         let server = server(config);
         let from = config.required::<Address>(&variables::SMTP_FROM_EMAIL);
         let (host, port, encryption, credentials) = server?;
         let from = Mailbox::new(Some(SENDER_NAME.to_owned()), from?);
-        Ok(Self { host, port, encryption, credentials, from, clock, patience })
+        Ok(Self { host, port, encryption, credentials, from, clock, timeouts })
     }
 
     /// Sends an e-mail to one address.
-    pub(super) async fn send(&self, to: &str, email: &Email) -> Answer {
+    pub(super) async fn send(&self, to: &str, email: &Email) -> SendResult {
         let Ok(to) = to.parse::<Address>() else {
-            return Err(NoReceipt::Refused("invalid_address".to_owned()));
+            return Err(SendError::Refused("invalid_address".to_owned()));
         };
         let id = format!("<{}@{}>", Uuid::new_v4(), self.from.email.domain());
         let message = lettre::Message::builder()
@@ -100,35 +100,36 @@ impl Smtp {
             .subject(&email.subject)
             .multipart(MultiPart::alternative_plain_html(email.text.clone(), email.html.clone()));
         vendor_call("smtp.send", async {
-            let message = message.map_err(|error| NoReceipt::NotTaken(Trouble::Unreachable(error.into())))?;
+            let message =
+                message.map_err(|error| SendError::NotTaken(ProviderError::Unreachable(error.into())))?;
             self.hand_over(message.envelope(), &message.formatted()).await?;
             Ok(id)
         })
         .await
     }
 
-    async fn hand_over(&self, envelope: &Envelope, message: &[u8]) -> Result<(), NoReceipt> {
-        let mut connection = timeout(self.patience.answer, self.prepare(envelope))
+    async fn hand_over(&self, envelope: &Envelope, message: &[u8]) -> Result<(), SendError> {
+        let mut connection = timeout(self.timeouts.answer, self.prepare(envelope))
             .await
-            .unwrap_or(Err(NoReceipt::NotTaken(Trouble::Timeout)))?;
-        timeout(self.patience.answer, connection.message(message))
+            .unwrap_or(Err(SendError::NotTaken(ProviderError::Timeout)))?;
+        timeout(self.timeouts.answer, connection.message(message))
             .await
-            .map_err(|_| NoReceipt::Unknown(Trouble::Timeout))?
-            .map_err(|error| judge(Step::Message, error))?;
+            .map_err(|_| SendError::Unknown(ProviderError::Timeout))?
+            .map_err(|error| classify(Step::Message, error))?;
         let _it_has_the_message = timeout(QUIT_TIMEOUT, connection.quit()).await;
         Ok(())
     }
 
     /// Everything up to the server's leave to send the message.
-    async fn prepare(&self, envelope: &Envelope) -> Result<AsyncSmtpConnection, NoReceipt> {
-        let opening = |error| judge(Step::Opening, error);
-        let recipient = |error| judge(Step::Recipient, error);
+    async fn prepare(&self, envelope: &Envelope) -> Result<AsyncSmtpConnection, SendError> {
+        let opening = |error| classify(Step::Opening, error);
+        let recipient = |error| classify(Step::Recipient, error);
         let mut connection = self.connect().await.map_err(opening)?;
         let mut parameters = Vec::new();
         let mut addresses = envelope.to().iter().chain(envelope.from());
         if addresses.any(|address| !AsRef::<str>::as_ref(address).is_ascii()) {
             if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-                return Err(NoReceipt::Refused("smtputf8".to_owned()));
+                return Err(SendError::Refused("smtputf8".to_owned()));
             }
             parameters.push(MailParameter::SmtpUtfEight);
         }
@@ -147,7 +148,7 @@ impl Smtp {
             Encryption::Loopback | Encryption::StartTls(_) => None,
         };
         let server = (self.host.as_str(), self.port);
-        let wait = Some(self.patience.connect);
+        let wait = Some(self.timeouts.connect);
         let mut connection =
             AsyncSmtpConnection::connect_tokio1(server, wait, &name, from_the_start, None).await?;
         if let Encryption::StartTls(tls) = &self.encryption {
@@ -168,7 +169,7 @@ impl fmt::Debug for Smtp {
 
 type Server = (String, u16, Encryption, Option<Credentials>);
 
-fn server(config: &mut Config) -> Result<Server, Incomplete> {
+fn server(config: &mut Config) -> Result<Server, InvalidConfig> {
     let url = config.secret(&variables::SMTP_URL)?;
     match url.expose_secret().parse::<Url>().ok().and_then(|url| server_of(&url)) {
         Some(server) => Ok(server),
@@ -194,24 +195,24 @@ fn server_of(url: &Url) -> Option<Server> {
 }
 
 /// What the failure of a step means. The server's words stay behind: they quote addresses.
-fn judge(step: Step, error: smtp::Error) -> NoReceipt {
+fn classify(step: Step, error: smtp::Error) -> SendError {
     let Some(code) = error.status() else {
-        let trouble = if error.is_timeout() {
-            Trouble::Timeout
+        let error = if error.is_timeout() {
+            ProviderError::Timeout
         } else if error.is_response() {
-            Trouble::Garbage
+            ProviderError::Garbage
         } else {
-            Trouble::Unreachable(error.into())
+            ProviderError::Unreachable(error.into())
         };
         return match step {
-            Step::Opening | Step::Recipient => NoReceipt::NotTaken(trouble),
-            Step::Message => NoReceipt::Unknown(trouble),
+            Step::Opening | Step::Recipient => SendError::NotTaken(error),
+            Step::Message => SendError::Unknown(error),
         };
     };
-    judge_code(step, code)
+    classify_code(step, code)
 }
 
-fn judge_code(step: Step, code: Code) -> NoReceipt {
+fn classify_code(step: Step, code: Code) -> SendError {
     let status = u16::from(code);
     let is_permanent = code.severity == Severity::PermanentNegativeCompletion;
     let concerns_recipient = match step {
@@ -220,11 +221,11 @@ fn judge_code(step: Step, code: Code) -> NoReceipt {
         Step::Message => code.category == Category::MailSystem,
     };
     if is_permanent && concerns_recipient {
-        NoReceipt::Refused(status.to_string())
+        SendError::Refused(status.to_string())
     } else if is_permanent {
-        NoReceipt::NotTaken(Trouble::Refused { status, code: String::new() })
+        SendError::NotTaken(ProviderError::Refused { status, code: String::new() })
     } else {
-        NoReceipt::NotTaken(Trouble::Unavailable(status))
+        SendError::NotTaken(ProviderError::Unavailable(status))
     }
 }
 
@@ -289,7 +290,7 @@ mod tests {
             [Detail::Zero, Detail::One, Detail::Two, Detail::Three, Detail::Four, Detail::Five]
                 [usize::from(code % 10)],
         );
-        assert_eq!(format!("{:?}", judge_code(step, code)), expected);
+        assert_eq!(format!("{:?}", classify_code(step, code)), expected);
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::fmt;
 use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use shared::config::{Config, Incomplete};
+use shared::config::{Config, InvalidConfig};
 use url::Url;
 
-use super::answer::{Answer, NoReceipt, Trouble};
 use super::exchange::{Reply, endpoint, exchange};
 use super::message::Sms;
+use super::result::{ProviderError, SendError, SendResult};
 use crate::variables;
 
 /// Codes that concern the recipient's number and will not pass: <https://www.twilio.com/docs/api/errors>.
@@ -55,7 +55,7 @@ struct Refusal {
 impl Twilio {
     pub(super) const NAME: &str = "twilio";
 
-    pub(super) fn from_config(config: &mut Config, http: reqwest::Client) -> Result<Self, Incomplete> {
+    pub(super) fn from_config(config: &mut Config, http: reqwest::Client) -> Result<Self, InvalidConfig> {
         let base = endpoint(config, &variables::TWILIO_API_URL);
         let account_sid = config.required::<String>(&variables::TWILIO_ACCOUNT_SID).and_then(|sid| {
             // It becomes part of a path.
@@ -80,8 +80,8 @@ impl Twilio {
     }
 
     /// Sends a message to an E.164 number.
-    pub(super) async fn send(&self, to: &str, sms: &Sms) -> Answer {
-        exchange("twilio.messages.create", self.request(to, sms), judge).await
+    pub(super) async fn send(&self, to: &str, sms: &Sms) -> SendResult {
+        exchange("twilio.messages.create", self.request(to, sms), classify).await
     }
 
     fn request(&self, to: &str, sms: &Sms) -> RequestBuilder {
@@ -107,24 +107,24 @@ fn is_e164(number: &str) -> bool {
     })
 }
 
-fn judge(reply: &Reply) -> Answer {
+fn classify(reply: &Reply) -> SendResult {
     let status = reply.status.as_u16();
     match status {
         200..=299 => match serde_json::from_slice::<Created>(&reply.body) {
             Ok(created) => Ok(created.sid),
-            Err(_) => Err(NoReceipt::Unknown(Trouble::Garbage)),
+            Err(_) => Err(SendError::Unknown(ProviderError::Garbage)),
         },
-        429 => Err(NoReceipt::Limited(reply.retry_after())),
+        429 => Err(SendError::Limited(reply.retry_after())),
         503 if code(&reply.body) == Some(UNAVAILABLE_CODE) => {
-            Err(NoReceipt::NotTaken(Trouble::Unavailable(status)))
+            Err(SendError::NotTaken(ProviderError::Unavailable(status)))
         }
         400..=407 | 409..=428 | 430..=499 => match code(&reply.body) {
-            Some(code) if RECIPIENT_CODES.contains(&code) => Err(NoReceipt::Refused(code.to_string())),
-            Some(code) => Err(NoReceipt::NotTaken(Trouble::Refused { status, code: code.to_string() })),
-            None => Err(NoReceipt::NotTaken(Trouble::Refused { status, code: String::new() })),
+            Some(code) if RECIPIENT_CODES.contains(&code) => Err(SendError::Refused(code.to_string())),
+            Some(code) => Err(SendError::NotTaken(ProviderError::Refused { status, code: code.to_string() })),
+            None => Err(SendError::NotTaken(ProviderError::Refused { status, code: String::new() })),
         },
         // 408 and 5xx may come from something in between, after the message was passed on.
-        0..=199 | 300..=399 | 408 | 500.. => Err(NoReceipt::Unknown(Trouble::Unavailable(status))),
+        0..=199 | 300..=399 | 408 | 500.. => Err(SendError::Unknown(ProviderError::Unavailable(status))),
     }
 }
 
@@ -148,9 +148,9 @@ mod tests {
         ]
     }
 
-    fn twilio(config: &mut Config) -> Result<Twilio, Incomplete> {
-        let patience = crate::notify::Patience::default();
-        Twilio::from_config(config, shared::http::client(patience.connect, patience.answer))
+    fn twilio(config: &mut Config) -> Result<Twilio, InvalidConfig> {
+        let timeouts = crate::notify::Timeouts::default();
+        Twilio::from_config(config, shared::http::client(timeouts.connect, timeouts.answer))
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
     fn check(status: u16, body: &str, expected: &str) {
         let status = StatusCode::from_u16(status).unwrap();
         let body = body.to_owned().into();
-        let answer = judge(&Reply { status, headers: HeaderMap::new(), body });
+        let answer = classify(&Reply { status, headers: HeaderMap::new(), body });
         assert_eq!(format!("{answer:?}"), expected);
     }
 

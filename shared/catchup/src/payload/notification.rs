@@ -1,9 +1,10 @@
 //! Payloads of the queues that send messages.
 
 use serde::{Deserialize, Serialize};
-use shared::payload::{Payload, Target};
+use shared::payload::{Payload, Target, UserTask};
 use shared::queue::Queue;
 
+use super::{DryRun, NO_USER};
 use crate::queues;
 
 /// A sweep over users whose weekly batch is due, or one user's batch.
@@ -27,6 +28,13 @@ impl Payload for BatchNotifications {
     const QUEUE: Queue = queues::BATCH_NOTIFICATIONS;
 }
 
+impl DryRun for BatchNotifications {
+    fn dry_run() -> Self {
+        let details = BatchTime { day_of_week: Some(0), time: Some("09:00".to_owned()) };
+        Self(Target::User(UserTask { details, ..UserTask::new(NO_USER) }))
+    }
+}
+
 /// A sweep over users who did not reconnect, or one user's reminder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -36,6 +44,12 @@ impl Payload for NotificationReminder {
     const QUEUE: Queue = queues::NOTIFICATION_REMINDER;
 }
 
+impl DryRun for NotificationReminder {
+    fn dry_run() -> Self {
+        Self(Target::User(UserTask::new(NO_USER)))
+    }
+}
+
 /// A sweep over users whose token expires soon, or one user's reminder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -43,4 +57,10 @@ pub struct TokenHealthReminder(pub Target);
 
 impl Payload for TokenHealthReminder {
     const QUEUE: Queue = queues::TOKEN_HEALTH_REMINDER;
+}
+
+impl DryRun for TokenHealthReminder {
+    fn dry_run() -> Self {
+        Self(Target::User(UserTask::new(NO_USER)))
+    }
 }

@@ -1,10 +1,11 @@
 //! Payloads of the queues that make suggestions.
 
 use serde::{Deserialize, Serialize};
-use shared::payload::{Payload, Target};
+use shared::payload::{Payload, Target, UserTask};
 use shared::queue::Queue;
 use uuid::Uuid;
 
+use super::{DryRun, NO_USER};
 use crate::queues;
 
 /// One user's suggestions, looked at again.
@@ -31,6 +32,12 @@ impl Payload for SuggestionRegeneration {
     const QUEUE: Queue = queues::SUGGESTION_REGENERATION;
 }
 
+impl DryRun for SuggestionRegeneration {
+    fn dry_run() -> Self {
+        Self { user_id: NO_USER, reason: RegenerationReason::ManualRefresh }
+    }
+}
+
 /// A sweep over users with a calendar, or new suggestions for one user.
 ///
 /// The older form `{"batchSize","offset"}`, a slice of all users, is a sweep, too: its fields are ignored.
@@ -40,4 +47,10 @@ pub struct SuggestionGeneration(pub Target);
 
 impl Payload for SuggestionGeneration {
     const QUEUE: Queue = queues::SUGGESTION_GENERATION;
+}
+
+impl DryRun for SuggestionGeneration {
+    fn dry_run() -> Self {
+        Self(Target::User(UserTask::new(NO_USER)))
+    }
 }

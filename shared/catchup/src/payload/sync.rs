@@ -1,11 +1,11 @@
 //! Payloads of the queues that keep tokens, calendars and contacts up to date.
 
 use serde::{Deserialize, Serialize};
-use shared::payload::{Payload, Position, Target};
+use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use super::Integration;
+use super::{DryRun, Integration, NO_USER, after_all_users};
 use crate::queues;
 
 /// A sweep over due tokens, or the refresh of one user's tokens.
@@ -26,6 +26,12 @@ impl Payload for TokenRefresh {
     const QUEUE: Queue = queues::TOKEN_REFRESH;
 }
 
+impl DryRun for TokenRefresh {
+    fn dry_run() -> Self {
+        Self(Target::User(UserTask::new(NO_USER)))
+    }
+}
+
 /// A sweep over the users whose next sync is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +47,12 @@ impl Payload for AdaptiveSync {
     const QUEUE: Queue = queues::ADAPTIVE_SYNC;
 }
 
+impl DryRun for AdaptiveSync {
+    fn dry_run() -> Self {
+        Self { integration_type: Integration::GoogleCalendar, position: after_all_users() }
+    }
+}
+
 /// One user's calendars.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,6 +66,12 @@ pub struct CalendarSync {
 
 impl Payload for CalendarSync {
     const QUEUE: Queue = queues::CALENDAR_SYNC;
+}
+
+impl DryRun for CalendarSync {
+    fn dry_run() -> Self {
+        Self { user_id: NO_USER, trigger: None }
+    }
 }
 
 /// What asked for a sync.
@@ -135,4 +153,10 @@ pub enum ContactsStep {
 
 impl Payload for GoogleContactsSync {
     const QUEUE: Queue = queues::GOOGLE_CONTACTS_SYNC;
+}
+
+impl DryRun for GoogleContactsSync {
+    fn dry_run() -> Self {
+        Self { user_id: NO_USER, sync_type: SyncType::Incremental, trigger: None, resume: None }
+    }
 }

@@ -1,9 +1,10 @@
 //! Payloads of the queues that keep push channels open.
 
 use serde::{Deserialize, Serialize};
-use shared::payload::{Payload, Target};
+use shared::payload::{Payload, Target, UserTask};
 use shared::queue::Queue;
 
+use super::{DryRun, NO_USER, after_all_users};
 use crate::queues;
 
 /// A sweep over channels that expire soon, or a new channel for one user.
@@ -35,6 +36,12 @@ impl Payload for WebhookRenewal {
     const QUEUE: Queue = queues::WEBHOOK_RENEWAL;
 }
 
+impl DryRun for WebhookRenewal {
+    fn dry_run() -> Self {
+        Self(Target::User(UserTask::new(NO_USER)))
+    }
+}
+
 /// A sweep over quiet channels, or the check of one user's channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -42,4 +49,10 @@ pub struct WebhookHealthCheck(pub Target);
 
 impl Payload for WebhookHealthCheck {
     const QUEUE: Queue = queues::WEBHOOK_HEALTH_CHECK;
+}
+
+impl DryRun for WebhookHealthCheck {
+    fn dry_run() -> Self {
+        Self(Target::Sweep(after_all_users()))
+    }
 }

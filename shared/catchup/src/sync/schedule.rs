@@ -9,7 +9,7 @@ use crate::payload::Integration;
 /// For this long after the first connection the onboarding interval holds.
 const ONBOARDING: TimeDelta = TimeDelta::hours(24);
 /// Syncs in a row without a change that make the interval longer.
-const PATIENCE: u32 = 5;
+const UNCHANGED_SYNCS: u32 = 5;
 /// Wait after the first failed sync; it doubles with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_mins(5);
 const LONGEST_BACKOFF: Duration = Duration::from_hours(24);
@@ -119,7 +119,7 @@ impl Schedule {
             return Next { current: self.clamped(self.default), no_changes: 0, at: now + self.onboarding };
         }
         let seen = if changed { 0 } else { self.no_changes + 1 };
-        let (current, no_changes) = match (changed, seen >= PATIENCE) {
+        let (current, no_changes) = match (changed, seen >= UNCHANGED_SYNCS) {
             (true, _) => (self.default, 0),
             (false, true) => (self.current + self.current / 2, 0),
             (false, false) => (self.current, seen),

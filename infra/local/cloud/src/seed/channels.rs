@@ -30,9 +30,9 @@ pub enum Condition {
     Speaking,
     /// Ends in twelve hours.
     Ending,
-    /// Nothing was told for two days, and nothing happened.
+    /// No notification for two days, and no change.
     Quiet,
-    /// Nothing was told for two days, though something happened.
+    /// No notification for two days, in spite of a change.
     Broken,
 }
 

@@ -7,7 +7,7 @@ use google_stand_in::Person;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// What nobody but the user decides; a sync must leave it alone.
+/// What only the user decides; a sync must leave it alone.
 pub(crate) const INSTAGRAM: &str = "@kept";
 pub(crate) const TIME_ZONE: &str = "Pacific/Auckland";
 /// A note of the user's own, and one that an earlier sync wrote.
@@ -53,7 +53,7 @@ impl Origin {
     }
 }
 
-/// One contact of each kind for which the address book has somebody; none for an empty book.
+/// One contact of each kind for which the address book has a person; none for an empty book.
 pub(super) fn plan(people: &[Person]) -> Vec<OwnContact> {
     if people.is_empty() {
         return Vec::new();

@@ -28,11 +28,11 @@ async fn databases_of_one_server_are_created_concurrently_and_isolated() {
             .execute(&mut connection)
             .await
             .expect("an empty table");
-        let letters: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs.dead_letters")
+        let dead_letters: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs.dead_letters")
             .fetch_one(&mut connection)
             .await
             .expect("the schema of the jobs");
-        assert_eq!(letters, 0);
+        assert_eq!(dead_letters, 0);
     }
 }
 

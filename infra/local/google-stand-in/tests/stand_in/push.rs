@@ -97,7 +97,7 @@ async fn a_channel_says_hello_tells_of_changes_and_is_quiet_once_stopped() {
     assert_eq!(api.post(STOP, stop).await.status, StatusCode::NOT_FOUND);
     assert!(site.world.channels(user.id).expect("ok").is_empty());
     site.world.delete_event(user.id, "primary", &event.id).expect("deleted");
-    // A second channel's hello comes after whatever the first would still have told.
+    // The sync message of a second channel comes after every notification of the first.
     api.post(WATCH, channel("c-2", &receiver.address)).await.ok();
     assert_eq!(header(&receiver.next().await, "x-goog-channel-id"), "c-2");
     assert!(receiver.quiet());
@@ -160,7 +160,7 @@ async fn a_silenced_channel_swallows_what_happens_and_another_one_tells() {
     site.world.add_event(user.id, "primary", event()).expect("added");
     let opened = api.post(WATCH, channel("new", &receiver.address)).await.ok();
     assert_eq!(opened["resourceId"], old["resourceId"]);
-    // Whatever the old channel would have told comes before the hello of the new one.
+    // Every notification of the old channel comes before the sync message of the new one.
     assert_eq!(header(&receiver.next().await, "x-goog-channel-id"), "new");
     site.world.add_event(user.id, "primary", event()).expect("added");
     assert_eq!(header(&receiver.next().await, "x-goog-channel-id"), "new");

@@ -32,8 +32,8 @@ impl Gateway {
 
     /// With settings other than the defaults.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let redis = RedisServer::start();
-        let mut config = Config::new(&redis.url(), TOKEN);
+        let redis = RedisServer::start().await;
+        let mut config = Config::new(redis.url(), TOKEN);
         config.read_only_token = Some(READ_ONLY_TOKEN.into());
         change(&mut config);
         let billing = Arc::clone(&config.billing);

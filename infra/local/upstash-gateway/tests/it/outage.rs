@@ -24,7 +24,7 @@ async fn unavailable_redis_is_a_503_until_it_is_available_again() {
         );
     }
     assert_eq!(gateway.request("GET", "/subscribe/a", &[], b"").await.status, 503);
-    gateway.redis.resume();
+    gateway.redis.restart().await;
     // As many as there are connections, so that each has been replaced.
     for _ in 0..8 {
         gateway.expect(&[(json!(["GET", "a"]), json!(null))]).await;
@@ -38,7 +38,7 @@ async fn a_restart_between_requests_is_not_noticed_by_clients() {
         gateway.expect(&[(json!(["PING"]), json!("PONG"))]).await;
     }
     gateway.redis.kill();
-    gateway.redis.resume();
+    gateway.redis.restart().await;
     for _ in 0..8 {
         gateway.expect(&[(json!(["PING"]), json!("PONG"))]).await;
     }
@@ -59,7 +59,7 @@ async fn unresponsive_redis_is_a_504_and_its_connection_is_not_reused() {
     // A new connection is accepted by the system, not by Redis, whose greeting never comes.
     assert_eq!(gateway.post("/", &json!(["PING"])).await.status, 503);
     gateway.redis.kill();
-    gateway.redis.resume();
+    gateway.redis.restart().await;
     gateway.expect(&[(json!(["PING"]), json!("PONG"))]).await;
 }
 

@@ -85,7 +85,7 @@ async fn start(redis: &RedisServer, arguments: &[&str]) -> (Child, SocketAddr) {
 
 #[tokio::test]
 async fn program_flags_enable_faults() {
-    let redis = RedisServer::start();
+    let redis = RedisServer::start().await;
     let result = async |address: SocketAddr, method: &str, target: &str| {
         let answer = send(address, method, target, &[("authorization", "Bearer t")], b"").await;
         answer.json()["result"].clone()
@@ -104,7 +104,7 @@ async fn program_flags_enable_faults() {
 
 #[tokio::test]
 async fn program_serves_until_sigterm_and_exits_with_0() {
-    let redis = RedisServer::start();
+    let redis = RedisServer::start().await;
     let (mut child, address) = start(&redis, &[]).await;
     let answer = send(address, "GET", "/ping", &[("authorization", "Bearer t")], b"").await;
     assert_eq!(answer.status, 200);

@@ -56,7 +56,7 @@ async fn evalsha_client_that_falls_back_to_eval_survives_a_restart_of_redis() {
     let mut gateway = Gateway::start().await;
     gateway.expect(&[(json!(["EVAL", FLAGGED, 1, "n", 1]), json!(1))]).await;
     gateway.redis.kill();
-    gateway.redis.resume();
+    gateway.redis.restart().await;
     let missing = gateway.run(json!(["EVALSHA", sha(FLAGGED), 1, "n", 1])).await;
     assert!(missing["error"].as_str().is_some_and(|text| text.starts_with("NOSCRIPT ")), "{missing}");
     gateway

@@ -14,12 +14,12 @@ pub struct CalendarCursor<'a> {
     /// What to ask for the next changes with.
     pub sync_token: &'a str,
     /// How all changes until then were met.
-    pub walked: Walked<'a>,
+    pub listed: ListedScope<'a>,
 }
 
 /// How a calendar was synced.
 #[derive(Debug, Clone, Copy)]
-pub enum Walked<'a> {
+pub enum ListedScope<'a> {
     /// From its beginning, until this horizon.
     Full(DateTime<Utc>),
     /// From this sync token on, which keeps the horizon.
@@ -31,14 +31,14 @@ impl Calendars {
     ///
     /// After an incremental sync it counts only in place of the token which that began with: another sync may have got
     /// further, or have asked for a full one.
-    pub async fn store_calendar_cursor(
+    pub async fn store_cursor(
         &self,
         user_id: Uuid,
         cursor: &CalendarCursor<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        match cursor.walked {
-            Walked::Full(horizon) => {
+        match cursor.listed {
+            ListedScope::Full(horizon) => {
                 sqlx::query!(
                     "
                     INSERT INTO jobs.calendar_sync_state
@@ -57,7 +57,7 @@ impl Calendars {
                 .execute(self.0.statement())
                 .await?;
             }
-            Walked::Since(begun_with) => {
+            ListedScope::Since(begun_with) => {
                 sqlx::query!(
                     "
                     UPDATE jobs.calendar_sync_state SET sync_token = $3, last_sync_at = $4
@@ -77,12 +77,7 @@ impl Calendars {
     }
 
     /// A calendar cannot be read: it is done until its next sync, which begins where this one would have.
-    pub async fn pass_over_calendar(
-        &self,
-        user_id: Uuid,
-        calendar_id: &str,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
+    pub async fn skip(&self, user_id: Uuid, calendar_id: &str, now: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query!(
             "
             INSERT INTO jobs.calendar_sync_state (user_id, calendar_id, last_sync_at) VALUES ($1, $2, $3)
@@ -98,7 +93,7 @@ impl Calendars {
     }
 
     /// Forgets the sync token of a calendar: the next sync is a full one.
-    pub async fn forget_calendar_cursor(&self, user_id: Uuid, calendar_id: &str) -> Result<(), Error> {
+    pub async fn forget_cursor(&self, user_id: Uuid, calendar_id: &str) -> Result<(), Error> {
         sqlx::query!(
             "DELETE FROM jobs.calendar_sync_state WHERE user_id = $1 AND calendar_id = $2",
             user_id,

@@ -25,11 +25,7 @@ pub struct CalendarPosition {
 
 impl Calendars {
     /// Keeps the place, instead of the one kept before.
-    pub async fn store_calendar_position(
-        &self,
-        user_id: Uuid,
-        position: &CalendarPosition,
-    ) -> Result<(), Error> {
+    pub async fn store_position(&self, user_id: Uuid, position: &CalendarPosition) -> Result<(), Error> {
         sqlx::query!(
             "
             INSERT INTO jobs.calendar_positions
@@ -53,7 +49,7 @@ impl Calendars {
     }
 
     /// Gives out the place, once: if whoever takes it fails, the calendar begins anew.
-    pub async fn take_calendar_position(&self, user_id: Uuid) -> Result<Option<CalendarPosition>, Error> {
+    pub async fn take_position(&self, user_id: Uuid) -> Result<Option<CalendarPosition>, Error> {
         let position = sqlx::query_as!(
             CalendarPosition,
             "

@@ -31,7 +31,7 @@ impl ContactsPage {
             resource_names as _,
             now,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         Ok(archived)
     }
@@ -63,10 +63,10 @@ impl ContactsPage {
             run,
             now,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         let ended = sqlx::query!("DELETE FROM jobs.contacts_sync_runs WHERE run = $1", run)
-            .execute(self.work.statement())
+            .execute(self.tx.statement())
             .await?;
         Ok((ended.rows_affected() == 1).then_some(archived))
     }

@@ -41,7 +41,7 @@ impl ContactsPage {
             self.user_id,
             now,
         )
-        .execute(self.work.statement())
+        .execute(self.tx.statement())
         .await?;
         Ok(())
     }
@@ -122,7 +122,7 @@ impl ContactsPage {
             phones.as_slice() as _,
             taken,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         let matches = matches.into_iter().map(|row| {
             let index =

@@ -60,7 +60,7 @@ impl ContactsPage {
             &left_ids,
             &left_groups,
         )
-        .execute(self.work.statement())
+        .execute(self.tx.statement())
         .await?;
         Ok(())
     }

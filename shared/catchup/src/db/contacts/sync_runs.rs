@@ -11,12 +11,7 @@ const GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(2);
 
 impl Contacts {
     /// Begins a run, and clears away what runs that were given up left behind. Beginning it again changes nothing.
-    pub async fn begin_contacts_run(
-        &self,
-        run: Uuid,
-        user_id: Uuid,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
+    pub async fn begin_run(&self, run: Uuid, user_id: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query!(
             "
             WITH given_up AS (DELETE FROM jobs.contacts_sync_runs WHERE started_at < $4 AND run <> $1)
@@ -33,7 +28,7 @@ impl Contacts {
     }
 
     /// Ends a run without consequences.
-    pub async fn end_contacts_run(&self, run: Uuid) -> Result<(), Error> {
+    pub async fn end_run(&self, run: Uuid) -> Result<(), Error> {
         sqlx::query!("DELETE FROM jobs.contacts_sync_runs WHERE run = $1", run)
             .execute(self.0.statement())
             .await?;
@@ -57,7 +52,7 @@ impl ContactsPage {
             run,
             resource_names as _,
         )
-        .fetch_one(self.work.statement())
+        .fetch_one(self.tx.statement())
         .await?;
         Ok(running)
     }

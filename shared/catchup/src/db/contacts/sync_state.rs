@@ -20,7 +20,7 @@ pub struct ContactsSyncState {
 
 impl Contacts {
     /// Where the sync goes on; the default for a user who was never synced.
-    pub async fn contacts_sync_state(&self, user_id: Uuid) -> Result<ContactsSyncState, Error> {
+    pub async fn sync_state(&self, user_id: Uuid) -> Result<ContactsSyncState, Error> {
         let state = sqlx::query!(
             "SELECT sync_token, total_contacts_synced FROM google_contacts_sync_state WHERE user_id = $1",
             user_id
@@ -34,7 +34,7 @@ impl Contacts {
     }
 
     /// Notes that a sync failed. The sync token stays. `error` is for operators: no secret, no personal datum.
-    pub async fn contacts_sync_failed(&self, user_id: Uuid, error: &str) -> Result<(), Error> {
+    pub async fn sync_failed(&self, user_id: Uuid, error: &str) -> Result<(), Error> {
         sqlx::query!(
             "
             INSERT INTO google_contacts_sync_state (user_id, last_sync_status, last_sync_error)
@@ -85,7 +85,7 @@ impl ContactsPage {
             now,
             recount,
         )
-        .execute(self.work.statement())
+        .execute(self.tx.statement())
         .await?;
         Ok(())
     }

@@ -70,7 +70,7 @@ impl ContactsPage {
             notes_before.as_slice() as _,
             now,
         )
-        .execute(self.work.statement())
+        .execute(self.tx.statement())
         .await?;
         Ok(())
     }
@@ -107,7 +107,7 @@ impl ContactsPage {
             columns.notes.as_slice() as _,
             now,
         )
-        .fetch_all(self.work.statement())
+        .fetch_all(self.tx.statement())
         .await?;
         Ok(rows.into_iter().map(|row| (row.resource_name, row.id)).collect())
     }

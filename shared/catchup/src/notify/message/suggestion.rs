@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-use super::{Email, Sms, Subject, brief, letter::Letter, one_line};
+use super::{Email, Notification, Sms, brief, email_body::EmailBody, one_line};
 use crate::application::Application;
-use crate::db::deliveries::SubjectId;
+use crate::db::deliveries::NotificationId;
 use crate::notify::zone;
 
 /// Longest text about the people of a suggestion, in UTF-16 units: with it, a time and a link fit into a text message
@@ -44,9 +44,9 @@ impl Suggestion {
     }
 }
 
-impl Subject for Suggestion {
-    fn id(&self) -> SubjectId {
-        SubjectId::Suggestion(self.id)
+impl Notification for Suggestion {
+    fn id(&self) -> NotificationId {
+        NotificationId::Suggestion(self.id)
     }
 
     fn sms(&self, zone: Tz, application: &Application) -> Sms {
@@ -62,12 +62,11 @@ impl Subject for Suggestion {
             [one] => format!("Time to catch up with {}", one.people()),
             several => format!("{} ideas for catching up", several.len()),
         };
-        let letter = Letter::new(&subject).paragraph("Your calendar has room for:");
+        let body = EmailBody::new(&subject).paragraph("Your calendar has room for:");
         subjects
             .iter()
-            .fold(letter, |letter, suggestion| {
-                letter
-                    .heading(suggestion.people())
+            .fold(body, |body, suggestion| {
+                body.heading(suggestion.people())
                     .paragraph(zone::slot(suggestion.start, suggestion.end, zone))
                     .paragraph(brief(&suggestion.reasoning, MAX_REASONING_UNITS))
             })

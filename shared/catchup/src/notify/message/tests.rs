@@ -32,7 +32,7 @@ fn notice(integration: Integration, kind: NoticeKind) -> TokenNotice {
 }
 
 #[track_caller]
-fn check_sms(subject: &impl Subject, expected: &str) {
+fn check_sms(subject: &impl Notification, expected: &str) {
     let sms = subject.sms(BERLIN, &application());
     assert_eq!(sms.text(), expected);
     assert!(segments(expected) <= MAX_SEGMENTS);

@@ -3,9 +3,9 @@
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-use super::{Email, Sms, Subject, letter::Letter};
+use super::{Email, Notification, Sms, email_body::EmailBody};
 use crate::application::Application;
-use crate::db::deliveries::SubjectId;
+use crate::db::deliveries::NotificationId;
 use crate::db::token_health::NoticeKind;
 use crate::payload::Integration;
 
@@ -38,9 +38,9 @@ impl TokenNotice {
     }
 }
 
-impl Subject for TokenNotice {
-    fn id(&self) -> SubjectId {
-        SubjectId::TokenNotice(self.id)
+impl Notification for TokenNotice {
+    fn id(&self) -> NotificationId {
+        NotificationId::TokenNotice(self.id)
     }
 
     fn sms(&self, _zone: Tz, application: &Application) -> Sms {
@@ -55,9 +55,8 @@ impl Subject for TokenNotice {
         };
         subjects
             .iter()
-            .fold(Letter::new(&title), |letter, notice| {
-                letter
-                    .paragraph(format!("{} Connect it again to keep it up to date.", notice.matter()))
+            .fold(EmailBody::new(&title), |body, notice| {
+                body.paragraph(format!("{} Connect it again to keep it up to date.", notice.matter()))
                     .link("Connect again", application.re_auth_link(notice.integration))
             })
             .paragraph("CatchUp only reads, and you can take the permission back at any time.")

@@ -2,7 +2,7 @@
 
 use catchup::db::calendar_events::{CalendarEvents, EventRow};
 use catchup::db::calendar_sync_runs::{CalendarSyncRun, CalendarSyncRuns};
-use catchup::db::calendars::{CalendarCursor, CalendarEntry, Calendars, Walked};
+use catchup::db::calendars::{CalendarCursor, CalendarEntry, Calendars, ListedScope};
 use catchup::payload::Integration::GoogleCalendar;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -37,7 +37,7 @@ async fn apply(
     cancelled: &[&str],
 ) -> u64 {
     let cancelled: Vec<String> = cancelled.iter().map(ToString::to_string).collect();
-    database.of::<CalendarEvents>().apply_events(user, calendar, events, &cancelled, now()).await.unwrap()
+    database.of::<CalendarEvents>().apply(user, calendar, events, &cancelled, now()).await.unwrap()
 }
 
 async fn events(database: &Database) -> Vec<(String, String)> {
@@ -45,8 +45,8 @@ async fn events(database: &Database) -> Vec<(String, String)> {
 }
 
 async fn cursor(database: &Database, user: Uuid, calendar_id: &str) {
-    let cursor = CalendarCursor { calendar_id, sync_token: "token", walked: Walked::Full(now()) };
-    database.of::<Calendars>().store_calendar_cursor(user, &cursor, now()).await.unwrap();
+    let cursor = CalendarCursor { calendar_id, sync_token: "token", listed: ListedScope::Full(now()) };
+    database.of::<Calendars>().store_cursor(user, &cursor, now()).await.unwrap();
 }
 
 async fn cursors(database: &Database) -> Vec<String> {
@@ -64,14 +64,14 @@ async fn the_list_of_calendars_becomes_googles_and_the_selection_stays() {
     let database = Database::new().await;
     let user = database.user(&[GoogleCalendar]).await;
     let list = [entry("primary"), entry("work"), entry("gone")];
-    assert_eq!(database.of::<Calendars>().replace_calendars(user, &list).await.unwrap(), 3);
+    assert_eq!(database.of::<Calendars>().replace(user, &list).await.unwrap(), 3);
     database.run("UPDATE google_calendars SET selected = true WHERE calendar_id = 'work'").await;
     let places = database.places("google_calendars").await;
-    assert_eq!(database.of::<Calendars>().replace_calendars(user, &list).await.unwrap(), 0);
+    assert_eq!(database.of::<Calendars>().replace(user, &list).await.unwrap(), 0);
     assert_eq!(database.places("google_calendars").await, places);
 
     let list = [entry("primary"), CalendarEntry { name: "Another", ..entry("work") }];
-    assert_eq!(database.of::<Calendars>().replace_calendars(user, &list).await.unwrap(), 2);
+    assert_eq!(database.of::<Calendars>().replace(user, &list).await.unwrap(), 2);
     let rows = "SELECT calendar_id, name, selected FROM google_calendars ORDER BY 1";
     let expected = [("primary".into(), "A name".into(), false), ("work".into(), "Another".into(), true)];
     assert_eq!(database.rows::<(String, String, bool)>(rows).await, expected);
@@ -81,9 +81,9 @@ async fn the_list_of_calendars_becomes_googles_and_the_selection_stays() {
 async fn the_primary_calendar_is_synced_when_none_is_selected() {
     let database = Database::new().await;
     let user = database.user(&[GoogleCalendar]).await;
-    database.of::<Calendars>().replace_calendars(user, &[entry("primary"), entry("work")]).await.unwrap();
+    database.of::<Calendars>().replace(user, &[entry("primary"), entry("work")]).await.unwrap();
     let ids = async || -> Vec<String> {
-        let calendars = database.of::<Calendars>().calendars_to_sync(user).await.unwrap();
+        let calendars = database.of::<Calendars>().to_sync(user).await.unwrap();
         calendars.into_iter().map(|calendar| calendar.calendar_id).collect()
     };
     assert_eq!(ids().await, ["primary"]);
@@ -95,16 +95,17 @@ async fn the_primary_calendar_is_synced_when_none_is_selected() {
 async fn a_cursor_keeps_its_horizon_over_incremental_syncs() {
     let database = Database::new().await;
     let user = database.user(&[GoogleCalendar]).await;
-    database.of::<Calendars>().replace_calendars(user, &[entry("primary")]).await.unwrap();
+    database.of::<Calendars>().replace(user, &[entry("primary")]).await.unwrap();
     cursor(&database, user, "primary").await;
     for (begun_with, sync_token) in [("token", "next"), ("token", "of a sync that was overtaken")] {
-        let next = CalendarCursor { calendar_id: "primary", sync_token, walked: Walked::Since(begun_with) };
-        database.of::<Calendars>().store_calendar_cursor(user, &next, now()).await.unwrap();
+        let next =
+            CalendarCursor { calendar_id: "primary", sync_token, listed: ListedScope::Since(begun_with) };
+        database.of::<Calendars>().store_cursor(user, &next, now()).await.unwrap();
     }
-    let calendar = database.of::<Calendars>().calendars_to_sync(user).await.unwrap().pop().unwrap();
+    let calendar = database.of::<Calendars>().to_sync(user).await.unwrap().pop().unwrap();
     assert_eq!((calendar.sync_token.as_deref(), calendar.horizon), (Some("next"), Some(now())));
-    database.of::<Calendars>().forget_calendar_cursor(user, "primary").await.unwrap();
-    assert_eq!(database.of::<Calendars>().calendars_to_sync(user).await.unwrap()[0].sync_token, None);
+    database.of::<Calendars>().forget_cursor(user, "primary").await.unwrap();
+    assert_eq!(database.of::<Calendars>().to_sync(user).await.unwrap()[0].sync_token, None);
 }
 
 #[tokio::test]
@@ -152,17 +153,13 @@ async fn a_full_sync_removes_what_it_did_not_see_inside_its_window() {
     let (from, until) = (now() - TimeDelta::days(1), now() + TimeDelta::days(60));
     let remove = async |began_at| {
         let seen = ["1".into(), "1".into()];
-        database
-            .of::<CalendarEvents>()
-            .remove_unseen_events(user, "a", from, until, &seen, began_at)
-            .await
-            .unwrap()
+        database.of::<CalendarEvents>().remove_unseen(user, "a", from, until, &seen, began_at).await.unwrap()
     };
     assert_eq!(remove(now()).await, 0, "another sync wrote it since");
     assert_eq!(remove(now() + TimeDelta::seconds(1)).await, 1);
     assert_eq!(events(&database).await, pairs(&[("1", "a"), ("3", "b"), ("old", "a")]));
     assert_eq!(
-        database.of::<CalendarEvents>().remove_ended_events(user, now() - TimeDelta::days(7)).await.unwrap(),
+        database.of::<CalendarEvents>().remove_ended(user, now() - TimeDelta::days(7)).await.unwrap(),
         1
     );
 }
@@ -209,7 +206,10 @@ async fn events_and_cursors_of_calendars_that_are_no_longer_synced_go() {
     apply(&database, user, "a", &[event("1")], &[]).await;
     apply(&database, user, "b", &[event("2")], &[]).await;
     apply(&database, other, "b", &[event("3")], &[]).await;
-    assert_eq!(database.of::<CalendarEvents>().keep_events_of(user, &["a".into()], now()).await.unwrap(), 1);
+    assert_eq!(
+        database.of::<CalendarEvents>().retain_calendars(user, &["a".into()], now()).await.unwrap(),
+        1
+    );
     assert_eq!(events(&database).await, pairs(&[("1", "a"), ("3", "b")]));
     assert_eq!(cursors(&database).await, ["a"]);
 }
@@ -226,9 +226,9 @@ async fn a_place_between_two_pages_is_given_out_once() {
         began_at: now(),
         seen: vec!["1".into()],
     };
-    database.of::<Calendars>().store_calendar_position(user, &position).await.unwrap();
-    assert_eq!(database.of::<Calendars>().take_calendar_position(user).await.unwrap(), Some(position));
-    assert_eq!(database.of::<Calendars>().take_calendar_position(user).await.unwrap(), None);
+    database.of::<Calendars>().store_position(user, &position).await.unwrap();
+    assert_eq!(database.of::<Calendars>().take_position(user).await.unwrap(), Some(position));
+    assert_eq!(database.of::<Calendars>().take_position(user).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -237,43 +237,43 @@ async fn what_is_written_is_counted_until_it_was_announced_and_the_sync_has_ende
     let db = &database.db;
     let user = database.user(&[GoogleCalendar]).await;
     apply(&database, user, "a", &[], &["unknown"]).await;
-    assert_eq!(CalendarSyncRuns::from(db.clone()).calendar_sync_run(user).await.unwrap(), None);
+    assert_eq!(CalendarSyncRuns::from(db.clone()).get(user).await.unwrap(), None);
     apply(&database, user, "a", &[event("1"), event("2"), event("3")], &[]).await;
     apply(&database, user, "a", &[event("1")], &["2"]).await;
     let (from, until) = (now() - TimeDelta::days(1), now() + TimeDelta::days(60));
     let later = now() + TimeDelta::seconds(1);
     CalendarEvents::from(db.clone())
-        .remove_unseen_events(user, "a", from, until, &["1".into()], later)
+        .remove_unseen(user, "a", from, until, &["1".into()], later)
         .await
         .unwrap();
-    CalendarEvents::from(db.clone()).keep_events_of(user, &[], now()).await.unwrap();
-    let run = CalendarSyncRuns::from(db.clone()).calendar_sync_run(user).await.unwrap().unwrap();
+    CalendarEvents::from(db.clone()).retain_calendars(user, &[], now()).await.unwrap();
+    let run = CalendarSyncRuns::from(db.clone()).get(user).await.unwrap().unwrap();
     assert_eq!((run.started_at, run.changed, run.announced), (now(), 6, 0));
 
     let waits = CalendarSyncRun { items: 7, api_calls: 2, is_full: true, ..run };
-    CalendarSyncRuns::from(db.clone()).keep_calendar_sync_run(user, &waits).await.unwrap();
-    CalendarSyncRuns::from(db.clone()).calendar_changes_announced(user, &waits).await.unwrap();
-    let kept = CalendarSyncRuns::from(db.clone()).calendar_sync_run(user).await.unwrap().unwrap();
+    CalendarSyncRuns::from(db.clone()).store(user, &waits).await.unwrap();
+    CalendarSyncRuns::from(db.clone()).changes_notified(user, &waits).await.unwrap();
+    let kept = CalendarSyncRuns::from(db.clone()).get(user).await.unwrap().unwrap();
     assert_eq!(kept, CalendarSyncRun { announced: 6, ..waits });
 
     apply(&database, user, "a", &[event("4")], &[]).await;
-    CalendarSyncRuns::from(db.clone()).end_calendar_sync_run(user, &kept).await.unwrap();
-    let other = CalendarSyncRuns::from(db.clone()).calendar_sync_run(user).await.unwrap().unwrap();
+    CalendarSyncRuns::from(db.clone()).end(user, &kept).await.unwrap();
+    let other = CalendarSyncRuns::from(db.clone()).get(user).await.unwrap().unwrap();
     assert_eq!((other.changed, other.announced), (7, 6), "of another sync, which has not ended");
-    CalendarSyncRuns::from(db.clone()).end_calendar_sync_run(user, &other).await.unwrap();
-    assert_eq!(CalendarSyncRuns::from(db.clone()).calendar_sync_run(user).await.unwrap(), None);
+    CalendarSyncRuns::from(db.clone()).end(user, &other).await.unwrap();
+    assert_eq!(CalendarSyncRuns::from(db.clone()).get(user).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_calendar_that_was_passed_over_is_done_and_begins_where_it_would_have() {
     let database = Database::new().await;
     let user = database.user(&[GoogleCalendar]).await;
-    database.of::<Calendars>().replace_calendars(user, &[entry("primary")]).await.unwrap();
-    let state = async || database.of::<Calendars>().calendars_to_sync(user).await.unwrap().pop().unwrap();
-    database.of::<Calendars>().pass_over_calendar(user, "primary", now()).await.unwrap();
+    database.of::<Calendars>().replace(user, &[entry("primary")]).await.unwrap();
+    let state = async || database.of::<Calendars>().to_sync(user).await.unwrap().pop().unwrap();
+    database.of::<Calendars>().skip(user, "primary", now()).await.unwrap();
     assert_eq!((state().await.synced_at, state().await.sync_token), (Some(now()), None));
     cursor(&database, user, "primary").await;
     let later = now() + TimeDelta::hours(1);
-    database.of::<Calendars>().pass_over_calendar(user, "primary", later).await.unwrap();
+    database.of::<Calendars>().skip(user, "primary", later).await.unwrap();
     assert_eq!((state().await.synced_at, state().await.sync_token.as_deref()), (Some(later), Some("token")));
 }

@@ -29,11 +29,7 @@ fn suggestion(name: &str, group_id: Option<Uuid>) -> MappingSuggestion {
 /// A user with Google groups `a` and `b`, and with so many contacts, all of them in `a`.
 async fn world(database: &Database, contacts: u32) -> (Uuid, Vec<Uuid>) {
     let user = database.user(&[GoogleContacts]).await;
-    database
-        .of::<ContactGroups>()
-        .upsert_google_groups(user, &[group("a"), group("b")], now())
-        .await
-        .unwrap();
+    database.of::<ContactGroups>().upsert_google(user, &[group("a"), group("b")], now()).await.unwrap();
     let people: Vec<_> = (0..contacts)
         .map(|number| PersonFields {
             resource_name: format!("people/c{number}"),
@@ -46,7 +42,7 @@ async fn world(database: &Database, contacts: u32) -> (Uuid, Vec<Uuid>) {
             custom_notes: None,
         })
         .collect();
-    let mut page = database.of::<Contacts>().contacts_page(user).await.unwrap();
+    let mut page = database.of::<Contacts>().page(user).await.unwrap();
     let ids: Vec<Uuid> = page.insert(&people, now()).await.unwrap().into_iter().map(|(_, id)| id).collect();
     page.change_memberships(&memberships(&ids, "a"), &[]).await.unwrap();
     page.commit().await.unwrap();
@@ -96,7 +92,7 @@ async fn groups_become_googles_and_decisions_stay() {
     assert_eq!(
         database
             .of::<ContactGroups>()
-            .upsert_google_groups(user, &[group("a"), group("b"), group("a")], now())
+            .upsert_google(user, &[group("a"), group("b"), group("a")], now())
             .await
             .unwrap(),
         0
@@ -107,16 +103,9 @@ async fn groups_become_googles_and_decisions_stay() {
         .run("UPDATE google_contact_groups SET mapping_status = 'rejected' WHERE google_name = 'a'")
         .await;
     let renamed = GoogleGroup { name: "A".into(), ..group("a") };
+    assert_eq!(database.of::<ContactGroups>().upsert_google(user, &[renamed], now()).await.unwrap(), 1);
     assert_eq!(
-        database.of::<ContactGroups>().upsert_google_groups(user, &[renamed], now()).await.unwrap(),
-        1
-    );
-    assert_eq!(
-        database
-            .of::<ContactGroups>()
-            .remove_unseen_google_groups(user, &["contactGroups/a".into()])
-            .await
-            .unwrap(),
+        database.of::<ContactGroups>().remove_unseen_google(user, &["contactGroups/a".into()]).await.unwrap(),
         1
     );
     let rows = "SELECT google_name, mapping_status FROM google_contact_groups";
@@ -128,16 +117,13 @@ async fn a_suggestion_is_made_once_and_from_what_is_in_common() {
     let database = Database::new().await;
     let (user, contacts) = world(&database, 3).await;
     let own = own_group(&database, user, "mine", &contacts[..2]).await;
-    let unmapped = database.of::<ContactGroups>().unmapped_google_groups(user).await.unwrap();
+    let unmapped = database.of::<ContactGroups>().unmapped_google(user).await.unwrap();
     let counts: Vec<_> = unmapped.iter().map(|group| (group.name.as_str(), group.members)).collect();
     assert_eq!(counts, [("a", 3), ("b", 0)]);
-    let groups = database.of::<ContactGroups>().own_groups(user).await.unwrap();
+    let groups = database.of::<ContactGroups>().own(user).await.unwrap();
     assert_eq!((groups.len(), groups[0].id, groups[0].members), (1, own, 2));
-    let overlaps = database
-        .of::<ContactGroups>()
-        .group_overlaps(user, &["contactGroups/a", "contactGroups/b"])
-        .await
-        .unwrap();
+    let overlaps =
+        database.of::<ContactGroups>().overlaps(user, &["contactGroups/a", "contactGroups/b"]).await.unwrap();
     assert_eq!((overlaps.len(), overlaps[0].group_id, overlaps[0].common), (1, own, 2));
 
     database
@@ -146,7 +132,7 @@ async fn a_suggestion_is_made_once_and_from_what_is_in_common() {
         .await
         .unwrap();
     database.of::<ContactGroups>().suggest_mappings(user, &[suggestion("a", None)]).await.unwrap();
-    assert!(database.of::<ContactGroups>().unmapped_google_groups(user).await.unwrap().is_empty());
+    assert!(database.of::<ContactGroups>().unmapped_google(user).await.unwrap().is_empty());
     let rows = "SELECT suggested_action, suggested_group_id, confidence_score::text FROM google_contact_groups ORDER BY google_name";
     let expected = [
         ("map_to_existing".to_owned(), Some(own), "0.6667".to_owned()),
@@ -160,7 +146,7 @@ async fn an_approved_mapping_gets_its_members_but_for_the_excluded() {
     let database = Database::new().await;
     let (user, contacts) = world(&database, 5).await;
     let group = own_group(&database, user, "mine", &[]).await;
-    assert_eq!(database.of::<ContactGroups>().fill_mapped_groups(user).await.unwrap(), 0);
+    assert_eq!(database.of::<ContactGroups>().fill_mapped(user).await.unwrap(), 0);
     approve(&database, "a", group).await;
     database
         .run(format!(
@@ -169,21 +155,17 @@ async fn an_approved_mapping_gets_its_members_but_for_the_excluded() {
             contacts[0]
         ))
         .await;
-    assert_eq!(database.of::<ContactGroups>().fill_mapped_groups(user).await.unwrap(), 2);
+    assert_eq!(database.of::<ContactGroups>().fill_mapped(user).await.unwrap(), 2);
     assert_eq!(members(&database, group).await, sorted(contacts[3..].to_vec()));
-    assert_eq!(database.of::<ContactGroups>().fill_mapped_groups(user).await.unwrap(), 0);
+    assert_eq!(database.of::<ContactGroups>().fill_mapped(user).await.unwrap(), 0);
     // Excluded later.
     database
         .run("UPDATE google_contact_groups SET excluded_members = '{people/c3}' WHERE google_name = 'a'")
         .await;
-    assert_eq!(
-        database.of::<ContactGroups>().fill_mapped_groups(user).await.unwrap(),
-        3,
-        "two join, one leaves"
-    );
+    assert_eq!(database.of::<ContactGroups>().fill_mapped(user).await.unwrap(), 3, "two join, one leaves");
     let kept = [0, 1, 4].map(|index| contacts[index]);
     assert_eq!(members(&database, group).await, sorted(kept.to_vec()));
-    assert_eq!(database.of::<ContactGroups>().fill_mapped_groups(user).await.unwrap(), 0);
+    assert_eq!(database.of::<ContactGroups>().fill_mapped(user).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -194,14 +176,14 @@ async fn who_leaves_a_google_group_leaves_the_mapped_one_and_who_was_added_by_ha
     let group = own_group(&database, user, "mine", &contacts).await;
     approve(&database, "a", group).await;
     approve(&database, "b", group).await;
-    let mut page = database.of::<Contacts>().contacts_page(user).await.unwrap();
+    let mut page = database.of::<Contacts>().page(user).await.unwrap();
     page.change_memberships(&memberships(&contacts[1..2], "b"), &memberships(&[by_hand], "a")).await.unwrap();
     page.commit().await.unwrap();
     database
         .run(format!("INSERT INTO contact_groups (contact_id, group_id) VALUES ('{by_hand}', '{group}')"))
         .await;
 
-    let mut page = database.of::<Contacts>().contacts_page(user).await.unwrap();
+    let mut page = database.of::<Contacts>().page(user).await.unwrap();
     page.change_memberships(&[], &memberships(&contacts[..2], "a")).await.unwrap();
     page.commit().await.unwrap();
     // The second one is still in `b`, which leads to the same group.

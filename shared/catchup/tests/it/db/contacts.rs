@@ -30,7 +30,7 @@ fn people(numbers: impl IntoIterator<Item = u32>) -> Vec<PersonFields> {
 }
 
 async fn insert(database: &Database, user: Uuid, people: &[PersonFields]) -> Vec<Uuid> {
-    let mut page = database.of::<Contacts>().contacts_page(user).await.unwrap();
+    let mut page = database.of::<Contacts>().page(user).await.unwrap();
     let inserted = page.insert(people, now()).await.unwrap();
     page.commit().await.unwrap();
     inserted.into_iter().map(|(_, id)| id).collect()
@@ -58,7 +58,7 @@ fn key<'a>(email: &'a str, phone: &'a str) -> MatchKeys<'a> {
 }
 
 async fn page(database: &Database, user: Uuid) -> ContactsPage {
-    database.of::<Contacts>().contacts_page(user).await.unwrap()
+    database.of::<Contacts>().page(user).await.unwrap()
 }
 
 async fn matches(database: &Database, user: Uuid, keys: &[MatchKeys<'_>]) -> Vec<(usize, Uuid)> {
@@ -197,7 +197,7 @@ async fn a_full_sync_archives_whom_it_did_not_meet_and_nobody_else() {
     insert(&database, stranger, &people([9])).await;
     own(&database, user, "a@b.c", "", AS_IT_IS).await;
     let (run, began_at) = (Uuid::new_v4(), now() + TimeDelta::minutes(1));
-    database.of::<Contacts>().begin_contacts_run(run, user, began_at).await.unwrap();
+    database.of::<Contacts>().begin_run(run, user, began_at).await.unwrap();
     // Another sync brings somebody new, whom this one's pages were too early for.
     let mut other = page(&database, user).await;
     other.insert(&[person(4)], began_at).await.unwrap();
@@ -272,8 +272,8 @@ async fn a_run_that_another_task_has_ended_archives_nobody() {
     let user = database.user(&[GoogleContacts]).await;
     insert(&database, user, &people(1..=3)).await;
     let run = Uuid::new_v4();
-    database.of::<Contacts>().begin_contacts_run(run, user, now()).await.unwrap();
-    database.of::<Contacts>().end_contacts_run(run).await.unwrap();
+    database.of::<Contacts>().begin_run(run, user, now()).await.unwrap();
+    database.of::<Contacts>().end_run(run).await.unwrap();
     let mut page = page(&database, user).await;
     assert!(!page.mark_seen(run, &["people/c1"]).await.unwrap());
     assert_eq!(page.archive_unseen(run, now()).await.unwrap(), None);
@@ -288,7 +288,7 @@ async fn a_new_run_clears_away_what_was_given_up() {
     for days in [3, 1, 0] {
         database
             .of::<Contacts>()
-            .begin_contacts_run(Uuid::new_v4(), user, now() - TimeDelta::days(days))
+            .begin_run(Uuid::new_v4(), user, now() - TimeDelta::days(days))
             .await
             .unwrap();
     }
@@ -299,20 +299,16 @@ async fn a_new_run_clears_away_what_was_given_up() {
 async fn the_state_of_the_sync_says_where_it_goes_on() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
-    assert_eq!(database.of::<Contacts>().contacts_sync_state(user).await.unwrap().sync_token, None);
+    assert_eq!(database.of::<Contacts>().sync_state(user).await.unwrap().sync_token, None);
     insert(&database, user, &people(1..=3)).await;
     let mut first = page(&database, user).await;
     first.store_sync_state(SyncType::Full, Some("token"), true, now()).await.unwrap();
     first.commit().await.unwrap();
-    let state = database.of::<Contacts>().contacts_sync_state(user).await.unwrap();
+    let state = database.of::<Contacts>().sync_state(user).await.unwrap();
     assert_eq!((state.sync_token.as_deref(), state.linked), (Some("token"), 3));
 
-    database.of::<Contacts>().contacts_sync_failed(user, "google answers 500").await.unwrap();
-    assert_eq!(
-        database.of::<Contacts>().contacts_sync_state(user).await.unwrap(),
-        state,
-        "a failure forgets nothing"
-    );
+    database.of::<Contacts>().sync_failed(user, "google answers 500").await.unwrap();
+    assert_eq!(database.of::<Contacts>().sync_state(user).await.unwrap(), state, "a failure forgets nothing");
     assert_eq!(
         database.value::<String>("SELECT last_sync_status FROM google_contacts_sync_state").await,
         "failed"
@@ -334,7 +330,7 @@ async fn two_pages_of_one_user_wait_for_each_other() {
     let second = {
         let db = database.db.clone();
         tokio::spawn(async move {
-            let mut page = Contacts::from(db.clone()).contacts_page(user).await.unwrap();
+            let mut page = Contacts::from(db.clone()).page(user).await.unwrap();
             page.linked(&["people/c1"]).await.unwrap().len()
         })
     };

@@ -5,7 +5,7 @@ use catchup::queues;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use shared::db::dead_letters::{DeadLetter, DeadLetters};
-use shared::db::failures::{Cause, Failures, Run, Standing, Subject};
+use shared::db::failures::{Cause, Failures, Run, TaskRef, TaskState};
 use shared::db::sweeps::Sweeps;
 use shared::queue::{Queue, Retention};
 use sqlx::migrate::Migrator;
@@ -40,7 +40,7 @@ async fn another_product_gets_the_platforms_tables_and_no_other() {
         )
         .await;
     assert_eq!(tables, []);
-    database.of::<DeadLetters>().record_dead_letter(&letter(b"body"), now()).await.unwrap();
+    database.of::<DeadLetters>().record(&dead_letter(b"body"), now()).await.unwrap();
     // Every statement of the engine, on tables of its own alone.
     database.run("CREATE TABLE members (id uuid PRIMARY KEY)").await;
     let retention = Retention { users: "members", aged: &[], personal: &[] };
@@ -48,8 +48,8 @@ async fn another_product_gets_the_platforms_tables_and_no_other() {
     assert_eq!(database.of::<Sweeps>().prune(&retention, later, || true).await.unwrap(), 1);
 }
 
-fn letter(body: &[u8]) -> DeadLetter<'_> {
-    let subject = Subject {
+fn dead_letter(body: &[u8]) -> DeadLetter<'_> {
+    let task_ref = TaskRef {
         function: "token-refresh",
         key: "key",
         life: 0,
@@ -61,14 +61,14 @@ fn letter(body: &[u8]) -> DeadLetter<'_> {
         task_name: Some("task"),
         trace: None,
     };
-    DeadLetter { subject, reason: "reason", error: "error" }
+    DeadLetter { task_ref, reason: "reason", error: "error" }
 }
 
 #[tokio::test]
 async fn a_dead_letter_keeps_the_body_that_came_first() {
     let database = Database::new().await;
-    database.of::<DeadLetters>().record_dead_letter(&letter(b"first\0\xff"), now()).await.unwrap();
-    database.of::<DeadLetters>().record_dead_letter(&letter(b"second"), now()).await.unwrap();
+    database.of::<DeadLetters>().record(&dead_letter(b"first\0\xff"), now()).await.unwrap();
+    database.of::<DeadLetters>().record(&dead_letter(b"second"), now()).await.unwrap();
     let rows: Vec<(i32, Vec<u8>)> = database.rows("SELECT deaths, body FROM jobs.dead_letters").await;
     assert_eq!(rows, [(1, b"first\0\xff".to_vec())]);
 }
@@ -76,15 +76,16 @@ async fn a_dead_letter_keeps_the_body_that_came_first() {
 #[tokio::test]
 async fn a_discarded_letter_leaves_nothing_of_its_task() {
     let database = Database::new().await;
-    let letter = letter(b"body");
+    let dead_letter = dead_letter(b"body");
     let run = Run { id: Uuid::new_v4(), instance: "i", revision: "r", alone: false, began_at: now() };
     let cause = Cause { reason: "permanent", error: "never", fingerprint: "f", is_permanent: true };
-    let standing = database.of::<Failures>().run_failed(&letter.subject, &run, &cause, now()).await.unwrap();
-    assert_eq!(standing, Standing::Dead);
-    let stored = database.of::<DeadLetters>().open_dead_letters(Some("token-refresh"), 10).await.unwrap();
+    let state =
+        database.of::<Failures>().run_failed(&dead_letter.task_ref, &run, &cause, now()).await.unwrap();
+    assert_eq!(state, TaskState::Dead);
+    let stored = database.of::<DeadLetters>().list_open(Some("token-refresh"), 10).await.unwrap();
     assert_eq!((stored.len(), stored[0].failures, stored[0].state.as_str()), (1, 1, "open"));
-    assert!(database.of::<DeadLetters>().discard_dead_letter(&stored[0].id).await.unwrap());
-    assert!(!database.of::<DeadLetters>().discard_dead_letter(&stored[0].id).await.unwrap());
+    assert!(database.of::<DeadLetters>().discard(&stored[0].id).await.unwrap());
+    assert!(!database.of::<DeadLetters>().discard(&stored[0].id).await.unwrap());
     assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.failures").await, 0);
 }
 
@@ -111,12 +112,12 @@ async fn begun(database: &Database) -> (Sweeps, Queue) {
 async fn a_sweep_adds_up_its_pages_and_results() {
     let database = Database::new().await;
     let (db, queue) = begun(&database).await;
-    db.sweep_page(queue, "s", 500, false, now()).await.unwrap();
+    db.add_page(queue, "s", 500, false, now()).await.unwrap();
     for _ in 0..9 {
-        db.sweep_result(queue, "s", 1, 0, 0.1, now()).await.unwrap();
+        db.add_result(queue, "s", 1, 0, 0.1, now()).await.unwrap();
     }
-    db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
-    db.sweep_page(queue, "s", 20, true, now()).await.unwrap();
+    db.add_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
+    db.add_page(queue, "s", 20, true, now()).await.unwrap();
     assert_eq!(sweep(&database).await, (520, 9, 1, false, true));
 }
 
@@ -124,10 +125,10 @@ async fn a_sweep_adds_up_its_pages_and_results() {
 async fn too_many_failures_are_too_many_of_all_tasks_of_a_whole_sweep_and_are_told_of_once() {
     let database = Database::new().await;
     let (db, queue) = begun(&database).await;
-    let fail = async || db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
-    db.sweep_page(queue, "s", 10, false, now()).await.unwrap();
+    let fail = async || db.add_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();
+    db.add_page(queue, "s", 10, false, now()).await.unwrap();
     assert!(!fail().await && !fail().await, "two of the ten that are known so far");
-    db.sweep_page(queue, "s", 20, true, now()).await.unwrap();
+    db.add_page(queue, "s", 20, true, now()).await.unwrap();
     assert!(!fail().await, "three of thirty are no more than a tenth");
     assert_eq!(sweep(&database).await, (30, 0, 3, false, true));
     assert!(fail().await);
@@ -139,20 +140,17 @@ async fn too_many_failures_are_too_many_of_all_tasks_of_a_whole_sweep_and_are_to
 async fn a_task_may_have_several_results() {
     let database = Database::new().await;
     let (db, queue) = begun(&database).await;
-    db.sweep_page(queue, "s", 5, true, now()).await.unwrap();
-    assert!(!db.sweep_result(queue, "s", 9, 1, 0.1, now()).await.unwrap(), "one of ten");
-    assert!(db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());
+    db.add_page(queue, "s", 5, true, now()).await.unwrap();
+    assert!(!db.add_result(queue, "s", 9, 1, 0.1, now()).await.unwrap(), "one of ten");
+    assert!(db.add_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());
 }
 
 #[tokio::test]
 async fn the_first_result_of_a_sweep_may_come_before_its_page() {
     let database = Database::new().await;
     let (db, queue) = (database.of::<Sweeps>(), queues::TOKEN_REFRESH);
-    assert!(!db.sweep_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());
+    assert!(!db.add_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());
     assert_eq!(sweep(&database).await, (0, 0, 1, false, false));
-    db.sweep_page(queue, "s", 2, true, now()).await.unwrap();
-    assert!(
-        db.sweep_result(queue, "s", 1, 0, 0.1, now()).await.unwrap(),
-        "also by a success that comes late"
-    );
+    db.add_page(queue, "s", 2, true, now()).await.unwrap();
+    assert!(db.add_result(queue, "s", 1, 0, 0.1, now()).await.unwrap(), "also by a success that comes late");
 }

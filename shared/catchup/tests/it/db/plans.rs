@@ -168,7 +168,7 @@ async fn on_a_million_rows_each_page_of_each_sweep_reads_its_part_by_an_index() 
         for after in [Uuid::nil(), middle] {
             reading
                 .check("tokens_due", page(2), async |db| {
-                    Ok(OauthTokens::from(db.clone()).tokens_due(now(), after, PAGE).await?.users.len())
+                    Ok(OauthTokens::from(db.clone()).due(now(), after, PAGE).await?.users.len())
                 })
                 .await;
             reading
@@ -187,12 +187,12 @@ async fn on_a_million_rows_each_page_of_each_sweep_reads_its_part_by_an_index() 
                 .await;
             reading
                 .check("channels_due", page(3), async |db| {
-                    Ok(Channels::from(db.clone()).channels_due(now(), after, PAGE).await?.users.len())
+                    Ok(Channels::from(db.clone()).due(now(), after, PAGE).await?.users.len())
                 })
                 .await;
             reading
                 .check("suspects", page(4), async |db| {
-                    Ok(Channels::from(db.clone()).suspects(now(), after, PAGE).await?.users.len())
+                    Ok(Channels::from(db.clone()).stale_candidates(now(), after, PAGE).await?.users.len())
                 })
                 .await;
             reading
@@ -202,13 +202,13 @@ async fn on_a_million_rows_each_page_of_each_sweep_reads_its_part_by_an_index() 
                 .await;
             reading
                 .check("batches_due", 4 * i64::from(SPAN), async |db| {
-                    Ok(Batches::from(db.clone()).batches_due(&quarter_hour(), after, PAGE).await?.due.len())
+                    Ok(Batches::from(db.clone()).due(&quarter_hour(), after, PAGE).await?.due.len())
                 })
                 .await;
             reading
                 .check("reminders_due", open_notifications, async |db| {
                     Ok(TokenNotices::from(db.clone())
-                        .reminders_due(NoticeKind::TokenInvalid, now(), after, PAGE)
+                        .due(NoticeKind::TokenInvalid, now(), after, PAGE)
                         .await?
                         .users
                         .len())

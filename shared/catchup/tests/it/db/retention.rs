@@ -52,14 +52,14 @@ async fn what_is_too_old_goes_in_bounded_steps_and_nothing_younger_does() {
     failures(&database, "old", MANY, 91).await;
     failures(&database, "young", 1_000, 89).await;
     failures(&database, "dead", 1, 91).await;
-    let letter = |days| {
+    let dead_letter = |days| {
         format!(
             "INSERT INTO jobs.dead_letters (id, function, key, deaths, state, reason, error, fingerprint, body, updated_at)
              VALUES ('{days}', 'f', 'dead1', 1, 'open', '', '', '', '', timestamptz '{}' - interval '{days} days')",
             now()
         )
     };
-    database.run(letter(89)).await;
+    database.run(dead_letter(89)).await;
     database.run("ANALYZE").await;
     // A look at dead letters, and two steps.
     let step = async |db: &shared::db::Database| pruned(db, times(3)).await;

@@ -28,7 +28,7 @@ fn renewed() -> NewToken<'static> {
 }
 
 async fn stored(database: &Database, user: Uuid) -> StoredToken {
-    database.of::<OauthTokens>().oauth_token(user, GoogleCalendar).await.unwrap().unwrap()
+    database.of::<OauthTokens>().get(user, GoogleCalendar).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -40,15 +40,9 @@ async fn a_user_has_the_integrations_that_have_tokens_not_known_to_be_revoked() 
         .await;
     assert_eq!(database.of::<OauthTokens>().working_integrations(user).await.unwrap(), BOTH);
     let old = stored(&database, user).await;
-    assert!(
-        database
-            .of::<TokenHealth>()
-            .report_token_health(user, GoogleCalendar, &old, &INVALID, now())
-            .await
-            .unwrap()
-    );
+    assert!(database.of::<TokenHealth>().report(user, GoogleCalendar, &old, &INVALID, now()).await.unwrap());
     assert_eq!(database.of::<OauthTokens>().working_integrations(user).await.unwrap(), [GoogleContacts]);
-    assert_eq!(database.of::<OauthTokens>().oauth_token(Uuid::new_v4(), GoogleCalendar).await.unwrap(), None);
+    assert_eq!(database.of::<OauthTokens>().get(Uuid::new_v4(), GoogleCalendar).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -56,17 +50,11 @@ async fn a_renewed_token_is_stored_valid_and_resolves_what_was_open() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
     let old = stored(&database, user).await;
-    assert!(
-        database
-            .of::<TokenHealth>()
-            .report_token_health(user, GoogleCalendar, &old, &INVALID, now())
-            .await
-            .unwrap()
-    );
+    assert!(database.of::<TokenHealth>().report(user, GoogleCalendar, &old, &INVALID, now()).await.unwrap());
     assert!(
         database
             .of::<OauthTokens>()
-            .token_refreshed(user, GoogleCalendar, &old, renewed(), now())
+            .store_refreshed(user, GoogleCalendar, &old, renewed(), now())
             .await
             .unwrap()
     );
@@ -82,7 +70,7 @@ async fn a_renewed_token_is_stored_valid_and_resolves_what_was_open() {
     assert!(
         database
             .of::<OauthTokens>()
-            .token_refreshed(user, GoogleCalendar, &token, rotated, now())
+            .store_refreshed(user, GoogleCalendar, &token, rotated, now())
             .await
             .unwrap()
     );
@@ -98,17 +86,11 @@ async fn a_token_that_was_replaced_meanwhile_is_neither_overwritten_nor_blamed()
     assert!(
         !database
             .of::<OauthTokens>()
-            .token_refreshed(user, GoogleCalendar, &old, renewed(), now())
+            .store_refreshed(user, GoogleCalendar, &old, renewed(), now())
             .await
             .unwrap()
     );
-    assert!(
-        !database
-            .of::<TokenHealth>()
-            .report_token_health(user, GoogleCalendar, &old, &INVALID, now())
-            .await
-            .unwrap()
-    );
+    assert!(!database.of::<TokenHealth>().report(user, GoogleCalendar, &old, &INVALID, now()).await.unwrap());
     assert_eq!(stored(&database, user).await.access_token, "connected again");
     assert_eq!(database.value::<i64>("SELECT count(*) FROM token_health").await, 0);
     assert_eq!(database.value::<i64>("SELECT count(*) FROM token_health_notifications").await, 0);
@@ -123,7 +105,7 @@ async fn a_refresh_that_is_about_to_commit_is_waited_for_and_not_overwritten() {
     refresh.execute("BEGIN; UPDATE oauth_tokens SET access_token = 'new access'").await.unwrap();
     let db = database.db.clone();
     let report = tokio::spawn(async move {
-        TokenHealth::from(db.clone()).report_token_health(user, GoogleCalendar, &old, &INVALID, now()).await
+        TokenHealth::from(db.clone()).report(user, GoogleCalendar, &old, &INVALID, now()).await
     });
     let waiting = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -138,9 +120,8 @@ async fn twenty_reports_at_once_open_one_notification() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
     let old = stored(&database, user).await;
-    let report = async || {
-        database.of::<TokenHealth>().report_token_health(user, GoogleCalendar, &old, &INVALID, now()).await
-    };
+    let report =
+        async || database.of::<TokenHealth>().report(user, GoogleCalendar, &old, &INVALID, now()).await;
     for result in join_all((0..20).map(|_| report())).await {
         assert!(result.unwrap());
     }
@@ -163,25 +144,17 @@ async fn a_report_of_health_resolves_what_no_longer_holds() {
     };
     let kind = "SELECT notification_type FROM token_health_notifications WHERE resolved_at IS NULL";
     for (report, expected) in [(&soon, "token_expiring_soon"), (&INVALID, "token_invalid")] {
-        database
-            .of::<TokenHealth>()
-            .report_token_health(user, GoogleCalendar, &old, report, now())
-            .await
-            .unwrap();
+        database.of::<TokenHealth>().report(user, GoogleCalendar, &old, report, now()).await.unwrap();
         assert_eq!(database.value::<String>(kind).await, expected);
         assert_eq!(database.value::<i64>(open).await, 1);
     }
     let valid = HealthReport { status: TokenStatus::Valid, expires_at: None, error: None, notice: None };
-    database
-        .of::<TokenHealth>()
-        .report_token_health(user, GoogleCalendar, &old, &valid, now())
-        .await
-        .unwrap();
+    database.of::<TokenHealth>().report(user, GoogleCalendar, &old, &valid, now()).await.unwrap();
     assert_eq!(database.value::<i64>(open).await, 0);
 }
 
 async fn due(database: &Database) -> Vec<Uuid> {
-    database.of::<OauthTokens>().tokens_due(now(), Uuid::nil(), 500).await.unwrap().users
+    database.of::<OauthTokens>().due(now(), Uuid::nil(), 500).await.unwrap().users
 }
 
 /// Tokens that last, checked an hour ago.
@@ -236,7 +209,7 @@ async fn pages_of_the_token_sweep_meet_everybody_once() {
     users.sort();
     let (mut met, mut after) = (Vec::new(), Uuid::nil());
     loop {
-        let page = database.of::<OauthTokens>().tokens_due(now(), after, 3).await.unwrap();
+        let page = database.of::<OauthTokens>().due(now(), after, 3).await.unwrap();
         met.extend(page.users);
         let Some(next) = page.next else { break };
         after = next;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use catchup::google::calendar::Extent;
+use catchup::google::calendar::SyncScope;
 use catchup::google::{Error, Next, TokenError};
 use catchup::payload::Integration::GoogleCalendar;
 use chrono::TimeDelta;
@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::google::stack::{Stack, USUAL};
 
-fn full(stack: &Stack) -> Extent {
-    Extent::Full {
+fn full(stack: &Stack) -> SyncScope {
+    SyncScope::Full {
         from: stack.world.now() - TimeDelta::days(1),
         until: stack.world.now() + TimeDelta::days(60),
     }
@@ -21,21 +21,21 @@ fn full(stack: &Stack) -> Extent {
 /// Asks for a page of events while the calls go wrong; all further ones, too, if `forever`.
 async fn broken(kind: FaultKind, forever: bool) -> (Stack, u32, Result<usize, Error>) {
     let stack = Stack::start().await;
-    let mut access = stack.access(GoogleCalendar).await;
+    let mut session = stack.session(GoogleCalendar).await;
     if forever {
         stack.inject_forever(Call::EventsList, kind);
     } else {
         stack.inject(Call::EventsList, kind);
     }
-    let page = stack.calendar.events(&mut access, &stack.primary(), &full(&stack), None).await;
-    let calls = access.calls();
+    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), None).await;
+    let calls = session.calls();
     (stack, calls, page.map(|page| page.events.len()))
 }
 
 #[tokio::test]
 async fn all_calendars_are_listed() {
     let stack = Stack::start().await;
-    let page = stack.calendar.calendars(&mut stack.access(GoogleCalendar).await, None).await.unwrap();
+    let page = stack.calendar.calendars(&mut stack.session(GoogleCalendar).await, None).await.unwrap();
     let mut listed: Vec<_> = page.items.into_iter().filter_map(|calendar| calendar.id).collect();
     let mut known: Vec<_> =
         stack.world.calendars(stack.user(USUAL)).unwrap().into_iter().map(|c| c.id).collect();
@@ -54,16 +54,17 @@ async fn events_come_in_pages_and_changes_by_sync_token() {
             Event::timed(&number.to_string(), stack.world.now() + TimeDelta::hours(1), TimeDelta::hours(1));
         stack.world.add_event(user_id, &primary, event).unwrap();
     }
-    let mut access = stack.access(GoogleCalendar).await;
-    let extent = full(&stack);
-    let first = stack.calendar.events(&mut access, &primary, &extent, None).await.unwrap();
+    let mut session = stack.session(GoogleCalendar).await;
+    let scope = full(&stack);
+    let first = stack.calendar.events(&mut session, &primary, &scope, None).await.unwrap();
     assert_eq!(first.events.len(), 2500);
     let Next::Page(token) = first.next else { panic!("there is more") };
-    let second = stack.calendar.events(&mut access, &primary, &extent, Some(&token)).await.unwrap();
+    let second = stack.calendar.events(&mut session, &primary, &scope, Some(&token)).await.unwrap();
     assert!(second.events.len() >= NEW - 2500);
     let Next::Sync(token) = second.next else { panic!("this is all") };
 
-    let unchanged = stack.calendar.events(&mut access, &primary, &Extent::Since(token), None).await.unwrap();
+    let unchanged =
+        stack.calendar.events(&mut session, &primary, &SyncScope::Since(token), None).await.unwrap();
     assert!(unchanged.events.is_empty());
     let Next::Sync(token) = unchanged.next else { panic!("this is all") };
     let gone = stack
@@ -73,20 +74,21 @@ async fn events_come_in_pages_and_changes_by_sync_token() {
         .into_iter()
         .find(|event| event.summary.as_deref() == Some("7"));
     stack.world.delete_event(user_id, &primary, &gone.unwrap().id).unwrap();
-    let changed = stack.calendar.events(&mut access, &primary, &Extent::Since(token), None).await.unwrap();
+    let changed =
+        stack.calendar.events(&mut session, &primary, &SyncScope::Since(token), None).await.unwrap();
     assert_eq!(changed.events.len(), 1);
     assert_eq!(changed.events[0].status.as_deref(), Some("cancelled"));
-    assert_eq!(access.calls(), 4);
+    assert_eq!(session.calls(), 4);
 }
 
 #[tokio::test]
 async fn an_expired_sync_token_says_so() {
     let stack = Stack::start().await;
-    let mut access = stack.access(GoogleCalendar).await;
-    let page = stack.calendar.events(&mut access, &stack.primary(), &full(&stack), None).await.unwrap();
+    let mut session = stack.session(GoogleCalendar).await;
+    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), None).await.unwrap();
     let Next::Sync(token) = page.next else { panic!("this is all") };
     stack.world.expire_sync_tokens(stack.user(USUAL)).unwrap();
-    let page = stack.calendar.events(&mut access, &stack.primary(), &Extent::Since(token), None).await;
+    let page = stack.calendar.events(&mut session, &stack.primary(), &SyncScope::Since(token), None).await;
     assert!(matches!(page, Err(Error::SyncTokenExpired)), "{page:?}");
 }
 
@@ -95,13 +97,13 @@ async fn the_events_of_any_calendar_id_are_found() {
     let stack = Stack::start().await;
     let user_id = stack.user(USUAL);
     let like = stack.world.calendars(user_id).unwrap().remove(0);
-    let mut access = stack.access(GoogleCalendar).await;
+    let mut session = stack.session(GoogleCalendar).await;
     for id in ["en.usa#holiday@group.v.calendar.google.com", "a/b?c=d%23 é@example.test", "{calendarId}"] {
         let calendar = google_stand_in::Calendar { id: id.to_owned(), primary: false, ..like.clone() };
         stack.world.add_calendar(user_id, calendar).unwrap();
         let event = Event::timed("Tea", stack.world.now() + TimeDelta::hours(1), TimeDelta::hours(1));
         let event = stack.world.add_event(user_id, id, event).unwrap();
-        let page = stack.calendar.events(&mut access, id, &full(&stack), None).await.unwrap();
+        let page = stack.calendar.events(&mut session, id, &full(&stack), None).await.unwrap();
         assert_eq!(page.events.len(), 1, "{id}");
         assert_eq!(page.events[0].id.as_deref(), Some(event.id.as_str()), "{id}");
     }
@@ -110,8 +112,8 @@ async fn the_events_of_any_calendar_id_are_found() {
 #[tokio::test]
 async fn an_unknown_calendar_is_not_found() {
     let stack = Stack::start().await;
-    let mut access = stack.access(GoogleCalendar).await;
-    let page = stack.calendar.events(&mut access, "no/such calendar", &full(&stack), None).await;
+    let mut session = stack.session(GoogleCalendar).await;
+    let page = stack.calendar.events(&mut session, "no/such calendar", &full(&stack), None).await;
     assert!(matches!(page, Err(Error::NotFound)), "{page:?}");
 }
 
@@ -130,10 +132,10 @@ async fn a_refused_access_token_is_renewed_once() {
 async fn a_token_that_somebody_renewed_meanwhile_is_taken_as_it_is() {
     let stack = Stack::start().await;
     let user_id = stack.user(USUAL);
-    let mut access = stack.access(GoogleCalendar).await;
+    let mut session = stack.session(GoogleCalendar).await;
     stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
     stack.inject(Call::EventsList, FaultKind::Unauthorized);
-    let page = stack.calendar.events(&mut access, &stack.primary(), &full(&stack), None).await;
+    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), None).await;
     assert!(page.is_ok(), "{page:?}");
     assert_eq!(stack.calls(Call::Token), 2);
 }
@@ -142,9 +144,9 @@ async fn a_token_that_somebody_renewed_meanwhile_is_taken_as_it_is() {
 async fn a_grant_that_was_revoked_during_a_sync_is_found_out() {
     let stack = Stack::start().await;
     let user_id = stack.user(USUAL);
-    let mut access = stack.access(GoogleCalendar).await;
+    let mut session = stack.session(GoogleCalendar).await;
     stack.world.revoke_grant(user_id, google_stand_in::Integration::GoogleCalendar).unwrap();
-    let page = stack.calendar.events(&mut access, &stack.primary(), &full(&stack), None).await;
+    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), None).await;
     assert!(matches!(page, Err(Error::Token(TokenError::Revoked))), "{page:?}");
     assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("revoked"));
 }
@@ -176,18 +178,18 @@ async fn each_trouble_of_the_server_is_told_apart() {
 #[tokio::test]
 async fn an_answer_without_end_is_cut_off() {
     let (_, _, page) = broken(FaultKind::Huge, false).await;
-    assert!(matches!(page, Err(Error::Incomplete)), "{page:?}");
+    assert!(matches!(page, Err(Error::Truncated)), "{page:?}");
 }
 
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_given_up() {
     let stack = Stack::start().await;
-    let mut access = stack.access(GoogleCalendar).await;
+    let mut session = stack.session(GoogleCalendar).await;
     // Opens the connection, so that nothing but the answer is waited for.
-    stack.calendar.calendars(&mut access, None).await.unwrap();
+    stack.calendar.calendars(&mut session, None).await.unwrap();
     stack.inject(Call::CalendarListList, FaultKind::Slow { delay_ms: 3_600_000 });
     tokio::time::pause();
-    let page = stack.calendar.calendars(&mut access, None).await;
+    let page = stack.calendar.calendars(&mut session, None).await;
     assert!(matches!(page, Err(Error::Timeout)), "{page:?}");
 }
 
@@ -197,7 +199,7 @@ async fn a_token_that_google_never_gave_is_replaced() {
     let user_id = stack.user(USUAL);
     stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
     stack.store_access_token(user_id, GoogleCalendar, &Uuid::new_v4().to_string()).await;
-    let mut access = catchup::google::Access::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
-    stack.calendar.calendars(&mut access, None).await.unwrap();
-    assert_eq!(access.calls(), 2);
+    let mut session = catchup::google::Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    stack.calendar.calendars(&mut session, None).await.unwrap();
+    assert_eq!(session.calls(), 2);
 }

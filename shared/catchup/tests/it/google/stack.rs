@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use catchup::google::{Access, Calendar, People, TokenCipher, Tokens};
+use catchup::google::{Calendar, People, Session, TokenCipher, Tokens};
 use catchup::payload::Integration;
 use chrono::TimeDelta;
 use google_stand_in::{Call, Fault, FaultKind, SeedOptions, Times, World};
@@ -105,9 +105,9 @@ impl Stack {
     }
 
     /// The usual user's way into an API, with a token that Google takes.
-    pub(crate) async fn access(&self, integration: Integration) -> Access {
+    pub(crate) async fn session(&self, integration: Integration) -> Session {
         self.tokens.refresh(self.user(USUAL), integration).await.unwrap();
-        Access::begin(&self.tokens, self.user(USUAL), integration).await.unwrap()
+        Session::begin(&self.tokens, self.user(USUAL), integration).await.unwrap()
     }
 
     /// Lets time pass for the tokens, and for nothing else.

@@ -1,6 +1,6 @@
 //! What a notifier needs to be told.
 
-use catchup::notify::{Notifier, Patience};
+use catchup::notify::{Notifier, Timeouts};
 use shared::config::Config;
 use shared::job::Setup;
 
@@ -20,7 +20,7 @@ const TWILIO: [(&str, &str); 3] = [
 #[track_caller]
 fn check(environment: &[(&str, &str)], expected: &[&str]) {
     let mut setup = Setup::new(Config::from_pairs(TASKS.iter().chain(environment).copied()));
-    let notifier = Notifier::new(&mut setup, Patience::default());
+    let notifier = Notifier::new(&mut setup, Timeouts::default());
     let problems = setup.config().problems();
     let names: Vec<&str> = problems.iter().map(|problem| problem.name.as_str()).collect();
     assert_eq!((names.as_slice(), notifier.is_ok()), (expected, expected.is_empty()), "{problems:?}");

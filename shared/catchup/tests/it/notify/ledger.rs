@@ -23,8 +23,8 @@ async fn a_sender_that_dies_before_the_answer_leaves_a_message_for_the_operator(
     stack.advance(TimeDelta::minutes(10));
     let told = stack.notifier.send_sms(&person, NUMBER, &subject).await.unwrap();
     assert_eq!((told, stack.messages().len()), (Delivery::AlreadyClaimed, 1));
-    assert_eq!(stack.deliveries.unknown_deliveries(before, 10).await.unwrap(), [], "it may be under way");
-    let unknown = stack.deliveries.unknown_deliveries(stack.now(), 10).await.unwrap();
+    assert_eq!(stack.deliveries.list_unknown(before, 10).await.unwrap(), [], "it may be under way");
+    let unknown = stack.deliveries.list_unknown(stack.now(), 10).await.unwrap();
     let [unknown] = unknown.as_slice() else { panic!("{unknown:?}") };
     assert_eq!(unknown.user_id, person.user_id);
     assert_eq!((unknown.channel.as_str(), &unknown.subject), ("sms", &format!("suggestion:{}", subject.id)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use catchup::db::deliveries::Deliveries;
 use catchup::notify::message::Suggestion;
-use catchup::notify::{Notifier, Patience, Recipient};
+use catchup::notify::{Notifier, Recipient, Timeouts};
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use local_cloud::{Background, Postgres, Redis};
@@ -23,7 +23,7 @@ pub(crate) const NUMBER: &str = "+4915112345678";
 pub(crate) const ADDRESS: &str = "ana@example.org";
 
 const REDIS_TOKEN: &str = "token-of-the-tests";
-const PATIENCE: Patience = Patience { connect: Duration::from_secs(5), answer: Duration::from_secs(20) };
+const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), answer: Duration::from_secs(20) };
 
 /// One server for all tests of this process.
 async fn postgres() -> &'static Postgres {
@@ -105,7 +105,7 @@ impl Stack {
         };
         let setup = Setup::new(Config::from_pairs(environment.clone()));
         let deliveries = Deliveries::new(&setup).unwrap();
-        let notifier = notifier(environment.clone(), &clock, PATIENCE);
+        let notifier = notifier(environment.clone(), &clock, TIMEOUTS);
         Self {
             notifier,
             inbox,
@@ -123,7 +123,7 @@ impl Stack {
         let mut environment = self.environment.clone();
         environment.retain(|(other, _)| *other != name);
         environment.push((name, value.to_owned()));
-        notifier(environment, &self.clock, PATIENCE)
+        notifier(environment, &self.clock, TIMEOUTS)
     }
 
     /// As another process would have it, which does not wait long for what will not come.
@@ -134,9 +134,9 @@ impl Stack {
             | Kind::Reset
             | Kind::ResetAfterAccept
             | Kind::AcceptThenStatus { .. }
-            | Kind::AcceptThenGarbage => PATIENCE.answer,
+            | Kind::AcceptThenGarbage => TIMEOUTS.answer,
         };
-        notifier(self.environment.clone(), &self.clock, Patience { answer, ..PATIENCE })
+        notifier(self.environment.clone(), &self.clock, Timeouts { answer, ..TIMEOUTS })
     }
 
     /// What a variable says.
@@ -184,9 +184,9 @@ impl Stack {
     }
 }
 
-fn notifier(environment: Vec<(&'static str, String)>, clock: &Clock, patience: Patience) -> Notifier {
+fn notifier(environment: Vec<(&'static str, String)>, clock: &Clock, timeouts: Timeouts) -> Notifier {
     let mut setup = Setup::with_clock(Config::from_pairs(environment), clock.clone());
-    Notifier::new(&mut setup, patience)
+    Notifier::new(&mut setup, timeouts)
         .unwrap_or_else(|_| panic!("the environment cannot be used: {:?}", setup.config().problems()))
 }
 

@@ -5,24 +5,24 @@ use std::time::Duration;
 use shared::failure::BoxError;
 
 /// The provider's name for a message that it took, or why there is none.
-pub(super) type Answer = Result<String, NoReceipt>;
+pub(super) type SendResult = Result<String, SendError>;
 
 /// What a provider made of one message that it did not say it took.
 #[derive(Debug)]
-pub(super) enum NoReceipt {
+pub(super) enum SendError {
     /// It will never take it for this recipient; its word for the reason.
     Refused(String),
     /// It did not take it, and will not for that time.
     Limited(Duration),
     /// It certainly did not take it, for a reason that may pass or be put right.
-    NotTaken(Trouble),
+    NotTaken(ProviderError),
     /// Nobody knows whether it took it.
-    Unknown(Trouble),
+    Unknown(ProviderError),
 }
 
 /// Why a provider gave no answer about the recipient. Carries no text of the provider's, which may quote an address.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum ProviderError {
     /// No connection.
     #[error("provider cannot be reached")]
     Unreachable(#[source] BoxError),

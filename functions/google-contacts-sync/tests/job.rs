@@ -9,7 +9,7 @@ use google_stand_in::{Call, Fault, FaultKind, Integration, PersonName, SeedOptio
 use local_cloud::seed;
 use serde_json::{Value, json};
 use shared::job::Job;
-use shared::rate_limit::Verdict;
+use shared::rate_limit::Decision;
 use tests::{Answer, Delivery, Google, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
@@ -127,7 +127,7 @@ async fn a_sync_that_meets_googles_limit_goes_on_in_a_task_of_its_own() {
 async fn a_sync_that_meets_our_own_limit_waits_without_a_call() {
     let fixture = Fixture::new().await;
     let limiter = fixture.stack.setup(fixture.google.environment()).limiter().unwrap();
-    assert_eq!(limiter.acquire_many(&GOOGLE_PEOPLE, fixture.user, 499).await, Verdict::Allowed);
+    assert_eq!(limiter.acquire_many(&GOOGLE_PEOPLE, fixture.user, 499).await, Decision::Allowed);
     check_done(&fixture.sync().await, true);
     assert_eq!(fixture.calls(Call::PeopleConnectionsList), 1);
     let part = fixture.next_part().await;

@@ -5,7 +5,7 @@ use super::{Email, one_line};
 const DOCUMENT_STYLE: &str = "font-family:Helvetica,Arial,sans-serif;font-size:16px;line-height:1.5;color:#222;max-width:36em;margin:0 auto";
 
 /// An e-mail before it is written out.
-pub(super) struct Letter {
+pub(super) struct EmailBody {
     subject: String,
     parts: Vec<Part>,
 }
@@ -16,7 +16,7 @@ enum Part {
     Link { label: &'static str, url: String },
 }
 
-impl Letter {
+impl EmailBody {
     pub(super) fn new(subject: &str) -> Self {
         Self { subject: one_line(subject), parts: Vec::new() }
     }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use strum::IntoEnumIterator;
 
 use super::disposition::{
-    Death, DeathKind, Disposition, FailureReason, Kind, Refusal, RefusalKind, Summary, Unexplained, Why,
-    WhyKind,
+    DeadReason, DeadReasonKind, Disposition, FailureReason, Kind, Refusal, RefusalKind, RescheduleReason,
+    RescheduleReasonKind, Summary, Unexplained,
 };
 use super::outages::Dependency;
 use crate::envelope;
@@ -17,7 +17,7 @@ use crate::oidc::Rejection;
 
 /// One answer, as it stands in a response and in the canonical log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Answer {
+pub struct TaskResponse {
     /// HTTP status.
     pub status: u16,
     /// `task.outcome`.
@@ -40,12 +40,12 @@ pub enum Reason {
 /// All answers.
 ///
 /// ```
-/// use shared::runtime::{Answer, Reason, answers};
+/// use shared::runtime::{TaskResponse, Reason, task_responses};
 ///
-/// let done = Answer { status: 200, outcome: "done", reason: Reason::None };
-/// assert!(answers().any(|answer| answer == done));
+/// let done = TaskResponse { status: 200, outcome: "done", reason: Reason::None };
+/// assert!(task_responses().any(|response| response == done));
 /// ```
-pub fn answers() -> impl Iterator<Item = Answer> {
+pub fn task_responses() -> impl Iterator<Item = TaskResponse> {
     Kind::iter().flat_map(|kind| {
         dispositions(kind).into_iter().map(move |disposition| {
             let Summary { status, outcome, reason } = disposition.summary();
@@ -54,7 +54,7 @@ pub fn answers() -> impl Iterator<Item = Answer> {
                 (_, Some(reason)) => Reason::Named(reason),
                 (_, None) => Reason::None,
             };
-            Answer { status: status.as_u16(), outcome: outcome.name(), reason }
+            TaskResponse { status: status.as_u16(), outcome: outcome.name(), reason }
         })
     })
 }
@@ -65,10 +65,13 @@ fn dispositions(kind: Kind) -> Vec<Disposition> {
         Kind::Done => vec![Disposition::Done(Value::Null)],
         Kind::Skipped => vec![Disposition::Skipped("")],
         Kind::Duplicate => vec![Disposition::Duplicate(None)],
-        Kind::Dead => DeathKind::iter().flat_map(deaths).map(Disposition::Dead).collect(),
+        Kind::Dead => DeadReasonKind::iter().flat_map(dead_reasons).map(Disposition::Dead).collect(),
         Kind::Rescheduled => {
             let at = DateTime::UNIX_EPOCH;
-            WhyKind::iter().flat_map(whys).map(|why| Disposition::Rescheduled { why, at }).collect()
+            RescheduleReasonKind::iter()
+                .flat_map(reschedule_reasons)
+                .map(|reason| Disposition::Rescheduled { reason, at })
+                .collect()
         }
         Kind::Unavailable => {
             let retry_after = Duration::ZERO;
@@ -79,29 +82,30 @@ fn dispositions(kind: Kind) -> Vec<Disposition> {
     }
 }
 
-fn deaths(kind: DeathKind) -> Vec<Death> {
+fn dead_reasons(kind: DeadReasonKind) -> Vec<DeadReason> {
     match kind {
-        DeathKind::Failed => FailureReason::iter().map(Death::Failed).collect(),
-        DeathKind::AttemptsUsedUp => vec![Death::AttemptsUsedUp],
-        DeathKind::NeverReportedBack => vec![Death::NeverReportedBack],
-        DeathKind::KeyReused => vec![Death::KeyReused],
-        DeathKind::Unreadable => envelope::Error::iter().map(Death::Unreadable).collect(),
+        DeadReasonKind::Failed => FailureReason::iter().map(DeadReason::Failed).collect(),
+        DeadReasonKind::AttemptsUsedUp => vec![DeadReason::AttemptsUsedUp],
+        DeadReasonKind::NeverReportedBack => vec![DeadReason::NeverReportedBack],
+        DeadReasonKind::KeyReused => vec![DeadReason::KeyReused],
+        DeadReasonKind::Unreadable => envelope::Error::iter().map(DeadReason::Unreadable).collect(),
     }
 }
 
-fn whys(kind: WhyKind) -> Vec<Why> {
+fn reschedule_reasons(kind: RescheduleReasonKind) -> Vec<RescheduleReason> {
     match kind {
-        WhyKind::Failed => {
-            FailureReason::iter().filter(|reason| !reason.is_permanent()).map(Why::Failed).collect()
-        }
-        WhyKind::Snoozed => vec![Why::Snoozed],
-        WhyKind::Leased => vec![Why::Leased],
-        WhyKind::Unreadable => vec![Why::Unreadable],
-        WhyKind::Crowded => vec![Why::Crowded],
-        WhyKind::Unproven => vec![Why::Unproven],
-        WhyKind::Busy => vec![Why::Busy],
-        WhyKind::Shutdown => vec![Why::Shutdown],
-        WhyKind::Renewed => vec![Why::Renewed],
+        RescheduleReasonKind::Failed => FailureReason::iter()
+            .filter(|reason| !reason.is_permanent())
+            .map(RescheduleReason::Failed)
+            .collect(),
+        RescheduleReasonKind::Snoozed => vec![RescheduleReason::Snoozed],
+        RescheduleReasonKind::Leased => vec![RescheduleReason::Leased],
+        RescheduleReasonKind::Unreadable => vec![RescheduleReason::Unreadable],
+        RescheduleReasonKind::Crowded => vec![RescheduleReason::Crowded],
+        RescheduleReasonKind::Unproven => vec![RescheduleReason::Unproven],
+        RescheduleReasonKind::Busy => vec![RescheduleReason::Busy],
+        RescheduleReasonKind::Shutdown => vec![RescheduleReason::Shutdown],
+        RescheduleReasonKind::Renewed => vec![RescheduleReason::Renewed],
     }
 }
 

@@ -6,18 +6,18 @@ use axum::extract::Request;
 use axum::http::header;
 
 use super::Runtime;
-use super::disposition::{Disposition, Why};
+use super::disposition::{Disposition, RescheduleReason};
 use super::report::Facts;
-use super::steps::{Ended, Parsed, without_redis};
+use super::steps::{Parsed, RunResult, without_redis};
 use super::task::{Headers, read_body};
-use crate::db::failures::Standing;
+use crate::db::failures::TaskState;
 use crate::idempotency::Found;
 use crate::queue::JOBS_PATH;
 
 impl Runtime {
     /// Works on one dispatch. An early end is an `Err`, and is answered like any other.
     #[expect(clippy::too_many_lines, reason = "the path of a task is read from top to bottom, in one place")]
-    pub(super) async fn walk(
+    pub(super) async fn process(
         &self,
         request: Request<Body>,
         facts: &mut Facts,
@@ -41,7 +41,7 @@ impl Runtime {
         self.clear_body(&task, suspicion).await?;
 
         if task.is_old() {
-            return self.reschedule(&task, Why::Renewed, self.clock.now()).await;
+            return self.reschedule(&task, RescheduleReason::Renewed, self.clock.now()).await;
         }
 
         // 3. Lease. What failed a moment ago and still does would only cost commands.
@@ -61,15 +61,19 @@ impl Runtime {
                 }
                 match self.leases.take(&mut lease, &expired).await {
                     Ok(true) => killed = Some(expired).filter(|expired| !expired.is_settled),
-                    Ok(false) => return self.reschedule(&task, Why::Leased, self.after_lease(None)).await,
+                    Ok(false) => {
+                        return self
+                            .reschedule(&task, RescheduleReason::Leased, self.after_lease(None))
+                            .await;
+                    }
                     Err(error) => without_redis(&error),
                 }
             }
             Ok(Found::Held { until }) => {
-                return self.reschedule(&task, Why::Leased, self.after_lease(Some(until))).await;
+                return self.reschedule(&task, RescheduleReason::Leased, self.after_lease(Some(until))).await;
             }
             Ok(Found::Unknown) => {
-                return self.reschedule(&task, Why::Leased, self.after_lease(None)).await;
+                return self.reschedule(&task, RescheduleReason::Leased, self.after_lease(None)).await;
             }
             Ok(Found::Done(result)) => return Ok(Disposition::Duplicate(result)),
             Ok(Found::Dead) => return Ok(Disposition::Duplicate(None)),
@@ -78,57 +82,64 @@ impl Runtime {
         }
 
         // 4. Look at what is recorded; the usual path has nothing to look at.
-        let standing = if task.is_new() && lease.is_held() && killed.is_none() {
-            Standing::Go { failures: 0, alone: false }
+        let state = if task.is_new() && lease.is_held() && killed.is_none() {
+            TaskState::Go { failures: 0, alone: false }
         } else {
-            self.look(&task, &mut lease, killed.as_ref()).await?
+            self.task_state(&task, &mut lease, killed.as_ref()).await?
         };
-        let failures = match standing {
-            Standing::Go { alone: true, .. } if !place.is_alone() => {
-                return self.give_up(&task, &lease, Why::Crowded, self.clock.now()).await;
+        let failures = match state {
+            TaskState::Go { alone: true, .. } if !place.is_alone() => {
+                return self
+                    .reschedule_and_release(&task, &lease, RescheduleReason::Crowded, self.clock.now())
+                    .await;
             }
-            Standing::Go { failures, .. } => failures,
-            Standing::Wait(until) => return self.give_up(&task, &lease, Why::Unproven, until).await,
-            Standing::Done => return Ok(self.found_done(&lease).await),
-            Standing::Dead => return Ok(self.found_dead(&task).await),
+            TaskState::Go { failures, .. } => failures,
+            TaskState::Wait(until) => {
+                return self.reschedule_and_release(&task, &lease, RescheduleReason::Unproven, until).await;
+            }
+            TaskState::Done => return Ok(self.found_done(&lease).await),
+            TaskState::Dead => return Ok(self.found_dead(&task).await),
         };
         facts.attempt(failures + 1);
 
         // 5. Run, while the lease is kept.
         let ended = tokio::select! {
             ended = self.run(job, &task, failures) => ended,
-            lost = self.leases.keep(&mut lease) => Ended::Lost(lost),
+            lost = self.leases.keep(&mut lease) => RunResult::Lost(lost),
         };
 
         // 6. Settle, and 7. answer: a failure is row, successor, release, in this order.
         match ended {
-            Ended::Done(result) => {
+            RunResult::Done(result) => {
                 self.settle_done(&task, &lease, &result).await;
                 Ok(Disposition::Done(result))
             }
-            Ended::Skipped(reason) => {
+            RunResult::Skipped(reason) => {
                 self.settle_done(&task, &lease, &serde_json::json!({ "skipped": reason })).await;
                 Ok(Disposition::Skipped(reason))
             }
-            Ended::Snoozed { why, until } => self.give_up(&task, &lease, why, until).await,
-            Ended::Unavailable { dependency, retry_after } => {
+            RunResult::Snoozed { reason, until } => {
+                self.reschedule_and_release(&task, &lease, reason, until).await
+            }
+            RunResult::Unavailable { dependency, retry_after } => {
                 self.outages.remember(dependency);
                 self.release(&task, &lease).await;
                 Err(Disposition::Unavailable { what: dependency, retry_after })
             }
-            Ended::Lost(lost) => self.give_way(&task, &lease, lost).await,
-            Ended::Failed(cause) => {
+            RunResult::Lost(lost) => self.lease_lost(&task, &lease, lost).await,
+            RunResult::Failed(cause) => {
                 let again_at = match self.record_failure(&task, &lease, &cause).await? {
-                    Standing::Dead => return Ok(self.settle_dead(&task, &cause).await),
-                    Standing::Done => {
+                    TaskState::Dead => return Ok(self.settle_dead(&task, &cause).await),
+                    TaskState::Done => {
                         self.release_failed(&lease).await;
                         return Ok(Disposition::Duplicate(None));
                     }
-                    Standing::Go { failures, .. } => self.after_failure(failures),
-                    Standing::Wait(until) => self.after_failure(failures + 1).max(until),
+                    TaskState::Go { failures, .. } => self.after_failure(failures),
+                    TaskState::Wait(until) => self.after_failure(failures + 1).max(until),
                 };
-                let rescheduled =
-                    self.reschedule_after(&task, &lease, Why::Failed(cause.reason), again_at).await;
+                let rescheduled = self
+                    .reschedule_after(&task, &lease, RescheduleReason::Failed(cause.reason), again_at)
+                    .await;
                 self.release_failed(&lease).await;
                 rescheduled
             }

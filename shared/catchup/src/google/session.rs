@@ -15,7 +15,7 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An access token that is renewed at most once when the API refuses it, and a count of the calls made with it.
 #[derive(Debug)]
-pub struct Access {
+pub struct Session {
     tokens: Tokens,
     user_id: Uuid,
     integration: Integration,
@@ -24,7 +24,7 @@ pub struct Access {
     calls: u32,
 }
 
-impl Access {
+impl Session {
     /// Begins with an access token that is good for some minutes. Errors: as [`Tokens::access_token`].
     pub async fn begin(tokens: &Tokens, user_id: Uuid, integration: Integration) -> Result<Self, TokenError> {
         let token = tokens.access_token(user_id, integration).await?;
