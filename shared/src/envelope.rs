@@ -165,7 +165,7 @@ impl Envelope {
 
     /// What makes two deliveries the same task.
     ///
-    /// The running producer sends the hash of job name and content as key. That names the content, not the occasion, and
+    /// The running producer sends the hash of job name and content as key. That names the content, not one task, and
     /// would drop a second task with the same payload for a day; such a key is completed with the task's name. Without a
     /// key, the task's name serves, and without a name the minute: never the payload alone.
     #[must_use]

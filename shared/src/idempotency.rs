@@ -3,8 +3,11 @@
 //!
 //! Under `jobs:<function>:<key>` there is the lease of a run, or what became of the task. A lease says itself when it
 //! expires, and its key outlives that by far: an expired lease that is still there is that of a killed run. Two commands
-//! per task: `SET … NX` and `SET`. `SET key value IFEQ old` and `DELEX key IFEQ old` (Upstash, Redis 8.4) act only if the
-//! key still has the old value. Ownership is the run's id and not the whole value, so every command may be repeated when
+//! per task: `SET … NX` and `SET`.
+//!
+//! An expired lease is taken, and a lease renewed, with `SET key value IFEQ old`: it sets the key only if the key still has
+//! the old value. `DELEX key IFEQ old` deletes the key under the same condition: so a lease is released. Both are one
+//! atomic command of Upstash and of Redis 8.4. Ownership is the run's id and not the whole value, so every command may be repeated when
 //! its answer was lost.
 
 use std::sync::Arc;

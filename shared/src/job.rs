@@ -45,8 +45,9 @@ pub struct Context {
     pub last_attempt: bool,
     /// Dispatches before this one, as far as they are known: an earlier run may have begun.
     pub dispatches: u32,
-    /// The minute for which a scheduler created the task, or the time of its creation: the end of its window if it is
-    /// debounced.
+    /// Start of the period of the queue's schedule in which the task was created: one moment for all sweeps of a period,
+    /// and for their retries. In a queue without schedules the moment of creation, which for a debounced task is the
+    /// end of its window.
     pub scheduled_for: DateTime<Utc>,
     pub(crate) clock: Clock,
     pub(crate) deadline: Instant,

@@ -1,7 +1,7 @@
 //! Sliding-window limits, kept in Redis and exact for any number of processes.
 //!
 //! What a subject was allowed is one string, its record. A check decides on the record that it knows and replaces it on
-//! the condition that it is still that one (`SET … IFEQ`, `NX` where there is none); refused, it reads the record and
+//! the condition that it is still that one (`SET … IFEQ old` sets the key only if it still has the old value; `NX`, only if there is none); refused, it reads the record and
 //! decides again. So the records of a subject form one history, in which each allowed call was decided on with all
 //! calls before it in view: of `max + 1` allowed calls whose times lie within one window, the last one recorded would
 //! have found the others in the record and inside its window. A check that loses against another one loses against

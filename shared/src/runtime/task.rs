@@ -82,7 +82,7 @@ pub(super) struct Task {
     lease_key: String,
     is_key_derived: bool,
     payload_hash: String,
-    /// Start of the schedule's period in which the task was created.
+    /// See [`crate::job::Context::scheduled_for`].
     pub(super) scheduled_for: DateTime<Utc>,
     pub(super) user_id: Option<Uuid>,
 }
@@ -186,7 +186,7 @@ pub(super) fn task_ref<'a>(
     }
 }
 
-/// The start of the schedule's period: two sweeps of one period are the same occasion, as are a sweep and its retry.
+/// The start of the schedule's period: two sweeps of one period are scheduled for the same moment, as are a sweep and its retry.
 fn scheduled_for(queue: Queue, created: DateTime<Utc>) -> DateTime<Utc> {
     let period = queue.policy().period().map_or(0, |period| period.as_secs().cast_signed());
     if period == 0 {
