@@ -165,7 +165,7 @@ impl Envelope {
 
     /// What makes two deliveries the same task.
     ///
-    /// The running producer sends the hash of job name and content as key. That names the content, not the occasion, and
+    /// The running producer sends the hash of job name and content as key. That names the content, not the period, and
     /// would drop a second task with the same payload for a day; such a key is completed with the task's name. Without a
     /// key, the task's name serves, and without a name the minute: never the payload alone.
     #[must_use]
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_the_occasion_counts_and_never_the_payload_alone() {
+    fn without_a_key_the_period_counts_and_never_the_payload_alone() {
         let envelope = parse(r#"{"data":{}}"#).unwrap();
         let first = minute("2026-01-01T00:00:10Z");
         let same = minute("2026-01-01T00:00:50Z");

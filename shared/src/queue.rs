@@ -114,7 +114,7 @@ pub struct Schedule {
     pub name: String,
     /// Five fields, UTC.
     pub cron: String,
-    /// The time between two runs: all tasks created within one period are the same occasion.
+    /// The time between two runs: all tasks created within one period are scheduled for its start.
     pub period_seconds: u32,
     /// The payload of the task.
     pub payload: serde_json::Value,

@@ -133,8 +133,9 @@ fn scripted(runs: &RunsByKey) -> Probe<Numbered> {
     })
 }
 
-/// Delivers tasks and their successors, round by round: all that is queued at the same time, then the clock goes on to the
-/// last of what is queued next. Each is delivered `copies` times at once. Returns the last answer for each key.
+/// Delivers tasks and their successors, round by round: all that is queued at the same time, then the clock advances to
+/// the last of what is queued next. Each is delivered `copies` times at the same time. Returns the last answer for each
+/// key.
 async fn rounds(
     stack: &Stack,
     services: &[Service],

@@ -44,7 +44,7 @@ fn switch(url: &str) -> (Switch, String) {
     (switch, by_way.trim_end_matches('/').to_owned())
 }
 
-/// Dispatches a task for an hour, then lets it fail until it is dead. `probe` fails once the outage is over.
+/// Dispatches a task for an hour, then lets it fail until it is dead. `probe` fails once the outage has ended.
 async fn check_hour(
     stack: &Stack,
     service: &Service,

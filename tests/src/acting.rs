@@ -93,7 +93,7 @@ impl Job for Acting {
     async fn run(&self, script: Script, context: &Context) -> Result<Outcome, Failure> {
         let counted = "WITH run AS (INSERT INTO runs (key, attempt) VALUES ($1, $2))
                        SELECT count(*) FROM runs WHERE key = $1";
-        // A replayed task goes on with its script.
+        // A replayed task continues with its script.
         let key = context.key.split('#').next();
         // A test that breaks Postgres counts no runs.
         let earlier: i64 = sqlx::query_scalar(counted)

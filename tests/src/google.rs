@@ -1,4 +1,4 @@
-//! A Google world beside a stack, whose database knows its users.
+//! A Google world next to a stack, whose database knows its users.
 
 use google_stand_in::{SeedOptions, World};
 use local_cloud::Background;

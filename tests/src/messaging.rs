@@ -1,4 +1,4 @@
-//! Twilio and `SendGrid` beside a stack, and the inbox of everybody.
+//! Twilio and `SendGrid` next to a stack, and the inbox of everybody.
 
 use local_cloud::Background;
 use local_cloud::stack::serve_messaging;

@@ -24,7 +24,7 @@ pub enum ProxyAction {
     Pass,
     /// It reaches Redis; the connection breaks before the answer.
     LoseAnswer,
-    /// It reaches Redis; the answer comes when nobody waits for it any more.
+    /// It reaches Redis; the answer comes when no client waits for it any more.
     AnswerLate,
     /// It does not reach Redis; the answer is rubbish.
     Garbage,

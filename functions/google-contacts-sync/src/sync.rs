@@ -66,7 +66,7 @@ impl From<TokenError> for Stop {
     }
 }
 
-/// A sync on its way: what is done for one user, what is handed on, and what is needed to go on.
+/// A sync on its way: what is done for one user, what is handed on, and what is needed to continue.
 pub(crate) struct Part<'a> {
     pub(crate) job: &'a GoogleContactsSync,
     pub(crate) context: &'a Context,
@@ -78,7 +78,7 @@ pub(crate) struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Goes on until the end, or until it must stop; `progress` then says where the next part begins.
+    /// Continues until the end, or until it must stop; `progress` then says where the next part begins.
     pub(crate) async fn run(&mut self) -> Result<(), Stop> {
         let mut session = Session::begin(&self.job.tokens, self.user_id, Integration::GoogleContacts).await?;
         match self.progress.step {

@@ -1,4 +1,4 @@
-//! Keeps the users' OAuth tokens usable: a daily sweep finds those that are due, and a task a user renews them.
+//! Keeps the users' OAuth tokens usable: a daily sweep finds those that are due, and one task per user renews them.
 
 use catchup::db::oauth_tokens::OauthTokens;
 use catchup::db::users::Users;
@@ -63,7 +63,7 @@ impl TokenRefresh {
             return Ok(sweep::SUPERSEDED);
         }
         let due = self.stored.due(context.now(), sweep.after, sweep::PAGE).await?;
-        // A user's task is the same at whatever moment the sweep comes by: it looks itself at what there is to do.
+        // A user's task is the same whenever the sweep creates it: the task itself reads what there is to do.
         let user = |user_id| payload::TokenRefresh {
             user_id: Some(user_id),
             integration_type: None,
@@ -100,9 +100,9 @@ impl TokenRefresh {
                 }
             }
         }
-        // A task that comes back counts when it does.
-        let comes_back = failed.is_some() && !context.last_attempt;
-        if let (Some(sweep_id), false) = (&payload.position.sweep_id, comes_back) {
+        // A task that is rescheduled counts when it ends.
+        let is_rescheduled = failed.is_some() && !context.last_attempt;
+        if let (Some(sweep_id), false) = (&payload.position.sweep_id, is_rescheduled) {
             let now = context.now();
             self.sweeps
                 .add_result(QUEUE, sweep_id, done.refreshed, done.failed, HIGH_FAILURE_RATE, now)
@@ -116,7 +116,7 @@ impl TokenRefresh {
     }
 }
 
-/// Of several failures the task reports one; each stands in the log.
+/// Of several failures the task reports one; each is logged.
 fn log_trouble(user_id: Uuid, integration: Integration, error: &TokenError) {
     tracing::warn!(
         %user_id,

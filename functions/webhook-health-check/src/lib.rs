@@ -1,5 +1,5 @@
-//! Finds push channels that broke without a word: a sweep creates a task for each suspect, and the task asks Google once
-//! whether there was something to say.
+//! Finds push channels that silently stopped working: a sweep creates a task for each stale candidate, and the task
+//! asks Google once whether there was something to say.
 //!
 //! A suspect is a channel of at least two days that said nothing for two days. Most are quiet because their calendars are.
 
@@ -24,14 +24,14 @@ use uuid::Uuid;
 
 const QUEUE: Queue = <payload::WebhookHealthCheck as Payload>::QUEUE;
 
-/// A sweep in which a larger share of the channels that were looked at is broken is an alert.
+/// A sweep in which a larger share of the channels that were checked is broken is an alert.
 const HIGH_BROKEN_RATE: f64 = 0.2;
 
 /// More than Google's clock and ours, and the way of a notification, come to: what Google dates so soon after the last
-/// notification may be what that one told of.
+/// notification may be what caused that one.
 const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
 
-/// Looks at quiet channels, and finds them.
+/// Finds quiet channels, and checks them.
 pub struct WebhookHealthCheck {
     channels: Channels,
     syncs: Syncs,
@@ -42,7 +42,7 @@ pub struct WebhookHealthCheck {
     limiter: Limiter,
 }
 
-/// What a look at a suspect showed.
+/// What the check of a candidate showed.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Checked {
     /// Something happened that the channel did not tell: it will be replaced.
@@ -94,10 +94,10 @@ impl WebhookHealthCheck {
             let ending = self.channels.count_ending(now).await?;
             tracing::info!(sweep_id = sweep.id, ending, "channels that end within a day");
         }
-        let suspects = self.channels.stale_candidates(now, sweep.after, sweep::PAGE).await?;
+        let candidates = self.channels.stale_candidates(now, sweep.after, sweep::PAGE).await?;
         let user = |user_id| payload::WebhookHealthCheck { user_id: Some(user_id), position: sweep.origin() };
         let rest = |position| payload::WebhookHealthCheck { user_id: None, position };
-        sweep.fan_out(&self.sweeps, &self.tasks, suspects, user, rest).await
+        sweep.fan_out(&self.sweeps, &self.tasks, candidates, user, rest).await
     }
 
     async fn look_at(
@@ -110,7 +110,7 @@ impl WebhookHealthCheck {
         let Some(quiet_since) = self.channels.quiet_since(user_id, now).await? else {
             return Ok(Outcome::Skipped("no_suspect"));
         };
-        // A look is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
+        // A check is no sync: like a sync it may pass a half-open breaker, but it leaves the breaker as it was.
         let look = |admission| async move {
             match admission {
                 Admission::Admitted(_) => self.ask(user_id, payload, quiet_since, context).await,
@@ -139,7 +139,7 @@ impl WebhookHealthCheck {
             Err(Error::Token(TokenError::NotConnected)) => Ok(Outcome::Skipped(Refusal::NotConnected.code())),
             // An account without Calendar; nothing that another attempt could change.
             Err(error @ (Error::NotFound | Error::Forbidden { .. })) => {
-                tracing::warn!(%user_id, %error, "a user has no calendar to look at");
+                tracing::warn!(%user_id, %error, "user has no calendar to check");
                 Ok(Outcome::Skipped("no_calendar"))
             }
             Err(error) => Err(error.into()),

@@ -1,4 +1,4 @@
-//! Keeps every user's push channel open: a daily sweep finds those that end soon or are missing, and a task a user
+//! Keeps every user's push channel open: a daily sweep finds those that end soon or are missing, and one task per user
 //! replaces them.
 //!
 //! A channel watches the user's primary calendar. The new one is open before the old one is stopped, so that no change goes
@@ -48,7 +48,7 @@ pub struct WebhookRenewal {
     address: Url,
 }
 
-/// What is to be done about a user's channels, besides stopping strays.
+/// What is to be done about a user's channels, besides stopping orphaned ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     /// The user needs another channel than the present one, or a first one.
@@ -193,7 +193,7 @@ impl WebhookRenewal {
         match result {
             Ok(()) => {}
             Err(Stop::Wait(until)) => return Ok(Outcome::Snooze(until)),
-            // The user has a channel; what is left is stray, and the next sweep's.
+            // The user has a channel; what is left is orphaned, and left for the next sweep.
             Err(Stop::Google(error)) if context.last_attempt => {
                 tracing::warn!(%user_id, error = &error as &dyn std::error::Error, "a channel was not stopped");
             }

@@ -1,4 +1,4 @@
-//! The calls that replace one user's channel: the new one is opened and kept, then the old one is stopped.
+//! The calls that replace one user's channel: the new one is opened and activated, then the old one is stopped.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::WebhookRenewal;
 
-/// How long a channel lives: what Google grants to whoever does not ask.
+/// How long a channel lives: what Google grants by default.
 const LIFETIME: TimeDelta = TimeDelta::days(7);
 const TOKEN_BYTES: usize = 32;
 /// No call begins with less time left: its answer, also after a second call with a fresh token, must be written.
@@ -110,9 +110,9 @@ impl<'a> Replacement<'a> {
     async fn stop_channel(&mut self, channel: &OrphanedChannel) -> Result<(), Stop> {
         match self.job.calendar.stop(&mut self.session, &channel.channel_id, &channel.resource_id).await {
             Ok(()) | Err(Error::NotFound) => Ok(()),
-            // Opened by another account or application: it ends by itself, and what it says is refused.
+            // Opened by another account or application: it ends by itself, and its notifications are refused.
             Err(error @ (Error::Forbidden { .. } | Error::Refused { .. })) => {
-                tracing::warn!(user_id = %self.user_id, %error, "a channel is not ours to stop");
+                tracing::warn!(user_id = %self.user_id, %error, "channel belongs to another client and was not stopped");
                 Ok(())
             }
             Err(error) => Err(stop(error, self.context)),

@@ -31,11 +31,11 @@ run "all_queues_are_enabled_where_there_is_no_predecessor" {
 
   assert {
     condition     = alltrue([for function in module.function : function.enabled])
-    error_message = "Nobody runs the tasks of a queue."
+    error_message = "No service runs the tasks of a queue."
   }
 }
 
-run "a_queue_that_nobody_would_run_is_refused" {
+run "a_queue_that_no_service_would_run_is_refused" {
   command = plan
 
   variables {
@@ -81,11 +81,11 @@ run "nothing_is_taken_over_at_first" {
 
   assert {
     condition     = !anytrue([for function in module.function : function.enabled]) && length(module.function) == 11
-    error_message = "A queue is taken over that nobody named."
+    error_message = "A queue is taken over that was not named."
   }
 }
 
-run "names_that_nobody_declared_are_refused" {
+run "names_that_are_not_declared_are_refused" {
   command = plan
 
   variables {
@@ -98,7 +98,7 @@ run "names_that_nobody_declared_are_refused" {
   expect_failures = [var.enabled_queues, var.paused_schedules, var.producers]
 }
 
-run "a_version_of_a_secret_that_nobody_reads_is_refused" {
+run "a_version_of_a_secret_that_no_service_reads_is_refused" {
   command = plan
 
   variables {

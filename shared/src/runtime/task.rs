@@ -120,7 +120,7 @@ impl Task {
         self.envelope.n.saturating_add(self.headers.retry_count)
     }
 
-    /// Nobody can have run it before. A replay may be repeated after any time.
+    /// No other dispatch can have run it before. A replay may be repeated after any time.
     pub(super) fn is_new(&self) -> bool {
         self.dispatches() == 0 && self.envelope.life == 0
     }
@@ -186,7 +186,8 @@ pub(super) fn task_ref<'a>(
     }
 }
 
-/// The start of the schedule's period: two sweeps of one period are the same occasion, as are a sweep and its retry.
+/// The start of the schedule's period: two sweeps of one period are scheduled for the same time, as are a sweep and its
+/// retry.
 fn scheduled_for(queue: Queue, created: DateTime<Utc>) -> DateTime<Utc> {
     match queue.policy().schedules.iter().map(|schedule| schedule.period_seconds).min() {
         None | Some(0) => created,

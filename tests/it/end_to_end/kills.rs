@@ -102,7 +102,7 @@ async fn a_container_that_is_asked_to_stop_sends_its_task_on() {
     let user = hanging(&cloud).await;
     let world = cloud.world().clone();
     within(TIMEOUT, "in the middle of the job", || async { calls(&world, user, Call::Token) >= 1 }).await;
-    // A dispatch that finds nobody would count as an attempt.
+    // A dispatch that finds no instance would count as an attempt.
     cloud.tasks().pause(QUEUE).await.unwrap();
     let function = cloud.function_mut(QUEUE).unwrap();
     function.terminate();

@@ -1,4 +1,4 @@
-//! Containers die around a message, at every step of sending it: nobody is told anything twice, and what may be lost is
+//! Containers die around a message, at every step of sending it: no user gets a message twice, and what may be lost is
 //! known.
 
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Step {
     }
 }
 
-/// A user who is to be told of something by one channel only, and at which step that is cut short.
+/// A user who is to be notified about something by one channel only, and at which step that is cut short.
 struct User {
     id: Uuid,
     queue: Queue,
@@ -118,7 +118,7 @@ async fn held(cloud: &LocalCloud) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&mut database(cloud).await).await.unwrap()
 }
 
-/// Ends the statements that outlive their process, as a network that is gone does, and lets the ledger go on.
+/// Ends the statements that outlive their process, as a network that is gone does, and lets the ledger continue.
 async fn let_go(cloud: &LocalCloud, db: &mut PgConnection) {
     db.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -1,4 +1,4 @@
-//! From a change in a calendar to another suggestion, over real processes and nobody's help.
+//! From a change in a calendar to another suggestion, over real processes without any help.
 
 use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};

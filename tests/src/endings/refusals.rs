@@ -1,4 +1,4 @@
-//! Requests that are no tasks, or reach nobody.
+//! Requests that are no tasks, or reach no instance.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

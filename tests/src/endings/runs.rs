@@ -186,7 +186,7 @@ async fn lost_to_another(stage: &mut Stage<'_>) {
     stage.follow(next).await;
 }
 
-/// The same, when the other run is over already.
+/// The same, when the other run has already ended.
 async fn ended_by_another(stage: &mut Stage<'_>) {
     let (first, second) = forgotten(stage, task(&[Act::Hang, Act::Succeed])).await;
     stage.saw(second.as_ref());

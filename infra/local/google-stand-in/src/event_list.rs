@@ -63,7 +63,7 @@ struct SyncToken {
     single_events: bool,
 }
 
-/// Where a list goes on: after this sort key.
+/// Where a list continues: after this sort key.
 #[derive(Debug, Serialize, Deserialize)]
 struct PageToken {
     calendar_page: (Uuid, String),

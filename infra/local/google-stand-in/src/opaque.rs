@@ -1,5 +1,5 @@
 //! Page tokens and sync tokens: opaque to callers, complete for us. Nothing is remembered for a token; it says itself
-//! where a list goes on or since when changes are wanted, and for which parameters.
+//! where a list continues or since when changes are wanted, and for which parameters.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

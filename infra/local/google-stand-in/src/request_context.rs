@@ -123,7 +123,7 @@ impl RequestContext {
         }
     }
 
-    /// The faults that are the same for every call; a slow one is over when this returns.
+    /// The faults that are the same for every call; a slow one has ended when this returns.
     async fn body_fault(&self, kind: FaultKind) -> Option<Response> {
         match kind {
             FaultKind::Slow { delay_ms } => {

@@ -41,7 +41,7 @@ pub(crate) struct App {
 }
 
 /// Serves `world` on `listener`, which must be bound to a loopback address, and delivers its push notifications, until
-/// `shutdown` resolves; then open connections get two seconds. Dropping the future stops at once.
+/// `shutdown` resolves; then open connections get two seconds. Dropping the future stops immediately.
 pub async fn serve(
     listener: TcpListener,
     world: World,

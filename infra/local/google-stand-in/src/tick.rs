@@ -68,9 +68,9 @@ const MIX: &[(u64, Change)] = &[
     (1, Change::GrantRevoked),
     (1, Change::ChannelSilenced),
 ];
-/// Where a change finds nobody that it could happen to, it looks this often.
+/// Where a change finds no one that it could happen to, it looks this often.
 const TRIES: usize = 20;
-/// At most one user in so many has their grants revoked, however long the world goes on.
+/// At most one user in so many has their grants revoked, however long the world continues.
 const REVOKED_ONE_IN: usize = 10;
 
 impl World {

@@ -127,7 +127,7 @@ impl World {
         self.with(|state| state.calls.recent.get(&user).into_iter().flatten().copied().collect())
     }
 
-    /// How often each method was called at all, also with tokens that nobody has.
+    /// How often each method was called at all, also with unknown tokens.
     #[must_use]
     pub fn total_calls(&self) -> CallCounts {
         self.with(|state| state.calls.total.clone())

@@ -36,7 +36,7 @@ pub enum Kind {
         /// HTTP status from 500, or SMTP reply code.
         status: u16,
     },
-    /// Accepted, and the answer says success in words that nobody can read.
+    /// Accepted, and the answer says success in words that no client can read.
     AcceptThenGarbage,
 }
 

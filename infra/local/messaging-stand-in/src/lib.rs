@@ -6,8 +6,9 @@
 //! - [`serve`] answers Twilio's and `SendGrid`'s calls and shows the inbox at `/`; [`serve_smtp`] speaks SMTP.
 //! - [`Fault`]s say what is to go wrong, for which recipient and how often.
 //!
-//! The SMTP server is part of this crate, and no program beside it, so that faults and inbox are the same for all three:
-//! a crate parses its commands and another its messages, and [`serve_smtp`] is the order of RFC 5321 between them.
+//! The SMTP server is part of this crate, and no program next to it, so that faults and inbox are the same for all
+//! three: a crate parses its commands and another its messages, and [`serve_smtp`] is the order of RFC 5321 between
+//! them.
 
 mod address;
 mod course;

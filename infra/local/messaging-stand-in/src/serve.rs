@@ -57,7 +57,7 @@ pub(crate) struct App {
 }
 
 /// Serves `inbox` on `listener`, which must be bound to a loopback address, until `shutdown` resolves; then open
-/// connections get two seconds. Dropping the future stops at once.
+/// connections get two seconds. Dropping the future stops immediately.
 pub async fn serve(
     listener: TcpListener,
     inbox: Inbox,

@@ -27,7 +27,7 @@ const MAX_RECIPIENTS: usize = 100;
 const HOST: &str = "messaging-stand-in.localhost";
 
 /// Speaks SMTP on `listener`, which must be bound to a loopback address, until `shutdown` resolves. Dropping the future
-/// stops at once.
+/// stops immediately.
 pub async fn serve_smtp(
     listener: TcpListener,
     inbox: Inbox,
@@ -55,7 +55,7 @@ pub async fn serve_smtp(
     }
 }
 
-/// Whether a session goes on.
+/// Whether a session continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Command,

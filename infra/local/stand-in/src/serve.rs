@@ -22,7 +22,7 @@ pub fn only_loopback(listener: &TcpListener) -> io::Result<()> {
 }
 
 /// Serves `router` on `listener`, which must be bound to a loopback address, until `shutdown` resolves; then open
-/// connections get two seconds. Dropping the future stops at once.
+/// connections get two seconds. Dropping the future stops immediately.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

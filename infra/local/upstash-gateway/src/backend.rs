@@ -81,7 +81,7 @@ impl Backend {
     /// A live connection, made now if need be.
     pub(crate) async fn link(&self) -> Result<Arc<Link>, BackendError> {
         let slot = &self.slots[self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len()];
-        // Waiting for another request's attempt counts too: nobody waits longer than one attempt may take.
+        // Waiting for another request's attempt counts too: no request waits longer than one attempt may take.
         self.in_time(async {
             let mut slot = slot.lock().await;
             match slot.as_ref() {

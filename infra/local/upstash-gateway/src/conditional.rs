@@ -152,7 +152,7 @@ impl<'a> SetOptions<'a> {
                     options.passed_on.push(word);
                     options.passed_on.extend(options.expiry);
                 }
-                // NX and XX among them, which cannot stand beside a condition.
+                // NX and XX among them, which cannot be combined with a condition.
                 _ => options.malformed = true,
             }
         }

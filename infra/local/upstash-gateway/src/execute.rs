@@ -101,7 +101,7 @@ impl Executor {
         for plan in plans.iter_mut().flatten() {
             let wire = std::mem::take(&mut plan.wire);
             if plan.counted {
-                // A transaction, so that nobody else's calls fall between the two readings.
+                // A transaction, so that no other client's calls fall between the two readings.
                 wires.extend([words(["MULTI"]), info(), wire, info(), words(["EXEC"])]);
             } else {
                 wires.push(wire);

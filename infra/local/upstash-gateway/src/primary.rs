@@ -2,7 +2,7 @@
 //!
 //! Where writes are remembered, the keys of each are saved before it. What they held is what a replica that lags behind
 //! still has. A read that a replica may answer runs between putting those values back and restoring the newest ones, in
-//! one transaction, so that nobody else sees them: this holds for every command that reads.
+//! one transaction, so that no other client sees them: this holds for every command that reads.
 
 use redis::Value;
 use tokio::sync::{Mutex, MutexGuard};

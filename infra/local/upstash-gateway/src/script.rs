@@ -1,9 +1,9 @@
 //! Scripts that carry Upstash's flag `allow-key-locking`.
 //!
 //! Redis refuses flags it does not know, so the flag is taken out before the script is sent. That changes the script's
-//! SHA-1, by which clients call it; so the client's SHA-1 is kept beside the real one and translated both ways. A SHA-1
-//! that is not known here goes to Redis as it is, whose `NOSCRIPT` makes the client send the text again: the same thing
-//! that happens after a restart of Redis.
+//! SHA-1, by which clients call it; so the client's SHA-1 is kept next to the real one and translated both ways. A
+//! SHA-1 that is not known here goes to Redis as it is, whose `NOSCRIPT` makes the client send the text again: the same
+//! thing that happens after a restart of Redis.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -43,7 +43,7 @@ fn list(problems: &[ConfigProblem]) -> String {
 /// Serves until `shutdown` resolves: then no connection is accepted any more, streams end, requests under way may
 /// finish within [`Config::drain_timeout`], and what is left is dropped.
 ///
-/// Redis need not be there yet; requests get 503 until it is. Dropping the future stops everything at once.
+/// Redis need not be there yet; requests get 503 until it is. Dropping the future stops everything immediately.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
@@ -115,7 +115,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
 
 async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection was gone at once");
+        tracing::debug!(%error, "a connection was closed immediately");
         return;
     }
     let serving = http1::Builder::new()

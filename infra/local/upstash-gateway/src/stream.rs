@@ -1,8 +1,8 @@
 //! `/subscribe`, `/psubscribe` and `/monitor`: what Redis pushes, as server-sent events.
 //!
-//! Each stream has its own connection to Redis, which a task empties at once, as Redis expects of subscribers; what the
-//! HTTP client has not taken yet waits in memory up to a limit. A client that falls behind further is cut off, as Redis
-//! itself would do.
+//! Each stream has its own connection to Redis, which a task empties immediately, as Redis expects of subscribers; what
+//! the HTTP client has not taken yet waits in memory up to a limit. A client that falls behind further is cut off, as
+//! Redis itself would do.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 const SUMMARY_CHARS: usize = 500;
 const LOCATION_CHARS: usize = 500;
 const TIMEZONE_CHARS: usize = 100;
-/// Longest id that the application's tables can hold; an event with a longer one is passed over.
+/// Longest id that the application's tables can hold; an event with a longer one is skipped.
 const ID_CHARS: usize = 255;
 
 /// An event, as the application caches it.
@@ -48,7 +48,7 @@ handle! {
 }
 
 impl CalendarEvents {
-    /// Writes one page of a calendar's changes in one statement, and answers how many rows that took. Rows that would
+    /// Writes one page of a calendar's changes in one statement, and returns how many rows that took. Rows that would
     /// not change are not touched. Of an id that comes twice, the last counts; present counts more than cancelled.
     pub async fn apply(
         &self,
@@ -157,7 +157,7 @@ impl CalendarEvents {
     }
 
     /// After a full sync that asked for `from` to `until`: removes the calendar's events inside of it that Google did
-    /// not list, and answers how many. What another sync wrote since this one `began_at` is newer than its list.
+    /// not list, and returns how many. What another sync wrote since this one `began_at` is newer than its list.
     pub async fn remove_unseen(
         &self,
         user_id: Uuid,
@@ -205,7 +205,7 @@ impl CalendarEvents {
         Ok(removed.cast_unsigned())
     }
 
-    /// Removes a user's events that ended before `before`, and answers how many.
+    /// Removes a user's events that ended before `before`, and returns how many.
     pub async fn remove_ended(&self, user_id: Uuid, before: DateTime<Utc>) -> Result<u64, Error> {
         let removed = sqlx::query_scalar!(
             r#"
@@ -225,7 +225,7 @@ impl CalendarEvents {
         Ok(removed.cast_unsigned())
     }
 
-    /// Removes the events and cursors of all calendars but these, and answers how many events.
+    /// Removes the events and cursors of all calendars but these, and returns how many events.
     pub async fn retain_calendars(
         &self,
         user_id: Uuid,

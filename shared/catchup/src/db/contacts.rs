@@ -1,11 +1,11 @@
 //! `contacts` and `contact_google_memberships`: one page of an address book, one transaction of set-based statements.
 //!
 //! A first sync fills the table faster than the server's statistics follow, and a plan that looks through all of a user's
-//! contacts for each page would make it quadratic. `LATERAL (… OFFSET 0)` and keys alone leave no choice but one look
-//! into an index a person.
+//! contacts for each page would make it quadratic. `LATERAL (… OFFSET 0)` and keys alone leave no choice but one lookup
+//! into an index per person.
 //!
 //! Whom a sync archives, it marks by one moment in `archived_at` and `last_synced_at`; whoever archives a contact by hand
-//! has a moment of their own. So a person who comes back takes up a contact that a sync archived, and what the user
+//! has a moment of their own. So a person who returns takes up a contact that a sync archived, and what the user
 //! archived stays archived.
 
 use chrono::{DateTime, Utc};
@@ -291,7 +291,7 @@ impl ContactsPage {
         Ok(())
     }
 
-    /// Adds contacts, and answers the resource name and id of each.
+    /// Adds contacts, and returns the resource name and id of each.
     pub async fn insert(
         &mut self,
         people: &[PersonFields],
@@ -328,7 +328,7 @@ impl ContactsPage {
         Ok(rows.into_iter().map(|row| (row.resource_name, row.id)).collect())
     }
 
-    /// Archives the contacts of people that were deleted in Google, and answers who was not archived before.
+    /// Archives the contacts of people that were deleted in Google, and returns who was not archived before.
     pub async fn archive(&mut self, resource_names: &[&str], now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
         if resource_names.is_empty() {
             return Ok(Vec::new());
@@ -413,7 +413,7 @@ impl ContactsPage {
     }
 }
 
-/// People, turned into one array a column.
+/// People, turned into one array per column.
 #[derive(Default)]
 struct Columns<'a> {
     resource_names: Vec<&'a str>,

@@ -37,7 +37,7 @@ impl Payload for WebhookRenewal {
     const QUEUE: Queue = queues::WEBHOOK_RENEWAL;
 }
 
-/// A sweep over quiet channels, or, with a user, a look at that user's.
+/// A sweep over quiet channels, or, with a user, a check of that user's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookHealthCheck {

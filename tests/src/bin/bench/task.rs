@@ -1,4 +1,4 @@
-//! CPU, throughput and latency of one task, ours beside the floor.
+//! CPU, throughput and latency of one task, ours compared with the floor.
 //!
 //! Floor and function take turns on the same Postgres and Redis, so that whatever else the machine does meets both.
 //! Times and throughput are the median of the rounds; CPU is that of the process alone, over all its rounds.

@@ -27,7 +27,7 @@ pub struct OwnSuggestion {
 pub enum SuggestionState {
     /// Waits for the user.
     Pending,
-    /// Waits, with an event in the calendar: nobody needs to be told.
+    /// Waits, with an event in the calendar: no one needs to be notified.
     PendingWithEvent,
     /// Was put off until a minute ago.
     SnoozedUntilNow,

@@ -56,7 +56,7 @@ impl OwnNotice {
     }
 }
 
-/// What the user was told, by the place in the world. Of some tokens that do not work nobody has said a word yet.
+/// What the user was told, by the place in the world. Some tokens that do not work have no notice yet.
 pub(super) fn plan(user: &User, place: usize, at: DateTime<Utc>) -> Vec<OwnNotice> {
     let grants = Integration::ALL.into_iter().filter_map(|integration| user.grant(integration));
     grants.filter_map(|grant| notice(grant, place, at)).collect()

@@ -38,7 +38,7 @@ struct Stored {
 }
 
 impl Reach {
-    /// A user without preferences and without a number: Sunday at nine, and nobody could send a thing.
+    /// A user without preferences and without a number: Sunday at nine, and no message can be sent.
     pub(super) fn unknown(user: &User) -> Self {
         let time = NaiveTime::from_hms_opt(9, 0, 0).unwrap_or_default();
         Self {
@@ -65,7 +65,7 @@ impl Reach {
                 2 => Some("UTC"),
                 _ => Some("Mars/Olympus"),
             };
-            // The default of the column says nothing, and a zone that nobody knows is UTC.
+            // The default of the column says nothing, and an unknown zone is UTC.
             reach.zone = match zone {
                 Some("UTC") | None => user.time_zone,
                 Some(name) => name.parse().unwrap_or(Tz::UTC),

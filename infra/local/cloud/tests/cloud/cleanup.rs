@@ -59,7 +59,7 @@ http.server.ThreadingHTTPServer((os.environ['HOST'], int(os.environ['PORT'])), H
 /// `local-cloud up` with that function, up to the moment when everything runs.
 fn up() -> (Child, TempDir) {
     let (child, folder, lines) = up_with_console();
-    // Nobody reads any further, and nobody has to.
+    // No one reads any further, and no one has to.
     std::thread::spawn(move || lines.for_each(drop));
     (child, folder)
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use url::form_urlencoded::Serializer;
 
-/// A time that stands still until it is told to go on.
+/// A time that stands still until it is told to continue.
 #[derive(Debug, Clone)]
 pub(crate) struct Time(Arc<Mutex<DateTime<Utc>>>);
 

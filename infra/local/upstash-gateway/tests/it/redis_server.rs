@@ -75,7 +75,7 @@ impl RedisServer {
         assert!(status.success());
     }
 
-    /// Whether this text stands in its log.
+    /// Whether its log contains this text.
     pub(crate) fn has_logged(&self, text: &str) -> bool {
         std::fs::read_to_string(self.directory.path().join(LOG)).is_ok_and(|log| log.contains(text))
     }

@@ -88,7 +88,7 @@ impl ContactsPage {
     }
 
     /// Ends a full sync: archives the Google contacts that it did not meet, but for those that another sync wrote since
-    /// the run began, and forgets the run. Answers who was archived; `None` when another task has ended the run before.
+    /// the run began, and forgets the run. Returns who was archived; `None` when another task has ended the run before.
     pub async fn archive_unseen(
         &mut self,
         run: Uuid,
