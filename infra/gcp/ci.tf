@@ -100,7 +100,7 @@ resource "google_artifact_registry_repository_iam_member" "deployer_keeps_bills"
   member     = each.value
 }
 
-# A canary is judged by the log of its function.
+# A canary is evaluated by the log of its function.
 resource "google_project_iam_member" "deployer_reads_logs" {
   for_each = local.deployers
 

@@ -1,4 +1,4 @@
-# A tile for each alert, with its thresholds, and beside them what explains it. Two tiles a row.
+# A tile for each alert, with its thresholds, and next to them what explains it. Two tiles per row.
 locals {
   alert_tiles = [
     for id, query in module.alerts.queries : {

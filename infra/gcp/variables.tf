@@ -20,7 +20,7 @@ variable "enabled_queues" {
 
   validation {
     condition     = var.enabled_queues == null || local.has_predecessor || length(setsubtract(keys(local.queues), coalesce(var.enabled_queues, []))) == 0
-    error_message = "Without a predecessor, or with one that is retired, nobody runs the tasks of a queue that is not enabled."
+    error_message = "Without a predecessor, or with one that is retired, no service runs the tasks of a queue that is not enabled."
   }
 }
 
@@ -79,7 +79,7 @@ variable "secret_versions" {
 }
 
 variable "email_provider" {
-  description = "Who carries e-mail: sendgrid, or smtp for a mail server."
+  description = "E-mail provider: sendgrid, or smtp for a mail server."
   type        = string
   default     = "sendgrid"
 

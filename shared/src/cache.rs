@@ -1,7 +1,7 @@
 //! A cache in two tiers: this process's memory over Redis.
 //!
 //! Misses of one key wait for one loader; when that fails or is cancelled, the next takes over. What one process drops
-//! it no longer serves itself, and nobody finds it in Redis; another process may go on serving its own copy for
+//! it no longer serves itself, and no reader finds it in Redis; another process may continue serving its own copy for
 //! [`LOCAL_TIME_TO_LIVE`]. When Redis is unavailable everything is a miss.
 //!
 //! Dropping what users must not see any more is part of the work that changed it: a job returns the error of a change that
@@ -10,8 +10,8 @@
 //! unless Postgres itself remembers that the drop is still due.
 //!
 //! One race remains, between processes: one that loaded before a change and writes after it was dropped leaves the old
-//! value until its time to live is over. Values of a [scope with parts](CacheKey::part) do not have it: they would be
-//! written with a generation that nobody accepts any more.
+//! value until it expires. Values of a [scope with parts](CacheKey::part) do not have it: they would be
+//! written with a generation that no reader accepts any more.
 
 use std::any::Any;
 use std::fmt;

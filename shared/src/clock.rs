@@ -17,7 +17,7 @@ impl Clock {
         Self(Arc::new(Utc::now))
     }
 
-    /// A clock that answers what `now` returns.
+    /// A clock that returns what `now` returns.
     pub fn from_fn(now: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

@@ -20,7 +20,7 @@ pub struct Config {
     problems: Vec<Problem>,
 }
 
-/// Something could not be built; why stands among the problems of the [`Config`].
+/// Something could not be built; the [`Config`] has the reason among its problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidConfig;
 
@@ -69,12 +69,12 @@ impl Config {
         }
     }
 
-    /// The variable, else its default, else nothing; a value of another form is a problem.
+    /// The variable, else its default, else nothing; a malformed value is a problem.
     pub fn optional<T: FromStr>(&mut self, variable: &Variable) -> Result<Option<T>, InvalidConfig> {
         match self.text(variable).map(str::parse) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
-            Some(Err(_)) => Err(self.problem(variable, "has another form")),
+            Some(Err(_)) => Err(self.problem(variable, "is malformed")),
         }
     }
 

@@ -181,7 +181,7 @@ fn fault(code: &str) -> Fault {
 enum Fault {
     /// Every task would meet it.
     Ours,
-    /// It is over when another session is done.
+    /// It ends when another session is done.
     Busy,
     /// This statement's, or chance.
     Statement,

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_the_occasion_counts_and_never_the_payload_alone() {
+    fn without_a_key_the_period_counts_and_never_the_payload_alone() {
         let envelope = parse(r#"{"data":{}}"#).unwrap();
         let first = minute("2026-01-01T00:00:10Z");
         let same = minute("2026-01-01T00:00:50Z");

@@ -1,4 +1,4 @@
-//! How work fails, as far as retrying is concerned. Each client's errors are classified beside that client.
+//! How work fails, as far as retrying is concerned. Each client's errors are classified next to that client.
 
 use std::time::Duration;
 

@@ -44,7 +44,7 @@ pub struct Name<'a> {
     pub key: &'a str,
     /// Hash of the payload.
     pub payload_hash: &'a str,
-    /// The key was derived from a name of ours: of two payloads, the first counts.
+    /// The key was derived from a task name of ours: of two payloads, the first counts.
     pub is_derived: bool,
     /// The run that rescheduled this task: its lease counts as free.
     pub after: Option<Uuid>,
@@ -195,7 +195,7 @@ impl Leases {
         Ok(Found::Unknown)
     }
 
-    /// Takes an expired lease for the run, and answers whether it was still there. An error is as for
+    /// Takes an expired lease for the run, and returns whether it was still there. An error is as for
     /// [`Leases::acquire`].
     pub async fn take(&self, lease: &mut Lease, expired: &Expired) -> Result<bool, redis::Error> {
         let taken = self.replace(&lease.key, &expired.value, &lease.value, lease.held.run).await;
@@ -263,7 +263,7 @@ impl Leases {
             answer = self.send(expiring(again), None).await?.0;
         }
         if answer == redis::Value::Nil {
-            // It changed between two commands: the next look is soon.
+            // It changed between two commands: the next check is soon.
             return Err(redis::Error::Refused("the lease has changed meanwhile".to_owned()));
         }
         (lease.held, lease.value) = (renewed, value);
@@ -284,7 +284,8 @@ impl Leases {
         self.send(expiring(Command::new("SET").arg(redis_key(name)).arg(dead)), None).await.map(drop)
     }
 
-    /// Frees the task if it is still leased to this run. Returns whether no delivery can have taken this run for a killed one.
+    /// Releases the lease if this run still has it. Returns whether no delivery can have taken this run for a killed
+    /// one.
     pub async fn release(&self, lease: &Lease) -> Result<bool, redis::Error> {
         let mut value = lease.value.clone();
         // The answer to a renewal may have been lost: then the value is ours, and not the one that is known.

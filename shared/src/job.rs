@@ -1,4 +1,4 @@
-//! The contract of a job: what it is given, and what it may answer.
+//! The contract of a job: what it is given, and how it may end.
 
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,9 @@ pub trait Job: Sized + Send + Sync + 'static {
     /// Takes what the job needs. Ask for everything before the first `?`, so that all problems are reported together.
     fn new(setup: &mut Setup) -> Result<Self, InvalidConfig>;
 
-    /// Runs one task. May run again after a crash at any point, so each effect must bear repetition.
+    /// Runs one task. May run again after a crash at any point, so each effect must be idempotent.
     ///
-    /// Dropped at an await point when the queue's timeout is over; `Context::cancelled` comes earlier, on shutdown.
+    /// Dropped at an await point when the queue's timeout has expired; `Context::cancelled` comes earlier, on shutdown.
     fn run(
         &self,
         payload: Self::Payload,
@@ -77,11 +77,11 @@ impl Context {
 /// How a task that did not fail ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// The work is done; the value is kept and answered to duplicates.
+    /// The job is done; the value is kept and returned to duplicates.
     Done(Value),
     /// There was nothing to do, for a reason with a stable name.
     Skipped(&'static str),
-    /// The task comes back at that time, without using up an attempt.
+    /// The task is rescheduled to that time, without using up an attempt.
     Snooze(DateTime<Utc>),
 }
 

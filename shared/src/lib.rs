@@ -8,7 +8,7 @@
 //! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
 //! 4. [`redis`], [`tasks`], [`oidc`], [`db`]: the other sides
 //! 5. [`queue`], [`pace`], [`payload`], [`envelope`], [`failure`]: plain data that producers, queues and jobs agree on
-//! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything stands on
+//! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything is built on
 
 #[cfg(feature = "cache")]
 pub mod cache;

@@ -24,7 +24,7 @@ use verified::Verified;
 
 /// Clocks may differ by this much.
 const LEEWAY_SECONDS: u64 = 60;
-/// An identity token has some 1,000 bytes; nobody needs to make us hash megabytes.
+/// An identity token has some 1,000 bytes; no caller needs to make us hash megabytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// Google signs with either spelling.
 const GOOGLE_ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
@@ -47,7 +47,7 @@ pub enum Error {
     /// Genuine, of an identity that may not call: 403.
     #[error("caller is not allowed")]
     Forbidden,
-    /// The keys cannot be had: 503.
+    /// The keys are unavailable: 503.
     #[error("keys of the issuer")]
     Unavailable(#[source] keys::Error),
 }
@@ -70,7 +70,7 @@ pub enum Rejection {
     UnknownKey,
     /// Somebody else signed it, or it was changed.
     Signature,
-    /// Its time is over.
+    /// It has expired.
     Expired,
     /// Its time has not begun.
     #[strum(serialize = "not yet valid")]
@@ -82,7 +82,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// A stable name, for answers and logs.
+    /// A stable name, for responses and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.into()

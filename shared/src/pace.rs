@@ -17,7 +17,7 @@ const COMPANY_WINDOW: TimeDelta = TimeDelta::seconds(70);
 /// Time between renewals that succeed, and between those that fail.
 const RENEWAL: Duration = Duration::from_secs(20);
 const RENEWAL_AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// When to look again for what was there and is not.
+/// When to check again for what was there and is not.
 const SOON: TimeDelta = TimeDelta::seconds(5);
 
 /// How long the runtime waits: what its times are divided by.
@@ -62,7 +62,7 @@ impl Pace {
         self.shortened(GRACE)
     }
 
-    /// How long after its end a killed run's company may still be found.
+    /// How long after a kill the other runs that died with it may still be found.
     #[must_use]
     pub fn company_window(&self) -> TimeDelta {
         self.shortened(COMPANY_WINDOW)
@@ -99,8 +99,8 @@ impl Pace {
         self.shortened(SOON)
     }
 
-    /// When to look again at a lease that expires at `until`, unless it is renewed. A clock that is ahead must not turn the
-    /// wait into a busy loop, nor one that is behind into a long sleep.
+    /// When to check a lease again that expires at `until`, unless it is renewed. A clock that is ahead must not turn
+    /// the wait into a busy loop, nor one that is behind into a long sleep.
     #[must_use]
     pub fn after_lease(&self, until: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
         until.clamp(now, now + self.lease()) + self.grace() + self.soon() / 5

@@ -41,7 +41,7 @@ use subjects::Subjects;
 
 /// Windows that an entry, and a record after its last write, is kept; the second one is there for clocks that go wrong.
 const WINDOWS_KEPT: u32 = 2;
-/// More often than the largest window allows, nobody is faster.
+/// More often than the largest window allows, no caller is faster.
 const MAX_TURNS: u32 = 600;
 
 /// Checks limits; clones share what they know.

@@ -1,7 +1,7 @@
 //! Redis over HTTP, as Upstash serves it: a function holds no TCP connection to Redis and is billed by the command.
 //!
 //! **Every command sent through this client must be safe to repeat**: a request whose connection broke is sent once
-//! more, and nobody can tell whether the first one was carried out. Commands that set, delete or carry a token of
+//! more, and no client can tell whether the first one was carried out. Commands that set, delete or carry a token of
 //! their sender are safe; a bare `INCR` or `LPUSH` is not. No scripts either: `EVAL` is billed with each call inside.
 //!
 //! Source: <https://upstash.com/docs/redis/features/restapi>.
@@ -83,16 +83,16 @@ impl From<Purpose> for Counter {
     }
 }
 
-/// How long to wait for Redis, and when to stop asking.
+/// How long to wait for Redis, and when the circuit breaker opens.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// Time for a TCP connection.
     pub connect_timeout: Duration,
     /// Time for one attempt, its answer included.
     pub timeout: Duration,
-    /// Failures in a row after which Redis is left alone.
+    /// Failures in a row after which the circuit opens.
     pub failures: u32,
-    /// How long it is left alone before one probe; must be longer than a probe can take.
+    /// How long the circuit stays open before one probe; must be longer than a probe can take.
     pub open_for: Duration,
 }
 
@@ -252,7 +252,7 @@ impl Redis {
             answer = self.attempt(uri, purpose, commands, body, after).await;
         }
         let result = answer.and_then(|(body, token)| Ok((read(&body)?, token)));
-        let away = result.as_ref().is_err_and(Error::is_away);
+        let away = result.as_ref().is_err_and(Error::is_unavailable);
         self.with_breaker(|breaker| if away { breaker.failed(Instant::now()) } else { breaker.succeeded() });
         result
     }

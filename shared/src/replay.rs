@@ -1,7 +1,7 @@
 //! Replay of a dead letter: its task begins a new life, with all its attempts.
 //!
-//! The dead letter says `replaying` before the new task is created, and `sent` after; the task's name is made of the key and the
-//! life alone. So a replay may be cut off anywhere and repeated by anyone, and makes one task.
+//! The state of the dead letter is `replaying` before the new task is created, and `sent` after; the task's name is
+//! made of the key and the life alone. So a replay may be cut off anywhere and repeated by anyone, and makes one task.
 
 use chrono::{DateTime, Utc};
 
@@ -11,8 +11,8 @@ use crate::envelope::Envelope;
 use crate::queue::Queue;
 use crate::tasks::task_name;
 
-/// Replays a dead letter; returns `false` for one that was sent already, which takes `again`. `create` creates the task of that
-/// name and body, and takes it for created when the name exists.
+/// Replays a dead letter; returns `false` for one that was sent already, which takes `again`. `create` creates the task
+/// of that name and body, and takes it for created when the name exists.
 pub async fn replay<E: From<db::Error>>(
     dead_letters: &DeadLetters,
     queue: Queue,

@@ -1,9 +1,9 @@
 //! The service around a job.
 //!
-//! `process` is the path of a task from its request to its answer, one function to be read from top to bottom; next to it,
-//! what its steps need: `task` (what a request is read into), `handler` (the job, behind its payload's type),
-//! `occupancy` (which jobs run at the same time in this process), `outages` (what failed a moment ago), `disposition` (how a
-//! dispatch ends, and what is answered), [`answers`] (the list of all of them), and `shutdown`.
+//! `process` is the path of a task from its request to its response, one function to be read from top to bottom; next
+//! to it, what its steps need: `task` (what a request is read into), `handler` (the job, behind its payload's type),
+//! `occupancy` (which jobs run at the same time in this process), `outages` (what failed a moment ago), `disposition`
+//! (how a dispatch ends, and the response), [`responses`] (the list of all of them), and `shutdown`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;

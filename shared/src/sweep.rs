@@ -19,7 +19,7 @@ use crate::payload::{Payload, Position, Target, UserTask};
 use crate::queue::{Declaration, Queue};
 use crate::tasks::{Options, Tasks};
 
-/// Users that one task of a sweep looks at.
+/// Users that one task of a sweep reads.
 pub const PAGE: u32 = 500;
 
 /// How a sweep ends that another one covers.
@@ -58,7 +58,7 @@ struct Swept {
     created: u64,
     /// Users whose task was there already, of this sweep or of an earlier one.
     existing: u64,
-    /// A continuation task looks at the next users.
+    /// A continuation task reads the next users.
     continued: bool,
 }
 
@@ -90,8 +90,8 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Begins the page; `false` when the sweep is [`SUPERSEDED`]. It loses nobody: each sweep finds users by their state,
-    /// and the batch sweep by a window that begins where the last finished one ended.
+    /// Begins the page; `false` when the sweep is [`SUPERSEDED`]. It loses no user: each sweep finds users by their
+    /// state, and the batch sweep by a window that begins where the last finished one ended.
     pub async fn begin(&self, sweeps: &Sweeps, queue: Queue) -> Result<bool, Error> {
         let period = queue.policy().period().unwrap_or_default();
         let page = BeginningPage {

@@ -74,7 +74,7 @@ pub enum Error {
     /// No credentials for Cloud Tasks.
     #[error("no credentials for cloud tasks")]
     Credentials(#[source] gcp_auth::Error),
-    /// Whoever gives credentials for Cloud Tasks does not answer.
+    /// The provider of credentials for Cloud Tasks does not respond.
     #[error("no credentials for cloud tasks in time")]
     NoCredentials,
     /// The other side cannot serve at the moment: 429 and 5xx.

@@ -1,4 +1,4 @@
-//! What the system says about itself: logs, one canonical line a task, and metrics.
+//! What the system says about itself: logs, one canonical line per task, and metrics.
 //!
 //! Nothing here carries a token, a message, or personal data: users appear as ids.
 
@@ -93,7 +93,7 @@ fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     error.to_string()
 }
 
-/// Counts a call of a vendor's method and, once it is answered, how long that took and whether it went well.
+/// Counts a call of a vendor's method and, once it is answered, how long that took and whether it succeeded.
 pub async fn vendor_call<T, E>(
     method: &'static str,
     call: impl Future<Output = Result<T, E>>,

@@ -139,7 +139,7 @@ async fn a_killed_run_is_recorded_by_the_delivery_that_takes_over_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_on_each_of_its_attempts_a_task_has_as_many_runs_and_one_letter() {
+async fn killed_on_each_of_its_attempts_a_task_has_as_many_runs_and_one_dead_letter() {
     let stack = Stack::start().await;
     let mut delivery = Delivery::new(body());
     for _ in 0..attempts() {
@@ -160,7 +160,7 @@ async fn killed_on_each_of_its_attempts_a_task_has_as_many_runs_and_one_letter()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_that_would_be_the_last_failure_waits_until_its_company_is_known() {
+async fn a_kill_that_would_be_the_last_failure_waits_until_the_other_killed_runs_are_known() {
     let stack = Stack::start().await;
     fail_but_for_one(&stack).await;
     let delivery = Delivery::new(body());
@@ -352,7 +352,7 @@ async fn vendor_messages_are_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replayed_ten_times_in_three_days_a_letter_makes_one_run() {
+async fn replayed_ten_times_in_three_days_a_dead_letter_makes_one_run() {
     let stack = Stack::start().await;
     stack
         .service(Probe::<Numbered>::answering(|| Err(Failure::permanent("never"))))
@@ -390,7 +390,7 @@ async fn replayed_ten_times_in_three_days_a_letter_makes_one_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_that_was_cut_off_is_continued_and_a_new_death_opens_the_letter_again() {
+async fn a_replay_that_was_cut_off_is_continued_and_a_new_death_opens_the_dead_letter_again() {
     let stack = Stack::start().await;
     let probe = failing();
     let service = stack.service(probe.clone());
@@ -481,7 +481,7 @@ async fn one_failed_renewal_ends_nothing_and_a_forgotten_lease_is_taken_again() 
     while !holds_lease().await {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    assert!(!at_end.load(Ordering::SeqCst), "the job goes on");
+    assert!(!at_end.load(Ordering::SeqCst), "the job continues");
     end.notify_one();
     assert_eq!(run.await.unwrap().outcome(), "done");
     assert_eq!(probe.runs(), 1);

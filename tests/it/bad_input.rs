@@ -154,7 +154,7 @@ async fn health_probes_need_no_token_and_report_the_state() {
         assert_eq!(answer.status, 200, "{path}");
     }
     let away =
-        stack.service_with(probe(), [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none".to_owned())]);
+        stack.service_with(probe(), [("DATABASE_URL", "postgres://unknown@127.0.0.1:1/none".to_owned())]);
     let answer = away.send(Request::get("/health/ready").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 503);
     let answer = away.send(Request::get("/health/live").body(Body::empty()).unwrap()).await;

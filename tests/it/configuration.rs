@@ -28,7 +28,7 @@ fn all_problems_are_listed_together_without_values_and_end_with_code_2() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{text}");
         for name in [
-            "PORT has another form",
+            "PORT is malformed",
             "DATABASE_URL",
             "UPSTASH_REDIS_REST_URL",
             "GCP_PROJECT_ID",

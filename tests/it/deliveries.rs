@@ -112,8 +112,8 @@ async fn every_body_under_a_key_that_is_reused_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn job_continues_after_its_caller_disconnects() {
     let stack = Stack::start().await;
-    let (begun, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-    let (at_begin, at_end) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let (begun, proceed) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (at_begin, at_end) = (Arc::clone(&begun), Arc::clone(&proceed));
     let probe = Probe::<Numbered>::new(move |_| {
         let (at_begin, at_end) = (Arc::clone(&at_begin), Arc::clone(&at_end));
         async move {
@@ -127,7 +127,7 @@ async fn job_continues_after_its_caller_disconnects() {
     let call = tokio::spawn(async move { caller.deliver(Delivery::new(body())).await });
     begun.wait().await;
     call.abort();
-    go_on.wait().await;
+    proceed.wait().await;
     loop {
         let answer = service.deliver(Delivery::new(body())).await;
         if answer.outcome() == "duplicate" {

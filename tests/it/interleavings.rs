@@ -68,7 +68,7 @@ impl Gate {
             state.waiting.insert(client, Waiting { body: request.body, action });
         }
         self.changed.notify_one();
-        // Nobody decides over what a killed process, or one that has lost its patience, asked for.
+        // No one decides over what a killed process, or one that timed out, asked for.
         decided.await.unwrap_or(ProxyAction::Fail)
     }
 

@@ -17,3 +17,4 @@ mod platform;
 mod producer;
 mod real_faults;
 mod webhooks;
+mod words;

@@ -155,7 +155,7 @@ async fn a_lease_that_was_taken_without_an_answer_is_no_killed_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_postgres_nothing_is_lost_and_nothing_is_counted() {
     let stack = Stack::start().await;
-    let away = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none".to_owned())];
+    let away = [("DATABASE_URL", "postgres://unknown@127.0.0.1:1/none".to_owned())];
     for body in ["rubbish".to_owned(), body()] {
         let service = stack.service_with(failing(), away.clone());
         let answer = service.deliver(Delivery::new(body.clone())).await;
@@ -170,7 +170,7 @@ async fn without_postgres_nothing_is_lost_and_nothing_is_counted() {
 }
 
 /// What a refused statement makes of a task; the message of the database is in no answer.
-async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service: &Service, db: &Database) {
+async fn check_lacking_rights(stack: &Stack, break_it: &str, repair: &str, service: &Service, db: &Database) {
     stack.run(break_it).await;
     let delivery = Delivery::new(body_of(break_it));
     let before = stack.billing.bill().billed;
@@ -180,8 +180,8 @@ async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service
     }
     let spent = stack.billing.bill().billed - before;
     assert!(spent <= 4, "{break_it}: {spent} Redis commands");
-    stack.run(mend).await;
-    if mend.contains("pg_terminate_backend") {
+    stack.run(repair).await;
+    if repair.contains("pg_terminate_backend") {
         stack.until_sessions_are_over(service, db).await;
     }
     let answers = stack.follow(service, delivery.again(20)).await;
@@ -190,7 +190,7 @@ async fn check_outage_of_ours(stack: &Stack, break_it: &str, mend: &str, service
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ours() {
+async fn a_database_that_lacks_rights_or_tables_is_an_outage() {
     let stack = Stack::start().await;
     let setup = stack.setup([]);
     let db = setup.database().unwrap();
@@ -211,7 +211,7 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
     let end_sessions = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
     );
-    check_outage_of_ours(
+    check_lacking_rights(
         &stack,
         &format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on; {end_sessions}"),
         &format!("BEGIN READ WRITE; ALTER DATABASE \"{name}\" RESET default_transaction_read_only; {end_sessions}; COMMIT"),
@@ -219,7 +219,7 @@ async fn a_database_that_refuses_what_we_may_not_or_cannot_do_is_an_outage_of_ou
         &db,
     )
     .await;
-    check_outage_of_ours(
+    check_lacking_rights(
         &stack,
         "ALTER TABLE jobs.failures RENAME TO gone; ALTER TABLE jobs.sweeps RENAME TO gone_too",
         "ALTER TABLE jobs.gone RENAME TO failures; ALTER TABLE jobs.gone_too RENAME TO sweeps",
@@ -340,7 +340,7 @@ async fn a_login_that_is_refused_and_rights_that_are_missing_are_outages_of_ours
     let stack = Stack::start().await;
     let role = format!("limited_{}", uuid::Uuid::new_v4().simple());
     stack.run(&format!("CREATE ROLE {role} LOGIN")).await;
-    for (user, what) in [("nobody_of_that_name", "28000"), (role.as_str(), "42501")] {
+    for (user, what) in [("unknown_role", "28000"), (role.as_str(), "42501")] {
         let mut database = stack.database.clone();
         database.set_username(user).unwrap();
         let service = stack.service_with(failing(), [("DATABASE_URL", database.to_string())]);

@@ -64,7 +64,7 @@ async fn a_name_is_used_once_also_after_its_task_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_within_a_window_are_one_task() {
+async fn debounced_changes_within_a_window_are_one_task() {
     let stack = Stack::start().await;
     let tasks = producer(&stack, &[]);
     let debounced = || Options::default().debounced("user", Duration::from_hours(24));

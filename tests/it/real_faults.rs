@@ -79,11 +79,11 @@ async fn instances(stack: &Stack, count: usize, redis: String) -> Instances {
 }
 
 /// Lets the queue dispatch as fast as it can, so many tasks at the same time.
-async fn limit(stack: &Stack, at_once: usize) {
+async fn limit(stack: &Stack, concurrent: usize) {
     let http = shared::http::client(TIMEOUT, TIMEOUT);
     let queue = format!("{}/queues/{}", stack.tasks.settings().parent(), QUEUE.cloud_name());
     let limits =
-        json!({ "rateLimits": { "maxDispatchesPerSecond": 500, "maxConcurrentDispatches": at_once } });
+        json!({ "rateLimits": { "maxDispatchesPerSecond": 500, "maxConcurrentDispatches": concurrent } });
     let sent = http.patch(format!("{}/v2/{queue}?updateMask=rateLimits", stack.tasks.url())).json(&limits);
     sent.send().await.unwrap().error_for_status().unwrap();
 }

@@ -115,7 +115,7 @@ fn push(state: &str, other: &[(&'static str, &str)]) -> Request<Body> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_lead_to_one_sync_when_their_window_is_over() {
+async fn debounced_changes_lead_to_one_sync_after_their_window() {
     let fixture = Fixture::new().await;
     for state in ["exists", "not_exists", "exists"] {
         assert_eq!(fixture.send(push(state, &[])).await, (204, None, vec![]));
@@ -140,7 +140,7 @@ async fn hello_is_recorded_and_calls_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_not_from_google_learns_nothing_and_leaves_nothing() {
+async fn a_request_that_is_not_from_google_learns_nothing_and_leaves_nothing() {
     let fixture = Fixture::new().await;
     for other in [
         [("x-goog-channel-id", "unknown")],
@@ -190,7 +190,7 @@ async fn behind_a_proxy_its_callers_have_limits_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_listened_to_for_long() {
+async fn a_slow_request_is_cut_off() {
     let fixture = Fixture::new().await;
     let mut long = push("exists", &[]);
     *long.body_mut() = Body::from(vec![b' '; MAX_BODY_BYTES + 1]);
@@ -201,7 +201,7 @@ async fn nobody_is_listened_to_for_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sync_that_cannot_be_asked_for_is_recorded_and_google_comes_again() {
+async fn a_sync_that_cannot_be_enqueued_is_recorded_and_google_retries() {
     let nowhere = "http://127.0.0.1:9".to_owned();
     let fixture = Fixture::with([("CLOUD_TASKS_URL", nowhere)]).await;
     let (status, retry_after, body) = fixture.send(push("exists", &[])).await;

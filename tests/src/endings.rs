@@ -75,14 +75,14 @@ enum Amount {
     /// Until the end.
     InAll(u64),
     /// In each day, until something ends it.
-    ADay(u64),
+    PerDay(u64),
 }
 
 impl fmt::Display for Amount {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InAll(n) => write!(formatter, "{n}"),
-            Self::ADay(n) => write!(formatter, "{n} a day"),
+            Self::PerDay(n) => write!(formatter, "{n} per day"),
         }
     }
 }
@@ -175,7 +175,7 @@ impl Shown {
 /// The table of the endings.
 #[must_use]
 pub fn table(endings: &[Ending]) -> String {
-    let head = "| what happens | answer | counted | written | what ends it | dispatches | Redis commands |\n\
+    let head = "| what happens | response | counted | written | what ends it | dispatches | Redis commands |\n\
                 |---|---|---|---|---|---|---|\n";
     let row = |ending: &Ending| {
         let Ending { what, ends, seen, counted, written, dispatches, commands } = ending;

@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct Instances {
     front: Background,
     processes: Arc<Mutex<Vec<FunctionProcess>>>,
-    is_over: Arc<AtomicBool>,
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Instances {
@@ -54,8 +54,8 @@ impl Instances {
         }
         let addresses: Vec<_> = processes.iter().map(FunctionProcess::address).collect();
         let processes = Arc::new(Mutex::new(processes));
-        let is_over = Arc::new(AtomicBool::new(false));
-        tokio::spawn(supervise(Arc::clone(&processes), Arc::clone(&is_over)));
+        let has_ended = Arc::new(AtomicBool::new(false));
+        tokio::spawn(supervise(Arc::clone(&processes), Arc::clone(&has_ended)));
         let front = Background::start("instances", move |listener| async move {
             let next = Arc::new(AtomicUsize::new(0));
             while let Ok((stream, _)) = listener.accept().await {
@@ -63,7 +63,7 @@ impl Instances {
             }
             Ok::<_, std::io::Error>(())
         });
-        Self { front: front.expect("loopback is available"), processes, is_over }
+        Self { front: front.expect("loopback is available"), processes, has_ended }
     }
 
     /// Where all of them are.
@@ -83,7 +83,7 @@ impl Instances {
         self.with(|processes| processes[n].kill().expect("processes of ours can be killed"));
     }
 
-    /// Stops the `n`-th from doing anything until [`Instances::thaw`]. Nobody notices: its connections stay open.
+    /// Stops the `n`-th from doing anything until [`Instances::thaw`]. No peer notices: its connections stay open.
     pub fn freeze(&self, n: usize) {
         self.signal(n, Signal::STOP);
     }
@@ -108,14 +108,14 @@ impl Instances {
 
 impl Drop for Instances {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::SeqCst);
+        self.has_ended.store(true, Ordering::SeqCst);
         self.with(Vec::clear);
     }
 }
 
 /// Starts again whatever died.
-async fn supervise(processes: Arc<Mutex<Vec<FunctionProcess>>>, is_over: Arc<AtomicBool>) {
-    while !is_over.load(Ordering::SeqCst) {
+async fn supervise(processes: Arc<Mutex<Vec<FunctionProcess>>>, has_ended: Arc<AtomicBool>) {
+    while !has_ended.load(Ordering::SeqCst) {
         for process in processes.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             if process.ended().is_ok_and(|status| status.is_some()) {
                 process.respawn().expect("the function starts again");
@@ -125,7 +125,7 @@ async fn supervise(processes: Arc<Mutex<Vec<FunctionProcess>>>, is_over: Arc<Ato
     }
 }
 
-/// One connection goes to one instance; a dead one is passed over.
+/// One connection goes to one instance; a dead one is skipped.
 async fn forward(mut caller: TcpStream, addresses: Vec<SocketAddr>, next: Arc<AtomicUsize>) {
     for _ in 0..100 {
         let n = next.fetch_add(1, Ordering::SeqCst) % addresses.len();

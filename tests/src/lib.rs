@@ -12,6 +12,7 @@ pub mod messaging;
 pub mod probe;
 pub mod process;
 pub mod redis_proxy;
+pub mod repository;
 pub mod stack;
 pub mod switch;
 pub mod wait;

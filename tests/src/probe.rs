@@ -51,7 +51,7 @@ impl Payload for Renamed {
     }
 }
 
-/// What a job answers that went well.
+/// What a job returns that succeeded.
 pub fn done() -> Result<Outcome, Failure> {
     Ok(Outcome::Done(json!({ "n": 7 })))
 }

@@ -40,7 +40,7 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 /// No task of a test is dispatched more often.
 const MAX_DISPATCHES: usize = 60;
 const POLL: Duration = Duration::from_millis(10);
-const TAKEN_AT_ONCE: usize = 8;
+const CONCURRENT_TAKES: usize = 8;
 
 /// Token of every test's gateway.
 pub const REDIS_TOKEN: &str = "a-token-for-tests";
@@ -236,7 +236,7 @@ impl Stack {
             .bind(user)
             .execute(&mut lock)
             .await
-            .expect("nobody else has the lock");
+            .expect("no other process has the lock");
         lock
     }
 
@@ -331,7 +331,7 @@ impl Stack {
             let due = task["scheduleTime"].as_str().and_then(|time| time.parse().ok());
             Delivery { due, ..Delivery::new(self.take_task(path).await).task(name) }
         });
-        stream::iter(taken).buffered(TAKEN_AT_ONCE).collect().await
+        stream::iter(taken).buffered(CONCURRENT_TAKES).collect().await
     }
 
     /// Creates a task of that name, or finds it, as an operator's replay does.
@@ -349,7 +349,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Removes the task at `path` and answers its body.
+    /// Removes the task at `path` and returns its body.
     async fn take_task(&self, path: &str) -> String {
         let url = format!("{}/v2/{path}", self.tasks.url());
         let task =

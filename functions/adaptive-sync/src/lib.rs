@@ -1,4 +1,4 @@
-//! The hourly sweep over everyone whose next sync is due. It syncs nobody itself.
+//! The hourly sweep over everyone whose next sync is due. It syncs no user itself.
 
 use catchup::db::sync_schedule::SyncSchedules;
 use catchup::payload::{self, GoogleContactsSync, Integration, SyncType, Trigger};

@@ -1,4 +1,5 @@
-//! Tells users once a week what was suggested to them: a sweep finds whose batch is due, and a task a user sends it.
+//! Tells users once a week what was suggested to them: a sweep finds whose batch is due, and one task per user sends
+//! it.
 
 use catchup::db::batches::{Batches, DueBatch, PendingSuggestion};
 use catchup::db::deliveries::Channel;
@@ -49,7 +50,7 @@ struct Sent {
 
 /// A provider's answer did not come: its message is not sent again, and the others are later.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody knows whether a message was sent: the rest is for another attempt")]
+#[error("delivery status of a message unknown: the rest is left for another attempt")]
 struct Unanswered;
 
 impl Job for BatchNotifications {
@@ -94,7 +95,7 @@ impl BatchNotifications {
         sweep.fan_out_named(&self.sweeps, &self.tasks, batches, page.next, rest).await
     }
 
-    /// What this sweep answers for; `None` when others did so.
+    /// The window that this sweep covers; `None` when other sweeps covered it.
     async fn next_window(&self, context: &Context) -> Result<Option<Window>, Failure> {
         let sweeps = self.sweeps.recent(QUEUE, RECENT_SWEEPS).await?;
         let windows = |is_finished| {
@@ -107,8 +108,9 @@ impl BatchNotifications {
         Ok(Window::after(&windows(true), &windows(false), until, period))
     }
 
-    /// Sends what no batch before told of. What the limits leave over waits for the next batch. Only a run after one that was
-    /// cut off, and had counted its messages, is tried again when the limits allow it.
+    /// Sends the suggestions that no earlier batch notified the user about. What the limits leave over waits for the
+    /// next batch. Only a run after one that was cut off, and had counted its messages, is tried again when the limits
+    /// allow it.
     async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
         let Some(person) = self.recipients.contactable(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
@@ -126,7 +128,7 @@ impl BatchNotifications {
         };
         let notifier = self.notifier.planning(user_id, person.email_enabled.into(), texts.len());
         if person.email_enabled {
-            if !notify::has_room(context) {
+            if !notify::has_time_to_send(context) {
                 return Ok(Outcome::Snooze(context.now()));
             }
             let suggestions = self.suggestions(user_id, Channel::Email, MAX_DIGEST).await?;
@@ -139,7 +141,7 @@ impl BatchNotifications {
             }
         }
         for suggestion in texts {
-            if !notify::has_room(context) {
+            if !notify::has_time_to_send(context) {
                 return Ok(Outcome::Snooze(context.now()));
             }
             let Some(number) = &person.phone else { break };

@@ -15,10 +15,10 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 /// A batch is up to this late when sweeps failed; what is older waits for its next week, which is then nearer. A weekly
 /// time occurs at most once in it, even where a zone skips a day. Should two sweeps create the task of a batch, its name
-/// and its claim tell for a day, and after that the ledger keeps suggestions from being told of again.
+/// and its claim tell for a day, and after that the ledger keeps suggestions from being sent again.
 pub const LOOK_BACK: TimeDelta = TimeDelta::days(6);
 
-/// The moments that one sweep answers for: all after `from`, up to and with `until`. Its text is the ISO 8601 interval.
+/// The moments that one sweep covers: all after `from`, up to and with `until`. Its text is the ISO 8601 interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// End of the window before.
@@ -44,7 +44,7 @@ impl Window {
     ) -> Option<Self> {
         let reached = finished.iter().map(|window| window.until).max();
         let begin = unfinished.iter().map(|window| window.from).min();
-        // Whoever takes the queue over begins with the present.
+        // The first sweep after a take-over begins with the present.
         let from = reached.or(begin).unwrap_or(until - period).max(until - LOOK_BACK);
         (from < until).then_some(Self { from, until })
     }

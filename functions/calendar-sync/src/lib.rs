@@ -163,7 +163,7 @@ impl CalendarSync {
         Ok(self.runs.changes_notified(user_id, total).await?)
     }
 
-    /// Records how the sync ended: metrics, breaker and schedule. One that goes on later leaves no row.
+    /// Records how the sync ended: metrics, breaker and schedule. One that continues later leaves no row.
     async fn settle(
         &self,
         payload: &payload::CalendarSync,

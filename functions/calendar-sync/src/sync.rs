@@ -1,7 +1,7 @@
-//! The walk through a user's calendars and the pages of their events.
+//! Lists a user's calendars and the pages of their events.
 //!
 //! Each page is in the database before the next is asked for, and a calendar's sync token after its last page, so a sync
-//! may end anywhere and the next one goes on.
+//! may end anywhere and the next one continues.
 
 use catchup::db::calendars::{CalendarCursor, CalendarEntry, CalendarPosition, CalendarToSync, ListedScope};
 use catchup::google::calendar::{CalendarListEntry, EventPage, SyncScope};
@@ -62,7 +62,7 @@ struct Sync<'a> {
     progress: Progress,
 }
 
-/// A way through the pages of one calendar's events.
+/// A listing of one calendar's events, page by page.
 struct EventListing {
     scope: SyncScope,
     /// Where the last full sync ended, or where this one will.
@@ -111,11 +111,11 @@ impl Sync<'_> {
                 continue;
             }
             match self.sync_calendar(&calendar, position).await {
-                // Perhaps it concerns this calendar alone: the others need not wait until it is over.
+                // Perhaps it concerns this calendar alone: the others need not wait until it has passed.
                 Err(Stop::Google(error @ (Error::Unavailable(_) | Error::Truncated | Error::Garbage(_)))) => {
-                    failed = Some(error)
+                    failed = Some(error);
                 }
-                // A sync that waited instead of failing would meet the same trouble for ever.
+                // A sync that waited instead of failing would meet the same error for ever.
                 Err(Stop::Wait(_)) if failed.is_some() => break,
                 result => result?,
             }
@@ -191,9 +191,9 @@ impl Sync<'_> {
             None => self.list_events(id, EventListing::full(now)).await,
         };
         match result {
-            // It left between the list and now, or shows its events to nobody: no reason to let the others wait.
+            // It left between the list and now, or shares no events: no reason to let the others wait.
             Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
-                tracing::warn!(user_id = %self.user_id, %error, "a calendar was passed over");
+                tracing::warn!(user_id = %self.user_id, %error, "calendar skipped: it is not found or not readable");
                 Ok(self.job.calendars.skip(self.user_id, id, now).await?)
             }
             result => result,
@@ -290,7 +290,7 @@ impl EventListing {
         }
     }
 
-    /// Where the listing goes on; `None` before its second page.
+    /// Where the listing continues; `None` before its second page.
     fn position(&self, calendar_id: &str) -> Option<CalendarPosition> {
         Some(CalendarPosition {
             calendar_id: calendar_id.to_owned(),

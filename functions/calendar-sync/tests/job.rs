@@ -1,4 +1,4 @@
-//! Whole syncs that meet a limit, a trouble or a user's choice: over real servers and the stand-in for Google.
+//! Whole syncs that meet a limit, a failure or a user's choice: over real servers and the stand-in for Google.
 
 use std::sync::atomic::Ordering;
 
@@ -72,7 +72,7 @@ impl Fixture {
     }
 
     /// Delivers the task that waits, when its time has come.
-    async fn go_on(&self) -> Answer {
+    async fn resume(&self) -> Answer {
         let mut tasks = self.stack.take_tasks(queues::CALENDAR_SYNC).await;
         assert_eq!(tasks.len(), 1, "{tasks:?}");
         self.stack.advance(WINDOW_SECONDS);
@@ -162,7 +162,7 @@ async fn more_calendars_than_calls_are_synced_in_two_runs_and_none_twice() {
     check(&answer, 200, "snoozed", "");
     assert_eq!(fixture.count("calendar_events").await, 9, "the list was the tenth call");
 
-    let answer = fixture.go_on().await;
+    let answer = fixture.resume().await;
     check_done(&answer, 12);
     assert_eq!(fixture.count("calendar_events").await, 12);
     assert_eq!(fixture.calls(Call::EventsList), CALENDARS);
@@ -233,7 +233,7 @@ async fn a_limit_met_between_two_pages_costs_neither_page_nor_event() {
     check(&fixture.deliver(&json!({ "userId": fixture.user })).await, 200, "snoozed", "");
     assert_eq!(fixture.count("calendar_events").await, 2500);
 
-    let answer = fixture.go_on().await;
+    let answer = fixture.resume().await;
     assert_eq!(answer.outcome(), "done", "{answer:?}");
     assert!(fixture.count("calendar_events WHERE summary ~ '^[0-9]+$'").await == 2600);
     assert_eq!(fixture.calls(Call::EventsList), 2);
@@ -248,7 +248,7 @@ async fn googles_own_limit_makes_the_task_wait_and_costs_no_attempt() {
     fixture.fail(Call::EventsList, FaultKind::TooManyRequests { retry_after_s: 30 }, Times::Count(1));
     check(&fixture.deliver(&json!({ "userId": fixture.user })).await, 200, "snoozed", "");
     assert_eq!(fixture.count("circuit_breaker_state WHERE failure_count > 0").await, 0);
-    assert_eq!(fixture.go_on().await.outcome(), "done");
+    assert_eq!(fixture.resume().await.outcome(), "done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -378,7 +378,7 @@ async fn a_half_open_breaker_keeps_its_one_turn_for_a_sync_that_has_to_wait() {
         .await;
     fixture.fail(Call::CalendarListList, FaultKind::RateLimit, Times::Count(1));
     check(&fixture.deliver(&json!({ "userId": fixture.user })).await, 200, "snoozed", "");
-    assert_eq!(fixture.go_on().await.outcome(), "done");
+    assert_eq!(fixture.resume().await.outcome(), "done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -403,7 +403,7 @@ async fn whoever_cannot_be_synced_is_skipped_and_not_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_asked_for_a_sync_stands_in_its_metrics() {
+async fn the_trigger_of_a_sync_is_in_its_metrics() {
     let fixture = Fixture::new().await;
     for trigger in [json!(null), json!("webhook"), json!("manual"), json!("schedule")] {
         let answer = fixture.deliver(&json!({ "userId": fixture.user, "trigger": trigger })).await;

@@ -33,7 +33,7 @@ pub(crate) async fn apply(
     if is_full && !page.mark_seen(progress.run, &people.present()).await? {
         return Err(Stop::Superseded);
     }
-    // Before the others: who comes back under a new name in the same page takes up the contact.
+    // Before the others: a person who returns under a new name in the same page takes up the contact.
     let deleted: Vec<&str> = people.deleted.iter().map(String::as_str).collect();
     let archived = page.archive(&deleted, now).await?;
     let Linked { contacts, gone, gathered } =

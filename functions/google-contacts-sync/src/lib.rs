@@ -1,7 +1,7 @@
 //! Brings one user's contacts and contact groups up to date with Google, to which nothing is ever written.
 //!
-//! An address book of any size passes through in pages; what must be remembered between pages stands in the database.
-//! A sync that meets a limit, or the end of its time, commits what it has and goes on in a new task.
+//! An address book of any size passes through in pages; what must be remembered between pages is stored in the
+//! database. A sync that meets a limit, or the end of its time, commits what it has and continues in a new task.
 
 use std::future::ready;
 use std::time::Duration;
@@ -184,7 +184,7 @@ impl GoogleContactsSync {
     /// The failure itself is what the task answers with, whether or not it could be recorded.
     async fn record_failure(&self, run: &SyncRun, admitted: &Admitted, failure: &Failure, context: &Context) {
         if let Failure::Unavailable { .. } = failure {
-            // What every task needs is away: no fault of this user's integration.
+            // A shared dependency is unavailable: no fault of this user's integration.
             return;
         }
         let (error, now) = (failure.to_string(), context.now());

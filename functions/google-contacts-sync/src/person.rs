@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_without_a_name_becomes_a_contact() {
+    fn no_person_without_a_name_becomes_a_contact() {
         for names in [json!(null), json!([]), json!([{"displayName": " \u{0}"}])] {
             let person =
                 json!({"resourceName": "people/c1", "names": names, "emailAddresses": [{"value": "a@b.c"}]});

@@ -53,7 +53,7 @@ impl From<google::Stop> for Stop {
     }
 }
 
-/// A sync on its way: what is done for one user, what is handed on, and what is needed to go on.
+/// A sync on its way: what is done for one user, what is handed on, and what is needed to continue.
 pub(crate) struct Part<'a> {
     pub(crate) job: &'a GoogleContactsSync,
     pub(crate) context: &'a Context,
@@ -66,7 +66,7 @@ pub(crate) struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Goes on until the end, or until it must stop; `progress` then says where the next part begins.
+    /// Continues until the end, or until it must stop; `progress` then says where the next part begins.
     pub(crate) async fn run(&mut self) -> Result<(), Stop> {
         let mut calls = self.job.gate.calls(self.user_id, self.context).await?;
         calls.expect(self.expected_calls);

@@ -77,7 +77,7 @@ impl Fixture {
         self.stack.rows::<(i64,)>(&format!("SELECT count(*) FROM {what}")).await[0].0
     }
 
-    /// Everybody with a name is there, and nobody is archived.
+    /// Everybody with a name is there, and no contact is archived.
     async fn check_complete(&self) {
         let named =
             self.world().people(self.user).unwrap().iter().filter(|person| person.name.is_some()).count();
@@ -99,7 +99,7 @@ fn check_done(answer: &Answer, continued: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sync_that_meets_googles_limit_goes_on_in_a_task_of_its_own() {
+async fn a_sync_that_meets_googles_limit_continues_in_another_task() {
     let fixture = Fixture::new().await;
     fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 2, Times::Count(1));
     check_done(&fixture.sync().await, true);
@@ -272,7 +272,7 @@ async fn a_sync_token_that_google_refuses_starts_the_sync_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_back_under_another_name_takes_up_the_contact() {
+async fn a_person_who_returns_under_another_name_takes_up_the_contact() {
     let fixture = Fixture::new().await;
     check_done(&fixture.sync().await, false);
     let mut people = fixture.world().people(fixture.user).unwrap().into_iter();

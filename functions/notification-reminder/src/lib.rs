@@ -1,4 +1,4 @@
-//! Reminds users of tokens that have not worked for a week: a daily sweep, and a task a user.
+//! Reminds users of tokens that have not worked for a week: a daily sweep, and one task per user.
 
 use catchup::db::token_health::NoticeKind;
 use catchup::payload;

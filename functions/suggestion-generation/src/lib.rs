@@ -1,5 +1,5 @@
-//! Suggests whom to meet in the free time of the next 14 days: a sweep finds the users with a calendar, and a task a user
-//! makes the suggestions.
+//! Suggests whom to meet in the free time of the next 14 days: a sweep finds the users with a calendar, and one task
+//! per user makes the suggestions.
 //!
 //! Free time is cut into consecutive slots of an hour; a rest of half an hour is one, too. A user's day has at most
 //! four suggestions, those that are there already included, so what a run reads and writes is bounded.

@@ -50,7 +50,7 @@ impl Fixture {
         self.service.deliver(task(data)).await
     }
 
-    /// Lets suggestions be made for the first user, and answers how many.
+    /// Lets suggestions be made for the first user, and returns how many.
     async fn generate(&self) -> u64 {
         let answer = self.deliver(&json!({ "userId": user(1) })).await;
         assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
@@ -180,7 +180,7 @@ async fn a_sweep_goes_through_all_users_with_a_calendar_in_pages() {
     assert_eq!(last, [json!(user(MANY))]);
 }
 
-/// Runs a whole sweep page by page, and answers how many tasks it created.
+/// Runs a whole sweep page by page, and returns how many tasks it created.
 async fn sweep(service: &Service) -> u64 {
     let mut position = json!({ "sweepId": "noon" });
     let mut created = 0;
@@ -200,7 +200,7 @@ async fn sweep(service: &Service) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_sweeps_over_ten_thousand_users_at_once_create_ten_thousand_tasks() {
+async fn two_concurrent_sweeps_over_ten_thousand_users_create_ten_thousand_tasks() {
     let fixture = Fixture::new(LOTS).await;
     let (one, other) = tokio::join!(sweep(&fixture.service), sweep(&fixture.service));
     assert_eq!(one + other, LOTS as u64);
@@ -249,7 +249,7 @@ async fn the_best_contact_gets_the_first_slot() {
         JOIN suggestion_contacts c ON c.suggestion_id = s.id AND c.contact_id = s.contact_id";
     assert_eq!(fixture.stack.rows::<(Uuid,)>(linked).await.len(), 2);
 
-    // The slots are taken now, and nobody is suggested twice.
+    // The slots are taken now, and no contact is suggested twice.
     assert_eq!(fixture.generate().await, 0);
     fixture.stack.run("UPDATE suggestions SET status = 'dismissed' WHERE contact_id <> (SELECT id FROM contacts WHERE name = 'Close')").await;
     assert_eq!(fixture.generate().await, 1);
@@ -437,7 +437,7 @@ async fn only_overdue_contacts_without_an_open_suggestion_are_suggested() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn generations_at_once_never_make_two_open_suggestions_for_one_contact() {
+async fn concurrent_generations_never_make_two_open_suggestions_for_one_contact() {
     const ROUNDS: usize = 25;
     let fixture = Fixture::new(1).await;
     fixture.contacts(40).await;

@@ -88,7 +88,7 @@ impl Fixture {
         id
     }
 
-    /// An event, minutes after `day`; answers Google's id of it.
+    /// An event, minutes after `day`; returns Google's id of it.
     async fn event(&self, day: DateTime<Utc>, start: i64, end: i64, columns: &str, values: &str) -> String {
         let id = Uuid::new_v4().to_string();
         self.stack.run(&format!(
@@ -182,7 +182,7 @@ async fn an_added_event_dismisses_exactly_the_overlapping_suggestions() {
     fixture.check_status(&snoozed, "snoozed").await;
     fixture.check_status(&accepted, "accepted").await;
 
-    // Whoever comes back finds the time taken.
+    // A resumed suggestion finds its time taken.
     fixture.stack.run("UPDATE suggestions SET snoozed_until = now() WHERE status = 'snoozed'").await;
     fixture.stack.advance(60);
     assert_eq!(fixture.regenerate().await, (1, 1, 0));
@@ -304,7 +304,7 @@ async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn generation_and_regeneration_at_once_never_make_two_open_suggestions_for_one_contact() {
+async fn concurrent_generation_and_regeneration_never_make_two_open_suggestions_for_one_contact() {
     const ROUNDS: usize = 25;
     let fixture = Fixture::new(Tz::UTC).await;
     fixture.overdue_contacts(25).await;

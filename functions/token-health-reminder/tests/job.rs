@@ -1,4 +1,4 @@
-//! That it is the other kind of trouble; what the two reminders share is shown beside notification-reminder.
+//! The kind of notice of this queue; what the two reminders share is tested with notification-reminder.
 
 use catchup::queues;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Keeps the users' OAuth tokens usable: a daily sweep finds those that are due, and a task a user renews them.
+//! Keeps the users' OAuth tokens usable: a daily sweep finds those that are due, and one task per user renews them.
 
 use catchup::db::oauth_tokens::OauthTokens;
 use catchup::db::users::Users;
@@ -105,7 +105,7 @@ impl TokenRefresh {
     }
 }
 
-/// Of several failures the task reports one; each stands in the log.
+/// Of several failures the task reports one; each is logged.
 fn log_trouble(user_id: Uuid, integration: Integration, error: &TokenError) {
     tracing::warn!(
         %user_id,

@@ -164,7 +164,11 @@ async fn failing_token_endpoint_is_retried_and_counted_after_the_last_attempt() 
     fixture.google.world.inject(trouble);
     let answer = fixture.service.deliver(task.again(last)).await;
     assert_eq!((answer.status, answer.outcome()), (200, "dead"), "{answer:?}");
-    assert_eq!(fixture.stack.sweep().await, (0, 1, 1, false), "a sweep that is not over is not judged");
+    assert_eq!(
+        fixture.stack.sweep().await,
+        (0, 1, 1, false),
+        "a sweep that has not ended has no failure rate"
+    );
     assert_eq!(fixture.stack.dead_letters().await.len(), 1);
 }
 

@@ -1,5 +1,5 @@
-//! Finds push channels that broke without a word: a sweep creates a task for each suspect, and the task asks Google once
-//! whether there was something to say.
+//! Finds push channels that silently stopped working: a sweep creates a task for each stale candidate, and the task
+//! asks Google once whether there was something to say.
 //!
 //! A suspect is a channel of at least two days that said nothing for two days. Most are quiet because their calendars are.
 
@@ -24,11 +24,11 @@ use uuid::Uuid;
 
 const QUEUE: Queue = <payload::WebhookHealthCheck as Payload>::QUEUE;
 
-/// A sweep in which a larger share of the channels that were looked at is broken is an alert.
+/// A sweep in which a larger share of the channels that were checked is broken is an alert.
 const HIGH_BROKEN_RATE: f64 = 0.2;
 
 /// More than Google's clock and ours, and the way of a notification, come to: what Google dates so soon after the last
-/// notification may be what that one told of.
+/// notification may be what caused that one.
 const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
 
 /// Time in which the result is counted and a renewal asked for.
@@ -44,7 +44,7 @@ pub struct WebhookHealthCheck {
     gate: Gate,
 }
 
-/// What a look at a suspect showed.
+/// What the check of a candidate showed.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Checked {
     /// Something happened that the channel did not tell: it will be replaced.
@@ -100,7 +100,7 @@ impl WebhookHealthCheck {
         let Some(quiet_since) = self.channels.quiet_since(user_id, now).await? else {
             return Ok(Outcome::Skipped("no_suspect"));
         };
-        // A look is no sync: it goes through a half-open breaker as one does, and leaves it as it was.
+        // A check is no sync: like a sync it may pass a half-open breaker, but it leaves the breaker as it was.
         let look = |admission| async move {
             match admission {
                 Admission::Admitted(_) => self.ask(user, quiet_since, context).await,

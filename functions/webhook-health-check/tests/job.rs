@@ -1,5 +1,5 @@
-//! Looks at quiet channels, the sweep over them, and what becomes of broken ones: over real servers and the stand-in for
-//! Google.
+//! Checks of quiet channels, the sweep over them, and what becomes of broken ones: over real servers and the stand-in
+//! for Google.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -195,7 +195,7 @@ async fn change_dated_right_after_a_notification_is_covered_by_it() {
     check_looked(&fixture.deliver(&json!({ "userId": fixture.user(0) })).await, false);
 }
 
-/// Lets a suspect's changes come in pages of so many events, and answers how many of these were read.
+/// Lets a candidate's changes come in pages of so many events, and returns how many of these were read.
 async fn check_pages(pages: &'static [usize], broken: bool) -> usize {
     let fixture = Fixture::new(1).await;
     let read = Arc::new(AtomicUsize::new(0));
@@ -258,11 +258,11 @@ async fn an_account_that_lost_its_calendar_is_skipped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
+async fn a_thousand_channels_cost_one_call_per_candidate_and_two_per_renewal() {
     const SPEAKING: i64 = 989;
     let fixture = Fixture::new(12).await;
     // Of twelve users three have no calendar to watch, and one is known to be revoked.
-    let suspects: Vec<Uuid> = fixture
+    let candidates: Vec<Uuid> = fixture
         .stack
         .rows::<(Uuid,)>("SELECT user_id FROM calendar_webhook_subscriptions ORDER BY user_id")
         .await
@@ -270,7 +270,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
         .map(|row| row.0)
         .filter(|&user| user != fixture.user(2))
         .collect();
-    assert_eq!(suspects.len(), 8);
+    assert_eq!(candidates.len(), 8);
     fixture
         .stack
         .run(&format!(
@@ -293,7 +293,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
              SELECT id, 'google_calendar', '' FROM users WHERE id::text LIKE '00000000-%'",
         )
         .await;
-    // Two are too young to be suspects, or over.
+    // Two are too young to be candidates, or over.
     fixture
         .stack.run(&format!(
             "INSERT INTO calendar_webhook_subscriptions
@@ -329,7 +329,7 @@ async fn a_thousand_channels_cost_one_call_a_suspect_and_two_a_renewal() {
         answers.push(fixture.service.deliver(task).await);
     }
     let gone = answers.iter().filter(|answer| answer.reason() == "token_revoked").count() as u64;
-    assert_eq!(fixture.calls(Call::EventsList), suspects.len() as u64 - gone, "one call a suspect");
+    assert_eq!(fixture.calls(Call::EventsList), candidates.len() as u64 - gone, "one call per candidate");
     let renewals = fixture.stack.take_tasks(queues::WEBHOOK_RENEWAL).await;
     assert_eq!(renewals.len(), 2);
     for renewal in renewals {

@@ -1,4 +1,4 @@
-//! Keeps every user's push channel open: a daily sweep finds those that end soon or are missing, and a task a user
+//! Keeps every user's push channel open: a daily sweep finds those that end soon or are missing, and one task per user
 //! replaces them.
 //!
 //! A channel watches the user's primary calendar. The new one is open before the old one is stopped, so that no change goes

@@ -1,4 +1,4 @@
-//! The calls that replace one user's channel: the new one is opened and kept, then the old one is stopped.
+//! The calls that replace one user's channel: the new one is opened and activated, then the old one is stopped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::WebhookRenewal;
 
-/// How long a channel lives: what Google grants to whoever does not ask.
+/// How long a channel lives: what Google grants by default.
 const LIFETIME: TimeDelta = TimeDelta::days(7);
 const TOKEN_BYTES: usize = 32;
 
@@ -81,9 +81,9 @@ impl<'a> Replacement<'a> {
         let access = self.calls.acquire().await?;
         match self.job.calendar.stop(access, &channel.channel_id, &channel.resource_id).await {
             Ok(()) | Err(Error::NotFound) => Ok(()),
-            // Opened by another account or application: it ends by itself, and what it says is refused.
+            // Opened by another account or application: it ends by itself, and its notifications are refused.
             Err(error @ (Error::Forbidden { .. } | Error::Refused { .. })) => {
-                tracing::warn!(user_id = %self.user_id, %error, "a channel is not ours to stop");
+                tracing::warn!(user_id = %self.user_id, %error, "channel belongs to another client and was not stopped");
                 Ok(())
             }
             Err(error) => Err(self.calls.stop(error)),

@@ -358,7 +358,7 @@ async fn an_event_that_is_entered_while_a_channel_replaces_another_arrives() {
         async move { service.deliver(task).await }
     });
     eventually("google opens it", || fixture.world().channels(user).unwrap().len() == 2).await;
-    // Nobody hears what either channel says now.
+    // No notification of either channel arrives now.
     let event = Event::timed("Tea", fixture.world().now() + TimeDelta::days(1), TimeDelta::hours(1));
     let event = fixture.world().add_event(user, "primary", event).unwrap();
     drop(held);
@@ -396,7 +396,7 @@ fn deliver_to_process(fixture: &Fixture, task: Delivery) -> Process {
     let environment = fixture.google.environment();
     let process =
         Process::start_with(&fixture.stack, |setup| WebhookRenewal::new(setup).unwrap(), environment);
-    // The answer of a killed process reaches nobody.
+    // The response of a killed process reaches no caller.
     drop(process.deliver(task));
     process
 }

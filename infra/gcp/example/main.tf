@@ -44,7 +44,7 @@ variable "slack_token" {
 
 module "jobs" {
   # In a copy: git::https://github.com/OWNER/REPOSITORY.git//infra/gcp?ref=COMMIT (all of it is fetched, as it has to be:
-  # the declarations are beside this folder).
+  # the declarations are next to this folder).
   source = "../"
 
   project = var.project

@@ -10,7 +10,7 @@ variables {
   ci        = { repository = "example/jobs", branch = "main" }
 }
 
-run "each_service_is_called_by_its_queue_and_by_nobody_else" {
+run "each_service_is_called_by_its_queue_only" {
   command = plan
 
   assert {
@@ -75,7 +75,7 @@ run "each_service_reads_its_secrets_and_no_others" {
   }
   assert {
     condition     = toset(keys(google_secret_manager_secret.secret)) == toset(distinct(flatten([for function in module.function : tolist(function.secrets)])))
-    error_message = "There is a secret that nobody reads, or the other way round."
+    error_message = "There is a secret that no service reads, or a service reads one that is not there."
   }
 }
 
@@ -194,7 +194,7 @@ run "operators_may_do_what_the_runbook_asks_and_no_more" {
   }
 }
 
-run "without_operators_nobody_holds_queues" {
+run "without_operators_no_identity_holds_queues" {
   command = plan
 
   assert {
@@ -203,7 +203,7 @@ run "without_operators_nobody_holds_queues" {
   }
 }
 
-run "without_ci_there_is_nobody_to_trust" {
+run "without_ci_no_identity_is_trusted" {
   command = plan
 
   variables {

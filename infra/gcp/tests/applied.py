@@ -172,7 +172,7 @@ def plans(project):
             {service_of(name): ["update", "template"] for name in MESSAGES},
         ),
         (
-            "a predecessor that is retired is named by no new task, and nobody loses the right to name it",
+            "a predecessor that is retired is named by no new task, and no identity loses the right to name it",
             "queues.json",
             nothing,
             {"predecessor": PREDECESSOR | {"retired": True}},
@@ -189,7 +189,7 @@ def attempts(project):
     """What ends a task, in the plan that says where it goes."""
     for name, variables, ours in [
         ("without a predecessor, Cloud Tasks ends no task", {"predecessor": None, "enabled_queues": None}, QUEUES),
-        ("a queue that nobody has taken over ends tasks as before", {"enabled_queues": []}, []),
+        ("a queue that is not taken over ends tasks as before", {"enabled_queues": []}, []),
         ("only a queue that is taken over ends none", {"enabled_queues": ["calendar-sync"]}, ["calendar-sync"]),
     ]:
         found = {}
@@ -231,8 +231,8 @@ def exposures(project):
     """What must not stand in a state, whatever grants or writes it."""
     state = project.state()
     for name, text in [
-        ("nobody in the project is everybody", "allUsers"),
-        ("nobody in the project is everybody with an account", "allAuthenticatedUsers"),
+        ("no identity in the project is everybody", "allUsers"),
+        ("no identity in the project is everybody with an account", "allAuthenticatedUsers"),
         ("no secret has a value", "google_secret_manager_secret_version"),
     ]:
         yield name, text not in state, f"{text} is in the state"

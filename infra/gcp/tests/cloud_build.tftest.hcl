@@ -33,7 +33,7 @@ run "builds_deploy_write_their_log_and_see_other_builds" {
   }
 }
 
-run "without_builds_there_is_nobody_to_trust" {
+run "without_builds_no_identity_is_trusted" {
   command = plan
 
   assert {

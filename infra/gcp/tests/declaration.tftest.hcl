@@ -31,11 +31,11 @@ run "all_queues_are_enabled_where_there_is_no_predecessor" {
 
   assert {
     condition     = alltrue([for function in module.function : function.enabled])
-    error_message = "Nobody runs the tasks of a queue."
+    error_message = "No service runs the tasks of a queue."
   }
 }
 
-run "a_queue_that_nobody_would_run_is_refused" {
+run "a_queue_that_no_service_would_run_is_refused" {
   command = plan
 
   variables {
@@ -104,7 +104,7 @@ run "schedules_rest_until_their_queue_is_taken_over" {
   }
 }
 
-run "names_that_nobody_declared_are_refused" {
+run "names_that_are_not_declared_are_refused" {
   command = plan
 
   variables {
@@ -117,7 +117,7 @@ run "names_that_nobody_declared_are_refused" {
   expect_failures = [var.enabled_queues, var.paused_schedules, var.producers]
 }
 
-run "a_version_of_a_secret_that_nobody_reads_is_refused" {
+run "a_version_of_a_secret_that_no_service_reads_is_refused" {
   command = plan
 
   variables {

@@ -49,7 +49,7 @@ run "every_metric_that_is_asked_for_is_made" {
         [for metric in google_logging_metric.entries : metric.name],
       ),
     )) == 0
-    error_message = "An alert watches a metric that nobody makes."
+    error_message = "An alert watches a metric that does not exist."
   }
 }
 

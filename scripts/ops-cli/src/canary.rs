@@ -42,7 +42,7 @@ pub(crate) enum Health {
     Healthy,
     /// Too many of its tasks failed.
     Unhealthy,
-    /// All of its tasks failed, but they are too few to judge.
+    /// All of its tasks failed, but they are too few to tell.
     Inconclusive,
     /// It got no task.
     NoTraffic,

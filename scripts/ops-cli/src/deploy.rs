@@ -25,7 +25,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes: 0 deployed, 1 not deployed or r
 /// Deploy one function: a share of its tasks first, then all; rolled back automatically when they fail.
 ///
 /// A revision that gets no task while it is watched keeps its share, unless --promote-without-traffic is given; so does
-/// one that fails all of its tasks when they are too few to judge. The same command continues to watch a share;
+/// one that fails all of its tasks when they are too few to tell. The same command continues to watch a share;
 /// `scripts/ops rollback` ends it at any time.
 #[derive(Args)]
 pub(crate) struct Deploy {

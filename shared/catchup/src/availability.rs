@@ -5,9 +5,9 @@
 //! | `manual_time_blocks` | when there are any, only what is in one of them is kept: nothing, if none can be read |
 //! | `commute_windows` | are removed |
 //! | `nighttime_start` to `nighttime_end` | is removed, every day |
-//! | neither blocks nor a night | [`UNTOLD_NIGHT`] is removed: nobody wants to be told to meet at three in the morning |
+//! | neither blocks nor a night | [`UNTOLD_NIGHT`] is removed: no user wants a suggestion for three in the morning |
 //!
-//! A window whose end is before its start ends on the next day. What cannot be read is passed over and logged.
+//! A window whose end is before its start ends on the next day. What is malformed is skipped and logged.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -82,7 +82,7 @@ fn night(start: Option<&str>, end: Option<&str>) -> Option<[Weekly; 7]> {
     let (Some(start), Some(end)) = (start, end) else { return None };
     let night = every_day(start, end);
     if night.is_none() {
-        tracing::warn!("a night that cannot be read is passed over");
+        tracing::warn!("malformed night skipped");
     }
     night
 }
@@ -98,7 +98,7 @@ fn blocks(column: &'static str, stored: Option<&Value>) -> Option<Vec<Weekly>> {
     let read: Vec<Weekly> = entries.iter().filter_map(block).collect();
     let ignored = entries.len() - read.len();
     if ignored > 0 {
-        tracing::warn!(column, ignored, left = read.len(), "windows that cannot be read are passed over");
+        tracing::warn!(column, ignored, left = read.len(), "malformed windows skipped");
     }
     Some(read)
 }

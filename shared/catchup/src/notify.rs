@@ -1,9 +1,9 @@
 //! Messages to people, each at most once.
 //!
-//! Every message has subjects: what it tells of. Before anything is sent, the ledger (`jobs.notification_deliveries`) is
-//! asked for the right to tell this person of them by this channel, and nobody gets that right twice. So a crash, or an
-//! answer that never came, leaves a subject `unknown`: it is not sent again by itself, and operators can list it
-//! ([`Deliveries::list_unknown`]). Only when a provider certainly did not take a message is the right given back.
+//! Every message has subjects: what it is about. Before anything is sent, the ledger (`jobs.notification_deliveries`)
+//! is asked for the claim to notify this person about them by this channel, and a claim is granted once. So a crash, or
+//! an answer that never came, leaves a subject `unknown`: it is not sent again by itself, and operators can list it
+//! ([`Deliveries::list_unknown`]). Only when a provider certainly did not take a message is the claim released.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub use result::ProviderError;
 use result::{SendError, SendResult};
 use twilio::Twilio;
 
-/// How long providers are waited for.
+/// How long to wait for providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a connection: giving up on one is safe.
@@ -58,12 +58,12 @@ impl Default for Timeouts {
 }
 
 /// Time that a message may take, its provider's silence included.
-const ROOM: Duration = Duration::from_secs(45);
+const SEND_BUDGET: Duration = Duration::from_secs(45);
 
-/// Whether there is time for another message. A job asks before each: one that is cut off stays `unknown`.
+/// Whether there is time to send another message. A job asks before each: one that is cut off stays `unknown`.
 #[must_use]
-pub fn has_room(context: &Context) -> bool {
-    !context.is_cancelled() && context.time_left() >= ROOM
+pub fn has_time_to_send(context: &Context) -> bool {
+    !context.is_cancelled() && context.time_left() >= SEND_BUDGET
 }
 
 /// Sends messages. Clones share their connections.
@@ -106,10 +106,10 @@ pub enum Delivery {
     AlreadyClaimed,
     /// The provider will never take it for this recipient: an invalid number, an unsubscribed person. Recorded.
     Refused {
-        /// The provider's word for it, such as `21610`.
+        /// The provider's code for it, such as `21610`.
         code: String,
     },
-    /// Nobody knows whether the provider took it. Recorded, and not sent again by itself.
+    /// It is unknown whether the provider took it. Recorded, and not sent again by itself.
     Unknown,
     /// A limit of ours, or of the provider's, is met: nothing was sent or claimed, and may be not before that time.
     LimitedUntil(DateTime<Utc>),
@@ -170,7 +170,7 @@ impl Notifier {
         Self { inner: Arc::clone(&self.inner), plan: Some((user_id, Arc::new(Mutex::new(plan)))) }
     }
 
-    /// Tells a person of a subject by text message, to an E.164 number.
+    /// Notifies a person about one subject by text message, to an E.164 number.
     ///
     /// Cancelled while under way, the message may stay `unknown`.
     pub async fn send_sms<S: Notification>(
@@ -190,7 +190,7 @@ impl Notifier {
         inner.settle(&claimed, Twilio::NAME, answer).await
     }
 
-    /// Tells a person of several subjects in one e-mail: of those of which no e-mail told before.
+    /// Notifies a person about several subjects in one e-mail: about those that no e-mail was about before.
     ///
     /// Cancelled while under way, the message may stay `unknown`.
     pub async fn send_email<S: Notification>(
@@ -216,7 +216,7 @@ impl Notifier {
 
 /// Whether a message may be sent.
 enum Claim {
-    /// About these subjects, and nobody else may.
+    /// About these subjects, and no other task may.
     Granted(DeliveryKey),
     Not(Delivery),
 }
@@ -225,7 +225,7 @@ impl Notifier {
     async fn claim(&self, user_id: Uuid, channel: Channel, subjects: Vec<String>) -> Result<Claim, Error> {
         let inner = &self.inner;
         let asked = DeliveryKey { user_id, channel, subjects };
-        // A task that comes back must not spend the person's limits on what it sent before.
+        // A task that is rescheduled must not spend the person's limits on what it sent before.
         let subjects = inner.deliveries.unclaimed(&asked).await?;
         if subjects.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));

@@ -86,7 +86,7 @@ impl Reminders {
         sweep.fan_out(&self.sweeps, &self.tasks, due, payload).await
     }
 
-    /// A reminder is done with when each channel took it, or never will: what meets a limit or fails comes back.
+    /// A reminder is done with when each channel took it, or never will: what meets a limit or fails is rescheduled.
     async fn remind(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
         let Some(person) = self.recipients.contactable(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
@@ -102,7 +102,7 @@ impl Reminders {
         let zone = zone::choose(user_id, person.preferred_timezone.as_deref(), person.timezone.as_deref());
         let recipient = Recipient { user_id, zone };
         let mut reminded = Reminded::default();
-        if !notify::has_room(context) {
+        if !notify::has_time_to_send(context) {
             return Ok(Outcome::Snooze(context.now()));
         }
         let notifier = self.notifier.planning(user_id, 1, person.phone.as_ref().map_or(0, |_| notices.len()));
@@ -112,7 +112,7 @@ impl Reminders {
         let mut told = Vec::new();
         for notice in &notices {
             let is_texted = match &person.phone {
-                Some(_) if !notify::has_room(context) => {
+                Some(_) if !notify::has_time_to_send(context) => {
                     reminded.back_at = reminded.back_at.max(Some(context.now()));
                     break;
                 }
@@ -145,7 +145,7 @@ impl Reminded {
                 return false;
             }
             Err(error) => {
-                // Of several failures the task reports one; each stands in the log.
+                // Of several failures the task reports one; each is logged.
                 tracing::warn!(error = &error as &dyn std::error::Error, "a reminder was not sent");
                 self.failed = Some(error);
                 return false;

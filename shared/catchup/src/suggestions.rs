@@ -29,7 +29,7 @@ pub fn horizon(now: DateTime<Utc>) -> Span {
     Span { start: now.duration_round_up(FIRST_STEP).unwrap_or(now), end: now + HORIZON }
 }
 
-/// Suggests one contact for each slot as long as there are both, and answers how many.
+/// Suggests one contact for each slot as long as there are both, and returns how many.
 pub async fn suggest(
     tx: &mut SuggestionsTx,
     overdue: &[Overdue],

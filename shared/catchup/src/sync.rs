@@ -1,4 +1,4 @@
-//! What surrounds every look at a user's account: whether it may begin, and how it is recorded.
+//! What surrounds every sync or check of a user's account: whether it may begin, and how it is recorded.
 //!
 //! [`breaker`] and [`schedule`] are rules without a database; [`Syncs::run`] is what a job runs its sync in.
 
@@ -89,7 +89,7 @@ pub enum Ended {
 impl Syncs {
     /// Runs `sync`, which is told whether it may begin. However it ends, its breaker is not left half-open: a sync that was
     /// let through and neither succeeded nor failed lets the next one try. Best effort: what is not handed back counts as a
-    /// failure when its hour is over.
+    /// failure when its hour has ended.
     pub async fn run<F>(
         &self,
         user_id: Uuid,
@@ -112,7 +112,10 @@ impl Syncs {
         if is_probe
             && let Err(error) = circuit_breaker::hand_back_probe(&self.0, user_id, integration, now()).await
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a probe was not handed back");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "probe of the circuit breaker not released"
+            );
         }
         outcome
     }
@@ -145,7 +148,7 @@ impl Syncs {
         Ok(Admission::Admitted(Admitted { probe, schedule }))
     }
 
-    /// A sync went well: closes the breaker, moves the schedule on (unless a person asked), adds the row.
+    /// A sync succeeded: closes the breaker, moves the schedule on (unless a person asked), adds the row.
     pub async fn succeeded(
         &self,
         run: &SyncRun,

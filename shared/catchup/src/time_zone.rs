@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-/// The zone of that IANA name; UTC for whoever names none, or one that nobody knows. A name is whatever the user wrote:
+/// The zone of that IANA name; UTC for whoever names none, or an unknown one. A name is whatever the user wrote:
 /// the log says only whose it is.
 #[must_use]
 pub fn named(user_id: Uuid, name: Option<&str>) -> Tz {
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zone_that_nobody_knows_is_utc() {
+    fn an_unknown_zone_is_utc() {
         for name in [None, Some(""), Some("Mars/Olympus"), Some("UTC")] {
             assert_eq!(named(Uuid::nil(), name), Tz::UTC);
         }

@@ -13,7 +13,7 @@ shared::variables! {
     TWILIO_AUTH_TOKEN: "Token of that account.", "any text", None, SECRET;
     TWILIO_PHONE_NUMBER: "Number that text messages come from.", "a phone number such as +15551234567", None, SERVICE;
     TWILIO_API_URL: "Endpoint of Twilio.", "https://host (http on loopback)", Some("https://api.twilio.com"), SERVICE;
-    EMAIL_PROVIDER: "Who carries e-mail.", "sendgrid or smtp", Some("sendgrid"), SERVICE;
+    EMAIL_PROVIDER: "E-mail provider.", "sendgrid or smtp", Some("sendgrid"), SERVICE;
     SENDGRID_API_KEY: "Key of the account at SendGrid.", "any text", None, SECRET;
     SENDGRID_FROM_EMAIL: "Address that e-mail through SendGrid comes from.", "an e-mail address", None, SERVICE;
     SENDGRID_API_URL: "Endpoint of SendGrid.", "https://host (http on loopback)", Some("https://api.sendgrid.com"), SERVICE;

@@ -5,15 +5,15 @@
 //! |---|---|---|
 //! | `exists`, `not_exists` through a user's channel | 204 | a calendar sync, one for all of [`SYNC_WINDOW`]; recorded |
 //! | `sync` and other states through a user's channel | 204 | recorded as ignored |
-//! | anything else: unknown channel, another token or resource, no headers | 404, empty | nothing; nobody learns which |
+//! | anything else: unknown channel, another token or resource, no headers | 404, empty | nothing; the response does not say which |
 //! | a body of more than [`MAX_BODY_BYTES`]; Google sends none | 413 | nothing |
-//! | more than 60 a minute from one address; Postgres or Cloud Tasks is away | 503, `Retry-After` | Google sends it again |
+//! | more than 60 a minute from one address; Postgres or Cloud Tasks is unavailable | 503, `Retry-After` | Google sends it again |
 //!
 //! Google repeats what is answered with 500, 502, 503 or 504, and nothing else:
 //! <https://developers.google.com/workspace/calendar/api/guides/push>. So 429 would lose notifications.
 //!
-//! Whose address: the peer's, unless `TRUSTED_PROXY_HOPS` says how many proxies of ours stand in front. Each of them adds
-//! the address of its own caller at the end of `X-Forwarded-For`; what stands before these entries may be invented. The
+//! Whose address: the peer's, unless `TRUSTED_PROXY_HOPS` says how many of our proxies are in front. Each of them adds
+//! the address of its own caller at the end of `X-Forwarded-For`; what comes before these entries may be invented. The
 //! router must be served with connect info ([`axum::Router::into_make_service_with_connect_info`]): callers whose peer is
 //! unknown share one limit.
 

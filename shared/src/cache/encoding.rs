@@ -1,4 +1,4 @@
-//! The text under which a value stands in Redis.
+//! The text as which a value is stored in Redis.
 //!
 //! JSON; or, when it is long and shrinks, a mark and the base64 of LZ4 of that JSON. No JSON begins with the mark.
 

@@ -13,7 +13,7 @@ pub trait CacheKey: Sync {
     /// How long the value is kept if it is not dropped.
     const TIME_TO_LIVE: Duration;
 
-    /// What is dropped at once. Without [parts](Self::part) this is the key in Redis.
+    /// What is dropped together. Without [parts](Self::part) this is the key in Redis.
     fn scope(&self) -> String;
 
     /// Tells the values of one scope apart. In Redis they carry the scope's generation, which is a key of its own: a new

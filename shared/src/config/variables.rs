@@ -40,14 +40,14 @@ macro_rules! variables {
 variables! {
     PORT: "Port that the service listens on.", "a port number", Some("8080"), SERVICE;
     HOST: "Address that the service listens on.", "an IP address", Some("0.0.0.0"), SERVICE;
-    LOG_LEVEL: "Least severity that is logged.", "trace, debug, info, warn or error", Some("info"), SERVICE;
+    LOG_LEVEL: "Minimum log level.", "trace, debug, info, warn or error", Some("info"), SERVICE;
     K_REVISION: "Revision of the service, for records of failures; Cloud Run sets it.", "a name", Some("local"), SERVICE;
     RETRY_BACKOFF_DIVISOR: "Backoffs between attempts are divided by this; for tests and the local cloud.", "a number from 1", Some("1"), SERVICE;
     DEBOUNCE_DIVISOR: "Debounce windows of tasks are divided by this; for the local cloud.", "a number from 1", Some("1"), SERVICE;
     LEASE_DIVISOR: "Times of leases are divided by this; for tests.", "a number from 1", Some("1"), SERVICE;
     TIMEOUT_DIVISOR: "Timeouts of jobs are divided by this; for tests.", "a number from 1", Some("1"), SERVICE;
     DATABASE_URL: "Postgres; or give the `DATABASE_*` parts instead.", "postgres://user:password@host:port/name", None, SECRET;
-    DATABASE_HOST: "Host of Postgres; one that begins with `/` is a socket folder.", "a host name or a folder", None, SERVICE;
+    DATABASE_HOST: "Host of Postgres; one that begins with `/` is a socket directory.", "a host name or a folder", None, SERVICE;
     DATABASE_PORT: "Port of Postgres.", "a port number", Some("5432"), SERVICE;
     DATABASE_NAME: "Name of the database.", "a name", None, SERVICE;
     DATABASE_USER: "User of the database.", "a name", None, SERVICE;

@@ -1,7 +1,7 @@
 //! `jobs.dead_letters`: tasks that ended without success, with the body as it arrived.
 //!
-//! A letter is `open` until it is replayed, `replaying` while its new task is created, `sent` after that; it counts
-//! its deaths, and each death belongs to one life of its task: nothing late from an earlier life opens it again.
+//! A dead letter is `open` until it is replayed, `replaying` while its new task is created, `sent` after that; it
+//! counts its deaths, and each death belongs to one life of its task: nothing late from an earlier life opens it again.
 
 use chrono::{DateTime, Utc};
 
@@ -49,7 +49,7 @@ pub struct StoredDeadLetter {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A letter's run, as it is shown.
+/// A run of a dead letter's task, as it is shown.
 #[derive(Debug, Clone)]
 pub struct StoredFailure {
     /// The task's life.
@@ -77,7 +77,7 @@ impl From<Database> for DeadLetters {
 }
 
 impl DeadLetters {
-    /// Letters that were not sent again, oldest first: of one function or of all.
+    /// Dead letters that were not replayed, oldest first: of one function or of all.
     pub async fn list_open(
         &self,
         function: Option<&str>,
@@ -102,7 +102,7 @@ impl DeadLetters {
         Ok(dead_letters)
     }
 
-    /// The letter of that id, sent or not.
+    /// The dead letter of that id, sent or not.
     pub async fn get(&self, id: &str) -> Result<Option<StoredDeadLetter>, Error> {
         let dead_letter = sqlx::query_as!(
             StoredDeadLetter,
@@ -120,7 +120,7 @@ impl DeadLetters {
         Ok(dead_letter)
     }
 
-    /// Every run of every life of a letter's task that ended badly, in their order.
+    /// Every failed run of every life of a dead letter's task, in their order.
     pub async fn failures_of(&self, dead_letter: &StoredDeadLetter) -> Result<Vec<StoredFailure>, Error> {
         let failures = sqlx::query_as!(
             StoredFailure,
@@ -137,8 +137,8 @@ impl DeadLetters {
         Ok(failures)
     }
 
-    /// Says, before the new task is created, that the letter is being replayed; answers whether it may be. One that was
-    /// sent may not, unless `again`; one that another replay left half done may.
+    /// Says, before the new task is created, that the dead letter is being replayed; returns whether it may be. One
+    /// that was sent may not, unless `again`; one that another replay left half done may.
     pub async fn replay_begun(
         &self,
         dead_letter: &StoredDeadLetter,
@@ -160,7 +160,7 @@ impl DeadLetters {
         Ok(begun.rows_affected() == 1)
     }
 
-    /// The letter's new task exists; a letter that died once more since then stays open.
+    /// The new task of the dead letter exists; one whose task died once more since then stays open.
     pub async fn replay_sent(&self, dead_letter: &StoredDeadLetter, now: DateTime<Utc>) -> Result<(), Error> {
         sqlx::query!(
             "
@@ -176,7 +176,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Removes a letter with all its failures; answers whether it was there.
+    /// Removes a dead letter with all its failures; returns whether it was there.
     pub async fn discard(&self, id: &str) -> Result<bool, Error> {
         let discarded = sqlx::query_scalar!(
             r#"
@@ -210,7 +210,7 @@ impl DeadLetters {
 }
 
 impl Transaction {
-    /// Opens the letter for the last of the task's recorded failures.
+    /// Opens the dead letter for the last of the task's recorded failures.
     pub(super) async fn open_dead_letter_for_failures(
         &mut self,
         task_ref: &TaskRef<'_>,

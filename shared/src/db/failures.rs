@@ -1,7 +1,8 @@
-//! `jobs.failures`: the runs of tasks that ended badly. A task's attempts are its rows here, and its death is decided in
+//! `jobs.failures`: the failed runs of tasks. A task's attempts are its rows here, and its death is decided in
 //! the transaction that writes the last of them.
 //!
-//! A run's own word stands: it replaces what others supposed (`started`, `killed`) and is replaced by nothing.
+//! What a run records about itself wins: it replaces what others supposed (`started`, `killed`) and is replaced by
+//! nothing.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -24,7 +25,7 @@ pub struct TaskRef<'a> {
     pub attempts: u32,
     /// How long a run may take.
     pub timeout: TimeDelta,
-    /// How long after a kill its company may still be found.
+    /// How long after a kill the other runs that died with it may still be found.
     pub company_window: TimeDelta,
     /// The user whom the task is about.
     pub user_id: Option<Uuid>,
@@ -64,7 +65,7 @@ pub struct Cause<'a> {
     pub is_permanent: bool,
 }
 
-/// Where a task stands.
+/// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskState {
     /// It may run.
@@ -87,7 +88,7 @@ struct Count {
     is_done: bool,
     is_permanent: bool,
     failures: i64,
-    /// Until when one of the counted kills may turn out to have happened in company.
+    /// Until when one of the counted kills may turn out to be shared with other runs.
     unproven_until: Option<DateTime<Utc>>,
     /// Until when a run that was recorded before it began may be under way.
     running_until: Option<DateTime<Utc>>,
@@ -124,7 +125,7 @@ impl From<Database> for Failures {
 }
 
 impl Failures {
-    /// Where the task stands; writes the dead letter if it is missing.
+    /// The task's state; writes the dead letter if it is missing.
     pub async fn task_state(&self, task_ref: &TaskRef<'_>, now: DateTime<Utc>) -> Result<TaskState, Error> {
         let mut transaction = self.failures_of(task_ref).await?;
         let state = transaction.settle(task_ref, now).await?;
@@ -151,7 +152,7 @@ impl Failures {
     }
 
     /// Records, on behalf of a run whose lease expired at `expired_at`, that it was killed; unless the run has said itself
-    /// how it ended, or the task has ended. Answers where the task stands now.
+    /// how it ended, or the task has ended. Returns the task's state now.
     pub async fn run_killed(
         &self,
         task_ref: &TaskRef<'_>,
@@ -179,7 +180,7 @@ impl Failures {
     }
 
     /// Records a failed run; the last failure, or a permanent one, writes the dead letter in the same transaction. Answers
-    /// where the task stands now.
+    /// the task's state now.
     pub async fn run_failed(
         &self,
         task_ref: &TaskRef<'_>,

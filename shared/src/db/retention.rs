@@ -16,7 +16,7 @@ const AGED: [Aged; 3] = [
     Aged { table: "failures", time: "at", days: 90 },
     Aged { table: "sweeps", time: "started_at", days: 90 },
 ];
-/// What else must be true of a failure `t`. One look into an index per row: joined, all old rows might be sorted for each
+/// What else must be true of a failure `t`. One index lookup per row: joined, all old rows might be sorted for each
 /// step.
 const WITHOUT_LETTER: &str =
     "(SELECT d.id FROM jobs.dead_letters d WHERE d.function = t.function AND d.key = t.key LIMIT 1) IS NULL";

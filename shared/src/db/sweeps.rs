@@ -106,8 +106,9 @@ impl Sweeps {
         Ok(())
     }
 
-    /// Of these users, in the order of their ids, those for whom the sweep creates a task in the queue: whose task of an
-    /// earlier sweep is over. Its own ones count as open until `until`, [`Self::users_swept`] or [`Self::user_task_ended`].
+    /// Of these users, in the order of their ids, those for whom the sweep creates a task in the queue: whose task of
+    /// an earlier sweep has ended. Its own ones count as open until `until`, [`Self::users_swept`] or
+    /// [`Self::user_task_ended`].
     ///
     /// A name does not serve for this: Cloud Tasks blocks it for up to a day after its task. A row is written before the
     /// task is created and kept after it, so a page that runs twice neither misses nor repeats a user.
@@ -171,7 +172,7 @@ impl Sweeps {
         Ok(())
     }
 
-    /// The user's task of a sweep is over: the next sweep may create another.
+    /// The user's task of a sweep has ended: the next sweep may create another.
     pub(crate) async fn user_task_ended(
         &self,
         queue: Queue,
@@ -205,9 +206,9 @@ impl Sweeps {
         Ok(sweeps)
     }
 
-    /// Adds the results of a sweep's task. A sweep that went through all its pages is marked as long as failures are more
-    /// than the share `high_above` of its tasks, or of its results if these are more; answers whether this result is what
-    /// marks it. Several that come at the same time may all be told so.
+    /// Adds the results of a sweep's task. A sweep that went through all its pages is marked as long as failures are
+    /// more than the share `high_above` of its tasks, or of its results if these are more; returns whether this result
+    /// is what marks it. Several that come at the same time may all be told so.
     pub async fn add_result(
         &self,
         queue: Queue,

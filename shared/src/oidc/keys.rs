@@ -68,7 +68,7 @@ struct KeySet {
     keys: Vec<Key>,
 }
 
-/// Keys of another type are passed over.
+/// Keys of another type are skipped.
 #[derive(Deserialize)]
 struct Key {
     kid: Option<String>,
@@ -84,7 +84,7 @@ impl Keys {
     }
 
     /// The key of that id. An unknown id is asked for, since keys rotate, but seldom. Old keys serve while newer ones
-    /// cannot be had: the issuer does not sign with a key that it withdrew.
+    /// are not available: the issuer does not sign with a key that it withdrew.
     pub(super) async fn get(&self, id: &str) -> Result<Option<Arc<DecodingKey>>, Error> {
         let now = self.clock.now();
         if let Some(key) = self.fresh(id, now) {
@@ -93,7 +93,7 @@ impl Keys {
         let stale = self.known().keys.get(id).cloned();
         let mut last_fetch = match (self.last_fetch.try_lock(), &stale) {
             (Ok(last_fetch), _) => last_fetch,
-            // Somebody is at it; nobody else needs to wait for that.
+            // Another request is fetching them; no other needs to wait for that.
             (Err(_), Some(_)) => return Ok(stale),
             (Err(_), None) => self.last_fetch.lock().await,
         };

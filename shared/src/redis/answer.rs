@@ -1,4 +1,4 @@
-//! What Redis answers.
+//! The replies of Redis.
 
 use serde::Deserialize;
 

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// Closed, every call passes. After some failures in a row it opens, and one call passes in each `rest`, as a probe.
+/// Closed, every call passes. After some failures in a row it opens, and one call passes in each `open_for`, as a
+/// probe.
 ///
-/// A probe starts the next rest at once, so one that is cancelled and never reports back delays the next and no more.
+/// A probe keeps the circuit open for another `open_for`, so one that is cancelled and never reports back delays the
+/// next and no more.
 #[derive(Debug)]
 pub(super) struct Breaker {
     threshold: u32,
@@ -49,7 +51,7 @@ impl Breaker {
                     self.state = State::Open { until: now + self.open_for };
                 }
             }
-            // The probe, which has set the next rest already, or a call from before the breaker opened.
+            // The probe, which has set the next time already, or a call from before the breaker opened.
             State::Open { .. } => {}
         }
     }

@@ -59,7 +59,7 @@ pub enum Error {
 impl Error {
     /// Whether Redis is of no use at present, as opposed to one command that it would not or could not run.
     #[must_use]
-    pub fn is_away(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Unreachable(_)
             | Self::Broken(_)
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_used_up_quota_is_an_outage_and_a_wrong_command_is_none() {
         let quota = "ERR max requests limit exceeded. Limit: 500000, Usage: 500001.";
-        assert!(Error::refused(quota).is_away());
-        assert!(!Error::refused("ERR syntax error").is_away());
+        assert!(Error::refused(quota).is_unavailable());
+        assert!(!Error::refused("ERR syntax error").is_unavailable());
     }
 }

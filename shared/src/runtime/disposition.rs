@@ -1,5 +1,5 @@
-//! How a dispatch ends, and what is answered to Cloud Tasks: 2xx deletes the task, 503 slows the whole queue, everything
-//! else repeats this task alone.
+//! How a dispatch ends, and the response to Cloud Tasks: 2xx deletes the task, 503 slows the whole queue, everything
+//! else retries this task alone.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ pub(super) enum FailureReason {
 }
 
 impl FailureReason {
-    /// A stable name, for answers, logs and records.
+    /// A stable name, for responses, logs and records.
     pub(super) fn name(self) -> &'static str {
         self.into()
     }
@@ -97,7 +97,7 @@ pub(super) enum DeadReason {
 }
 
 impl DeadReason {
-    /// A stable name, for answers, logs and dead letters.
+    /// A stable name, for responses, logs and dead letters.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Failed(reason) => reason.name(),
@@ -133,7 +133,7 @@ pub(super) enum RescheduleReason {
     Unreadable,
     /// It has to run alone.
     Crowded,
-    /// It is not known yet whether an earlier run is over, or what its end proves.
+    /// It is not known yet whether an earlier run has ended, or what its end proves.
     Unproven,
     /// Another session holds a lock that the job needs.
     Busy,
@@ -202,7 +202,7 @@ impl From<oidc::Error> for Disposition {
     }
 }
 
-/// What is said of a disposition, to Cloud Tasks and in the log.
+/// A disposition as Cloud Tasks gets it and the log records it.
 pub(super) struct Summary {
     pub(super) status: StatusCode,
     pub(super) outcome: OutcomeCode,

@@ -19,7 +19,7 @@ pub(super) fn routes(database: Database) -> Router {
         .with_state(database)
 }
 
-/// Ready when Postgres answers, which every task needs. Redis is not asked: a probe would be billed.
+/// Ready when Postgres responds, which every task needs. Redis is not probed: a probe would be billed.
 async fn ready(State(database): State<Database>) -> (StatusCode, &'static str) {
     match database.ping().await {
         Ok(()) => (StatusCode::OK, "ready\n"),

@@ -33,7 +33,7 @@ pub(super) fn report(queue: Queue, problems: &[Problem]) {
     for problem in problems {
         let _infallible = writeln!(text, "  {problem}");
     }
-    let _nobody_listens = std::io::stderr().write_all(text.as_bytes());
+    let _no_reader = std::io::stderr().write_all(text.as_bytes());
 }
 
 fn usage(queue: Queue) -> String {

@@ -39,7 +39,7 @@ impl Dependency {
         Self::Other
     }
 
-    /// A stable name, for answers and logs.
+    /// A stable name, for responses and logs.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Database => "database",

@@ -1,5 +1,5 @@
-//! The path of a task, from its request to its answer. It reads like the list in `infra/architecture.md`, "One task"; why
-//! each rule is there is said there, and shown by the model that it was checked with.
+//! The path of a task, from its request to its response. It reads like the list in `infra/docs/architecture.md`, "One
+//! task", which also has the reason of each rule.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -15,14 +15,14 @@ use crate::idempotency::Found;
 use crate::queue::JOBS_PATH;
 
 impl Runtime {
-    /// Works on one dispatch. An early end is an `Err`, and is answered like any other.
+    /// Processes one dispatch. An early end is an `Err`, and is answered like any other.
     #[expect(clippy::too_many_lines, reason = "the path of a task is read from top to bottom, in one place")]
     pub(super) async fn process(
         &self,
         request: Request<Body>,
         facts: &mut Facts,
     ) -> Result<Disposition, Disposition> {
-        // 1. Verify: whose request is it?
+        // 1. Verify: who is the caller?
         let authorization =
             request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         self.verifier.verify(authorization).await?;
@@ -81,7 +81,7 @@ impl Runtime {
             Err(error) => without_redis(&error),
         }
 
-        // 4. Look at what is recorded; the usual path has nothing to look at.
+        // 4. Read the state that is recorded; on the usual path there is none.
         let state = if task.is_new() && lease.is_held() && killed.is_none() {
             TaskState::Go { failures: 0, alone: false }
         } else {
@@ -108,7 +108,7 @@ impl Runtime {
             lost = self.leases.keep(&mut lease) => RunResult::Lost(lost),
         };
 
-        // 6. Settle, and 7. answer: a failure is row, successor, release, in this order.
+        // 6. Settle, and 7. respond: a failure is recorded, its successor created, its lease released, in this order.
         match ended {
             RunResult::Done(result) => {
                 self.settle_done(&task, &lease, &result).await;

@@ -1,4 +1,4 @@
-//! All that a service can answer to a dispatch, made from the enums that it answers with: an answer that is added there is
+//! All responses of a service to a dispatch, made from the enums that describe them: a variant that is added there is
 //! in the list, or does not compile.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::outages::Dependency;
 use crate::envelope;
 use crate::oidc::Rejection;
 
-/// One answer, as it stands in a response and in the canonical log line.
+/// One possible response, as the caller gets it and the canonical log line records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskResponse {
     /// HTTP status.
@@ -26,7 +26,7 @@ pub struct TaskResponse {
     pub reason: Reason,
 }
 
-/// Why an answer is what it is.
+/// The reason in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// There is nothing to say.
@@ -37,7 +37,7 @@ pub enum Reason {
     OfTheJob,
 }
 
-/// All answers.
+/// All responses.
 ///
 /// ```
 /// use shared::runtime::{TaskResponse, Reason, task_responses};

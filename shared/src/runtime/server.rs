@@ -17,10 +17,10 @@ use super::shutdown::Shutdown;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(620);
 /// How long accepting rests after it failed: no file descriptors left, usually.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What answers get to be sent once the work behind them is over.
+/// What answers get to be sent once the work behind them has ended.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
 
-/// Serves until `shutdown` is signalled and the answers under way are sent, or its grace period is over.
+/// Serves until `shutdown` is signalled and the answers under way are sent, or its grace period has ended.
 pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown) {
     serve_until(shutdown.signalled(), listener, router, shutdown).await;
 }
@@ -101,10 +101,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_nobody_calls_stops_at_once() {
+    async fn an_idle_process_stops_immediately() {
         let (shutdown, listener) = (shutdown(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         serve_until(async { shutdown.begin() }, listener, Router::new(), &shutdown).await;
-        assert!(!shutdown.is_over());
+        assert!(!shutdown.has_ended());
     }
 
     #[test]

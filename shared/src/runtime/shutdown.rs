@@ -35,7 +35,7 @@ impl Shutdown {
         }
     }
 
-    /// Begins: jobs see [`crate::job::Context::is_cancelled`] and are interrupted when the grace period is over.
+    /// Begins: jobs see [`crate::job::Context::is_cancelled`] and are interrupted when the grace period has ended.
     pub fn begin(&self) {
         self.begun.cancel();
         let over = self.over.clone();
@@ -61,7 +61,7 @@ impl Shutdown {
     }
 
     #[cfg(test)]
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.over.is_cancelled()
     }
 

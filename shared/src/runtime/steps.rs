@@ -56,7 +56,7 @@ pub(super) struct Unreadable {
 /// A run that is recorded as long as the body is suspected of killing the process that parses it.
 pub(super) struct Suspicion(Uuid);
 
-/// How a run ended.
+/// How a run ended, the lease that it lost included.
 pub(super) enum RunResult {
     Done(Value),
     Skipped(&'static str),
@@ -325,7 +325,7 @@ impl Runtime {
         self.clock.now() + self.pace.backoff(self.queue, failures)
     }
 
-    /// When to look again at a lease that expires at `until`, or at what was there and is not.
+    /// When to check again: a lease that expires at `until`, or what was there and is not.
     pub(super) fn after_lease(&self, until: Option<DateTime<Utc>>) -> DateTime<Utc> {
         let now = self.clock.now();
         until.map_or(now + self.pace.soon(), |until| self.pace.after_lease(until, now))
@@ -400,7 +400,7 @@ impl Runtime {
         rescheduled
     }
 
-    /// Ends a run whose task another run has, or has ended.
+    /// Ends a run whose lease another run has, or whose task another run has ended.
     pub(super) async fn lease_lost(
         &self,
         task: &Task,
@@ -444,7 +444,7 @@ impl Runtime {
         let run = self.recorded(lease.run(), lease.is_alone(), lease.began_at());
         let (task_ref, now) = (task.task_ref(self.pace), self.clock.now());
         if self.in_time(self.failures.run_ended(&task_ref, &run, is_done, now)).await.is_err() {
-            tracing::error!(event = %EventCode::RunNotRecorded, is_done, "the end of a run is recorded nowhere");
+            tracing::error!(event = %EventCode::RunNotRecorded, is_done, "end of the run recorded neither in redis nor in postgres");
         }
     }
 
@@ -494,12 +494,13 @@ impl Runtime {
         Run { id, instance: &self.instance, revision: &self.revision, alone, began_at }
     }
 
-    /// A statement of ours. When it fails, whatever the reason, what it says is not written, and the task stays queued.
+    /// A statement of the runtime's. When it fails, whatever the reason, nothing is recorded, and the task stays
+    /// queued.
     async fn in_time<T>(
         &self,
         statement: impl Future<Output = Result<T, db::Error>>,
     ) -> Result<T, Disposition> {
-        // Boxed, since the usual path has no statement of ours and is not to be as large as the unusual ones.
+        // Boxed, since the usual path has no statement of the runtime's and is not to be as large as the unusual ones.
         let error = match tokio::time::timeout(DATABASE_TIMEOUT, Box::pin(statement)).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => {
@@ -514,7 +515,7 @@ impl Runtime {
                 "no answer in time".to_owned()
             }
         };
-        tracing::error!(event = %EventCode::NotRecorded, error, "what became of a task could not be recorded");
+        tracing::error!(event = %EventCode::NotRecorded, error, "state of the task not recorded");
         Err(Dependency::Database.into())
     }
 }

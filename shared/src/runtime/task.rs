@@ -120,7 +120,7 @@ impl Task {
         self.envelope.n.saturating_add(self.headers.retry_count)
     }
 
-    /// Nobody can have run it before. A replay may be repeated after any time.
+    /// No other dispatch can have run it before. A replay may be repeated after any time.
     pub(super) fn is_new(&self) -> bool {
         self.dispatches() == 0 && self.envelope.life == 0
     }

@@ -54,7 +54,7 @@ impl Direct {
     }
 
     pub(super) async fn call(&self, task: &NewTask, now: DateTime<Utc>) -> Result<Enqueued, Error> {
-        // Whoever reschedules its own task has not ended yet.
+        // A task that reschedules itself has not ended yet.
         let Some(at) = task.at else { return self.post(task).await };
         let wait = (at - now).to_std().unwrap_or_default();
         let (this, task) = (self.clone(), task.clone());

@@ -37,7 +37,7 @@ pub(super) struct Resolved {
 }
 
 impl Options {
-    /// Runs not before `delay` is over.
+    /// Runs not before `delay` has passed.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.when = When::After(delay);
@@ -59,9 +59,9 @@ impl Options {
         self
     }
 
-    /// At most one task for `key` in each window, which begins when the window is over: everything that arrives in a window
-    /// is covered by a run that *begins* after it, and by no other. So the task counts as created then: a run that began
-    /// before has not done its work. Replaces a name and a time.
+    /// At most one task for `key` in each window, which begins when the window has ended: everything that arrives in a
+    /// window is covered by a run that *begins* after it, and by no other. So the task counts as created then: a run
+    /// that began before has not done its work. Replaces a name and a time.
     #[must_use]
     pub fn debounced(mut self, key: impl fmt::Display, window: Duration) -> Self {
         self.when = When::Debounced(key.to_string(), window);

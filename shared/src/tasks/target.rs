@@ -21,7 +21,7 @@ impl Targets {
                 Ok(Self(pattern.trim_end_matches('/').to_owned()))
             }
             Ok(_) => Err(config.problem(&variables::CLOUD_RUN_URL, "would send credentials in the clear")),
-            Err(_) => Err(config.problem(&variables::CLOUD_RUN_URL, "has another form")),
+            Err(_) => Err(config.problem(&variables::CLOUD_RUN_URL, "is malformed")),
         }
     }
 

@@ -37,7 +37,7 @@ pub enum EventCode {
     DependencyUnavailable,
     /// The keys of the identity tokens' issuer cannot be fetched.
     IssuerKeysUnavailable,
-    /// Postgres did not take what became of a task.
+    /// The state of a task could not be recorded in Postgres.
     NotRecorded,
     /// The end of a run is recorded neither in Redis nor in Postgres.
     RunNotRecorded,

@@ -58,7 +58,7 @@ pub enum OutcomeCode {
     Duplicate,
     /// There was nothing to do.
     Skipped,
-    /// The job asked to come back.
+    /// The job asked to be rescheduled.
     Snoozed,
     /// It met another delivery's lease.
     Deferred,
@@ -66,7 +66,7 @@ pub enum OutcomeCode {
     Requeued,
     /// The attempt failed.
     Retry,
-    /// Something that every task needs is away.
+    /// A shared dependency is unavailable.
     Unavailable,
     /// A dead letter keeps the task.
     Dead,
@@ -75,7 +75,7 @@ pub enum OutcomeCode {
 }
 
 impl OutcomeCode {
-    /// The name that stands in logs, metrics and answers.
+    /// The name in logs, metrics and responses.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.into()

@@ -19,7 +19,7 @@ use super::{EventCode, Scope, chain};
 use crate::clock::Clock;
 use crate::config::{Config, InvalidConfig, variables};
 
-/// Set by [`start`]: a library that nobody asked to log is silent.
+/// Set by [`start`]: a library that was not asked to log is silent.
 static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// Sends log entries at or above `LOG_LEVEL`, and the places of panics, to standard output. A second call in one process changes nothing.
@@ -75,7 +75,7 @@ pub(super) fn write(severity: &'static str, message: &str, fields: impl Serializ
     };
     let Ok(mut line) = serde_json::to_vec(&entry) else { return };
     line.push(b'\n');
-    // Nobody is left to tell when standard output is gone.
+    // There is no one left to notify when standard output is gone.
     let _lost = std::io::stdout().lock().write_all(&line);
 }
 

@@ -13,7 +13,7 @@ use super::meter::Counter;
 
 type Label = (&'static str, &'static str);
 
-/// Upper bounds in seconds; 10 s and 30 s are where the latency alerts stand.
+/// Upper bounds in seconds; 10 s and 30 s are the thresholds of the latency alerts.
 const DURATION_BUCKETS: [f64; 12] = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 
 struct Metrics {

@@ -316,7 +316,7 @@ async fn a_load_that_ends_while_redis_still_works_on_the_change_is_not_written()
 }
 
 #[tokio::test]
-async fn all_slots_of_a_user_fall_with_one_command_and_nobody_elses() {
+async fn all_slots_of_one_user_are_dropped_with_one_command_and_no_other_users() {
     let stack = Stack::start().await;
     let cache = cache(&stack);
     let (user, other) = (Uuid::new_v4(), Uuid::new_v4());

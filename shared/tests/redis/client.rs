@@ -65,7 +65,7 @@ async fn each_command_of_a_pipeline_or_transaction_may_fail_alone() {
         let [Ok(ok), Err(refused), Ok(value)] = answers.as_slice() else { panic!("{answers:?}") };
         assert_eq!((ok, value), (&text("OK"), &text("x")));
         assert!(matches!(refused, Error::Refused(_)), "{refused}");
-        assert!(!refused.is_away());
+        assert!(!refused.is_unavailable());
     }
 }
 
@@ -174,7 +174,7 @@ async fn an_endless_answer_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn statuses_are_told_apart() {
+async fn statuses_are_classified() {
     let refusal = r#"{"error":"ERR wrong number of arguments"}"#;
     let (result, ..) = outcome([Reply::Answer(400, refusal.into())]).await;
     assert!(
@@ -203,7 +203,7 @@ async fn a_wrong_token_is_said_so_without_showing_it() {
 }
 
 #[tokio::test]
-async fn a_dead_server_is_left_alone_probed_once_in_a_rest_and_used_again_when_it_is_back() {
+async fn the_circuit_breaker_opens_probes_once_per_period_and_closes_when_redis_is_back() {
     let server = Faulty::start([Reply::Answer(503, vec![])]).await;
     let redis = client(&server.url, Timeouts { open_for: Duration::from_hours(1), ..HASTY });
     for _ in 0..HASTY.failures {

@@ -1,4 +1,4 @@
-//! An HTTP server that answers as it is told.
+//! An HTTP server that replies as it is told.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

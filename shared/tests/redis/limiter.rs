@@ -274,7 +274,7 @@ async fn a_request_whose_answer_is_lost_is_repeated_and_counts_once() {
     let lossy = Lossy::start(stack.url(), 2).await;
     let limiter = Limiter::new(client(&lossy.url, Timeouts::default()), hand.clock());
     let rest = u32::try_from(MAX - 3).unwrap();
-    // Lost twice in a row, nobody can tell: allowed, and counted if it was carried out.
+    // Lost twice in a row, no client can tell: allowed, and counted if it was carried out.
     assert_eq!(limiter.acquire_many(LIMIT, subject, rest).await, Decision::Allowed);
     assert_eq!(limiter.acquire_many(LIMIT, subject, rest).await, Decision::Allowed);
     assert_ne!(limiter.acquire(LIMIT, subject).await, Decision::Allowed);

@@ -17,7 +17,7 @@ def create(function: str) -> None:
         f"{os.environ['CLOUD_TASKS_URL']}/v2/projects/{os.environ['GCP_PROJECT_ID']}"
         f"/locations/{os.environ['GCP_REGION']}/queues/{function}-queue"
     )
-    # Nobody has this id: the task finds nothing to do.
+    # No user has this id: the task finds nothing to do.
     envelope = {
         "data": {"userId": str(uuid.uuid4())},
         "idempotencyKey": str(uuid.uuid4()),

@@ -25,7 +25,7 @@ def key(name):
 
 
 def check(name):
-    """Runs a check at once and reports it."""
+    """Runs a check immediately and reports it."""
 
     def decorate(work):
         global failures
@@ -128,7 +128,7 @@ def _():
     equal(redis.execute(["DELEX", key("lease"), "IFDEQ", "b6acb9d84a38ff74"]), 1)
 
 
-@check("the asynchronous client, many requests at once")
+@check("the asynchronous client, many concurrent requests")
 async def _():
     async with upstash_redis.asyncio.Redis.from_env() as client:
         numbers = await asyncio.gather(*(client.incr(key("async")) for _ in range(50)))
@@ -152,7 +152,7 @@ for name, limiter in LIMITERS.items():
         equal(limit.get_remaining("one"), 0)
         equal(limit.get_remaining("a third"), 5)
 
-    @check(f"asynchronous limiter, 40 at once: {name}")
+    @check(f"asynchronous limiter, 40 concurrent calls: {name}")
     async def _():
         async with upstash_redis.asyncio.Redis.from_env() as client:
             limit = upstash_ratelimit.asyncio.Ratelimit(redis=client, limiter=limiter, prefix=key(f"async {name}"))

@@ -73,7 +73,7 @@ async fn selected_calendars(db: &mut PgConnection, user: Uuid) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_calendar_sync_makes_one_call_a_collection_and_writes_no_event() {
+async fn a_second_calendar_sync_makes_one_call_per_collection_and_writes_no_event() {
     let mut cloud = start(small()).await;
     let user = healthy(cloud.world(), Integration::GoogleCalendar, has_calendar);
     calendar_sync(&mut cloud, user).await;
@@ -157,7 +157,7 @@ async fn a_sync_token_that_is_gone_leads_to_one_full_sync_that_removes_what_is_g
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_contacts_sync_makes_one_call_a_collection_and_writes_no_contact() {
+async fn a_second_contacts_sync_makes_one_call_per_collection_and_writes_no_contact() {
     let mut cloud = start(small()).await;
     let user = healthy(cloud.world(), Integration::GoogleContacts, has_contacts);
     contacts_sync(&mut cloud, user).await;

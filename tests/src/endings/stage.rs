@@ -218,7 +218,7 @@ impl<'a> Stage<'a> {
         let commands = (self.lane.commands() - self.others_commands) / u64::from(self.tasks);
         let (dispatches, commands) = match self.a_day {
             None => (Amount::InAll(dispatches), Amount::InAll(commands)),
-            Some((dispatches, commands)) => (Amount::ADay(dispatches), Amount::ADay(commands)),
+            Some((dispatches, commands)) => (Amount::PerDay(dispatches), Amount::PerDay(commands)),
         };
         let seen = self.seen.clone();
         Ending { what, ends, seen, counted: counted[0].0 / tasks, written, dispatches, commands }

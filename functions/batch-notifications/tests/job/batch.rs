@@ -20,7 +20,7 @@ async fn pending_suggestions_go_to_the_user_as_one_digest_and_as_text_messages_o
         fixture.suggest(user, whom).await;
     }
     for change in ["calendar_event_id = 'event'", "status = 'dismissed'", "status = 'snoozed'"] {
-        let other = fixture.suggest(user, "Nobody").await;
+        let other = fixture.suggest(user, "Stranger").await;
         fixture.stack.run(&format!("UPDATE suggestions SET {change} WHERE id = '{other}'")).await;
     }
     let batch = json!({ "userId": user, "dayOfWeek": 0, "time": "09:00" });
@@ -32,7 +32,7 @@ async fn pending_suggestions_go_to_the_user_as_one_digest_and_as_text_messages_o
     for ((_, text), whom) in messages[1..].iter().zip(["Zoe", "Ben", "Cem"]) {
         assert!(text.contains(whom) && messages[0].1.contains(whom), "{messages:?}");
     }
-    assert!(!messages.iter().any(|(_, text)| text.contains("Nobody")), "{messages:?}");
+    assert!(!messages.iter().any(|(_, text)| text.contains("Stranger")), "{messages:?}");
 
     // What was sent is not sent again; what came since is.
     fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
@@ -80,7 +80,7 @@ async fn what_the_limits_leave_over_waits_for_the_next_batch() {
     let texts = fixture.messages();
     assert!(texts[9].1.contains("Friend09"), "{texts:?}");
 
-    // Even a batch of which nothing can be sent does not come back by itself.
+    // Even a batch of which nothing can be sent is not rescheduled.
     fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
     assert!(fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.is_empty());
     assert_eq!(fixture.messages().len(), 10);

@@ -1,4 +1,4 @@
-//! The function beside its servers, and users with suggestions.
+//! The function next to its servers, and users with suggestions.
 
 use batch_notifications::BatchNotifications;
 use catchup::queues;

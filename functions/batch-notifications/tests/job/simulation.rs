@@ -215,8 +215,9 @@ impl World {
     }
 }
 
-/// When sweeps run, and for which moments: around outages every quarter hour, at other times, where a sweep finds the same
-/// whatever the width of its window, every three hours. Now and then one runs twice at once, or after the next one.
+/// When sweeps run, and for which moments: around outages every quarter hour, at other times, where a sweep finds the
+/// same whatever the width of its window, every three hours. Now and then one runs twice at the same time, or after the
+/// next one.
 fn timetable(begin: DateTime<Utc>, end: DateTime<Utc>) -> Vec<Vec<DateTime<Utc>>> {
     let outages: Vec<DateTime<Utc>> = OUTAGES.iter().map(|text| text.parse().unwrap()).collect();
     let mut runs: Vec<Vec<DateTime<Utc>>> = Vec::new();

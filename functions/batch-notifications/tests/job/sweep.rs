@@ -64,7 +64,8 @@ async fn a_sweep_goes_through_all_users_in_pages_of_one_window_and_twice_creates
     let text = |moment: DateTime<Utc>| moment.to_rfc3339_opts(SecondsFormat::Secs, true);
     assert_eq!(rest[0].data()["sweepId"], format!("{}/{}", text(at(-15)), text(at(0))));
 
-    // Another sweep in between, which answers for the unfinished one too, changes nothing for the rest of that.
+    // Another sweep in between, which covers the window of the unfinished one too, changes nothing for the rest of
+    // that.
     let answer = punctual(&fixture, at(15)).await;
     answer.check_done(&json!({ "due": 500, "created": 0, "existing": 500, "continued": true }));
     let answer = fixture.service.deliver(rest[0].clone()).await;

@@ -17,6 +17,6 @@ run "the_example_can_be_planned_as_it_stands_and_takes_nothing_over" {
   }
   assert {
     condition     = !anytrue([for function in output.jobs.functions : function.scheduled])
-    error_message = "A schedule runs beside the predecessor's."
+    error_message = "A schedule runs next to the predecessor's."
   }
 }

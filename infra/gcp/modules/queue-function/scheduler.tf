@@ -15,7 +15,7 @@ resource "google_cloud_scheduler_job" "schedule" {
   attempt_deadline = "30s"
   paused           = var.paused_schedules
 
-  # A task that is created twice does its work once: sweeps name their tasks after the occasion.
+  # A task that is created twice does its work once: sweeps name their tasks after the start of the period.
   retry_config {
     retry_count          = 5
     min_backoff_duration = "5s"
@@ -28,7 +28,7 @@ resource "google_cloud_scheduler_job" "schedule" {
     uri         = "https://cloudtasks.googleapis.com/v2/projects/${var.project.id}/locations/${var.region}/queues/${google_cloud_tasks_queue.queue.name}/tasks"
     headers     = { "Content-Type" = "application/json" }
 
-    # Without a name and an idempotency key: Cloud Tasks names the task, and the name is the occasion.
+    # Without a name and an idempotency key: Cloud Tasks names the task, and the name identifies the period.
     body = base64encode(jsonencode({
       task = {
         dispatchDeadline = "${var.queue.dispatchDeadlineSeconds}s"

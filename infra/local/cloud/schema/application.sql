@@ -163,7 +163,7 @@ CREATE TABLE calendar_events (
     UNIQUE (user_id, google_event_id)
 );
 
--- The application has this index beside the constraint of the same columns.
+-- The application has this index next to the constraint of the same columns.
 CREATE UNIQUE INDEX calendar_events_user_google_event ON calendar_events (user_id, google_event_id);
 CREATE INDEX ON calendar_events (user_id, start_time);
 

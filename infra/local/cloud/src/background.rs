@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_listens_on_the_address_of_a_dropped_server() {
+    async fn no_process_listens_on_the_address_of_a_dropped_server() {
         let server = Background::start("accepts", async |listener| {
             loop {
                 let _connection = listener.accept().await;

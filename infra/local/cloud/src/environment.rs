@@ -69,7 +69,7 @@ impl<'a> Endpoints<'a> {
     #[must_use]
     pub fn unreachable(settings: &'a Settings) -> Self {
         Self {
-            database: "postgres://nobody@127.0.0.1:1/none",
+            database: "postgres://unknown@127.0.0.1:1/none",
             redis_url: UNREACHABLE,
             redis_token: "none",
             settings,

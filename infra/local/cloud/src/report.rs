@@ -10,7 +10,7 @@ use crate::functions::TaskLine;
 
 const BYTES_PER_MIB: f64 = 1_048_576.0;
 
-/// One row a queue.
+/// One row per queue.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// In the order of their names.

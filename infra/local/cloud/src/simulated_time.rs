@@ -50,7 +50,7 @@ impl SimulatedTime {
         library().is_some()
     }
 
-    /// Goes on in simulated time: starts this program again with the same arguments, unless that has happened.
+    /// Continues in simulated time: starts this program again with the same arguments, unless that has happened.
     pub fn enter() -> anyhow::Result<Self> {
         if let Some(file) = std::env::var_os(FILE).map(PathBuf::from) {
             let folder = file.parent().context("the file of the simulated time is in no folder")?;

@@ -38,7 +38,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Names that nobody owns, and backoffs of production.
+    /// Names without an owner, and backoffs of production.
     fn default() -> Self {
         Self {
             project: "local".to_owned(),

@@ -33,7 +33,7 @@ pub use messages::{batches, swept_before};
 /// Something that is not as it should be. Carries ids and names of columns, and no personal datum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Whose row; `None` for what belongs to nobody.
+    /// Whose row; `None` for what belongs to no user.
     pub user: Option<Uuid>,
     /// What about it.
     pub what: String,

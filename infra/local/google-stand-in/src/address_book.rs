@@ -51,7 +51,7 @@ pub(crate) struct AddressBook {
     generated: u64,
     /// ... in the groups below this one.
     generated_groups: usize,
-    /// The number of the next newcomer.
+    /// The number of the next new person.
     next: u64,
     changes: BTreeMap<u64, Change>,
     pub(crate) groups: Vec<GroupRecord>,

@@ -116,8 +116,8 @@ impl CalendarState {
         self.updated = now;
         event.updated = now;
         event.etag = format!("\"{}\"", STANDARD.encode(format!("{}:{}", event.id, self.revision)));
-        let newcomer = self.places.len() as u64;
-        let place = *self.places.entry(event.id.clone()).or_insert(newcomer);
+        let new_entry = self.places.len() as u64;
+        let place = *self.places.entry(event.id.clone()).or_insert(new_entry);
         let past = Past { revision: self.revision, live: event.live(), instants: event.instants() };
         let mut history = self.records.remove(&place).map(|record| record.history).unwrap_or_default();
         history.push(past);

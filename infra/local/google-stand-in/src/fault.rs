@@ -96,7 +96,7 @@ impl Fault {
         Self { times, ..self }
     }
 
-    /// Not before this many calls went well.
+    /// Not before this many calls succeeded.
     #[must_use]
     pub const fn after(self, after: u32) -> Self {
         Self { after, ..self }

@@ -17,7 +17,7 @@ use crate::world::World;
 /// How long a receiver may take.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many notifications are sent concurrently.
-const DELIVERIES_AT_ONCE: usize = 16;
+const CONCURRENT_DELIVERIES: usize = 16;
 
 /// A push channel that `events.watch` opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,7 +111,7 @@ pub(crate) async fn deliver(world: World) {
         Some((notification, world))
     });
     notifications
-        .for_each_concurrent(DELIVERIES_AT_ONCE, |notification| {
+        .for_each_concurrent(CONCURRENT_DELIVERIES, |notification| {
             let client = client.clone();
             async move {
                 let channel = &notification.channel.id;

@@ -115,7 +115,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
 
 async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection was gone at once");
+        tracing::debug!(%error, "a connection was closed immediately");
         return;
     }
     let serving = http1::Builder::new()

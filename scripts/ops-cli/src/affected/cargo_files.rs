@@ -49,7 +49,7 @@ fn differing_crates(before: &Table, now: &Table) -> BTreeSet<String> {
             None => name.clone(),
         };
         let resolve = |mut package: Locked| {
-            // What packages of the workspace need stands in their manifests, apart from what only their tests need.
+            // What packages of the workspace need is in their manifests, apart from what only their tests need.
             let is_own = package.source.is_none();
             package.dependencies =
                 if is_own { BTreeSet::new() } else { package.dependencies.iter().map(resolved).collect() };

@@ -33,7 +33,7 @@ const READERS: [(&str, Reader); 8] = [
     ("maxDispatchesPerSecond", Reader::Terraform),
     ("maxConcurrentDispatches", Reader::Terraform),
 ];
-/// Looked into one level deeper: a sweep's occasion comes from the period.
+/// Looked into one level deeper: a sweep's tasks are named after the period.
 const SCHEDULES: &str = "schedules";
 const PERIOD: &str = "periodSeconds";
 
@@ -83,7 +83,7 @@ fn compare(before: &Value, now: &Value) -> Changes {
         }
     }
     // Nothing is declared next to the queues. What is one day, or was, is read by everybody.
-    let (old_rest, new_rest) = (beside(before, "queues"), beside(now, "queues"));
+    let (old_rest, new_rest) = (without(before, "queues"), without(now, "queues"));
     for field in
         keys(&old_rest, &new_rest).into_iter().filter(|field| old_rest.get(*field) != new_rest.get(*field))
     {
@@ -111,11 +111,11 @@ fn periods(queue: &Map<String, Value>) -> Vec<&Value> {
     schedules.into_iter().flatten().map(|schedule| &schedule[PERIOD]).collect()
 }
 
-/// What an object holds beside one of its fields.
-pub(super) fn beside(value: &Value, field: &str) -> Map<String, Value> {
-    let mut beside = entries(value);
-    beside.remove(field);
-    beside
+/// What an object holds without one of its fields.
+pub(super) fn without(value: &Value, field: &str) -> Map<String, Value> {
+    let mut rest = entries(value);
+    rest.remove(field);
+    rest
 }
 
 /// What an object holds; nothing if it is none.

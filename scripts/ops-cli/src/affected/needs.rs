@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::NEEDS;
 use super::comparison::Comparison;
-use super::declaration::{beside, entries, keys};
+use super::declaration::{entries, keys, without};
 
 const FUNCTIONS: &str = "functions";
 /// Queues that a function may fill: a right on each of them.
@@ -20,7 +20,7 @@ pub(super) fn queues(comparison: &Comparison<'_>) -> anyhow::Result<Option<BTree
 
 fn compare(before: &Value, now: &Value) -> Option<BTreeSet<String>> {
     // What features need concerns whoever has them.
-    if beside(before, FUNCTIONS) != beside(now, FUNCTIONS) {
+    if without(before, FUNCTIONS) != without(now, FUNCTIONS) {
         return None;
     }
     let (old, new) = (entries(&before[FUNCTIONS]), entries(&now[FUNCTIONS]));

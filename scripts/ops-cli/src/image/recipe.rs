@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dockerfile_gives_a_function_that_is_nobody_and_nothing_else() {
+    fn the_dockerfile_gives_an_unprivileged_function_and_nothing_else() {
         let recipe = Recipe::read(DOCKERFILE, &arguments()).unwrap();
         let (uid, gid) = recipe.user.split_once(':').unwrap();
         assert!(uid.parse::<u32>().unwrap() > 0 && gid.parse::<u32>().unwrap() > 0, "{}", recipe.user);

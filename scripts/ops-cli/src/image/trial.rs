@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_all_that_its_program_sees_and_the_program_is_nobody() {
+    fn an_image_is_all_that_its_program_sees_and_the_program_is_unprivileged() {
         let work = tempfile::tempdir().unwrap();
         let root = work.path().join("it's a root");
         fs::create_dir(&root).unwrap();

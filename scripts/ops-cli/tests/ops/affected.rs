@@ -90,7 +90,7 @@ fn each_change_touches_what_it_must_and_nothing_else() {
     let more = "\"concurrency\": 16, \"maxInstances\": 3";
     check(&|| history.replace("infra/gcp/functions.json", scaling, more), &[], &["token-refresh"]);
     check(&|| history.append("infra/gcp/tests/access.tftest.hcl", "\n"), &[], &[]);
-    // What nobody can tell.
+    // What cannot be known.
     check(&|| history.append("something-new", "\n"), &all, &[]);
 }
 

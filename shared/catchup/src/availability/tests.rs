@@ -249,7 +249,7 @@ fn a_night_takes_what_the_clock_shows_whatever_the_clock_does() {
 }
 
 #[test]
-fn who_said_nothing_is_left_alone_at_night() {
+fn a_user_without_preferences_gets_no_suggestion_at_night() {
     check_times(Tz::UTC, "2026-06-01", &StoredAvailability::default(), &[("09:00+00:00", "21:00+00:00")]);
     // 1 June 2026 is a Monday.
     check_times(
@@ -281,7 +281,7 @@ fn what_cannot_be_read_is_passed_over() {
                 StoredAvailability { manual_time_blocks: Some(blocks), ..StoredAvailability::default() };
             check_times(Tz::UTC, "2026-06-01", &stored, &[("10:00+00:00", "12:00+00:00")]);
         }
-        // What the user kept for meetings is not known: nobody may be suggested at any other time.
+        // What the user kept for meetings is not known: no contact may be suggested at any other time.
         let is_said = !entry.is_null() && entry != json!([]);
         let stored =
             StoredAvailability { manual_time_blocks: Some(entry.clone()), ..StoredAvailability::default() };

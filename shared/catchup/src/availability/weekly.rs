@@ -1,4 +1,4 @@
-//! Windows that come back every week.
+//! Windows that recur every week.
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 const SUMMARY_CHARS: usize = 500;
 const LOCATION_CHARS: usize = 500;
 const TIMEZONE_CHARS: usize = 100;
-/// Longest id that the application's tables can hold; an event with a longer one is passed over.
+/// Longest id that the application's tables can hold; an event with a longer one is skipped.
 const ID_CHARS: usize = 255;
 
 /// An event, as the application caches it.

@@ -44,7 +44,7 @@ impl CalendarSyncRuns {
         Ok(run)
     }
 
-    /// Keeps what a sync came to until it goes on. Its changes are already counted.
+    /// Keeps what a sync came to until it continues. Its changes are already counted.
     pub async fn store(&self, user_id: Uuid, run: &CalendarSyncRun) -> Result<(), Error> {
         sqlx::query!(
             "

@@ -5,7 +5,7 @@ use shared::db::{Error, shortened};
 use uuid::Uuid;
 
 const NAME_CHARS: usize = 255;
-/// Longest id that the application's tables can hold; a longer one is passed over.
+/// Longest id that the application's tables can hold; a longer one is skipped.
 const ID_CHARS: usize = 255;
 
 /// A calendar as Google lists it.
@@ -21,7 +21,7 @@ pub struct CalendarEntry<'a> {
     pub is_primary: bool,
 }
 
-/// A calendar to sync, and where its sync goes on.
+/// A calendar to sync, and where its sync continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CalendarToSync {
     /// Google's id.
@@ -46,8 +46,9 @@ handle! {
 }
 
 impl Calendars {
-    /// Makes the list of a user's calendars equal to Google's, and answers how many rows that took. What the user
-    /// selected stays selected. Events of calendars that are gone leave with [`CalendarEvents::retain_calendars`](super::calendar_events::CalendarEvents::retain_calendars).
+    /// Makes the list of a user's calendars equal to Google's, and returns how many rows that took. What the user
+    /// selected stays selected. Events of calendars that are gone leave with
+    /// [`CalendarEvents::retain_calendars`](super::calendar_events::CalendarEvents::retain_calendars).
     pub async fn replace(&self, user_id: Uuid, calendars: &[CalendarEntry<'_>]) -> Result<u64, Error> {
         let calendars: Vec<_> =
             calendars.iter().filter(|calendar| calendar.calendar_id.chars().count() <= ID_CHARS).collect();

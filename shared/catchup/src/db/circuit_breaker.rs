@@ -93,7 +93,7 @@ pub(crate) async fn close(
     Ok(())
 }
 
-/// The breaker, which nobody else changes before the end of the transaction.
+/// The breaker, which no other session changes before the end of the transaction.
 pub(crate) async fn lock(
     tx: &mut Transaction,
     user_id: Uuid,

@@ -71,7 +71,7 @@ handle! {
 }
 
 impl ContactGroups {
-    /// Writes a page of Google groups, and answers how many rows that took. Rows that would not change are not touched,
+    /// Writes a page of Google groups, and returns how many rows that took. Rows that would not change are not touched,
     /// and nothing that the user decided changes.
     pub async fn upsert_google(
         &self,
@@ -116,7 +116,7 @@ impl ContactGroups {
         Ok(written.rows_affected())
     }
 
-    /// Removes the Google groups that Google did not list, and answers how many. The user's own groups stay.
+    /// Removes the Google groups that Google did not list, and returns how many. The user's own groups stay.
     pub async fn remove_unseen_google(&self, user_id: Uuid, seen: &[String]) -> Result<u64, Error> {
         let removed = sqlx::query!(
             "DELETE FROM google_contact_groups WHERE user_id = $1 AND google_resource_name <> ALL ($2)",
@@ -234,9 +234,9 @@ impl ContactGroups {
         Ok(())
     }
 
-    /// Gives the groups of approved mappings the members that the stored memberships name, takes those out whom the user
-    /// excluded (by contact id or by Google's resource name) and whom no other mapping leads there, and answers how many
-    /// rows that took.
+    /// Gives the groups of approved mappings the members that the stored memberships name, takes those out whom the
+    /// user excluded (by contact id or by Google's resource name) and whom no other mapping leads there, and returns
+    /// how many rows that took.
     pub async fn fill_mapped(&self, user_id: Uuid) -> Result<u64, Error> {
         let changed = sqlx::query_scalar!(
             r#"

@@ -1,11 +1,11 @@
 //! `contacts` and `contact_google_memberships`: one page of an address book, one transaction of set-based statements.
 //!
 //! A first sync fills the table faster than the server's statistics follow, and a plan that looks through all of a user's
-//! contacts for each page would make it quadratic. `LATERAL (… OFFSET 0)` and keys alone leave no choice but one look
-//! into an index a person.
+//! contacts for each page would make it quadratic. `LATERAL (… OFFSET 0)` and keys alone leave no choice but one lookup
+//! into an index per person.
 //!
 //! Whom a sync archives, it marks by one moment in `archived_at` and `last_synced_at`; whoever archives a contact by hand
-//! has a moment of their own. So a person who comes back takes up a contact that a sync archived, and what the user
+//! has a moment of their own. So a person who returns takes up a contact that a sync archived, and what the user
 //! archived stays archived.
 
 use shared::db::{Error, Transaction};

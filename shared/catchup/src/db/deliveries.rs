@@ -24,7 +24,7 @@ impl Channel {
     }
 }
 
-/// What a message tells of. Its text names it in the ledger: `suggestion:<id>`.
+/// What a message is about. Its text is the `subject` in the ledger: `suggestion:<id>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NotificationId {
     /// A row of `suggestions`.
@@ -42,7 +42,7 @@ impl fmt::Display for NotificationId {
     }
 }
 
-/// Subjects that one person is to be told of by one channel.
+/// What one person is to be notified about by one channel: the key of rows in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryKey {
     /// Who.
@@ -53,14 +53,14 @@ pub struct DeliveryKey {
     pub subjects: Vec<String>,
 }
 
-/// A message of which nobody knows whether it was sent.
+/// A message whose delivery status is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownDelivery {
     /// Who would have got it.
     pub user_id: Uuid,
     /// `sms` or `email`.
     pub channel: String,
-    /// What it would have told of.
+    /// What it would have been about.
     pub subject: String,
     /// When it was about to be sent.
     pub claimed_at: DateTime<Utc>,
@@ -72,7 +72,7 @@ handle! {
 }
 
 impl Deliveries {
-    /// Those of the subjects that nobody has claimed: a look without consequences.
+    /// Those of the subjects that are not claimed. Claims nothing.
     pub async fn unclaimed(&self, key: &DeliveryKey) -> Result<Vec<String>, Error> {
         let subjects = sqlx::query_scalar!(
             r#"
@@ -91,7 +91,7 @@ impl Deliveries {
         Ok(subjects)
     }
 
-    /// Claims the subjects, and answers those that nobody had claimed before: only they may be told of now.
+    /// Claims the subjects, and returns those that were not claimed before: only they may be sent now.
     pub async fn claim(&self, key: &DeliveryKey, now: DateTime<Utc>) -> Result<Vec<String>, Error> {
         let subjects = sqlx::query_scalar!(
             "
@@ -110,7 +110,7 @@ impl Deliveries {
         Ok(subjects)
     }
 
-    /// The provider took the message that tells of claimed subjects.
+    /// The provider took the message about claimed subjects.
     pub async fn mark_sent(
         &self,
         key: &DeliveryKey,
@@ -121,7 +121,7 @@ impl Deliveries {
         self.settle(key, "sent", provider, [Some(provider_id), None], now).await
     }
 
-    /// The provider will never take the message that tells of claimed subjects.
+    /// The provider will never take the message about claimed subjects.
     pub async fn mark_refused(
         &self,
         key: &DeliveryKey,
@@ -160,7 +160,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Gives claimed subjects back: nothing was sent.
+    /// Releases the claim: nothing was sent.
     pub async fn release(&self, key: &DeliveryKey) -> Result<(), Error> {
         sqlx::query!(
             "
@@ -176,7 +176,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Messages of which nobody knows whether they were sent, oldest first. Those claimed after `before` may still be
+    /// Messages whose delivery status is unknown, oldest first. Those claimed after `before` may still be
     /// under way.
     pub async fn list_unknown(
         &self,

@@ -1,7 +1,7 @@
 //! `suggestions`: whom to meet when.
 //!
-//! A suggestion is *open* while it is pending or snoozed. A contact is *spoken for* with an open suggestion, and with
-//! an accepted one until its time is over: nobody is suggested for another meeting before that.
+//! A suggestion is *open* while it is pending or snoozed. A contact *has an open suggestion* with one of these, and
+//! with an accepted one until its time has passed: no contact is suggested for another meeting before that.
 
 use chrono::{DateTime, Utc};
 use shared::db::{Error, Page, Transaction};
@@ -73,7 +73,7 @@ impl Suggestions {
         Ok(Page::of(users, limit))
     }
 
-    /// Waits until nobody else makes suggestions for the user, and keeps others waiting until the end of the
+    /// Waits until no other task makes suggestions for the user, and keeps others waiting until the end of the
     /// transaction. The application knows nothing of this lock.
     pub async fn begin(&self, user_id: Uuid) -> Result<SuggestionsTx, Error> {
         let mut tx = self.0.begin().await?;
@@ -87,8 +87,8 @@ impl Suggestions {
     }
 }
 
-/// A transaction in which nobody else makes suggestions for the user; dropped without [`SuggestionsTx::commit`] it leaves
-/// nothing behind.
+/// A transaction in which no other task makes suggestions for the user; dropped without [`SuggestionsTx::commit`] it
+/// leaves nothing behind.
 #[derive(Debug)]
 pub struct SuggestionsTx {
     pub(super) tx: Transaction,
@@ -102,7 +102,7 @@ impl SuggestionsTx {
         self.user_id
     }
 
-    /// Makes snoozed suggestions pending whose time has come, and answers how many.
+    /// Makes snoozed suggestions pending whose time has come, and returns how many.
     pub async fn resume_snoozed(&mut self, now: DateTime<Utc>) -> Result<u64, Error> {
         let resumed = sqlx::query!(
             "
@@ -139,7 +139,7 @@ impl SuggestionsTx {
         Ok(pending.collect())
     }
 
-    /// Dismisses those of these suggestions that are still pending, and answers how many.
+    /// Dismisses those of these suggestions that are still pending, and returns how many.
     pub async fn dismiss(&mut self, suggestions: &[Uuid], reason: &str) -> Result<u64, Error> {
         let dismissed = sqlx::query!(
             "
@@ -173,7 +173,7 @@ impl SuggestionsTx {
         Ok(taken.collect())
     }
 
-    /// The user's contacts that are neither archived nor spoken for.
+    /// The user's contacts that are not archived and have no open suggestion.
     pub async fn contacts(&mut self, now: DateTime<Utc>) -> Result<Vec<Contact>, Error> {
         let contacts = sqlx::query_as!(
             Contact,
@@ -182,7 +182,7 @@ impl SuggestionsTx {
                 SELECT id, contact_id FROM suggestions
                 WHERE user_id = $1
                   AND (status IN ('pending', 'snoozed') OR (status = 'accepted' AND proposed_timeslot_end > $2))
-            ), spoken_for AS MATERIALIZED (
+            ), has_open_suggestion AS MATERIALIZED (
                 SELECT contact_id FROM standing
                 UNION
                 SELECT c.contact_id FROM standing s JOIN suggestion_contacts c ON c.suggestion_id = s.id
@@ -199,7 +199,7 @@ impl SuggestionsTx {
                    COALESCE(c.circle IN ('inner', 'close'), false) OR c.id IN (SELECT contact_id FROM close)
                        AS "is_close!"
             FROM contacts c LEFT JOIN met m ON m.contact_id = c.id
-            WHERE c.user_id = $1 AND c.archived IS NOT TRUE AND c.id NOT IN (SELECT contact_id FROM spoken_for)
+            WHERE c.user_id = $1 AND c.archived IS NOT TRUE AND c.id NOT IN (SELECT contact_id FROM has_open_suggestion)
             "#,
             self.user_id,
             now,
@@ -209,7 +209,7 @@ impl SuggestionsTx {
         Ok(contacts)
     }
 
-    /// Makes those suggestions whose contact is still there and has no open one, and answers how many.
+    /// Makes those suggestions whose contact is still there and has no open one, and returns how many.
     pub async fn add(
         &mut self,
         suggestions: &[NewSuggestion],

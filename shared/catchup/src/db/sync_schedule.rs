@@ -99,7 +99,7 @@ impl SyncSchedules {
     }
 }
 
-/// Writes what a sync made of its schedule; `synced_at` when it went well.
+/// Writes what a sync made of its schedule; `synced_at` when it succeeded.
 pub(crate) async fn store(
     tx: &mut Transaction,
     user_id: Uuid,

@@ -1,4 +1,4 @@
-//! What is known of a user's integration before a sync, in one look.
+//! What is known of a user's integration before a sync, in one query.
 
 use chrono::{DateTime, Utc};
 use shared::db::{Database, Error};

@@ -19,7 +19,7 @@ pub enum TokenStatus {
     Expired,
     /// Google will not take it again.
     Revoked,
-    /// Nobody has looked.
+    /// It was not checked.
     Unknown,
 }
 

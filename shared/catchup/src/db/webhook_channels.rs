@@ -1,9 +1,9 @@
-//! Push channels: `calendar_webhook_subscriptions`, one a user; `webhook_notifications`, what came through them; and
+//! Push channels: `calendar_webhook_subscriptions`, one per user; `webhook_notifications`, what came through them; and
 //! `jobs.push_channels`, all that Google may hold for us.
 //!
-//! A channel is announced here, opened at Google, and then kept as the user's, which makes the one before it stray, and
-//! those whose opening was never heard of. Strays are stopped and forgotten. Whatever dies in between, the next renewal
-//! finds what is left. Of two renewals at the same time the later one's channel remains.
+//! The intent to open a channel is recorded here, the channel opened at Google, and then activated, which orphans the
+//! one before it, and those whose opening was never heard of. Orphaned channels are stopped and deleted. Whatever dies
+//! in between, the next renewal finds what is left. Of two renewals at the same time the later one's channel remains.
 
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use super::sync_schedule::poll_calendar;
 
 /// A channel that ends within this time is due for its replacement.
 const DUE_BEFORE_END: TimeDelta = TimeDelta::hours(24);
-/// A channel of at least this age without a notification for this time is a suspect.
+/// A channel of at least this age without a notification for this time is a stale candidate.
 pub const QUIET_FOR: TimeDelta = TimeDelta::hours(48);
-/// Whoever announced a channel so long ago and has not kept it is dead: longer than a renewal may run.
+/// A renewal that recorded its intent so long ago and has not activated the channel is dead: longer than a renewal may
+/// run.
 const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(10);
 /// Longest text that is kept of a notification's resource state.
 const STATE_CHARS: usize = 50;
@@ -108,7 +109,7 @@ pub struct Notification<'a> {
     pub channel_id: &'a str,
     /// Google's id of what is watched.
     pub resource_id: &'a str,
-    /// Google's word for what happened.
+    /// Google's code for what happened.
     pub resource_state: &'a str,
     /// What it led to.
     pub result: NotificationResult,
@@ -117,13 +118,14 @@ pub struct Notification<'a> {
 }
 
 handle! {
-    /// Push channels: `calendar_webhook_subscriptions`, one a user; `webhook_notifications`, what came through them; and
+    /// Push channels: `calendar_webhook_subscriptions`, one per user; `webhook_notifications`, what came through them;
+    /// and `jobs.push_channels`, all that Google may hold for us.
     Channels
 }
 
 impl Channels {
     /// The next users, by id after `after` (nil to begin), with a calendar connected and no channel, one that ends soon,
-    /// or strays.
+    /// or orphaned channels.
     pub async fn due(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
         let users = sqlx::query_scalar!(
             "
@@ -167,7 +169,7 @@ impl Channels {
         }))
     }
 
-    /// Writes down a channel that is about to be opened by the task of that key, and that Google would forget at
+    /// Records the intent of the task of that key to open a channel, which Google would forget at
     /// `ends_at`.
     pub async fn record_intent(
         &self,
@@ -193,7 +195,7 @@ impl Channels {
         Ok(())
     }
 
-    /// Strikes out a channel that Google refused to open.
+    /// Discards the record of a channel that Google refused to open.
     pub async fn discard(&self, channel_id: &str) -> Result<(), Error> {
         sqlx::query!(
             "DELETE FROM jobs.push_channels WHERE channel_id = $1 AND state = 'announced'",
@@ -204,7 +206,7 @@ impl Channels {
         Ok(())
     }
 
-    /// Makes an announced channel the user's, and stray what the user had before: the last channel, and those that this
+    /// Makes an opened channel the user's, and orphans what the user had before: the last channel, and those that this
     /// task's earlier attempts, or renewals long dead, may have opened. The calendar is polled so often from now on.
     pub async fn activate(
         &self,
@@ -285,7 +287,7 @@ impl Channels {
         Ok(orphaned)
     }
 
-    /// A stray is stopped.
+    /// An orphaned channel was stopped.
     pub async fn mark_stopped(&self, channel_id: &str) -> Result<(), Error> {
         sqlx::query!("DELETE FROM jobs.push_channels WHERE channel_id = $1 AND state = 'stray'", channel_id)
             .execute(self.0.statement())
@@ -305,9 +307,9 @@ impl Channels {
         tx.commit().await
     }
 
-    /// The next users, by id after `after` (nil to begin), whose channel is a suspect.
+    /// The next users, by id after `after` (nil to begin), whose channel is a stale candidate.
     pub async fn stale_candidates(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
-        // One look into the index a channel, whatever the planner believes of the notifications.
+        // One index lookup per channel, whatever the planner believes of the notifications.
         let users = sqlx::query_scalar!(
             "
             SELECT w.user_id
@@ -337,7 +339,7 @@ impl Channels {
         Ok(Page::of(users, limit))
     }
 
-    /// Since when the user's channel is quiet; `None` when it is no suspect, or not there.
+    /// Since when the user's channel is quiet; `None` when it is no stale candidate, or not there.
     pub async fn quiet_since(
         &self,
         user_id: Uuid,

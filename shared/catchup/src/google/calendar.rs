@@ -66,7 +66,7 @@ pub struct EventPage {
     pub events: Vec<Event>,
     /// IANA name of the calendar's time zone.
     pub time_zone: Option<String>,
-    /// How the list goes on.
+    /// How the list continues.
     pub next: Next,
 }
 

@@ -43,7 +43,7 @@ pub enum Error {
     /// 403 for another reason than a limit.
     #[error("forbidden by google: {reason}")]
     Forbidden {
-        /// Google's word for it.
+        /// Google's code for it.
         reason: String,
     },
     /// Another 4xx.
@@ -51,7 +51,7 @@ pub enum Error {
     Refused {
         /// The answer's status.
         status: StatusCode,
-        /// Google's word for it.
+        /// Google's code for it.
         reason: String,
     },
     /// 5xx, 408, or a status that no API answers with.
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_usable_json_is_judged_by_its_status() {
+    fn a_response_without_usable_json_is_classified_by_its_status() {
         for (status, expected) in [
             (401, "google refuses a fresh access token"),
             (404, "not found at google"),

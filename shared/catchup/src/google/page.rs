@@ -7,7 +7,7 @@ use super::Error;
 pub struct Page<T> {
     /// What is on this page.
     pub items: Vec<T>,
-    /// How it goes on.
+    /// How it continues.
     pub next: Next,
 }
 

@@ -1,4 +1,4 @@
-//! A user's way into a Google API.
+//! A user's session at a Google API: an access token, and the calls made with it.
 
 use std::time::Duration;
 

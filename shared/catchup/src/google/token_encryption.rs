@@ -27,7 +27,7 @@ pub enum Error {
     #[error("key is not 64 hexadecimal digits")]
     Key,
     /// Not base64 of at least an IV and a tag.
-    #[error("stored token has another form")]
+    #[error("stored token is malformed")]
     Form,
     /// Encrypted with another key, or damaged.
     #[error("stored token does not fit the key")]
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_another_form_is_refused() {
+    fn a_malformed_key_is_refused() {
         for key in ["", "92", &KEY[..63], &format!("{KEY}0"), &KEY.replace('9', "g"), &"é".repeat(32)] {
             assert_eq!(key.parse::<TokenCipher>().unwrap_err(), Error::Key, "{key}");
         }
@@ -147,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encrypted_comes_back_and_never_looks_the_same(token in ".{0,200}") {
+        fn encryption_round_trips_and_never_gives_the_same_text(token in ".{0,200}") {
             let cipher: TokenCipher = KEY.parse().unwrap();
             let token = SecretString::from(token);
             let stored = cipher.encrypt(&token);

@@ -208,7 +208,8 @@ impl Tokens {
         }
     }
 
-    /// A token without refresh token works until it expires; its user is told a day before, and when it is over.
+    /// A token without refresh token works until it expires; its user is notified a day before, and when it has
+    /// expired.
     async fn without_refresh_token(
         &self,
         user_id: Uuid,

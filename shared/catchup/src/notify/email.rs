@@ -10,7 +10,7 @@ use super::sendgrid::SendGrid;
 use super::smtp::Smtp;
 use crate::variables;
 
-/// Whom e-mails come from, beside the address.
+/// The sender of e-mails, in addition to the address.
 pub(super) const SENDER_NAME: &str = "CatchUp";
 
 #[derive(Debug, strum::EnumString)]
@@ -21,7 +21,7 @@ enum Provider {
     Smtp,
 }
 
-/// Whoever carries e-mail.
+/// The e-mail provider.
 #[derive(Debug)]
 pub(super) enum Mailer {
     SendGrid(SendGrid),

@@ -1,4 +1,4 @@
-//! What messages say: plain values become texts, and nothing else writes a word to a person.
+//! The texts of messages: plain values become texts, and no other module writes to people.
 
 use chrono_tz::Tz;
 
@@ -13,15 +13,15 @@ mod token_notice;
 pub use suggestion::Suggestion;
 pub use token_notice::TokenNotice;
 
-/// Something that people are told of.
+/// Something that people are notified about.
 pub trait Notification: Sync {
     /// Names it in the ledger.
     fn id(&self) -> NotificationId;
 
-    /// The text message that tells of it.
+    /// The text message about it.
     fn sms(&self, zone: Tz, application: &Application) -> Sms;
 
-    /// The e-mail that tells of all these.
+    /// The e-mail about all these.
     fn email(subjects: &[&Self], zone: Tz, application: &Application) -> Email;
 }
 

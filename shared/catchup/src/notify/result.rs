@@ -1,4 +1,4 @@
-//! What a provider made of a message, judged beside each provider's client.
+//! What became of a message at its provider; each provider's client classifies the replies.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ pub(super) type SendResult = Result<String, SendError>;
 /// What a provider made of one message that it did not say it took.
 #[derive(Debug)]
 pub(super) enum SendError {
-    /// It will never take it for this recipient; its word for the reason.
+    /// It will never take it for this recipient; its code for the reason.
     Refused(String),
     /// It did not take it, and will not for that time.
     Limited(Duration),
     /// It certainly did not take it, for a reason that may pass or be put right.
     NotTaken(ProviderError),
-    /// Nobody knows whether it took it.
+    /// It is unknown whether it took it.
     Unknown(ProviderError),
 }
 
@@ -40,7 +40,7 @@ pub enum ProviderError {
     Refused {
         /// The status or code of the answer.
         status: u16,
-        /// The provider's word for the reason, if it has one.
+        /// The provider's code for the reason, if it has one.
         code: String,
     },
     /// An answer that is not of the provider's protocol.

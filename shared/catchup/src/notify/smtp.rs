@@ -173,7 +173,7 @@ fn server(config: &mut Config) -> Result<Server, InvalidConfig> {
     let url = config.secret(&variables::SMTP_URL)?;
     match url.expose_secret().parse::<Url>().ok().and_then(|url| server_of(&url)) {
         Some(server) => Ok(server),
-        None => Err(config.problem(&variables::SMTP_URL, "has another form")),
+        None => Err(config.problem(&variables::SMTP_URL, "is malformed")),
     }
 }
 
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn judged(step: Step, code: u16, expected: &str) {
+    fn check_class(step: Step, code: u16, expected: &str) {
         let severity = match code / 100 {
             2 => Severity::PositiveCompletion,
             3 => Severity::PositiveIntermediate,
@@ -295,15 +295,15 @@ mod tests {
 
     #[test]
     fn only_what_is_said_of_the_recipient_or_the_message_is_for_good() {
-        judged(Step::Recipient, 550, r#"Refused("550")"#);
-        judged(Step::Recipient, 501, r#"Refused("501")"#);
-        judged(Step::Recipient, 450, "NotTaken(Unavailable(450))");
-        judged(Step::Recipient, 503, r#"NotTaken(Refused { status: 503, code: "" })"#);
-        judged(Step::Recipient, 530, r#"NotTaken(Refused { status: 530, code: "" })"#);
-        judged(Step::Opening, 535, r#"NotTaken(Refused { status: 535, code: "" })"#);
-        judged(Step::Opening, 550, r#"NotTaken(Refused { status: 550, code: "" })"#);
-        judged(Step::Opening, 421, "NotTaken(Unavailable(421))");
-        judged(Step::Message, 554, r#"Refused("554")"#);
-        judged(Step::Message, 451, "NotTaken(Unavailable(451))");
+        check_class(Step::Recipient, 550, r#"Refused("550")"#);
+        check_class(Step::Recipient, 501, r#"Refused("501")"#);
+        check_class(Step::Recipient, 450, "NotTaken(Unavailable(450))");
+        check_class(Step::Recipient, 503, r#"NotTaken(Refused { status: 503, code: "" })"#);
+        check_class(Step::Recipient, 530, r#"NotTaken(Refused { status: 530, code: "" })"#);
+        check_class(Step::Opening, 535, r#"NotTaken(Refused { status: 535, code: "" })"#);
+        check_class(Step::Opening, 550, r#"NotTaken(Refused { status: 550, code: "" })"#);
+        check_class(Step::Opening, 421, "NotTaken(Unavailable(421))");
+        check_class(Step::Message, 554, r#"Refused("554")"#);
+        check_class(Step::Message, 451, "NotTaken(Unavailable(451))");
     }
 }

@@ -62,7 +62,7 @@ impl Twilio {
             if sid.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
                 Ok(sid)
             } else {
-                Err(config.problem(&variables::TWILIO_ACCOUNT_SID, "has another form"))
+                Err(config.problem(&variables::TWILIO_ACCOUNT_SID, "is malformed"))
             }
         });
         let auth_token = config.secret(&variables::TWILIO_AUTH_TOKEN);

@@ -107,12 +107,12 @@ pub struct GoogleContactsSync {
     /// Why, for `sync_metrics`; the running application sends nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
-    /// Where a sync goes on that did not fit into one task.
+    /// Where a sync continues that did not fit into one task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<ContactsResume>,
 }
 
-/// Where a sync of contacts goes on: all that its parts hand on to each other.
+/// Where a sync of contacts continues: all that its parts hand on to each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContactsResume {

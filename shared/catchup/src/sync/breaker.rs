@@ -42,7 +42,7 @@ pub enum State {
 pub enum Pass {
     /// It does.
     Free,
-    /// It does, as the only one until that time, if nobody else was faster.
+    /// It does, as the only one until that time, if no other task was faster.
     Probe {
         /// Others are kept out until then.
         until: DateTime<Utc>,
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_one_lets_a_sync_through_when_its_hour_is_over() {
+    fn an_open_one_lets_a_sync_through_after_its_hour() {
         let open = tripped();
         assert_eq!(open.pass(at(59)), Pass::Blocked);
         assert_eq!(open.pass(at(60)), Pass::Probe { until: at(120) });

@@ -113,7 +113,7 @@ impl Schedule {
         Self { push_channel, ..self }
     }
 
-    /// After a sync that went well.
+    /// After a sync that succeeded.
     pub(crate) fn after_success(&self, changed: bool, now: DateTime<Utc>) -> Next {
         if self.onboarding_until.is_some_and(|until| now < until) {
             return Next { current: self.clamped(self.default), no_changes: 0, at: now + self.onboarding };

@@ -12,7 +12,7 @@ run "every_alert_becomes_rules" {
   }
   assert {
     condition     = alltrue([for rule in output.rules : rule.prometheus != null && rule.cloud != null || rule.note != ""])
-    error_message = "An alert is missing in one of the systems, and nobody says why."
+    error_message = "An alert is missing in one of the systems, and no reason is given."
   }
 }
 

@@ -219,11 +219,11 @@ run "only_the_queue_may_call_the_service" {
   }
   assert {
     condition     = length(google_service_account_iam_member.act_as_predecessor) == 0
-    error_message = "Without a predecessor nobody needs its identity."
+    error_message = "Without a predecessor its identity has no use."
   }
 }
 
-run "without_a_deployment_nobody_may_deploy" {
+run "without_a_deployment_no_identity_may_deploy" {
   command = plan
 
   variables {
@@ -302,7 +302,7 @@ run "a_schedule_creates_the_task_that_the_function_expects" {
   }
 }
 
-run "a_queue_that_nobody_schedules_has_no_identity_for_it" {
+run "a_queue_without_a_schedule_has_no_identity_for_it" {
   command = plan
 
   variables {

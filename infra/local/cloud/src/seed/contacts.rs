@@ -13,7 +13,7 @@ pub(crate) const TIME_ZONE: &str = "Pacific/Auckland";
 /// A note of the user's own, and one that an earlier sync wrote.
 pub(crate) const OWN_NOTE: &str = "Met at the lake.";
 const EARLIER_NOTE: &str = "Apprentice at Former & Sons";
-/// Nobody in the world has this number.
+/// No person in the world has this number.
 const GONE: &str = "people/c1";
 
 /// A contact from before.

@@ -9,8 +9,8 @@ use sqlx::FromRow;
 
 use super::{Check, cut};
 
-const BACK: TimeDelta = TimeDelta::days(1);
-const AHEAD: TimeDelta = TimeDelta::days(60);
+const LOOKBACK: TimeDelta = TimeDelta::days(1);
+const HORIZON: TimeDelta = TimeDelta::days(60);
 const SUMMARY_CHARS: usize = 500;
 const NAME_CHARS: usize = 255;
 
@@ -85,7 +85,7 @@ impl Check<'_> {
             let events = self.world.events(self.user.id, &calendar.id)?;
             known.extend(events.into_iter().map(|event| (event.id.clone(), event)));
         }
-        let in_window = |event: &Event| overlaps(event, self.seeded.at - BACK, self.now + AHEAD);
+        let in_window = |event: &Event| overlaps(event, self.seeded.at - LOOKBACK, self.now + HORIZON);
         Ok(known.into_values().filter(in_window).collect())
     }
 
@@ -145,7 +145,7 @@ impl Check<'_> {
     fn missing_events(&mut self, listed: &BTreeMap<String, Vec<(String, Event)>>, rows: &[EventRow]) {
         let found: BTreeSet<&str> = rows.iter().map(|row| row.google_event_id.as_str()).collect();
         // The window moved while the sync ran: what lay in it all the time must be there.
-        let (from, until) = (self.now - BACK, self.seeded.at + AHEAD);
+        let (from, until) = (self.now - LOOKBACK, self.seeded.at + HORIZON);
         for (id, copies) in listed {
             if !found.contains(id.as_str()) && copies.iter().any(|(_, event)| overlaps(event, from, until)) {
                 self.differs(format!("calendar_events {id}: missing"));
@@ -156,7 +156,7 @@ impl Check<'_> {
     fn event(&mut self, row: &EventRow, event: &Event) {
         let (start, end) = event.instants();
         // What lay in it at no time must not be there.
-        let in_window = overlaps(event, self.seeded.at - BACK, self.now + AHEAD);
+        let in_window = overlaps(event, self.seeded.at - LOOKBACK, self.now + HORIZON);
         let id = &event.id;
         let fields = [
             ("window", in_window),

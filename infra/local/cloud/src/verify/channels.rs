@@ -1,4 +1,4 @@
-//! Push channels: those that Google has open are those that the database knows, one a user who needs one.
+//! Push channels: those that Google has open are those that the database knows, one per user who needs one.
 
 use google_stand_in::Integration;
 
@@ -55,13 +55,13 @@ impl Check<'_> {
             .collect::<Vec<_>>();
         let known = rows.iter().map(|(id, resource, token)| (id, resource, Some(token))).collect::<Vec<_>>();
         self.same("calendar_webhook_subscriptions and Google's channels", known, told);
-        let strays: i64 = sqlx::query_scalar(
+        let orphaned: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM jobs.push_channels WHERE user_id = $1 AND state <> 'open'",
         )
         .bind(self.user.id)
         .fetch_one(&mut *self.db)
         .await?;
-        self.same("number of stray push channels", strays, 0);
+        self.same("number of orphaned push channels", orphaned, 0);
         Ok(open.into_iter().map(|channel| channel.id).collect())
     }
 }

@@ -11,7 +11,7 @@ use super::Check;
 use super::week::Week;
 use crate::seed::SuggestionState;
 
-const AHEAD: TimeDelta = TimeDelta::days(14);
+const HORIZON: TimeDelta = TimeDelta::days(14);
 const SHORTEST: TimeDelta = TimeDelta::minutes(30);
 const LONGEST: TimeDelta = TimeDelta::minutes(60);
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
@@ -33,7 +33,7 @@ struct Row {
 }
 
 impl Row {
-    /// Nobody else can be met at that time.
+    /// No other contact can be met at that time.
     fn takes_time(&self) -> bool {
         ["pending", "snoozed", "accepted"].contains(&self.status.as_str())
     }
@@ -83,7 +83,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// That nobody has two open suggestions, and none is pending at a time that is busy.
+    /// That no contact has two open suggestions, and none is pending at a time that is busy.
     pub(super) async fn current_suggestions(&mut self) -> anyhow::Result<()> {
         let rows = self.suggestion_rows().await?;
         let week = self.week()?;
@@ -144,7 +144,7 @@ impl Check<'_> {
             let length = row.end - row.start;
             let is_slot = (SHORTEST..=LONGEST).contains(&length)
                 && row.start >= row.created_at
-                && row.end <= row.created_at + AHEAD;
+                && row.end <= row.created_at + HORIZON;
             self.same(format!("suggestion {id}: a slot of the next 14 days"), is_slot, true);
             self.same(format!("suggestion {id}: free time"), week.is_free_between(row.start, row.end), true);
             let overlaps = rows.iter().filter(|other| {
@@ -158,13 +158,13 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// That nobody is left who could be met at a time that is left.
+    /// That no contact is left who could be met at a time that is left.
     async fn complete(&mut self, rows: &[Row], week: &Week) -> sqlx::Result<()> {
-        let spoken_for: HashSet<Uuid> =
+        let has_open_suggestion: HashSet<Uuid> =
             rows.iter().filter(|row| row.takes_time()).map(|row| row.contact_id).collect();
         let overdue = self.overdue().await?;
         let left: Vec<&Contact> =
-            overdue.iter().filter(|contact| !spoken_for.contains(&contact.id)).collect();
+            overdue.iter().filter(|contact| !has_open_suggestion.contains(&contact.id)).collect();
         if left.is_empty() {
             return Ok(());
         }
@@ -176,7 +176,7 @@ impl Check<'_> {
             rows.iter().any(|row| row.takes_time() && row.start <= moment && moment < row.end)
         };
         let from = (self.now + MARGIN).duration_trunc(MINUTE).unwrap_or(self.now);
-        let until = self.seeded.at + AHEAD;
+        let until = self.seeded.at + HORIZON;
         let mut unused = 0;
         for (mut start, end) in week.free_runs(from, until, is_taken) {
             while end - start >= SHORTEST {

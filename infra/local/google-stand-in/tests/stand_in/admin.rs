@@ -23,7 +23,7 @@ async fn faults_are_set_by_address_or_id_shown_and_taken_away() {
     assert_eq!(site.admin("DELETE", "/faults", None).await.status, StatusCode::NO_CONTENT);
     assert!(site.world.faults().is_empty());
     for (body, status) in [
-        (json!({"user": "nobody@example.test", "kind": "reset"}), StatusCode::NOT_FOUND),
+        (json!({"user": "unknown@example.test", "kind": "reset"}), StatusCode::NOT_FOUND),
         (json!({"call": "nonsense", "kind": "reset"}), StatusCode::BAD_REQUEST),
         (json!({"kind": "nonsense"}), StatusCode::UNPROCESSABLE_ENTITY),
     ] {

@@ -46,7 +46,7 @@ async fn pages_hold_every_event_of_the_window_once_while_events_come_and_change(
     let query = [SINGLE, ("timeMin", min.as_str()), ("timeMax", &max), ("maxResults", "7")];
     let first = api.get(PRIMARY, &query).await.ok();
     let first_id = text(&first["items"][0], "id");
-    // Neither a change to what was listed nor a newcomer may shift the pages.
+    // Neither a change to what was listed nor a new one may shift the pages.
     site.world.move_event(user, "primary", &first_id, TimeDelta::hours(1)).expect("an event");
     site.world
         .add_event(user, "primary", Event::timed("New", hours_ahead(&site, 5), TimeDelta::hours(1)))
@@ -239,7 +239,7 @@ async fn recurring_events_are_listed_as_instances_or_as_themselves() {
     assert!(series(&own) > 0);
     assert!(instances(&own) < instances(&singles), "only exceptions");
     let cancelled = |items: &[Value]| items.iter().any(|item| item["status"] == "cancelled");
-    assert!(cancelled(&own) && !cancelled(&singles), "a gap shows only beside its series");
+    assert!(cancelled(&own) && !cancelled(&singles), "a gap shows only next to its series");
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn bad_windows_and_unknown_calendars_are_refused() {
     assert_eq!((answer.status, answer.reason()), (StatusCode::BAD_REQUEST, "timeRangeEmpty"));
     assert_eq!(api.get(PRIMARY, &[("timeMin", "2026-01-01")]).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(api.get(PRIMARY, &[("pageToken", "x")]).await.status, StatusCode::BAD_REQUEST);
-    let answer = api.get("/calendar/v3/calendars/nobody%40example.test/events", &[]).await;
+    let answer = api.get("/calendar/v3/calendars/unknown%40example.test/events", &[]).await;
     assert_eq!((answer.status, answer.reason()), (StatusCode::NOT_FOUND, "notFound"));
     assert_eq!(api.get("/calendar/v3/nothing", &[]).await.status, StatusCode::NOT_FOUND);
 }

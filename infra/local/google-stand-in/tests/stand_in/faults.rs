@@ -70,7 +70,7 @@ async fn a_slow_answer_is_the_right_one() {
 }
 
 #[tokio::test]
-async fn a_huge_body_goes_on_for_longer_than_anybody_reads() {
+async fn a_huge_body_continues_for_longer_than_any_client_reads() {
     use http_body_util::BodyExt as _;
     let site = Site::open().await;
     let api = site.calendar().await;
@@ -136,7 +136,7 @@ async fn every_call_is_counted_for_its_user_refused_ones_too() {
     site.world.inject(Fault::new(FaultKind::Unauthorized));
     calendar_list(&api).await;
     connections(&contacts).await.ok();
-    Api { site: &site, token: "nobody's".to_owned() }.get(CALENDAR_LIST, &[]).await;
+    Api { site: &site, token: "unknown".to_owned() }.get(CALENDAR_LIST, &[]).await;
     let counts = site.world.calls(user);
     assert_eq!(counts.get(&Call::CalendarListList), Some(&2));
     assert_eq!(counts.get(&Call::PeopleConnectionsList), Some(&1));

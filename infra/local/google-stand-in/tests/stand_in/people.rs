@@ -77,8 +77,8 @@ async fn incremental_people_sync_lists_new_changed_and_deleted_people_once() {
     let user = site.user().id;
     let (everybody, pages, token) = full_sync(&api).await;
     assert!(pages > 1);
-    let (nobody, token) = changes(&api, &token).await;
-    assert_eq!(nobody, Vec::<Value>::new());
+    let (none, token) = changes(&api, &token).await;
+    assert_eq!(none, Vec::<Value>::new());
     let [changed, deleted] = [0, 1].map(|at: usize| text(&everybody[at], "resourceName"));
     let added = site.world.add_person(user, named("Ada")).expect("added").resource_name;
     site.world.change_person(user, &changed, |person| person.name = named("Other").name).expect("changed");

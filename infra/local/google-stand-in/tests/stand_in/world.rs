@@ -46,7 +46,7 @@ fn a_tick_changes_the_world_in_every_way() {
             .any(|i| user.grant(*i).is_some_and(|grant| grant.state == GrantState::Revoked))
     };
     let users = world.users();
-    assert!(users.iter().filter(revoked).count() * 4 < users.len(), "most users go on");
+    assert!(users.iter().filter(revoked).count() * 4 < users.len(), "most users continue");
 }
 
 #[test]

@@ -72,7 +72,7 @@ async fn check(kind: Kind, status: Option<u16>, accepted: usize) {
     assert_eq!(answer.as_ref().ok().map(|(status, _)| *status), status, "{kind:?}: {answer:?}");
     assert_eq!(site.inbox.messages().len(), accepted, "{kind:?}");
     assert_eq!(site.inbox.requests(Channel::Sms), 1);
-    assert_eq!(site.text().await.unwrap().0, 201, "a fault is over");
+    assert_eq!(site.text().await.unwrap().0, 201, "the fault has ended");
 }
 
 #[tokio::test]

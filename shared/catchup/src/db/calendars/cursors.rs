@@ -1,4 +1,4 @@
-//! `jobs.calendar_sync_state`: where the sync of each calendar goes on.
+//! `jobs.calendar_sync_state`: where the sync of each calendar continues.
 
 use chrono::{DateTime, Utc};
 use shared::db::Error;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Calendars;
 
-/// Where the sync of a calendar goes on.
+/// Where the sync of a calendar continues.
 #[derive(Debug, Clone, Copy)]
 pub struct CalendarCursor<'a> {
     /// Google's id of the calendar.

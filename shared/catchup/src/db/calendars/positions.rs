@@ -1,4 +1,4 @@
-//! `jobs.calendar_positions`: where a user's sync goes on that had to wait between two pages of a calendar.
+//! `jobs.calendar_positions`: where a user's sync continues that had to wait between two pages of a calendar.
 
 use chrono::{DateTime, Utc};
 use shared::db::Error;

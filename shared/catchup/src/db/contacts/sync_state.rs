@@ -1,4 +1,4 @@
-//! `google_contacts_sync_state`: where a user's sync of contacts goes on.
+//! `google_contacts_sync_state`: where a user's sync of contacts continues.
 
 use chrono::{DateTime, Utc};
 use shared::db::{Error, shortened};
@@ -9,7 +9,7 @@ use crate::payload::SyncType;
 
 const ERROR_CHARS: usize = 500;
 
-/// Where a user's sync of contacts goes on.
+/// Where a user's sync of contacts continues.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContactsSyncState {
     /// What to ask for changes with; `None` asks for everything.
@@ -19,7 +19,7 @@ pub struct ContactsSyncState {
 }
 
 impl Contacts {
-    /// Where the sync goes on; the default for a user who was never synced.
+    /// Where the sync continues; the default for a user who was never synced.
     pub async fn sync_state(&self, user_id: Uuid) -> Result<ContactsSyncState, Error> {
         let state = sqlx::query!(
             "SELECT sync_token, total_contacts_synced FROM google_contacts_sync_state WHERE user_id = $1",
@@ -51,7 +51,7 @@ impl Contacts {
 }
 
 impl ContactsPage {
-    /// Notes that a sync went well, and where the next one goes on. `recount` after a change.
+    /// Notes that a sync succeeded, and where the next one continues. `recount` after a change.
     pub async fn store_sync_state(
         &mut self,
         sync_type: SyncType,

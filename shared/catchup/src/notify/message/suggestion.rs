@@ -15,7 +15,7 @@ const MAX_PEOPLE_UNITS: usize = 32;
 /// Longest text about the reason in a digest, where one suggestion must leave room for others.
 const MAX_REASONING_UNITS: usize = 400;
 
-/// A suggestion as its user is told of it.
+/// A suggestion as its user is notified about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suggestion {
     /// Row of `suggestions`.

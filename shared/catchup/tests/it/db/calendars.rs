@@ -189,7 +189,7 @@ async fn when_one_of_two_calendars_loses_an_event_the_other_is_asked_again() {
     apply(&database, user, "a", &[], &["2"]).await;
     assert_eq!(cursors(&database).await, ["a", "b", "c"], "the row is not its, so nothing was lost");
     apply(&database, user, "b", &[], &["2"]).await;
-    assert_eq!(cursors(&database).await, ["a", "b", "c"], "nobody has it any more");
+    assert_eq!(cursors(&database).await, ["a", "b", "c"], "no user has it any more");
     apply(&database, user, "b", &[], &["1"]).await;
     assert_eq!(cursors(&database).await, ["b", "c"], "only a has it now");
     assert_eq!(events(&database).await, []);
@@ -232,7 +232,7 @@ async fn a_place_between_two_pages_is_given_out_once() {
 }
 
 #[tokio::test]
-async fn what_is_written_is_counted_until_it_was_announced_and_the_sync_has_ended() {
+async fn changes_are_counted_until_they_were_notified_and_the_sync_has_ended() {
     let database = Database::new().await;
     let db = &database.db;
     let user = database.user(&[GoogleCalendar]).await;

@@ -1,4 +1,4 @@
-//! The circuit breaker against a simple model, and under many callers at once.
+//! The circuit breaker against a simple model, and under many concurrent callers.
 
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ async fn the_attempts_of_one_task_are_one_failure() {
 }
 
 #[tokio::test]
-async fn a_sync_that_goes_on_does_not_ask_again() {
+async fn a_sync_that_continues_does_not_ask_the_breaker_again() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     trip(&database, user, now()).await;

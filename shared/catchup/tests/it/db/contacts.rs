@@ -100,7 +100,7 @@ async fn of_several_contacts_the_best_is_taken_and_none_twice() {
     assert_eq!(matches(&database, user, &[same, same]).await, [(0, old), (1, young)]);
     let expected = [(0, old), (1, young), (2, archived)];
     assert_eq!(matches(&database, user, &[same, same, same, same]).await, expected);
-    // By phone only what nobody took by e-mail.
+    // By phone only what no person took by e-mail.
     assert_eq!(matches(&database, user, &[key("", "1"), same, same]).await, [(1, old), (2, young)]);
 }
 
@@ -190,7 +190,7 @@ async fn the_deleted_are_archived_once_and_leave_their_groups() {
 }
 
 #[tokio::test]
-async fn a_full_sync_archives_whom_it_did_not_meet_and_nobody_else() {
+async fn a_full_sync_archives_only_contacts_that_it_did_not_list() {
     let database = Database::new().await;
     let (user, stranger) = (database.user(&[GoogleContacts]).await, database.user(&[GoogleContacts]).await);
     let ids = insert(&database, user, &people(1..=3)).await;
@@ -234,7 +234,7 @@ async fn archived(database: &Database, by_hand: bool) -> (Uuid, Uuid) {
 const ARCHIVED: &str = "SELECT archived, archived_at IS NOT NULL, google_resource_name FROM contacts";
 
 #[tokio::test]
-async fn who_comes_back_is_no_longer_archived_unless_the_user_wants_it() {
+async fn a_person_who_returns_is_no_longer_archived_unless_the_user_wants_it() {
     for by_hand in [false, true] {
         let database = Database::new().await;
         let (user, id) = archived(&database, by_hand).await;
@@ -249,7 +249,7 @@ async fn who_comes_back_is_no_longer_archived_unless_the_user_wants_it() {
 }
 
 #[tokio::test]
-async fn who_comes_back_under_another_name_is_matched_unless_the_contact_is_taken() {
+async fn a_person_who_returns_under_another_name_is_matched_unless_the_contact_is_taken() {
     for by_hand in [false, true] {
         let database = Database::new().await;
         let (user, id) = archived(&database, by_hand).await;
@@ -267,7 +267,7 @@ async fn who_comes_back_under_another_name_is_matched_unless_the_contact_is_take
 }
 
 #[tokio::test]
-async fn a_run_that_another_task_has_ended_archives_nobody() {
+async fn a_run_that_another_task_has_ended_archives_no_contact() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     insert(&database, user, &people(1..=3)).await;
@@ -296,7 +296,7 @@ async fn a_new_run_clears_away_what_was_given_up() {
 }
 
 #[tokio::test]
-async fn the_state_of_the_sync_says_where_it_goes_on() {
+async fn the_sync_state_says_where_the_sync_continues() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     assert_eq!(database.of::<Contacts>().sync_state(user).await.unwrap().sync_token, None);

@@ -74,7 +74,7 @@ async fn a_dead_letter_keeps_the_body_that_came_first() {
 }
 
 #[tokio::test]
-async fn a_discarded_letter_leaves_nothing_of_its_task() {
+async fn a_discarded_dead_letter_leaves_nothing_of_its_task() {
     let database = Database::new().await;
     let dead_letter = dead_letter(b"body");
     let run = Run { id: Uuid::new_v4(), instance: "i", revision: "r", alone: false, began_at: now() };
@@ -122,7 +122,7 @@ async fn a_sweep_adds_up_its_pages_and_results() {
 }
 
 #[tokio::test]
-async fn too_many_failures_are_too_many_of_all_tasks_of_a_whole_sweep_and_are_told_of_once() {
+async fn a_high_failure_rate_is_that_of_a_finished_sweep_and_is_reported_once() {
     let database = Database::new().await;
     let (db, queue) = begun(&database).await;
     let fail = async || db.add_result(queue, "s", 0, 1, 0.1, now()).await.unwrap();

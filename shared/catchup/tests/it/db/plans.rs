@@ -124,7 +124,7 @@ impl Reading<'_> {
         let options = self.database.options.clone().application_name(READER);
         let db = shared::db::Database::connect_lazily(options.options([("plan_cache_mode", self.plans)]), 1);
         let found = run(&db).await.unwrap();
-        assert!(found > 0, "{what} finds nobody");
+        assert!(found > 0, "{what} finds no user");
         drop(db);
         // A connection that ends leaves its counts behind.
         let readers = format!(
@@ -191,7 +191,7 @@ async fn on_a_million_rows_each_page_of_each_sweep_reads_its_part_by_an_index() 
                 })
                 .await;
             reading
-                .check("suspects", page(4), async |db| {
+                .check("stale_candidates", page(4), async |db| {
                     Ok(Channels::from(db.clone()).stale_candidates(now(), after, PAGE).await?.users.len())
                 })
                 .await;

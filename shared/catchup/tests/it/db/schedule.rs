@@ -50,7 +50,7 @@ async fn a_user_with_a_token_and_no_schedule_gets_one_and_is_due() {
 }
 
 #[tokio::test]
-async fn nobody_is_due_early_revoked_disconnected_or_with_an_open_breaker() {
+async fn no_user_is_due_early_revoked_disconnected_or_with_an_open_breaker() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     assert_eq!(due(&database, GoogleContacts).await, [user]);
@@ -88,7 +88,7 @@ async fn nobody_is_due_early_revoked_disconnected_or_with_an_open_breaker() {
 }
 
 #[tokio::test]
-async fn pages_of_the_sync_sweep_meet_everybody_once() {
+async fn pages_of_the_sync_sweep_list_every_user_once() {
     let database = Database::new().await;
     let mut users = Vec::new();
     for _ in 0..7 {

@@ -116,7 +116,7 @@ async fn a_refresh_that_is_about_to_commit_is_waited_for_and_not_overwritten() {
 }
 
 #[tokio::test]
-async fn twenty_reports_at_once_open_one_notification() {
+async fn twenty_concurrent_reports_open_one_notification() {
     let database = Database::new().await;
     let user = database.user(&BOTH).await;
     let old = stored(&database, user).await;
@@ -200,7 +200,7 @@ async fn a_token_is_due_when_it_ends_soon_or_was_not_checked_for_a_day() {
 }
 
 #[tokio::test]
-async fn pages_of_the_token_sweep_meet_everybody_once() {
+async fn pages_of_the_token_sweep_list_every_user_once() {
     let database = Database::new().await;
     let mut users = Vec::new();
     for _ in 0..7 {

@@ -152,7 +152,7 @@ async fn a_grant_that_was_revoked_during_a_sync_is_found_out() {
 }
 
 #[tokio::test]
-async fn limits_name_their_time() {
+async fn a_rate_limited_response_names_its_time() {
     let (_, _, page) = broken(FaultKind::TooManyRequests { retry_after_s: 7 }, false).await;
     assert!(
         matches!(page, Err(Error::Limited { retry_after }) if retry_after == Duration::from_secs(7)),
@@ -163,7 +163,7 @@ async fn limits_name_their_time() {
 }
 
 #[tokio::test]
-async fn each_trouble_of_the_server_is_told_apart() {
+async fn each_failure_of_the_server_is_classified() {
     let (_, _, page) = broken(FaultKind::ServerError { status: 502 }, false).await;
     assert!(matches!(page, Err(Error::Unavailable(status)) if status == 502), "{page:?}");
     let (_, _, page) = broken(FaultKind::Gone, false).await;

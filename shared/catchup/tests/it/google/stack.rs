@@ -158,7 +158,7 @@ impl Stack {
             .unwrap();
     }
 
-    /// The health of a token; `None` when nobody wrote any.
+    /// The health of a token; `None` when none was written.
     pub(crate) async fn health(&self, user_id: Uuid, integration: Integration) -> Option<String> {
         sqlx::query_scalar("SELECT status FROM token_health WHERE user_id = $1 AND integration_type = $2")
             .bind(user_id)

@@ -1,4 +1,4 @@
-//! Tokens are renewed, stored, and their health is told to nobody but the right user.
+//! Tokens are renewed, stored, and their health is reported to the right user only.
 
 use catchup::google::TokenError;
 use catchup::payload::Integration::{self, GoogleCalendar, GoogleContacts};
@@ -20,7 +20,7 @@ fn stand_in(integration: Integration) -> google_stand_in::Integration {
 }
 
 #[tokio::test]
-async fn a_renewed_token_is_stored_encrypted_and_used_until_it_is_nearly_over() {
+async fn a_renewed_token_is_stored_encrypted_and_used_until_it_nearly_expires() {
     let stack = Stack::start().await;
     let user_id = stack.user(USUAL);
     let fresh = stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_rotated_refresh_token_takes_the_place_of_the_old_one() {
 }
 
 #[tokio::test]
-async fn refreshes_at_the_same_time_lose_no_rotated_token_and_revoke_nobody() {
+async fn concurrent_refreshes_lose_no_rotated_token_and_revoke_no_user() {
     let stack = Stack::start().await;
     let user_id = stack.user(USUAL);
     for _ in 0..5 {

@@ -62,7 +62,7 @@ async fn only_the_chosen_provider_of_e_mail_is_asked_for() {
     check(&with(&[smtp[0], smtp[1], ("SMTP_URL", "smtps://u:hunter2@mail.example.org")]), &[]);
     check(&with(&[smtp[0], smtp[1], ("SMTP_URL", "https://u:hunter2@mail.example.org")]), &["SMTP_URL"]);
     check(
-        &with(&[smtp[0], ("SMTP_FROM_EMAIL", "nobody"), ("SMTP_URL", "smtps://m.example")]),
+        &with(&[smtp[0], ("SMTP_FROM_EMAIL", "no-address"), ("SMTP_URL", "smtps://m.example")]),
         &["SMTP_FROM_EMAIL"],
     );
     check(&with(&[("EMAIL_PROVIDER", "pigeon")]), &["EMAIL_PROVIDER"]);

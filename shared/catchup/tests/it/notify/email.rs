@@ -74,7 +74,7 @@ async fn an_address_that_is_none_is_recorded_and_not_asked_again() {
     for mail in [Mail::SendGrid, Mail::Smtp] {
         let stack = Stack::start_with(mail).await;
         let (person, subjects) = (recipient(), [suggestion("Ana")]);
-        let told = stack.notifier.send_email(&person, "nobody", &subjects).await.unwrap();
+        let told = stack.notifier.send_email(&person, "no-address", &subjects).await.unwrap();
         assert!(matches!(told, Delivery::Refused { .. }), "{mail:?}: {told:?}");
         let asked = stack.inbox.requests(CHANNEL);
         let told = stack.notifier.send_email(&person, ADDRESS, &subjects).await.unwrap();
@@ -116,7 +116,7 @@ async fn what_was_certainly_not_taken_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_server_that_is_away_or_refuses_the_login_has_got_nothing() {
+async fn a_mail_server_that_is_unavailable_or_refuses_the_login_was_sent_nothing() {
     let stack = Stack::start_with(Mail::Smtp).await;
     let (person, subjects) = (recipient(), [suggestion("Ana")]);
     let closed = {

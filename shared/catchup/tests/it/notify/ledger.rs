@@ -38,7 +38,7 @@ async fn arrived(stack: &Stack) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subject_is_told_once_a_channel_and_a_person() {
+async fn a_notification_is_sent_once_per_channel_and_person() {
     let stack = Stack::start().await;
     let (ana, ben, subject) = (recipient(), recipient(), suggestion("Cy"));
     for _ in 0..2 {
@@ -52,7 +52,7 @@ async fn a_subject_is_told_once_a_channel_and_a_person() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_hold_a_person_back_and_nobody_else_and_lose_nothing() {
+async fn rate_limits_delay_one_person_only_and_lose_no_message() {
     let stack = Stack::start().await;
     let person = recipient();
     let subjects: Vec<_> = (0..=SMS.max).map(|n| suggestion(&format!("Ana {n}"))).collect();
@@ -66,7 +66,7 @@ async fn limits_hold_a_person_back_and_nobody_else_and_lose_nothing() {
     assert!(until > stack.now());
     assert_eq!(stack.states().await.len(), first.len(), "nothing is claimed");
 
-    // What was sent before costs no limit: a task that comes back gets to where it was.
+    // What was sent before costs no limit: a task that is rescheduled gets to where it was.
     for subject in first {
         assert_eq!(
             stack.notifier.send_sms(&person, NUMBER, subject).await.unwrap(),

@@ -35,7 +35,7 @@ async fn a_suggestion_reaches_a_phone_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_senders_at_once_send_one_message() {
+async fn many_concurrent_senders_send_one_message() {
     let stack = Stack::start().await;
     let (person, subject) = (recipient(), suggestion("Ana"));
     let sending = (0..8).map(|_| stack.notifier.send_sms(&person, NUMBER, &subject));
@@ -138,7 +138,7 @@ async fn calls_are_counted_for_the_task_and_timed_for_the_process() {
         .enter(async {
             let taken = stack.notifier.send_sms(&person, NUMBER, &suggestion("Ana")).await;
             assert_told(&taken, "Sent");
-            let refused = stack.notifier.send_sms(&person, "nobody", &suggestion("Ben")).await;
+            let refused = stack.notifier.send_sms(&person, "no-number", &suggestion("Ben")).await;
             assert_told(&refused, "Refused");
         })
         .await;

@@ -31,7 +31,7 @@ async fn postgres() -> &'static Postgres {
     POSTGRES.get_or_init(async || Postgres::start(None).await.expect("Postgres starts")).await
 }
 
-/// Who carries e-mail.
+/// E-mail provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mail {
     SendGrid,
