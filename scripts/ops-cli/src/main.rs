@@ -11,6 +11,7 @@ mod deliveries;
 mod deploy;
 mod gcloud;
 mod image;
+mod new_function;
 mod pause;
 mod program;
 mod queue;
@@ -58,6 +59,8 @@ enum Command {
     Image(image::Image),
     #[command(after_help = EXIT_CODES)]
     Migrate(database::Migrate),
+    #[command(after_help = EXIT_CODES)]
+    NewFunction(new_function::NewFunction),
     /// Pause queues: their tasks wait, and none is lost.
     #[command(after_help = EXIT_CODES)]
     Pause(pause::Queues),
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Deploy(deploy) => deploy.run(),
         Command::Image(image) => image.run(),
         Command::Migrate(migrate) => migrate.run(),
+        Command::NewFunction(new_function) => new_function.run(),
         Command::Pause(queues) => queues.pause(),
         Command::Resume(queues) => queues.resume(),
         Command::Rollback(rollback) => rollback.run(),

@@ -6,8 +6,19 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// What Cargo needs to resolve the workspace, and what changes are made to.
-const COPIED: [&str; 9] =
-    ["Cargo.toml", "Cargo.lock", ".cargo", ".sqlx", "README.md", "functions", "infra", "scripts", "shared"];
+pub(crate) const COPIED: [&str; 11] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    ".cargo",
+    ".rustfmt.toml",
+    ".sqlx",
+    "README.md",
+    "functions",
+    "infra",
+    "scripts",
+    "shared",
+    "tests",
+];
 
 /// A copy of the project with one commit, and whatever a test adds.
 pub(crate) struct History(TempDir);
@@ -16,7 +27,7 @@ impl History {
     pub(crate) fn of_this_project() -> Self {
         let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let history = Self(tempfile::tempdir().unwrap());
-        for item in COPIED.into_iter().chain(["tests"]) {
+        for item in COPIED {
             let source = project.join(item);
             run(Command::new("cp").arg("-R").arg(source).arg(history.root()));
         }
@@ -76,6 +87,13 @@ impl History {
         self.git(&["add", "--all", "--force"]);
         self.git(&["commit", "--quiet", "--allow-empty", "--message=change"]);
         self.git(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// Paths that differ from the last commit.
+    pub(crate) fn changed(&self) -> Vec<String> {
+        self.git(&["add", "--all", "--force"]);
+        let changed = self.git(&["diff", "--cached", "--name-only"]);
+        changed.lines().map(str::to_owned).collect()
     }
 
     fn git(&self, arguments: &[&str]) -> String {

@@ -5,6 +5,7 @@ mod arguments;
 mod delivery;
 mod entry;
 mod history;
+mod new_function;
 mod pages;
 mod programs;
 mod shell;
