@@ -190,7 +190,7 @@ impl CalendarSync {
                 self.runs.store(user_id, total).await?;
                 return Ok(Outcome::Snooze(until));
             }
-            Err(Stop::Refused(refusal)) => self.skip(&run, refusal, now).await,
+            Err(Stop::Disconnected(reason)) => self.skip(&run, reason.into(), now).await,
             Err(Stop::Google(error)) => {
                 let reason = error.to_string();
                 let failure = Failure::from(error);

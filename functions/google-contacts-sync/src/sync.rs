@@ -46,7 +46,7 @@ impl From<google::Stop> for Stop {
     fn from(stop: google::Stop) -> Self {
         match stop {
             google::Stop::Wait(until) => Self::Later(until),
-            google::Stop::Refused(refusal) => Self::Refused(refusal),
+            google::Stop::Disconnected(reason) => Self::Refused(reason.into()),
             google::Stop::Google(error) => Self::Failed(error.into()),
             google::Stop::Database(error) => error.into(),
         }

@@ -10,7 +10,7 @@ use catchup::event::EventCode;
 use catchup::google::calendar::{CHANGES_KEPT, PRIMARY};
 use catchup::google::{Calendar, Error, Gate, Stop};
 use catchup::payload::{self, Integration, RenewalCause, RenewalReason, WebhookRenewal};
-use catchup::sync::{Admission, Ended, Entry, Syncs};
+use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
@@ -121,7 +121,7 @@ impl WebhookHealthCheck {
         match self.has_changed(user_id, quiet_since, context).await {
             Ok(broken) => self.settle(user, broken, context).await,
             Err(Stop::Wait(until)) => Ok(Outcome::Snooze(until)),
-            Err(Stop::Refused(refusal)) => Ok(Outcome::Skipped(refusal.code())),
+            Err(Stop::Disconnected(reason)) => Ok(Outcome::Skipped(Refusal::from(reason).code())),
             // An account without Calendar; nothing that another attempt could change.
             Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
                 tracing::warn!(%user_id, %error, "a user has no calendar to look at");

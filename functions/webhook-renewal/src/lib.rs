@@ -12,7 +12,7 @@ use catchup::event::EventCode;
 use catchup::google::{Calendar, Error, Gate, Stop};
 use catchup::payload::{self, Integration, RenewalCause, RenewalReason};
 use catchup::sync::schedule::WITHOUT_PUSH_CHANNEL;
-use catchup::sync::{Admission, Ended, Entry, Syncs};
+use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
 use catchup::variables;
 use catchup::webhooks;
 use serde::Serialize;
@@ -176,8 +176,8 @@ impl WebhookRenewal {
             Ok(()) => {}
             Err(Stop::Wait(until)) => return Ok(Outcome::Snooze(until)),
             // The user has a channel; what is left is stray, and the next sweep's.
-            Err(Stop::Refused(refusal)) => {
-                tracing::warn!(%user_id, reason = refusal.code(), "a channel was not stopped");
+            Err(Stop::Disconnected(reason)) => {
+                tracing::warn!(%user_id, reason = Refusal::from(reason).code(), "a channel was not stopped");
             }
             Err(Stop::Google(error)) if context.last_attempt => {
                 tracing::warn!(%user_id, error = &error as &dyn std::error::Error, "a channel was not stopped");
@@ -199,7 +199,7 @@ impl WebhookRenewal {
         let user_id = user.user_id;
         let error = match stop {
             Stop::Wait(until) => return Ok(Outcome::Snooze(until)),
-            Stop::Refused(refusal) => return Ok(Outcome::Skipped(refusal.code())),
+            Stop::Disconnected(reason) => return Ok(Outcome::Skipped(Refusal::from(reason).code())),
             Stop::Database(error) => return Err(error.into()),
             Stop::Google(error) => error,
         };

@@ -23,7 +23,7 @@ pub use calendar::Calendar;
 #[cfg(feature = "google-apis")]
 pub use error::Error;
 #[cfg(feature = "google-apis")]
-pub use gate::{Calls, Gate, Stop};
+pub use gate::{Calls, Disconnected, Gate, Stop};
 #[cfg(feature = "google-apis")]
 pub use page::{Next, Page};
 #[cfg(feature = "people")]

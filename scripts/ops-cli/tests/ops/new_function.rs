@@ -92,13 +92,10 @@ fn a_new_function_passes_its_tests_and_those_of_the_declarations() {
     // Under a name that no other test has, so that no others are built.
     let function = history.root().join("functions/twelfth-function");
     fs::rename(function.join("tests/job.rs"), function.join("tests/twelfth.rs")).unwrap();
-    for module in ["declaration", "payloads"] {
-        let path = format!("../../../tests/it/{module}.rs");
-        history.append(
-            "functions/twelfth-function/tests/twelfth.rs",
-            &format!("\n#[path = \"{path}\"]\nmod {module};\n"),
-        );
-    }
+    history.append(
+        "functions/twelfth-function/tests/twelfth.rs",
+        "\n#[path = \"../../../tests/it/payloads.rs\"]\nmod payloads;\n",
+    );
     history.copy("tests/fixtures", "functions/twelfth-function");
 
     // One place for all runs, where only what is different is written.

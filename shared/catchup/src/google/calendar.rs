@@ -123,10 +123,7 @@ impl Calendar {
                 refusal.classify(answer)
             })
             .await
-            .and_then(|list| {
-                let next = Next::of(list.next_page_token, list.next_sync_token)?;
-                Ok(Page { items: list.items.unwrap_or_default(), next })
-            })
+            .and_then(|list| Page::of(list.items, list.next_page_token, list.next_sync_token))
     }
 
     /// One page of `events.list`, with instances of recurring events.

@@ -13,7 +13,6 @@ use super::session::CALL_TIMEOUT;
 use super::{Error, Session, TokenError, Tokens};
 use crate::limits::{GOOGLE_CALENDAR, GOOGLE_PEOPLE};
 use crate::payload::Integration;
-use crate::sync::Refusal;
 
 /// A call, and a second one with a fresh token.
 const CALLS: u32 = 2;
@@ -98,19 +97,28 @@ pub enum Stop {
     /// A limit is met, until then; or the time is up, or the instance stops.
     Wait(DateTime<Utc>),
     /// The user is not connected any more.
-    Refused(Refusal),
+    Disconnected(Disconnected),
     /// Google, or the way to it, fails.
     Google(Error),
     /// Postgres fails.
     Database(db::Error),
 }
 
+/// Why a user has no token, which only the user can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disconnected {
+    /// There is none for the integration.
+    NotConnected,
+    /// Google does not take it any more.
+    Revoked,
+}
+
 impl Stop {
     fn of(error: Error, now: DateTime<Utc>) -> Self {
         match error {
             Error::Limited { retry_after } => Self::Wait(now + retry_after),
-            Error::Token(TokenError::NotConnected) => Self::Refused(Refusal::NotConnected),
-            Error::Token(TokenError::Revoked) => Self::Refused(Refusal::TokenRevoked),
+            Error::Token(TokenError::NotConnected) => Self::Disconnected(Disconnected::NotConnected),
+            Error::Token(TokenError::Revoked) => Self::Disconnected(Disconnected::Revoked),
             Error::Token(TokenError::Database(error)) => Self::Database(error),
             error @ (Error::Token(
                 TokenError::Superseded

@@ -20,6 +20,16 @@ pub enum Next {
     Sync(String),
 }
 
+impl<T> Page<T> {
+    pub(super) fn of(
+        items: Option<Vec<T>>,
+        page_token: Option<String>,
+        sync_token: Option<String>,
+    ) -> Result<Self, Error> {
+        Ok(Self { items: items.unwrap_or_default(), next: Next::of(page_token, sync_token)? })
+    }
+}
+
 impl Next {
     /// Every list that is read here ends with a sync token. An answer without any token is no page of it: taken for the
     /// last one, it would pass for an empty list.

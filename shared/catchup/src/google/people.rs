@@ -9,7 +9,7 @@ use url::Url;
 
 use super::error::Refusal;
 use super::transport::{self, Connector};
-use super::{Error, Next, Page, Session, api_url};
+use super::{Error, Page, Session, api_url};
 
 /// People, or groups, on a page: the most that Google gives.
 pub const PEOPLE_PER_PAGE: i32 = 1000;
@@ -73,10 +73,7 @@ impl People {
                 refusal.classify(answer)
             })
             .await
-            .and_then(|list| {
-                let next = Next::of(list.next_page_token, list.next_sync_token)?;
-                Ok(Page { items: list.connections.unwrap_or_default(), next })
-            })
+            .and_then(|list| Page::of(list.connections, list.next_page_token, list.next_sync_token))
     }
 
     /// One page of `contactGroups.list`.
@@ -101,10 +98,7 @@ impl People {
                 refusal.classify(answer)
             })
             .await
-            .and_then(|list| {
-                let next = Next::of(list.next_page_token, list.next_sync_token)?;
-                Ok(Page { items: list.contact_groups.unwrap_or_default(), next })
-            })
+            .and_then(|list| Page::of(list.contact_groups, list.next_page_token, list.next_sync_token))
     }
 
     fn hub(&self, token: String) -> PeopleService<Connector> {

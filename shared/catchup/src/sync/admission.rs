@@ -5,6 +5,8 @@ use chrono::{DateTime, Utc};
 use super::breaker::Pass;
 use super::schedule::Schedule;
 use crate::db::sync_status::SyncStatus;
+#[cfg(feature = "google-apis")]
+use crate::google::Disconnected;
 use crate::payload::Integration;
 
 /// Whether a sync begins or continues.
@@ -52,6 +54,16 @@ impl Refusal {
     #[must_use]
     pub fn code(self) -> &'static str {
         self.into()
+    }
+}
+
+#[cfg(feature = "google-apis")]
+impl From<Disconnected> for Refusal {
+    fn from(reason: Disconnected) -> Self {
+        match reason {
+            Disconnected::NotConnected => Self::NotConnected,
+            Disconnected::Revoked => Self::TokenRevoked,
+        }
     }
 }
 
