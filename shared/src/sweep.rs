@@ -104,7 +104,7 @@ impl<'a> Sweep<'a> {
         sweeps.begin_page(page, self.context.now()).await
     }
 
-    /// Creates a task for each user of the page whose task of an earlier sweep is over, and one that continues behind it
+    /// Creates a task for each user of the page whose task of an earlier sweep has ended, and one that continues behind it
     /// when it is not the last, both with a `payload` of the sweep's own queue. The user's task ends in [`user_task`].
     ///
     /// A page that runs again, in whole or in part, creates what is missing.
@@ -213,25 +213,29 @@ impl<'a> Sweep<'a> {
 
 /// Runs a user's task. When it has ended, sweeps may create another one for the user: `user_id` is `None` for a task that
 /// no sweep created.
-pub async fn user_task(
+pub fn user_task(
     sweeps: &Sweeps,
     queue: Queue,
     user_id: Option<Uuid>,
     context: &Context,
-    run: impl Future<Output = Result<Outcome, Failure>>,
-) -> Result<Outcome, Failure> {
-    let result = run.await;
-    let has_ended = match &result {
-        Ok(Outcome::Done(_) | Outcome::Skipped(_)) | Err(Failure::Permanent(_)) => true,
-        Ok(Outcome::Snooze(_)) | Err(Failure::Busy { .. } | Failure::Unavailable { .. }) => false,
-        Err(Failure::Transient(_)) => context.last_attempt,
-    };
-    if let Some(user_id) = user_id.filter(|_| has_ended)
-        && let Err(error) = sweeps.user_task_ended(queue, user_id, context.now()).await
-    {
-        tracing::warn!(%user_id, error = &error as &dyn std::error::Error, "a user's next sweep may skip them");
+    run: impl Future<Output = Result<Outcome, Failure>> + Send,
+) -> impl Future<Output = Result<Outcome, Failure>> + Send {
+    // Boxed: nested in one another, the futures of a whole job are large.
+    let run = Box::pin(run);
+    async move {
+        let result = run.await;
+        let has_ended = match &result {
+            Ok(Outcome::Done(_) | Outcome::Skipped(_)) | Err(Failure::Permanent(_)) => true,
+            Ok(Outcome::Snooze(_)) | Err(Failure::Busy { .. } | Failure::Unavailable { .. }) => false,
+            Err(Failure::Transient(_)) => context.last_attempt,
+        };
+        if let Some(user_id) = user_id.filter(|_| has_ended)
+            && let Err(error) = sweeps.user_task_ended(queue, user_id, context.now()).await
+        {
+            tracing::warn!(%user_id, error = &error as &dyn std::error::Error, "a user's next sweep may skip them");
+        }
+        result
     }
-    result
 }
 
 /// The times of a page's tasks: at most half as many as their queue dispatches, behind those of the pages before.

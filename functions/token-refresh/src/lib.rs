@@ -89,9 +89,9 @@ impl TokenRefresh {
                 }
             }
         }
-        // A task that comes back counts when it does.
-        let comes_back = failed.is_some() && !context.last_attempt;
-        if let (Some(sweep_id), false) = (&user.sweep_id, comes_back) {
+        // A task that is rescheduled counts when it ends.
+        let is_rescheduled = failed.is_some() && !context.last_attempt;
+        if let (Some(sweep_id), false) = (&user.sweep_id, is_rescheduled) {
             let now = context.now();
             self.sweeps
                 .add_result(QUEUE, sweep_id, done.refreshed, done.failed, HIGH_FAILURE_RATE, now)

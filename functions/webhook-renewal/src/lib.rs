@@ -53,7 +53,7 @@ pub struct WebhookRenewal {
 /// The task of a user.
 type Renewal = UserTask<RenewalCause>;
 
-/// What is to be done about a user's channels, besides stopping strays.
+/// What is to be done about a user's channels, besides stopping orphaned ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     /// The user needs another channel than the present one, or a first one.
@@ -175,7 +175,7 @@ impl WebhookRenewal {
         match result {
             Ok(()) => {}
             Err(Stop::Wait(until)) => return Ok(Outcome::Snooze(until)),
-            // The user has a channel; what is left is stray, and the next sweep's.
+            // The user has a channel; what is left is orphaned, and left for the next sweep.
             Err(Stop::Disconnected(reason)) => {
                 tracing::warn!(%user_id, reason = Refusal::from(reason).code(), "a channel was not stopped");
             }

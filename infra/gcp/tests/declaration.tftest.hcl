@@ -81,7 +81,7 @@ run "nothing_is_taken_over_at_first" {
 
   assert {
     condition     = keys(module.function) == keys(local.queues) && !anytrue([for function in module.function : function.enabled])
-    error_message = "A queue is taken over that nobody named."
+    error_message = "A queue is taken over that was not named."
   }
   assert {
     condition     = toset([for name, function in module.function : name if !function.scheduled]) == toset(concat(["token-refresh"], [for name, queue in local.queues : name if length(queue.schedules) == 0]))
@@ -100,7 +100,7 @@ run "schedules_rest_until_their_queue_is_taken_over" {
 
   assert {
     condition     = [for name, function in module.function : name if function.scheduled] == ["token-refresh"]
-    error_message = "A schedule runs beside the predecessor's, or none fills a queue that was taken over."
+    error_message = "A schedule runs next to the predecessor's, or none fills a queue that was taken over."
   }
 }
 

@@ -81,9 +81,9 @@ impl NewFunction {
         let name = Name::parse(&self.name)?;
         name.check_packages(&repository.current(CARGO_LOCK)?)?;
         name.check_identifiers(&repository.current(QUEUES)?, [name.constant()])?;
-        name.check_identifiers(&repository.current(PAYLOADS)?, [name.type_name(), name.module()])?;
+        name.check_identifiers(&repository.current(PAYLOADS)?, [name.camel(), name.module()])?;
         for template in templates.all() {
-            name.check_identifiers(template, [name.type_name(), name.module()])?;
+            name.check_identifiers(template, [name.camel(), name.module()])?;
         }
 
         let (kebab, module) = (name.kebab(), name.module());

@@ -44,7 +44,7 @@ pub trait DryRun: Payload {
     fn dry_run() -> Self;
 }
 
-/// Where a sweep begins that finds nobody.
+/// Where a sweep begins that finds no user.
 fn after_all_users() -> Position {
     Position { cursor: Some(Uuid::max()), sweep_id: Some("takeover-check".to_owned()), ..Position::default() }
 }

@@ -360,7 +360,7 @@ async fn the_number_of_statements_does_not_depend_on_the_number_of_people() {
             .await;
         let scope = Arc::new(Scope::default());
         let meter = Arc::clone(&scope.meter);
-        scope.enter(sync_page(&database, user, size)).await;
+        Box::pin(scope.enter(sync_page(&database, user, size))).await;
         counts.push(meter.get(Counter::SqlStatement));
     }
     assert_eq!(counts[0], counts[1]);
