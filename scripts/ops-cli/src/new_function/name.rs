@@ -19,7 +19,7 @@ const RESERVED: [&str; 13] = [
 pub(super) struct Name {
     kebab: String,
     module: String,
-    type_name: String,
+    camel: String,
     constant: String,
 }
 
@@ -45,7 +45,7 @@ impl Name {
         let module = text.replace('-', "_");
         Ok(Self {
             kebab: text.to_owned(),
-            type_name: text.split('-').map(capitalized).collect(),
+            camel: text.split('-').map(capitalized).collect(),
             constant: module.to_ascii_uppercase(),
             module,
         })
@@ -83,7 +83,7 @@ impl Name {
         template
             .replace("{{name}}", &self.kebab)
             .replace("{{snake}}", &self.module)
-            .replace("{{Camel}}", &self.type_name)
+            .replace("{{Camel}}", &self.camel)
             .replace("{{CONST}}", &self.constant)
     }
 
@@ -99,7 +99,7 @@ impl Name {
 
     /// Of its payload, and of its job.
     pub(super) fn type_name(&self) -> &str {
-        &self.type_name
+        &self.camel
     }
 
     /// Of its constant.
