@@ -4,6 +4,7 @@ use google_stand_in::{SeedOptions, World};
 use local_cloud::Background;
 use local_cloud::seed::{self, Variety};
 use local_cloud::stack::serve_google;
+use url::Url;
 
 use crate::stack::Stack;
 
@@ -21,12 +22,18 @@ impl Google {
     /// # Panics
     /// If something does not start.
     pub async fn start(stack: &Stack, options: SeedOptions) -> Self {
+        Self::start_at(&stack.database, options).await
+    }
+
+    /// The same with any database.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub async fn start_at(database: &Url, options: SeedOptions) -> Self {
         let world = World::seeded(options);
         let server = serve_google(&world);
         let encryption_key = seed::new_encryption_key();
-        seed::seed(&stack.database, &world, &encryption_key, Variety::Plain)
-            .await
-            .expect("the database is empty");
+        seed::seed(database, &world, &encryption_key, Variety::Plain).await.expect("the database is empty");
         Self { world, encryption_key, server: server.expect("the stand-in starts") }
     }
 
