@@ -78,6 +78,7 @@ impl Database {
     }
 
     /// A handle on an aggregate.
+    #[must_use]
     pub fn of<T: From<Handle>>(&self) -> T {
         self.db.clone().into()
     }

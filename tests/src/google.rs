@@ -8,6 +8,15 @@ use url::Url;
 
 use crate::stack::Stack;
 
+/// Serves a world.
+///
+/// # Panics
+/// If the server does not start.
+#[must_use]
+pub fn serve(world: &World) -> Background {
+    serve_google(world).expect("the stand-in starts")
+}
+
 /// The stand-in for Google.
 pub struct Google {
     /// What Google knows.
@@ -31,10 +40,10 @@ impl Google {
     /// If something does not start.
     pub async fn start_at(database: &Url, options: SeedOptions) -> Self {
         let world = World::seeded(options);
-        let server = serve_google(&world);
+        let server = serve(&world);
         let encryption_key = seed::new_encryption_key();
         seed::seed(database, &world, &encryption_key, Variety::Plain).await.expect("the database is empty");
-        Self { world, encryption_key, server: server.expect("the stand-in starts") }
+        Self { world, encryption_key, server }
     }
 
     /// What a function's environment says about Google.

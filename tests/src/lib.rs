@@ -8,6 +8,7 @@ pub mod database;
 pub mod document;
 pub mod endings;
 pub mod google;
+pub mod http;
 pub mod instances;
 pub mod issuer;
 pub mod messaging;

@@ -1,5 +1,7 @@
 //! Twilio and `SendGrid` next to a stack, and the inbox of all users.
 
+use std::net::SocketAddr;
+
 use local_cloud::Background;
 use local_cloud::stack::serve_messaging;
 use messaging_stand_in::{Config, Inbox};
@@ -8,6 +10,12 @@ use messaging_stand_in::{Config, Inbox};
 pub struct Smtp(Background);
 
 impl Smtp {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
     /// What a function's environment says about it.
     #[must_use]
     pub fn environment(&self) -> [(&'static str, String); 3] {
@@ -37,6 +45,12 @@ impl Messaging {
         let inbox = Inbox::default();
         let server = serve_messaging(&inbox).expect("the stand-in starts");
         Self { inbox, server }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url()
     }
 
     /// Starts a mail server next to it.
