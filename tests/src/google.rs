@@ -4,8 +4,18 @@ use google_stand_in::{SeedOptions, World};
 use local_cloud::Background;
 use local_cloud::seed::{self, Variety};
 use local_cloud::stack::serve_google;
+use url::Url;
 
 use crate::stack::Stack;
+
+/// Serves a world.
+///
+/// # Panics
+/// If the server does not start.
+#[must_use]
+pub fn serve(world: &World) -> Background {
+    serve_google(world).expect("the stand-in starts")
+}
 
 /// The stand-in for Google.
 pub struct Google {
@@ -21,13 +31,19 @@ impl Google {
     /// # Panics
     /// If something does not start.
     pub async fn start(stack: &Stack, options: SeedOptions) -> Self {
+        Self::start_at(&stack.database, options).await
+    }
+
+    /// The same with any database.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub async fn start_at(database: &Url, options: SeedOptions) -> Self {
         let world = World::seeded(options);
-        let server = serve_google(&world);
+        let server = serve(&world);
         let encryption_key = seed::new_encryption_key();
-        seed::seed(&stack.database, &world, &encryption_key, Variety::Plain)
-            .await
-            .expect("the database is empty");
-        Self { world, encryption_key, server: server.expect("the stand-in starts") }
+        seed::seed(database, &world, &encryption_key, Variety::Plain).await.expect("the database is empty");
+        Self { world, encryption_key, server }
     }
 
     /// What a function's environment says about Google.

@@ -3,9 +3,12 @@
 #![expect(clippy::missing_panics_doc, reason = "a kit that cannot do its work fails the test, and says why")]
 
 pub mod acting;
+pub mod clock;
+pub mod database;
 pub mod document;
 pub mod endings;
 pub mod google;
+pub mod http;
 pub mod instances;
 pub mod issuer;
 pub mod messaging;
@@ -15,8 +18,11 @@ pub mod redis_proxy;
 pub mod repository;
 pub mod stack;
 pub mod switch;
+pub mod upstash;
 pub mod wait;
 
+pub use clock::{AheadClock, HandClock};
+pub use database::Database;
 pub use google::Google;
 pub use instances::Instances;
 pub use issuer::Issuer;
@@ -26,4 +32,5 @@ pub use process::Process;
 pub use redis_proxy::RedisProxy;
 pub use stack::{Answer, Delivery, Service, Stack};
 pub use switch::Switch;
-pub use wait::{eventually, within};
+pub use upstash::Upstash;
+pub use wait::{eventually, until_some, within};

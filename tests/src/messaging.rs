@@ -1,8 +1,32 @@
 //! Twilio and `SendGrid` next to a stack, and the inbox of all users.
 
+use std::net::SocketAddr;
+
 use local_cloud::Background;
 use local_cloud::stack::serve_messaging;
 use messaging_stand_in::{Config, Inbox};
+
+/// A mail server for the same inbox.
+pub struct Smtp(Background);
+
+impl Smtp {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    /// What a function's environment says about it.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        let Config { smtp_user, smtp_password, from_email, .. } = Config::default();
+        [
+            ("EMAIL_PROVIDER", "smtp".to_owned()),
+            ("SMTP_URL", format!("smtp://{smtp_user}:{smtp_password}@{}", self.0.address())),
+            ("SMTP_FROM_EMAIL", from_email),
+        ]
+    }
+}
 
 /// The stand-in for the providers of messages.
 pub struct Messaging {
@@ -21,6 +45,25 @@ impl Messaging {
         let inbox = Inbox::default();
         let server = serve_messaging(&inbox).expect("the stand-in starts");
         Self { inbox, server }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// Starts a mail server next to it.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn smtp(&self) -> Smtp {
+        let inbox = self.inbox.clone();
+        let server = Background::start("smtp", |listener| {
+            messaging_stand_in::serve_smtp(listener, inbox, Config::default(), std::future::pending())
+        });
+        Smtp(server.expect("the stand-in starts"))
     }
 
     /// What a function's environment says about messages.

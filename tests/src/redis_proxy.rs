@@ -1,7 +1,7 @@
 //! Stands between a function and the gateway, and decides over each command.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -32,6 +32,12 @@ pub enum ProxyAction {
     Fail,
     /// It does not reach Redis; the month's commands are used up.
     Quota,
+    /// It does not reach Redis; the answer has this status and body.
+    Answer(u16, &'static [u8]),
+    /// It does not reach Redis; the connection is closed.
+    Close,
+    /// It does not reach Redis, and is never answered.
+    Silence,
 }
 
 /// One request of a function.
@@ -71,7 +77,10 @@ impl RedisProxy {
             decide: Arc::new(move |request| Box::pin(decide(request))),
         };
         let server = Background::start("redis-proxy", |listener| async move {
-            let router = Router::new().route("/{client}/", post(forward)).route("/{client}", post(forward));
+            let router = Router::new()
+                .route("/{client}", post(forward))
+                .route("/{client}/", post(forward))
+                .route("/{client}/{endpoint}", post(forward));
             axum::serve(listener, router.with_state(proxy)).await
         });
         Self(server.expect("loopback is there"))
@@ -89,6 +98,17 @@ impl RedisProxy {
         (proxy, fails)
     }
 
+    /// In front of the gateway at `upstream`; the first `answers` are lost.
+    #[must_use]
+    pub fn losing(upstream: &str, answers: usize) -> Self {
+        let left = AtomicUsize::new(answers);
+        Self::start(upstream, move |_| {
+            let less = |left: usize| left.checked_sub(1);
+            let is_lost = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok();
+            async move { if is_lost { ProxyAction::LoseAnswer } else { ProxyAction::Pass } }
+        })
+    }
+
     /// `UPSTASH_REDIS_REST_URL` of the client with that name.
     #[must_use]
     pub fn url(&self, client: &str) -> String {
@@ -97,7 +117,10 @@ impl RedisProxy {
 }
 
 async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let client = uri.path().trim_matches('/').to_owned();
+    let (client, endpoint) =
+        uri.path().trim_matches('/').split_once('/').unwrap_or((uri.path().trim_matches('/'), ""));
+    let upstream = format!("{}/{endpoint}", proxy.upstream.trim_end_matches('/'));
+    let client = client.to_owned();
     let request = Request {
         client,
         body: String::from_utf8_lossy(&body).into_owned(),
@@ -111,12 +134,17 @@ async fn forward(State(proxy): State<Proxy>, uri: Uri, headers: HeaderMap, body:
             let error = r#"{"error":"ERR max requests limit exceeded. Limit: 500000, Usage: 500001."}"#;
             return (StatusCode::BAD_REQUEST, error).into_response();
         }
+        ProxyAction::Answer(status, body) => {
+            return (StatusCode::from_u16(status).expect("a status"), body).into_response();
+        }
+        // Ends the task that has the connection, and says nothing.
+        ProxyAction::Close => std::panic::resume_unwind(Box::new("closed on purpose")),
+        ProxyAction::Silence => std::future::pending().await,
         ProxyAction::Pass | ProxyAction::LoseAnswer | ProxyAction::AnswerLate => {}
     }
     let authorization =
         headers.get(http::header::AUTHORIZATION).cloned().expect("functions show their token");
-    let mut sent =
-        proxy.http.post(&proxy.upstream).header(http::header::AUTHORIZATION, authorization).body(body);
+    let mut sent = proxy.http.post(upstream).header(http::header::AUTHORIZATION, authorization).body(body);
     if let Some(token) = headers.get(SYNC_TOKEN) {
         sent = sent.header(SYNC_TOKEN, token.clone());
     }

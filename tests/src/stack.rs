@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use http_body_util::BodyExt;
 use local_cloud::tasks::Settings;
-use local_cloud::{Background, CloudTasks, Postgres, Redis};
+use local_cloud::{Background, CloudTasks, Redis};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
@@ -25,15 +25,20 @@ use shared::queue::Queue;
 use shared::runtime::{self, Shutdown};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection};
-use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 use upstash_gateway::{Billing, Unkindness};
 use url::Url;
 use uuid::Uuid;
 
+use crate::clock::AheadClock;
+use crate::database::new_name;
 use crate::issuer::{CALLER, Issuer};
+use crate::upstash::{Upstash, ask};
 use crate::wait::within;
+
+pub use crate::database::postgres;
+pub use crate::upstash::REDIS_TOKEN;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_WAIT: Duration = Duration::from_secs(20);
@@ -42,30 +47,9 @@ const MAX_DISPATCHES: usize = 60;
 const POLL: Duration = Duration::from_millis(10);
 const CONCURRENT_TAKES: usize = 8;
 
-/// Token of every test's gateway.
-pub const REDIS_TOKEN: &str = "a-token-for-tests";
-
-/// One server for all tests of this process; each test has a database of its own.
-pub async fn postgres() -> &'static Postgres {
-    static POSTGRES: OnceCell<Postgres> = OnceCell::const_new();
-    POSTGRES
-        .get_or_init(async || Postgres::start(given_server().as_ref()).await.expect("Postgres starts"))
-        .await
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the server that a developer has is no configuration of the system"
-)]
-fn given_server() -> Option<Url> {
-    Some(std::env::var("DATABASE_URL").ok()?.parse().expect("DATABASE_URL is a URL"))
-}
-
 /// Asks the Redis at `url`.
 pub async fn redis(url: &str, command: &[&str]) -> redis::Value {
-    let client = redis::Client::open(url).expect("the URL is right");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
-    redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.expect("Redis obeys")
+    ask(url, command).await
 }
 
 /// Postgres with a database of one's own, Redis behind a gateway, Cloud Tasks with paused queues, and an issuer.
@@ -84,7 +68,7 @@ pub struct Stack {
     pub tasks: CloudTasks,
     /// Who signs the tokens of [`Service::deliver`].
     pub issuer: Issuer,
-    ahead_ms: Arc<AtomicI64>,
+    time: AheadClock,
     http: reqwest::Client,
 }
 
@@ -96,42 +80,35 @@ impl Stack {
 
     /// Starts everything, with Cloud Tasks as `settings` says.
     pub async fn start_with(settings: Settings) -> Self {
-        let name = format!("test_{}", Uuid::new_v4().simple());
-        let database = postgres().await.create_database(&name).await.expect("a database can be created");
-        let redis = Redis::start(None).await.expect("Redis starts");
-        let mut config = upstash_gateway::Config::new(redis.url(), REDIS_TOKEN);
-        config.count_script_calls = true;
-        let billing = Arc::clone(&config.billing);
-        let unkind = Arc::clone(&config.unkindness);
-        let gateway = Background::start("gateway", |listener| {
-            upstash_gateway::serve(listener, config, std::future::pending())
-        });
+        let database =
+            postgres().await.create_database(&new_name()).await.expect("a database can be created");
+        let Upstash { redis, gateway, billing, unkind } =
+            Upstash::start_with(|config| config.count_script_calls = true).await;
         Self {
             database,
             redis,
-            gateway: gateway.expect("the gateway starts"),
+            gateway,
             billing,
             unkind,
             tasks: CloudTasks::start(settings).await.expect("Cloud Tasks starts"),
             issuer: Issuer::start(),
-            ahead_ms: Arc::default(),
+            time: AheadClock::default(),
             http: shared::http::client(TIMEOUT, TIMEOUT),
         }
     }
 
     /// Lets time pass for the services of this stack, and for nothing else.
     pub fn advance(&self, seconds: i64) {
-        self.ahead_ms.fetch_add(seconds * 1_000, Ordering::SeqCst);
+        self.time.advance(TimeDelta::seconds(seconds));
     }
 
     /// Undoes every [`Stack::advance`]. Cloud Tasks, which has the machine's time, takes no task for a month from then.
     pub fn reset_clock(&self) {
-        self.ahead_ms.store(0, Ordering::SeqCst);
+        self.time.reset();
     }
 
     fn clock(&self) -> Clock {
-        let (ahead, machine) = (Arc::clone(&self.ahead_ms), Clock::system());
-        Clock::from_fn(move || machine.now() + TimeDelta::milliseconds(ahead.load(Ordering::SeqCst)))
+        self.time.clock()
     }
 
     /// Asks Redis itself, past the gateway.
@@ -303,8 +280,7 @@ impl Stack {
     /// Lets time pass until then, if that is ahead.
     pub fn advance_to(&self, then: Option<DateTime<Utc>>) {
         if let Some(then) = then {
-            let ahead_ms = (then - Clock::system().now()).num_milliseconds();
-            self.ahead_ms.fetch_max(ahead_ms + 1, Ordering::SeqCst);
+            self.time.advance_to(then);
         }
     }
 

@@ -29,3 +29,19 @@ pub fn within<'a, F: Future<Output = bool>>(
         }
     }
 }
+
+/// Asks until there is an answer; fails the caller after 20 s.
+#[track_caller]
+pub fn until_some<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
+    let place = Location::caller();
+    async move {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "{place}: after {LIMIT:?} still no answer");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}

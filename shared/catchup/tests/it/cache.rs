@@ -1,58 +1,37 @@
 //! What a change drops, over a real Redis behind the gateway.
 
-use std::sync::Arc;
-
 use catchup::cache::{Cache, CalendarSlots};
 use catchup::span::Spans;
 use chrono::NaiveDate;
-use local_cloud::{Background, Redis};
 use shared::config::Config;
 use shared::job::Setup;
-use upstash_gateway::{Bill, Billing};
+use tests::Upstash;
+use upstash_gateway::Bill;
 use uuid::Uuid;
 
-const TOKEN: &str = "token-of-the-tests";
-
-struct Stack {
-    redis: Redis,
-    gateway: Background,
-    billing: Arc<Billing>,
-}
+struct Stack(Upstash);
 
 impl Stack {
     async fn start() -> Self {
-        let redis = Redis::start(None).await.unwrap();
-        let config = upstash_gateway::Config::new(redis.url(), TOKEN);
-        let billing = Arc::clone(&config.billing);
-        let serve = |listener| upstash_gateway::serve(listener, config, std::future::pending());
-        Self { redis, gateway: Background::start("gateway", serve).unwrap(), billing }
+        Self(Upstash::start().await)
     }
 
     /// The cache of a process.
     fn cache(&self, legacy: &str) -> Cache {
-        let environment = [
-            ("UPSTASH_REDIS_REST_URL", self.gateway.url()),
-            ("UPSTASH_REDIS_REST_TOKEN", TOKEN.to_owned()),
-            ("LEGACY_SLOT_CACHE", legacy.to_owned()),
-        ];
+        let mut environment = self.0.environment().to_vec();
+        environment.push(("LEGACY_SLOT_CACHE", legacy.to_owned()));
         Cache::new(&mut Setup::new(Config::from_pairs(environment))).unwrap()
     }
 
-    async fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let client = redis::Client::open(self.redis.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.unwrap()
-    }
-
     async fn has(&self, key: &str) -> bool {
-        self.ask(&["EXISTS", key]).await
+        self.0.ask(&["EXISTS", key]).await
     }
 
     /// What was billed while `work` ran.
     async fn billed(&self, work: impl Future<Output = Result<(), shared::cache::Error>>) -> Bill {
-        self.billing.reset();
-        work.await.unwrap();
-        self.billing.reset()
+        let (result, bill) = self.0.billed(work).await;
+        result.unwrap();
+        bill
     }
 }
 
@@ -68,7 +47,7 @@ async fn a_change_drops_the_applications_lists_by_their_names() {
         ]
     };
     for key in keys(user, contact).iter().chain(&keys(other, other)) {
-        let () = stack.ask(&["SET", key, "[]"]).await;
+        let () = stack.0.ask(&["SET", key, "[]"]).await;
     }
     let cache = stack.cache("false");
     assert_eq!(stack.billed(cache.contacts_changed(user, &[contact])).await.billed, 1);
@@ -114,7 +93,7 @@ async fn the_applications_slots_are_searched_for_only_when_asked_and_only_so_far
     let legacy = [format!("calendar:slots:{user}:a"), format!("calendar:slots:{user}:b")];
     let others = format!("calendar:slots:{other}:a");
     for key in [&legacy[0], &legacy[1], &others] {
-        let () = stack.ask(&["SET", key, "[]"]).await;
+        let () = stack.0.ask(&["SET", key, "[]"]).await;
     }
     stack.cache("false").events_changed(user).await.unwrap();
     assert!(stack.has(&legacy[0]).await && stack.has(&legacy[1]).await);
@@ -127,7 +106,7 @@ async fn the_applications_slots_are_searched_for_only_when_asked_and_only_so_far
 
     let many = "for n = 1, 10000 do redis.call('SET', ARGV[1] .. n, '') end";
     for part in 0..20 {
-        let () = stack.ask(&["EVAL", many, "0", &format!("key:{part}:")]).await;
+        let () = stack.0.ask(&["EVAL", many, "0", &format!("key:{part}:")]).await;
     }
     let bill = stack.billed(cache.events_changed(user)).await;
     assert_eq!(bill.commands["SCAN"], 50);

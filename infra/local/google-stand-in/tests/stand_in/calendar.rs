@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{Attendee, Calendar, Event, EventStatus, ResponseStatus};
 use serde_json::{Value, json};
 
-use crate::site::{Api, Site, sorted, text};
+use crate::site::{Api, Refusal, Site, sorted, text};
 
 const PRIMARY: &str = "/calendar/v3/calendars/primary/events";
 const CALENDAR_LIST: &str = "/calendar/v3/users/me/calendarList";
@@ -39,7 +39,7 @@ fn primary(site: &Site) -> String {
 
 #[tokio::test]
 async fn pages_hold_every_event_of_the_window_once_while_events_come_and_change() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let user = site.user().id;
     let (min, max) = window(&site);
@@ -84,7 +84,7 @@ async fn pages_hold_every_event_of_the_window_once_while_events_come_and_change(
 
 #[tokio::test]
 async fn incremental_event_sync_lists_added_changed_moved_and_deleted_events_once() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let user = site.user().id;
     let (world, calendar) = (&site.world, primary(&site));
@@ -116,7 +116,7 @@ async fn incremental_event_sync_lists_added_changed_moved_and_deleted_events_onc
 
 #[tokio::test]
 async fn a_sync_token_keeps_the_window_of_its_full_sync() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let user = site.user().id;
     let inside = Event::timed("inside", hours_ahead(&site, 48), TimeDelta::hours(1));
@@ -131,7 +131,7 @@ async fn a_sync_token_keeps_the_window_of_its_full_sync() {
 
 #[tokio::test]
 async fn an_expired_sync_token_is_gone_and_one_of_another_calendar_invalid() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let token = full_sync(&api).await;
     site.world.expire_sync_tokens(site.user().id).expect("a user");
@@ -144,18 +144,18 @@ async fn an_expired_sync_token_is_gone_and_one_of_another_calendar_invalid() {
 
 #[tokio::test]
 async fn a_sync_token_of_an_earlier_run_is_gone() {
-    let site = Site::open().await;
+    let site = Site::open();
     let token = full_sync(&site.calendar().await).await;
     let time = site.time.clone();
     time.pass(TimeDelta::minutes(1));
-    let again = Site::open_with(google_stand_in::World::seeded(crate::site::small(&time)), time).await;
+    let again = Site::open_with(google_stand_in::World::seeded(crate::site::small(&time)), time);
     let answer = again.calendar().await.get(PRIMARY, &[SINGLE, ("syncToken", &token)]).await;
     assert_eq!(answer.status, StatusCode::GONE);
 }
 
 #[tokio::test]
 async fn parameters_that_do_not_go_with_a_sync_token_are_refused() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let token = full_sync(&api).await;
     let (min, _) = window(&site);
@@ -177,7 +177,7 @@ async fn parameters_that_do_not_go_with_a_sync_token_are_refused() {
 
 #[tokio::test]
 async fn an_order_sorts_and_takes_the_sync_token_away() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let query = [SINGLE, ("orderBy", "startTime"), ("maxResults", "9")];
     let (items, pages, last) = api.all(PRIMARY, "items", &query).await;
@@ -207,7 +207,7 @@ async fn an_order_sorts_and_takes_the_sync_token_away() {
 
 #[tokio::test]
 async fn deleted_events_show_only_when_asked_for_or_changed_since() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let user = site.user().id;
     let event = Event::timed("x", hours_ahead(&site, 3), TimeDelta::hours(1));
@@ -228,7 +228,7 @@ async fn deleted_events_show_only_when_asked_for_or_changed_since() {
 
 #[tokio::test]
 async fn recurring_events_are_listed_as_instances_or_as_themselves() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let (singles, _, _) = api.all(PRIMARY, "items", &[SINGLE]).await;
     let (own, _, _) = api.all(PRIMARY, "items", &[]).await;
@@ -244,7 +244,7 @@ async fn recurring_events_are_listed_as_instances_or_as_themselves() {
 
 #[tokio::test]
 async fn bad_windows_and_unknown_calendars_are_refused() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let (min, max) = window(&site);
     let answer = api.get(PRIMARY, &[("timeMin", &max), ("timeMax", &min)]).await;
@@ -258,7 +258,7 @@ async fn bad_windows_and_unknown_calendars_are_refused() {
 
 #[tokio::test]
 async fn the_calendar_list_pages_and_tells_of_new_and_deleted_calendars() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let user = site.user();
     let calendar = Calendar {
@@ -289,7 +289,7 @@ async fn the_calendar_list_pages_and_tells_of_new_and_deleted_calendars() {
 
 #[tokio::test]
 async fn a_calendar_with_a_hash_in_its_id_is_found_by_its_encoded_path() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let id = "en.usa#holiday@group.v.calendar.google.com";
     let user = site.user();
@@ -311,7 +311,7 @@ async fn a_calendar_with_a_hash_in_its_id_is_found_by_its_encoded_path() {
 
 #[tokio::test]
 async fn an_event_is_written_as_google_writes_it() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let user = site.user();
     let mut event = Event::timed("Lunch", hours_ahead(&site, 2), TimeDelta::minutes(45));
@@ -346,7 +346,7 @@ async fn an_event_is_written_as_google_writes_it() {
 
 #[tokio::test]
 async fn an_event_that_moves_to_another_calendar_is_cancelled_here_and_keeps_its_id_there() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let user = site.user();
     let calendar = Calendar {

@@ -3,7 +3,9 @@
 use axum::http::StatusCode;
 use google_stand_in::{Call, Fault, FaultKind, Integration, Times};
 
-use crate::site::{Answer, Api, Site};
+use tests::http::Answer;
+
+use crate::site::{Api, Refusal, Site};
 
 const CALENDAR_LIST: &str = "/calendar/v3/users/me/calendarList";
 const CONNECTIONS: &str = "/v1/people/me/connections";
@@ -18,7 +20,7 @@ async fn connections(api: &Api<'_>) -> Answer {
 
 #[tokio::test]
 async fn each_kind_is_answered_as_google_answers_it() {
-    let site = Site::open().await;
+    let site = Site::open();
     let (calendar, contacts) = (site.calendar().await, site.contacts().await);
     for (kind, status, reason, info) in [
         (FaultKind::Unauthorized, 401, "authError", "ACCESS_TOKEN_EXPIRED"),
@@ -43,7 +45,7 @@ async fn each_kind_is_answered_as_google_answers_it() {
 
 #[tokio::test]
 async fn a_reset_breaks_the_connection_and_only_that_one() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     site.world.inject(Fault::new(FaultKind::Reset));
     assert!(api.try_get(CALENDAR_LIST, &[]).await.is_err());
@@ -52,7 +54,7 @@ async fn a_reset_breaks_the_connection_and_only_that_one() {
 
 #[tokio::test]
 async fn garbage_is_a_good_status_with_a_body_that_is_no_json() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     site.world.inject(Fault::new(FaultKind::Garbage));
     let answer = calendar_list(&api).await;
@@ -62,7 +64,7 @@ async fn garbage_is_a_good_status_with_a_body_that_is_no_json() {
 
 #[tokio::test]
 async fn a_slow_answer_is_the_right_one() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     site.world.inject(Fault::new(FaultKind::Slow { delay_ms: 1 }));
     calendar_list(&api).await.ok();
@@ -72,7 +74,7 @@ async fn a_slow_answer_is_the_right_one() {
 #[tokio::test]
 async fn a_huge_body_continues_for_longer_than_any_client_reads() {
     use http_body_util::BodyExt as _;
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     site.world.inject(Fault::new(FaultKind::Huge));
     let client: hyper_util::client::legacy::Client<_, axum::body::Body> =
@@ -91,7 +93,7 @@ async fn a_huge_body_continues_for_longer_than_any_client_reads() {
 
 #[tokio::test]
 async fn the_token_endpoint_has_its_own_words() {
-    let site = Site::open().await;
+    let site = Site::open();
     let refresh_token =
         site.user().calendar_grant.and_then(|grant| grant.refresh_token).expect("a refresh token");
     for (kind, status, error) in [
@@ -110,7 +112,7 @@ async fn the_token_endpoint_has_its_own_words() {
 
 #[tokio::test]
 async fn a_fault_strikes_its_user_and_its_call_only() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let other = site.world.users().swap_remove(1);
     site.world.inject(Fault::new(FaultKind::Gone).user(other.id).times(Times::Forever));
@@ -127,7 +129,7 @@ async fn a_fault_strikes_its_user_and_its_call_only() {
 
 #[tokio::test]
 async fn every_call_is_counted_for_its_user_refused_ones_too() {
-    let site = Site::open().await;
+    let site = Site::open();
     let user = site.user().id;
     let api = site.calendar().await;
     let contacts = Api { site: &site, token: site.token(Integration::GoogleContacts).await };

@@ -38,7 +38,7 @@ macro_rules! client {
 
 #[tokio::test]
 async fn google_calendar3_lists_syncs_watches_and_stops() {
-    let site = Site::open().await;
+    let site = Site::open();
     let mut hub = CalendarHub::new(client!(), Token(site.token(Integration::GoogleCalendar).await));
     hub.base_url(format!("{}/calendar/v3/", site.base));
     let user = site.user();
@@ -82,7 +82,7 @@ async fn google_calendar3_lists_syncs_watches_and_stops() {
 
 #[tokio::test]
 async fn google_people1_lists_people_and_groups() {
-    let site = Site::open().await;
+    let site = Site::open();
     let mut hub = PeopleService::new(client!(), Token(site.token(Integration::GoogleContacts).await));
     hub.base_url(format!("{}/", site.base));
     let fields: FieldMask =

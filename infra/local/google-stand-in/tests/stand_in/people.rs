@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use google_stand_in::{Labelled, Person, PersonName};
 use serde_json::{Value, json};
 
-use crate::site::{Api, Site, sorted, text};
+use crate::site::{Api, Refusal, Site, sorted, text};
 
 const CONNECTIONS: &str = "/v1/people/me/connections";
 const GROUPS: &str = "/v1/contactGroups";
@@ -35,7 +35,7 @@ fn named(given: &str) -> Person {
 
 #[tokio::test]
 async fn people_pages_list_everyone_once_during_changes() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.contacts().await;
     let user = site.user().id;
     let everybody: Vec<String> =
@@ -72,7 +72,7 @@ async fn people_pages_list_everyone_once_during_changes() {
 
 #[tokio::test]
 async fn incremental_people_sync_lists_new_changed_and_deleted_people_once() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.contacts().await;
     let user = site.user().id;
     let (everybody, pages, token) = full_sync(&api).await;
@@ -97,7 +97,7 @@ async fn incremental_people_sync_lists_new_changed_and_deleted_people_once() {
 
 #[tokio::test]
 async fn a_sync_token_lives_seven_days_and_ends_on_demand() {
-    let site = Site::open().await;
+    let site = Site::open();
     let (_, _, token) = full_sync(&site.contacts().await).await;
     let query = [FIELDS, SYNC, SIZE, ("syncToken", token.as_str())];
     site.time.pass(TimeDelta::days(7) - TimeDelta::minutes(1));
@@ -115,7 +115,7 @@ async fn a_sync_token_lives_seven_days_and_ends_on_demand() {
 
 #[tokio::test]
 async fn a_sync_token_has_to_be_asked_for() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.contacts().await;
     let (_, _, last) = api.all(CONNECTIONS, "connections", &[FIELDS]).await;
     assert!(last["nextSyncToken"].is_null());
@@ -123,7 +123,7 @@ async fn a_sync_token_has_to_be_asked_for() {
 
 #[tokio::test]
 async fn parameters_other_than_those_of_the_first_request_are_refused() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.contacts().await;
     let page = text(&api.get(CONNECTIONS, &[FIELDS, SYNC, SIZE]).await.ok(), "nextPageToken");
     let (_, _, sync) = full_sync(&api).await;
@@ -148,7 +148,7 @@ async fn parameters_other_than_those_of_the_first_request_are_refused() {
 
 #[tokio::test]
 async fn person_fields_mask_is_required_validated_and_applied() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.contacts().await;
     for query in [vec![], vec![("personFields", "names,nonsense")], vec![FIELDS, ("pageSize", "1001")]] {
         assert_eq!(api.get(CONNECTIONS, &query).await.status, StatusCode::BAD_REQUEST);
@@ -162,7 +162,7 @@ async fn person_fields_mask_is_required_validated_and_applied() {
 
 #[tokio::test]
 async fn an_empty_answer_has_no_connections_at_all() {
-    let site = Site::open().await;
+    let site = Site::open();
     let empty = site.world.users().swap_remove(4);
     let grant = empty.contacts_grant.expect("a grant");
     let body = site.refresh(&grant.refresh_token.expect("a refresh token")).await.ok();
@@ -175,7 +175,7 @@ async fn an_empty_answer_has_no_connections_at_all() {
 
 #[tokio::test]
 async fn contact_groups_page_and_tell_of_new_renamed_refilled_and_deleted_ones() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.contacts().await;
     let (world, user) = (&site.world, site.user().id);
     let [renamed, deleted] =
@@ -214,7 +214,7 @@ async fn group_changes(api: &Api<'_>, token: &str) -> (Vec<Value>, String) {
 
 #[tokio::test]
 async fn an_address_book_of_100_000_people_pages_to_its_end() {
-    let site = Site::open().await;
+    let site = Site::open();
     let user = site.user().id;
     site.world.add_address_book(user, 100_000).expect("a user");
     let api = site.contacts().await;

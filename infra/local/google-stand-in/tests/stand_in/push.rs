@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use chrono::TimeDelta;
 use google_stand_in::{Call, Event, Fault, FaultKind};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
-use crate::site::{Site, text};
+use crate::site::{Refusal, Site, text};
 
 const WATCH: &str = "/calendar/v3/calendars/primary/events/watch";
 const STOP: &str = "/calendar/v3/channels/stop";
@@ -64,7 +65,7 @@ fn channel(id: &str, address: &str) -> Value {
 
 #[tokio::test]
 async fn a_channel_says_hello_tells_of_changes_and_is_quiet_once_stopped() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let mut receiver = Receiver::open().await;
     let opened = api.post(WATCH, channel("c-1", &receiver.address)).await.ok();
@@ -105,7 +106,7 @@ async fn a_channel_says_hello_tells_of_changes_and_is_quiet_once_stopped() {
 
 #[tokio::test]
 async fn an_expired_channel_is_neither_told_nor_stopped() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let receiver = Receiver::open().await;
     let mut body = channel("c-1", &receiver.address);
@@ -121,7 +122,7 @@ async fn an_expired_channel_is_neither_told_nor_stopped() {
 
 #[tokio::test]
 async fn bad_channels_are_refused_with_their_reason() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let good = "https://app.example.test/hook";
     api.post(WATCH, channel("taken", good)).await.ok();
@@ -142,21 +143,21 @@ async fn bad_channels_are_refused_with_their_reason() {
 
 #[tokio::test]
 async fn a_silenced_channel_swallows_what_happens_and_another_one_tells() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let user = site.user();
     let mut receiver = Receiver::open().await;
     let at = |path: &str| format!("/users/{}/channels{path}", user.email);
     let expiration = site.world.now() + TimeDelta::days(1);
     let old = json!({"id": "old", "address": receiver.address, "token": "secret", "expiration": expiration});
-    let old = site.admin("POST", &at(""), Some(old)).await.ok();
+    let old = site.admin(Method::POST, &at(""), Some(old)).await.ok();
     assert!(receiver.quiet(), "it said its hello long ago");
     let event = || Event::timed("x", site.world.now(), TimeDelta::hours(1));
     site.world.add_event(user.id, "primary", event()).expect("added");
     assert_eq!(header(&receiver.next().await, "x-goog-message-number"), "2");
 
-    assert_eq!(site.admin("POST", &at("/silence"), None).await.ok()["silenced"], 1);
-    assert_eq!(site.admin("POST", &at("/silence"), None).await.ok()["silenced"], 0);
+    assert_eq!(site.admin(Method::POST, &at("/silence"), None).await.ok()["silenced"], 1);
+    assert_eq!(site.admin(Method::POST, &at("/silence"), None).await.ok()["silenced"], 0);
     site.world.add_event(user.id, "primary", event()).expect("added");
     let opened = api.post(WATCH, channel("new", &receiver.address)).await.ok();
     assert_eq!(opened["resourceId"], old["resourceId"]);
@@ -164,14 +165,14 @@ async fn a_silenced_channel_swallows_what_happens_and_another_one_tells() {
     assert_eq!(header(&receiver.next().await, "x-goog-channel-id"), "new");
     site.world.add_event(user.id, "primary", event()).expect("added");
     assert_eq!(header(&receiver.next().await, "x-goog-channel-id"), "new");
-    let channels = site.admin("GET", &at(""), None).await.ok();
+    let channels = site.admin(Method::GET, &at(""), None).await.ok();
     assert_eq!((&channels[0]["silent"], &channels[1]["silent"]), (&json!(true), &json!(false)));
     assert!(receiver.quiet());
 }
 
 #[tokio::test]
 async fn a_call_whose_answer_is_lost_was_obeyed() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     site.world.inject(Fault::new(FaultKind::AnswerLost).call(Call::EventsWatch));
     assert!(api.try_post(WATCH, channel("c", "https://app.example.test/hook")).await.is_err());

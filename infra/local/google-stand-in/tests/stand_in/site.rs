@@ -2,18 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Request, StatusCode, header};
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
-use google_stand_in::{Clock, Config, Integration, SeedOptions, User, World, serve};
-use http_body_util::BodyExt as _;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use google_stand_in::{Clock, Config, Integration, SeedOptions, User, World};
+use local_cloud::Background;
+use reqwest::{Client, Method, header};
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use url::form_urlencoded::Serializer;
+use tests::http::Answer;
 
 /// A clock that stands still until it is advanced.
 #[derive(Debug, Clone)]
@@ -40,26 +34,21 @@ pub(crate) fn small(time: &Time) -> SeedOptions {
     SeedOptions { seed: 7, users: 12, max_contacts: 120, huge_user: None, clock: time.clock() }
 }
 
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
+/// Why Google refused.
+pub(crate) trait Refusal {
+    /// `error.errors[0].reason` of Calendar.
+    fn reason(&self) -> &str;
+
+    /// The `ErrorInfo` reason of People.
+    fn info(&self) -> &str;
 }
 
-impl Answer {
-    #[track_caller]
-    pub(crate) fn ok(self) -> Value {
-        assert_eq!(self.status, StatusCode::OK, "{}", self.body);
-        self.body
-    }
-
-    /// `error.errors[0].reason` of Calendar.
-    pub(crate) fn reason(&self) -> &str {
+impl Refusal for Answer {
+    fn reason(&self) -> &str {
         self.body["error"]["errors"][0]["reason"].as_str().unwrap_or_default()
     }
 
-    /// The `ErrorInfo` reason of People.
-    pub(crate) fn info(&self) -> &str {
+    fn info(&self) -> &str {
         self.body["error"]["details"][0]["reason"].as_str().unwrap_or_default()
     }
 }
@@ -68,33 +57,20 @@ pub(crate) struct Site {
     pub(crate) world: World,
     pub(crate) time: Time,
     pub(crate) base: String,
-    client: Client<HttpConnector, Body>,
-    /// Dropping it ends the server.
-    _server: JoinSet<()>,
+    http: Client,
+    _server: Background,
 }
 
 impl Site {
-    pub(crate) async fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let time = Time::start();
         let world = World::seeded(small(&time));
-        Self::open_with(world, time).await
+        Self::open_with(world, time)
     }
 
-    pub(crate) async fn open_with(world: World, time: Time) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let base = format!("http://{}", listener.local_addr().expect("an address"));
-        let mut server = JoinSet::new();
-        let shared = world.clone();
-        server.spawn(async move {
-            serve(listener, shared, Config::default(), std::future::pending()).await.expect("serve");
-        });
-        Self {
-            world,
-            time,
-            base,
-            client: Client::builder(TokioExecutor::new()).build_http(),
-            _server: server,
-        }
+    pub(crate) fn open_with(world: World, time: Time) -> Self {
+        let server = tests::google::serve(&world);
+        Self { world, time, base: server.url(), http: tests::http::client(), _server: server }
     }
 
     /// The first user: both integrations work.
@@ -129,31 +105,17 @@ impl Site {
     }
 
     pub(crate) async fn form(&self, fields: &[(&str, &str)]) -> Answer {
-        let body = Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = Request::post(format!("{}/token", self.base))
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Body::from(body))
-            .expect("a request");
-        self.send(request).await.expect("an answer")
+        let request = self.http.post(format!("{}/token", self.base)).form(fields);
+        Answer::of(request).await.expect("an answer")
     }
 
-    pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}/admin{path}", self.base))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
-            .expect("a request");
-        self.send(request).await.expect("an answer")
-    }
-
-    async fn send(&self, request: Request<Body>) -> Result<Answer, String> {
-        let answer = self.client.request(request).await.map_err(|error| error.to_string())?;
-        let (parts, body) = answer.into_parts();
-        let bytes: Bytes = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
-        let body = serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let request = self.http.request(method, format!("{}/admin{path}", self.base));
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request.header(header::CONTENT_TYPE, "application/json"),
+        };
+        Answer::of(request).await.expect("an answer")
     }
 }
 
@@ -164,13 +126,9 @@ pub(crate) struct Api<'a> {
 }
 
 impl Api<'_> {
-    pub(crate) async fn try_get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, String> {
-        let query = Serializer::new(String::new()).extend_pairs(query).finish();
-        let request = Request::get(format!("{}{path}?{query}", self.site.base))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .body(Body::empty())
-            .expect("a request");
-        self.site.send(request).await
+    pub(crate) async fn try_get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, reqwest::Error> {
+        let request = self.site.http.get(format!("{}{path}", self.site.base)).query(query);
+        Answer::of(request.bearer_auth(&self.token)).await
     }
 
     pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Answer {
@@ -181,13 +139,9 @@ impl Api<'_> {
         self.try_post(path, body).await.expect("an answer")
     }
 
-    pub(crate) async fn try_post(&self, path: &str, body: Value) -> Result<Answer, String> {
-        let request = Request::post(format!("{}{path}", self.site.base))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(body.to_string()))
-            .expect("a request");
-        self.site.send(request).await
+    pub(crate) async fn try_post(&self, path: &str, body: Value) -> Result<Answer, reqwest::Error> {
+        let request = self.site.http.post(format!("{}{path}", self.site.base)).json(&body);
+        Answer::of(request.bearer_auth(&self.token)).await
     }
 
     /// All pages of a list: the items under `key`, how many pages there were, and the last page.

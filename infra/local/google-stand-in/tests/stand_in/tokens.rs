@@ -4,14 +4,14 @@ use axum::http::{StatusCode, header};
 use chrono::TimeDelta;
 use google_stand_in::{Config, GrantState, Integration};
 
-use crate::site::{Api, Site};
+use crate::site::{Api, Refusal, Site};
 
 const CALENDAR_LIST: &str = "/calendar/v3/users/me/calendarList";
 const CONNECTIONS: &str = "/v1/people/me/connections";
 
 #[tokio::test]
 async fn refresh_token_returns_an_access_token_for_an_hour() {
-    let site = Site::open().await;
+    let site = Site::open();
     let grant = site.user().calendar_grant.expect("a grant");
     let answer = site.refresh(&grant.refresh_token.expect("a refresh token")).await.ok();
     assert_eq!(answer["expires_in"], 3599);
@@ -28,7 +28,7 @@ async fn refresh_token_returns_an_access_token_for_an_hour() {
 
 #[tokio::test]
 async fn access_token_of_one_api_is_refused_by_the_other() {
-    let site = Site::open().await;
+    let site = Site::open();
     let refused = site.calendar().await.get(CONNECTIONS, &[("personFields", "names")]).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     assert_eq!(refused.info(), "ACCESS_TOKEN_SCOPE_INSUFFICIENT");
@@ -38,7 +38,7 @@ async fn access_token_of_one_api_is_refused_by_the_other() {
 
 #[tokio::test]
 async fn token_endpoint_returns_the_error_code_of_each_invalid_request() {
-    let site = Site::open().await;
+    let site = Site::open();
     let config = Config::default();
     let good = site.user().calendar_grant.and_then(|grant| grant.refresh_token).expect("a refresh token");
     let (id, secret) = (config.client_id.as_str(), config.client_secret.as_str());
@@ -65,7 +65,7 @@ async fn token_endpoint_returns_the_error_code_of_each_invalid_request() {
 
 #[tokio::test]
 async fn a_revoked_grant_stops_refreshing_and_its_access_tokens_until_it_is_restored() {
-    let site = Site::open().await;
+    let site = Site::open();
     let api = site.calendar().await;
     let user = site.user();
     let refresh_token = user.calendar_grant.and_then(|grant| grant.refresh_token).expect("a refresh token");
@@ -78,7 +78,7 @@ async fn a_revoked_grant_stops_refreshing_and_its_access_tokens_until_it_is_rest
 
 #[tokio::test]
 async fn a_rotated_refresh_token_ends_when_its_successor_is_first_used() {
-    let site = Site::open().await;
+    let site = Site::open();
     let user = site.user();
     let old = user.calendar_grant.and_then(|grant| grant.refresh_token).expect("a refresh token");
     site.world.rotate_refresh_token(user.id, Integration::GoogleCalendar).expect("a grant");
@@ -92,7 +92,7 @@ async fn a_rotated_refresh_token_ends_when_its_successor_is_first_used() {
 
 #[tokio::test]
 async fn the_seeded_access_tokens_work_until_they_expire_and_never_for_a_revoked_grant() {
-    let site = Site::open().await;
+    let site = Site::open();
     for user in site.world.users() {
         let Some(grant) = user.calendar_grant else { continue };
         let works = grant.state == GrantState::Granted && grant.access_token_expires_at > site.world.now();

@@ -40,7 +40,7 @@ fn check<'a>(
 
 #[tokio::test]
 async fn accepted_e_mail_is_in_the_inbox_under_its_id() {
-    let site = Site::start().await;
+    let site = Site::start();
     let answer = send(&site, &site.config.api_key, &mail(&site)).await;
     assert_eq!(answer.status(), 202);
     let messages = site.inbox.messages();
@@ -52,7 +52,7 @@ async fn accepted_e_mail_is_in_the_inbox_under_its_id() {
 
 #[tokio::test]
 async fn sendgrid_stand_in_refuses_with_the_field() {
-    let site = Site::start().await;
+    let site = Site::start();
     check(&site, |mail| mail["personalizations"] = json!([]), 400, "personalizations").await;
     check(&site, |mail| mail["personalizations"][0]["to"] = json!([]), 400, "personalizations.0.to").await;
     let to = "personalizations.0.to.0.email";

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 
-use messaging_stand_in::{Config, Inbox, serve, serve_smtp};
+use messaging_stand_in::{Config, Inbox, serve};
 use reqwest::header::CONTENT_SECURITY_POLICY;
 use serde_json::Value;
+use tests::Messaging;
+use tests::messaging::Smtp;
 use tokio::net::TcpListener;
 
 pub(crate) struct Site {
@@ -13,25 +15,27 @@ pub(crate) struct Site {
     pub(crate) http: reqwest::Client,
     pub(crate) url: String,
     pub(crate) smtp: SocketAddr,
+    _servers: (Messaging, Smtp),
 }
 
 impl Site {
-    pub(crate) async fn start() -> Self {
-        // Another test of this process may have done so; and plain HTTP needs none of it.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        let (inbox, config) = (Inbox::default(), Config::default());
-        let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mail = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (url, smtp) = (format!("http://{}", web.local_addr().unwrap()), mail.local_addr().unwrap());
-        tokio::spawn(serve(web, inbox.clone(), config.clone(), std::future::pending()));
-        tokio::spawn(serve_smtp(mail, inbox.clone(), config.clone(), std::future::pending()));
-        Self { inbox, config, http: reqwest::Client::builder().build().unwrap(), url, smtp }
+    pub(crate) fn start() -> Self {
+        let messaging = Messaging::start();
+        let smtp = messaging.smtp();
+        Self {
+            inbox: messaging.inbox.clone(),
+            config: Config::default(),
+            http: tests::http::client(),
+            url: messaging.url(),
+            smtp: smtp.address(),
+            _servers: (messaging, smtp),
+        }
     }
 }
 
 #[tokio::test]
 async fn inbox_page_shows_and_clears_messages() {
-    let site = Site::start().await;
+    let site = Site::start();
     site.twilio(&[("To", "+15005550009"), ("From", &site.config.phone_number), ("Body", "<b>Hi</b>")]).await;
     let page = site.http.get(&site.url).send().await.unwrap();
     assert!(page.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'"));

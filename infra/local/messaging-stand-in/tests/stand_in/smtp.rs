@@ -56,7 +56,7 @@ impl Talk {
 
 #[tokio::test]
 async fn mime_parts_of_an_e_mail_are_read() {
-    let site = Site::start().await;
+    let site = Site::start();
     let mut talk = Talk::begin(&site).await;
     let queued = talk.mail(&site).await;
     let message = &site.inbox.messages()[0];
@@ -70,7 +70,7 @@ async fn mime_parts_of_an_e_mail_are_read() {
 
 #[tokio::test]
 async fn commands_out_of_order_or_wrong_are_refused() {
-    let site = Site::start().await;
+    let site = Site::start();
     let mut talk = Talk::start(&site).await;
     let from = format!("MAIL FROM:<{}>", site.config.from_email);
     for (line, code) in [
@@ -101,7 +101,7 @@ async fn commands_out_of_order_or_wrong_are_refused() {
 
 #[tokio::test]
 async fn a_line_without_carriage_return_ends_the_session() {
-    let site = Site::start().await;
+    let site = Site::start();
     let mut talk = Talk::start(&site).await;
     talk.0.write_all(b"EHLO client.test\n").await.unwrap();
     assert!(talk.reply().await.starts_with("500 "));
@@ -110,7 +110,7 @@ async fn a_line_without_carriage_return_ends_the_session() {
 
 #[tokio::test]
 async fn faults_refuse_a_recipient_or_lose_the_reply() {
-    let site = Site::start().await;
+    let site = Site::start();
     site.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 550, code: 0 }).to(TO));
     let mut talk = Talk::begin(&site).await;
     talk.say(&format!("MAIL FROM:<{}>", site.config.from_email)).await;

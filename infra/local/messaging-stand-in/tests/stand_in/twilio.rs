@@ -28,7 +28,7 @@ impl Site {
 
 #[tokio::test]
 async fn accepted_message_is_in_the_inbox_under_its_id() {
-    let site = Site::start().await;
+    let site = Site::start();
     let (status, answer) = site.text().await.unwrap();
     assert_eq!(status, 201);
     let messages = site.inbox.messages();
@@ -39,7 +39,7 @@ async fn accepted_message_is_in_the_inbox_under_its_id() {
 
 #[tokio::test]
 async fn twilio_stand_in_refuses_with_the_codes_of_twilio() {
-    let site = Site::start().await;
+    let site = Site::start();
     let from = site.config.phone_number.clone();
     let long = "a".repeat(1601);
     for (fields, code) in [
@@ -66,7 +66,7 @@ async fn twilio_stand_in_refuses_with_the_codes_of_twilio() {
 
 /// What a fault makes of one message: the status, if there is an answer, and how many messages were accepted.
 async fn check(kind: Kind, status: Option<u16>, accepted: usize) {
-    let site = Site::start().await;
+    let site = Site::start();
     site.inbox.fault(Fault::new(Channel::Sms, kind).to(TO));
     let answer = site.text().await;
     assert_eq!(answer.as_ref().ok().map(|(status, _)| *status), status, "{kind:?}: {answer:?}");
@@ -88,7 +88,7 @@ async fn faults_apply_before_or_after_a_message_is_accepted() {
 
 #[tokio::test]
 async fn faults_are_added_and_removed_over_http() {
-    let site = Site::start().await;
+    let site = Site::start();
     let url = format!("{}/admin/faults", site.url);
     let fault = Fault::new(Channel::Sms, Kind::Status { status: 429, code: 20429 }).times(Times::Forever);
     site.http.post(&url).json(&fault).send().await.unwrap().error_for_status().unwrap();

@@ -6,9 +6,8 @@ use catchup::db::calendars::{CalendarCursor, CalendarEntry, Calendars, ListedSco
 use catchup::payload::Integration::GoogleCalendar;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
+use tests::database::{Database, now};
 use uuid::Uuid;
-
-use crate::db::database::{Database, now};
 
 fn entry(calendar_id: &str) -> CalendarEntry<'_> {
     CalendarEntry { calendar_id, name: "A name", description: None, is_primary: calendar_id == "primary" }

@@ -10,9 +10,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use shared::job::Outcome;
+use tests::database::{Database, now};
 use uuid::Uuid;
-
-use crate::db::database::{Database, now};
 
 async fn admit(database: &Database, user: Uuid, at: DateTime<Utc>) -> Admission {
     database.of::<Syncs>().admit(user, GoogleContacts, Entry::First, at).await.unwrap()

@@ -3,9 +3,8 @@
 use catchup::db::contact_groups::{ContactGroups, GoogleGroup, MappingSuggestion};
 use catchup::db::contacts::{Contacts, Membership, PersonFields};
 use catchup::payload::Integration::GoogleContacts;
+use tests::database::{Database, now};
 use uuid::Uuid;
-
-use crate::db::database::{Database, now};
 
 fn group(name: &str) -> GoogleGroup {
     GoogleGroup {

@@ -8,9 +8,8 @@ use catchup::payload::Integration::GoogleContacts;
 use catchup::payload::SyncType;
 use chrono::TimeDelta;
 use shared::telemetry::{Counter, Scope};
+use tests::database::{Database, now};
 use uuid::Uuid;
-
-use crate::db::database::{Database, now};
 
 fn person(number: u32) -> PersonFields {
     PersonFields {

@@ -13,9 +13,8 @@ use catchup::db::webhook_channels::Channels;
 use catchup::payload::Integration;
 use catchup::sync;
 use shared::db::Error;
+use tests::database::{Database, now};
 use uuid::Uuid;
-
-use crate::db::database::{Database, now};
 
 const ROWS: u32 = 1_000_000;
 /// For each sweep one user of so many is due.

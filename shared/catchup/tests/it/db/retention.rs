@@ -7,8 +7,8 @@ use catchup::queues::DECLARATION;
 use chrono::TimeDelta;
 use shared::db::Error;
 use shared::db::sweeps::Sweeps;
+use tests::database::{Database, now};
 
-use crate::db::database::{Database, now};
 use crate::db::plans::Reading;
 
 const MANY: i64 = 200_000;

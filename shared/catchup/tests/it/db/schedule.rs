@@ -6,9 +6,8 @@ use catchup::db::sync_schedule::SyncSchedules;
 use catchup::payload::Integration::{self, GoogleCalendar, GoogleContacts};
 use catchup::sync::{self, Admission, Admitted, Entry, SyncKind, SyncRun, Syncs};
 use chrono::{NaiveDateTime, TimeDelta};
+use tests::database::{Database, now};
 use uuid::Uuid;
-
-use crate::db::database::{Database, now};
 
 async fn admitted(database: &Database, user: Uuid, integration: Integration) -> Admitted {
     match database.of::<Syncs>().admit(user, integration, Entry::First, now()).await.unwrap() {

@@ -6,9 +6,8 @@ use catchup::payload::Integration::{self, GoogleCalendar, GoogleContacts};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use sqlx::{Connection, Executor, PgConnection};
+use tests::database::{Database, now};
 use uuid::Uuid;
-
-use crate::db::database::{Database, now};
 
 const BOTH: [Integration; 2] = [GoogleCalendar, GoogleContacts];
 

@@ -1,21 +1,16 @@
 //! A Google world of one's own, and a database that knows its users.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::BTreeMap;
 
 use catchup::google::{Calendar, People, Session, TokenCipher, Tokens};
 use catchup::payload::Integration;
 use chrono::TimeDelta;
 use google_stand_in::{Call, Fault, FaultKind, SeedOptions, Times, World};
-use local_cloud::seed::{self, Variety};
-use local_cloud::{Background, Postgres};
 use secrecy::{ExposeSecret, SecretString};
-use shared::clock::Clock;
 use shared::config::Config;
 use shared::job::Setup;
 use sqlx::PgConnection;
-use tokio::sync::OnceCell;
-use url::Url;
+use tests::{AheadClock, Database, Google};
 use uuid::Uuid;
 
 /// Users of the world by their place in it, as the stand-in seeds them.
@@ -27,69 +22,38 @@ const USERS: usize = 9;
 
 pub(crate) const APPLICATION: &str = "https://app.example.test";
 
-/// One server for all tests of this process.
-async fn postgres() -> &'static Postgres {
-    static POSTGRES: OnceCell<Postgres> = OnceCell::const_new();
-    POSTGRES.get_or_init(async || Postgres::start(None).await.expect("Postgres starts")).await
-}
-
 pub(crate) struct Stack {
     pub(crate) world: World,
     pub(crate) tokens: Tokens,
     pub(crate) calendar: Calendar,
     pub(crate) people: People,
-    database: Url,
+    database: Database,
     cipher: TokenCipher,
     users: Vec<Uuid>,
-    ahead_seconds: Arc<AtomicI64>,
-    _google: Background,
+    time: AheadClock,
+    _google: Google,
 }
 
 impl Stack {
     pub(crate) async fn start() -> Self {
-        let world = World::seeded(SeedOptions { users: USERS, max_contacts: 50, ..SeedOptions::default() });
-        let google = Background::start("google", {
-            let world = world.clone();
-            |listener| {
-                google_stand_in::serve(
-                    listener,
-                    world,
-                    google_stand_in::Config::default(),
-                    std::future::pending(),
-                )
-            }
-        })
-        .unwrap();
-        let name = format!("test_{}", Uuid::new_v4().simple());
-        let database = postgres().await.create_database(&name).await.unwrap();
-        let key = seed::new_encryption_key();
-        seed::seed(&database, &world, &key, Variety::Plain).await.unwrap();
-
-        let client = google_stand_in::Config::default();
-        let config = Config::from_pairs([
-            ("DATABASE_URL", database.to_string()),
-            ("ENCRYPTION_KEY", key.clone()),
-            ("GOOGLE_CLIENT_ID", client.client_id),
-            ("GOOGLE_CLIENT_SECRET", client.client_secret),
-            ("GOOGLE_TOKEN_URL", format!("{}/token", google.url())),
-            ("GOOGLE_API_URL", google.url()),
-            ("APP_BASE_URL", format!("{APPLICATION}/")),
-        ]);
-        let ahead_seconds = Arc::<AtomicI64>::default();
-        let clock = {
-            let (ahead, machine) = (Arc::clone(&ahead_seconds), Clock::system());
-            Clock::from_fn(move || machine.now() + TimeDelta::seconds(ahead.load(Ordering::SeqCst)))
-        };
-        let mut setup = Setup::with_clock(config, clock);
+        let database = Database::new().await;
+        let options = SeedOptions { users: USERS, max_contacts: 50, ..SeedOptions::default() };
+        let google = Google::start_at(&database.url, options).await;
+        let mut environment = BTreeMap::from(google.environment());
+        environment.insert("DATABASE_URL", database.url.to_string());
+        environment.insert("APP_BASE_URL", format!("{APPLICATION}/"));
+        let cipher = environment["ENCRYPTION_KEY"].parse().unwrap();
+        let time = AheadClock::default();
+        let mut setup = Setup::with_clock(Config::from_pairs(environment), time.clock());
         Self {
             tokens: Tokens::new(&mut setup).unwrap(),
             calendar: Calendar::new(&mut setup).unwrap(),
             people: People::new(&mut setup).unwrap(),
             database,
-            cipher: key.parse().unwrap(),
-            users: world.users().iter().map(|user| user.id).collect(),
-            world,
-            ahead_seconds,
+            cipher,
+            users: google.world.users().iter().map(|user| user.id).collect(),
+            world: google.world.clone(),
+            time,
             _google: google,
         }
     }
@@ -112,7 +76,7 @@ impl Stack {
 
     /// Lets time pass for the tokens, and for nothing else.
     pub(crate) fn advance(&self, by: TimeDelta) {
-        self.ahead_seconds.fetch_add(by.num_seconds(), Ordering::SeqCst);
+        self.time.advance(by);
     }
 
     /// Makes the next call of the method go wrong.
@@ -130,7 +94,7 @@ impl Stack {
     }
 
     pub(crate) async fn connect(&self) -> PgConnection {
-        local_cloud::postgres::connect(&self.database).await.unwrap()
+        self.database.connect().await
     }
 
     /// The stored access token and refresh token, as Google knows them.

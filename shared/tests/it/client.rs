@@ -5,10 +5,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use shared::redis::{Command, Error, Purpose, Redis, Timeouts, Value};
 use shared::telemetry::Counter;
+use tests::until_some;
 use tokio::net::TcpListener;
 
 use crate::faulty::{Faulty, Reply};
-use crate::stack::{Stack, TOKEN, client, eventually, metered};
+use crate::stack::{Stack, TOKEN, client, metered};
 
 const HASTY: Timeouts = Timeouts {
     connect_timeout: Duration::from_millis(200),
@@ -31,7 +32,7 @@ fn text(text: &str) -> Value {
 
 /// What a server with these replies makes of one command, how many requests it got, and how many commands were billed.
 async fn outcome(replies: impl IntoIterator<Item = Reply>) -> (Result<Value, Error>, usize, u64) {
-    let server = Faulty::start(replies).await;
+    let server = Faulty::start(replies);
     let redis = client(&server.url, HASTY);
     let (result, meter) = metered(redis.run(Purpose::Cache, ping())).await;
     (result, server.requests(), meter.get(Counter::RedisCache))
@@ -81,7 +82,7 @@ async fn a_transaction_with_an_unknown_command_is_refused_as_a_whole() {
 
 #[tokio::test]
 async fn nothing_is_sent_for_no_commands() {
-    let server = Faulty::start([Reply::Lost]).await;
+    let server = Faulty::start([Reply::Lost]);
     assert!(client(&server.url, HASTY).pipeline(Purpose::Cache, vec![]).await.unwrap().is_empty());
     assert_eq!(server.requests(), 0);
 }
@@ -133,12 +134,12 @@ async fn a_slow_server_is_not_asked_again() {
 
 #[tokio::test]
 async fn a_command_that_is_cancelled_is_counted() {
-    let server = Faulty::start([Reply::Silence]).await;
+    let server = Faulty::start([Reply::Silence]);
     let redis = client(&server.url, Timeouts::default());
     let ((), meter) = metered(async {
         tokio::select! {
             result = redis.run(Purpose::Cache, ping()) => panic!("{result:?}"),
-            () = eventually(async || (server.requests() == 1).then_some(())) => {}
+            () = until_some(async || (server.requests() == 1).then_some(())) => {}
         }
     })
     .await;
@@ -160,7 +161,7 @@ async fn rubbish_is_called_rubbish() {
 async fn a_pipeline_must_be_answered_in_full() {
     for body in ["[]", r#"[{"result":1}]"#, r#"[{"result":1},{"result":1},{"result":1}]"#, r#"{"result":1}"#]
     {
-        let server = Faulty::start([Reply::ok(body)]).await;
+        let server = Faulty::start([Reply::ok(body)]);
         let result = client(&server.url, HASTY).pipeline(Purpose::Cache, vec![ping(), ping()]).await;
         assert!(matches!(result, Err(Error::Garbage)), "{body}: {result:?}");
     }
@@ -204,7 +205,7 @@ async fn a_wrong_token_is_said_so_without_showing_it() {
 
 #[tokio::test]
 async fn the_circuit_breaker_opens_probes_once_per_period_and_closes_when_redis_is_back() {
-    let server = Faulty::start([Reply::Answer(503, vec![])]).await;
+    let server = Faulty::start([Reply::Answer(503, vec![])]);
     let redis = client(&server.url, Timeouts { open_for: Duration::from_hours(1), ..HASTY });
     for _ in 0..HASTY.failures {
         assert!(matches!(redis.run(Purpose::Cache, ping()).await, Err(Error::Status(503))));
@@ -219,6 +220,6 @@ async fn the_circuit_breaker_opens_probes_once_per_period_and_closes_when_redis_
         assert!(redis.run(Purpose::Cache, ping()).await.is_err());
     }
     server.henceforth(Reply::ok(r#"{"result":"PONG"}"#));
-    eventually(async || redis.run(Purpose::Cache, ping()).await.ok()).await;
+    until_some(async || redis.run(Purpose::Cache, ping()).await.ok()).await;
     assert!(redis.run(Purpose::Cache, ping()).await.is_ok(), "closed after one good probe");
 }

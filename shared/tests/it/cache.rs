@@ -10,12 +10,13 @@ use shared::cache::{Cache, CacheKey, LOCAL_TIME_TO_LIVE};
 use shared::failure::Failure;
 use shared::redis::{Purpose, Timeouts, Value};
 use shared::telemetry::Counter;
+use tests::{HandClock, until_some};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::faulty::{Faulty, Reply};
-use crate::stack::{HandClock, Stack, client, eventually, metered};
+use crate::stack::{Stack, client, metered};
 
 fn cache(stack: &Stack) -> Cache {
     Cache::new(stack.redis(), HandClock::new().clock())
@@ -298,10 +299,10 @@ async fn a_value_loaded_before_a_change_is_cached_nowhere() {
 #[tokio::test]
 async fn a_load_that_ends_while_redis_still_works_on_the_change_is_not_written() {
     // GET finds nothing, DEL is never answered.
-    let server = Faulty::start([Reply::ok(r#"{"result":null}"#), Reply::Silence]).await;
+    let server = Faulty::start([Reply::ok(r#"{"result":null}"#), Reply::Silence]);
     let cache = Cache::new(client(&server.url, Timeouts::default()), HandClock::new().clock());
     let user_id = Uuid::new_v4();
-    let seen = async |requests| eventually(async || (server.requests() == requests).then_some(())).await;
+    let seen = async |requests| until_some(async || (server.requests() == requests).then_some(())).await;
     let load = async {
         seen(2).await;
         Ok::<_, Infallible>(json!("old"))
@@ -372,7 +373,7 @@ async fn without_redis_everything_is_a_miss_and_each_change_fails() {
     let mut stack = Stack::start().await;
     stack.stop();
     let redis = stack.redis();
-    eventually(async || redis.run(Purpose::Cache, shared::redis::Command::new("PING")).await.err()).await;
+    until_some(async || redis.run(Purpose::Cache, shared::redis::Command::new("PING")).await.err()).await;
     let cache = cache(&stack);
     let id = Uuid::new_v4();
     assert!(!is_cached(&cache, &Profile(id)).await);

@@ -9,11 +9,11 @@ use proptest::test_runner::TestRunner;
 use shared::rate_limit::{Decision, Grant, Limit, Limiter, Plan};
 use shared::redis::{Timeouts, Value};
 use shared::telemetry::Counter;
+use tests::{HandClock, RedisProxy, until_some};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::lossy::Lossy;
-use crate::stack::{HandClock, Stack, client, eventually, metered};
+use crate::stack::{Stack, client, metered};
 
 const WINDOW_MS: i64 = 60_000;
 const MAX: usize = 10;
@@ -264,15 +264,17 @@ async fn a_request_whose_answer_is_lost_is_repeated_and_counts_once() {
     let subject = Uuid::new_v4();
     // The first record, and one that replaces another.
     for counted in [1, 2] {
-        let lossy = Lossy::start(stack.url(), 1).await;
-        let limiter = Limiter::new(client(&lossy.url, Timeouts::default()), hand.clock());
+        let lossy = RedisProxy::losing(stack.url().as_str(), 1);
+        let limiter =
+            Limiter::new(client(&lossy.url("client").parse().unwrap(), Timeouts::default()), hand.clock());
         assert_eq!(limiter.acquire(LIMIT, subject).await, Decision::Allowed);
         assert_eq!(recorded(&stack, &key(subject)).await.len(), counted);
     }
     let known = Limiter::new(stack.redis(), hand.clock());
     assert_eq!(known.acquire(LIMIT, subject).await, Decision::Allowed);
-    let lossy = Lossy::start(stack.url(), 2).await;
-    let limiter = Limiter::new(client(&lossy.url, Timeouts::default()), hand.clock());
+    let lossy = RedisProxy::losing(stack.url().as_str(), 2);
+    let limiter =
+        Limiter::new(client(&lossy.url("client").parse().unwrap(), Timeouts::default()), hand.clock());
     let rest = u32::try_from(MAX - 3).unwrap();
     // Lost twice in a row, no client can tell: allowed, and counted if it was carried out.
     assert_eq!(limiter.acquire_many(LIMIT, subject, rest).await, Decision::Allowed);
@@ -431,7 +433,7 @@ async fn without_redis_calls_are_allowed_and_a_known_denial_still_holds() {
     assert_ne!(limiter.acquire(LIMIT, known).await, Decision::Allowed);
     stack.stop();
     let redis = client(stack.url(), Timeouts::default());
-    eventually(async || {
+    until_some(async || {
         redis.run(shared::redis::Purpose::Cache, shared::redis::Command::new("PING")).await.err()
     })
     .await;

@@ -1,33 +1,15 @@
-//! The schema `jobs`: its migrations, dead letters and sweeps.
+//! The schema `jobs`: the platform's tables, dead letters and sweeps.
 
-use catchup::db::migrations::migrate;
-use catchup::queues;
 use chrono::TimeDelta;
-use futures_util::future::join_all;
 use shared::db::dead_letters::{DeadLetter, DeadLetters};
 use shared::db::failures::{Cause, Failures, Run, TaskRef, TaskState};
 use shared::db::sweeps::Sweeps;
+use shared::payload::Payload as _;
 use shared::queue::{Queue, Retention};
 use sqlx::migrate::Migrator;
+use tests::acting::Script;
+use tests::database::{Database, now};
 use uuid::Uuid;
-
-use crate::db::database::{Database, now};
-
-#[tokio::test]
-async fn migrations_run_any_number_of_times_and_touch_no_other_schema() {
-    let database = Database::new().await;
-    let tables =
-        "SELECT string_agg(tablename, ',' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'";
-    let before: String = database.value(tables).await;
-    for result in join_all((0..4).map(|_| migrate(database.options.clone()))).await {
-        result.unwrap();
-    }
-    assert_eq!(database.value::<String>(tables).await, before);
-    let schemas: Vec<(String,)> = database
-        .rows("SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' ORDER BY 1")
-        .await;
-    assert_eq!(schemas, [("jobs".to_owned(),), ("public".to_owned(),)]);
-}
 
 #[tokio::test]
 async fn another_product_gets_the_platforms_tables_and_no_other() {
@@ -97,7 +79,7 @@ async fn sweep(database: &Database) -> (i64, i64, i64, bool, bool) {
 
 /// With the sweep `s` of a queue, which has just begun.
 async fn begun(database: &Database) -> (Sweeps, Queue) {
-    let queue = queues::TOKEN_REFRESH;
+    let queue = Script::QUEUE;
     let name = queue.name();
     database
         .run(format!(
@@ -148,7 +130,7 @@ async fn a_task_may_have_several_results() {
 #[tokio::test]
 async fn the_first_result_of_a_sweep_may_come_before_its_page() {
     let database = Database::new().await;
-    let (db, queue) = (database.of::<Sweeps>(), queues::TOKEN_REFRESH);
+    let (db, queue) = (database.of::<Sweeps>(), Script::QUEUE);
     assert!(!db.add_result(queue, "s", 0, 1, 0.1, now()).await.unwrap());
     assert_eq!(sweep(&database).await, (0, 0, 1, false, false));
     db.add_page(queue, "s", 2, true, now()).await.unwrap();
