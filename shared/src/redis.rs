@@ -86,7 +86,7 @@ impl From<Purpose> for Counter {
 /// How long to wait for Redis, and when the circuit breaker opens.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// Time for a TCP connection.
+    /// Time for a connection, TLS included.
     pub connect_timeout: Duration,
     /// Time for one attempt, its answer included.
     pub timeout: Duration,

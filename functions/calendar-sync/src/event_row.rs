@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 const MAX_ID_CHARS: usize = 255;
 /// Postgres stores all characters but this one, in JSON neither.
 const NUL: char = '\0';
+/// The first and the last second that are written with four digits of the year, the only form that everyone reads: an event
+/// without an end is in the year 10000 in some time zones.
+const FIRST_SECOND: DateTime<Utc> = DateTime::from_timestamp(-62_135_596_800, 0).unwrap();
+const LAST_SECOND: DateTime<Utc> = DateTime::from_timestamp(253_402_300_799, 0).unwrap();
 /// How far a time zone ever jumped over midnight: Samoa left out a whole day.
 const LONGEST_GAP: TimeDelta = TimeDelta::hours(25);
 const GAP_STEP: TimeDelta = TimeDelta::minutes(15);
@@ -97,7 +101,8 @@ fn is_busy(transparency: Option<&str>, attendees: &[EventAttendee]) -> bool {
 }
 
 fn moment(time: &EventDateTime, day_zone: Tz) -> Option<DateTime<Utc>> {
-    time.date_time.or_else(|| time.date.and_then(|date| start_of_day(date, day_zone)))
+    let moment = time.date_time.or_else(|| time.date.and_then(|date| start_of_day(date, day_zone)))?;
+    Some(moment.clamp(FIRST_SECOND, LAST_SECOND))
 }
 
 /// The first moment of a day: midnight, or where daylight saving left midnight out, the first time after it.
@@ -264,6 +269,16 @@ mod tests {
             let row = row_of(&event, "UTC");
             assert_eq!((row.start_time, row.end_time), (time(at), time(at)));
         }
+    }
+
+    #[test]
+    fn an_event_from_the_first_day_to_the_last_has_years_of_four_digits() {
+        let event = json!({
+            "id": "e", "start": {"date": "0001-01-01"}, "end": {"dateTime": "9999-12-31T23:59:59-05:00"},
+        });
+        let row = row_of(&event, "Asia/Tokyo");
+        assert_eq!(row.start_time, time("0001-01-01T00:00:00Z"));
+        assert_eq!(row.end_time, time("9999-12-31T23:59:59Z"));
     }
 
     #[test]

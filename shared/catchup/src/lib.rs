@@ -6,7 +6,7 @@
 //! 2. `suggestions`, `availability`, [`sync`]: rules of several jobs; `webhooks`: a router for the application to mount
 //! 3. `google`, `notify`, `cache`: the other sides
 //! 4. [`db`]: SQL and nothing else
-//! 5. [`queues`], [`payload`], [`event`], [`span`], `limits`, `application`, `time_zone`, [`variables`]: plain data
+//! 5. `sync_rules`, [`queues`], [`payload`], [`event`], [`span`], `limits`, `application`, `time_zone`, [`variables`]: plain data
 
 #[cfg(any(feature = "google", feature = "notify"))]
 pub mod application;
@@ -31,6 +31,7 @@ pub mod span;
 #[cfg(feature = "suggestions")]
 pub mod suggestions;
 pub mod sync;
+mod sync_rules;
 #[cfg(any(feature = "suggestions", feature = "notify"))]
 pub mod time_zone;
 pub mod variables;

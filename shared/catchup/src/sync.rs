@@ -2,8 +2,6 @@
 //!
 //! [`breaker`] and [`schedule`] are rules without a database; [`Syncs::run`] is what a job runs its sync in.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use shared::db::{Error, Page, shortened};
 use shared::job::{Failure, Outcome};
@@ -11,12 +9,11 @@ use uuid::Uuid;
 
 use crate::db::sync_schedule::SyncSchedules;
 use crate::db::{circuit_breaker, handle, sync_metrics, sync_schedule, sync_status};
-use crate::payload::{Integration, SyncType, Trigger};
+use crate::payload::Integration;
 
 mod admission;
-pub mod breaker;
-pub mod schedule;
 
+pub use crate::sync_rules::{SyncKind, SyncRun, breaker, schedule};
 pub use admission::{Admission, Admitted, Entry, Refusal};
 
 use admission::admission;
@@ -29,52 +26,6 @@ const ERROR_CHARS: usize = 500;
 handle! {
     /// The syncs of users: their breakers, their schedules and the rows that they leave.
     Syncs
-}
-
-/// What kind of sync it was, as `sync_metrics.sync_type` spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum SyncKind {
-    /// Everything was asked for.
-    Full,
-    /// What changed was asked for.
-    Incremental,
-    /// Google told us to look.
-    WebhookTriggered,
-    /// A person asked; leaves the schedule alone.
-    Manual,
-}
-
-impl SyncKind {
-    /// The kind of a sync that `trigger` asked for and that turned out as `sync_type`.
-    #[must_use]
-    pub fn new(trigger: Option<Trigger>, sync_type: SyncType) -> Self {
-        match (trigger, sync_type) {
-            (Some(Trigger::Manual), _) => Self::Manual,
-            (Some(Trigger::Webhook), _) => Self::WebhookTriggered,
-            (Some(Trigger::Schedule) | None, SyncType::Full) => Self::Full,
-            (Some(Trigger::Schedule) | None, SyncType::Incremental) => Self::Incremental,
-        }
-    }
-}
-
-/// A sync that has ended.
-#[derive(Debug, Clone, Copy)]
-pub struct SyncRun {
-    /// Whose.
-    pub user_id: Uuid,
-    /// Of what.
-    pub integration: Integration,
-    /// Of what kind.
-    pub kind: SyncKind,
-    /// From its beginning, over all its tasks.
-    pub duration: Duration,
-    /// Things that Google listed.
-    pub items: u64,
-    /// Calls to Google.
-    pub api_calls: u64,
-    /// Calls that a full sync would have made on top.
-    pub api_calls_saved: Option<u64>,
 }
 
 /// How the task of a sync ended that did not fail.

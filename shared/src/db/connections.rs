@@ -5,22 +5,29 @@
 //! kinds of waiting.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use deadpool::Runtime;
-use deadpool::managed::{
-    Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType,
-};
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleResult, TimeoutType};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use sqlx::postgres::{PgConnectOptions, PgQueryResult, PgRow, PgTypeInfo};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgQueryResult, PgRow, PgSeverity, PgTypeInfo};
 use sqlx::{ConnectOptions, Connection as _, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Postgres that restarts, or has all its connections in use, may have one in a moment: pauses between two tries, within
+/// [`CONNECT_TIMEOUT`].
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that was idle for longer is asked for an answer before it is used: whoever is in between may have closed it.
 const CHECK_AFTER: Duration = Duration::from_secs(1);
-/// A connection is replaced when it is older, so that each meets a changed address or certificate some day.
+/// An answer that takes longer does not come.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections that a burst of work left behind are closed.
+const MAX_IDLE: Duration = Duration::from_mins(10);
+/// Each connection meets a changed address or certificate some day.
 const MAX_AGE: Duration = Duration::from_mins(30);
 
 /// A pool that connects on first use; clones share it.
@@ -34,17 +41,30 @@ impl Manager for Connector {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<PgConnection, sqlx::Error> {
-        self.0.connect().await
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match self.0.connect().await {
+                Err(error) if is_momentary(&error) => tokio::time::sleep(pause).await,
+                connected => return connected,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     async fn recycle(&self, connection: &mut PgConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
-        if metrics.age() > MAX_AGE {
-            return Err(RecycleError::message("too old"));
-        }
         if metrics.last_used() > CHECK_AFTER {
             connection.ping().await?;
         }
         Ok(())
+    }
+}
+
+/// Whether a connection may be made in a moment: nothing listens, all connections are in use, or Postgres starts.
+fn is_momentary(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(refused) => matches!(refused.code().as_deref(), Some("53300" | "57P03")),
+        _ => false,
     }
 }
 
@@ -55,13 +75,14 @@ impl Connections {
             .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(CONNECT_TIMEOUT))
-            .recycle_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(CHECK_TIMEOUT))
             .build()
             .expect("a runtime for the timeouts is given");
         Self(pool)
     }
 
     pub(super) async fn take(&self) -> Result<Connection, sqlx::Error> {
+        self.0.retain(|_, metrics| metrics.age() < MAX_AGE && metrics.last_used() < MAX_IDLE);
         match self.0.get().await {
             Ok(connection) => Ok(Connection(Some(connection))),
             Err(PoolError::Backend(error)) => Err(error),
@@ -93,8 +114,11 @@ impl Connection {
     /// For the next use, unless this one has broken the connection.
     pub(super) fn give_back<T>(mut self, used: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         let is_usable = match &used {
-            // What Postgres refuses leaves the connection as it was.
-            Ok(_) | Err(sqlx::Error::Database(_)) => true,
+            Ok(_) => true,
+            // A statement that Postgres refuses leaves the connection as it was, unless Postgres also ends the session.
+            Err(sqlx::Error::Database(refused)) => refused
+                .try_downcast_ref::<PgDatabaseError>()
+                .is_some_and(|refused| !matches!(refused.severity(), PgSeverity::Fatal | PgSeverity::Panic)),
             Err(_) => false,
         };
         if is_usable {

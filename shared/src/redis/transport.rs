@@ -4,30 +4,36 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tower::timeout::Timeout;
+use tower::util::BoxCloneSyncService;
 
 use super::Error;
+use crate::failure::BoxError;
 use crate::http::{IDLE_TIMEOUT, tls};
 
 /// Far above what we store, far below what would endanger a small container.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
+/// Makes a connection, TLS included, in a bounded time.
+type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+
 /// Sends requests over kept connections.
 pub(super) struct Transport {
-    client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: legacy::Client<Connector, Full<Bytes>>,
     timeout: Duration,
 }
 
 impl Transport {
-    /// `connect_timeout` bounds a TCP connection, `timeout` all of a request, its answer included.
+    /// `connect_timeout` bounds the making of a connection, TLS included, `timeout` all of a request, its answer included.
     pub(super) fn new(connect_timeout: Duration, timeout: Duration) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls())
@@ -37,7 +43,7 @@ impl Transport {
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
+            .build(Connector::new(Timeout::new(connector, connect_timeout)));
         Self { client, timeout }
     }
 

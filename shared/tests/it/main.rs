@@ -3,6 +3,7 @@
 
 mod cache;
 mod client;
+mod connections;
 mod faulty;
 mod jobs_schema;
 mod limiter;

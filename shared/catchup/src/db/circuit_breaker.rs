@@ -1,11 +1,11 @@
-//! `circuit_breaker_state`: the breaker of a user's integration; [`crate::sync::breaker`] has its rules.
+//! `circuit_breaker_state`: the breaker of a user's integration; [`crate::sync_rules::breaker`] has its rules.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use shared::db::{Database, Error, Transaction};
 use uuid::Uuid;
 
 use crate::payload::Integration;
-use crate::sync::breaker::{Breaker, State};
+use crate::sync_rules::breaker::{Breaker, State};
 
 /// The breaker of a row; a user without one has it closed.
 pub(super) fn breaker(

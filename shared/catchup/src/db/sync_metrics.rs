@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use shared::db::{Error, Transaction};
 
-use crate::sync::SyncRun;
+use crate::sync_rules::SyncRun;
 
 /// Adds the row of a sync that ended so.
 pub(crate) async fn add(

@@ -7,7 +7,7 @@ use shared::db::{Error, Transaction};
 use uuid::Uuid;
 
 use crate::payload::Integration;
-use crate::sync::schedule::{Next, Schedule};
+use crate::sync_rules::schedule::{Next, Schedule};
 
 /// A user whose sync is due.
 #[derive(Debug, Clone, Copy)]

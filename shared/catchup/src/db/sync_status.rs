@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::circuit_breaker::breaker;
 use crate::payload::Integration;
-use crate::sync::breaker::Breaker;
+use crate::sync_rules::breaker::Breaker;
 
 /// What is known.
 #[derive(Debug, Clone)]
