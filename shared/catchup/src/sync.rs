@@ -61,11 +61,11 @@ impl SyncKind {
 /// A sync that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct SyncRun {
-    /// Whose.
+    /// The user.
     pub user_id: Uuid,
-    /// Of what.
+    /// The integration.
     pub integration: Integration,
-    /// Of what kind.
+    /// The kind of sync.
     pub kind: SyncKind,
     /// From its beginning, over all its tasks.
     pub duration: Duration,
@@ -80,7 +80,7 @@ pub struct SyncRun {
 /// How the task of a sync ended that did not fail.
 #[derive(Debug)]
 pub enum Ended {
-    /// So did the sync.
+    /// The sync has ended, too.
     Here(Outcome),
     /// The sync continues in another task, which the breaker is not asked about again.
     Continued(Outcome),
