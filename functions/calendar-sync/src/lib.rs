@@ -152,7 +152,8 @@ impl CalendarSync {
         self.skip(&run, refusal, context.now()).await
     }
 
-    /// Notifies the cache if the user's events changed: also of what an earlier run wrote that was stopped, or failed, before it could.
+    /// If the user's events changed, notifies the cache and the generator of suggestions: also of what an earlier run
+    /// wrote that was stopped, or failed, before it could.
     async fn notify_changes(&self, user_id: Uuid, total: &CalendarSyncRun) -> Result<(), Failure> {
         if total.changed <= total.announced {
             return Ok(());

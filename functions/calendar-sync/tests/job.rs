@@ -205,7 +205,7 @@ async fn a_calendar_that_always_fails_does_not_stop_those_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_stopped_sync_wrote_is_notified_by_the_next() {
+async fn the_next_sync_notifies_of_what_a_stopped_one_wrote() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.sync().await.outcome(), "done");
     fixture.stack.take_tasks(queues::SUGGESTION_REGENERATION).await;

@@ -1,9 +1,10 @@
 //! Messages to people, each at most once.
 //!
-//! Every message carries notifications: what it is about. Before anything is sent, the ledger (`jobs.notification_deliveries`)
-//! is asked for the claim to notify this person about them by this channel, and a claim is granted once. So a crash, or
-//! an answer that never came, leaves a notification `unknown`: it is not sent again by itself, and operators can list it
-//! ([`Deliveries::list_unknown`]). Only when a provider certainly did not take a message is the claim released.
+//! Every message carries notifications: what it is about. Before anything is sent, the ledger
+//! (`jobs.notification_deliveries`) is asked for the claim to notify this person about them by this channel, and a claim
+//! is granted once. So a crash, or an answer that never came, leaves a notification `unknown`: it is not sent again by
+//! itself, and operators can list it ([`Deliveries::list_unknown`]). Only when a provider certainly did not take a
+//! message is the claim released.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -51,7 +51,7 @@ pub enum Error {
     /// An answer longer than this client reads.
     #[error("redis response exceeds the size limit")]
     TooLarge,
-    /// Redis has been failing and is left alone for some seconds; nothing was sent.
+    /// The circuit breaker is open for some seconds, because Redis has been failing; nothing was sent.
     #[error("redis circuit breaker is open")]
     CircuitOpen,
 }
