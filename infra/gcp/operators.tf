@@ -60,7 +60,7 @@ resource "google_project_iam_member" "operator_sees_alerts" {
   member  = each.value
 }
 
-# Letters and deliveries are in the database; who one is there, the database says.
+# Dead letters and deliveries are in the database; who one is there, the database says.
 resource "google_project_iam_member" "operator_reaches_database" {
   for_each = var.operators
 

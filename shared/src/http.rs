@@ -9,7 +9,7 @@ use reqwest::redirect;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-/// Shorter than the patience of the load balancers out there, which close an idle connection after a minute or so: a request
+/// Shorter than the timeout of the load balancers out there, which close an idle connection after a minute or so: a request
 /// that meets such a close may not be sent again by itself.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -55,7 +55,7 @@ pub fn tls() -> ClientConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The connection broke or the time was over.
-    #[error("answer broke off")]
+    #[error("response ended early")]
     Broken(#[from] reqwest::Error),
     /// The answer is longer than anyone could mean.
     #[error("answer is longer than {0} bytes")]

@@ -6,7 +6,7 @@
 //! 1. [`runtime`]: the service around a job; [`replay`]; [`sweep`]: what sweeping jobs share
 //! 2. [`job`]: the contract of a job, and what jobs are built from
 //! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
-//! 4. [`redis`], [`tasks`], [`oidc`], [`db`]: the other sides
+//! 4. [`redis`], [`tasks`], [`oidc`], [`db`]: clients of external systems
 //! 5. [`queue`], [`pace`], [`payload`], [`envelope`], [`failure`]: plain data that producers, queues and jobs agree on
 //! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything is built on
 

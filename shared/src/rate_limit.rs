@@ -1,4 +1,4 @@
-//! Sliding-window limits, kept in Redis and exact for any number of processes.
+//! Sliding-window rate limits, kept in Redis and exact for any number of processes.
 //!
 //! What a subject was allowed is one string, its record. A check decides on the record that it knows and replaces it on
 //! the condition that it is still that one (`SET … IFEQ old` sets the key only if it still has the old value; `NX`, only if there is none); refused, it reads the record and
@@ -11,7 +11,7 @@
 //! repeated (see [`crate::redis`]) finds its own entries and counts them once. Denied calls are not recorded.
 //!
 //! Billed commands: 1 if the subject has no record, which is the case when a window or two has passed, or if this process
-//! wrote the record; else 3, or 2 when denied; 0 for whoever this process knows to be over: a record only grows inside
+//! wrote the record; else 3, or 2 when denied; 0 for a subject that this process knows to be over its limit: a record only grows inside
 //! its window. It does not matter how many calls are asked for, or under how many limits with the same outer one: a task
 //! acquires together what it will need ([`Plan`]). Checks of one subject wait for each other in a process, so that a burst
 //! learns of its denial from one of them.
@@ -42,7 +42,7 @@ use subjects::Subjects;
 /// Windows that an entry, and a record after its last write, is kept; the second one is there for clocks that go wrong.
 const WINDOWS_KEPT: u32 = 2;
 /// More often than the largest window allows, no caller is faster.
-const MAX_TURNS: u32 = 600;
+const MAX_TRIES: u32 = 600;
 
 /// Checks limits; clones share what they know.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ impl Limiter {
             *known = None;
         }
         let mut is_stored = true;
-        for _ in 0..MAX_TURNS {
+        for _ in 0..MAX_TRIES {
             let record = Self::read(known.as_deref())?;
             if let Some((grants, entries)) = &refused
                 && record.contains(entries)
@@ -205,7 +205,7 @@ impl Limiter {
         if self.0.unchecked.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
                 error = error as &dyn std::error::Error,
-                "limits are not checked: calls are allowed"
+                "rate limits are not checked: calls are allowed"
             );
         }
     }
@@ -214,7 +214,7 @@ impl Limiter {
         // The load keeps the usual case from writing to memory that all tasks share.
         if self.0.unchecked.load(Ordering::Relaxed) > 0 {
             let unchecked = self.0.unchecked.swap(0, Ordering::Relaxed);
-            tracing::info!(unchecked, "limits are checked again");
+            tracing::info!(unchecked, "rate limits are checked again");
         }
     }
 }
@@ -239,7 +239,7 @@ impl Key {
         let outermost = asked[0].limit.outermost();
         assert!(
             asked.iter().all(|asked| asked.limit.outermost() == outermost),
-            "limits are checked together that have no outer limit in common"
+            "rate limits are checked together that have no outer limit in common"
         );
         Self { name: format!("jobs:limit:{}:{subject}", outermost.name), outermost }
     }

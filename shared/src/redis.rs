@@ -117,7 +117,7 @@ pub enum InvalidEndpoint {
     #[error("carries more than scheme, host and path")]
     UnexpectedUrlParts,
     /// The token has characters that a header cannot carry.
-    #[error("cannot stand in a header")]
+    #[error("is not a valid HTTP header value")]
     Token,
 }
 
@@ -371,7 +371,7 @@ mod tests {
     fn a_token_that_no_header_can_carry_is_refused() {
         check(
             &[("UPSTASH_REDIS_REST_URL", "https://eu1.upstash.io"), ("UPSTASH_REDIS_REST_TOKEN", "a\nb")],
-            &["UPSTASH_REDIS_REST_TOKEN cannot stand in a header"],
+            &["UPSTASH_REDIS_REST_TOKEN is not a valid HTTP header value"],
         );
     }
 

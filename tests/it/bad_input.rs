@@ -2,8 +2,10 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use catchup::queues;
 use serde_json::json;
 use shared::job::Outcome;
+use shared::queue::JOBS_PATH;
 use tests::probe::{Numbered, Renamed, done};
 use tests::{Delivery, Probe, Stack};
 
@@ -96,7 +98,7 @@ async fn the_running_producers_job_names_are_accepted() {
     let name = "suggestion-regen-4f1c-1717171717171";
     let body = format!(r#"{{"data":{{"n":1}},"idempotencyKey":"k","jobName":"{name}"}}"#);
     let mut delivery = Delivery::new(body);
-    delivery.path = Some(format!("/api/jobs/{name}"));
+    delivery.path = Some(format!("{JOBS_PATH}{name}"));
     assert_eq!(service.deliver(delivery).await.outcome(), "done");
 }
 
@@ -115,11 +117,12 @@ async fn a_path_that_names_another_job_is_a_dead_letter_and_any_other_path_is_no
     let stack = Stack::start().await;
     let service = stack.service(probe());
     let mut delivery = Delivery::new(r#"{"data":{"n":1}}"#);
-    delivery.path = Some("/api/jobs/calendar-sync".to_owned());
+    delivery.path = Some(queues::CALENDAR_SYNC.path());
     assert_eq!(service.deliver(delivery.clone()).await.reason(), "wrong_job");
     delivery.path = Some("/".to_owned());
     assert_eq!(service.deliver(delivery.clone()).await.outcome(), "done");
-    for path in ["/api/jobs", "/api/jobs/token-refresh/x", "/nowhere", "/api"] {
+    let below = format!("{}/x", queues::TOKEN_REFRESH.path());
+    for path in [JOBS_PATH.trim_end_matches('/'), below.as_str(), "/nowhere", "/api"] {
         delivery.path = Some(path.to_owned());
         assert_eq!(service.deliver(delivery.clone()).await.status, 404, "{path}");
     }
@@ -140,7 +143,7 @@ async fn only_post_runs_a_job() {
     let service = stack.service(probe());
     for method in ["GET", "PUT", "DELETE"] {
         let request =
-            Request::builder().method(method).uri("/api/jobs/token-refresh").body(Body::empty()).unwrap();
+            Request::builder().method(method).uri(queues::TOKEN_REFRESH.path()).body(Body::empty()).unwrap();
         assert_eq!(service.send(request).await.status, 405, "{method}");
     }
 }

@@ -94,7 +94,7 @@ impl Gate {
     }
 
     fn let_go(&self, client: usize, action: ProxyAction) {
-        // One that has lost its patience asks again.
+        // One that has timed out asks again.
         let _impatient = self.state().waiting.remove(&client).unwrap().action.send(action);
     }
 }

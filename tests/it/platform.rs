@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use shared::queue::JOBS_PATH;
+
 const PLATFORM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
 /// Words of the domain, in lower case.
 const WORDS: [&str; 6] = ["catchup", "calendar", "contact", "suggestion", "twilio", "sendgrid"];
@@ -33,6 +35,13 @@ fn no_word_of_the_domain_is_in_the_platforms_sources() {
             assert_eq!(word, None, "{}:{}: {line}", file.display(), number + 1);
         }
     }
+}
+
+#[test]
+fn terraform_sends_tasks_to_the_path_that_functions_serve() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/gcp/modules/queue-function/service.tf");
+    let path = format!(r#""{JOBS_PATH}${{var.name}}""#);
+    assert!(fs::read_to_string(file).unwrap().contains(&path), "{path}");
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -101,6 +101,7 @@ const PRIVATE: &[(&str, &str)] = &[
 /// Where one of them is a contract or has its ordinary sense: the path of a file or folder, the word (all words, if it is
 /// empty), and why.
 const ALLOWED: &[(&str, &str, &str)] = &[
+    ("infra/images/run", "nobody", "a user of Unix systems"),
     ("infra/local/cloud/src/postgres.rs", "nobody", "a user of Unix systems"),
     ("scripts/prepare", "nobody", "a user of Unix systems"),
     ("shared/catchup/migrations", "", "sqlx refuses a migration that was edited after it was applied"),
@@ -108,8 +109,24 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("tests/it/words.rs", "", "the list itself"),
 ];
 
-/// Written by people for people: programs, pages, declarations, scripts.
-const EXTENSIONS: [&str; 11] = ["hcl", "md", "mjs", "py", "rs", "sh", "sql", "tf", "toml", "yaml", "yml"];
+/// The field's words for what the platform does, by which a reader searches its sources, in lower case.
+const FIELD: [&str; 10] = [
+    "retry",
+    "reschedule",
+    "lease",
+    "expired",
+    "timeout",
+    "dead letter",
+    "replay",
+    "debounce",
+    "snooze",
+    "rate limit",
+];
+
+/// Written by people for people: programs, templates, pages, declarations, scripts.
+const EXTENSIONS: [&str; 15] = [
+    "hcl", "json", "lua", "md", "mjs", "py", "rs", "sh", "sql", "tf", "tftpl", "tmpl", "toml", "yaml", "yml",
+];
 
 #[test]
 fn private_words_are_not_used() {
@@ -135,6 +152,18 @@ fn private_words_are_not_used() {
     for (entry, used) in ALLOWED.iter().zip(used) {
         assert!(used, "an exception without a use: {entry:?}");
     }
+}
+
+#[test]
+fn the_fields_words_are_found_in_the_platforms_sources() {
+    let mut missing = FIELD.to_vec();
+    repository::each_text_file(&["rs"], |path, text| {
+        if path.starts_with("shared/src") {
+            let text = text.to_lowercase();
+            missing.retain(|word| !text.contains(word));
+        }
+    });
+    assert!(missing.is_empty(), "in no source below shared/src: {missing:?}");
 }
 
 /// Whether the line has the word, whole: not as a part of another word. Ordinary words are also found as words of a name,

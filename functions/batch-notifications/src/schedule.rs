@@ -15,7 +15,7 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 /// A batch is up to this late when sweeps failed; what is older waits for its next week, which is then nearer. A weekly
 /// time occurs at most once in it, even where a zone skips a day. Should two sweeps create the task of a batch, its name
-/// and its claim tell for a day, and after that the ledger keeps suggestions from being sent again.
+/// and its lease tell for a day, and after that the ledger keeps suggestions from being sent again.
 pub const LOOK_BACK: TimeDelta = TimeDelta::days(6);
 
 /// The moments that one sweep covers: all after `from`, up to and with `until`. Its text is the ISO 8601 interval.

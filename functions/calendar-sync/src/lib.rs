@@ -131,7 +131,7 @@ impl CalendarSync {
         let (progress, result) = sync::sync(self, user_id, context).await;
         let kept = self.runs.get(user_id).await?;
         let total = total(kept, &progress, begun_at, context);
-        self.announce_changes(user_id, &total).await?;
+        self.notify_changes(user_id, &total).await?;
         self.settle(payload, admitted, (&progress, &total), result, context).await
     }
 
@@ -147,13 +147,14 @@ impl CalendarSync {
         }
         let (user_id, nothing) = (payload.user_id, Progress::default());
         let kept = self.runs.get(user_id).await?;
-        self.announce_changes(user_id, &total(kept, &nothing, begun_at, context)).await?;
+        self.notify_changes(user_id, &total(kept, &nothing, begun_at, context)).await?;
         let run = sync_run(payload, &total(None, &nothing, begun_at, context), context);
         self.skip(&run, refusal, context.now()).await
     }
 
-    /// If the user's events changed, says so: also what an earlier run wrote that was stopped, or failed, before it could.
-    async fn announce_changes(&self, user_id: Uuid, total: &CalendarSyncRun) -> Result<(), Failure> {
+    /// If the user's events changed, notifies the cache and the generator of suggestions: also of what an earlier run
+    /// wrote that was stopped, or failed, before it could.
+    async fn notify_changes(&self, user_id: Uuid, total: &CalendarSyncRun) -> Result<(), Failure> {
         if total.changed <= total.announced {
             return Ok(());
         }
@@ -227,7 +228,7 @@ fn total(
     };
     if let Some(kept) = kept {
         (total.changed, total.announced) = (kept.changed, kept.announced);
-        // Of a task that was never heard of again only what it wrote is of interest.
+        // An earlier task that never ended counts only with the changes it wrote.
         if kept.started_at >= context.scheduled_for {
             total.started_at = total.started_at.min(kept.started_at);
             total.items += kept.items;

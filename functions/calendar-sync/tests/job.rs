@@ -108,7 +108,7 @@ impl Fixture {
         self.world().inject(Fault::new(kind).call(call).times(times));
     }
 
-    /// A sync without changes, which costs so many commands besides the two of its claim.
+    /// A sync without changes, which costs so many commands besides the two of its lease.
     async fn billing_of_a_sync(&self, commands: u64) {
         self.stack.billing.reset();
         check_done(&self.sync().await, 0);
@@ -205,7 +205,7 @@ async fn a_calendar_that_always_fails_does_not_stop_those_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_stopped_sync_wrote_is_announced_by_the_next() {
+async fn the_next_sync_notifies_of_what_a_stopped_one_wrote() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.sync().await.outcome(), "done");
     fixture.stack.take_tasks(queues::SUGGESTION_REGENERATION).await;

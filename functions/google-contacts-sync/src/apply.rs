@@ -42,9 +42,9 @@ pub(crate) async fn apply(
 
     let updates: Vec<_> = people.named.iter().filter_map(|fields| update(fields, contact(fields)?)).collect();
     page.update(&updates, now).await?;
-    let newcomers: Vec<PersonFields> =
+    let new_contacts: Vec<PersonFields> =
         people.named.iter().filter(|fields| contact(fields).is_none()).map(new_contact).collect();
-    let inserted: HashMap<String, Uuid> = page.insert(&newcomers, now).await?.into_iter().collect();
+    let inserted: HashMap<String, Uuid> = page.insert(&new_contacts, now).await?.into_iter().collect();
 
     let mut memberships = Memberships::default();
     for fields in &people.named {

@@ -234,7 +234,7 @@ fn run(payload: &payload::GoogleContactsSync, progress: &ContactsResume, now: Da
     }
 }
 
-/// Calls that a sync of `linked` people makes, or more: each page of a full one, the groups, and some for newcomers.
+/// Calls that a sync of `linked` people makes, or more: each page of a full one, the groups, and some for new contacts.
 fn calls(linked: u64) -> u32 {
     u32::try_from(pages(linked)).unwrap_or(u32::MAX).saturating_add(CALLS_FOR_OTHERS)
 }

@@ -62,7 +62,7 @@ impl TokenRefresh {
             return Ok(sweep::SUPERSEDED);
         }
         let due = self.stored.due(context.now(), sweep.after, sweep::PAGE).await?;
-        // A user's task is the same at whatever moment the sweep comes by: it looks itself at what there is to do.
+        // The task does not depend on when the sweep runs: it reads for itself which tokens are due.
         sweep.fan_out(&self.sweeps, &self.tasks, due, payload::TokenRefresh).await
     }
 
@@ -83,7 +83,7 @@ impl TokenRefresh {
                 Err(TokenError::Revoked) => done.failed += 1,
                 Err(TokenError::NotConnected) => {}
                 Err(error) => {
-                    log_trouble(user_id, integration, &error);
+                    log_failure(user_id, integration, &error);
                     done.failed += 1;
                     failed = Some(error);
                 }
@@ -106,7 +106,7 @@ impl TokenRefresh {
 }
 
 /// Of several failures the task reports one; each is logged.
-fn log_trouble(user_id: Uuid, integration: Integration, error: &TokenError) {
+fn log_failure(user_id: Uuid, integration: Integration, error: &TokenError) {
     tracing::warn!(
         %user_id,
         integration = integration.as_str(),

@@ -151,17 +151,17 @@ async fn whoever_has_no_token_is_skipped() {
 async fn failing_token_endpoint_is_retried_and_counted_after_the_last_attempt() {
     let fixture = Fixture::new(1).await;
     // Only the first of the two tokens meets it.
-    let trouble = Fault::new(FaultKind::ServerError { status: 503 }).call(Call::Token).times(Times::Count(1));
+    let failure = Fault::new(FaultKind::ServerError { status: 503 }).call(Call::Token).times(Times::Count(1));
     let last = queues::TOKEN_REFRESH.policy().attempts - 1;
     let task = task(&json!({ "userId": fixture.user(0), "sweepId": "today" }));
     for attempt in 0..last {
-        fixture.google.world.inject(trouble.clone());
+        fixture.google.world.inject(failure.clone());
         assert_eq!(fixture.service.deliver(task.clone().again(attempt)).await.outcome(), "retry");
         assert!(fixture.stack.rows::<(String,)>("SELECT sweep_id FROM jobs.sweeps").await.is_empty());
     }
     assert_eq!(fixture.health().await, [("google_contacts".to_owned(), "valid".to_owned())]);
 
-    fixture.google.world.inject(trouble);
+    fixture.google.world.inject(failure);
     let answer = fixture.service.deliver(task.again(last)).await;
     assert_eq!((answer.status, answer.outcome()), (200, "dead"), "{answer:?}");
     assert_eq!(
@@ -196,8 +196,8 @@ async fn a_user_whose_task_still_waits_gets_no_second_one() {
         first.iter().find(|task| task.data()["userId"] == user).unwrap().clone()
     });
     assert_eq!(fixture.service.deliver(well).await.outcome(), "done");
-    let trouble = Fault::new(FaultKind::ServerError { status: 503 }).call(Call::Token).times(Times::Count(1));
-    fixture.google.world.inject(trouble);
+    let failure = Fault::new(FaultKind::ServerError { status: 503 }).call(Call::Token).times(Times::Count(1));
+    fixture.google.world.inject(failure);
     assert_ne!(fixture.service.deliver(badly).await.outcome(), "done");
     fixture.stack.run("UPDATE token_health SET last_checked = '2026-01-01'").await;
     let second = sweep(2, 1, 1).await;

@@ -1,7 +1,8 @@
 //! Finds push channels that silently stopped working: a sweep creates a task for each stale candidate, and the task
 //! asks Google once whether there was something to say.
 //!
-//! A suspect is a channel of at least two days that said nothing for two days. Most are quiet because their calendars are.
+//! A stale candidate is a channel of at least two days that said nothing for two days. Most are quiet because their
+//! calendars are.
 
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub struct WebhookHealthCheck {
 /// What the check of a candidate showed.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Checked {
-    /// Something happened that the channel did not tell: it will be replaced.
+    /// A change was not reported through the channel: it will be replaced.
     broken: bool,
 }
 
@@ -124,7 +125,7 @@ impl WebhookHealthCheck {
             Err(Stop::Disconnected(reason)) => Ok(Outcome::Skipped(Refusal::from(reason).code())),
             // An account without Calendar; nothing that another attempt could change.
             Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
-                tracing::warn!(%user_id, %error, "a user has no calendar to look at");
+                tracing::warn!(%user_id, %error, "user has no readable calendar");
                 Ok(Outcome::Skipped("no_calendar"))
             }
             Err(Stop::Google(error)) => Err(error.into()),

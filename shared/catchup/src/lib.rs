@@ -4,7 +4,7 @@
 //!
 //! 1. `reminder`: what two jobs are
 //! 2. `suggestions`, `availability`, [`sync`]: rules of several jobs; `webhooks`: a router for the application to mount
-//! 3. `google`, `notify`, `cache`: the other sides
+//! 3. `google`, `notify`, `cache`: clients of external systems
 //! 4. [`db`]: SQL and nothing else
 //! 5. `sync_rules`, [`queues`], [`payload`], [`event`], [`span`], `limits`, `application`, `time_zone`, [`variables`]: plain data
 

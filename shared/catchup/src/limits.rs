@@ -1,4 +1,4 @@
-//! The limits there are.
+//! The rate limits of CatchUp.
 
 use std::time::Duration;
 

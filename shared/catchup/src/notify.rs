@@ -1,9 +1,10 @@
 //! Messages to people, each at most once.
 //!
-//! Every message has subjects: what it is about. Before anything is sent, the ledger (`jobs.notification_deliveries`)
-//! is asked for the claim to notify this person about them by this channel, and a claim is granted once. So a crash, or
-//! an answer that never came, leaves a subject `unknown`: it is not sent again by itself, and operators can list it
-//! ([`Deliveries::list_unknown`]). Only when a provider certainly did not take a message is the claim released.
+//! Every message carries notifications: what it is about. Before anything is sent, the ledger
+//! (`jobs.notification_deliveries`) is asked for the claim to notify this person about them by this channel, and a claim
+//! is granted once. So a crash, or an answer that never came, leaves a notification `unknown`: it is not sent again by
+//! itself, and operators can list it ([`Deliveries::list_unknown`]). Only when a provider certainly did not take a
+//! message is the claim released.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,7 +103,7 @@ pub enum Delivery {
         /// The provider's name for it.
         provider_id: String,
     },
-    /// Nothing was left to tell: all subjects were claimed before, whatever became of that message.
+    /// Nothing was left to tell: all notifications were claimed before, whatever became of that message.
     AlreadyClaimed,
     /// The provider will never take it for this recipient: an invalid number, an unsubscribed person. Recorded.
     Refused {
@@ -111,11 +112,11 @@ pub enum Delivery {
     },
     /// It is unknown whether the provider took it. Recorded, and not sent again by itself.
     Unknown,
-    /// A limit of ours, or of the provider's, is met: nothing was sent or claimed, and may be not before that time.
+    /// A rate limit of ours, or of the provider's, is met: nothing was sent or claimed, and may be not before that time.
     LimitedUntil(DateTime<Utc>),
 }
 
-/// A message was not sent, and its subjects are free.
+/// A message was not sent, and its notifications are free.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The ledger failed; after the provider took the message this leaves it `unknown`.
@@ -170,7 +171,7 @@ impl Notifier {
         Self { inner: Arc::clone(&self.inner), plan: Some((user_id, Arc::new(Mutex::new(plan)))) }
     }
 
-    /// Notifies a person about one subject by text message, to an E.164 number.
+    /// Notifies a person of one notification by text message, to an E.164 number.
     ///
     /// Cancelled while under way, the message may stay `unknown`.
     pub async fn send_sms<S: Notification>(
@@ -190,7 +191,7 @@ impl Notifier {
         inner.settle(&claimed, Twilio::NAME, answer).await
     }
 
-    /// Notifies a person about several subjects in one e-mail: about those that no e-mail was about before.
+    /// Notifies a person of several notifications in one e-mail: of those that no e-mail was about before.
     ///
     /// Cancelled while under way, the message may stay `unknown`.
     pub async fn send_email<S: Notification>(
@@ -216,7 +217,7 @@ impl Notifier {
 
 /// Whether a message may be sent.
 enum Claim {
-    /// About these subjects, and no other task may.
+    /// About these notifications, and no other task may.
     Granted(DeliveryKey),
     Not(Delivery),
 }

@@ -1,4 +1,4 @@
-//! Reminders to connect again: what the queues share that remind of a token, each of its own kind of trouble.
+//! Token reminders: what the two reminder queues share, each for one kind of token failure.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -41,7 +41,7 @@ struct Reminded {
 }
 
 impl Reminders {
-    /// Reminders of that kind of trouble.
+    /// Reminders of that kind of token failure.
     pub fn new(setup: &mut Setup, kind: NoticeKind) -> Result<Self, InvalidConfig> {
         let (notices, recipients) = (TokenNotices::new(setup), Recipients::new(setup));
         let (sweeps, tasks, notifier) =

@@ -31,7 +31,7 @@ handle! {
 /// How the task of a sync ended that did not fail.
 #[derive(Debug)]
 pub enum Ended {
-    /// So did the sync.
+    /// The sync has ended, too.
     Here(Outcome),
     /// The sync continues in another task, which the breaker is not asked about again.
     Continued(Outcome),

@@ -39,11 +39,11 @@ impl SyncKind {
 /// A sync that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct SyncRun {
-    /// Whose.
+    /// The user.
     pub user_id: Uuid,
-    /// Of what.
+    /// The integration.
     pub integration: Integration,
-    /// Of what kind.
+    /// The kind of sync.
     pub kind: SyncKind,
     /// From its beginning, over all its tasks.
     pub duration: Duration,

@@ -59,7 +59,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What the task may take, so that its failure can still be recorded.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(30);
-/// Subject of the limit when the caller's address is not known.
+/// Subject of the rate limit when the caller's address is not known.
 const UNKNOWN_ADDRESS: &str = "unknown";
 
 /// Asks for a sync of a user's calendars, one for all of [`SYNC_WINDOW`]: for notifications, and for whoever may have lost

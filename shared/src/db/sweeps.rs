@@ -43,7 +43,7 @@ impl Sweeps {
     ///
     /// Due users are found by their state, so a sweep that began later covers this one, whichever period it is of: one
     /// that began after this one, or, for a sweep that comes late, after this one's period. A sweep that continues is
-    /// superseded by a finished one only: if sweeps took longer than their period, the last users would have no turn.
+    /// superseded by a finished one only: if sweeps took longer than their period, the last users would never be swept.
     pub(crate) async fn begin_page(
         &self,
         page: BeginningPage<'_>,

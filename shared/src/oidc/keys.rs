@@ -47,7 +47,7 @@ struct Fetch {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer.
-    #[error("no answer")]
+    #[error("issuer did not respond")]
     Transport(#[source] reqwest::Error),
     /// An answer other than 200.
     #[error("answered with status {0}")]
@@ -56,10 +56,10 @@ pub enum Error {
     #[error(transparent)]
     Body(#[from] http::Error),
     /// The answer is no key set.
-    #[error("no key set")]
+    #[error("response is not a key set")]
     Garbage(#[source] serde_json::Error),
     /// It was asked moments ago, without success.
-    #[error("asked a moment ago")]
+    #[error("key refresh is rate limited")]
     TooSoon,
 }
 

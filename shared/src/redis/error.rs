@@ -46,13 +46,13 @@ pub enum Error {
     #[error("redis answered with status {0}")]
     Status(u16),
     /// An answer that is not of the protocol.
-    #[error("redis answered with something else")]
+    #[error("unexpected response from redis")]
     Garbage,
     /// An answer longer than this client reads.
-    #[error("redis answered with too much")]
+    #[error("redis response exceeds the size limit")]
     TooLarge,
-    /// Redis has been failing and is left alone for some seconds; nothing was sent.
-    #[error("redis has been failing and is left alone")]
+    /// The circuit breaker is open for some seconds, because Redis has been failing; nothing was sent.
+    #[error("redis circuit breaker is open")]
     CircuitOpen,
 }
 

@@ -86,7 +86,7 @@ impl Shutdown {
         self.begin();
     }
 
-    /// Waits until no dispatch is worked on, and sends on what waits in this process; not beyond Cloud Run's patience.
+    /// Waits until no dispatch is worked on, and sends on what waits in this process; not beyond Cloud Run's timeout.
     pub(super) async fn finish(&self) {
         self.running.close();
         let left = async {

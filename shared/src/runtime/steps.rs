@@ -92,7 +92,7 @@ impl Runtime {
         tracing::warn!(
             event = %EventCode::ManyDispatches,
             dispatches = headers.retry_count,
-            "task is dispatched often"
+            "task was dispatched many times without a recorded run"
         );
         let key = body_key(headers, body);
         let (task_ref, now) = (task_ref(self.queue, self.pace, &key, headers, body), self.clock.now());
@@ -233,7 +233,7 @@ impl Runtime {
             tracing::warn!(
                 event = %EventCode::ManyDispatches,
                 dispatches = task.dispatches(),
-                "task is dispatched often"
+                "task was dispatched many times without a recorded run"
             );
             let run = self.recorded(lease.run(), lease.is_alone(), now);
             if let Err(unavailable) = self.in_time(self.failures.run_started(&task_ref, &run, now)).await {

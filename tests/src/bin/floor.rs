@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 /// As many as an instance of a function holds.
 const DATABASE_CONNECTIONS: u32 = 4;
-/// How long a key lives, as a claim does.
+/// How long a key lives, as a lease does.
 const TTL_SECONDS: &str = "86400";
 
 /// Serves POST requests as cheaply as a task can be served.

@@ -261,7 +261,7 @@ async fn in_sixty_days_each_user_gets_each_weeks_batch_once_whatever_becomes_of_
             world.sweep(at[0]).await;
         }
         for (name, data) in world.tasks.take() {
-            // The second of two tasks of one name is recognised by its claim.
+            // The second of two tasks of one name is recognised by its lease.
             if names.insert(name) {
                 found.entry(data["userId"].as_str().unwrap().parse().unwrap()).or_default().push(last);
             }

@@ -21,7 +21,7 @@ const MIB: u64 = 1 << 20;
 pub(crate) fn ended(name: &str, status: ExitStatus, log: Option<&Path>) -> String {
     let log = log.map(|log| format!("; its log: {}", log.display())).unwrap_or_default();
     let advice = if status.signal() == Some(Signal::KILL.as_raw()) {
-        "somebody killed it, or the machine ran out of memory (see the kernel's log)"
+        "it was killed, or the machine ran out of memory (see the kernel's log)"
     } else {
         "the end of its log says why"
     };

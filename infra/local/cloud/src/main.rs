@@ -98,7 +98,7 @@ struct Up {
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shorten_backoff: u32,
     /// With --once or --days: how long the queues may take to become empty.
-    #[arg(long = "time-limit", alias = "patience", default_value_t = 600, value_name = "SECONDS")]
+    #[arg(long = "time-limit", default_value_t = 600, value_name = "SECONDS")]
     time_limit_seconds: u64,
     #[command(flatten)]
     postgres: PostgresServer,

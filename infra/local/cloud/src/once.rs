@@ -88,7 +88,7 @@ struct Change {
     event: String,
 }
 
-/// Lets users enter events at times that is suggested to them for a meeting: Google notifies, the calendar is synced, and
+/// Lets users enter events at times that are suggested to them for a meeting: Google notifies, the calendar is synced, and
 /// the suggestion is dismissed, all by itself.
 async fn change(
     cloud: &mut LocalCloud,

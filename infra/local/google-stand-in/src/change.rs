@@ -76,7 +76,7 @@ impl World {
             let account = state.account_mut(user)?;
             account.list_revision += 1;
             let revision = account.list_revision;
-            let calendar_state = account.diary_mut(calendar_id).ok_or(Unknown::Calendar)?;
+            let calendar_state = account.calendar_state_mut(calendar_id).ok_or(Unknown::Calendar)?;
             calendar_state.deleted = true;
             calendar_state.listed_at = revision;
             let id = calendar_state.calendar.id.clone();
@@ -206,7 +206,8 @@ impl State {
         if event.id.is_empty() {
             event.id = new_id(&mut self.ids);
         }
-        let calendar_state = self.account_mut(user)?.diary_mut(calendar_id).ok_or(Unknown::Calendar)?;
+        let calendar_state =
+            self.account_mut(user)?.calendar_state_mut(calendar_id).ok_or(Unknown::Calendar)?;
         if event.time_zone == Tz::UTC || event.is_all_day() {
             event.time_zone = calendar_state.calendar.time_zone;
         }
@@ -260,7 +261,7 @@ impl State {
     ) -> Result<Event, Unknown> {
         let account = self.account_mut(user)?;
         account.calendar_state(to).ok_or(Unknown::Calendar)?;
-        let calendar_state = account.diary_mut(from).ok_or(Unknown::Calendar)?;
+        let calendar_state = account.calendar_state_mut(from).ok_or(Unknown::Calendar)?;
         let event =
             calendar_state.event(event_id).filter(|event| event.live()).cloned().ok_or(Unknown::Event)?;
         calendar_state.cancel(event_id, now);

@@ -65,7 +65,7 @@ impl Account {
         self.calendars.iter().find(|calendar_state| answers_to(calendar_state, calendar_id))
     }
 
-    pub(crate) fn diary_mut(&mut self, calendar_id: &str) -> Option<&mut CalendarState> {
+    pub(crate) fn calendar_state_mut(&mut self, calendar_id: &str) -> Option<&mut CalendarState> {
         self.calendars.iter_mut().find(|calendar_state| answers_to(calendar_state, calendar_id))
     }
 }

@@ -36,13 +36,13 @@ pub async fn serve(
         // The receiver below lives as long as this future.
         let _ = stop.send(true);
     });
-    let patience = async {
+    let timeout = async {
         // An error means that the server has ended by itself.
         let _ = stopped.wait_for(|stopped| *stopped).await;
         tokio::time::sleep(SHUTDOWN_GRACE).await;
     };
     tokio::select! {
         ended = server => ended,
-        () = patience => Ok(()),
+        () = timeout => Ok(()),
     }
 }

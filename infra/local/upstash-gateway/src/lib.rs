@@ -28,7 +28,7 @@
 //! Blocking commands (and `BLOCK`), `MULTI`/`EXEC`/`WATCH`, subscribing in the plain forms, connection commands other
 //! than `PING` and `ECHO`, and commands that administer the server (`CONFIG`, `ACL`, `SHUTDOWN`, `REPLICAOF`, …). The emulated commands cannot be called from inside a client's own script.
 //!
-//! # Behaviour under trouble
+//! # Behaviour under failure
 //! Every request to Redis has a timeout. Redis unreachable or still loading is 503, silent 504, lost in the middle 502,
 //! always with an `{"error"}` body. Commands are never sent twice: whether to repeat one is the client's decision. A
 //! dead connection is replaced by the next request that needs it. Requests over 10 MB are 413. Connections, streams and

@@ -1,6 +1,6 @@
 //! `jobs.calendar_sync_runs`: what a user's unfinished sync of calendars came to so far.
 //!
-//! Statements that write events count them here as they do so: whatever becomes of the sync, its changes are announced.
+//! Statements that write events count them here as they do so: whatever becomes of the sync, its changes are notified.
 
 use chrono::{DateTime, Utc};
 use shared::db::Error;
@@ -13,7 +13,7 @@ pub struct CalendarSyncRun {
     pub started_at: DateTime<Utc>,
     /// Event rows written or removed.
     pub changed: i64,
-    /// How many of these were announced.
+    /// How many of these were notified about.
     pub announced: i64,
     /// Events that Google listed.
     pub items: i64,
@@ -65,7 +65,7 @@ impl CalendarSyncRuns {
         Ok(())
     }
 
-    /// As many changes as `run` has were announced. Those that came since are not.
+    /// As many changes as `run` has were notified about. Those that came since are not.
     pub async fn changes_notified(&self, user_id: Uuid, run: &CalendarSyncRun) -> Result<(), Error> {
         sqlx::query!(
             "UPDATE jobs.calendar_sync_runs SET announced = $2 WHERE user_id = $1",

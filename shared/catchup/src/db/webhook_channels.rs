@@ -61,7 +61,7 @@ impl UserChannel {
         self.ends_at < now + DUE_BEFORE_END
     }
 
-    /// Whether it is too young to be a suspect.
+    /// Whether it is too young to be a stale candidate.
     #[must_use]
     pub fn is_young(&self, now: DateTime<Utc>) -> bool {
         self.opened_at.is_some_and(|at| at > now - QUIET_FOR)

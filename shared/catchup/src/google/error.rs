@@ -28,8 +28,8 @@ pub enum Error {
     /// 401, also with a token fresh from the token endpoint.
     #[error("google refuses a fresh access token")]
     Unauthorized,
-    /// 429, or 403 for a limit or a quota.
-    #[error("limit of google met, free in {} s", retry_after.as_secs())]
+    /// 429, or 403 for a rate limit or a quota.
+    #[error("google rate limit exceeded, retry in {} s", retry_after.as_secs())]
     Limited {
         /// When to try again.
         retry_after: Duration,
@@ -208,13 +208,18 @@ mod tests {
 
     #[test]
     fn limits_name_a_time_and_other_refusals_a_reason() {
-        check(403, old_form("rateLimitExceeded"), None, "limit of google met, free in 60 s");
-        check(403, old_form("userRateLimitExceeded"), Some("7"), "limit of google met, free in 7 s");
-        check(403, old_form("quotaExceeded"), None, "limit of google met, free in 3600 s");
-        check(429, json!({}), None, "limit of google met, free in 60 s");
-        check(429, json!({}), Some("Wed, 21 Oct 2015 07:28:00 GMT"), "limit of google met, free in 60 s");
-        check(429, json!({}), Some("0"), "limit of google met, free in 1 s");
-        check(429, json!({}), Some("99999999999"), "limit of google met, free in 86400 s");
+        check(403, old_form("rateLimitExceeded"), None, "google rate limit exceeded, retry in 60 s");
+        check(403, old_form("userRateLimitExceeded"), Some("7"), "google rate limit exceeded, retry in 7 s");
+        check(403, old_form("quotaExceeded"), None, "google rate limit exceeded, retry in 3600 s");
+        check(429, json!({}), None, "google rate limit exceeded, retry in 60 s");
+        check(
+            429,
+            json!({}),
+            Some("Wed, 21 Oct 2015 07:28:00 GMT"),
+            "google rate limit exceeded, retry in 60 s",
+        );
+        check(429, json!({}), Some("0"), "google rate limit exceeded, retry in 1 s");
+        check(429, json!({}), Some("99999999999"), "google rate limit exceeded, retry in 86400 s");
         check(403, old_form("insufficientPermissions"), None, "forbidden by google: insufficientPermissions");
         check(400, old_form("badRequest"), None, "refused by google with 400 Bad Request: badRequest");
         check(418, json!([]), None, "refused by google with 418 I'm a teapot: no reason given");

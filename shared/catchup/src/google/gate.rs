@@ -66,7 +66,7 @@ impl Calls<'_> {
 
     /// Acquires one call, to be made with the token that is returned.
     ///
-    /// [`Stop::Wait`] when the user's limit is met, and when the call might not be over, or what it brings not be stored,
+    /// [`Stop::Wait`] when the user's rate limit is met, and when the call might not be over, or what it brings not be stored,
     /// before the job's time is.
     pub async fn acquire(&mut self) -> Result<&mut Session, Stop> {
         if self.context.is_cancelled() || self.context.time_left() < self.reserve {
@@ -94,7 +94,7 @@ impl Calls<'_> {
 /// Why a task makes no more calls.
 #[derive(Debug)]
 pub enum Stop {
-    /// A limit is met, until then; or the time is up, or the instance stops.
+    /// A rate limit is met, until then; or the time is up, or the instance stops.
     Wait(DateTime<Utc>),
     /// The user is not connected any more.
     Disconnected(Disconnected),
@@ -150,7 +150,7 @@ impl From<db::Error> for Stop {
     }
 }
 
-/// The limit on the calls to the API of an integration.
+/// The rate limit on the calls to the API of an integration.
 fn limit(integration: Integration) -> &'static Limit {
     match integration {
         Integration::GoogleCalendar => &GOOGLE_CALENDAR,

@@ -30,7 +30,7 @@ pub enum Error {
     #[error("stored token is malformed")]
     Form,
     /// Encrypted with another key, or damaged.
-    #[error("stored token does not fit the key")]
+    #[error("stored token cannot be decrypted with this key")]
     Mismatch,
 }
 

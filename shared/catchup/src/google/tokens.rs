@@ -73,7 +73,7 @@ pub enum TokenError {
     #[error("no answer from the token endpoint")]
     Transport(#[source] reqwest::Error),
     /// The answer broke off or is too long.
-    #[error("answer of the token endpoint cannot be taken")]
+    #[error("token endpoint response was incomplete or too large")]
     Answer(#[source] http::Error),
     /// The answer is no token.
     #[error("answer of the token endpoint cannot be read")]

@@ -22,7 +22,7 @@ pub trait Notification: Sync {
     fn sms(&self, zone: Tz, application: &Application) -> Sms;
 
     /// The e-mail about all these.
-    fn email(subjects: &[&Self], zone: Tz, application: &Application) -> Email;
+    fn email(notifications: &[&Self], zone: Tz, application: &Application) -> Email;
 }
 
 /// A text message of at most [`sms::MAX_SEGMENTS`].

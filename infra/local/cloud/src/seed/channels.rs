@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::works;
 
-/// Longer than a channel may say nothing without being suspected.
+/// Longer than a channel may say nothing without becoming a stale candidate.
 const QUIET_FOR: TimeDelta = TimeDelta::hours(49);
 /// Sooner than a channel is replaced.
 const ENDS_SOON: TimeDelta = TimeDelta::hours(12);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use local_cloud::Redis;
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `local-cloud database`, up to the moment when the database is there.
 fn database() -> (Child, String) {
@@ -38,7 +38,7 @@ fn port(url: &str) -> u16 {
 
 #[track_caller]
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !done() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(20));

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use url::Url;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn databases_of_one_server_are_created_concurrently_and_isolated() {
@@ -141,7 +141,7 @@ async fn a_scheduled_task_reaches_the_routed_function_with_a_token_and_without_a
     tasks.create_scheduled(queue, schedule).await.expect("a task");
     assert_eq!(tasks.count(queue).await.expect("a list"), 1, "a queue without a route is paused");
     tasks.route(queue, address).await.expect("a route");
-    let (head, body) = timeout(PATIENCE, requests.recv()).await.expect("a dispatch").expect("a request");
+    let (head, body) = timeout(TIMEOUT, requests.recv()).await.expect("a dispatch").expect("a request");
     assert!(head.starts_with("POST /api/jobs/adaptive-sync HTTP/1.1"), "{head}");
     assert!(head.to_lowercase().contains("authorization: bearer "), "{head}");
     assert!(head.to_lowercase().contains("x-cloudtasks-queuename: adaptive-sync-queue"), "{head}");
@@ -154,7 +154,7 @@ async fn queues_are_declared_as_in_production_but_for_shorter_backoffs() {
     let settings = Settings { backoff_divisor: 100, ..Settings::default() };
     let tasks = CloudTasks::start(settings).await.expect("Cloud Tasks starts");
     let url = format!("{}/v2/{}/queues", tasks.url(), tasks.settings().parent());
-    let http = shared::http::client(PATIENCE, PATIENCE);
+    let http = shared::http::client(TIMEOUT, TIMEOUT);
     let answer: Value = http.get(url).send().await.expect("an answer").json().await.expect("JSON");
     let queues = answer["queues"].as_array().expect("queues");
     assert_eq!(queues.len(), queues::all().count());
@@ -182,7 +182,7 @@ async fn queue_has_unlimited_attempts_while_ours_and_its_own_after_it_is_given_b
     let tasks = CloudTasks::start(settings).await.expect("Cloud Tasks starts");
     let queue = queues::ADAPTIVE_SYNC;
     let name = format!("{}/queues/{}", tasks.settings().parent(), queue.cloud_name());
-    let http = shared::http::client(PATIENCE, PATIENCE);
+    let http = shared::http::client(TIMEOUT, TIMEOUT);
     let until_empty = async || {
         let answer = http.get(format!("{}/emulator/{name}:waitIdle", tasks.url())).send().await;
         assert!(answer.expect("Cloud Tasks has ended all tasks").status().is_success());
@@ -190,7 +190,7 @@ async fn queue_has_unlimited_attempts_while_ours_and_its_own_after_it_is_given_b
     tasks.create(queue, b"ours").await.expect("a task");
     tasks.route(queue, address).await.expect("a route");
     for _ in 0..MORE_THAN_THE_DEFAULT {
-        timeout(PATIENCE, requests.recv()).await.expect("a dispatch").expect("a request");
+        timeout(TIMEOUT, requests.recv()).await.expect("a dispatch").expect("a request");
     }
     assert_eq!(tasks.count(queue).await.expect("a list"), 1, "Cloud Tasks has ended a task of ours");
 

@@ -57,13 +57,13 @@ impl Notification for Suggestion {
         Sms::new(&head, &body, &format!(" {}", application.home()))
     }
 
-    fn email(subjects: &[&Self], zone: Tz, application: &Application) -> Email {
-        let subject = match subjects {
+    fn email(notifications: &[&Self], zone: Tz, application: &Application) -> Email {
+        let subject = match notifications {
             [one] => format!("Time to catch up with {}", one.people()),
             several => format!("{} ideas for catching up", several.len()),
         };
         let body = EmailBody::new(&subject).paragraph("Your calendar has room for:");
-        subjects
+        notifications
             .iter()
             .fold(body, |body, suggestion| {
                 body.heading(suggestion.people())

@@ -48,12 +48,12 @@ impl Notification for TokenNotice {
         Sms::new("", &format!("{} Connect it again:", self.matter()), &format!(" {link}"))
     }
 
-    fn email(subjects: &[&Self], _zone: Tz, application: &Application) -> Email {
-        let title = match subjects {
+    fn email(notifications: &[&Self], _zone: Tz, application: &Application) -> Email {
+        let title = match notifications {
             [one] => one.title(),
             _ => "Connect CatchUp to Google again".to_owned(),
         };
-        subjects
+        notifications
             .iter()
             .fold(EmailBody::new(&title), |body, notice| {
                 body.paragraph(format!("{} Connect it again to keep it up to date.", notice.matter()))

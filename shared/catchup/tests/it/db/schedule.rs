@@ -94,7 +94,7 @@ async fn pages_of_the_sync_sweep_list_every_user_once() {
         users.push(database.user(&[GoogleContacts]).await);
     }
     users.sort();
-    // Newcomers who are not due must not end the sweep: others may come behind them.
+    // New users who are not due must not end the sweep: others may come behind them.
     for user in &users[..3] {
         database
             .run(format!(
