@@ -9,8 +9,8 @@ use reqwest::redirect;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
-/// Shorter than the timeout of the load balancers out there, which close an idle connection after a minute or so: a request
-/// that meets such a close may not be sent again by itself.
+/// Shorter than the timeout of the load balancers out there, which close an idle connection after a minute or so: a
+/// request that meets such a close may not be sent again by itself.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client with both timeouts, our roots, no proxy and no redirects. Clones of it share their connections.

@@ -11,10 +11,10 @@
 //! repeated (see [`crate::redis`]) finds its own entries and counts them once. Denied calls are not recorded.
 //!
 //! Billed commands: 1 if the subject has no record, which is the case when a window or two has passed, or if this process
-//! wrote the record; else 3, or 2 when denied; 0 for a subject that this process knows to be over its limit: a record only grows inside
-//! its window. It does not matter how many calls are asked for, or under how many limits with the same outer one: a task
-//! acquires together what it will need ([`Plan`]). Checks of one subject wait for each other in a process, so that a burst
-//! learns of its denial from one of them.
+//! wrote the record; else 3, or 2 when denied; 0 for a subject that this process knows to be over its limit: a record
+//! only grows inside its window. It does not matter how many calls are asked for, or under how many limits with the same
+//! outer one: a task acquires together what it will need ([`Plan`]). Checks of one subject wait for each other in a
+//! process, so that a burst learns of its denial from one of them.
 //!
 //! When Redis is unavailable a call is allowed: the vendor behind the limit has its own.
 

@@ -232,7 +232,11 @@ pub fn user_task(
         if let Some(user_id) = user_id.filter(|_| has_ended)
             && let Err(error) = sweeps.user_task_ended(queue, user_id, context.now()).await
         {
-            tracing::warn!(%user_id, error = &error as &dyn std::error::Error, "end of the user's task not recorded; the next sweep may skip this user");
+            tracing::warn!(
+                %user_id,
+                error = &error as &dyn std::error::Error,
+                "end of the user's task not recorded; the next sweep may skip this user"
+            );
         }
         result
     }

@@ -88,8 +88,8 @@ struct Change {
     event: String,
 }
 
-/// Lets users enter events at times that are suggested to them for a meeting: Google notifies, the calendar is synced, and
-/// the suggestion is dismissed, all by itself.
+/// Lets users enter events at times that are suggested to them for a meeting: Google notifies, the calendar is synced,
+/// and the suggestion is dismissed, all by itself.
 async fn change(
     cloud: &mut LocalCloud,
     time: Option<&mut SimulatedTime>,

@@ -66,8 +66,8 @@ impl Calls<'_> {
 
     /// Acquires one call, to be made with the token that is returned.
     ///
-    /// [`Stop::Wait`] when the user's rate limit is met, and when the call might not be over, or what it brings not be stored,
-    /// before the job's time is.
+    /// [`Stop::Wait`] when the user's rate limit is met, and when the call might not be over, or what it brings not be
+    /// stored, before the job's time is.
     pub async fn acquire(&mut self) -> Result<&mut Session, Stop> {
         if self.context.is_cancelled() || self.context.time_left() < self.reserve {
             return Err(Stop::Wait(self.context.now()));
