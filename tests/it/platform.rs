@@ -1,10 +1,20 @@
-//! The crate `shared` is a platform: it knows nothing of the product that runs on it.
+//! The crate `shared` is a platform: it knows nothing of the product that runs on it. Below this module, the platform over real
+//! servers: its tables, and the client, the limiter and the cache over Redis behind the gateway and over servers that
+//! misbehave. They are here, and not in `shared`, so that it depends on no crate of the domain for its tests either.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use shared::queue::JOBS_PATH;
+
+mod cache;
+mod client;
+mod connections;
+mod faulty;
+mod jobs_schema;
+mod limiter;
+mod stack;
 
 const PLATFORM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
 /// Words of the domain, in lower case.

@@ -113,7 +113,7 @@ mod tests {
         check("shared/src/queue.rs", Place::Package("shared"));
         check("shared/Cargo.toml", Place::SharedManifest);
         check("shared/migrations/1_x.sql", Place::Migrations);
-        check("shared/tests/it/main.rs", Place::Nowhere);
+        check("shared/catchup/tests/it/main.rs", Place::Nowhere);
         check("shared/catchup/src/google.rs", Place::Package("catchup"));
         check("shared/catchup/Cargo.toml", Place::SharedManifest);
         check("shared/catchup/migrations/1_x.sql", Place::Migrations);

@@ -8,8 +8,8 @@ use shared::telemetry::Counter;
 use tests::until_some;
 use tokio::net::TcpListener;
 
-use crate::faulty::{Faulty, Reply};
-use crate::stack::{Stack, TOKEN, client, metered};
+use super::faulty::{Faulty, Reply};
+use super::stack::{Stack, TOKEN, client, metered};
 
 const HASTY: Timeouts = Timeouts {
     connect_timeout: Duration::from_millis(200),

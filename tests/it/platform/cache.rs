@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::faulty::{Faulty, Reply};
-use crate::stack::{Stack, client, metered};
+use super::faulty::{Faulty, Reply};
+use super::stack::{Stack, client, metered};
 
 fn cache(stack: &Stack) -> Cache {
     Cache::new(stack.redis(), HandClock::new().clock())

@@ -13,7 +13,7 @@ use tests::{HandClock, RedisProxy, until_some};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::stack::{Stack, client, metered};
+use super::stack::{Stack, client, metered};
 
 const WINDOW_MS: i64 = 60_000;
 const MAX: usize = 10;
