@@ -79,7 +79,7 @@ resource "google_project_iam_member" "cloud_build" {
   member  = each.value
 }
 
-# Whoever deploys pushes images and their bills of materials, and may deploy and run as each function (modules/queue-function/identity.tf).
+# The deployer pushes images and their bills of materials, and may deploy and run as each function (modules/queue-function/identity.tf).
 resource "google_artifact_registry_repository_iam_member" "deployer" {
   for_each = local.deployers
 

@@ -17,7 +17,7 @@ locals {
   secret_names  = toset(flatten([for names in local.secrets : tolist(names)]))
   setting_names = toset(flatten([for names in local.variables : tolist(names)]))
 
-  # Whether there is somebody who runs the tasks of a queue that is not enabled.
+  # Whether there is a service that runs the tasks of a queue that is not enabled.
   has_predecessor = contains(var.predecessor[*].retired, false)
 
   enabled = var.enabled_queues == null ? keys(local.queues) : var.enabled_queues

@@ -1,5 +1,5 @@
 # People who do what infra/docs/runbook.md and infra/docs/takeover.md ask for. They deploy, too (ci.tf), and they name the queues'
-# identities in tasks of their own (modules/queue-function/identity.tf); applying Terraform is somebody else's right.
+# identities in tasks of their own (modules/queue-function/identity.tf); applying Terraform is another role's right.
 locals {
   operator_role = "jobsOperator"
   operated      = length(var.operators) > 0 ? keys(local.queues) : []

@@ -63,7 +63,7 @@ impl Payload for Thumbnail {
     const QUEUE: Queue = THUMBNAILS;
 }
 
-/// The producing side: whoever holds [`Tasks`], here the job itself.
+/// The producer: any code that holds [`Tasks`], here the job itself.
 async fn ask_for(tasks: &Tasks, image: &str, pixels: u32) -> Result<(), tasks::Error> {
     let task = Thumbnail { image: image.to_owned(), pixels };
     // A name makes two calls one task.

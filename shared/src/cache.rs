@@ -100,7 +100,7 @@ impl Cache {
 
     /// The cached value, else what `load` gives, which is then cached.
     ///
-    /// `load` is not polled unless it is needed. Its failure is the caller's alone: whoever else waits tries its own.
+    /// `load` is not polled unless it is needed. Its failure is the caller's alone: other callers that wait load for themselves.
     pub async fn get_or_load<K: CacheKey, E>(
         &self,
         key: &K,

@@ -30,7 +30,7 @@ mod text;
 /// Settings of every connection. A first sync fills a table by orders of magnitude within seconds, long before the server
 /// counts it again: plans made for the few rows of before, those of foreign keys included, would read all of it for
 /// each new row. There is an index behind every query, so scans are the last resort, and too dear to compile.
-/// The timeouts bound what one stopped process can hold up: a transaction that does nothing loses its locks, whoever
+/// The timeouts bound what one stopped process can hold up: a transaction that does nothing loses its locks, a session that
 /// waits for them gives up sooner than that, and a peer that is gone is noticed.
 const SESSION: [(&str, &str); 10] = [
     ("timezone", "UTC"),
@@ -172,7 +172,7 @@ fn fault(code: &str) -> Fault {
         "25006" | "25P03" | "42501" | "42P01" | "42703" | "3D000" | "3F000" => Fault::Ours,
         // Connection; authorization; resources, too many connections among them; shutting down or starting up.
         _ if ["08", "28", "53", "57P"].iter().any(|class| code.starts_with(class)) => Fault::Ours,
-        // Somebody else holds the lock.
+        // Another session holds the lock.
         "55P03" => Fault::Busy,
         _ => Fault::Statement,
     }
@@ -192,7 +192,7 @@ impl From<Error> for Failure {
     /// statement concerns this task.
     fn from(error: Error) -> Self {
         let fault = match &error.0 {
-            // Whoever waits for a connection waits as long as it takes, so that the pool timed out means that none could be made.
+            // Waiting for a connection of the pool has no limit, so a timeout of the pool means that none could be made.
             // A peer that does not speak the protocol is no Postgres: a proxy in front of one that is gone, for instance.
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)

@@ -11,7 +11,7 @@ pub enum Failure {
     /// Another attempt may help: after the queue's backoff, until the attempts are used up.
     #[error("transient failure")]
     Transient(#[source] BoxError),
-    /// Somebody else holds what this task needs, for a moment: the task is rescheduled, and no run is counted.
+    /// Another session holds what this task needs, for a moment: the task is rescheduled, and no run is counted.
     #[error("busy")]
     Busy {
         /// When to try again.

@@ -41,7 +41,7 @@ pub struct Verifier {
 /// A token that is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Missing, malformed, forged, expired or for somebody else: 401.
+    /// Missing, malformed, forged, expired or for another audience: 401.
     #[error("identity token: {}", .0.name())]
     Unauthorized(Rejection),
     /// Genuine, of an identity that may not call: 403.
@@ -68,7 +68,7 @@ pub enum Rejection {
     /// The issuer has no such key.
     #[strum(serialize = "unknown key")]
     UnknownKey,
-    /// Somebody else signed it, or it was changed.
+    /// Another issuer signed it, or it was changed.
     Signature,
     /// It has expired.
     Expired,
@@ -129,7 +129,7 @@ impl Verifier {
 
     fn new(keys: Keys, issuer: &str, audiences: &[String], callers: BTreeSet<String>, clock: Clock) -> Self {
         static PROVIDER: Once = Once::new();
-        // Another provider can only be there if somebody else in the process chose one, on purpose.
+        // Another provider can only be there if other code in the process chose one, on purpose.
         PROVIDER.call_once(|| {
             let _already_installed = ring_provider::PROVIDER.install_default();
         });

@@ -72,6 +72,7 @@ const PRIVATE: &[(&str, &str)] = &[
     ("socket folder", "socket directory"),
     ("spoken for", "has an open suggestion"),
     ("Standing", "TaskState"),
+    ("somebody", "the noun that is meant"),
     ("stands in", "is recorded in"),
     ("stays announced as dead", "its dead letter was not removed"),
     ("StoredLetter", "StoredDeadLetter"),
@@ -95,6 +96,7 @@ const PRIVATE: &[(&str, &str)] = &[
     ("went well", "succeeded"),
     ("who carries e-mail", "e-mail provider"),
     ("withdraw_channel", "discard"),
+    ("whoever", "the noun that is meant"),
     ("WrongCall", "UsageError"),
 ];
 

@@ -55,10 +55,10 @@ pub struct Script {
     /// How long a run takes before it acts.
     #[serde(default)]
     pub after_ms: u64,
-    /// Whoever reads this dies.
+    /// A process that reads this dies.
     #[serde(default, deserialize_with = "poison", skip_serializing_if = "std::ops::Not::not")]
     pub poison: bool,
-    /// Whoever reads this panics.
+    /// A task that reads this panics.
     #[serde(default, deserialize_with = "alarm", skip_serializing_if = "std::ops::Not::not")]
     pub alarm: bool,
 }

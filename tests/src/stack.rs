@@ -236,7 +236,7 @@ impl Stack {
     }
 
     /// Waits until a run waits for a lock that another session holds.
-    pub async fn until_somebody_waits(&self) {
+    pub async fn until_a_session_waits(&self) {
         let waiting = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
         let waits = async || !self.rows::<()>(waiting).await.is_empty();

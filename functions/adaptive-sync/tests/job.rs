@@ -128,7 +128,7 @@ async fn a_user_with_a_token_but_no_schedule_gets_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_not_due_revoked_or_cut_off_is_left_alone() {
+async fn a_user_who_is_not_due_revoked_or_cut_off_gets_no_task() {
     let fixture = Fixture::new(5).await;
     check_result(&fixture.sweep("google_calendar").await, 5, 5, 0, false);
     fixture.payloads(queues::CALENDAR_SYNC).await;

@@ -382,7 +382,7 @@ async fn a_half_open_breaker_keeps_its_one_turn_for_a_sync_that_has_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_cannot_be_synced_is_skipped_and_not_failed() {
+async fn a_user_who_cannot_be_synced_is_skipped_and_not_failed() {
     let fixture = Fixture::new().await;
     check(&fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await, 200, "skipped", "unknown_user");
     fixture.world().revoke_grant(fixture.user, Integration::GoogleCalendar).unwrap();

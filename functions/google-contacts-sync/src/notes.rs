@@ -1,4 +1,4 @@
-//! Where somebody works, and how it gets into the notes that the user keeps on a contact.
+//! Where a person works, and how it gets into the notes that the user keeps on a contact.
 
 /// Longest text that is taken for a mere "Title at Company".
 const ORGANIZATION_CHARS: usize = 120;

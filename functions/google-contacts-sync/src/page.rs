@@ -98,7 +98,7 @@ pub(crate) fn update(fields: &ContactFields, contact: &StoredContact) -> Option<
     (!same).then(|| ContactUpdate { id: contact.id, notes_before: contact.custom_notes.clone(), fields })
 }
 
-/// A contact for somebody new.
+/// A contact for a new person.
 pub(crate) fn new_contact(fields: &ContactFields) -> PersonFields {
     PersonFields {
         resource_name: fields.resource_name.clone(),

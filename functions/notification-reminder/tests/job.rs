@@ -182,7 +182,7 @@ async fn an_instance_that_has_to_stop_begins_no_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_gone_is_skipped() {
+async fn a_deleted_user_is_skipped() {
     let fixture = Fixture::new().await;
     let answer = fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));

@@ -387,7 +387,7 @@ async fn only_overdue_contacts_without_an_open_suggestion_are_suggested() {
         .await;
     fixture
         .stack
-        .run(&format!("INSERT INTO contacts (user_id, name) VALUES ('{}', 'Somebody else''s')", user(2)))
+        .run(&format!("INSERT INTO contacts (user_id, name) VALUES ('{}', 'Another user''s')", user(2)))
         .await;
     assert_eq!(fixture.generate().await, 0);
 
@@ -472,7 +472,7 @@ async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
     let lock = fixture.stack.hold_suggestions(user(1)).await;
     let service = fixture.service.clone();
     let run = tokio::spawn(async move { service.deliver(task(&json!({ "userId": user(1) }))).await });
-    fixture.stack.until_somebody_waits().await;
+    fixture.stack.until_a_session_waits().await;
     fixture.event(at(3, 10, 30), at(3, 11, 0), "", "").await;
     drop(lock);
     run.await.unwrap().check_done(&json!({ "created": 1 }));

@@ -265,7 +265,7 @@ async fn at_most_ten_new_ones_an_hour_long_and_by_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_lost_a_time_is_suggested_for_another() {
+async fn a_contact_whose_time_got_busy_is_suggested_for_another() {
     let fixture = Fixture::new(Tz::UTC).await;
     fixture.overdue_contacts(1).await;
     assert_eq!(fixture.regenerate().await, (0, 0, 1));
@@ -295,7 +295,7 @@ async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
     let (service, task) =
         (fixture.service.clone(), fixture.task(queues::SUGGESTION_REGENERATION, "calendar_sync"));
     let run = tokio::spawn(async move { service.deliver(task).await });
-    fixture.stack.until_somebody_waits().await;
+    fixture.stack.until_a_session_waits().await;
     fixture.event(day(3), 600, 660, "", "").await;
     drop(lock);
     let answer = run.await.unwrap();

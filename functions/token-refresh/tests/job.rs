@@ -135,7 +135,7 @@ async fn one_token_may_be_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_no_token_is_skipped() {
+async fn a_user_without_token_is_skipped() {
     let fixture = Fixture::new(1).await;
     let answer = fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));

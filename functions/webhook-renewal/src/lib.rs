@@ -148,7 +148,7 @@ impl WebhookRenewal {
             // Replaced since it was found broken.
             (Some(RenewalReason::Stale), _) => channel.ends_soon(now) || !channel.is_young(now),
             (None, Some(_)) => channel.ends_soon(now),
-            // Whoever asks for one user's channel wants a new one.
+            // A task that names a user asks for a new channel.
             (None, None) | (Some(RenewalReason::Other), _) => true,
         };
         Ok(if is_due { Need::Channel } else { Need::Nothing })

@@ -267,7 +267,7 @@ async fn a_swept_user_who_has_a_new_channel_by_then_is_left_alone() {
     // So is a stale channel that was replaced since.
     check_renewed(&fixture.deliver(&json!({ "userId": user, "reason": "stale" })).await, true, 1);
     check(&fixture.deliver(&json!({ "userId": user, "reason": "stale" })).await, 200, "skipped", "not_due");
-    // Whoever asks without a reason gets a new one.
+    // A task without a reason gets a new one.
     check_renewed(&fixture.deliver(&json!({ "userId": user })).await, true, 1);
     fixture.check_settled(user).await;
 }

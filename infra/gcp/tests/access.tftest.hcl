@@ -17,7 +17,7 @@ run "each_service_is_called_by_its_queue_only" {
     condition = jsonencode({ for name, function in module.function : name => function.invokers }) == jsonencode({
       for name in keys(local.queues) : name => ["serviceAccount:${name}-queue@example.iam.gserviceaccount.com"]
     })
-    error_message = "Somebody else may call a service."
+    error_message = "Another identity may call a service."
   }
 }
 
@@ -38,7 +38,7 @@ run "each_queue_is_filled_by_those_who_have_work_for_it" {
         suggestion-regeneration = ["calendar-sync"]
       }, name, [])))
     })
-    error_message = "Somebody else may fill a queue, or somebody who should may not."
+    error_message = "Another identity may fill a queue, or a producer may not."
   }
   assert {
     condition     = alltrue([for name, binding in google_cloud_tasks_queue_iam_binding.enqueuer : binding.role == "roles/cloudtasks.enqueuer" && binding.name == "${name}-queue"])
@@ -115,7 +115,7 @@ run "only_the_branch_of_the_repository_may_deploy" {
   }
   assert {
     condition     = local.deployers == toset(["serviceAccount:jobs-deployment@example.iam.gserviceaccount.com"])
-    error_message = "Somebody else deploys."
+    error_message = "Another identity deploys."
   }
   assert {
     condition = alltrue([
@@ -127,7 +127,7 @@ run "only_the_branch_of_the_repository_may_deploy" {
       ] :
       toset(keys(granted)) == local.deployers
     ])
-    error_message = "The deployment lacks a right, or somebody else has it."
+    error_message = "The deployment lacks a right, or another identity has it."
   }
 }
 
@@ -141,7 +141,7 @@ run "others_may_deploy_where_they_are_named" {
 
   assert {
     condition     = local.deployers == toset(["serviceAccount:builds@example.iam.gserviceaccount.com"])
-    error_message = "Somebody else deploys."
+    error_message = "Another identity deploys."
   }
 }
 
@@ -165,7 +165,7 @@ run "operators_may_do_what_the_runbook_asks_and_no_more" {
     condition = jsonencode({ for name, binding in google_cloud_tasks_queue_iam_binding.operator : name => [binding.name, binding.role, binding.members] }) == jsonencode({
       for name in keys(local.queues) : name => ["${name}-queue", "projects/example/roles/jobsOperator", ["group:on-call@example.com"]]
     })
-    error_message = "The role is not of every queue, or somebody else's."
+    error_message = "The role is not of every queue, or another identity has it."
   }
   assert {
     condition     = alltrue([for function in module.function : contains(function.callers, "group:on-call@example.com") && !contains(function.invokers, "group:on-call@example.com")])
@@ -199,7 +199,7 @@ run "without_operators_no_identity_holds_queues" {
 
   assert {
     condition     = length(google_project_iam_custom_role.operator) == 0 && length(google_cloud_tasks_queue_iam_binding.operator) == 0
-    error_message = "Somebody may."
+    error_message = "An identity may."
   }
 }
 
@@ -212,6 +212,6 @@ run "without_ci_no_identity_is_trusted" {
 
   assert {
     condition     = length(local.deployers) == 0 && length(google_iam_workload_identity_pool_provider.ci) == 0 && output.ci == null
-    error_message = "Somebody may deploy."
+    error_message = "An identity may deploy."
   }
 }

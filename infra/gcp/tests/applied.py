@@ -224,7 +224,7 @@ def grants(project):
     creators = QUEUES + [f"{name}-cron" for name in QUEUES if DECLARED[name]["schedules"]]
     expected = {f"serviceAccount:{creator}@example.iam.gserviceaccount.com" for creator in creators}
     good = {grant["member"] for grant in granted} == expected
-    yield "whoever creates tasks may name the predecessor", good, json.dumps(granted, indent=2)
+    yield "creators of tasks may name the predecessor", good, json.dumps(granted, indent=2)
 
 
 def exposures(project):

@@ -14,7 +14,7 @@ run "builds_deploy_write_their_log_and_see_other_builds" {
 
   assert {
     condition     = local.deployers == toset(["serviceAccount:jobs-builds@example.iam.gserviceaccount.com"])
-    error_message = "Builds may not deploy, or somebody else may."
+    error_message = "Builds may not deploy, or another identity may."
   }
   assert {
     condition = { for role, grant in google_project_iam_member.cloud_build : role => grant.member } == {

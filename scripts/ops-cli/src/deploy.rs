@@ -114,7 +114,7 @@ impl Deploy {
     }
 
     /// Moves the tasks to the new revision, from `given` percent on, returns its health, and rolls it back when it fails.
-    /// If somebody else moves the traffic meanwhile, nothing is changed.
+    /// If another command moves the traffic meanwhile, nothing is changed.
     fn shift(&self, gcloud: &Gcloud, new: &str, before: &str, mut given: u32) -> anyhow::Result<Health> {
         let read_untouched = |given| {
             let service = Service::read(gcloud, &self.function)?;

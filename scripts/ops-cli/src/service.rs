@@ -141,11 +141,11 @@ impl Service {
         targets.map(|target| target.percent).sum()
     }
 
-    /// Fails unless `new` gets `percent` of the traffic and `before` the rest: otherwise somebody else has moved it.
+    /// Fails unless `new` gets `percent` of the traffic and `before` the rest: otherwise another command has moved it.
     pub(crate) fn expect(&self, new: &str, percent: u32, before: &str) -> anyhow::Result<()> {
         ensure!(
             self.percent(new) == percent && self.percent(before) == ALL - percent,
-            "somebody else has moved the traffic of {}, which had {percent} % for {new} and the rest for {before}: nothing is changed",
+            "another command has moved the traffic of {}, which had {percent} % for {new} and the rest for {before}: nothing is changed",
             self.function,
         );
         Ok(())
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn expect_notices_traffic_that_somebody_else_moved() {
+    fn expect_notices_traffic_that_another_command_moved() {
         #[track_caller]
         fn check(traffic: &[(&str, u32, Option<&str>)], percent: u32, is_expected: bool) {
             let service = service(traffic, &[]);

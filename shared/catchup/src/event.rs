@@ -1,4 +1,4 @@
-//! Codes of CatchUp's log entries that somebody depends on, next to those of the platform ([`shared::telemetry::EventCode`]).
+//! Codes of CatchUp's log entries that an alert, a metric or an operator depends on, next to those of the platform ([`shared::telemetry::EventCode`]).
 
 /// What an entry is about, in its field `event`. The wording next to it is free and may change at any time; codes are never
 /// renamed: `infra/gcp/metrics.json` counts by them.

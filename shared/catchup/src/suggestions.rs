@@ -1,7 +1,7 @@
 //! Whom to suggest when: the rules that generation and regeneration share.
 //!
 //! Contacts that are overdue are put in order, free time is cut into slots, and the first contact gets the first slot.
-//! No slot is used twice: time for which somebody is already suggested or accepted is not free.
+//! No slot is used twice: time for which a suggestion is open or accepted is not free.
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use shared::db;

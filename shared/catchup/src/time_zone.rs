@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-/// The zone of that IANA name; UTC for whoever names none, or an unknown one. A name is whatever the user wrote:
+/// The zone of that IANA name; UTC when there is none, or an unknown one. A name is whatever the user wrote:
 /// the log says only whose it is.
 #[must_use]
 pub fn named(user_id: Uuid, name: Option<&str>) -> Tz {

@@ -48,7 +48,7 @@ use crate::variables;
 
 /// The route.
 pub const PATH: &str = "/webhooks/google-calendar";
-/// Notifications of one user within this time lead to one sync, at its end. Whoever tidies up a calendar causes a
+/// Notifications of one user within this time lead to one sync, at its end. A user who tidies up a calendar causes a
 /// notification every few seconds; two syncs a minute of some calendars stay within Google's ten calls.
 pub const SYNC_WINDOW: Duration = Duration::from_secs(30);
 /// Far more than Google sends, which is no body at all.
@@ -62,7 +62,7 @@ const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(30);
 /// Subject of the rate limit when the caller's address is not known.
 const UNKNOWN_ADDRESS: &str = "unknown";
 
-/// Asks for a sync of a user's calendars, one for all of [`SYNC_WINDOW`]: for notifications, and for whoever may have lost
+/// Asks for a sync of a user's calendars, one for all of [`SYNC_WINDOW`]: for notifications, and for jobs that may have lost
 /// some.
 pub async fn ask_for_sync(tasks: &Tasks, user_id: Uuid) -> Result<(), tasks::Error> {
     let sync = CalendarSync { user_id, trigger: Some(Trigger::Webhook) };
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_did_not_come_through_the_proxies_is_the_peer() {
+    fn a_caller_that_did_not_come_through_the_proxies_is_the_peer() {
         check(&[], 1, "10.0.0.1");
         check(&["1.1.1.1"], 2, "10.0.0.1");
         check(&["unknown"], 1, "10.0.0.1");

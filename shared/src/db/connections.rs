@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// [`CONNECT_TIMEOUT`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer is asked for an answer before it is used: whoever is in between may have closed it.
+/// A connection that was idle for longer is asked for an answer before it is used: a proxy in between may have closed it.
 const CHECK_AFTER: Duration = Duration::from_secs(1);
 /// An answer that takes longer does not come.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);

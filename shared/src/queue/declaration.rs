@@ -11,7 +11,7 @@ use crate::config::Variable;
 /// What the platform must know of a product: a `static`, named by each of its queues.
 #[derive(Debug)]
 pub struct Declaration {
-    /// The queues' policies; parsed once, by whoever keeps them.
+    /// The queues' policies; parsed once, by their owner.
     pub policies: fn() -> &'static Policies,
     /// The environment variables of its functions, besides those of the platform.
     pub variables: &'static [Variable],

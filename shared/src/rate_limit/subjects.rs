@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Forgetting costs a few commands, remembering costs memory for the life of the process.
 const MAX_SUBJECTS: usize = 1_000;
 
-/// Subjects by key, each with the record that was last seen in Redis. Whoever checks a limit holds its subject's lock
+/// Subjects by key, each with the record that was last seen in Redis. A check of a limit holds its subject's lock
 /// meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Subjects(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<String>>>>>);

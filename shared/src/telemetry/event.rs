@@ -1,4 +1,4 @@
-//! Codes of the platform's log entries that somebody depends on: a metric, an alert, a test or an operator's search. A
+//! Codes of the platform's log entries that a metric, an alert, a test or an operator's search depends on. A
 //! product has an enum of its own for its entries.
 
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Totals of the process, as Prometheus reads them. They cost nothing until somebody asks.
+//! Totals of the process, as Prometheus reads them. They cost nothing until they are read.
 
 use std::sync::LazyLock;
 use std::time::Duration;

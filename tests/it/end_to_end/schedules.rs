@@ -34,7 +34,7 @@ async fn running_every_schedule_once_leaves_no_difference_and_a_changed_calendar
     .await
     .unwrap();
     assert!(differences.is_empty(), "{differences:#?}");
-    assert!(changed > 0, "the loop was closed for somebody");
+    assert!(changed > 0, "the loop was closed for a user");
 
     let report = Report::of(&cloud.lines(), &cloud.consumption());
     assert_eq!(report.failures(), 0, "{report}");

@@ -27,11 +27,11 @@ pub(super) fn rows() -> Vec<Row> {
             |stage| Box::pin(no_instance(stage)),
         ),
         Row::new(
-            "the identity token is missing, forged, expired or for somebody else",
+            "the identity token is missing, forged, expired or for another audience",
             a_right_token,
             |stage| Box::pin(unauthorized(stage)),
         ),
-        Row::new("the identity token is somebody's who may not call", a_right_token, |stage| {
+        Row::new("the identity token belongs to a caller that is not allowed", a_right_token, |stage| {
             Box::pin(forbidden(stage))
         }),
         Row::new(
@@ -87,7 +87,7 @@ async fn unauthorized(stage: &mut Stage<'_>) {
 async fn forbidden(stage: &mut Stage<'_>) {
     let issuer = &stage.lane.stack.issuer;
     let mut claims = issuer.claims(&stage.audience());
-    claims["email"] = json!("somebody@example.com");
+    claims["email"] = json!("another@example.com");
     let token = sign(&json!({ "alg": "RS256", "kid": issuer.key().id }), &claims, &issuer.key());
     let authorization = Some(format!("Bearer {token}"));
     let (_, commands) = stage.measured(&Delivery { authorization, ..task(&[Act::Succeed]) }).await;

@@ -40,7 +40,7 @@ impl Fixture {
         id
     }
 
-    /// A pending suggestion to meet somebody of that name, younger than those before.
+    /// A pending suggestion to meet a contact of that name, younger than those before.
     pub(crate) async fn suggest(&self, user: Uuid, whom: &str) -> Uuid {
         let (id, contact) = (Uuid::new_v4(), Uuid::new_v4());
         self.stack.run(&format!(

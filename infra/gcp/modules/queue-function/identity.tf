@@ -23,16 +23,16 @@ locals {
   }
   members = { for key, email in local.accounts : key => "serviceAccount:${email}" }
 
-  # Whoever creates a task of this function, besides foreign producers.
+  # The identities that create tasks of this function, besides foreign producers.
   producers = [for key in ["service", "cron"] : local.members[key] if contains(keys(local.members), key)]
 
-  # A task carries the identity of its caller, and whoever creates it must be allowed to act as that identity.
+  # A task carries the identity of its caller, and its creator must be allowed to act as that identity.
   creators = toset(concat(local.producers, tolist(var.operators)))
 
   cloud_sql = toset(var.cloud_sql_instance[*])
 }
 
-# Bindings and not members: what somebody adds by hand, the next apply takes away.
+# Bindings and not members: what is added by hand, the next apply removes.
 resource "google_cloud_run_v2_service_iam_binding" "invoker" {
   project  = var.project.id
   location = var.region

@@ -43,7 +43,7 @@ variable "enabled" {
 }
 
 variable "paused_schedules" {
-  description = "Whether the schedules rest, because somebody else still fills the queue."
+  description = "Whether the schedules are paused, because another scheduler still fills the queue."
   type        = bool
   default     = false
 }
@@ -54,7 +54,7 @@ variable "target" {
 }
 
 variable "predecessor" {
-  description = "Identity that whoever creates tasks may also name, because revisions that serve do; null for none."
+  description = "Identity that creators of tasks may also name, because serving revisions do; null for none."
   type        = string
   default     = null
 }

@@ -387,7 +387,7 @@ CREATE TABLE interaction_logs (
 CREATE INDEX ON interaction_logs (user_id, date);
 CREATE INDEX ON interaction_logs (contact_id);
 
--- `updated_at` with time zone is kept by triggers; without, by whoever writes the row.
+-- `updated_at` with time zone is kept by triggers; without, by the writer of the row.
 CREATE FUNCTION touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.updated_at = now();

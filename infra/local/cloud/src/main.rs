@@ -172,7 +172,7 @@ impl Database {
         let postgres = Postgres::start(read_postgres_url(self.postgres.url.as_ref())?.as_ref()).await?;
         let url = postgres.create_database(&format!("tool_{}", std::process::id())).await?;
         let Some((program, arguments)) = self.command.split_first() else {
-            // Whoever gave a server knows its password.
+            // The password of a given server is known to the person who gave it.
             println!("{}", without_password(&url));
             stop_requested().await?;
             return Ok(ExitCode::SUCCESS);

@@ -75,7 +75,7 @@ const REVOKED_ONE_IN: usize = 10;
 
 impl World {
     /// Lets `changes` things happen to users chosen by chance. The same world and the same ticks give the same changes,
-    /// whoever called meanwhile. Says what happened how often.
+    /// whatever was called meanwhile. Says what happened how often.
     #[expect(clippy::must_use_candidate, reason = "a caller may want no more than the changes")]
     pub fn tick(&self, changes: usize) -> BTreeMap<Change, usize> {
         let now = self.now();

@@ -17,7 +17,7 @@ pub(super) struct Closures {
     pub(super) packages: BTreeMap<String, String>,
     root: PathBuf,
     names: BTreeSet<String>,
-    /// Asked for when somebody needs it: Cargo takes its time.
+    /// Read when it is needed: Cargo takes its time.
     functions: OnceCell<BTreeMap<String, Closure>>,
 }
 

@@ -19,7 +19,7 @@ pub(super) fn queues(comparison: &Comparison<'_>) -> anyhow::Result<Option<BTree
 }
 
 fn compare(before: &Value, now: &Value) -> Option<BTreeSet<String>> {
-    // What features need concerns whoever has them.
+    // What features need concerns the functions that have them.
     if without(before, FUNCTIONS) != without(now, FUNCTIONS) {
         return None;
     }

@@ -26,8 +26,8 @@ fn check_made(history: &History, arguments: &[&str]) -> String {
 fn it_names_every_file_that_it_makes_or_changes_and_formats_them() {
     let history = History::of_this_project();
     let made = [
-        check_made(&history, &["twelfth-function"]),
-        check_made(&history, &["thirteenth-function", "--sweep"]),
+        check_made(&history, &["made-by-a-test"]),
+        check_made(&history, &["sweep-made-by-a-test", "--sweep"]),
     ];
     let mut named: Vec<_> = made
         .iter()
@@ -61,9 +61,9 @@ fn a_name_that_cannot_be_a_queues_changes_nothing() {
     check(&["webhooks"], "reserved");
     check(&["token-refresh"], "there is a package token-refresh");
     check(&["trigger"], "Trigger is the name of something else");
-    history.append("functions/weekly-digest/src/lib.rs", "// begun by hand\n");
+    history.append("functions/begun-by-a-test/src/lib.rs", "// begun by hand\n");
     history.commit();
-    check(&["weekly-digest"], "functions/weekly-digest/src/lib.rs exists already");
+    check(&["begun-by-a-test"], "functions/begun-by-a-test/src/lib.rs exists already");
 }
 
 #[test]
@@ -75,10 +75,10 @@ fn what_cargo_refuses_is_undone() {
         "[dependencies]\nno-such-crate = \"1\"",
     );
     history.commit();
-    let output = new_function(&history, &["weekly-digest"]);
+    let output = new_function(&history, &["begun-by-a-test"]);
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(history.changed(), [""; 0]);
-    assert!(!history.root().join("functions/weekly-digest").exists());
+    assert!(!history.root().join("functions/begun-by-a-test").exists());
 }
 
 /// The tests of a new function and those of all payloads pass as they are. What a whole `scripts/test` builds is shared:
@@ -88,15 +88,15 @@ fn a_new_function_passes_its_tests_and_those_of_the_payloads() {
     let history = History::of_this_project();
     // Cargo tells packages of two checkouts apart by their versions only, and these must not replace this checkout's.
     history.replace("Cargo.toml", "version = \"0.1.0\"", "version = \"0.1.0-copy\"");
-    check_made(&history, &["twelfth-function", "--sweep"]);
+    check_made(&history, &["made-by-a-test", "--sweep"]);
     // Under a name that no other test has, so that no others are built.
-    let function = history.root().join("functions/twelfth-function");
+    let function = history.root().join("functions/made-by-a-test");
     fs::rename(function.join("tests/job.rs"), function.join("tests/twelfth.rs")).unwrap();
     history.append(
-        "functions/twelfth-function/tests/twelfth.rs",
+        "functions/made-by-a-test/tests/twelfth.rs",
         "\n#[path = \"../../../tests/it/payloads.rs\"]\nmod payloads;\n",
     );
-    history.copy("tests/fixtures", "functions/twelfth-function");
+    history.copy("tests/fixtures", "functions/made-by-a-test");
 
     // One place for all runs, where only what is different is written.
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-function");
@@ -123,7 +123,7 @@ fn a_new_function_passes_its_tests_and_those_of_the_payloads() {
     assert!(output.status.success(), "{}: {said}", output.status);
     assert!(said.contains("test result: ok. 4 passed"), "{said}");
     // It is no program of this checkout.
-    fs::remove_file(target.join("debug/twelfth-function")).unwrap();
+    fs::remove_file(target.join("debug/made-by-a-test")).unwrap();
 }
 
 /// Makes `to` what `from` is; what is the same keeps its time, by which cargo tells what has changed.

@@ -24,7 +24,7 @@ pub(super) fn breaker(
     }
 }
 
-/// Makes the breaker that was `seen` half-open, until another time; `false` when it is another one by now: somebody else
+/// Makes the breaker that was `seen` half-open, until another time; `false` when it is another one by now: another task
 /// makes the one sync that is let through.
 pub(crate) async fn begin_probe(
     database: &Database,

@@ -4,7 +4,7 @@
 //! contacts for each page would make it quadratic. `LATERAL (… OFFSET 0)` and keys alone leave no choice but one lookup
 //! into an index per person.
 //!
-//! Whom a sync archives, it marks by one moment in `archived_at` and `last_synced_at`; whoever archives a contact by hand
+//! Whom a sync archives, it marks by one moment in `archived_at` and `last_synced_at`; a user who archives a contact by hand
 //! has a moment of their own. So a person who returns takes up a contact that a sync archived, and what the user
 //! archived stays archived.
 

@@ -155,7 +155,7 @@ impl SuggestionsTx {
         Ok(dismissed.rows_affected())
     }
 
-    /// The time, from now on, for which somebody is already suggested or accepted.
+    /// The time, from now on, for which a suggestion is open or accepted.
     pub async fn taken(&mut self, now: DateTime<Utc>) -> Result<Vec<Span>, Error> {
         let rows = sqlx::query!(
             "

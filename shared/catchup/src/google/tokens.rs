@@ -142,7 +142,7 @@ impl Tokens {
         self.exchange(user_id, integration, stored).await
     }
 
-    /// Another access token than `refused`: the stored one if somebody renewed it meanwhile, else a fresh one.
+    /// Another access token than `refused`: the stored one if another task renewed it meanwhile, else a fresh one.
     #[cfg(feature = "google-apis")]
     pub(super) async fn renew(
         &self,
@@ -234,7 +234,7 @@ impl Tokens {
         }
     }
 
-    /// Somebody stored another token while we looked at ours: theirs is the newer, whatever ours came to.
+    /// Another task stored a token while we used ours: theirs is the newer, whatever ours came to.
     async fn superseded(&self, user_id: Uuid, integration: Integration) -> Result<SecretString, TokenError> {
         let stored = self.stored(user_id, integration).await?;
         if outlasts(&stored, self.clock.now()) { self.decrypt(&stored) } else { Err(TokenError::Superseded) }

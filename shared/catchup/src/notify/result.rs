@@ -35,7 +35,7 @@ pub enum ProviderError {
     /// The provider is out of order: the status or code that it answered with.
     #[error("provider answers {0}")]
     Unavailable(u16),
-    /// The provider refuses the application, whoever the recipient is: its account, its sender, its request.
+    /// The provider refuses the application, for any recipient: its account, its sender, its request.
     #[error("provider refuses the application: {status} {code}")]
     Refused {
         /// The status or code of the answer.

@@ -73,7 +73,7 @@ fn body(from: &str, to: &str, email: &Email) -> Value {
             { "type": "text/plain", "value": email.text },
             { "type": "text/html", "value": email.html },
         ],
-        // Links must lead to the application, not through somebody who counts clicks.
+        // Links must lead to the application, not through a service that counts clicks.
         "tracking_settings": { "click_tracking": { "enable": false }, "open_tracking": { "enable": false } },
     })
 }

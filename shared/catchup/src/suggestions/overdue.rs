@@ -26,7 +26,7 @@ pub enum Frequency {
 }
 
 impl Frequency {
-    /// What the database says; whoever says nothing means monthly.
+    /// What the database says; a contact without a frequency is due monthly.
     fn of(contact: &Contact) -> Self {
         contact.frequency.as_deref().and_then(|name| name.parse().ok()).unwrap_or_default()
     }

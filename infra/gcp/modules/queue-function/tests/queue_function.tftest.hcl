@@ -204,11 +204,11 @@ run "only_the_queue_may_call_the_service" {
       google_cloud_run_v2_service_iam_binding.invoker.name == "token-refresh",
       google_cloud_run_v2_service_iam_binding.invoker.members == toset(["serviceAccount:token-refresh-queue@example.iam.gserviceaccount.com"]),
     ])
-    error_message = "Somebody else may call the service."
+    error_message = "Another identity may call the service."
   }
   assert {
     condition     = google_cloud_run_v2_service_iam_binding.developer[0].members == toset(var.deployers) && google_service_account_iam_binding.act_as_service[0].members == toset(var.deployers)
-    error_message = "Somebody else than CI may deploy."
+    error_message = "Another identity than CI may deploy."
   }
   assert {
     condition = google_service_account_iam_binding.act_as_queue.members == toset([
@@ -232,7 +232,7 @@ run "without_a_deployment_no_identity_may_deploy" {
 
   assert {
     condition     = length(google_cloud_run_v2_service_iam_binding.developer) == 0 && length(google_service_account_iam_binding.act_as_service) == 0
-    error_message = "Somebody may deploy."
+    error_message = "An identity may deploy."
   }
 }
 
@@ -343,7 +343,7 @@ run "tasks_name_the_predecessor_until_it_is_gone" {
       OIDC_CALLERS          = "token-refresh-queue@example.iam.gserviceaccount.com"
       OIDC_AUDIENCES        = "https://token-refresh-123456789012.europe-west1.run.app"
     })
-    error_message = "The function creates tasks for somebody else, or accepts others than its queue."
+    error_message = "The function creates tasks for another service, or accepts others than its queue."
   }
   assert {
     condition = {
@@ -353,7 +353,7 @@ run "tasks_name_the_predecessor_until_it_is_gone" {
       url       = jsonencode("https://api.example.com/api/jobs/token-refresh")
       oidcToken = jsonencode({ serviceAccountEmail = "tasks@example.iam.gserviceaccount.com", audience = "https://api.example.com" })
     }
-    error_message = "The scheduled task names somebody else."
+    error_message = "The scheduled task names another service."
   }
   assert {
     condition     = toset(keys(google_service_account_iam_member.act_as_predecessor)) == toset(output.producers) && length(output.producers) == 2

@@ -65,7 +65,7 @@ async fn of_a_given_redis_an_empty_database_is_used_and_left_empty() {
     let port = local_cloud::postgres::free_port().expect("a port").to_string();
     command(server.url(), &["CONFIG", "SET", "port", &port]).await;
     let given: Url = format!("redis://127.0.0.1:{port}").parse().expect("a URL");
-    command(given.as_str(), &["SET", "somebody's", "key"]).await;
+    command(given.as_str(), &["SET", "another's", "key"]).await;
     let guest = Redis::start(Some(&given)).await.expect("an empty database");
     assert!(guest.url().ends_with("/1"), "{}", guest.url());
     command(guest.url(), &["SET", "ours", "key"]).await;

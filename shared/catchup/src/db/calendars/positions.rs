@@ -48,7 +48,7 @@ impl Calendars {
         Ok(())
     }
 
-    /// Gives out the place, once: if whoever takes it fails, the calendar begins anew.
+    /// Gives out the place, once: if the run that takes it fails, the calendar begins anew.
     pub async fn take_position(&self, user_id: Uuid) -> Result<Option<CalendarPosition>, Error> {
         let position = sqlx::query_as!(
             CalendarPosition,

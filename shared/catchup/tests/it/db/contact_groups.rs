@@ -33,7 +33,7 @@ async fn world(database: &Database, contacts: u32) -> (Uuid, Vec<Uuid>) {
         .map(|number| PersonFields {
             resource_name: format!("people/c{number}"),
             etag: None,
-            name: "Somebody".into(),
+            name: "Ada".into(),
             phone: None,
             email: None,
             linked_in: None,

@@ -163,7 +163,7 @@ async fn a_note_that_the_user_changes_meanwhile_is_left_alone() {
 }
 
 #[tokio::test]
-async fn somebody_whom_another_sync_inserted_first_is_not_inserted_twice() {
+async fn a_person_whom_another_sync_inserted_first_is_not_inserted_twice() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     assert_eq!(insert(&database, user, &people([1, 2])).await.len(), 2);
@@ -197,7 +197,7 @@ async fn a_full_sync_archives_only_contacts_that_it_did_not_list() {
     own(&database, user, "a@b.c", "", AS_IT_IS).await;
     let (run, began_at) = (Uuid::new_v4(), now() + TimeDelta::minutes(1));
     database.of::<Contacts>().begin_run(run, user, began_at).await.unwrap();
-    // Another sync brings somebody new, whom this one's pages were too early for.
+    // Another sync brings a new person, whom this one's pages were too early for.
     let mut other = page(&database, user).await;
     other.insert(&[person(4)], began_at).await.unwrap();
     other.commit().await.unwrap();
@@ -217,7 +217,7 @@ async fn a_full_sync_archives_only_contacts_that_it_did_not_list() {
     }
 }
 
-/// Somebody is archived by a sync; `by_hand`, the user then does it again in the application.
+/// A contact is archived by a sync; `by_hand`, the user then does it again in the application.
 async fn archived(database: &Database, by_hand: bool) -> (Uuid, Uuid) {
     let user = database.user(&[GoogleContacts]).await;
     let id = insert(database, user, &people([1])).await[0];

@@ -129,7 +129,7 @@ async fn a_refused_access_token_is_renewed_once() {
 }
 
 #[tokio::test]
-async fn a_token_that_somebody_renewed_meanwhile_is_taken_as_it_is() {
+async fn a_token_that_another_task_renewed_meanwhile_is_taken_as_it_is() {
     let stack = Stack::start().await;
     let user_id = stack.user(USUAL);
     let mut session = stack.session(GoogleCalendar).await;
