@@ -106,8 +106,8 @@ impl Database {
         Ok(Transaction { connection })
     }
 
-    /// Whether records can be written: false also while the database is read-only, or lacks rights or tables of ours.
-    pub async fn is_writable(&self) -> Result<(), Error> {
+    /// Asks whether records can be written. An error also while the database is read-only, or lacks rights or tables of ours.
+    pub async fn check_writable(&self) -> Result<(), Error> {
         sqlx::query!("UPDATE jobs.failures SET reason = reason WHERE false")
             .execute(self.statement())
             .await?;

@@ -67,6 +67,16 @@ impl Context {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
+    /// Whether the task ends with this failure: it is permanent, or the last one that counts.
+    #[must_use]
+    pub fn is_final(&self, failure: &Failure) -> bool {
+        match failure {
+            Failure::Permanent(_) => true,
+            Failure::Transient(_) => self.last_attempt,
+            Failure::Busy { .. } | Failure::Unavailable { .. } => false,
+        }
+    }
+
     /// The instance is asked to stop: a job that can commit a part should do so now.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

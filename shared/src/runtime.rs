@@ -88,7 +88,8 @@ pub async fn run<J: Job>() -> ExitCode {
     let address = address(&mut config);
     let logging = telemetry::start(&mut config);
     let mut setup = Setup::new(config);
-    let service = build::<J>(&mut setup);
+    let job = J::new(&mut setup);
+    let service = routes(job, &mut setup);
     let (Ok(address), Ok(()), Ok((router, shutdown))) = (address, logging, service) else {
         help::report(J::Payload::QUEUE, &setup.config().problems());
         return ExitCode::from(EXIT_CONFIGURATION);
@@ -106,28 +107,31 @@ pub async fn run<J: Job>() -> ExitCode {
     }
 }
 
-fn build<J: Job>(setup: &mut Setup) -> Result<(Router, Shutdown), InvalidConfig> {
-    let job = J::new(setup);
-    // Its problems are reported together with those of the job.
-    let verifier = setup.verifier(J::Payload::QUEUE).map(drop);
-    verifier.and(job).and_then(|job| router(job, setup))
-}
-
 /// The job's routes as [`run`] serves them, and the handle that stops them: what tests call, too.
 pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), InvalidConfig> {
+    routes(Ok(job), setup)
+}
+
+/// Reads all configuration before the first `?`: problems of the job and of the runtime are reported together.
+fn routes<J: Job>(
+    job: Result<J, InvalidConfig>,
+    setup: &mut Setup,
+) -> Result<(Router, Shutdown), InvalidConfig> {
     let queue = J::Payload::QUEUE;
     let verifier = setup.verifier(queue);
     let revision = setup.config().required(&variables::K_REVISION);
     let pace = Pace::from_config(setup.config());
-    let (database, redis, tasks) = (setup.database()?, setup.redis()?, setup.tasks()?);
-    let (clock, pace) = (setup.clock(), pace?);
+    let (database, redis, tasks) = (setup.database(), setup.redis(), setup.tasks());
+    let (job, verifier, revision) = (job?, verifier?, revision?);
+    let (database, redis, tasks, pace) = (database?, redis?, tasks?, pace?);
+    let clock = setup.clock();
     let instance: Arc<str> = uuid::Uuid::new_v4().simple().to_string().into();
     let shutdown = Shutdown::new(tasks.clone());
     let health = health::routes(database.clone());
     let runtime = Arc::new(Runtime {
         queue,
         handler: handler::of(job),
-        verifier: verifier?,
+        verifier,
         leases: Leases::new(redis, clock.clone(), pace, Arc::clone(&instance)),
         failures: database.clone().into(),
         dead_letters: database.clone().into(),
@@ -139,7 +143,7 @@ pub fn router<J: Job>(job: J, setup: &mut Setup) -> Result<(Router, Shutdown), I
         occupancy: Occupancy::default(),
         outages: Outages::default(),
         instance,
-        revision: revision?,
+        revision,
         pace,
     });
     let tasks = Router::new()

@@ -224,11 +224,8 @@ pub fn user_task(
     let run = Box::pin(run);
     async move {
         let result = run.await;
-        let has_ended = match &result {
-            Ok(Outcome::Done(_) | Outcome::Skipped(_)) | Err(Failure::Permanent(_)) => true,
-            Ok(Outcome::Snooze(_)) | Err(Failure::Busy { .. } | Failure::Unavailable { .. }) => false,
-            Err(Failure::Transient(_)) => context.last_attempt,
-        };
+        // The runtime does the same when it has recorded that the task is dead.
+        let has_ended = matches!(result, Ok(Outcome::Done(_) | Outcome::Skipped(_)));
         if let Some(user_id) = user_id.filter(|_| has_ended)
             && let Err(error) = sweeps.user_task_ended(queue, user_id, context.now()).await
         {

@@ -195,7 +195,7 @@ impl CalendarSync {
             Err(Stop::Google(error)) => {
                 let reason = error.to_string();
                 let failure = Failure::from(error);
-                let is_last = context.last_attempt || matches!(failure, Failure::Permanent(_));
+                let is_last = context.is_final(&failure);
                 self.syncs.failed(&run, admitted, &reason, is_last, now).await?;
                 Err(failure)
             }

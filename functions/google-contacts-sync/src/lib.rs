@@ -183,12 +183,12 @@ impl GoogleContactsSync {
 
     /// The failure itself is what the task answers with, whether or not it could be recorded.
     async fn record_failure(&self, run: &SyncRun, admitted: &Admitted, failure: &Failure, context: &Context) {
-        if let Failure::Unavailable { .. } = failure {
-            // A shared dependency is unavailable: no fault of this user's integration.
+        if let Failure::Busy { .. } | Failure::Unavailable { .. } = failure {
+            // A lock, or a shared dependency that is unavailable: no fault of this user's integration.
             return;
         }
         let (error, now) = (failure.to_string(), context.now());
-        let is_last = context.last_attempt || matches!(failure, Failure::Permanent(_));
+        let is_last = context.is_final(failure);
         let recorded = async {
             self.contacts.sync_failed(run.user_id, &error).await?;
             self.syncs.failed(run, admitted, &error, is_last, now).await

@@ -90,7 +90,8 @@ impl TokenRefresh {
             }
         }
         // A task that is rescheduled counts when it ends.
-        let is_rescheduled = failed.is_some() && !context.last_attempt;
+        let failed = failed.map(Failure::from);
+        let is_rescheduled = failed.as_ref().is_some_and(|failure| !context.is_final(failure));
         if let (Some(sweep_id), false) = (&user.sweep_id, is_rescheduled) {
             let now = context.now();
             self.sweeps
@@ -98,7 +99,7 @@ impl TokenRefresh {
                 .await?;
         }
         match failed {
-            Some(error) => Err(error.into()),
+            Some(failure) => Err(failure),
             None if done.refreshed + done.failed == 0 => Ok(Outcome::Skipped("not_connected")),
             None => Ok(Outcome::done(done)),
         }

@@ -102,14 +102,14 @@ impl WebhookHealthCheck {
             return Ok(Outcome::Skipped("no_suspect"));
         };
         // A check is no sync: like a sync it may pass a half-open breaker, but it leaves the breaker as it was.
-        let look = |admission| async move {
+        let check = |admission| async move {
             match admission {
                 Admission::Admitted(_) => self.ask(user, quiet_since, context).await,
                 Admission::Refused(refusal) => Ok(Outcome::Skipped(refusal.code())),
             }
             .map(Ended::Here)
         };
-        self.syncs.run(user_id, integration, Entry::First, || context.now(), look).await
+        self.syncs.run(user_id, integration, Entry::First, || context.now(), check).await
     }
 
     async fn ask(
@@ -141,8 +141,7 @@ impl WebhookHealthCheck {
     ) -> Result<bool, Stop> {
         let mut calls = self.gate.calls(user_id, context).await?;
         let since = (quiet_since + CLOCK_DIFFERENCE).max(context.now() - CHANGES_KEPT);
-        let changed = self.calendar.changed_since(calls.acquire().await?, PRIMARY, since).await;
-        changed.map_err(|error| calls.stop(error))
+        self.calendar.changed_since(&mut calls, PRIMARY, since).await
     }
 
     async fn settle(&self, user: &UserTask, broken: bool, context: &Context) -> Result<Outcome, Failure> {

@@ -206,13 +206,13 @@ impl WebhookRenewal {
         match error {
             // An account without Calendar; nothing that another attempt could change.
             Error::NotFound | Error::Forbidden { .. } => {
-                tracing::warn!(%user_id, %error, "a user has no calendar to watch");
+                tracing::warn!(%user_id, %error, "user has no calendar to watch");
                 self.channels.poll_without_channel(user_id, WITHOUT_PUSH_CHANNEL, context.now()).await?;
                 Ok(Outcome::Skipped("no_calendar"))
             }
             error => {
                 let failure = Failure::from(error);
-                if context.last_attempt || matches!(failure, Failure::Permanent(_)) {
+                if context.is_final(&failure) {
                     self.channels.poll_without_channel(user_id, WITHOUT_PUSH_CHANNEL, context.now()).await?;
                     self.count(user, false, context).await?;
                 }

@@ -114,7 +114,7 @@ impl Syncs {
             let (user_id, schedule) = (run.user_id, &admitted.schedule);
             sync_schedule::store(&mut tx, user_id, run.integration, schedule, &next, Some(now), now).await?;
         }
-        sync_metrics::add(&mut tx, run, "success", None, None, now).await?;
+        sync_metrics::add(tx.statement(), run, "success", None, None, now).await?;
         tx.commit().await
     }
 
@@ -144,15 +144,13 @@ impl Syncs {
                 sync_schedule::store(&mut tx, user_id, integration, schedule, &next, None, now).await?;
             }
         }
-        sync_metrics::add(&mut tx, run, "failure", None, Some(&error), now).await?;
+        sync_metrics::add(tx.statement(), run, "failure", None, Some(&error), now).await?;
         tx.commit().await
     }
 
     /// A sync did not begin, for a reason with a stable name.
     pub async fn skipped(&self, run: &SyncRun, reason: &str, now: DateTime<Utc>) -> Result<(), Error> {
-        let mut tx = self.0.begin().await?;
-        sync_metrics::add(&mut tx, run, "skipped", Some(reason), None, now).await?;
-        tx.commit().await
+        sync_metrics::add(self.0.statement(), run, "skipped", Some(reason), None, now).await
     }
 }
 

@@ -21,11 +21,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// [`CONNECT_TIMEOUT`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A connection that was idle for longer is asked for an answer before it is used: a proxy in between may have closed it.
+/// A connection that was taken longer ago is asked for an answer before it is used: a proxy in between may have closed it.
 const CHECK_AFTER: Duration = Duration::from_secs(1);
 /// An answer that takes longer does not come.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Connections that a burst of work left behind are closed.
+/// Connections that were not taken for this long are closed: a burst of work left them behind.
 const MAX_IDLE: Duration = Duration::from_mins(10);
 /// Each connection meets a changed address or certificate some day.
 const MAX_AGE: Duration = Duration::from_mins(30);

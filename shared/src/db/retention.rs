@@ -18,7 +18,7 @@ const AGED: [Aged; 3] = [
 ];
 /// What else must be true of a failure `t`. One index lookup per row: joined, all old rows might be sorted for each
 /// step.
-const WITHOUT_LETTER: &str =
+const WITHOUT_DEAD_LETTER: &str =
     "(SELECT d.id FROM jobs.dead_letters d WHERE d.function = t.function AND d.key = t.key LIMIT 1) IS NULL";
 
 /// Rows that one statement deletes.
@@ -68,7 +68,7 @@ impl Sweeps {
 
     async fn delete_aged(&self, aged: &Aged, now: DateTime<Utc>) -> Result<u64, Error> {
         let Aged { table, time, days } = aged;
-        let and = if *table == "failures" { WITHOUT_LETTER } else { "true" };
+        let and = if *table == "failures" { WITHOUT_DEAD_LETTER } else { "true" };
         let sql = format!(
             "DELETE FROM jobs.{table} WHERE ctid = ANY (ARRAY(
                 SELECT t.ctid FROM jobs.{table} t WHERE t.{time} < $1 AND {and} LIMIT $2 FOR UPDATE SKIP LOCKED

@@ -75,8 +75,8 @@ impl Outages {
         queue: Queue,
     ) -> Option<Dependency> {
         if self.database.load(Ordering::Relaxed) {
-            let is_writable = tokio::time::timeout(TIMEOUT, Box::pin(database.is_writable())).await;
-            if !matches!(is_writable, Ok(Ok(()))) {
+            let written = tokio::time::timeout(TIMEOUT, Box::pin(database.check_writable())).await;
+            if !matches!(written, Ok(Ok(()))) {
                 return Some(Dependency::Database);
             }
             self.database.store(false, Ordering::Relaxed);

@@ -154,7 +154,7 @@ impl ContactGroups {
             .collect())
     }
 
-    /// The user's own groups that are in use, oldest name first.
+    /// The user's own groups that are in use, by name.
     pub async fn own(&self, user_id: Uuid) -> Result<Vec<OwnGroup>, Error> {
         let groups = sqlx::query!(
             r#"

@@ -1,13 +1,14 @@
 //! `sync_metrics`: one row per sync.
 
 use chrono::{DateTime, Utc};
-use shared::db::{Error, Transaction};
+use shared::db::Error;
+use sqlx::PgExecutor;
 
 use crate::sync_rules::SyncRun;
 
 /// Adds the row of a sync that ended so.
 pub(crate) async fn add(
-    tx: &mut Transaction,
+    statement: impl PgExecutor<'_>,
     run: &SyncRun,
     result: &str,
     skip_reason: Option<&str>,
@@ -35,7 +36,7 @@ pub(crate) async fn add(
         error,
         now.naive_utc(),
     )
-    .execute(tx.statement())
+    .execute(statement)
     .await?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::error::Refusal;
 use super::transport::{self, Connector};
-use super::{Error, Next, Page, Session, api_url};
+use super::{Calls, Error, Next, Page, Session, Stop, api_url};
 
 /// Events on a page: the most that Google gives.
 pub const EVENTS_PER_PAGE: i32 = 2500;
@@ -172,15 +172,17 @@ impl Calendar {
     /// `since` may lie [`CHANGES_KEPT`] back.
     pub async fn changed_since(
         &self,
-        session: &mut Session,
+        calls: &mut Calls<'_>,
         calendar_id: &str,
         since: DateTime<Utc>,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, Stop> {
         let calendar_id = &in_path(calendar_id);
         let mut next: Option<String> = None;
         for _ in 0..MAX_CHANGE_PAGES {
             let page_token = next.as_deref();
-            let list = session
+            let list = calls
+                .acquire()
+                .await?
                 .call("calendar.events.list", |token| async move {
                     let hub = self.hub(token);
                     let mut refusal = Refusal::default();
@@ -197,7 +199,8 @@ impl Calendar {
                     let answer = call.delegate(&mut refusal).doit().await;
                     refusal.classify(answer)
                 })
-                .await?;
+                .await
+                .map_err(|error| calls.stop(error))?;
             if list.items.is_some_and(|items| !items.is_empty()) {
                 return Ok(true);
             }
