@@ -141,7 +141,7 @@ impl Cache {
                 return Ok(value);
             }
             Found::Place(place) => Some(place),
-            Found::Away => None,
+            Found::Unavailable => None,
         };
         telemetry::count(Counter::CacheMiss, 1);
         let value = Arc::new(load.await?);

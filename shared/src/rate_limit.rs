@@ -53,7 +53,7 @@ struct Inner {
     redis: Redis,
     clock: Clock,
     subjects: Subjects,
-    /// Calls allowed without a check since Redis went away.
+    /// Calls allowed without a check since Redis became unavailable.
     unchecked: AtomicU64,
 }
 

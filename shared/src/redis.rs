@@ -252,8 +252,10 @@ impl Redis {
             answer = self.attempt(uri, purpose, commands, body, after).await;
         }
         let result = answer.and_then(|(body, token)| Ok((read(&body)?, token)));
-        let away = result.as_ref().is_err_and(Error::is_unavailable);
-        self.with_breaker(|breaker| if away { breaker.failed(Instant::now()) } else { breaker.succeeded() });
+        let unavailable = result.as_ref().is_err_and(Error::is_unavailable);
+        self.with_breaker(
+            |breaker| if unavailable { breaker.failed(Instant::now()) } else { breaker.succeeded() },
+        );
         result
     }
 

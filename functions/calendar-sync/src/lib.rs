@@ -155,7 +155,7 @@ impl CalendarSync {
     /// If the user's events changed, notifies the cache and the generator of suggestions: also of what an earlier run
     /// wrote that was stopped, or failed, before it could.
     async fn notify_changes(&self, user_id: Uuid, total: &CalendarSyncRun) -> Result<(), Failure> {
-        if total.changed <= total.announced {
+        if total.changed <= total.notified {
             return Ok(());
         }
         self.cache.events_changed(user_id).await?;
@@ -221,13 +221,13 @@ fn total(
     let mut total = CalendarSyncRun {
         started_at: begun_at,
         changed: 0,
-        announced: 0,
+        notified: 0,
         items: progress.events.cast_signed(),
         api_calls: progress.api_calls.into(),
         is_full: progress.full,
     };
     if let Some(kept) = kept {
-        (total.changed, total.announced) = (kept.changed, kept.announced);
+        (total.changed, total.notified) = (kept.changed, kept.notified);
         // An earlier task that never ended counts only with the changes it wrote.
         if kept.started_at >= context.scheduled_for {
             total.started_at = total.started_at.min(kept.started_at);

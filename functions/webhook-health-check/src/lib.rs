@@ -35,7 +35,7 @@ const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
 /// Time in which the result is counted and a renewal asked for.
 const WRITE_RESERVE: Duration = Duration::from_secs(10);
 
-/// Looks at quiet channels, and finds them.
+/// Checks quiet channels, and finds them.
 pub struct WebhookHealthCheck {
     channels: Channels,
     syncs: Syncs,

@@ -95,7 +95,8 @@ impl Deliveries {
                         ChannelName::Sms => Channel::Sms,
                         ChannelName::Email => Channel::Email,
                     };
-                    let key = DeliveryKey { user_id: settle.user, channel, subjects: vec![settle.subject] };
+                    let key =
+                        DeliveryKey { user_id: settle.user, channel, notifications: vec![settle.subject] };
                     match (settle.sent, settle.provider) {
                         (Some(id), Some(provider)) => {
                             db.mark_sent(&key, &provider, &id, now).await?;

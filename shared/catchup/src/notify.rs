@@ -85,12 +85,12 @@ struct Inner {
     application: Application,
 }
 
-/// Who is told.
+/// Who is notified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipient {
     /// The user: limits and the ledger go by the person, not by numbers and addresses, which change.
     pub user_id: Uuid,
-    /// The zone in which times are told; see [`zone::choose`].
+    /// The zone in which times are given; see [`zone::choose`].
     pub zone: Tz,
 }
 
@@ -178,15 +178,15 @@ impl Notifier {
         &self,
         recipient: &Recipient,
         number: &str,
-        subject: &S,
+        notification: &S,
     ) -> Result<Delivery, Error> {
         let inner = &self.inner;
-        let subjects = [subject.id().to_string()].into();
-        let claimed = match self.claim(recipient.user_id, Channel::Sms, subjects).await? {
+        let notifications = [notification.id().to_string()].into();
+        let claimed = match self.claim(recipient.user_id, Channel::Sms, notifications).await? {
             Claim::Granted(claimed) => claimed,
             Claim::Not(delivery) => return Ok(delivery),
         };
-        let sms = subject.sms(recipient.zone, &inner.application);
+        let sms = notification.sms(recipient.zone, &inner.application);
         let answer = inner.twilio.send(number, &sms).await;
         inner.settle(&claimed, Twilio::NAME, answer).await
     }
@@ -198,18 +198,20 @@ impl Notifier {
         &self,
         recipient: &Recipient,
         address: &str,
-        subjects: &[S],
+        notifications: &[S],
     ) -> Result<Delivery, Error> {
         let inner = &self.inner;
-        let name = |subject: &S| subject.id().to_string();
-        let asked = subjects.iter().map(name).collect();
+        let name = |notification: &S| notification.id().to_string();
+        let asked = notifications.iter().map(name).collect();
         let claimed = match self.claim(recipient.user_id, Channel::Email, asked).await? {
             Claim::Granted(claimed) => claimed,
             Claim::Not(delivery) => return Ok(delivery),
         };
-        let told: Vec<&S> =
-            subjects.iter().filter(|subject| claimed.subjects.contains(&name(subject))).collect();
-        let email = S::email(&told, recipient.zone, &inner.application);
+        let included: Vec<&S> = notifications
+            .iter()
+            .filter(|notification| claimed.notifications.contains(&name(notification)))
+            .collect();
+        let email = S::email(&included, recipient.zone, &inner.application);
         let answer = inner.mailer.send(address, &email).await;
         inner.settle(&claimed, inner.mailer.name(), answer).await
     }
@@ -223,23 +225,28 @@ enum Claim {
 }
 
 impl Notifier {
-    async fn claim(&self, user_id: Uuid, channel: Channel, subjects: Vec<String>) -> Result<Claim, Error> {
+    async fn claim(
+        &self,
+        user_id: Uuid,
+        channel: Channel,
+        notifications: Vec<String>,
+    ) -> Result<Claim, Error> {
         let inner = &self.inner;
-        let asked = DeliveryKey { user_id, channel, subjects };
+        let asked = DeliveryKey { user_id, channel, notifications };
         // A task that is rescheduled must not spend the person's limits on what it sent before.
-        let subjects = inner.deliveries.unclaimed(&asked).await?;
-        if subjects.is_empty() {
+        let notifications = inner.deliveries.unclaimed(&asked).await?;
+        if notifications.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
         if let Decision::LimitedUntil(until) = self.acquire(user_id, channel_limit(channel)).await {
             return Ok(Claim::Not(Delivery::LimitedUntil(until)));
         }
-        let free = DeliveryKey { subjects, ..asked };
-        let subjects = inner.deliveries.claim(&free, inner.clock.now()).await?;
-        if subjects.is_empty() {
+        let free = DeliveryKey { notifications, ..asked };
+        let notifications = inner.deliveries.claim(&free, inner.clock.now()).await?;
+        if notifications.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
-        Ok(Claim::Granted(DeliveryKey { subjects, ..free }))
+        Ok(Claim::Granted(DeliveryKey { notifications, ..free }))
     }
 
     async fn acquire(&self, user_id: Uuid, limit: &'static Limit) -> Decision {

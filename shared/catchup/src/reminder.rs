@@ -109,7 +109,7 @@ impl Reminders {
         // One e-mail about all, whatever the preferences say of batches: the account depends on it.
         let emailed = notifier.send_email(&recipient, &person.email, &notices).await;
         let is_emailed = reminded.settles(emailed);
-        let mut told = Vec::new();
+        let mut sent = Vec::new();
         for notice in &notices {
             let is_texted = match &person.phone {
                 Some(_) if !notify::has_time_to_send(context) => {
@@ -120,10 +120,10 @@ impl Reminders {
                 None => true,
             };
             if is_emailed && is_texted {
-                told.push(notice.id);
+                sent.push(notice.id);
             }
         }
-        self.notices.mark_sent(&told, context.now()).await?;
+        self.notices.mark_sent(&sent, context.now()).await?;
         match reminded {
             Reminded { failed: Some(error), .. } => Err(error.into()),
             Reminded { back_at: Some(at), .. } => Ok(Outcome::Snooze(at)),

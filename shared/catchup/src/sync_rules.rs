@@ -17,7 +17,7 @@ pub enum SyncKind {
     Full,
     /// What changed was asked for.
     Incremental,
-    /// Google told us to look.
+    /// Google notified us of a change.
     WebhookTriggered,
     /// A person asked; leaves the schedule alone.
     Manual,

@@ -28,7 +28,7 @@ pub(super) struct Place {
 pub(super) enum Found<V> {
     Value { value: V, bytes: u64 },
     Place(Place),
-    Away,
+    Unavailable,
 }
 
 impl Remote {
@@ -38,7 +38,7 @@ impl Remote {
             Ok(found) => found,
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "cache cannot be read");
-                Found::Away
+                Found::Unavailable
             }
         }
     }

@@ -11,11 +11,13 @@ use super::sweeps::Sweeps;
 use crate::queue::{Aged, Personal, Retention};
 
 /// The platform's own rows that are deleted at an age, in this order: failures are kept as long as their dead letter.
-const AGED: [Aged; 3] = [
-    Aged { table: "dead_letters", time: "updated_at", days: 90 },
-    Aged { table: "failures", time: "at", days: 90 },
-    Aged { table: "sweeps", time: "started_at", days: 90 },
+const AGED: [(Aged, &str); 3] = [
+    (Aged { table: "dead_letters", time: "updated_at", days: 90 }, ANY),
+    (Aged { table: "failures", time: "at", days: 90 }, WITHOUT_DEAD_LETTER),
+    (Aged { table: "sweeps", time: "started_at", days: 90 }, ANY),
 ];
+/// What else must be true of a row: nothing.
+const ANY: &str = "true";
 /// What else must be true of a failure `t`. One index lookup per row: joined, all old rows might be sorted for each
 /// step.
 const WITHOUT_DEAD_LETTER: &str =
@@ -47,9 +49,10 @@ impl Sweeps {
         has_time: impl Fn() -> bool,
     ) -> Result<u64, Error> {
         let mut pruned = 0;
-        for aged in AGED.iter().chain(retention.aged) {
+        let own = AGED.iter().map(|(aged, condition)| (aged, *condition));
+        for (aged, condition) in own.chain(retention.aged.iter().map(|aged| (aged, ANY))) {
             while has_time() {
-                let deleted = self.delete_aged(aged, now).await?;
+                let deleted = self.delete_aged(aged, condition, now).await?;
                 pruned += deleted;
                 if deleted < STEP.unsigned_abs() {
                     break;
@@ -66,12 +69,11 @@ impl Sweeps {
 
     // The statements below differ in constants of this file and of the product's declaration alone; a test runs each of them.
 
-    async fn delete_aged(&self, aged: &Aged, now: DateTime<Utc>) -> Result<u64, Error> {
+    async fn delete_aged(&self, aged: &Aged, condition: &str, now: DateTime<Utc>) -> Result<u64, Error> {
         let Aged { table, time, days } = aged;
-        let and = if *table == "failures" { WITHOUT_DEAD_LETTER } else { "true" };
         let sql = format!(
             "DELETE FROM jobs.{table} WHERE ctid = ANY (ARRAY(
-                SELECT t.ctid FROM jobs.{table} t WHERE t.{time} < $1 AND {and} LIMIT $2 FOR UPDATE SKIP LOCKED
+                SELECT t.ctid FROM jobs.{table} t WHERE t.{time} < $1 AND {condition} LIMIT $2 FOR UPDATE SKIP LOCKED
              ))"
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(now - TimeDelta::days(*days)).bind(STEP);

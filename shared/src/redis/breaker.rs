@@ -82,13 +82,13 @@ mod tests {
 
     proptest! {
         /// The model: the history of calls. One may pass unless the last `THRESHOLD` that reported back failed, and then
-        /// once a rest has gone by since the failure that opened it and since each later call that passed.
+        /// once `OPEN_FOR` has passed since the failure that opened it and since each later call that passed.
         #[test]
         fn it_does_what_the_history_says(steps in prop::collection::vec(step(), 1..80)) {
             let mut breaker = Breaker::new(THRESHOLD, OPEN_FOR);
             let mut now = Instant::now();
             let mut failures = 0;
-            let mut rested_since = now;
+            let mut open_since = now;
             for step in steps {
                 let outcome = match step {
                     Step::Wait(ms) => {
@@ -99,20 +99,20 @@ mod tests {
                     Step::CancelledCall => None,
                 };
                 let open = failures >= THRESHOLD;
-                let expected = !open || now >= rested_since + OPEN_FOR;
+                let expected = !open || now >= open_since + OPEN_FOR;
                 prop_assert_eq!(breaker.admits(now), expected);
                 if !expected {
                     continue;
                 }
                 if open {
-                    rested_since = now;
+                    open_since = now;
                 }
                 match outcome {
                     Some(true) => {
                         breaker.failed(now);
                         failures += 1;
                         if failures == THRESHOLD {
-                            rested_since = now;
+                            open_since = now;
                         }
                     }
                     Some(false) => {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_under_way_when_it_opened_neither_prolong_the_rest_nor_open_it_twice() {
+    fn calls_under_way_when_it_opened_neither_keep_it_open_longer_nor_open_it_twice() {
         let now = Instant::now();
         let mut breaker = Breaker::new(THRESHOLD, OPEN_FOR);
         for _ in 0..THRESHOLD {

@@ -315,9 +315,9 @@ mod tests {
 
     #[test]
     fn only_an_outage_asks_the_queue_to_wait() {
-        let away =
+        let unavailable =
             Disposition::Unavailable { what: Dependency::Database, retry_after: Duration::from_millis(200) };
-        assert_eq!(away.into_response().headers()[header::RETRY_AFTER], "1");
+        assert_eq!(unavailable.into_response().headers()[header::RETRY_AFTER], "1");
         let failed = Disposition::Unexplained(Unexplained::Panic).into_response();
         assert!(!failed.headers().contains_key(header::RETRY_AFTER));
     }

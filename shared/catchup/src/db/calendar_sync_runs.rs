@@ -14,7 +14,7 @@ pub struct CalendarSyncRun {
     /// Event rows written or removed.
     pub changed: i64,
     /// How many of these were notified about.
-    pub announced: i64,
+    pub notified: i64,
     /// Events that Google listed.
     pub items: i64,
     /// Calls to Google.
@@ -34,7 +34,7 @@ impl CalendarSyncRuns {
         let run = sqlx::query_as!(
             CalendarSyncRun,
             "
-            SELECT started_at, changed, announced, items, api_calls, is_full
+            SELECT started_at, changed, announced AS notified, items, api_calls, is_full
             FROM jobs.calendar_sync_runs WHERE user_id = $1
             ",
             user_id,

@@ -50,7 +50,7 @@ pub struct DeliveryKey {
     /// How.
     pub channel: Channel,
     /// Of what, each once.
-    pub subjects: Vec<String>,
+    pub notifications: Vec<String>,
 }
 
 /// A message whose delivery status is unknown.
@@ -72,9 +72,9 @@ handle! {
 }
 
 impl Deliveries {
-    /// Those of the subjects that are not claimed. Claims nothing.
+    /// Those of the notifications that are not claimed. Claims nothing.
     pub async fn unclaimed(&self, key: &DeliveryKey) -> Result<Vec<String>, Error> {
-        let subjects = sqlx::query_scalar!(
+        let notifications = sqlx::query_scalar!(
             r#"
             SELECT asked.subject AS "subject!" FROM UNNEST($3::text[]) AS asked (subject)
             WHERE NOT EXISTS (
@@ -84,16 +84,16 @@ impl Deliveries {
             "#,
             key.user_id,
             key.channel.as_str(),
-            &key.subjects,
+            &key.notifications,
         )
         .fetch_all(self.0.statement())
         .await?;
-        Ok(subjects)
+        Ok(notifications)
     }
 
-    /// Claims the subjects, and returns those that were not claimed before: only they may be sent now.
+    /// Claims the notifications, and returns those that were not claimed before: only they may be sent now.
     pub async fn claim(&self, key: &DeliveryKey, now: DateTime<Utc>) -> Result<Vec<String>, Error> {
-        let subjects = sqlx::query_scalar!(
+        let notifications = sqlx::query_scalar!(
             "
             INSERT INTO jobs.notification_deliveries (user_id, channel, subject, claimed_at)
             SELECT $1, $2, subject, $4 FROM UNNEST($3::text[]) AS asked (subject) ORDER BY subject
@@ -102,15 +102,15 @@ impl Deliveries {
             ",
             key.user_id,
             key.channel.as_str(),
-            &key.subjects,
+            &key.notifications,
             now,
         )
         .fetch_all(self.0.statement())
         .await?;
-        Ok(subjects)
+        Ok(notifications)
     }
 
-    /// The provider took the message about claimed subjects.
+    /// The provider took the message about claimed notifications.
     pub async fn mark_sent(
         &self,
         key: &DeliveryKey,
@@ -121,7 +121,7 @@ impl Deliveries {
         self.settle(key, "sent", provider, [Some(provider_id), None], now).await
     }
 
-    /// The provider will never take the message about claimed subjects.
+    /// The provider will never take the message about claimed notifications.
     pub async fn mark_refused(
         &self,
         key: &DeliveryKey,
@@ -148,7 +148,7 @@ impl Deliveries {
             ",
             key.user_id,
             key.channel.as_str(),
-            &key.subjects,
+            &key.notifications,
             state,
             provider,
             provider_id,
@@ -169,7 +169,7 @@ impl Deliveries {
             ",
             key.user_id,
             key.channel.as_str(),
-            &key.subjects,
+            &key.notifications,
         )
         .execute(self.0.statement())
         .await?;

@@ -1,4 +1,4 @@
-//! `token_health` and `token_health_notifications`: whether a user's tokens work, and what the user was told.
+//! `token_health` and `token_health_notifications`: whether a user's tokens work, and what the user was notified of.
 
 use chrono::{DateTime, Utc};
 use shared::db::Error;
@@ -33,7 +33,7 @@ pub enum NoticeKind {
     TokenExpiringSoon,
 }
 
-/// What the user should be told.
+/// What the user should be notified of.
 #[derive(Debug, Clone, Copy)]
 pub struct Notice<'a> {
     /// What it is about; one of a kind is open at a time.
@@ -58,7 +58,7 @@ pub struct HealthReport<'a> {
 }
 
 handle! {
-    /// `token_health` and `token_health_notifications`: whether a user's tokens work, and what the user was told.
+    /// `token_health` and `token_health_notifications`: whether a user's tokens work, and what the user was notified of.
     TokenHealth
 }
 

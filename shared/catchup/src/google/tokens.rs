@@ -24,7 +24,7 @@ use crate::variables;
 
 /// An access token that expires within this time is renewed before it is used.
 const USABLE_FOR: Duration = Duration::from_mins(5);
-/// A token that cannot be renewed is announced to its user this long before it ends.
+/// The user is notified of a token that cannot be renewed this long before it ends.
 const EXPIRES_SOON: Duration = Duration::from_hours(24);
 
 /// The users' tokens. Clones share everything.

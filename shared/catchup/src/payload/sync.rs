@@ -130,7 +130,7 @@ pub struct ContactsResume {
     /// Token with which an incremental sync began; all its pages must carry it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_token: Option<String>,
-    /// The user's unlinked contacts stand ready for matching.
+    /// The user's unlinked contacts are ready for matching.
     #[serde(default)]
     pub gathered: bool,
     /// People listed so far.

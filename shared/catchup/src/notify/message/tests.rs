@@ -32,8 +32,8 @@ fn notice(integration: Integration, kind: NoticeKind) -> TokenNotice {
 }
 
 #[track_caller]
-fn check_sms(subject: &impl Notification, expected: &str) {
-    let sms = subject.sms(BERLIN, &application());
+fn check_sms(notification: &impl Notification, expected: &str) {
+    let sms = notification.sms(BERLIN, &application());
     assert_eq!(sms.text(), expected);
     assert!(segments(expected) <= MAX_SEGMENTS);
 }

@@ -247,18 +247,18 @@ async fn changes_are_counted_until_they_were_notified_and_the_sync_has_ended() {
         .unwrap();
     CalendarEvents::from(db.clone()).retain_calendars(user, &[], now()).await.unwrap();
     let run = CalendarSyncRuns::from(db.clone()).get(user).await.unwrap().unwrap();
-    assert_eq!((run.started_at, run.changed, run.announced), (now(), 6, 0));
+    assert_eq!((run.started_at, run.changed, run.notified), (now(), 6, 0));
 
     let waits = CalendarSyncRun { items: 7, api_calls: 2, is_full: true, ..run };
     CalendarSyncRuns::from(db.clone()).store(user, &waits).await.unwrap();
     CalendarSyncRuns::from(db.clone()).changes_notified(user, &waits).await.unwrap();
     let kept = CalendarSyncRuns::from(db.clone()).get(user).await.unwrap().unwrap();
-    assert_eq!(kept, CalendarSyncRun { announced: 6, ..waits });
+    assert_eq!(kept, CalendarSyncRun { notified: 6, ..waits });
 
     apply(&database, user, "a", &[event("4")], &[]).await;
     CalendarSyncRuns::from(db.clone()).end(user, &kept).await.unwrap();
     let other = CalendarSyncRuns::from(db.clone()).get(user).await.unwrap().unwrap();
-    assert_eq!((other.changed, other.announced), (7, 6), "of another sync, which has not ended");
+    assert_eq!((other.changed, other.notified), (7, 6), "of another sync, which has not ended");
     CalendarSyncRuns::from(db.clone()).end(user, &other).await.unwrap();
     assert_eq!(CalendarSyncRuns::from(db.clone()).get(user).await.unwrap(), None);
 }
