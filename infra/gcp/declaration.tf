@@ -21,6 +21,6 @@ locals {
   has_predecessor = contains(var.predecessor[*].retired, false)
 
   enabled = var.enabled_queues == null ? keys(local.queues) : var.enabled_queues
-  # Whose schedules rest.
+  # Whose schedules are paused.
   paused = var.paused_schedules == null ? setsubtract(keys(local.queues), local.enabled) : var.paused_schedules
 }

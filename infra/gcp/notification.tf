@@ -17,7 +17,7 @@ resource "google_monitoring_notification_channel" "slack" {
   type         = "slack"
   labels       = { channel_name = var.slack.channel }
 
-  # Write-only: the token stands neither in the state nor in a plan of later runs.
+  # Write-only: the token is neither in the state nor in a plan of later runs.
   sensitive_labels {
     auth_token_wo         = var.slack_token
     auth_token_wo_version = var.slack.token_version

@@ -25,7 +25,7 @@ variable "enabled_queues" {
 }
 
 variable "paused_schedules" {
-  description = "Queues whose schedules rest, because the predecessor's scheduler still fills them. Null: all that are not enabled."
+  description = "Queues whose schedules are paused, because the predecessor's scheduler still fills them. Null: all that are not enabled."
   type        = set(string)
   default     = []
 
@@ -116,7 +116,7 @@ variable "database" {
 }
 
 variable "cpu_boost" {
-  description = "Functions whose instances get more CPU while they start. None needs it: they answer within milliseconds."
+  description = "Functions whose instances get more CPU while they start. scripts/bench cold-start measures how fast they start without."
   type        = set(string)
   default     = []
 }

@@ -58,7 +58,7 @@ module "jobs" {
     service_account_email = "tasks@${var.project}.iam.gserviceaccount.com"
   }
   enabled_queues = []
-  # Null: the schedules of every queue that is not enabled rest.
+  # Null: the schedules of every queue that is not enabled are paused.
   paused_schedules = null
 
   producers = {

@@ -158,7 +158,7 @@ def plans(project):
             {queue: ["update", "http_target", "retry_config"]},
         ),
         (
-            "a schedule that rests plans that schedule",
+            "a schedule that is paused plans that schedule",
             "queues.json",
             nothing,
             {"paused_schedules": ["token-refresh"]},
@@ -228,7 +228,7 @@ def grants(project):
 
 
 def exposures(project):
-    """What must not stand in a state, whatever grants or writes it."""
+    """What must not be in a state, whatever grants or writes it."""
     state = project.state()
     for name, text in [
         ("no identity in the project is everybody", "allUsers"),

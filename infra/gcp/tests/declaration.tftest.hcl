@@ -85,11 +85,11 @@ run "nothing_is_taken_over_at_first" {
   }
   assert {
     condition     = toset([for name, function in module.function : name if !function.scheduled]) == toset(concat(["token-refresh"], [for name, queue in local.queues : name if length(queue.schedules) == 0]))
-    error_message = "Other schedules rest than those that are named."
+    error_message = "Other schedules are paused than those that are named."
   }
 }
 
-run "schedules_rest_until_their_queue_is_taken_over" {
+run "schedules_are_paused_until_their_queue_is_taken_over" {
   command = plan
 
   variables {

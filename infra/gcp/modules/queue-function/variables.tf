@@ -87,7 +87,7 @@ variable "limits" {
 }
 
 variable "cpu_boost" {
-  description = "More CPU while an instance starts. Off: a function answers its first request within milliseconds."
+  description = "More CPU while an instance starts. scripts/bench cold-start measures how fast they start without."
   type        = bool
   default     = false
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 /// How long a dropped runtime may take: until each of its tasks comes to its next await.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A runtime apart from the one that uses it. When it is dropped, its tasks are dropped where they stand, and the drop
+/// A runtime apart from the one that uses it. When it is dropped, its tasks are dropped at their next await, and the drop
 /// returns when that has happened.
 #[derive(Debug)]
 pub struct OwnRuntime(Option<Runtime>);

@@ -19,7 +19,7 @@ use crate::verify::{self, Difference, QUARTER};
 /// As often something happens in the world, and so much.
 const TICK: TimeDelta = TimeDelta::hours(1);
 const CHANGES_PER_TICK: usize = 4;
-/// What is put off for longer than this at the end waits for another day.
+/// What is rescheduled for later than this at the end waits for another day.
 const AFTERMATH: TimeDelta = TimeDelta::hours(2);
 /// Tasks within this time are run together.
 const SPREAD: TimeDelta = TimeDelta::seconds(1);
@@ -82,17 +82,24 @@ pub async fn days(
     Ok(differences)
 }
 
-/// Runs every task, each at its time, until the queues are empty.
-pub(crate) async fn until_idle(
+/// Runs every task, each at its time, until the queues are empty. With an `end`: runs those whose time comes before it, then
+/// lets it be `end`, and runs what is due then.
+pub(crate) async fn drain(
     cloud: &mut LocalCloud,
     time: &mut SimulatedTime,
-    time_limit: Duration,
+    deadline: Instant,
+    end: Option<DateTime<Utc>>,
     mut progress: impl FnMut(QueueStatus),
 ) -> anyhow::Result<()> {
-    let deadline = Instant::now() + time_limit;
-    while let Some(next) = quiet(cloud, deadline, &mut progress).await? {
+    let is_before_end = |at: DateTime<Utc>| end.is_none_or(|end| at < end);
+    while let Some(next) = quiet(cloud, deadline, &mut progress).await?.filter(|next| is_before_end(*next)) {
         // Sweeps spread their tasks over seconds: those of one are run together.
-        jump(cloud, time, next + SPREAD).await?;
+        let together = next + SPREAD;
+        jump(cloud, time, end.map_or(together, |end| together.min(end))).await?;
+    }
+    if let Some(end) = end.filter(|end| cloud.world().now() < *end) {
+        jump(cloud, time, end).await?;
+        quiet(cloud, deadline, progress).await?;
     }
     Ok(())
 }
@@ -119,7 +126,7 @@ async fn quiet(
         }
         cloud.check().await?;
         if Instant::now() > deadline {
-            bail!("{} tasks are left:{}", pending.waiting, cloud.left().await?);
+            bail!(cloud.left().await?);
         }
         before = Some(pending.dispatched);
         sleep(POLL).await;
@@ -154,28 +161,12 @@ struct Simulation<'a> {
 }
 
 impl Simulation<'_> {
-    /// Runs every task whose time comes before `end`, then lets it be `end`, and runs what is `due` then.
+    /// Creates the tasks of the schedules that are `due`, and runs all tasks until `end`.
     async fn until(&mut self, end: DateTime<Utc>, due: &[Due]) -> anyhow::Result<()> {
         for due in due {
             self.cloud.run_schedule(due.queue, due.schedule).await?;
         }
-        while let Some(next) = self.quiet().await?.filter(|next| *next < end) {
-            // Sweeps spread their tasks over seconds: those of one are run together.
-            self.jump((next + SPREAD).min(end)).await?;
-        }
-        if self.cloud.world().now() < end {
-            self.jump(end).await?;
-            self.quiet().await?;
-        }
-        Ok(())
-    }
-
-    async fn jump(&mut self, to: DateTime<Utc>) -> anyhow::Result<()> {
-        jump(self.cloud, self.time, to).await
-    }
-
-    async fn quiet(&mut self) -> anyhow::Result<Option<DateTime<Utc>>> {
-        quiet(self.cloud, self.deadline, |_| {}).await
+        drain(self.cloud, self.time, self.deadline, Some(end), |_| {}).await
     }
 
     /// Syncs everybody once more, so that Postgres can be compared with a world in which nothing happens any more.

@@ -76,7 +76,7 @@ async fn until_idle(
 ) -> anyhow::Result<()> {
     let progress = |status| tell(Progress::Queues(status));
     match time {
-        Some(time) => days::until_idle(cloud, time, time_limit, progress).await,
+        Some(time) => days::drain(cloud, time, Instant::now() + time_limit, None, progress).await,
         None => cloud.until_idle(time_limit, progress).await,
     }
 }
@@ -117,7 +117,7 @@ async fn change(
     until_idle(cloud, time, time_limit, &mut tell).await?;
     let unheard = unheard.into_iter().map(|user| Difference {
         user: Some(user),
-        what: "an event was entered, and no push notification was taken".to_owned(),
+        what: "an event was entered, and no push notification was accepted".to_owned(),
     });
     let mut differences: Vec<Difference> = unheard.collect();
     for change in &changes {

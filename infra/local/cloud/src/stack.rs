@@ -57,21 +57,9 @@ pub struct Options {
 #[derive(Debug)]
 pub struct LocalCloud {
     // Dropped in this order.
-    functions: Vec<FunctionProcess>,
-    tasks: CloudTasks,
-    gateway: Background,
-    google: Background,
-    messaging: Background,
-    webhooks: Background,
-    redis: Redis,
-    postgres: Postgres,
+    parts: Parts,
+    servers: Servers,
     logs: PathBuf,
-    database: Url,
-    redis_token: String,
-    world: World,
-    inbox: Inbox,
-    seeded: Seeded,
-    environment: Environment,
 }
 
 /// How far the queues are.
@@ -129,7 +117,9 @@ impl Servers {
 }
 
 /// What runs on the servers.
+#[derive(Debug)]
 struct Parts {
+    // Dropped in this order.
     functions: Vec<FunctionProcess>,
     tasks: CloudTasks,
     gateway: Background,
@@ -207,48 +197,14 @@ impl LocalCloud {
     /// When one of the servers is the reason of an error, the error says so.
     pub async fn start(options: &Options, mut servers: Servers) -> anyhow::Result<Self> {
         match Parts::start(options, &servers).await {
-            Ok(parts) => Ok(Self::of(parts, servers, options)),
+            Ok(parts) => Ok(Self { parts, servers, logs: options.logs.clone() }),
             Err(error) => Err(servers.check(&options.logs).await.err().unwrap_or(error)),
-        }
-    }
-
-    fn of(parts: Parts, servers: Servers, options: &Options) -> Self {
-        let Servers { redis, postgres, database } = servers;
-        let Parts {
-            functions,
-            tasks,
-            gateway,
-            google,
-            messaging,
-            webhooks,
-            redis_token,
-            world,
-            inbox,
-            seeded,
-            environment,
-        } = parts;
-        Self {
-            functions,
-            tasks,
-            gateway,
-            google,
-            messaging,
-            webhooks,
-            redis,
-            postgres,
-            logs: options.logs.clone(),
-            database,
-            redis_token,
-            world,
-            inbox,
-            seeded,
-            environment,
         }
     }
 
     /// Creates the task of a schedule, as Cloud Scheduler would.
     pub async fn run_schedule(&self, queue: Queue, schedule: &Schedule) -> anyhow::Result<()> {
-        self.tasks.create_scheduled(queue, schedule).await
+        self.parts.tasks.create_scheduled(queue, schedule).await
     }
 
     /// Creates the task of every schedule of `queue`.
@@ -292,7 +248,7 @@ impl LocalCloud {
             }
             self.check().await?;
             if Instant::now() > deadline {
-                bail!("{} tasks are left after {limit:?}:{}", status.waiting, self.left().await?);
+                bail!(self.left().await?);
             }
             before = Some(status);
             sleep(POLL).await;
@@ -302,23 +258,19 @@ impl LocalCloud {
     /// An error that says which function or server does not run any more, or which disk is full; where its log is; and
     /// what to do.
     pub async fn check(&mut self) -> anyhow::Result<()> {
-        // Their end is the reason of what happens to the functions.
-        self.postgres.check().await?;
-        self.redis.check().await?;
-        for function in &mut self.functions {
-            function.check()?;
-        }
-        check_disk(self.postgres.folder().unwrap_or(&self.logs))?;
-        check_disk(&self.logs)
+        // What is wrong with these is the reason of what happens to the functions.
+        self.servers.check(&self.logs).await?;
+        self.parts.functions.iter_mut().try_for_each(FunctionProcess::check)
     }
 
-    /// The tasks that are left: a line per queue that has some, with how its dispatches ended and its log.
+    /// Says which tasks are left: a line per queue that has some, with how its dispatches ended and its log.
     pub async fn left(&self) -> anyhow::Result<String> {
-        let mut text = String::new();
-        for function in &self.functions {
+        let (mut left, mut text) = (0, String::new());
+        for function in &self.parts.functions {
             let times = self.times(function.queue()).await?;
+            left += times.len();
             let Some(next) = times.iter().min() else { continue };
-            let due = times.iter().filter(|at| **at <= self.world.now()).count();
+            let due = times.iter().filter(|at| **at <= self.parts.world.now()).count();
             let mut endings: BTreeMap<String, usize> = BTreeMap::new();
             for line in function.lines().iter().filter(|line| !line.is_end()) {
                 let reason = line.reason.as_ref().map(|reason| format!(" {reason}")).unwrap_or_default();
@@ -340,12 +292,12 @@ impl LocalCloud {
                 function.log_path().display(),
             )?;
         }
-        Ok(text)
+        Ok(format!("{left} tasks are left at the end of the time limit:{text}"))
     }
 
     /// For when each task of a queue is scheduled.
     async fn times(&self, queue: Queue) -> anyhow::Result<Vec<DateTime<Utc>>> {
-        let tasks = self.tasks.list(queue).await?;
+        let tasks = self.parts.tasks.list(queue).await?;
         let time = |task: &Value| Ok(task["scheduleTime"].as_str().context("a task has no time")?.parse()?);
         tasks.iter().map(time).collect()
     }
@@ -357,8 +309,8 @@ impl LocalCloud {
 
     async fn queue_status_of(&self, concerns: impl Fn(Queue) -> bool) -> anyhow::Result<QueueStatus> {
         let mut status = QueueStatus { waiting: 0, dispatched: 0 };
-        for function in self.functions.iter().filter(|function| concerns(function.queue())) {
-            status.waiting += self.tasks.count(function.queue()).await?;
+        for function in self.parts.functions.iter().filter(|function| concerns(function.queue())) {
+            status.waiting += self.parts.tasks.count(function.queue()).await?;
             status.dispatched += function.dispatches();
         }
         Ok(status)
@@ -367,10 +319,10 @@ impl LocalCloud {
     /// What the queues have to do, by the clock of the world.
     pub async fn pending_work(&self) -> anyhow::Result<PendingWork> {
         let mut pending = PendingWork { waiting: 0, due: 0, next: None, dispatched: self.dispatched() };
-        for function in &self.functions {
+        for function in &self.parts.functions {
             for at in self.times(function.queue()).await? {
                 pending.waiting += 1;
-                if at <= self.world.now() {
+                if at <= self.parts.world.now() {
                     pending.due += 1;
                 } else {
                     pending.next = Some(pending.next.map_or(at, |next| next.min(at)));
@@ -383,24 +335,24 @@ impl LocalCloud {
     /// Moves the time of everything that is here forward, in one step. To be called while no task is running.
     pub async fn advance(&self, by: TimeDelta, time: &mut SimulatedTime) -> anyhow::Result<()> {
         time.jump(by)?;
-        self.redis.advance(by).await?;
-        for function in &self.functions {
+        self.servers.redis.advance(by).await?;
+        for function in &self.parts.functions {
             // Wakes up the queue, which sleeps until its next task by another clock.
-            self.tasks.pause(function.queue()).await?;
-            self.tasks.resume(function.queue()).await?;
+            self.parts.tasks.pause(function.queue()).await?;
+            self.parts.tasks.resume(function.queue()).await?;
         }
         Ok(())
     }
 
     fn dispatched(&self) -> usize {
-        self.functions.iter().map(FunctionProcess::dispatches).sum()
+        self.parts.functions.iter().map(FunctionProcess::dispatches).sum()
     }
 
     /// Tasks that wait in queues whose function was not built.
     pub async fn held(&self) -> anyhow::Result<Vec<(Queue, usize)>> {
         let mut held = Vec::new();
         for queue in queues::all().filter(|queue| !self.serves(*queue)) {
-            held.push((queue, self.tasks.count(queue).await?));
+            held.push((queue, self.parts.tasks.count(queue).await?));
         }
         Ok(held)
     }
@@ -408,24 +360,24 @@ impl LocalCloud {
     /// Whether the function of a queue runs here.
     #[must_use]
     pub fn serves(&self, queue: Queue) -> bool {
-        self.functions.iter().any(|function| function.queue() == queue)
+        self.parts.functions.iter().any(|function| function.queue() == queue)
     }
 
     /// The process that serves a queue.
     pub fn function_mut(&mut self, queue: Queue) -> Option<&mut FunctionProcess> {
-        self.functions.iter_mut().find(|function| function.queue() == queue)
+        self.parts.functions.iter_mut().find(|function| function.queue() == queue)
     }
 
     /// Cloud Tasks.
     #[must_use]
     pub fn tasks(&self) -> &CloudTasks {
-        &self.tasks
+        &self.parts.tasks
     }
 
     /// `redis://…` or `unix://…`: Redis itself, past the gateway.
     #[must_use]
     pub fn redis_url(&self) -> &str {
-        self.redis.url()
+        self.servers.redis.url()
     }
 
     /// What the functions' processes have used, by queue; nothing where the system does not tell.
@@ -434,61 +386,68 @@ impl LocalCloud {
         let of = |function: &FunctionProcess| {
             Some((function.queue().name().to_owned(), Consumption::of(function.id())?))
         };
-        self.functions.iter().filter_map(of).collect()
+        self.parts.functions.iter().filter_map(of).collect()
     }
 
     /// The canonical lines of all functions.
     #[must_use]
     pub fn lines(&self) -> Vec<TaskLine> {
-        self.functions.iter().flat_map(FunctionProcess::lines).collect()
+        self.parts.functions.iter().flat_map(FunctionProcess::lines).collect()
     }
 
     /// What Google knows.
     #[must_use]
     pub fn world(&self) -> &World {
-        &self.world
+        &self.parts.world
     }
 
     /// The messages that people got.
     #[must_use]
     pub fn inbox(&self) -> &Inbox {
-        &self.inbox
+        &self.parts.inbox
     }
 
     /// What was in the database at the beginning.
     #[must_use]
     pub fn seeded(&self) -> &Seeded {
-        &self.seeded
+        &self.parts.seeded
     }
 
     /// The functions' database.
     #[must_use]
     pub fn database(&self) -> &Url {
-        &self.database
+        &self.servers.database
     }
 
     /// The environment of a function's process.
     #[must_use]
     pub fn environment(&self) -> &Environment {
-        &self.environment
+        &self.parts.environment
     }
 
     /// Name and address of everything that listens.
     #[must_use]
     pub fn addresses(&self) -> Vec<(&'static str, String)> {
         let mut addresses = vec![
-            ("Postgres", without_password(&self.database)),
+            ("Postgres", without_password(&self.servers.database)),
             (
                 "Redis",
-                self.redis.url().parse().map_or_else(|_| "(given)".to_owned(), |url| without_password(&url)),
+                self.servers
+                    .redis
+                    .url()
+                    .parse()
+                    .map_or_else(|_| "(given)".to_owned(), |url| without_password(&url)),
             ),
-            ("Redis over HTTP", format!("{}  token {}", self.gateway.url(), self.redis_token)),
-            ("Cloud Tasks", format!("{}/v2/{}", self.tasks.url(), self.tasks.settings().parent())),
-            ("Google", self.google.url()),
-            ("Push notifications", format!("{}{}", self.webhooks.url(), catchup::webhooks::PATH)),
-            ("Twilio, SendGrid, inbox", self.messaging.url()),
+            ("Redis over HTTP", format!("{}  token {}", self.parts.gateway.url(), self.parts.redis_token)),
+            (
+                "Cloud Tasks",
+                format!("{}/v2/{}", self.parts.tasks.url(), self.parts.tasks.settings().parent()),
+            ),
+            ("Google", self.parts.google.url()),
+            ("Push notifications", format!("{}{}", self.parts.webhooks.url(), catchup::webhooks::PATH)),
+            ("Twilio, SendGrid, inbox", self.parts.messaging.url()),
         ];
-        addresses.extend(self.functions.iter().map(|function| {
+        addresses.extend(self.parts.functions.iter().map(|function| {
             let address: SocketAddr = function.address();
             (function.queue().name(), format!("http://{address}  log {}", function.log_path().display()))
         }));
@@ -499,7 +458,7 @@ impl LocalCloud {
 impl Drop for LocalCloud {
     fn drop(&mut self) {
         // All together; dropping each then waits for its end.
-        for function in &self.functions {
+        for function in &self.parts.functions {
             function.terminate();
         }
     }

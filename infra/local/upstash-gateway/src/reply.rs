@@ -42,7 +42,7 @@ pub(crate) enum Format {
     Resp2,
 }
 
-/// How strings stand in JSON.
+/// How strings are written in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strings {
     /// As text; bytes that are none become replacement characters.

@@ -25,7 +25,7 @@ use crate::stream::Streams;
 /// keep an idle connection, so that it is they who close it.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How long accepting rests after it failed (no file descriptors left, usually).
+/// How long accepting pauses after it failed (no file descriptors left, usually).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a gateway does not start.
