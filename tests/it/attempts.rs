@@ -14,7 +14,7 @@ use shared::replay::replay;
 use tests::probe::{Numbered, done};
 use tests::redis_proxy::{ProxyAction, RedisProxy};
 use tests::stack::Service;
-use tests::{Answer, Delivery, Probe, Stack};
+use tests::{Answer, Delivery, Probe, Stack, eventually, within};
 
 const QUEUE: Queue = queues::TOKEN_REFRESH;
 const KEY: &str = "jobs:token-refresh:k";
@@ -47,9 +47,7 @@ async fn hanging_run(stack: &Stack, delivery: Delivery) -> Service {
     let service = stack.service(probe.clone());
     let killed = service.clone();
     tokio::spawn(async move { killed.deliver(delivery).await });
-    while probe.runs() == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the job runs", || probe.runs() > 0).await;
     service
 }
 
@@ -209,9 +207,7 @@ async fn outcome_of_a_run_replaces_killed_and_closes_the_dead_letter() {
             answer
         })
     };
-    while probe.runs() == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the job runs", || probe.runs() > 0).await;
     // Frozen beyond its lease and beyond all doubt.
     stack.advance(200);
     let other = stack.service(Probe::<Numbered>::answering(done));
@@ -246,9 +242,7 @@ async fn a_snooze_a_busy_lock_and_a_shutdown_count_for_nothing() {
     let other = json!({ "data": { "n": 2 }, "idempotencyKey": "other" }).to_string();
     let running = service.clone();
     let run = tokio::spawn(async move { running.deliver(Delivery::new(other)).await });
-    while hanging.runs() == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the job runs", || hanging.runs() > 0).await;
     service.shutdown.interrupt();
     let answer = run.await.unwrap();
     assert_eq!((answer.status, answer.outcome(), answer.reason()), (200, "requeued", "shutdown"));
@@ -295,9 +289,7 @@ async fn a_task_that_is_dispatched_often_is_recorded_before_it_runs_and_counts_i
         let service = stack.service_with(probe.clone(), without.clone());
         let (killed, dispatch) = (service.clone(), delivery.clone());
         tokio::spawn(async move { killed.deliver(dispatch).await });
-        while probe.runs() == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        eventually("the job runs", || probe.runs() > 0).await;
         // While that run may be under way, no other one begins.
         let other = Probe::<Numbered>::answering(done);
         let answer = stack.service_with(other.clone(), without.clone()).deliver(delivery.clone()).await;
@@ -474,13 +466,9 @@ async fn one_failed_renewal_ends_nothing_and_a_forgotten_lease_is_taken_again() 
         }
     });
     let holds_lease = async || stack.redis(&["EXISTS", KEY]).await == redis::Value::Int(1);
-    while renewals.load(Ordering::SeqCst) < 3 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    eventually("the lease is renewed after a failure", || renewals.load(Ordering::SeqCst) >= 3).await;
     stack.redis(&["DEL", KEY]).await;
-    while !holds_lease().await {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    within(std::time::Duration::from_secs(20), "the lease is taken again", holds_lease).await;
     assert!(!at_end.load(Ordering::SeqCst), "the job continues");
     end.notify_one();
     assert_eq!(run.await.unwrap().outcome(), "done");

@@ -557,6 +557,8 @@ async fn random_orders(work: Work, faults: u32, seeds: std::ops::Range<u64>) {
         "{work:?}, seeds {seeds:?}: {steps} steps, {taken} faults, {runs} runs, {:?}",
         started.elapsed()
     );
+    let walks = u32::try_from(seeds.end - seeds.start).unwrap();
+    assert!(taken > walks, "{walks} walks took {taken} faults: none took a second one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

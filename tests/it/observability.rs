@@ -2,6 +2,7 @@
 
 use catchup::queues;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,10 +11,12 @@ use shared::queue::Queue;
 use shared::telemetry::line::{Counts, Line, OutcomeCode};
 use shared::telemetry::{Counter, EventCode, Meter, metrics};
 use tests::acting::RUNS;
-use tests::{Instances, Stack, eventually};
+use tests::{Instances, Stack, eventually, repository};
 use uuid::Uuid;
 
 const QUEUE: Queue = queues::TOKEN_REFRESH;
+/// Where the codes are declared.
+const ENUMS: [&str; 2] = ["shared/src/telemetry/event.rs", "shared/catchup/src/event.rs"];
 
 /// What Terraform makes log-based metrics of.
 #[derive(Deserialize)]
@@ -64,6 +67,43 @@ fn log_based_metrics_match_codes_of_the_enum() {
             "no entry has the code {code}"
         );
     }
+}
+
+/// A code that no source writes would be counted as zero forever.
+#[test]
+fn codes_that_are_counted_are_written_by_a_source() {
+    let platform: &dyn Fn(&str) -> Option<String> =
+        &|code| Some(format!("{:?}", code.parse::<EventCode>().ok()?));
+    let product: &dyn Fn(&str) -> Option<String> =
+        &|code| Some(format!("{:?}", code.parse::<catchup::event::EventCode>().ok()?));
+    let codes: BTreeSet<_> = declared().entries.into_values().flatten().collect();
+    let mut missing: BTreeSet<_> = codes
+        .iter()
+        .map(|code| {
+            platform(code).or_else(|| product(code)).unwrap_or_else(|| panic!("no entry has the code {code}"))
+        })
+        .collect();
+    assert!(missing.len() > 3, "{missing:?}");
+    repository::each_text_file(&["rs"], |path, text| {
+        let is_enum = ENUMS.iter().any(|file| path == Path::new(file));
+        if is_enum || !is_source(path) {
+            return;
+        }
+        missing.retain(|variant| {
+            let used = format!("EventCode::{variant}");
+            !text
+                .match_indices(&used)
+                .any(|(at, _)| !text[at + used.len()..].starts_with(char::is_alphanumeric))
+        });
+    });
+    assert!(missing.is_empty(), "counted, and written by no source: {missing:?}");
+}
+
+/// Whether it is a part of what functions are built from.
+fn is_source(path: &Path) -> bool {
+    let is_function =
+        path.strip_prefix("functions").is_ok_and(|path| path.iter().nth(1).is_some_and(|it| it == "src"));
+    is_function || path.starts_with("shared/src") || path.starts_with("shared/catchup/src")
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use catchup::queues;
@@ -96,10 +96,16 @@ fn failed() -> Result<Outcome, Failure> {
 async fn an_hour_without_redis() {
     let stack = Stack::start().await;
     let is_out = Arc::new(AtomicBool::new(true));
-    let seen = Arc::clone(&is_out);
+    // Nothing reaches the gateway, which counts what is billed: the tries are counted.
+    let tries = Arc::new(AtomicU64::new(0));
+    let (seen, counted) = (Arc::clone(&is_out), Arc::clone(&tries));
     let proxy = RedisProxy::start(&stack.gateway.url(), move |_| {
-        let action = if seen.load(Ordering::SeqCst) { ProxyAction::Fail } else { ProxyAction::Pass };
-        std::future::ready(action)
+        std::future::ready(if seen.load(Ordering::SeqCst) {
+            counted.fetch_add(1, Ordering::SeqCst);
+            ProxyAction::Fail
+        } else {
+            ProxyAction::Pass
+        })
     });
     // Without Redis a task does not wait: what it waits for is a vendor.
     let seen = Arc::clone(&is_out);
@@ -111,7 +117,13 @@ async fn an_hour_without_redis() {
         }
     });
     let service = stack.service_with(probe.clone(), [("UPSTASH_REDIS_REST_URL", proxy.url("p"))]);
-    check_hour(&stack, &service, &probe, "dependency", async || is_out.store(false, Ordering::SeqCst)).await;
+    check_hour(&stack, &service, &probe, "dependency", async || {
+        let tries = tries.load(Ordering::SeqCst);
+        println!("an hour without Redis: {tries} tries");
+        assert!((1..MAX_REDIS_COMMANDS).contains(&tries), "{tries} tries");
+        is_out.store(false, Ordering::SeqCst);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

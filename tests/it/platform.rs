@@ -17,6 +17,8 @@ mod limiter;
 mod stack;
 
 const PLATFORM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
+/// The path of a task is one function, which may be long but not that long.
+const MAX_PROCESS_LINES: usize = 150;
 /// Words of the domain, in lower case.
 const WORDS: [&str; 6] = ["catchup", "calendar", "contact", "suggestion", "twilio", "sendgrid"];
 
@@ -45,6 +47,14 @@ fn no_word_of_the_domain_is_in_the_platforms_sources() {
             assert_eq!(word, None, "{}:{}: {line}", file.display(), number + 1);
         }
     }
+}
+
+#[test]
+fn the_path_of_a_task_is_short_enough_to_be_read_from_top_to_bottom() {
+    let text = fs::read_to_string(Path::new(PLATFORM).join("src/runtime/process.rs")).unwrap();
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    let lines = text.lines().filter(is_code).count();
+    assert!(lines <= MAX_PROCESS_LINES, "{lines} lines of code");
 }
 
 #[test]

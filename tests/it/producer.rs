@@ -15,7 +15,7 @@ use shared::config::Config;
 use shared::job::{Failure, Outcome};
 use shared::tasks::{Enqueued, Options, Summary, Tasks};
 use tests::probe::Numbered;
-use tests::{Probe, Stack};
+use tests::{Probe, Stack, eventually};
 
 fn producer(stack: &Stack, other: &[(&'static str, String)]) -> Tasks {
     let mut environment = stack.environment();
@@ -140,9 +140,7 @@ async fn without_cloud_tasks_the_function_is_called_directly() {
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 
     tasks.enqueue(&Numbered { n: 2 }, Options::default().delay(Duration::from_millis(50))).await.unwrap();
-    while probe.runs() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the job runs after its delay", || probe.runs() == 2).await;
     assert_eq!(stack.tasks.count(queues::TOKEN_REFRESH).await.unwrap(), 0);
 }
 

@@ -36,7 +36,7 @@ fn given_server() -> Option<Url> {
 }
 
 /// A new name for a database.
-pub(crate) fn new_name() -> String {
+fn new_name() -> String {
     format!("test_{}", Uuid::new_v4().simple())
 }
 

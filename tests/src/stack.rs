@@ -18,13 +18,13 @@ use local_cloud::{Background, CloudTasks, Redis};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
-use shared::db::{self, Database};
+use shared::db;
 use shared::job::{Job, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
 use shared::runtime::{self, Shutdown};
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 use upstash_gateway::{Billing, Unkindness};
@@ -32,7 +32,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::clock::AheadClock;
-use crate::database::new_name;
+use crate::database::Database;
 use crate::issuer::{CALLER, Issuer};
 use crate::upstash::{Upstash, ask};
 use crate::wait::within;
@@ -54,8 +54,9 @@ pub async fn redis(url: &str, command: &[&str]) -> redis::Value {
 
 /// Postgres with a database of one's own, Redis behind a gateway, Cloud Tasks with paused queues, and an issuer.
 pub struct Stack {
-    /// The test's database.
+    /// Where the test's database is; it is gone when the stack is dropped.
     pub database: Url,
+    owned: Database,
     /// Redis itself.
     pub redis: Redis,
     /// Redis over HTTP.
@@ -80,12 +81,12 @@ impl Stack {
 
     /// Starts everything, with Cloud Tasks as `settings` says.
     pub async fn start_with(settings: Settings) -> Self {
-        let database =
-            postgres().await.create_database(&new_name()).await.expect("a database can be created");
+        let owned = Database::new().await;
         let Upstash { redis, gateway, billing, unkind } =
             Upstash::start_with(|config| config.count_script_calls = true).await;
         Self {
-            database,
+            database: owned.url.clone(),
+            owned,
             redis,
             gateway,
             billing,
@@ -180,23 +181,17 @@ impl Stack {
 
     /// A connection to the test's database.
     pub async fn connect(&self) -> PgConnection {
-        local_cloud::postgres::connect(&self.database).await.expect("the database answers")
+        self.owned.connect().await
     }
 
     /// Runs statements in the test's database.
     pub async fn run(&self, sql: &str) {
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&mut self.connect().await)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        self.owned.run(sql).await;
     }
 
     /// All rows of a query in the test's database.
     pub async fn rows<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Vec<T> {
-        sqlx::query_as(AssertSqlSafe(sql))
-            .fetch_all(&mut self.connect().await)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+        self.owned.rows(sql).await
     }
 
     /// Of the only sweep: tasks, succeeded, failed, and whether too many failed.
@@ -219,7 +214,7 @@ impl Stack {
 
     /// Waits until the sessions that were terminated are over, and the service and its job have noticed: neither asks a
     /// connection that it used a moment ago whether it is still there.
-    pub async fn until_sessions_are_over(&self, service: &Service, job: &Database) {
+    pub async fn until_sessions_are_over(&self, service: &Service, job: &db::Database) {
         let others = "SELECT FROM pg_stat_activity
                       WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
         let wait = async {
@@ -292,10 +287,7 @@ impl Stack {
 
     /// The dead letters: state, reason, body.
     pub async fn dead_letters(&self) -> Vec<(String, String, Vec<u8>)> {
-        sqlx::query_as("SELECT state, reason, body FROM jobs.dead_letters ORDER BY created_at")
-            .fetch_all(&mut self.connect().await)
-            .await
-            .expect("the table is there")
+        self.rows("SELECT state, reason, body FROM jobs.dead_letters ORDER BY created_at").await
     }
 
     /// Takes the tasks that wait in a queue: their names and bodies.

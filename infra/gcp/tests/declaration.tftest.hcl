@@ -9,7 +9,7 @@ run "there_is_one_of_everything_per_queue" {
   command = plan
 
   assert {
-    condition     = length(local.queues) > 0 && keys(module.function) == keys(local.queues)
+    condition     = length(local.queues) > 0 && keys(local.functions) == keys(local.queues) && keys(module.function) == keys(local.queues)
     error_message = "queues.json and functions.json name different functions."
   }
   assert {

@@ -1,5 +1,7 @@
 //! The pool of database connections.
 
+use std::time::Duration;
+
 use shared::db::Database as Handle;
 use tests::database::Database;
 
@@ -48,8 +50,9 @@ async fn a_server_without_a_free_session_is_asked_again() {
     let options = database.options.clone().username(&role).password("p");
     let (first, second) = (Handle::connect_lazily(options.clone(), 1), Handle::connect_lazily(options, 1));
     first.ping().await.unwrap();
-    let waits = tokio::spawn(async move { second.ping().await });
-    tokio::task::yield_now().await;
+    let mut waits = tokio::spawn(async move { second.ping().await });
+    // The first try is refused long before this; without another one it would have ended.
+    tokio::time::timeout(Duration::from_millis(500), &mut waits).await.unwrap_err();
     drop(first);
     waits.await.unwrap().unwrap();
     database.run(format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;

@@ -2,28 +2,25 @@
 
 use std::sync::Arc;
 
-use local_cloud::{Background, Redis as Server};
 use secrecy::SecretString;
 use shared::redis::{Command, Purpose, Redis, Timeouts, Value};
 use shared::telemetry::{Meter, Scope};
 use tests::Upstash;
-use upstash_gateway::{Bill, Billing};
+use upstash_gateway::Bill;
 use url::Url;
 
 pub(crate) use tests::upstash::REDIS_TOKEN as TOKEN;
 
 /// Redis and its gateway.
 pub(crate) struct Stack {
-    billing: Arc<Billing>,
+    upstash: Option<Upstash>,
     url: Url,
-    gateway: Option<Background>,
-    _server: Server,
 }
 
 impl Stack {
     pub(crate) async fn start() -> Self {
-        let Upstash { redis, gateway, billing, .. } = Upstash::start().await;
-        Self { billing, url: gateway.url().parse().unwrap(), gateway: Some(gateway), _server: redis }
+        let upstash = Upstash::start().await;
+        Self { url: upstash.gateway.url().parse().unwrap(), upstash: Some(upstash) }
     }
 
     /// A client as another process would have it.
@@ -37,9 +34,7 @@ impl Stack {
 
     /// What was billed while `work` ran.
     pub(crate) async fn billed<T>(&self, work: impl Future<Output = T>) -> (T, Bill) {
-        self.billing.reset();
-        let result = work.await;
-        (result, self.billing.reset())
+        self.upstash.as_ref().expect("Redis is there").billed(work).await
     }
 
     /// Runs a command past every client under test.
@@ -50,7 +45,7 @@ impl Stack {
 
     /// Takes Redis away for good.
     pub(crate) fn stop(&mut self) {
-        self.gateway = None;
+        self.upstash = None;
     }
 }
 

@@ -1,32 +1,32 @@
 //! The pages of documentation: what they link to exists, and so do the commands that they show.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::programs::files;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Every file of these folders with one of these endings.
-fn files(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
-    for entry in folder.read_dir().unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if path.is_dir() {
-            if !["target", "node_modules", ".git", ".terraform"].contains(&name) {
-                files(&path, endings, found);
-            }
-        } else if endings.iter().any(|ending| name.ends_with(ending)) {
-            found.push(path);
-        }
-    }
+/// The project's own files with one of these endings.
+fn texts(endings: &[&str]) -> BTreeMap<PathBuf, String> {
+    let mut all = BTreeMap::new();
+    files(&root(), &mut all);
+    all.retain(|path, _| endings.iter().any(|ending| path.to_str().unwrap().ends_with(ending)));
+    all
 }
 
 /// The anchors of a page's headings, as GitHub makes them.
 fn anchors(page: &str) -> BTreeSet<String> {
-    let headings =
-        page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_matches(['#', ' ']));
+    let mut is_code = false;
+    let headings = page.lines().filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && line.starts_with('#')
+    });
+    let headings = headings.map(|line| line.trim_matches(['#', ' ']));
     let anchor = |heading: &str| {
         let kept = heading.to_lowercase().replace(' ', "-");
         kept.chars().filter(|it| it.is_alphanumeric() || "-_".contains(*it)).collect()
@@ -36,11 +36,8 @@ fn anchors(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_link_of_a_page_leads_somewhere() {
-    let mut pages = Vec::new();
-    files(&root(), &[".md"], &mut pages);
     let mut links = 0;
-    for page in pages {
-        let text = std::fs::read_to_string(&page).unwrap();
+    for (page, text) in texts(&[".md"]) {
         for (at, _) in text.match_indices("](") {
             let link = text[at + 2..].split([')', ' ', '\n']).next().unwrap();
             if link.contains("://") || link.starts_with("mailto:") {
@@ -67,17 +64,24 @@ fn every_command_that_a_page_or_a_script_names_exists() {
     let (commands, _) = commands.split_once("\n\n").unwrap();
     let commands: BTreeSet<_> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
 
-    let mut texts = Vec::new();
-    files(&root(), &[".md", ".yml", ".yaml", ".tf"], &mut texts);
-    texts.extend(["scripts/test", "tests/clients/gcloud/run"].map(|script| root().join(script)));
+    let mut all = BTreeMap::new();
+    files(&root(), &mut all);
+    let is_read = |path: &Path, text: &str| {
+        let endings = [".md", ".yml", ".yaml", ".tf", "/Dockerfile"];
+        text.starts_with("#!") && !text.starts_with("#![")
+            || endings.iter().any(|ending| path.to_str().unwrap().ends_with(ending))
+    };
+    all.retain(|path, text| is_read(path, text));
     let mut calls = 0;
-    for path in texts {
-        let text = std::fs::read_to_string(&path).unwrap();
-        for (at, call) in text.match_indices("scripts/ops ") {
-            let word = text[at + call.len()..]
-                .split(|it: char| !it.is_ascii_lowercase() && it != '-')
-                .next()
-                .unwrap();
+    for (path, text) in all {
+        for (at, call) in text.match_indices("scripts/ops") {
+            // A comment or a command may be continued on the next line.
+            let rest = &text[at + call.len()..];
+            let next = rest.trim_start_matches([' ', '\\', '\n', '#']);
+            if !rest.starts_with([' ', '\n']) {
+                continue;
+            }
+            let word = next.split(|it: char| !it.is_ascii_lowercase() && it != '-').next().unwrap();
             let is_command = commands.contains(word) || word.is_empty() || word.starts_with('-');
             assert!(is_command, "{}: scripts/ops {word}", path.display());
             calls += 1;

@@ -44,11 +44,12 @@ fn installed() -> BTreeSet<String> {
 }
 
 /// The text of every file of the project's own below `folder`.
-fn files(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
+pub(crate) fn files(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
     for entry in folder.read_dir().unwrap() {
         let path = entry.unwrap().path();
-        let is_foreign =
-            ["target", "node_modules", ".git", "fixtures"].iter().any(|name| path.ends_with(name));
+        let is_foreign = ["target", "node_modules", ".git", ".terraform", "fixtures"]
+            .iter()
+            .any(|name| path.ends_with(name));
         if path.is_symlink() || is_foreign {
         } else if path.is_dir() {
             files(&path, found);

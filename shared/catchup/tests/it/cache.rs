@@ -87,6 +87,26 @@ async fn a_changed_event_drops_all_slots_of_its_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn slots_are_kept_for_an_hour_and_what_tells_the_dropped_ones_apart_for_longer() {
+    let stack = Stack::start().await;
+    let user_id = Uuid::new_v4();
+    let day = |day| NaiveDate::from_ymd_opt(2026, 1, day).unwrap();
+    let key = CalendarSlots { user_id, zone: "Europe/Berlin", from: day(1), to: day(14) };
+    let slots = format!("jobs:slots:{user_id}:Europe/Berlin:2026-01-01_2026-01-14");
+    let generation = format!("jobs:slots:{user_id}:generation");
+    let check_time = async |key: &str, seconds: i64| {
+        let left: i64 = stack.0.ask(&["PTTL", key]).await;
+        assert!((seconds * 1_000 - 100_000..=seconds * 1_000).contains(&left), "{key}: {left} ms");
+    };
+    let load = async { Ok::<_, std::convert::Infallible>(Spans::default()) };
+    let Ok(_slots) = stack.cache("false").slots(&key, load).await;
+    check_time(&slots, 3_600).await;
+    assert!(!stack.has(&generation).await);
+    stack.cache("false").events_changed(user_id).await.unwrap();
+    check_time(&generation, 7_200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_applications_slots_are_searched_for_only_when_asked_and_only_so_far() {
     let stack = Stack::start().await;
     let (user, other) = (Uuid::new_v4(), Uuid::new_v4());

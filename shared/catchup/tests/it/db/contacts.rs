@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use catchup::db::contacts::{ContactUpdate, Contacts, ContactsPage, MatchKeys, Membership, PersonFields};
 use catchup::payload::Integration::GoogleContacts;
@@ -9,6 +10,7 @@ use catchup::payload::SyncType;
 use chrono::TimeDelta;
 use shared::telemetry::{Counter, Scope};
 use tests::database::{Database, now};
+use tests::within;
 use uuid::Uuid;
 
 fn person(number: u32) -> PersonFields {
@@ -335,9 +337,11 @@ async fn two_pages_of_one_user_wait_for_each_other() {
     };
     let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    while database.value::<i64>(waiting).await == 0 {
+    let waits = || async {
         assert!(!second.is_finished());
-    }
+        database.value::<i64>(waiting).await > 0
+    };
+    within(Duration::from_secs(20), "the second page waits", waits).await;
     first.insert(&[person(1)], now()).await.unwrap();
     first.commit().await.unwrap();
     assert_eq!(second.await.unwrap(), 1);

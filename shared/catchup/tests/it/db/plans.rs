@@ -14,6 +14,7 @@ use catchup::payload::Integration;
 use catchup::sync;
 use shared::db::Error;
 use tests::database::{Database, now};
+use tests::within;
 use uuid::Uuid;
 
 const ROWS: u32 = 1_000_000;
@@ -22,7 +23,7 @@ const ONE_IN: u32 = 50;
 const PAGE: u32 = 500;
 /// Name of the connections whose reading is counted.
 const READER: &str = "reader";
-const POLL: Duration = Duration::from_millis(5);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// References are dropped: to check them would take longer than all the rest.
 const PREPARE: &str = "
@@ -129,9 +130,8 @@ impl Reading<'_> {
         let readers = format!(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{READER}' AND datname = current_database()"
         );
-        while self.database.value::<i64>(&readers).await > 0 {
-            tokio::time::sleep(POLL).await;
-        }
+        let have_ended = || async { self.database.value::<i64>(&readers).await == 0 };
+        within(LIMIT, "the reader's connection has ended", have_ended).await;
         let after = read_so_far(self.database).await;
         let mut rows = 0;
         for (table, (scans, read)) in after {

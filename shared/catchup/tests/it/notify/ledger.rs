@@ -1,11 +1,10 @@
 //! Who may send, how often, and what operators see.
 
-use std::time::Duration;
-
 use catchup::limits::{EMAIL, NOTIFICATION, SMS};
 use catchup::notify::Delivery;
 use chrono::TimeDelta;
 use messaging_stand_in::{Channel, Kind};
+use tests::eventually;
 
 use crate::notify::stack::{ADDRESS, NUMBER, Stack, recipient, suggestion};
 
@@ -17,7 +16,7 @@ async fn a_sender_that_dies_before_the_answer_leaves_a_message_for_the_operator(
     let before = stack.now();
     tokio::select! {
         told = stack.notifier.send_sms(&person, NUMBER, &subject) => panic!("{told:?}"),
-        () = arrived(&stack) => {}
+        () = eventually("the provider has a message", || !stack.messages().is_empty()) => {}
     }
 
     stack.advance(TimeDelta::minutes(10));
@@ -28,13 +27,6 @@ async fn a_sender_that_dies_before_the_answer_leaves_a_message_for_the_operator(
     let [unknown] = unknown.as_slice() else { panic!("{unknown:?}") };
     assert_eq!(unknown.user_id, person.user_id);
     assert_eq!((unknown.channel.as_str(), &unknown.subject), ("sms", &format!("suggestion:{}", subject.id)));
-}
-
-/// Waits until the provider has a message.
-async fn arrived(stack: &Stack) {
-    while stack.messages().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
