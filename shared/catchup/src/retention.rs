@@ -20,5 +20,6 @@ pub(crate) const RETENTION: Retention = Retention {
         Personal { table: "contacts_sync_runs", step: 10 },
         Personal { table: "notification_deliveries", step: STEP },
         Personal { table: "push_channels", step: STEP },
+        Personal { table: "sync_locks", step: STEP },
     ],
 };
