@@ -112,7 +112,9 @@ impl Sync<'_> {
             }
             match self.sync_calendar(&calendar, position).await {
                 // Perhaps it concerns this calendar alone: the others need not wait until it has passed.
-                Err(Stop::Google(error @ (Error::Unavailable(_) | Error::Truncated | Error::Garbage(_)))) => {
+                Err(Stop::Google(
+                    error @ (Error::Unavailable(_) | Error::Truncated | Error::TooLarge | Error::Garbage(_)),
+                )) => {
                     failed = Some(error);
                 }
                 // A sync that waited instead of failing would meet the same error for ever.

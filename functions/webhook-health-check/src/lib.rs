@@ -124,7 +124,9 @@ impl WebhookHealthCheck {
             Err(Stop::Wait(until)) => Ok(Outcome::Snooze(until)),
             Err(Stop::Disconnected(reason)) => Ok(Outcome::Skipped(Refusal::from(reason).code())),
             // An account without Calendar; nothing that another attempt could change.
-            Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
+            Err(Stop::Google(
+                error @ (Error::NotFound | Error::Forbidden { .. } | Error::NoCalendarAccount),
+            )) => {
                 tracing::warn!(%user_id, %error, "user has no readable calendar");
                 Ok(Outcome::Skipped("no_calendar"))
             }

@@ -1,7 +1,6 @@
 //! Calendar v3: calendars and events, read a page at a time, and push channels.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use google_apis_common::Client;
 use google_calendar3::CalendarHub;
 use google_calendar3::api::Channel;
 pub use google_calendar3::api::{CalendarListEntry, Event, EventAttendee, EventDateTime};
@@ -11,8 +10,7 @@ use shared::config::InvalidConfig;
 use shared::job::Setup;
 use url::Url;
 
-use super::error::Refusal;
-use super::transport::{self, Connector};
+use super::transport::{self, Connector, Pool};
 use super::{Calls, Error, Next, Page, Session, Stop, api_url};
 
 /// Events on a page: the most that Google gives.
@@ -41,7 +39,7 @@ pub const CHANGES_KEPT: TimeDelta = TimeDelta::days(27);
 /// The calendars of users. Clones share their connections.
 #[derive(Clone)]
 pub struct Calendar {
-    client: Client<Connector>,
+    pool: Pool,
     endpoint: Option<Url>,
 }
 
@@ -98,7 +96,7 @@ impl Calendar {
     /// Google's endpoint, or the one of `GOOGLE_API_URL`.
     pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let config = setup.config();
-        Ok(Self { endpoint: api_url(config)?, client: transport::client() })
+        Ok(Self { endpoint: api_url(config)?, pool: transport::pool() })
     }
 
     /// One page of `calendarList.list`.
@@ -110,7 +108,7 @@ impl Calendar {
         session
             .call("calendar.calendarList.list", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let mut call = hub
                     .calendar_list()
                     .list()
@@ -141,7 +139,7 @@ impl Calendar {
         session
             .call("calendar.events.list", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let mut call = hub
                     .events()
                     .list(calendar_id)
@@ -185,7 +183,7 @@ impl Calendar {
                 .await?
                 .call("calendar.events.list", |token| async move {
                     let hub = self.hub(token);
-                    let mut refusal = Refusal::default();
+                    let mut refusal = self.pool.listen();
                     let mut call = hub
                         .events()
                         .list(calendar_id)
@@ -214,8 +212,8 @@ impl Calendar {
 
     /// `events.watch`: opens a push channel. It cannot be prolonged, only replaced.
     ///
-    /// After [`Error::Timeout`], [`Error::Transport`], [`Error::Unavailable`], [`Error::Truncated`] or
-    /// [`Error::Garbage`], and when cancelled, it may be open all the same.
+    /// After [`Error::Timeout`], [`Error::Transport`], [`Error::Unavailable`], [`Error::Truncated`],
+    /// [`Error::TooLarge`] or [`Error::Garbage`], and when cancelled, it may be open all the same.
     pub async fn watch(
         &self,
         session: &mut Session,
@@ -226,7 +224,7 @@ impl Calendar {
         let opened = session
             .call("calendar.events.watch", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let request = Channel {
                     id: Some(channel.id.to_owned()),
                     type_: Some("web_hook".to_owned()),
@@ -259,7 +257,7 @@ impl Calendar {
         session
             .call("calendar.channels.stop", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let request = Channel {
                     id: Some(channel_id.to_owned()),
                     resource_id: Some(resource_id.to_owned()),
@@ -272,7 +270,7 @@ impl Calendar {
     }
 
     fn hub(&self, token: String) -> CalendarHub<Connector> {
-        let mut hub = CalendarHub::new(self.client.clone(), token);
+        let mut hub = CalendarHub::new(self.pool.client(), token);
         if let Some(endpoint) = &self.endpoint {
             hub.base_url(format!("{endpoint}calendar/v3/"));
             hub.root_url(endpoint.to_string());

@@ -63,6 +63,8 @@ pub enum Refusal {
     NotConnected,
     /// Google does not take the user's token any more.
     TokenRevoked,
+    /// The user has not granted all that the integration needs.
+    MissingScope,
     /// The circuit breaker is open.
     CircuitOpen,
 }
@@ -81,6 +83,7 @@ impl From<Disconnected> for Refusal {
         match reason {
             Disconnected::NotConnected => Self::NotConnected,
             Disconnected::Revoked => Self::TokenRevoked,
+            Disconnected::MissingScope => Self::MissingScope,
         }
     }
 }

@@ -176,9 +176,9 @@ async fn each_failure_of_the_server_is_classified() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_cut_off() {
+async fn an_answer_without_end_is_cut_off_and_known_to_be_too_large() {
     let (_, _, page) = broken(FaultKind::Huge, false).await;
-    assert!(matches!(page, Err(Error::Truncated)), "{page:?}");
+    assert!(matches!(page, Err(Error::TooLarge)), "{page:?}");
 }
 
 #[tokio::test]
