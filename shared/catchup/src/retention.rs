@@ -21,5 +21,6 @@ pub(crate) const RETENTION: Retention = Retention {
         Personal { table: "notification_deliveries", step: STEP },
         Personal { table: "push_channels", step: STEP },
         Personal { table: "sync_locks", step: STEP },
+        Personal { table: "unlisted_calendars", step: STEP },
     ],
 };
