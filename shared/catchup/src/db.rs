@@ -41,6 +41,7 @@ pub mod oauth_tokens;
 pub mod recipients;
 pub mod reminders;
 pub mod suggestions;
+pub(crate) mod sync_locks;
 pub(crate) mod sync_metrics;
 pub mod sync_schedule;
 pub(crate) mod sync_status;

@@ -21,7 +21,7 @@ mod transport;
 #[cfg(feature = "calendar")]
 pub use calendar::Calendar;
 #[cfg(feature = "google-apis")]
-pub use error::Error;
+pub use error::{Error, PUSH_NOT_SUPPORTED};
 #[cfg(feature = "google-apis")]
 pub use gate::{Calls, Disconnected, Gate, Stop};
 #[cfg(feature = "google-apis")]

@@ -21,5 +21,7 @@ pub(crate) const RETENTION: Retention = Retention {
         Personal { table: "next_meetings", step: STEP },
         Personal { table: "notification_deliveries", step: STEP },
         Personal { table: "push_channels", step: STEP },
+        Personal { table: "sync_locks", step: STEP },
+        Personal { table: "unlisted_calendars", step: STEP },
     ],
 };

@@ -111,6 +111,8 @@ pub enum Disconnected {
     NotConnected,
     /// Google does not take it any more.
     Revoked,
+    /// It lacks what the user has to grant.
+    MissingScope,
 }
 
 impl Stop {
@@ -119,6 +121,7 @@ impl Stop {
             Error::Limited { retry_after } => Self::Wait(now + retry_after),
             Error::Token(TokenError::NotConnected) => Self::Disconnected(Disconnected::NotConnected),
             Error::Token(TokenError::Revoked) => Self::Disconnected(Disconnected::Revoked),
+            Error::MissingScope => Self::Disconnected(Disconnected::MissingScope),
             Error::Token(TokenError::Database(error)) => Self::Database(error),
             error @ (Error::Token(
                 TokenError::Superseded
@@ -131,6 +134,9 @@ impl Stop {
             )
             | Error::Unauthorized
             | Error::SyncTokenExpired
+            | Error::NoCalendarAccount
+            | Error::ApiDisabled
+            | Error::AddressRefused { .. }
             | Error::NotFound
             | Error::Forbidden { .. }
             | Error::Refused { .. }
@@ -138,6 +144,7 @@ impl Stop {
             | Error::Timeout
             | Error::Transport(_)
             | Error::Truncated
+            | Error::TooLarge
             | Error::Garbage(_)
             | Error::Client(_)) => Self::Google(error),
         }

@@ -1,14 +1,13 @@
 //! People v1, read a page at a time.
 
-use google_apis_common::{Client, FieldMask};
+use google_apis_common::FieldMask;
 use google_people1::PeopleService;
 pub use google_people1::api::{ContactGroup, Person};
 use shared::config::InvalidConfig;
 use shared::job::Setup;
 use url::Url;
 
-use super::error::Refusal;
-use super::transport::{self, Connector};
+use super::transport::{self, Connector, Pool};
 use super::{Error, Page, Session, api_url};
 
 /// People, or groups, on a page: the most that Google gives.
@@ -30,7 +29,7 @@ const GROUP_FIELDS: [&str; 4] = ["name", "groupType", "memberCount", "metadata"]
 /// The address books of users. Clones share their connections.
 #[derive(Clone)]
 pub struct People {
-    client: Client<Connector>,
+    pool: Pool,
     endpoint: Option<Url>,
 }
 
@@ -38,7 +37,7 @@ impl People {
     /// Google's endpoint, or the one of `GOOGLE_API_URL`.
     pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let config = setup.config();
-        Ok(Self { endpoint: api_url(config)?, client: transport::client() })
+        Ok(Self { endpoint: api_url(config)?, pool: transport::pool() })
     }
 
     /// One page of `people.connections.list`: everyone, or with a sync token what changed since, people deleted at
@@ -56,7 +55,7 @@ impl People {
         session
             .call("people.connections.list", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let mut call = hub
                     .people()
                     .connections_list(OWNER)
@@ -85,7 +84,7 @@ impl People {
         session
             .call("people.contactGroups.list", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let mut call = hub
                     .contact_groups()
                     .list()
@@ -102,7 +101,7 @@ impl People {
     }
 
     fn hub(&self, token: String) -> PeopleService<Connector> {
-        let mut hub = PeopleService::new(self.client.clone(), token);
+        let mut hub = PeopleService::new(self.pool.client(), token);
         if let Some(endpoint) = &self.endpoint {
             hub.base_url(endpoint.to_string());
             hub.root_url(endpoint.to_string());
