@@ -133,17 +133,7 @@ impl CalendarEvents {
         changes: &Changes,
         now: DateTime<Utc>,
     ) -> Result<Option<u64>, Error> {
-        let events = &changes.rows;
-        let last: HashMap<&str, &EventRow> =
-            events.iter().map(|event| (event.google_event_id.as_str(), event)).collect();
-        let cancelled: Vec<&str> =
-            changes.gone.iter().map(String::as_str).filter(|id| !last.contains_key(id)).collect();
-        let page: Vec<PageRow<'_>> = events
-            .iter()
-            .filter(|event| std::ptr::eq(last[event.google_event_id.as_str()], *event))
-            .filter(|event| event.google_event_id.chars().count() <= ID_CHARS)
-            .map(PageRow::of)
-            .collect();
+        let (page, cancelled) = changes.by_id();
         let (bases, since): (Vec<&str>, Vec<&str>) =
             changes.superseded.iter().map(|of| (of.base.as_str(), of.since.as_str())).unzip();
         let written = remove_events!(
@@ -366,6 +356,23 @@ impl CalendarEvents {
         .fetch_one(self.0.statement())
         .await?;
         Ok(removed.cast_unsigned())
+    }
+}
+
+impl Changes {
+    /// The last row of each id that can be stored, and the ids that are gone and have none.
+    fn by_id(&self) -> (Vec<PageRow<'_>>, Vec<&str>) {
+        let last: HashMap<&str, &EventRow> =
+            self.rows.iter().map(|event| (event.google_event_id.as_str(), event)).collect();
+        let gone = self.gone.iter().map(String::as_str).filter(|id| !last.contains_key(id)).collect();
+        let rows = self
+            .rows
+            .iter()
+            .filter(|event| std::ptr::eq(last[event.google_event_id.as_str()], *event))
+            .filter(|event| event.google_event_id.chars().count() <= ID_CHARS)
+            .map(PageRow::of)
+            .collect();
+        (rows, gone)
     }
 }
 
