@@ -196,6 +196,24 @@ impl World {
         })
     }
 
+    /// The user leaves the integration's box on the consent screen unticked (granular consent): tokens are handed out, and
+    /// open nothing.
+    pub fn untick_box(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.grant_mut(user, integration)?;
+            state.account_mut(user)?.unticked.push(integration);
+            Ok(())
+        })
+    }
+
+    /// The user ticks the box.
+    pub fn tick_box(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.account_mut(user)?.unticked.retain(|unticked| *unticked != integration);
+            Ok(())
+        })
+    }
+
     /// The next refresh hands out a new refresh token; the old one ends when the new one is first used.
     pub fn rotate_refresh_token(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
         self.with(|state| {
