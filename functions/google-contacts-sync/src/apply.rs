@@ -46,7 +46,7 @@ pub(crate) async fn apply(
     }
     let Linked { mut contacts, met, merged, gone } = linked(&mut page, people, now).await?;
     // Before the others: a person who returns under a new name in the same page takes up the contact.
-    let archived = page.archive(&gone, now).await?;
+    let archived = page.archive(&gone, *free != Free::Unknown, now).await?;
     if !archived.is_empty() && *free == Free::None {
         *free = Free::Gathered;
     }

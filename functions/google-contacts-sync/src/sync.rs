@@ -201,15 +201,15 @@ impl Part<'_> {
     }
 
     async fn write(&mut self, number: i32, page: &Listed) -> Result<(), Stop> {
-        if number == 0 {
-            self.job.contacts.forget_pages(self.user_id, None).await?;
-        }
         let (run, since) = (self.listing, self.since.as_deref());
         let listed = ListedPage { run, number, since, next: &page.next };
         let transaction = self.job.contacts.page(self.user_id).await?;
         let sync_type = self.progress.sync_type;
         let now = self.context.now();
         let applied = apply(transaction, &page.people, sync_type, listed, &mut self.free, now).await?;
+        if number == 0 {
+            self.job.contacts.forget_pages(self.user_id).await?;
+        }
         self.progress.listing = Some(self.listing);
         self.progress.items += page.people.len();
         self.progress.changed += applied.rows;
@@ -228,7 +228,7 @@ impl Part<'_> {
         }
         let now = self.context.now();
         let mut page = self.job.contacts.page(self.user_id).await?;
-        if pages > 0 && !page.hold_end(self.listing).await? {
+        if pages > 0 && !page.hold_end(self.listing, is_full).await? {
             return Err(Stop::Superseded);
         }
         let token = GivenToken { token: sync_token, given_at: now, parameters: parameters() };
@@ -236,7 +236,7 @@ impl Part<'_> {
         page.store_sync_state(self.progress.sync_type, &token, recount, now).await?;
         page.commit().await?;
         if is_full {
-            self.job.contacts.forget_pages(self.user_id, None).await?;
+            self.job.contacts.forget_pages(self.user_id).await?;
         }
         Ok(())
     }
@@ -302,13 +302,13 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// A step after the last page, while there is time for it.
+    /// A step after the last page of a full listing, while there is time for it.
     async fn end(&self) -> Result<ContactsPage, Stop> {
         if self.context.is_cancelled() || self.context.time_left() < WRITE_RESERVE {
             return Err(Stop::Later(self.context.now()));
         }
         let mut page = self.job.contacts.page(self.user_id).await?;
-        if page.hold_end(self.listing).await? { Ok(page) } else { Err(Stop::Superseded) }
+        if page.hold_end(self.listing, true).await? { Ok(page) } else { Err(Stop::Superseded) }
     }
 
     /// Asks for another full sync, instead of believing that so many people are gone.
@@ -324,11 +324,13 @@ impl Part<'_> {
             trigger: None,
             resume: None,
         };
-        let options = Options::default().named(format_args!("{}:confirm", self.listing));
+        // One task, however many syncs see the same in between.
+        let since = self.doubted_at.unwrap_or(now).timestamp_micros();
+        let options = Options::default().named(format_args!("{}:confirm:{since}", self.user_id));
         self.job.tasks.enqueue(&again, options.at(now + CONFIRM_AFTER)).await?;
         page.doubt(now).await?;
         page.commit().await?;
-        self.job.contacts.forget_pages(self.user_id, None).await?;
+        self.job.contacts.forget_pages(self.user_id).await?;
         Ok(())
     }
 

@@ -20,8 +20,13 @@ pub struct Unseen {
 
 impl ContactsPage {
     /// Archives the contacts of people that were deleted in Google, and returns who was not archived before. They are free
-    /// for another person.
-    pub async fn archive(&mut self, resource_names: &[&str], now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
+    /// for another person: `gathered` puts them where [`ContactsPage::match_free`] finds them.
+    pub async fn archive(
+        &mut self,
+        resource_names: &[&str],
+        gathered: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Uuid>, Error> {
         if resource_names.is_empty() {
             return Ok(Vec::new());
         }
@@ -41,6 +46,7 @@ impl ContactsPage {
                 INSERT INTO jobs.contacts_sync_free (user_id, contact_id, email, phone)
                 SELECT $1, id, NULLIF(lower(btrim(email)), ''), NULLIF(regexp_replace(phone, '[^0-9]', '', 'g'), '')
                 FROM archived
+                WHERE $4::boolean
                 ON CONFLICT DO NOTHING
             )
             SELECT id FROM archived
@@ -48,6 +54,7 @@ impl ContactsPage {
             self.user_id,
             resource_names as _,
             now,
+            gathered,
         )
         .fetch_all(self.tx.statement())
         .await?;

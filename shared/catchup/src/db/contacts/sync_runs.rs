@@ -50,19 +50,20 @@ impl Contacts {
         }))
     }
 
-    /// Removes the rows of pages of the user's earlier runs, in bounded steps.
-    pub async fn forget_pages(&self, user_id: Uuid, but: Option<Uuid>) -> Result<(), Error> {
+    /// Removes the rows of pages of runs that are not the user's any more, in bounded steps.
+    pub async fn forget_pages(&self, user_id: Uuid) -> Result<(), Error> {
         loop {
             let removed = sqlx::query!(
                 "
                 DELETE FROM jobs.contacts_sync_pages
                 WHERE (user_id, run, page) IN (
                     SELECT user_id, run, page FROM jobs.contacts_sync_pages
-                    WHERE user_id = $1 AND run IS DISTINCT FROM $2 LIMIT $3
+                    WHERE user_id = $1
+                      AND run IS DISTINCT FROM (SELECT run FROM jobs.contacts_sync_state WHERE user_id = $1)
+                    LIMIT $2
                 )
                 ",
                 user_id,
-                but,
                 STEP,
             )
             .execute(self.0.statement())
@@ -123,15 +124,21 @@ impl ContactsPage {
         Ok(taken.rows_affected() == 1)
     }
 
-    /// Holds the place of a run whose last page is written. `false` when it is not the user's run any more.
-    pub async fn hold_end(&mut self, run: Uuid) -> Result<bool, Error> {
+    /// Holds the place of a run whose last page is written. `false` when it is not the user's run any more, or when a page
+    /// of a full listing is missing.
+    pub async fn hold_end(&mut self, run: Uuid, is_full: bool) -> Result<bool, Error> {
         let held = sqlx::query_scalar!(
             r#"
-            SELECT true AS "held!" FROM jobs.contacts_sync_state
-            WHERE user_id = $1 AND run = $2 AND next_sync_token IS NOT NULL FOR UPDATE
+            SELECT true AS "held!" FROM jobs.contacts_sync_state s
+            WHERE s.user_id = $1 AND s.run = $2 AND s.next_sync_token IS NOT NULL AND (
+                NOT $3::boolean
+                OR s.pages = (SELECT count(*) FROM jobs.contacts_sync_pages p WHERE p.user_id = $1 AND p.run = $2)
+            )
+            FOR UPDATE
             "#,
             self.user_id,
             run,
+            is_full,
         )
         .fetch_optional(self.tx.statement())
         .await?;

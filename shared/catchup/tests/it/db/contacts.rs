@@ -187,8 +187,8 @@ async fn the_deleted_are_archived_once_and_leave_their_groups() {
     let joined: Vec<_> =
         ids.iter().map(|id| Membership { contact_id: *id, group: "contactGroups/g".into() }).collect();
     page.change_memberships(&joined, &[]).await.unwrap();
-    assert_eq!(page.archive(&["people/c1", "people/c9"], now()).await.unwrap(), [ids[0]]);
-    assert!(page.archive(&["people/c1"], now()).await.unwrap().is_empty());
+    assert_eq!(page.archive(&["people/c1", "people/c9"], false, now()).await.unwrap(), [ids[0]]);
+    assert!(page.archive(&["people/c1"], false, now()).await.unwrap().is_empty());
     page.commit().await.unwrap();
     let rows = "SELECT archived, archived_at IS NOT NULL FROM contacts ORDER BY name";
     assert_eq!(database.rows::<(bool, bool)>(rows).await, [(true, true), (false, false)]);
@@ -237,7 +237,7 @@ async fn a_full_sync_archives_only_contacts_that_it_did_not_list() {
     let listed = ListedPage { number: 1, next: &last, ..listed };
     assert!(take(&database, user, listed, &["people/c2", "people/c5"], &inserted[1..]).await);
     let mut last = page(&database, user).await;
-    assert!(last.hold_end(run).await.unwrap());
+    assert!(last.hold_end(run, true).await.unwrap());
     assert_eq!(last.unseen(run).await.unwrap(), Unseen { unseen: 1, before: 4 });
     assert_eq!(last.archive_unseen(run, now()).await.unwrap(), [ids[2]]);
     assert!(last.archive_unseen(run, now()).await.unwrap().is_empty());
@@ -277,10 +277,11 @@ async fn a_late_part_of_a_run_that_was_replaced_or_ended_writes_and_archives_not
         assert_eq!(contacts.place(user, old).await.unwrap(), None);
         assert!(!take(&database, user, listed(old, 1, &last), &["people/c1"], &[]).await);
         let mut late = page(&database, user).await;
-        assert!(!late.hold_end(old).await.unwrap());
+        assert!(!late.hold_end(old, false).await.unwrap());
         assert!(late.archive_unseen(old, now()).await.unwrap().is_empty());
         late.commit().await.unwrap();
-        contacts.forget_pages(user, None).await.unwrap();
+        database.run("UPDATE jobs.contacts_sync_state SET run = NULL").await;
+        contacts.forget_pages(user).await.unwrap();
     }
     assert_eq!(database.value::<i64>("SELECT count(*) FROM contacts WHERE archived").await, 0);
     assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.contacts_sync_pages").await, 0);
@@ -299,23 +300,38 @@ async fn changes_since_a_token_that_is_not_the_users_any_more_are_not_written() 
 }
 
 #[tokio::test]
+async fn a_listing_of_which_a_page_is_missing_archives_nobody() {
+    let database = Database::new().await;
+    let user = database.user(&[GoogleContacts]).await;
+    let (run, next, last) = (Uuid::new_v4(), more(), end());
+    for (number, next) in [(0, &next), (1, &last)] {
+        assert!(take(&database, user, ListedPage { run, number, since: None, next }, &[], &[]).await);
+    }
+    assert!(page(&database, user).await.hold_end(run, true).await.unwrap());
+    database.run("DELETE FROM jobs.contacts_sync_pages WHERE page = 0").await;
+    assert!(!page(&database, user).await.hold_end(run, true).await.unwrap());
+}
+
+#[tokio::test]
 async fn pages_of_earlier_runs_are_removed_in_steps() {
     let database = Database::new().await;
     let (user, stranger) = (database.user(&[GoogleContacts]).await, database.user(&[GoogleContacts]).await);
-    let run = Uuid::new_v4();
-    for (user, run) in [(user, Uuid::new_v4()), (user, run), (stranger, Uuid::new_v4())] {
+    let (run, next) = (Uuid::new_v4(), more());
+    for user in [user, stranger] {
         database
             .run(format!(
                 "INSERT INTO jobs.contacts_sync_pages
-                 SELECT '{user}', '{run}', number, '{{}}', '{{}}' FROM generate_series(1, 250) AS number"
+                 SELECT '{user}', gen_random_uuid(), number, '{{}}', '{{}}' FROM generate_series(1, 250) AS number"
             ))
             .await;
     }
+    assert!(take(&database, user, ListedPage { run, number: 0, since: None, next: &next }, &[], &[]).await);
     let scope = Arc::new(Scope::default());
     let meter = Arc::clone(&scope.meter);
     let contacts = database.of::<Contacts>();
-    scope.enter(contacts.forget_pages(user, Some(run))).await.unwrap();
-    assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.contacts_sync_pages").await, 500);
+    scope.enter(contacts.forget_pages(user)).await.unwrap();
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.contacts_sync_pages").await, 251);
+    assert!(contacts.place(user, run).await.unwrap().is_some());
     assert!(meter.get(Counter::SqlStatement) > 1, "not all in one statement");
 }
 
@@ -324,7 +340,7 @@ async fn archived(database: &Database, by_hand: bool) -> (Uuid, Uuid) {
     let user = database.user(&[GoogleContacts]).await;
     let id = insert(database, user, &people([1])).await[0];
     let mut page = page(database, user).await;
-    page.archive(&["people/c1"], now()).await.unwrap();
+    page.archive(&["people/c1"], false, now()).await.unwrap();
     page.commit().await.unwrap();
     if by_hand {
         database.run("UPDATE contacts SET archived_at = archived_at + interval '1 hour'").await;
@@ -478,7 +494,7 @@ async fn the_twin_of_a_contact_whose_person_is_gone_has_its_address_or_else_its_
     let ids = insert(&database, user, &contacts).await;
     own(&database, user, "5@example.org", "", AS_IT_IS).await;
     let mut page = page(&database, user).await;
-    let gone = page.archive(&["people/c1", "people/c3", "people/c5"], now()).await.unwrap();
+    let gone = page.archive(&["people/c1", "people/c3", "people/c5"], false, now()).await.unwrap();
     let mut twins: Vec<_> =
         page.twins_of(&gone).await.unwrap().iter().map(|pair| (pair.old.id, pair.new.id)).collect();
     twins.sort_unstable();

@@ -13,6 +13,9 @@ use shared::rate_limit::Decision;
 use tests::{Answer, Delivery, Google, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
+mod people;
+mod survival;
+
 /// People of the address book, in three pages.
 const PEOPLE: u64 = 2_100;
 
@@ -26,13 +29,18 @@ struct Fixture {
 impl Fixture {
     /// A user with three pages of people who was never synced.
     async fn new() -> Self {
+        Self::with(PEOPLE).await
+    }
+
+    /// A user with so many people who was never synced.
+    async fn with(people: u64) -> Self {
         let stack = Stack::start().await;
         let options = SeedOptions { users: 2, max_contacts: 10, ..SeedOptions::default() };
         let google = Google::start(&stack, options).await;
         let users = google.world.users();
         let user =
             users.iter().find(|user| user.contacts_grant.as_ref().is_some_and(seed::works)).unwrap().id;
-        google.world.add_address_book(user, PEOPLE).unwrap();
+        google.world.add_address_book(user, people).unwrap();
         let service = container(&stack, &google);
         Self { stack, google, user, service }
     }
