@@ -20,8 +20,10 @@ pub(crate) const RETENTION: Retention = Retention {
         // Each row names the people of a page.
         Personal { table: "contacts_sync_pages", step: 100 },
         Personal { table: "contacts_sync_state", step: STEP },
+        Personal { table: "next_meetings", step: STEP },
         Personal { table: "notification_deliveries", step: STEP },
         Personal { table: "push_channels", step: STEP },
         Personal { table: "sync_locks", step: STEP },
+        Personal { table: "unlisted_calendars", step: STEP },
     ],
 };

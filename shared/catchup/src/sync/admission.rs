@@ -67,6 +67,8 @@ pub enum Refusal {
     MissingScope,
     /// The circuit breaker is open.
     CircuitOpen,
+    /// The user's account has no Calendar.
+    NoCalendarAccount,
 }
 
 impl Refusal {
