@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod cold_start;
+mod contacts;
 mod load;
 mod process;
 mod task;
@@ -22,12 +23,14 @@ struct Arguments {
 enum What {
     ColdStart(cold_start::Options),
     Task(task::Options),
+    Contacts(contacts::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let missed = match Arguments::parse().what {
         What::ColdStart(options) => cold_start::run(&options)?,
         What::Task(options) => task::run(&options)?,
+        What::Contacts(options) => contacts::run(&options)?,
     };
     Ok(ExitCode::from(u8::from(missed)))
 }

@@ -13,6 +13,9 @@ use shared::rate_limit::Decision;
 use tests::{Answer, Delivery, Google, RedisProxy, Service, Stack};
 use uuid::Uuid;
 
+mod people;
+mod survival;
+
 /// People of the address book, in three pages.
 const PEOPLE: u64 = 2_100;
 
@@ -26,13 +29,18 @@ struct Fixture {
 impl Fixture {
     /// A user with three pages of people who was never synced.
     async fn new() -> Self {
+        Self::with(PEOPLE).await
+    }
+
+    /// A user with so many people who was never synced.
+    async fn with(people: u64) -> Self {
         let stack = Stack::start().await;
         let options = SeedOptions { users: 2, max_contacts: 10, ..SeedOptions::default() };
         let google = Google::start(&stack, options).await;
         let users = google.world.users();
         let user =
             users.iter().find(|user| user.contacts_grant.as_ref().is_some_and(seed::works)).unwrap().id;
-        google.world.add_address_book(user, PEOPLE).unwrap();
+        google.world.add_address_book(user, people).unwrap();
         let service = container(&stack, &google);
         Self { stack, google, user, service }
     }
@@ -104,14 +112,15 @@ async fn a_sync_that_meets_googles_limit_continues_in_another_task() {
     let fixture = Fixture::new().await;
     fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 2, Times::Count(1));
     check_done(&fixture.sync().await, true);
-    let (stored, tokens) =
-        (fixture.count("contacts").await, fixture.count("google_contacts_sync_state").await);
+    let tokens = fixture.count("jobs.contacts_sync_state WHERE sync_token IS NOT NULL").await;
+    let stored = fixture.count("contacts").await;
     assert!(stored > 1_000, "the pages before are committed");
     assert_eq!((tokens, fixture.count("sync_metrics").await), (0, 0), "nothing has ended yet");
 
     check_done(&fixture.service.deliver(fixture.next_part().await).await, false);
     fixture.check_complete().await;
-    assert_eq!(fixture.count("jobs.contacts_sync_runs").await, 0, "nothing is left of the run");
+    assert_eq!(fixture.count("jobs.contacts_sync_state WHERE run IS NOT NULL").await, 0, "the run has ended");
+    assert_eq!(fixture.count("jobs.contacts_sync_pages").await, 0, "nothing is left of it");
     assert_eq!(
         fixture.calls(Call::PeopleConnectionsList),
         4,
@@ -172,10 +181,8 @@ async fn a_page_token_that_grew_too_old_starts_the_sync_over() {
     let fixture = Fixture::new().await;
     fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
     check_done(&fixture.sync().await, true);
-    let mut part = fixture.next_part().await;
-    let mut envelope: Value = serde_json::from_str(&part.body).unwrap();
-    envelope["data"]["resume"]["pageToken"] = json!("too old");
-    part.body = envelope.to_string();
+    let part = fixture.next_part().await;
+    fixture.stack.run("UPDATE jobs.contacts_sync_state SET page_token = 'too old'").await;
     check_done(&fixture.service.deliver(part).await, false);
     fixture.check_complete().await;
 }
@@ -184,7 +191,7 @@ async fn a_page_token_that_grew_too_old_starts_the_sync_over() {
 async fn a_failed_page_is_recorded_and_the_sync_token_stays() {
     let fixture = Fixture::new().await;
     check_done(&fixture.sync().await, false);
-    let token = "SELECT sync_token FROM google_contacts_sync_state";
+    let token = "SELECT sync_token FROM jobs.contacts_sync_state";
     let before = fixture.stack.rows::<(String,)>(token).await;
     fixture.fail(FaultKind::ServerError { status: 500 }, 0, Times::Count(2));
     assert_eq!(fixture.sync().await.outcome(), "retry");
@@ -271,7 +278,7 @@ async fn a_contact_of_the_users_own_is_linked_wherever_its_person_is_listed() {
 async fn a_sync_token_that_google_refuses_starts_the_sync_over() {
     let fixture = Fixture::new().await;
     check_done(&fixture.sync().await, false);
-    fixture.stack.run("UPDATE google_contacts_sync_state SET sync_token = 'of another system'").await;
+    fixture.stack.run("UPDATE jobs.contacts_sync_state SET sync_token = 'of another system'").await;
     let answer = fixture.sync().await;
     check_done(&answer, false);
     assert_eq!(answer.body["result"]["syncType"], "full", "{answer:?}");
