@@ -2,7 +2,6 @@
 //!
 //! Tasks go to Cloud Tasks (`cloud`), or, with `USE_CLOUD_TASKS=false`, straight to the function (`direct`).
 
-use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -135,7 +134,7 @@ impl Tasks {
     pub async fn debounce<P: Payload>(
         &self,
         payload: &P,
-        key: impl fmt::Display,
+        key: &str,
         window: Duration,
     ) -> Result<Coverage, Error> {
         let options = Options::default().debounced(key, window);
@@ -147,7 +146,7 @@ impl Tasks {
         payload: &P,
         options: &Options,
     ) -> Result<(Enqueued, Coverage), Error> {
-        let send = async |resolved| self.create(payload, resolved).await;
+        let send = |resolved| self.create(payload, resolved);
         debounce::create(options, &self.clock, self.debounce_divisor, send).await
     }
 

@@ -37,6 +37,7 @@ pub mod deliveries;
 #[cfg(feature = "migrate")]
 pub mod migrations;
 pub mod oauth_tokens;
+pub mod push_notifications;
 pub mod recipients;
 pub mod reminders;
 pub mod suggestions;

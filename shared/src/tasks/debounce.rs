@@ -52,26 +52,24 @@ impl Coverage {
 }
 
 /// Creates a task, and for a debounced one that of each window that has ended by the time it is answered.
-pub(super) async fn create(
+pub(super) async fn create<F: Future<Output = Result<Sent, Error>>>(
     options: &Options,
     clock: &Clock,
     divisor: NonZeroU32,
-    send: impl AsyncFn(Resolved) -> Result<Sent, Error>,
+    send: impl Fn(Resolved) -> F,
 ) -> Result<(Enqueued, Coverage), Error> {
     let mut now = clock.now();
     loop {
         let resolved = options.resolve(now, divisor);
         let debounced = resolved.window_end.zip(resolved.at);
-        let sent = send(resolved).await?;
-        let Some((window_end, at)) = debounced else { return Ok((sent.enqueued, Coverage::NONE)) };
-        match sent.ended_meanwhile(window_end, clock.now()) {
-            // Each turn is about a later window.
-            Some(later) => now = later,
-            None => {
-                let covers = sent.answered_at.map(|answered_at| Coverage::new(window_end, at, answered_at));
-                return Ok((sent.enqueued, covers.unwrap_or(Coverage::NONE)));
-            }
-        }
+        let answer = send(resolved).await?;
+        let Some((window_end, at)) = debounced else { return Ok((answer.enqueued, Coverage::NONE)) };
+        let Some(later) = answer.ended_meanwhile(window_end, clock.now()) else {
+            let coverage = answer.answered_at.map(|answered_at| Coverage::new(window_end, at, answered_at));
+            return Ok((answer.enqueued, coverage.unwrap_or(Coverage::NONE)));
+        };
+        // Each turn is about a later window.
+        now = later;
     }
 }
 
@@ -91,6 +89,7 @@ impl Sent {
 mod tests {
     use std::cell::RefCell;
     use std::collections::HashMap;
+    use std::future::ready;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
@@ -123,15 +122,12 @@ mod tests {
             let now = self.time.fetch_add(way_ms, Ordering::Relaxed) + way_ms;
             let mut tasks = self.tasks.borrow_mut();
             let name = resolved.name.clone().unwrap();
-            let enqueued = match tasks.get(&name) {
-                Some(_) => Enqueued::Existing,
-                None => {
-                    let due = resolved.at.unwrap().timestamp_millis();
-                    let counts_from = resolved.created_at.timestamp_millis();
-                    tasks.insert(name, Task { begins: due.max(now), counts_from });
-                    Enqueued::Created
-                }
-            };
+            let mut enqueued = Enqueued::Existing;
+            tasks.entry(name).or_insert_with(|| {
+                enqueued = Enqueued::Created;
+                let due = resolved.at.unwrap().timestamp_millis();
+                Task { begins: due.max(now), counts_from: resolved.created_at.timestamp_millis() }
+            });
             self.time.fetch_add(way_ms, Ordering::Relaxed);
             Sent { enqueued, answered_at: Some(at(now - now % 1_000)) }
         }
@@ -149,7 +145,7 @@ mod tests {
                 let (time, skew) = (Arc::clone(&model.time), skews[producer]);
                 let clock = Clock::from_fn(move || at(time.load(Ordering::Relaxed) + skew));
                 let options = Options::default().debounced("k", WINDOW);
-                let send = async |resolved: Resolved| Ok(model.send(&resolved, way_ms));
+                let send = |resolved: Resolved| ready(Ok(model.send(&resolved, way_ms)));
                 create(&options, &clock, NonZeroU32::MIN, send).now_or_never().unwrap().unwrap();
                 let tasks = model.tasks.borrow();
                 // Neither the task itself begins earlier, nor does a run count for it that did.
@@ -173,7 +169,7 @@ mod tests {
         let clock = Clock::from_fn(|| at(1_000_000_000));
         let options = Options::default().debounced("k", WINDOW);
         for enqueued in [Enqueued::Created, Enqueued::Existing] {
-            let send = async |_| Ok(Sent { enqueued, answered_at: Some(at(1_000_000_000)) });
+            let send = |_| ready(Ok(Sent { enqueued, answered_at: Some(at(1_000_000_000)) }));
             let created = create(&options, &clock, NonZeroU32::MIN, send).now_or_never().unwrap().unwrap();
             assert_eq!(created.0, enqueued);
             assert!(created.1.includes(clock.now()));

@@ -8,6 +8,7 @@ mod cold_start;
 mod load;
 mod process;
 mod task;
+mod webhooks;
 
 /// Measures the functions.
 ///
@@ -22,12 +23,14 @@ struct Arguments {
 enum What {
     ColdStart(cold_start::Options),
     Task(task::Options),
+    Webhooks(webhooks::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let missed = match Arguments::parse().what {
         What::ColdStart(options) => cold_start::run(&options)?,
         What::Task(options) => task::run(&options)?,
+        What::Webhooks(options) => webhooks::run(&options)?,
     };
     Ok(ExitCode::from(u8::from(missed)))
 }
