@@ -262,6 +262,8 @@ async fn an_address_over_its_limit_is_answered_one_request_at_a_time() {
         let forwarded = format!("10.0.0.9, {address}");
         push("exists", &[("x-goog-channel-id", "unknown"), ("x-forwarded-for", &forwarded)])
     };
+    let googles = |state| push(state, &[("x-forwarded-for", "192.0.2.7")]);
+    assert_eq!(fixture.status(googles("exists")).await, 204);
     for _ in 0..API_ADDRESS.max {
         assert_eq!(fixture.status(from("192.0.2.7")).await, 404);
     }
@@ -277,7 +279,16 @@ async fn an_address_over_its_limit_is_answered_one_request_at_a_time() {
         answer = &mut second => answer,
     };
     assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (503, "1"));
+    // A channel that was checked before does not wait for its turn, but for the table only.
+    let known = fixture.send(googles("sync"));
+    tokio::pin!(known);
+    tokio::select! {
+        biased;
+        answer = &mut known => panic!("{answer:?}"),
+        () = std::future::ready(()) => {}
+    }
     drop(lock);
+    assert_eq!(known.await.0, 204);
     assert_eq!(first.await.0, 404);
     assert_eq!(fixture.status(from("192.0.2.7")).await, 404);
 }

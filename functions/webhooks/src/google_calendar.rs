@@ -4,7 +4,7 @@
 //! <https://developers.google.com/workspace/calendar/api/guides/push>. So 429 would lose notifications, and so would any
 //! success before the sync's task exists.
 
-mod covered;
+mod known;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use catchup::db::push_notifications::{Notification, NotificationResult, Notifica
 use catchup::event::EventCode;
 use catchup::variables;
 use catchup::webhooks::ask_for_sync;
-use covered::CoveredChannels;
+use known::KnownChannels;
 use shared::clock::Clock;
 use shared::config::InvalidConfig;
 use shared::db;
@@ -53,7 +53,7 @@ pub(crate) struct Receiver {
     tasks: Tasks,
     clock: Clock,
     strangers: Strangers,
-    covered: CoveredChannels,
+    known: KnownChannels,
 }
 
 impl Receiver {
@@ -65,7 +65,7 @@ impl Receiver {
             tasks: tasks?,
             clock: setup.clock(),
             strangers: Strangers::behind(trusted_hops?),
-            covered: CoveredChannels::default(),
+            known: KnownChannels::default(),
         })
     }
 
@@ -75,13 +75,14 @@ impl Receiver {
         }
         let address = self.strangers.address(&request);
         let Some(push) = Push::read(request.headers()) else { return self.refuse(address) };
-        // Of a channel that was checked a moment ago, whose sync has not begun.
+        let known = self.known.find(push.channel_id, &push.proof);
         if push.calls_for_sync()
-            && let Some(user_id) = self.covered.user(push.channel_id, &push.proof, self.clock.now())
+            && let Some(user_id) = known.and_then(|known| known.covered_user(self.clock.now()))
         {
             return taken(OutcomeCode::Duplicate).about(user_id);
         }
-        let turn = self.strangers.turn(address);
+        // Who was checked before is no stranger, whatever else comes from the address.
+        let turn = if known.is_some() { Turn::Free } else { self.strangers.turn(address) };
         if let Turn::Busy = turn {
             return again(RETRY_AFTER_BUSY).because("busy").without_line();
         }
@@ -122,7 +123,7 @@ impl Receiver {
         }
         let handled = match self.ask_for_sync(user_id).await {
             Ok(coverage) => {
-                self.covered.remember(push.channel_id, push.proof, user_id, coverage, now);
+                self.known.remember(push.channel_id, push.proof, user_id, coverage, now);
                 taken(OutcomeCode::Done)
             }
             Err(reason) => {

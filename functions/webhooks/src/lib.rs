@@ -14,7 +14,7 @@
 //! **Who is counted.** A request is checked before it is counted, and only strangers are: the channels of all users call from a
 //! few addresses of Google. A channel needs no limit: it costs one statement and one task per window, whatever comes through
 //! it. An address with too many strange requests is still answered, one request at a time and without log lines, so that
-//! it takes one connection to Postgres at most and Google may share it.
+//! it takes one connection to Postgres at most; channels that were checked before do not wait for it.
 
 pub mod google_calendar;
 mod strangers;
