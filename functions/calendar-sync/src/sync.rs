@@ -13,6 +13,8 @@ use uuid::Uuid;
 use crate::CalendarSync;
 use crate::event_row::{Changes, Window};
 
+mod meetings;
+
 /// How far back a full sync looks.
 const LOOKBACK: TimeDelta = TimeDelta::days(1);
 /// How far ahead a full sync looks.
@@ -35,6 +37,8 @@ pub(crate) struct Progress {
     pub(crate) api_calls: u32,
     /// A calendar was read from its beginning.
     pub(crate) full: bool,
+    /// Contacts whose last meeting is another one now.
+    pub(crate) met: Vec<Uuid>,
 }
 
 /// Syncs all calendars of a user that need it: those not synced since the task was created, or, if it is debounced, since
@@ -84,7 +88,8 @@ impl Sync<'_> {
         self.drop_other_calendars(&calendars).await?;
         self.sync_calendars(calendars).await?;
         self.sync_reset_calendars().await?;
-        self.remove_ended_events().await
+        self.remove_ended_events().await?;
+        self.note_meetings().await
     }
 
     async fn calendars_to_sync(&self) -> Result<Vec<CalendarToSync>, Stop> {
