@@ -21,6 +21,17 @@ impl World {
         self.with(|state| state.add_event(user, calendar_id, event, now))
     }
 
+    /// Puts one meeting into the primary calendars of all its guests at the same moment, which announces it on all their
+    /// channels at once.
+    pub fn add_meeting(&self, guests: &[Uuid], event: &Event) -> Result<(), Unknown> {
+        let now = self.now();
+        self.with(|state| {
+            guests
+                .iter()
+                .try_for_each(|guest| state.add_event(*guest, "primary", event.clone(), now).map(drop))
+        })
+    }
+
     /// Changes an event in every calendar of the user that it appears in.
     pub fn change_event(
         &self,

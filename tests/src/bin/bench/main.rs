@@ -9,6 +9,7 @@ mod contacts;
 mod load;
 mod process;
 mod task;
+mod webhooks;
 
 /// Measures the functions.
 ///
@@ -24,6 +25,7 @@ enum What {
     ColdStart(cold_start::Options),
     Task(task::Options),
     Contacts(contacts::Options),
+    Webhooks(webhooks::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -31,6 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
         What::ColdStart(options) => cold_start::run(&options)?,
         What::Task(options) => task::run(&options)?,
         What::Contacts(options) => contacts::run(&options)?,
+        What::Webhooks(options) => webhooks::run(&options)?,
     };
     Ok(ExitCode::from(u8::from(missed)))
 }
