@@ -164,10 +164,12 @@ async fn a_grant_that_was_revoked_during_a_sync_is_found_out() {
     let user_id = stack.user(USUAL);
     let mut session = stack.session(GoogleCalendar).await;
     stack.world.revoke_grant(user_id, google_stand_in::Integration::GoogleCalendar).unwrap();
-    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
+    let page =
+        stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
     assert!(matches!(page, Err(Error::Token(TokenError::Suspected { .. }))), "{page:?}");
     stack.advance(TimeDelta::hours(24));
-    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
+    let page =
+        stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
     assert!(matches!(page, Err(Error::Unauthorized)), "the token was renewed once: {page:?}");
     let session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await;
     assert!(matches!(session, Err(Error::Token(TokenError::Revoked))), "{session:?}");
