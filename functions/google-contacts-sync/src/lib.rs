@@ -18,6 +18,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
+use shared::envelope::sha256_hex;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
@@ -102,7 +103,10 @@ impl GoogleContactsSync {
         context: &Context,
     ) -> Result<Outcome, Failure> {
         let user_id = payload.user_id;
-        let entry = if payload.resume.is_some() { Entry::Continued } else { Entry::First };
+        let entry = match &payload.resume {
+            Some(resume) => Entry::Continued(resume.run),
+            None => Entry::Named(name(&context.key)),
+        };
         let sync = |admission| async move { self.admitted(payload, admission, context).await };
         let integration = Integration::GoogleContacts;
         self.syncs.run(user_id, integration, entry, || context.now(), sync).await
@@ -131,6 +135,7 @@ impl GoogleContactsSync {
                 return self.skip(&payload, &progress, refusal, context.now()).await;
             }
         };
+        progress.run = admitted.run;
         let mut part = Part {
             job: self,
             context,
@@ -158,7 +163,7 @@ impl GoogleContactsSync {
                 // A part has one successor, however often it runs.
                 let options = Options::default().named(format_args!("{}:next", context.key)).at(time);
                 self.tasks.enqueue(&rest, options).await?;
-                Ok(Ended::Continued(synced(&progress, true)))
+                Ok(Ended::Continued(synced(&progress, true), time))
             }
             Err(Stop::Refused(refusal)) => self.skip(&payload, &progress, refusal, context.now()).await,
             Err(Stop::Superseded) => Ok(Ended::Here(Outcome::Skipped("superseded"))),
@@ -201,6 +206,12 @@ impl GoogleContactsSync {
             );
         }
     }
+}
+
+/// Names the sync of a task, and of every repetition of it.
+fn name(task: &str) -> Uuid {
+    let digits = sha256_hex([task]);
+    Uuid::from_u128(u128::from_str_radix(&digits[..32], 16).unwrap_or_default())
 }
 
 fn beginning(asked: SyncType, sync_token: Option<String>, now: DateTime<Utc>) -> ContactsResume {

@@ -35,6 +35,7 @@ pub mod contact_groups;
 pub mod contacts;
 pub mod deliveries;
 pub mod google_waits;
+pub mod meetings;
 #[cfg(feature = "migrate")]
 pub mod migrations;
 pub mod oauth_tokens;
@@ -42,6 +43,7 @@ pub mod recipients;
 pub mod refused_tokens;
 pub mod reminders;
 pub mod suggestions;
+pub(crate) mod sync_locks;
 pub(crate) mod sync_metrics;
 pub mod sync_schedule;
 pub(crate) mod sync_status;

@@ -23,8 +23,11 @@ pub(crate) const RETENTION: Retention = Retention {
         // Rows of other tables stand behind each, as many as an address book has.
         Personal { table: "contacts_sync_runs", step: 10 },
         Personal { table: "google_waits", step: STEP },
+        Personal { table: "next_meetings", step: STEP },
         Personal { table: "notification_deliveries", step: STEP },
         Personal { table: "push_channels", step: STEP },
         Personal { table: "refused_tokens", step: STEP },
+        Personal { table: "sync_locks", step: STEP },
+        Personal { table: "unlisted_calendars", step: STEP },
     ],
 };

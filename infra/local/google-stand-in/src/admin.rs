@@ -82,6 +82,7 @@ struct FaultRequest {
     user: String,
     #[serde(default = "any")]
     call: String,
+    calendar: Option<String>,
     #[serde(flatten)]
     kind: FaultKind,
     #[serde(default)]
@@ -98,6 +99,7 @@ async fn inject(State(app): State<App>, Json(request): Json<FaultRequest>) -> An
     let fault = Fault {
         user: if request.user == ANY { None } else { Some(find(&app.world, &request.user)?) },
         call: if request.call == ANY { None } else { Some(read::<Call>("call", &request.call)?) },
+        calendar: request.calendar,
         kind: request.kind,
         times: request.times,
         after: request.after,

@@ -70,6 +70,19 @@ impl World {
         })
     }
 
+    /// The user hides a calendar from their list, or shows it again.
+    pub fn hide_calendar(&self, user: Uuid, calendar_id: &str, hidden: bool) -> Result<(), Unknown> {
+        self.with(|state| {
+            let account = state.account_mut(user)?;
+            account.list_revision += 1;
+            let revision = account.list_revision;
+            let calendar_state = account.calendar_state_mut(calendar_id).ok_or(Unknown::Calendar)?;
+            calendar_state.hidden = hidden;
+            calendar_state.listed_at = revision;
+            Ok(())
+        })
+    }
+
     /// Deletes a calendar: its events answer 404, an incremental calendar list shows it as deleted.
     pub fn delete_calendar(&self, user: Uuid, calendar_id: &str) -> Result<(), Unknown> {
         self.with(|state| {

@@ -45,6 +45,11 @@ const SAME_ON_EVERY_PAGE: &[&str] = &[
     "updatedMin",
 ];
 
+/// What has to be as it was in the list that gave the sync token. Google calls the outcome undefined else; a caller had better
+/// hear of it.
+const SAME_AS_BEFORE: &[&str] =
+    &["alwaysIncludeEmail", "maxAttendees", "maxResults", "showHiddenInvitations", "timeZone"];
+
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum Order {
     Unspecified,
@@ -61,6 +66,7 @@ struct SyncToken {
     revision: u64,
     window: Window,
     single_events: bool,
+    parameters: Vec<Option<String>>,
 }
 
 /// Where a list continues: after this sort key.
@@ -100,8 +106,7 @@ pub(crate) fn list(
         Some(token) => token.window,
         None => window(query)?,
     };
-    let parameters: Vec<_> =
-        SAME_ON_EVERY_PAGE.iter().map(|name| query.text(name).map(str::to_owned)).collect();
+    let parameters = values(query, SAME_ON_EVERY_PAGE);
     let page = match query.text("pageToken") {
         None => None,
         Some(token) => Some(
@@ -160,6 +165,7 @@ pub(crate) fn list(
             revision,
             window,
             single_events,
+            parameters: values(query, SAME_AS_BEFORE),
         };
         body["nextSyncToken"] = json!(seal(&token));
     }
@@ -211,14 +217,23 @@ fn since(
     if (token.born, token.epoch) != (state.born, calendar_state.epoch) {
         return Err(Refusal::full_sync_required());
     }
-    // Google calls the outcome undefined; a caller had better hear of it.
     if token.single_events != single_events {
         return Err(Refusal::invalid(
             "singleEvents",
             "Sync token was issued for another value of singleEvents.",
         ));
     }
+    let now = values(query, SAME_AS_BEFORE);
+    let differs =
+        SAME_AS_BEFORE.iter().zip(token.parameters.iter().zip(&now)).find(|(_, (then, now))| then != now);
+    if let Some((name, _)) = differs {
+        return Err(Refusal::invalid(name, format!("Sync token was issued for another value of {name}.")));
+    }
     Ok(Some(token))
+}
+
+fn values(query: &Query, names: &[&str]) -> Vec<Option<String>> {
+    names.iter().map(|name| query.text(name).map(str::to_owned)).collect()
 }
 
 fn sort_key(event: &Event, order: Order) -> i64 {

@@ -236,6 +236,20 @@ impl Refusal {
         }
     }
 
+    /// 4xx about one thing that is asked for.
+    pub(crate) fn of_status(status: u16) -> Self {
+        match status {
+            403 => Self::new(
+                StatusCode::FORBIDDEN,
+                "requiredAccessLevel",
+                "PERMISSION_DENIED",
+                "You need to have reader access to this calendar.",
+            ),
+            404 => Self::not_found("Not Found"),
+            _ => Self::bad_request("global", "badRequest", "Bad Request"),
+        }
+    }
+
     /// 5xx.
     pub(crate) fn server_error(code: StatusCode) -> Self {
         match code {

@@ -74,7 +74,12 @@ pub(crate) fn fault(kind: FaultKind) -> Option<Response> {
         | FaultKind::Reset
         | FaultKind::AnswerLost
         | FaultKind::Garbage
-        | FaultKind::Huge => None,
+        | FaultKind::Huge
+        | FaultKind::HugeAbove { .. }
+        | FaultKind::Refused { .. }
+        | FaultKind::NoSyncToken
+        | FaultKind::Empty
+        | FaultKind::NoPrimary => None,
     }
 }
 

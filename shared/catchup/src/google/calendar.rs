@@ -11,7 +11,7 @@ use shared::job::Setup;
 use url::Url;
 
 use super::transport::{self, Connector, Pool};
-use super::{Calls, Error, Next, Page, Session, Stop, api_url};
+use super::{Calls, Error, Page, Session, Stop, api_url};
 
 /// Events on a page: the most that Google gives.
 pub const EVENTS_PER_PAGE: i32 = 2500;
@@ -22,7 +22,7 @@ const MAX_ATTENDEES: i32 = 100;
 const CALENDAR_FIELDS: &str =
     "nextPageToken,nextSyncToken,items(id,summary,summaryOverride,description,primary,deleted,timeZone)";
 const EVENT_FIELDS: &str = "nextPageToken,nextSyncToken,timeZone,items(id,status,summary,description,location,start,end,\
-                            transparency,attendees(email,displayName,responseStatus,self,organizer))";
+                            transparency,eventType,recurringEventId,updated,attendees(email,displayName,responseStatus,self,organizer))";
 
 const CHANGE_FIELDS: &str = "items(id),nextPageToken";
 /// Pages of [`Calendar::changed_since`]: Google may leave a page empty although another one follows.
@@ -65,7 +65,18 @@ pub struct EventPage {
     /// IANA name of the calendar's time zone.
     pub time_zone: Option<String>,
     /// How the list continues.
-    pub next: Next,
+    pub next: NextEvents,
+}
+
+/// What comes after a page of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextEvents {
+    /// Another page, by this token.
+    Page(String),
+    /// This was the last page; the next sync begins with this token.
+    Sync(String),
+    /// This was the last page, and no token came with it: the next sync begins anew. Some calendars never get one.
+    Anew,
 }
 
 /// A push channel to be opened.
@@ -113,6 +124,7 @@ impl Calendar {
                     .calendar_list()
                     .list()
                     .max_results(CALENDARS_PER_PAGE)
+                    .show_hidden(true)
                     .param("fields", CALENDAR_FIELDS);
                 if let Some(page_token) = page_token {
                     call = call.page_token(page_token);
@@ -126,13 +138,15 @@ impl Calendar {
 
     /// One page of `events.list`, with instances of recurring events.
     ///
-    /// Never ordered: `orderBy` suppresses the sync token.
+    /// Never ordered: `orderBy` suppresses the sync token. All that may stand next to a sync token must be what it was in
+    /// the listing that gave it, the size of its pages included.
     /// <https://developers.google.com/workspace/calendar/api/guides/sync>
     pub async fn events(
         &self,
         session: &mut Session,
         calendar_id: &str,
         scope: &SyncScope,
+        page_size: i32,
         page_token: Option<&str>,
     ) -> Result<EventPage, Error> {
         let calendar_id = &in_path(calendar_id);
@@ -144,7 +158,7 @@ impl Calendar {
                     .events()
                     .list(calendar_id)
                     .single_events(true)
-                    .max_results(EVENTS_PER_PAGE)
+                    .max_results(page_size)
                     .max_attendees(MAX_ATTENDEES)
                     .param("fields", EVENT_FIELDS);
                 call = match scope {
@@ -159,7 +173,15 @@ impl Calendar {
             })
             .await
             .and_then(|list| {
-                let next = Next::of(list.next_page_token, list.next_sync_token)?;
+                let next = match (list.next_page_token, list.next_sync_token, &list.items) {
+                    (Some(token), ..) => NextEvents::Page(token),
+                    (None, Some(token), _) => NextEvents::Sync(token),
+                    (None, None, Some(_)) => NextEvents::Anew,
+                    // Taken for a last page, it would pass for an empty calendar.
+                    (None, None, None) => {
+                        return Err(Error::Garbage(serde::de::Error::custom("neither events nor a token")));
+                    }
+                };
                 Ok(EventPage { events: list.items.unwrap_or_default(), time_zone: list.time_zone, next })
             })
     }
