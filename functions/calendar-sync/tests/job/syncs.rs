@@ -251,8 +251,7 @@ async fn a_half_open_breaker_keeps_its_one_turn_for_a_sync_that_has_to_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_scope_and_an_account_without_calendar_are_skipped_and_told_once() {
     let fixture = Fixture::new().await;
-    let fault = Fault::new(FaultKind::NotACalendarUser).call(Call::CalendarListList);
-    fixture.world().inject(fault);
+    fixture.fail(Call::CalendarListList, FaultKind::NotACalendarUser, Times::Count(1));
     for _ in 0..2 {
         check(&fixture.sync().await, 200, "skipped", "no_account");
     }
@@ -274,7 +273,7 @@ async fn a_missing_scope_and_an_account_without_calendar_are_skipped_and_told_on
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_is_switched_off_is_an_outage_and_no_failure_of_the_user() {
     let fixture = Fixture::new().await;
-    fixture.world().inject(Fault::new(FaultKind::ApiDisabled).call(Call::CalendarListList));
+    fixture.fail(Call::CalendarListList, FaultKind::ApiDisabled, Times::Count(1));
     check(&fixture.sync().await, 503, "unavailable", "dependency");
     assert!(fixture.stack.failures().await.is_empty());
     assert!(fixture.results().await.is_empty(), "nothing is recorded against the user");

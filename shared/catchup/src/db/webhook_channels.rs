@@ -265,7 +265,8 @@ impl Channels {
 
     /// The next users, by id after `after` (nil to begin), whose channel is a stale candidate.
     pub async fn stale_candidates(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
-        // One index lookup per channel, whatever the planner believes of the notifications.
+        // The application has no index on channels: the user's notifications are looked at, by the index that it has. OFFSET 0
+        // keeps the planner from walking back through those of all users until it meets one of a channel that is quiet.
         let users = sqlx::query_scalar!(
             "
             SELECT w.user_id
@@ -275,9 +276,10 @@ impl Channels {
             LEFT JOIN token_health h
                 ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $1
             LEFT JOIN LATERAL (
-                SELECT n.created_at FROM webhook_notifications n
-                WHERE n.channel_id = w.channel_id AND n.created_at IS NOT NULL
-                ORDER BY n.created_at DESC LIMIT 1
+                SELECT max(n.created_at) AS created_at FROM (
+                    SELECT created_at FROM webhook_notifications
+                    WHERE user_id = w.user_id AND channel_id = w.channel_id OFFSET 0
+                ) n
             ) heard ON true
             WHERE w.user_id > $1 AND w.expiration > $2 AND w.created_at <= $3
               AND (heard.created_at IS NULL OR heard.created_at <= $3)
@@ -306,9 +308,10 @@ impl Channels {
             SELECT GREATEST(w.created_at, heard.created_at) AS "since!"
             FROM calendar_webhook_subscriptions w
             LEFT JOIN LATERAL (
-                SELECT n.created_at FROM webhook_notifications n
-                WHERE n.channel_id = w.channel_id AND n.created_at IS NOT NULL
-                ORDER BY n.created_at DESC LIMIT 1
+                SELECT max(n.created_at) AS created_at FROM (
+                    SELECT created_at FROM webhook_notifications
+                    WHERE user_id = w.user_id AND channel_id = w.channel_id OFFSET 0
+                ) n
             ) heard ON true
             WHERE w.user_id = $1 AND w.expiration > $2 AND w.created_at <= $3
               AND (heard.created_at IS NULL OR heard.created_at <= $3)
