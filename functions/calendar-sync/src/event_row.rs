@@ -1,6 +1,6 @@
 //! From an event of Google's to a row of the database.
 
-use catchup::db::calendar_events::EventRow;
+use catchup::db::calendar_events::{Changes, EventRow, Superseded};
 use catchup::google::calendar::{Event, EventAttendee, EventDateTime};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -23,43 +23,63 @@ const GAP_STEP: TimeDelta = TimeDelta::minutes(15);
 pub(crate) struct Window {
     pub(crate) from: DateTime<Utc>,
     pub(crate) until: DateTime<Utc>,
+    /// Events that ended before it are of interest.
+    pub(crate) looks_back: bool,
 }
 
-/// What a page of events means for the table.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Changes {
-    /// To be there as described.
-    pub(crate) rows: Vec<EventRow>,
-    /// Ids of events that must not be there: cancelled, or moved out of the window.
-    pub(crate) gone: Vec<String>,
+/// What a page of events means.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// What it means for the table.
+    pub(crate) changes: Changes,
+    /// Events that ended before the window, where these are of interest.
+    pub(crate) past: Vec<EventRow>,
     /// Events that cannot be kept: without id or start, or with an id longer than its column.
     pub(crate) unusable: u64,
 }
 
-impl Changes {
-    /// Reads a page. `time_zone` is the calendar's, for events that name none.
-    pub(crate) fn read(events: Vec<Event>, time_zone: Option<&str>, window: Window) -> Self {
-        let zone = time_zone.unwrap_or("UTC");
-        let mut changes = Self::default();
-        for mut event in events {
-            let Some(id) = event.id.take().filter(|id| is_storable(id)) else {
-                changes.unusable += 1;
-                continue;
-            };
-            if event.status.as_deref() == Some("cancelled") {
-                changes.gone.push(id);
-                continue;
-            }
-            match row(id, event, zone) {
-                Ok(row) if row.end_time >= window.from && row.start_time < window.until => {
-                    changes.rows.push(row);
-                }
-                Ok(row) => changes.gone.push(row.google_event_id),
-                Err(Unplaced) => changes.unusable += 1,
-            }
+/// Reads a page of events. `time_zone` is the calendar's, for events that name none.
+pub(crate) fn read(events: Vec<Event>, time_zone: Option<&str>, window: Window) -> Page {
+    let zone = time_zone.unwrap_or("UTC");
+    let Page { mut changes, mut past, mut unusable } = Page::default();
+    for mut event in events {
+        let Some(id) = event.id.take().filter(|id| is_storable(id)) else {
+            unusable += 1;
+            continue;
+        };
+        if event.status.as_deref() == Some("cancelled") {
+            changes.gone.push(id);
+            continue;
         }
-        changes
+        match event.recurring_event_id.take().filter(|series| is_storable(series)) {
+            Some(series) => {
+                changes.superseded.extend(split(&series));
+                // It was a single event before. Instances of one series mostly come together.
+                if changes.gone.last() != Some(&series) {
+                    changes.gone.push(series);
+                }
+            }
+            None => changes.superseded.push(Superseded { base: id.clone(), since: String::new() }),
+        }
+        match row(id, event, zone) {
+            Ok(row) if row.end_time >= window.from && row.start_time < window.until => changes.rows.push(row),
+            Ok(row) if window.looks_back && row.end_time < window.from => past.push(row),
+            Ok(row) => changes.gone.push(row.google_event_id),
+            Err(Unplaced) => unusable += 1,
+        }
     }
+    changes.superseded.sort_by(|a, b| (&a.base, &a.since).cmp(&(&b.base, &b.since)));
+    changes.superseded.dedup();
+    Page { changes, past, unusable }
+}
+
+/// What the rest of a split series takes the place of: its id is the former one's, `_R` and the moment of the split.
+fn split(series: &str) -> Option<Superseded> {
+    let (base, since) = series.rsplit_once("_R")?;
+    let since = since.trim_end_matches('Z');
+    let is_moment = since.starts_with(|digit: char| digit.is_ascii_digit())
+        && since.chars().all(|char| char.is_ascii_digit() || char == 'T');
+    is_moment.then(|| Superseded { base: base.to_owned(), since: since.to_owned() })
 }
 
 /// An event without start.
@@ -86,18 +106,21 @@ fn row(google_event_id: String, event: Event, calendar_zone: &str) -> Result<Eve
         end_time,
         timezone: zone,
         is_all_day: start.date_time.is_none(),
-        is_busy: is_busy(event.transparency.as_deref(), &attendees),
+        is_busy: is_busy(event.transparency.as_deref(), event.event_type.as_deref(), &attendees),
         location: event.location,
         attendees: (!attendees.is_empty()).then(|| attendees.iter().map(attendee).collect()),
     })
 }
 
-/// Busy = not transparent, not declined by the user.
-fn is_busy(transparency: Option<&str>, attendees: &[EventAttendee]) -> bool {
+/// Busy = not transparent, not declined by the user, and something to do at all: where the user works and whose birthday it
+/// is takes no time.
+fn is_busy(transparency: Option<&str>, event_type: Option<&str>, attendees: &[EventAttendee]) -> bool {
     let declined = |attendee: &EventAttendee| {
         attendee.self_ == Some(true) && attendee.response_status.as_deref() == Some("declined")
     };
-    transparency != Some("transparent") && !attendees.iter().any(declined)
+    transparency != Some("transparent")
+        && !matches!(event_type, Some("workingLocation" | "birthday"))
+        && !attendees.iter().any(declined)
 }
 
 fn moment(time: &EventDateTime, day_zone: Tz) -> Option<DateTime<Utc>> {
@@ -146,17 +169,18 @@ mod tests {
     }
 
     fn window() -> Window {
-        Window { from: time("2026-01-01T00:00:00Z"), until: time("2026-04-01T00:00:00Z") }
+        Window { from: time("2026-01-01T00:00:00Z"), until: time("2026-04-01T00:00:00Z"), looks_back: false }
     }
 
-    fn read(events: Value, zone: &str) -> Changes {
-        Changes::read(serde_json::from_value(events).unwrap(), Some(zone), window())
+    fn read(events: Value, zone: &str) -> (Changes, u64) {
+        let page = super::read(serde_json::from_value(events).unwrap(), Some(zone), window());
+        (page.changes, page.unusable)
     }
 
     #[track_caller]
     fn row_of(event: &Value, zone: &str) -> EventRow {
-        let changes = read(json!([event]), zone);
-        assert_eq!((changes.gone.len(), changes.unusable), (0, 0));
+        let (changes, unusable) = read(json!([event]), zone);
+        assert_eq!((changes.gone.len(), unusable), (0, 0));
         changes.rows.into_iter().next().unwrap()
     }
 
@@ -216,6 +240,43 @@ mod tests {
         check_busy(json!({"attendees": [{"self": true, "responseStatus": "declined"}]}), false);
         check_busy(json!({"attendees": [{"self": true, "responseStatus": "tentative"}]}), true);
         check_busy(json!({"attendees": [{"responseStatus": "declined"}]}), true);
+    }
+
+    #[test]
+    fn where_the_user_works_and_birthdays_never_block() {
+        for (event_type, blocks) in [
+            ("workingLocation", false),
+            ("birthday", false),
+            ("outOfOffice", true),
+            ("focusTime", true),
+            ("default", true),
+        ] {
+            check_busy(json!({"eventType": event_type}), blocks);
+        }
+    }
+
+    #[test]
+    fn what_became_a_series_and_what_was_split_is_said_by_their_instances() {
+        let start = json!({"dateTime": "2026-02-01T10:00:00Z"});
+        let (changes, _) = read(
+            json!([
+                {"id": "a_20260201T100000Z", "recurringEventId": "a", "start": start},
+                {"id": "a_20260208T100000Z", "recurringEventId": "a", "start": start},
+                {"id": "b_R20260201T100000_20260201T100000Z", "recurringEventId": "b_R20260201T100000", "start": start},
+                {"id": "day_20260201", "recurringEventId": "day_R20260201", "start": start},
+                {"id": "single", "start": start},
+                {"id": "a_Room", "recurringEventId": "a_Room", "start": start},
+                {"id": "c_20260201T100000Z", "recurringEventId": "c", "status": "cancelled"},
+            ]),
+            "UTC",
+        );
+        assert_eq!(
+            changes.gone,
+            ["a", "b_R20260201T100000", "day_R20260201", "a_Room", "c_20260201T100000Z"]
+        );
+        let superseded: Vec<_> =
+            changes.superseded.iter().map(|of| (of.base.as_str(), of.since.as_str())).collect();
+        assert_eq!(superseded, [("b", "20260201T100000"), ("day", "20260201"), ("single", "")]);
     }
 
     #[test]
@@ -283,7 +344,7 @@ mod tests {
 
     #[test]
     fn cancelled_events_and_those_outside_of_the_window_must_go() {
-        let changes = read(
+        let (changes, _) = read(
             json!([
                 {"id": "cancelled", "status": "cancelled"},
                 {"id": "late", "start": {"dateTime": "2026-04-01T00:00:00Z"}},
@@ -303,7 +364,7 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_counted_and_harms_nothing_else() {
         let start = json!({"dateTime": "2026-02-01T10:00:00Z"});
-        let changes = read(
+        let (changes, unusable) = read(
             json!([
                 {"start": start},
                 {"id": "no start"},
@@ -314,7 +375,7 @@ mod tests {
             ]),
             "UTC",
         );
-        assert_eq!((changes.rows.len(), changes.gone.len(), changes.unusable), (1, 0, 5));
+        assert_eq!((changes.rows.len(), changes.gone.len(), unusable), (1, 0, 5));
     }
 
     proptest! {

@@ -2,11 +2,12 @@
 //!
 //! 1. Admission: token health, circuit breaker and schedule are read in one statement, and a user who has no token, has
 //!    a revoked one, or whose circuit breaker is open is skipped.
-//! 2. The list of calendars is read to its end and replaces the stored one.
+//! 2. The list of calendars is read to its end, once per sync, and replaces the stored one.
 //! 3. Events and sync tokens of calendars that are not synced any more are removed.
 //! 4. Each selected calendar (the primary one when none is selected) that was not synced since the task was created is
 //!    read page by page, from its sync token or, without a usable one, in full. Each page is stored in one statement
-//!    before the next one is asked for; the sync token is stored after the last page.
+//!    before the next one is asked for; the sync token is stored after the last page. Each of these statements looks
+//!    whether the listing still stands.
 //! 5. Calendars that another calendar's sync has reset are read in full, and events that ended long ago are removed.
 //! 6. The date of the last meeting with each contact, and of the next one, is noted.
 //! 7. If events changed, the user's cached free times are dropped and new suggestions are asked for, also when the sync
@@ -14,7 +15,8 @@
 //! 8. The end is recorded for metrics, circuit breaker and schedule.
 //!
 //! A task that meets a limit or the end of its time stores the position in its calendar and is rescheduled; the calendars
-//! that are done are not read again. A calendar that fails does not keep the others from being synced.
+//! that are done are not read again. A calendar that fails is passed over: it has a backoff of its own, at whose end another
+//! sync is created, and the others are synced in the same run.
 //!
 //! The job never writes to Google, and never holds more than one page of events and the ids that a full sync has met.
 
@@ -26,10 +28,10 @@ use catchup::db::calendar_sync_runs::{CalendarSyncRun, CalendarSyncRuns};
 use catchup::db::calendars::Calendars;
 use catchup::db::meetings::Meetings;
 use catchup::db::users::Users;
-use catchup::google::{Calendar, Gate, Stop};
+use catchup::google::{Calendar, Error, Gate, Stop};
 use catchup::payload::{self, Integration, RegenerationReason, SuggestionRegeneration, SyncType, Trigger};
 use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
@@ -41,6 +43,7 @@ use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
 
 mod event_row;
+mod listing;
 mod people_met;
 mod sync;
 
@@ -50,6 +53,9 @@ const QUEUE: Queue = <payload::CalendarSync as Payload>::QUEUE;
 
 /// Changes of one user within this time lead to one regeneration of suggestions.
 const REGENERATION_WINDOW: Duration = Duration::from_mins(1);
+
+/// An account without Calendar is asked again after this time.
+const NO_ACCOUNT_WAIT: TimeDelta = TimeDelta::days(7);
 
 /// Time in which a page is committed.
 const WRITE_RESERVE: Duration = Duration::from_secs(30);
@@ -69,11 +75,13 @@ pub struct CalendarSync {
     cache: Cache,
 }
 
-/// What a sync came to, over all its runs; `calendars` and `unusable` in the last one.
+/// What a sync came to, over all its runs; `calendars`, `passed_over` and `unusable` in the last one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Synced {
     calendars: u64,
+    /// Calendars that fail, or failed a short while ago.
+    passed_over: u64,
     events: i64,
     changed: i64,
     unusable: u64,
@@ -134,7 +142,7 @@ impl CalendarSync {
         context: &Context,
     ) -> Result<Outcome, Failure> {
         let user_id = payload.user_id;
-        let (progress, result) = sync::sync(self, user_id, context).await;
+        let (progress, result) = sync::sync(self, user_id, admitted.run, context).await;
         let kept = self.runs.get(user_id).await?;
         let total = total(kept, &progress, begun_at, context);
         self.notify_changes(user_id, &total).await?;
@@ -186,10 +194,14 @@ impl CalendarSync {
         let run = sync_run(payload, total, context);
         let outcome = match result {
             Ok(()) => {
+                if let Some(at) = progress.retry_at {
+                    self.retry(user_id, at).await?;
+                }
                 self.users.calendars_synced(user_id, now).await?;
                 self.syncs.succeeded(&run, admitted, total.changed > 0, now).await?;
                 Ok(Outcome::done(Synced {
                     calendars: progress.calendars,
+                    passed_over: progress.passed_over,
                     events: total.items,
                     changed: total.changed,
                     unusable: progress.unusable,
@@ -201,9 +213,18 @@ impl CalendarSync {
                 return Ok(Outcome::Snooze(until));
             }
             Err(Stop::Disconnected(reason)) => self.skip(&run, reason.into(), now).await,
+            Err(Stop::Google(Error::NoCalendarAccount)) => {
+                let refusal = Refusal::NoCalendarAccount;
+                self.syncs.postponed(&run, admitted, refusal.code(), now + NO_ACCOUNT_WAIT, now).await?;
+                Ok(Outcome::Skipped(refusal.code()))
+            }
             Err(Stop::Google(error)) => {
                 let reason = error.to_string();
                 let failure = Failure::from(error);
+                // Ours: nothing is recorded against the user.
+                if let Failure::Unavailable { .. } = failure {
+                    return Err(failure);
+                }
                 let is_last = context.is_final(&failure);
                 self.syncs.failed(&run, admitted, &reason, is_last, now).await?;
                 Err(failure)
@@ -212,6 +233,14 @@ impl CalendarSync {
         };
         self.runs.end(user_id, total).await?;
         outcome
+    }
+
+    /// Calendars that failed are tried again then, unless an earlier sync comes by.
+    async fn retry(&self, user_id: Uuid, at: DateTime<Utc>) -> Result<(), Failure> {
+        let sync = payload::CalendarSync { user_id, trigger: None };
+        let name = format!("calendar-retry:{user_id}:{}", at.timestamp());
+        self.tasks.enqueue(&sync, Options::default().named(name).at(at)).await?;
+        Ok(())
     }
 
     async fn skip(&self, run: &SyncRun, refusal: Refusal, now: DateTime<Utc>) -> Result<Outcome, Failure> {

@@ -1,36 +1,43 @@
 //! Lists a user's calendars and the pages of their events.
 //!
 //! Each page is in the database before the next is asked for, and a calendar's sync token after its last page, so a sync
-//! may end anywhere and the next one continues.
+//! may end anywhere and the next one continues. Only the list of calendars, the token and the API as a whole end a sync: a
+//! calendar that fails is passed over, and has a backoff of its own.
 
-use catchup::db::calendars::{CalendarCursor, CalendarEntry, CalendarPosition, CalendarToSync, ListedScope};
-use catchup::google::calendar::{CalendarListEntry, EventPage, SyncScope};
+use std::collections::VecDeque;
+
+use catchup::db::calendars::{
+    CalendarCursor, CalendarEntry, CalendarFailure, CalendarPosition, CalendarToSync, ListedScope,
+};
+use catchup::google::calendar::{CalendarListEntry, EventPage, NextEvents, SyncScope};
 use catchup::google::{Calls, Error, Next, Stop};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use shared::job::Context;
 use uuid::Uuid;
 
 use crate::CalendarSync;
-use crate::event_row::{Changes, Window};
+use crate::event_row::{Page, read};
+use crate::listing::{EventListing, RETENTION, smaller};
 
 mod meetings;
 
-/// How far back a full sync looks.
-const LOOKBACK: TimeDelta = TimeDelta::days(1);
-/// How far ahead a full sync looks.
-const HORIZON: TimeDelta = TimeDelta::days(60);
-/// Instances that enter the window later are not reported, so a horizon nearer than this asks for a full sync.
-const MIN_HORIZON: TimeDelta = TimeDelta::days(30);
-/// Events are kept for this time after their end.
-const RETENTION: TimeDelta = TimeDelta::days(30);
-
 /// Calls for the list of calendars, which is seldom longer than a page.
 const LIST_CALLS: u32 = 1;
+/// So many refusals in a row, and a calendar's events do not stay.
+const MAX_REFUSALS: i32 = 5;
+/// After so many failures in a row, a calendar waits for the user's next sync.
+const MAX_RETRIES: i32 = 4;
+/// So many failures in a row are not chance: perhaps smaller pages come in time.
+const CHANCE_FAILURES: i32 = 2;
 
 /// How far a sync came in this run. What it changed is counted where it is written.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) calendars: u64,
+    /// Calendars that were passed over: they fail, or failed a short while ago.
+    pub(crate) passed_over: u64,
+    /// When the first of those is tried again that failed in this run.
+    pub(crate) retry_at: Option<DateTime<Utc>>,
     /// Events that Google listed.
     pub(crate) events: u64,
     pub(crate) unusable: u64,
@@ -42,17 +49,18 @@ pub(crate) struct Progress {
 }
 
 /// Syncs all calendars of a user that need it: those not synced since the task was created, or, if it is debounced, since
-/// the end of its window.
+/// the end of its window. `run` names the sync.
 pub(crate) async fn sync(
     job: &CalendarSync,
     user_id: Uuid,
+    run: Uuid,
     context: &Context,
 ) -> (Progress, Result<(), Stop>) {
     let calls = match job.gate.calls(user_id, context).await {
         Ok(calls) => calls,
         Err(stop) => return (Progress::default(), Err(stop)),
     };
-    let mut sync = Sync { job, user_id, context, calls, progress: Progress::default() };
+    let mut sync = Sync { job, user_id, run, context, calls, progress: Progress::default() };
     let result = sync.run().await;
     let progress = Progress { api_calls: sync.calls.made(), ..sync.progress };
     (progress, result)
@@ -61,34 +69,34 @@ pub(crate) async fn sync(
 struct Sync<'a> {
     job: &'a CalendarSync,
     user_id: Uuid,
+    run: Uuid,
     context: &'a Context,
     calls: Calls<'a>,
     progress: Progress,
 }
 
-/// A listing of one calendar's events, page by page.
-struct EventListing {
-    scope: SyncScope,
-    /// Where the last full sync ended, or where this one will.
-    horizon: DateTime<Utc>,
-    /// What changes later than this may not be on the pages.
-    began_at: DateTime<Utc>,
-    page_token: Option<String>,
-    /// Ids met by a full sync: others are gone.
-    seen: Vec<String>,
-}
-
 impl Sync<'_> {
     async fn run(&mut self) -> Result<(), Stop> {
-        self.expect_calls(LIST_CALLS, &self.calendars_to_sync().await?);
-        self.list_calendars().await?;
-        let calendars = self.calendars_to_sync().await?;
+        let known = self.calendars_to_sync().await?;
+        // Read once per sync, however many runs it takes.
+        let is_listed = known.first().is_some_and(|calendar| self.is_covered(calendar.listed_at));
+        let calendars = if is_listed {
+            known
+        } else {
+            self.expect_calls(LIST_CALLS, &known);
+            self.list_calendars().await?;
+            self.calendars_to_sync().await?
+        };
         self.expect_calls(0, &calendars);
         self.progress.calendars = calendars.len() as u64;
         self.drop_other_calendars(&calendars).await?;
-        self.sync_calendars(calendars).await?;
-        self.sync_reset_calendars().await?;
-        self.remove_ended_events().await?;
+        let position = self.job.calendars.take_position(self.user_id).await?;
+        self.sync_calendars(calendars, position).await?;
+        // An event that left one calendar may still be in another, whose sync was made not to count for that.
+        let mut reset = self.calendars_to_sync().await?;
+        reset.retain(|calendar| calendar.synced_at.is_none());
+        self.sync_calendars(reset, None).await?;
+        self.job.events.remove_ended(self.user_id, self.context.now() - RETENTION).await?;
         self.note_meetings().await
     }
 
@@ -97,65 +105,62 @@ impl Sync<'_> {
     }
 
     async fn drop_other_calendars(&self, calendars: &[CalendarToSync]) -> Result<(), Stop> {
+        if calendars.is_empty() {
+            return Ok(());
+        }
         let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
-        self.job.events.retain_calendars(self.user_id, &ids, self.context.now()).await?;
-        Ok(())
+        let removed =
+            self.job.events.retain_calendars(self.user_id, self.run, &ids, self.context.now()).await?;
+        removed.map(|_| ()).ok_or_else(|| self.overtaken())
     }
 
-    /// Syncs each calendar that is not done, also when one of them fails.
-    async fn sync_calendars(&mut self, mut calendars: Vec<CalendarToSync>) -> Result<(), Stop> {
-        let mut position = self.job.calendars.take_position(self.user_id).await?;
+    /// Syncs each calendar that is not done; those that failed before come last.
+    async fn sync_calendars(
+        &mut self,
+        mut calendars: Vec<CalendarToSync>,
+        mut position: Option<CalendarPosition>,
+    ) -> Result<(), Stop> {
         // There is one place, so its calendar comes before any that may need one.
-        calendars.sort_by_key(|calendar| {
-            position.as_ref().is_none_or(|position| position.calendar_id != calendar.calendar_id)
-        });
-        let mut failed = None;
-        for calendar in calendars {
-            let position = position.take_if(|position| position.calendar_id == calendar.calendar_id);
-            if position.is_none() && self.is_done(&calendar) {
-                continue;
-            }
-            match self.sync_calendar(&calendar, position).await {
-                // Perhaps it concerns this calendar alone: the others need not wait until it has passed.
-                Err(Stop::Google(error @ (Error::Unavailable(_) | Error::Truncated | Error::Garbage(_)))) => {
-                    failed = Some(error);
-                }
-                // A sync that waited instead of failing would meet the same error for ever.
-                Err(Stop::Wait(_)) if failed.is_some() => break,
-                result => result?,
+        let waits = |calendar: &CalendarToSync| {
+            position.as_ref().is_some_and(|position| position.calendar_id == calendar.calendar_id)
+        };
+        calendars.sort_by_key(|calendar| (!waits(calendar), calendar.failures > 0));
+        let mut calendars = VecDeque::from(calendars);
+        while let Some(calendar) = calendars.pop_front() {
+            let position = position
+                .take_if(|position| position.calendar_id == calendar.calendar_id)
+                .filter(|position| EventListing::stands(position, &calendar));
+            if self.is_backing_off(&calendar) {
+                self.progress.passed_over += 1;
+            } else if position.is_some() || !self.is_covered(calendar.synced_at) {
+                let listing = EventListing::of(&calendar, position, self.context.now());
+                calendars.extend(self.sync_calendar(calendar, listing).await?);
             }
         }
-        failed.map_or(Ok(()), |error| Err(Stop::Google(error)))
-    }
-
-    /// An event that left one calendar may still be in another, whose sync was made not to count for that.
-    async fn sync_reset_calendars(&mut self) -> Result<(), Stop> {
-        for calendar in self.calendars_to_sync().await? {
-            if calendar.synced_at.is_none() {
-                self.sync_calendar(&calendar, None).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn remove_ended_events(&self) -> Result<(), Stop> {
-        self.job.events.remove_ended(self.user_id, self.context.now() - RETENTION).await?;
         Ok(())
     }
 
     /// One page of each calendar, and at least of one, on top of `others`.
     fn expect_calls(&mut self, others: u32, calendars: &[CalendarToSync]) {
-        let left = calendars.iter().filter(|calendar| !self.is_done(calendar)).count();
+        let is_left = |calendar: &&CalendarToSync| {
+            !self.is_covered(calendar.synced_at) && !self.is_backing_off(calendar)
+        };
+        let left = calendars.iter().filter(is_left).count();
         let pages = u32::try_from(left.max(usize::from(calendars.is_empty()))).unwrap_or(u32::MAX);
         self.calls.expect(others.saturating_add(pages));
     }
 
-    /// Synced since the task was created: by this task before it had to wait, or by another.
-    fn is_done(&self, calendar: &CalendarToSync) -> bool {
-        calendar.synced_at.is_some_and(|at| at >= self.context.scheduled_for)
+    /// What began then has met all that the task was created for.
+    fn is_covered(&self, began_at: Option<DateTime<Utc>>) -> bool {
+        began_at.is_some_and(|at| at >= self.context.scheduled_for)
+    }
+
+    fn is_backing_off(&self, calendar: &CalendarToSync) -> bool {
+        calendar.retry_at.is_some_and(|at| at > self.context.now())
     }
 
     async fn list_calendars(&mut self) -> Result<(), Stop> {
+        let listed_at = self.context.now();
         let mut calendars: Vec<CalendarListEntry> = Vec::new();
         let mut page_token = None;
         loop {
@@ -172,147 +177,222 @@ impl Sync<'_> {
         calendars.sort_by(|a, b| a.id.cmp(&b.id));
         calendars.dedup_by(|a, b| a.id == b.id);
         let entries: Vec<_> = calendars.iter().filter_map(entry).collect();
-        self.job.calendars.replace(self.user_id, &entries).await?;
+        self.job.calendars.replace(self.user_id, &entries, listed_at).await?;
         Ok(())
     }
 
+    /// Brings a calendar up to date, or passes it over. Returns what is to be tried behind the others: its listing begins
+    /// anew, with smaller pages.
     async fn sync_calendar(
         &mut self,
-        calendar: &CalendarToSync,
-        position: Option<CalendarPosition>,
-    ) -> Result<(), Stop> {
-        let id = &calendar.calendar_id;
-        let now = self.context.now();
-        let listing = position.map(EventListing::resume).or_else(|| EventListing::incremental(calendar, now));
-        let result = match listing {
-            Some(listing) => match self.list_events(id, listing).await {
-                // 410 says that a token has expired; a token that is refused otherwise is of no more use.
-                Err(Stop::Google(Error::SyncTokenExpired | Error::Refused { .. })) => {
-                    self.job.calendars.forget_cursor(self.user_id, id).await?;
-                    self.list_events(id, EventListing::full(now)).await
+        mut calendar: CalendarToSync,
+        mut listing: EventListing,
+    ) -> Result<Option<CalendarToSync>, Stop> {
+        let calendars = &self.job.calendars;
+        loop {
+            let error = match self.list_events(&calendar.calendar_id, &mut listing).await {
+                // What changed since its first page, before this task was created, is not on its pages.
+                Ok(Some(sync_token)) if listing.is_resumed() && !self.is_covered(Some(listing.began_at)) => {
+                    listing = listing.followed_by(sync_token, self.context.now());
+                    continue;
                 }
-                result => result,
-            },
-            None => self.list_events(id, EventListing::full(now)).await,
-        };
-        match result {
-            // It left between the list and now, or shares no events: no reason to let the others wait.
-            Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
-                tracing::warn!(user_id = %self.user_id, %error, "calendar skipped: it is not found or not readable");
-                Ok(self.job.calendars.skip(self.user_id, id, now).await?)
+                Ok(_) => return Ok(None),
+                Err(Stop::Google(error)) => error,
+                Err(stop) => return Err(stop),
+            };
+            match &error {
+                // 410 says that a token has expired; a token that is refused otherwise is of no more use.
+                Error::SyncTokenExpired | Error::Refused { .. } if listing.began_with_a_token() => {
+                    calendars.forget_cursor(self.user_id, &calendar.calendar_id, calendar.page_size).await?;
+                    let (size, looks_back) = (calendar.page_size, calendar.looks_back);
+                    listing = EventListing::full(None, size, looks_back, self.context.now());
+                    continue;
+                }
+                Error::TooLarge | Error::Timeout => {
+                    // A few changes that come late are no large page.
+                    let may_be_large = !matches!(error, Error::Timeout)
+                        || listing.is_full()
+                        || calendar.failures >= CHANCE_FAILURES;
+                    if let Some(size) = smaller(listing.page_size).filter(|_| may_be_large) {
+                        let id = &calendar.calendar_id;
+                        calendars.forget_cursor(self.user_id, id, Some(size)).await?;
+                        (calendar.sync_token, calendar.synced_at) = (None, None);
+                        calendar.page_size = Some(size);
+                        return Ok(Some(calendar));
+                    }
+                }
+                _ => {}
             }
-            result => result,
+            return match whose_fault(&error) {
+                Fault::Everything => Err(Stop::Google(error)),
+                Fault::Calendar => self.pass_over(&calendar, &listing, &error, true).await,
+                Fault::Chance => self.pass_over(&calendar, &listing, &error, false).await,
+            }
+            .map(|()| None);
         }
     }
 
-    async fn list_events(&mut self, calendar_id: &str, mut listing: EventListing) -> Result<(), Stop> {
-        let job = self.job;
-        let is_full = matches!(listing.scope, SyncScope::Full { .. });
-        self.progress.full |= is_full;
+    /// Records that a calendar failed. One that is refused time and again does not block the user's time.
+    async fn pass_over(
+        &mut self,
+        calendar: &CalendarToSync,
+        listing: &EventListing,
+        error: &Error,
+        is_refusal: bool,
+    ) -> Result<(), Stop> {
+        let now = self.context.now();
+        let reason = error.to_string();
+        let known = listing.known(self.user_id, self.run, &calendar.calendar_id);
+        let failure = CalendarFailure { reason: &reason, is_refusal, at: now };
+        let failed = self.job.calendars.failed(known, failure).await?;
+        let failed = failed.ok_or_else(|| self.overtaken())?;
+        tracing::warn!(user_id = %self.user_id, %error, failures = failed.failures, "calendar passed over");
+        if failed.refusals >= MAX_REFUSALS {
+            self.job.events.remove_refused(known, now).await?;
+        }
+        self.progress.passed_over += 1;
+        if failed.failures <= MAX_RETRIES {
+            self.progress.retry_at = [self.progress.retry_at, failed.retry_at].into_iter().flatten().min();
+        }
+        Ok(())
+    }
+
+    /// Reads a listing to its end, and returns the token that continues it, if Google gave one.
+    async fn list_events(
+        &mut self,
+        calendar_id: &str,
+        listing: &mut EventListing,
+    ) -> Result<Option<String>, Stop> {
+        self.progress.full |= listing.is_full();
         loop {
-            let page = match self.next_page(calendar_id, &listing).await {
+            let page = match self.next_page(calendar_id, listing).await {
                 Ok(page) => page,
                 Err(stop) => {
                     if let (Stop::Wait(_), Some(position)) = (&stop, listing.position(calendar_id)) {
-                        job.calendars.store_position(self.user_id, &position).await?;
+                        self.job.calendars.store_position(self.user_id, self.run, &position).await?;
                     }
                     return Err(stop);
                 }
             };
-            let now = self.context.now();
-            let window = Window { from: now - RETENTION, until: listing.horizon };
-            self.progress.events += page.events.len() as u64;
-            let changes = Changes::read(page.events, page.time_zone.as_deref(), window);
-            self.progress.unusable += changes.unusable;
-            job.events.apply(self.user_id, calendar_id, &changes.rows, &changes.gone, now).await?;
-            if is_full {
-                listing.seen.extend(changes.rows.into_iter().map(|row| row.google_event_id));
-            }
-            match page.next {
-                Next::Page(token) => listing.page_token = Some(token),
-                Next::Sync(sync_token) => return self.finish(calendar_id, &listing, &sync_token).await,
+            let next = page.next.clone();
+            self.apply(calendar_id, listing, page).await?;
+            match next {
+                NextEvents::Page(token) => listing.page_token = Some(token),
+                NextEvents::Sync(token) => {
+                    self.finish(calendar_id, listing, Some(&token)).await?;
+                    return Ok(Some(token));
+                }
+                NextEvents::Anew => {
+                    self.finish(calendar_id, listing, None).await?;
+                    return Ok(None);
+                }
             }
         }
     }
 
     async fn next_page(&mut self, calendar_id: &str, listing: &EventListing) -> Result<EventPage, Stop> {
         let access = self.calls.acquire().await?;
-        let page_token = listing.page_token.as_deref();
-        let page = self.job.calendar.events(access, calendar_id, &listing.scope, page_token).await;
+        let (scope, size, page_token) = (&listing.scope, listing.page_size, listing.page_token.as_deref());
+        let page = self.job.calendar.events(access, calendar_id, scope, size, page_token).await;
         page.map_err(|error| self.calls.stop(error))
     }
 
-    async fn finish(&self, calendar_id: &str, listing: &EventListing, sync_token: &str) -> Result<(), Stop> {
-        let job = self.job;
-        let listed = match &listing.scope {
-            &SyncScope::Full { from, until } => {
-                let (seen, began_at) = (&listing.seen, listing.began_at);
-                job.events.remove_unseen(self.user_id, calendar_id, from, until, seen, began_at).await?;
-                ListedScope::Full(until)
+    /// Applies a page of events.
+    async fn apply(
+        &mut self,
+        calendar_id: &str,
+        listing: &mut EventListing,
+        page: EventPage,
+    ) -> Result<(), Stop> {
+        let now = self.context.now();
+        self.progress.events += page.events.len() as u64;
+        let Page { mut changes, past, unusable } =
+            read(page.events, page.time_zone.as_deref(), listing.window(now));
+        self.progress.unusable += unusable;
+        self.note_past_meetings(calendar_id, &past).await?;
+        if listing.is_full() {
+            // What its end does not find is removed then.
+            changes.superseded.clear();
+        }
+        if !(changes.rows.is_empty() && changes.gone.is_empty()) {
+            let known = listing.known(self.user_id, self.run, calendar_id);
+            let written = self.job.events.apply(known, &changes, now).await?;
+            written.ok_or_else(|| self.overtaken())?;
+        }
+        if listing.is_full() {
+            listing.seen.extend(changes.rows.into_iter().map(|row| row.google_event_id));
+        }
+        Ok(())
+    }
+
+    async fn finish(
+        &self,
+        calendar_id: &str,
+        listing: &EventListing,
+        sync_token: Option<&str>,
+    ) -> Result<(), Stop> {
+        let known = listing.known(self.user_id, self.run, calendar_id);
+        let listed = match listing.scope {
+            SyncScope::Full { until, .. } => {
+                let from = listing.stored_from();
+                // An empty list to which Google gave no token may be no list.
+                if sync_token.is_some() || !listing.seen.is_empty() {
+                    let (seen, began_at) = (&listing.seen, listing.began_at);
+                    let removed = self.job.events.remove_unseen(known, from, until, seen, began_at).await?;
+                    removed.ok_or_else(|| self.overtaken())?;
+                }
+                ListedScope::Full { until, looked_back: listing.looks_back() }
             }
-            SyncScope::Since(begun_with) => ListedScope::Since(begun_with),
+            SyncScope::Since(_) => ListedScope::Since,
         };
-        let cursor = CalendarCursor { calendar_id, sync_token, listed };
-        Ok(job.calendars.store_cursor(self.user_id, &cursor, listing.began_at).await?)
+        let cursor = CalendarCursor { sync_token, page_size: listing.page_size, listed };
+        let is_stored = self.job.calendars.store_cursor(known, cursor, listing.began_at).await?;
+        if is_stored { Ok(()) } else { Err(self.overtaken()) }
+    }
+
+    /// The lock expired while this process stood still, and another sync took it: this one has written nothing since, and
+    /// begins again.
+    fn overtaken(&self) -> Stop {
+        tracing::warn!(user_id = %self.user_id, "sync was overtaken by another one");
+        Stop::Wait(self.context.now())
     }
 }
 
-impl EventListing {
-    fn full(now: DateTime<Utc>) -> Self {
-        let horizon = now + HORIZON;
-        Self {
-            scope: SyncScope::Full { from: now - LOOKBACK, until: horizon },
-            horizon,
-            began_at: now,
-            page_token: None,
-            seen: Vec::new(),
-        }
-    }
+/// Whom an error of `events.list` concerns.
+enum Fault {
+    /// All calendars: the token, the account, the API.
+    Everything,
+    /// This calendar, as Google says.
+    Calendar,
+    /// Perhaps this calendar alone; it may pass.
+    Chance,
+}
 
-    /// `None` when a full sync is due.
-    fn incremental(calendar: &CalendarToSync, now: DateTime<Utc>) -> Option<Self> {
-        let sync_token = calendar.sync_token.clone()?;
-        let horizon = calendar.horizon.filter(|&horizon| horizon >= now + MIN_HORIZON)?;
-        Some(Self {
-            scope: SyncScope::Since(sync_token),
-            horizon,
-            began_at: now,
-            page_token: None,
-            seen: Vec::new(),
-        })
-    }
-
-    fn resume(position: CalendarPosition) -> Self {
-        Self {
-            scope: match position.sync_token {
-                Some(sync_token) => SyncScope::Since(sync_token),
-                None => SyncScope::Full { from: position.began_at - LOOKBACK, until: position.horizon },
-            },
-            horizon: position.horizon,
-            began_at: position.began_at,
-            page_token: Some(position.page_token),
-            seen: position.seen,
-        }
-    }
-
-    /// Where the listing continues; `None` before its second page.
-    fn position(&self, calendar_id: &str) -> Option<CalendarPosition> {
-        Some(CalendarPosition {
-            calendar_id: calendar_id.to_owned(),
-            page_token: self.page_token.clone()?,
-            sync_token: match &self.scope {
-                SyncScope::Since(sync_token) => Some(sync_token.clone()),
-                SyncScope::Full { .. } => None,
-            },
-            horizon: self.horizon,
-            began_at: self.began_at,
-            seen: self.seen.clone(),
-        })
+fn whose_fault(error: &Error) -> Fault {
+    match error {
+        Error::Token(_)
+        | Error::Unauthorized
+        | Error::Limited { .. }
+        | Error::MissingScope
+        | Error::NoCalendarAccount
+        | Error::ApiDisabled
+        | Error::AddressRefused { .. } => Fault::Everything,
+        Error::SyncTokenExpired
+        | Error::NotFound
+        | Error::Forbidden { .. }
+        | Error::Refused { .. }
+        | Error::TooLarge
+        | Error::Client(_) => Fault::Calendar,
+        Error::Unavailable(_)
+        | Error::Timeout
+        | Error::Transport(_)
+        | Error::Truncated
+        | Error::Garbage(_) => Fault::Chance,
     }
 }
 
 fn entry(calendar: &CalendarListEntry) -> Option<CalendarEntry<'_>> {
-    let calendar_id = calendar.id.as_deref()?;
+    let calendar_id = calendar.id.as_deref().filter(|_| calendar.deleted != Some(true))?;
     Some(CalendarEntry {
         calendar_id,
         name: calendar.summary_override.as_deref().or(calendar.summary.as_deref()).unwrap_or(calendar_id),

@@ -109,7 +109,7 @@ impl WebhookHealthCheck {
             }
             .map(Ended::Here)
         };
-        self.syncs.run(user_id, integration, Entry::First, || context.now(), check).await
+        self.syncs.run(user_id, integration, Entry::Check, || context.now(), check).await
     }
 
     async fn ask(
@@ -124,7 +124,9 @@ impl WebhookHealthCheck {
             Err(Stop::Wait(until)) => Ok(Outcome::Snooze(until)),
             Err(Stop::Disconnected(reason)) => Ok(Outcome::Skipped(Refusal::from(reason).code())),
             // An account without Calendar; nothing that another attempt could change.
-            Err(Stop::Google(error @ (Error::NotFound | Error::Forbidden { .. }))) => {
+            Err(Stop::Google(
+                error @ (Error::NotFound | Error::Forbidden { .. } | Error::NoCalendarAccount),
+            )) => {
                 tracing::warn!(%user_id, %error, "user has no readable calendar");
                 Ok(Outcome::Skipped("no_calendar"))
             }

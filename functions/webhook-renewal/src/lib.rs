@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use catchup::db::webhook_channels::Channels;
 use catchup::event::EventCode;
-use catchup::google::{Calendar, Error, Gate, Stop};
+use catchup::google::{Calendar, Error, Gate, PUSH_NOT_SUPPORTED, Stop};
 use catchup::payload::{self, Integration, RenewalCause, RenewalReason};
 use catchup::sync::schedule::WITHOUT_PUSH_CHANNEL;
 use catchup::sync::{Admission, Ended, Entry, Refusal, Syncs};
@@ -25,6 +25,7 @@ use shared::queue::Queue;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use url::Url;
+use uuid::Uuid;
 
 mod replace;
 
@@ -135,7 +136,7 @@ impl WebhookRenewal {
             .map(Ended::Here)
         };
         let integration = Integration::GoogleCalendar;
-        self.syncs.run(user.user_id, integration, Entry::First, || context.now(), renew).await
+        self.syncs.run(user.user_id, integration, Entry::Check, || context.now(), renew).await
     }
 
     async fn need(&self, user: &Renewal, context: &Context) -> Result<Need, Failure> {
@@ -205,10 +206,11 @@ impl WebhookRenewal {
         };
         match error {
             // An account without Calendar; nothing that another attempt could change.
-            Error::NotFound | Error::Forbidden { .. } => {
-                tracing::warn!(%user_id, %error, "user has no calendar to watch");
-                self.channels.poll_without_channel(user_id, WITHOUT_PUSH_CHANNEL, context.now()).await?;
-                Ok(Outcome::Skipped("no_calendar"))
+            Error::NotFound | Error::Forbidden { .. } | Error::NoCalendarAccount => {
+                self.poll(user_id, &error, "no_calendar", context).await
+            }
+            Error::Refused { ref reason, .. } if reason == PUSH_NOT_SUPPORTED => {
+                self.poll(user_id, &error, "push_not_supported", context).await
             }
             error => {
                 let failure = Failure::from(error);
@@ -219,6 +221,19 @@ impl WebhookRenewal {
                 Err(failure)
             }
         }
+    }
+
+    /// The user's calendar cannot be watched, and is polled.
+    async fn poll(
+        &self,
+        user_id: Uuid,
+        error: &Error,
+        reason: &'static str,
+        context: &Context,
+    ) -> Result<Outcome, Failure> {
+        tracing::warn!(%user_id, %error, "user has no calendar to watch");
+        self.channels.poll_without_channel(user_id, WITHOUT_PUSH_CHANNEL, context.now()).await?;
+        Ok(Outcome::Skipped(reason))
     }
 
     /// Counts the end of a task for the sweep that created it, if one did.

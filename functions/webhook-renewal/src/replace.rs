@@ -103,11 +103,16 @@ fn may_be_open(error: &Error) -> bool {
         | Error::Transport(_)
         | Error::Unavailable(_)
         | Error::Truncated
+        | Error::TooLarge
         | Error::Garbage(_) => true,
         Error::Token(_)
         | Error::Unauthorized
         | Error::Limited { .. }
         | Error::SyncTokenExpired
+        | Error::MissingScope
+        | Error::NoCalendarAccount
+        | Error::ApiDisabled
+        | Error::AddressRefused { .. }
         | Error::NotFound
         | Error::Forbidden { .. }
         | Error::Refused { .. }

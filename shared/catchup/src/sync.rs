@@ -2,14 +2,17 @@
 //!
 //! [`breaker`] and [`schedule`] are rules without a database; [`Syncs::run`] is what a job runs its sync in.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use shared::db::{Error, Page, shortened};
 use shared::job::{Failure, Outcome};
 use uuid::Uuid;
 
+use crate::db::sync_locks::{self, SyncLock};
 use crate::db::sync_schedule::SyncSchedules;
-use crate::db::{circuit_breaker, handle, sync_metrics, sync_schedule, sync_status};
+use crate::db::sync_status::{self, SyncStatus};
+use crate::db::{circuit_breaker, handle, sync_metrics, sync_schedule};
 use crate::payload::Integration;
+use crate::queues;
 
 mod admission;
 
@@ -18,10 +21,16 @@ pub use admission::{Admission, Admitted, Entry, Refusal};
 
 use admission::admission;
 use breaker::Pass;
-use schedule::Schedule;
+use schedule::{Next, Schedule};
 
 /// Longest text that is kept about a failure.
 const ERROR_CHARS: usize = 500;
+/// A run may end so much later than its time, and clocks may differ: a lock outlives the run that holds it.
+const LOCK_GRACE: TimeDelta = TimeDelta::minutes(1);
+/// A task that another sync keeps waiting asks again when as much time has passed as it has been under way, but not
+/// sooner or later than after these.
+const SHORTEST_WAIT: TimeDelta = TimeDelta::seconds(2);
+const LONGEST_WAIT: TimeDelta = TimeDelta::seconds(30);
 
 handle! {
     /// The syncs of users: their breakers, their schedules and the rows that they leave.
@@ -33,14 +42,20 @@ handle! {
 pub enum Ended {
     /// The sync has ended, too.
     Here(Outcome),
-    /// The sync continues in another task, which the breaker is not asked about again.
-    Continued(Outcome),
+    /// The sync continues in another task, due at this time, as [`Entry::Continued`]: the breaker is not asked again, and
+    /// no other sync begins before.
+    Continued(Outcome, DateTime<Utc>),
 }
 
 impl Syncs {
-    /// Runs `sync`, which is told whether it may begin. However it ends, its breaker is not left half-open: a sync that was
-    /// let through and neither succeeded nor failed lets the next one try. Best effort: what is not handed back counts as a
-    /// failure when its hour has ended.
+    /// Runs `sync`, which is told whether it may begin. While another sync of the user's integration is under way, the task
+    /// is rescheduled instead; a [`Entry::Check`] runs next to it.
+    ///
+    /// However it ends, its breaker is not left half-open: a sync that was let through and neither succeeded nor failed
+    /// lets the next one try. Best effort: what is not handed back counts as a failure when its hour has ended, and a lock
+    /// that is not released expires after the longest time that the run can take.
+    ///
+    /// What a run writes must not rely on the lock alone: a process that was frozen for longer than that continues.
     pub async fn run<F>(
         &self,
         user_id: Uuid,
@@ -52,15 +67,34 @@ impl Syncs {
     where
         F: Future<Output = Result<Ended, Failure>> + Send,
     {
-        let admission = self.admit(user_id, integration, entry, now()).await?;
-        let is_probe = matches!(&admission, Admission::Admitted(admitted) if admitted.probe);
-        // Boxed: nested in one another, the futures of a whole job are more than the compiler lays out.
-        let outcome = match Box::pin(sync(admission)).await {
-            Ok(Ended::Continued(outcome)) => return Ok(outcome),
-            Ok(Ended::Here(outcome)) => Ok(outcome),
-            Err(failure) => Err(failure),
+        let (run, began_at) = (entry.run(), now());
+        let lock = match entry {
+            Entry::First | Entry::Named(_) | Entry::Continued(_) => {
+                Some(SyncLock { run, held_until: lock_end(integration, began_at) })
+            }
+            Entry::Check => None,
+        };
+        let status = sync_status::sync_status(&self.0, user_id, integration, lock, began_at).await?;
+        if let Some(since) = status.as_ref().and_then(|status| status.busy_since) {
+            return Ok(Outcome::Snooze(retry_at(since, began_at)));
+        }
+        let lock = lock.filter(|_| status.is_some());
+        let mut is_probe = false;
+        let ended = match self.admission(user_id, integration, entry, run, status, began_at).await {
+            Ok(admission) => {
+                is_probe = matches!(&admission, Admission::Admitted(admitted) if admitted.probe);
+                // Boxed: nested in one another, the futures of a whole job are more than the compiler lays out.
+                Box::pin(sync(admission)).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        let (outcome, next_part) = match ended {
+            Ok(Ended::Continued(outcome, at)) => (Ok(outcome), Some(at)),
+            Ok(Ended::Here(outcome)) => (Ok(outcome), None),
+            Err(failure) => (Err(failure), None),
         };
         if is_probe
+            && next_part.is_none()
             && let Err(error) = circuit_breaker::hand_back_probe(&self.0, user_id, integration, now()).await
         {
             tracing::warn!(
@@ -68,10 +102,22 @@ impl Syncs {
                 "probe of the circuit breaker not released"
             );
         }
+        if let Some(lock) = lock {
+            let left = match next_part {
+                Some(at) => {
+                    let lock = SyncLock { held_until: lock_end(integration, at), ..lock };
+                    sync_locks::hand_on(&self.0, user_id, integration, lock).await
+                }
+                None => sync_locks::release(&self.0, user_id, integration, lock.run).await,
+            };
+            if let Err(error) = left {
+                tracing::warn!(error = &error as &dyn std::error::Error, "lock of a sync not released");
+            }
+        }
         outcome
     }
 
-    /// Looks at token health, circuit breaker and schedule before a sync.
+    /// Looks at token health, circuit breaker and schedule before a sync, and takes no lock.
     ///
     /// While the breaker is half-open exactly one caller is admitted, by one atomic update.
     pub async fn admit(
@@ -81,7 +127,19 @@ impl Syncs {
         entry: Entry,
         now: DateTime<Utc>,
     ) -> Result<Admission, Error> {
-        let status = sync_status::sync_status(&self.0, user_id, integration, now).await?;
+        let status = sync_status::sync_status(&self.0, user_id, integration, None, now).await?;
+        self.admission(user_id, integration, entry, entry.run(), status, now).await
+    }
+
+    async fn admission(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        entry: Entry,
+        run: Uuid,
+        status: Option<SyncStatus>,
+        now: DateTime<Utc>,
+    ) -> Result<Admission, Error> {
         let (schedule, pass) = match admission(status.as_ref(), integration, entry, now) {
             Ok(admitted) => admitted,
             Err(refusal) => return Ok(Admission::Refused(refusal)),
@@ -96,7 +154,7 @@ impl Syncs {
             }
             _ => false,
         };
-        Ok(Admission::Admitted(Admitted { probe, schedule }))
+        Ok(Admission::Admitted(Admitted { probe, run, schedule }))
     }
 
     /// A sync succeeded: closes the breaker, moves the schedule on (unless a person asked), adds the row.
@@ -148,6 +206,24 @@ impl Syncs {
         tx.commit().await
     }
 
+    /// A sync cannot do anything for this user until then, for a reason with a stable name: adds the row, and the schedule
+    /// waits.
+    pub async fn postponed(
+        &self,
+        run: &SyncRun,
+        admitted: &Admitted,
+        reason: &str,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let (user_id, schedule) = (run.user_id, &admitted.schedule);
+        let next = Next { current: schedule.current, no_changes: 0, at: until };
+        let mut tx = self.0.begin().await?;
+        sync_schedule::store(&mut tx, user_id, run.integration, schedule, &next, None, now).await?;
+        sync_metrics::add(tx.statement(), run, "skipped", Some(reason), None, now).await?;
+        tx.commit().await
+    }
+
     /// A sync did not begin, for a reason with a stable name.
     pub async fn skipped(&self, run: &SyncRun, reason: &str, now: DateTime<Utc>) -> Result<(), Error> {
         sync_metrics::add(self.0.statement(), run, "skipped", Some(reason), None, now).await
@@ -171,4 +247,19 @@ pub async fn due(
         .collect();
     schedules.add(integration, &new, now).await?;
     Ok(Page::of(users.into_iter().map(|user| user.user_id).collect(), limit))
+}
+
+/// When the lock of a run that begins `at` expires by itself.
+fn lock_end(integration: Integration, at: DateTime<Utc>) -> DateTime<Utc> {
+    let queue = match integration {
+        Integration::GoogleCalendar => queues::CALENDAR_SYNC,
+        Integration::GoogleContacts => queues::GOOGLE_CONTACTS_SYNC,
+    };
+    at + queue.policy().timeout() + LOCK_GRACE
+}
+
+/// When a task asks again that a sync keeps waiting which began at `since`. Two that wait do not ask at the same time.
+fn retry_at(since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let wait = (now - since).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+    now + wait + TimeDelta::milliseconds(rand::random_range(0..=wait.num_milliseconds() / 2))
 }

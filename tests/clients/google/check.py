@@ -98,8 +98,9 @@ def tokens():
 def events(calendar):
     entries = calendar.calendarList().list().execute()["items"]
     expect([entry["id"] for entry in entries if entry.get("primary")] == [USER], "the primary calendar")
-    primary = {"calendarId": "primary", "singleEvents": True}
-    items, pages, token = all_pages(calendar.events(), "items", maxResults=10, **primary)
+    # All of these have to stay as they are in the list that gives the sync token.
+    primary = {"calendarId": "primary", "singleEvents": True, "maxResults": 10}
+    items, pages, token = all_pages(calendar.events(), "items", **primary)
     expect(pages > 1 and len({event["id"] for event in items}) == len(items), "pages without repetition")
     _, _, token = all_pages(calendar.events(), "items", syncToken=token, **primary)
     start = datetime.now(timezone.utc).isoformat()

@@ -82,6 +82,8 @@ pub(crate) struct CalendarState {
     /// Revision of the user's calendar list at which the calendar itself last changed.
     pub(crate) listed_at: u64,
     pub(crate) deleted: bool,
+    /// The user does not see it in their list; only `showHidden` lists it.
+    pub(crate) hidden: bool,
     pub(crate) revision: u64,
     /// Sync tokens of another epoch are refused with 410.
     pub(crate) epoch: u64,
@@ -97,6 +99,7 @@ impl CalendarState {
             calendar,
             listed_at,
             deleted: false,
+            hidden: false,
             revision: 0,
             epoch: 0,
             updated: now,
@@ -139,6 +142,11 @@ impl CalendarState {
             self.put(event, now);
         }
         !doomed.is_empty()
+    }
+
+    /// Takes events away of which no list tells any more.
+    pub(crate) fn forget(&mut self, is_forgotten: impl Fn(&Event) -> bool) {
+        self.records.retain(|_, record| !is_forgotten(&record.event));
     }
 
     /// Live events as `singleEvents=true` lists them, in order of their coming.

@@ -38,6 +38,7 @@ pub(crate) fn list(state: &State, user: Uuid, query: &Query) -> Result<Response,
         size => size.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE),
     };
     let show_deleted = query.flag("showDeleted")?;
+    let show_hidden = query.flag("showHidden")?;
     let since = match query.text("syncToken") {
         None => None,
         Some(text) => {
@@ -64,7 +65,7 @@ pub(crate) fn list(state: &State, user: Uuid, query: &Query) -> Result<Response,
     };
     let wanted = |calendar_state: &CalendarState| match since {
         Some(revision) => calendar_state.listed_at > revision,
-        None => !calendar_state.deleted || show_deleted,
+        None => (!calendar_state.deleted || show_deleted) && (!calendar_state.hidden || show_hidden),
     };
     let mut rows: Vec<(usize, &CalendarState)> = account
         .calendars
@@ -113,6 +114,9 @@ fn entry(calendar_state: &CalendarState) -> Value {
     }
     if calendar.primary {
         body["primary"] = json!(true);
+    }
+    if calendar_state.hidden {
+        body["hidden"] = json!(true);
     }
     if calendar_state.deleted {
         body["deleted"] = json!(true);

@@ -81,6 +81,19 @@ impl World {
         })
     }
 
+    /// The user hides a calendar from their list, or shows it again.
+    pub fn hide_calendar(&self, user: Uuid, calendar_id: &str, hidden: bool) -> Result<(), Unknown> {
+        self.with(|state| {
+            let account = state.account_mut(user)?;
+            account.list_revision += 1;
+            let revision = account.list_revision;
+            let calendar_state = account.calendar_state_mut(calendar_id).ok_or(Unknown::Calendar)?;
+            calendar_state.hidden = hidden;
+            calendar_state.listed_at = revision;
+            Ok(())
+        })
+    }
+
     /// Deletes a calendar: its events answer 404, an incremental calendar list shows it as deleted.
     pub fn delete_calendar(&self, user: Uuid, calendar_id: &str) -> Result<(), Unknown> {
         self.with(|state| {
@@ -127,6 +140,44 @@ impl World {
             let number = book.number(resource_name).ok_or(Unknown::Person)?;
             book.person(number).ok_or(Unknown::Person)?;
             book.set(number, None);
+            Ok(())
+        })
+    }
+
+    /// Gives a person another resource name, as linking them to a profile does; with `new_first` the list of changes says
+    /// who is new before it says who is gone.
+    pub fn rename_person(&self, user: Uuid, resource_name: &str, new_first: bool) -> Result<Person, Unknown> {
+        self.with_person(user, resource_name, |book, number| book.rename(number, new_first))
+    }
+
+    /// Merges a person into another, who keeps their resource name.
+    pub fn merge_people(&self, user: Uuid, from: &str, into: &str) -> Result<Person, Unknown> {
+        self.with_person(user, from, |book, number| book.merge(number, book.number(into)?))
+    }
+
+    /// Brings a deleted person back, under the same resource name or another one.
+    pub fn restore_person(&self, user: Uuid, resource_name: &str, renamed: bool) -> Result<Person, Unknown> {
+        self.with_person(user, resource_name, |book, number| book.restore(number, renamed))
+    }
+
+    fn with_person(
+        &self,
+        user: Uuid,
+        resource_name: &str,
+        change: impl FnOnce(&mut AddressBook, u64) -> Option<Person>,
+    ) -> Result<Person, Unknown> {
+        self.with(|state| {
+            let book = &mut state.account_mut(user)?.book;
+            let number = book.number(resource_name).ok_or(Unknown::Person)?;
+            change(book, number).ok_or(Unknown::Person)
+        })
+    }
+
+    /// Lets so many full syncs of the user's address book begin, and refuses the first page of any other with 429; `None`
+    /// refuses none.
+    pub fn limit_full_syncs(&self, user: Uuid, left: Option<u32>) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.account_mut(user)?.book.first_pages = left;
             Ok(())
         })
     }
@@ -190,6 +241,24 @@ impl World {
     pub fn restore_grant(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
         self.with(|state| {
             state.grant_mut(user, integration)?.state = GrantState::Granted;
+            Ok(())
+        })
+    }
+
+    /// The user leaves the integration's box on the consent screen unticked (granular consent): tokens are handed out, and
+    /// open nothing.
+    pub fn untick_box(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.grant_mut(user, integration)?;
+            state.account_mut(user)?.unticked.push(integration);
+            Ok(())
+        })
+    }
+
+    /// The user ticks the box.
+    pub fn tick_box(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.account_mut(user)?.unticked.retain(|unticked| *unticked != integration);
             Ok(())
         })
     }

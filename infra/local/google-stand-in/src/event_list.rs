@@ -45,6 +45,11 @@ const SAME_ON_EVERY_PAGE: &[&str] = &[
     "updatedMin",
 ];
 
+/// What has to be as it was in the list that gave the sync token. Google calls the outcome undefined else; a caller had better
+/// hear of it.
+const SAME_AS_BEFORE: &[&str] =
+    &["alwaysIncludeEmail", "maxAttendees", "maxResults", "showHiddenInvitations", "timeZone"];
+
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum Order {
     Unspecified,
@@ -61,6 +66,7 @@ struct SyncToken {
     revision: u64,
     window: Window,
     single_events: bool,
+    parameters: Vec<Option<String>>,
 }
 
 /// Where a list continues: after this sort key.
@@ -87,6 +93,7 @@ pub(crate) fn list(
     let show_deleted = query.flag("showDeleted")?;
     let updated_min = query.time("updatedMin")?;
     let zone = query.value::<Tz>("timeZone")?;
+    let max_attendees = query.value::<usize>("maxAttendees")?;
     let order = order(query, single_events)?;
     let size = match query.value::<usize>("maxResults")? {
         Some(0) => return Err(Refusal::invalid("maxResults", "Invalid value for maxResults: 0")),
@@ -100,8 +107,7 @@ pub(crate) fn list(
         Some(token) => token.window,
         None => window(query)?,
     };
-    let parameters: Vec<_> =
-        SAME_ON_EVERY_PAGE.iter().map(|name| query.text(name).map(str::to_owned)).collect();
+    let parameters = values(query, SAME_ON_EVERY_PAGE);
     let page = match query.text("pageToken") {
         None => None,
         Some(token) => Some(
@@ -160,10 +166,12 @@ pub(crate) fn list(
             revision,
             window,
             single_events,
+            parameters: values(query, SAME_AS_BEFORE),
         };
         body["nextSyncToken"] = json!(seal(&token));
     }
-    body["items"] = rows.iter().map(|(_, event)| wire(event, &calendar_state.calendar.id, zone)).collect();
+    body["items"] =
+        rows.iter().map(|(_, event)| wire(event, &calendar_state.calendar.id, zone, max_attendees)).collect();
     Ok(axum::Json(body).into_response())
 }
 
@@ -211,14 +219,23 @@ fn since(
     if (token.born, token.epoch) != (state.born, calendar_state.epoch) {
         return Err(Refusal::full_sync_required());
     }
-    // Google calls the outcome undefined; a caller had better hear of it.
     if token.single_events != single_events {
         return Err(Refusal::invalid(
             "singleEvents",
             "Sync token was issued for another value of singleEvents.",
         ));
     }
+    let now = values(query, SAME_AS_BEFORE);
+    let differs =
+        SAME_AS_BEFORE.iter().zip(token.parameters.iter().zip(&now)).find(|(_, (then, now))| then != now);
+    if let Some((name, _)) = differs {
+        return Err(Refusal::invalid(name, format!("Sync token was issued for another value of {name}.")));
+    }
     Ok(Some(token))
+}
+
+fn values(query: &Query, names: &[&str]) -> Vec<Option<String>> {
+    names.iter().map(|name| query.text(name).map(str::to_owned)).collect()
 }
 
 fn sort_key(event: &Event, order: Order) -> i64 {
@@ -246,8 +263,10 @@ fn ical_uid(event: &Event) -> String {
     format!("{id}@google.com")
 }
 
-/// An event as Calendar writes it. Of a deleted one it tells no more than what it was.
-fn wire(event: &Event, calendar_id: &str, zone: Option<Tz>) -> Value {
+/// An event as Calendar writes it. Of a deleted one it tells no more than what it was; of more than `max_attendees`, only
+/// the owner of the calendar.
+/// <https://developers.google.com/workspace/calendar/api/v3/reference/events/list> (`maxAttendees`)
+fn wire(event: &Event, calendar_id: &str, zone: Option<Tz>, max_attendees: Option<usize>) -> Value {
     let mut body = json!({
         "kind": "calendar#event",
         "etag": event.etag,
@@ -285,7 +304,12 @@ fn wire(event: &Event, calendar_id: &str, zone: Option<Tz>) -> Value {
         body["transparency"] = json!("transparent");
     }
     if !event.attendees.is_empty() {
-        body["attendees"] = json!(event.attendees);
+        let are_too_many = max_attendees.is_some_and(|max| event.attendees.len() > max);
+        let shown = event.attendees.iter().filter(|attendee| attendee.is_self || !are_too_many);
+        body["attendees"] = shown.map(|attendee| json!(attendee)).collect();
+        if are_too_many {
+            body["attendeesOmitted"] = json!(true);
+        }
     }
     body["iCalUID"] = json!(ical_uid(event));
     body["sequence"] = json!(0);

@@ -29,6 +29,7 @@ mod request_context;
 mod seed;
 mod seed_calendar;
 mod seed_person;
+mod series;
 mod serve;
 mod state;
 mod tick;

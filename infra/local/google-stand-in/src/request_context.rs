@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures_util::stream;
+use serde_json::Value;
 use stand_in::ConnectionKiller;
 use uuid::Uuid;
 
@@ -32,6 +33,7 @@ pub(crate) struct RequestContext {
     killer: ConnectionKiller,
     bearer: Option<String>,
     query: Query,
+    calendar: Option<String>,
 }
 
 impl FromRequestParts<App> for RequestContext {
@@ -43,7 +45,11 @@ impl FromRequestParts<App> for RequestContext {
             .expect("the service is always made with connect info");
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let bearer = bearer(&parts.headers).or_else(|| query.text("access_token").map(str::to_owned));
-        Ok(Self { app: app.clone(), killer, bearer, query })
+        let calendar = RawPathParams::from_request_parts(parts, app).await.ok().and_then(|parameters| {
+            let mut parameters = parameters.iter();
+            parameters.find(|(name, _)| *name == "calendar_id").map(|(_, id)| id.to_owned())
+        });
+        Ok(Self { app: app.clone(), killer, bearer, query, calendar })
     }
 }
 
@@ -73,25 +79,31 @@ impl RequestContext {
         let world = &self.app.world;
         let token =
             self.bearer.as_ref().and_then(|text| world.with(|state| state.access_tokens.get(text).copied()));
-        let fault = world.receive(token.map(|token| token.user), call);
+        let fault = world.receive(token.map(|token| token.user), call, self.calendar.as_deref());
         if let Some(kind) = fault {
             if let Some(answer) = self.body_fault(kind).await {
                 return answer;
             }
-            if let Some(refusal) = refusal(kind) {
+            if let Some(refusal) = refusal(kind, &self.query) {
                 return refusal.into_answer(api);
             }
         }
         let now = world.now();
         let token = match token {
             Some(token) if token.expires_at <= now => Err(Refusal::unauthorized()),
-            Some(token) if token.integration != integration => Err(Refusal::scope_insufficient()),
+            Some(token) if !world.with(|state| state.opens(&token, integration)) => {
+                Err(Refusal::scope_insufficient())
+            }
             Some(token) => Ok(token),
             None => Err(Refusal::unauthorized()),
         };
         let answer = token.and_then(|token| world.with(|state| work(state, token.user, &self.query, now)));
         self.lose_answer(fault);
-        answer.unwrap_or_else(|refusal| refusal.into_answer(api))
+        match (answer, fault) {
+            (Ok(answer), Some(kind)) => altered(answer, kind).await,
+            (Ok(answer), None) => answer,
+            (Err(refusal), _) => refusal.into_answer(api),
+        }
     }
 
     /// Answers a call of the token endpoint.
@@ -101,7 +113,7 @@ impl RequestContext {
         let owner = form
             .text("refresh_token")
             .and_then(|token| world.with(|state| state.owner_of_refresh_token(token).map(|(user, _)| user)));
-        let fault = world.receive(owner, Call::Token);
+        let fault = world.receive(owner, Call::Token, None);
         if let Some(kind) = fault {
             if let Some(answer) = self.body_fault(kind).await {
                 return answer;
@@ -138,36 +150,87 @@ impl RequestContext {
                 Some(([(header::CONTENT_TYPE, "application/json; charset=UTF-8")], GARBAGE).into_response())
             }
             FaultKind::Huge => Some(huge()),
+            FaultKind::HugeAbove { page_size } => {
+                let asked = self.query.value::<u32>("maxResults").ok().flatten();
+                asked.is_some_and(|asked| asked > page_size).then(huge)
+            }
             FaultKind::Unauthorized
             | FaultKind::RateLimit
             | FaultKind::TooManyRequests { .. }
+            | FaultKind::DayQuota
+            | FaultKind::FirstPageQuota
+            | FaultKind::ApiDisabled
+            | FaultKind::NotACalendarUser
+            | FaultKind::AddressUnauthorized
+            | FaultKind::PushNotSupported
             | FaultKind::Gone
             | FaultKind::ExpiredSyncToken
             | FaultKind::ServerError { .. }
             | FaultKind::AnswerLost
+            | FaultKind::Refused { .. }
+            | FaultKind::NoSyncToken
+            | FaultKind::Empty
+            | FaultKind::NoPrimary
             | FaultKind::Revoked => None,
         }
     }
 }
 
 /// What a fault makes Calendar and People answer; `None` where the answer itself does not change.
-fn refusal(kind: FaultKind) -> Option<Refusal> {
+fn refusal(kind: FaultKind, query: &Query) -> Option<Refusal> {
+    let is_first_page = ["pageToken", "syncToken"].iter().all(|token| query.text(token).is_none());
     match kind {
         FaultKind::Unauthorized | FaultKind::Revoked => Some(Refusal::unauthorized()),
         FaultKind::RateLimit => Some(Refusal::rate_limit()),
         FaultKind::TooManyRequests { retry_after_s } => Some(Refusal::too_many_requests(retry_after_s)),
+        FaultKind::DayQuota => Some(Refusal::day_quota()),
+        FaultKind::FirstPageQuota => is_first_page.then(Refusal::first_page_quota),
+        FaultKind::ApiDisabled => Some(Refusal::service_disabled()),
+        FaultKind::NotACalendarUser => Some(Refusal::not_a_calendar_user()),
+        FaultKind::AddressUnauthorized => Some(Refusal::address_unauthorized()),
+        FaultKind::PushNotSupported => Some(Refusal::push_not_supported()),
         FaultKind::Gone => Some(Refusal::full_sync_required()),
         FaultKind::ExpiredSyncToken => Some(Refusal::expired_sync_token()),
         FaultKind::ServerError { status } => {
             let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             Some(Refusal::server_error(code))
         }
+        FaultKind::Refused { status } => Some(Refusal::of_status(status)),
         FaultKind::Slow { .. }
         | FaultKind::Reset
         | FaultKind::AnswerLost
         | FaultKind::Garbage
-        | FaultKind::Huge => None,
+        | FaultKind::Huge
+        | FaultKind::HugeAbove { .. }
+        | FaultKind::NoSyncToken
+        | FaultKind::Empty
+        | FaultKind::NoPrimary => None,
     }
+}
+
+/// An answer that lacks something.
+async fn altered(answer: Response, kind: FaultKind) -> Response {
+    if !matches!(kind, FaultKind::NoSyncToken | FaultKind::Empty | FaultKind::NoPrimary) {
+        return answer;
+    }
+    let (head, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let mut body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match (kind, body.as_object_mut()) {
+        (FaultKind::NoSyncToken, Some(body)) => {
+            body.remove("nextSyncToken");
+        }
+        (FaultKind::Empty, Some(body)) => {
+            body.insert("items".to_owned(), Value::Array(Vec::new()));
+        }
+        (FaultKind::NoPrimary, Some(body)) => {
+            if let Some(Value::Array(items)) = body.get_mut("items") {
+                items.retain(|item| item.get("primary").is_none());
+            }
+        }
+        _ => {}
+    }
+    (head.status, axum::Json(body)).into_response()
 }
 
 /// JSON that begins well and then is white space for a gibibyte.

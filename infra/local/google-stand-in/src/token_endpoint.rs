@@ -64,11 +64,22 @@ pub(crate) fn fault(kind: FaultKind) -> Option<Response> {
             Some(refuse(code, "internal_failure", "Internal Error"))
         }
         FaultKind::Revoked => Some(invalid_grant()),
-        FaultKind::Slow { .. }
+        FaultKind::DayQuota
+        | FaultKind::FirstPageQuota
+        | FaultKind::ApiDisabled
+        | FaultKind::NotACalendarUser
+        | FaultKind::AddressUnauthorized
+        | FaultKind::PushNotSupported
+        | FaultKind::Slow { .. }
         | FaultKind::Reset
         | FaultKind::AnswerLost
         | FaultKind::Garbage
-        | FaultKind::Huge => None,
+        | FaultKind::Huge
+        | FaultKind::HugeAbove { .. }
+        | FaultKind::Refused { .. }
+        | FaultKind::NoSyncToken
+        | FaultKind::Empty
+        | FaultKind::NoPrimary => None,
     }
 }
 

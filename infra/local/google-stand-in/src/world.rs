@@ -155,10 +155,15 @@ impl World {
     }
 
     /// Counts a call and says what is to go wrong with it.
-    pub(crate) fn receive(&self, user: Option<Uuid>, call: Call) -> Option<FaultKind> {
+    pub(crate) fn receive(
+        &self,
+        user: Option<Uuid>,
+        call: Call,
+        calendar: Option<&str>,
+    ) -> Option<FaultKind> {
         self.with(|state| {
             state.calls.count(user, call);
-            strike(&mut state.faults, user, call)
+            strike(&mut state.faults, user, call, calendar)
         })
     }
 

@@ -13,6 +13,8 @@ use shared::db::{Error, shortened};
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::calendars::Listing;
+
 const SUMMARY_CHARS: usize = 500;
 const LOCATION_CHARS: usize = 500;
 const TIMEZONE_CHARS: usize = 100;
@@ -44,13 +46,38 @@ pub struct EventRow {
     pub attendees: Option<Value>,
 }
 
+/// Events that others take the place of; Google does not say that they are gone.
+///
+/// - A single event: the instances that it had as a series.
+/// - The rest of a series that was split ("this and following"): the instances that the former series had from then on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Superseded {
+    /// Id of the event, or of the former series.
+    pub base: String,
+    /// From when on, as in the ids of instances; empty for all of them.
+    pub since: String,
+}
+
+/// One page of a calendar's changes.
+#[derive(Debug, Default, PartialEq)]
+pub struct Changes {
+    /// To be there as described. Of an id that comes twice, the last counts.
+    pub rows: Vec<EventRow>,
+    /// Ids of events that must not be there; present counts more.
+    pub gone: Vec<String>,
+    /// Whose instances must not be there.
+    pub superseded: Vec<Superseded>,
+}
+
 /// A statement about a user (`$1`) that removes events at a moment (`$3`), and all that follows from it:
 ///
 /// - Copies of the events in `removed` go, and those copies `c` that `copies` describes.
-/// - A calendar `s` that held a copy of an event in `removed`, and that `asked_again` describes, forgets its sync token.
-/// - The events in `changed` are counted for the sync that is under way. The statement returns their number.
+/// - A calendar `s` that held a copy of an event in `removed`, and that `asked_again` describes, forgets its sync token, and
+///   where its listing waits.
+/// - The events in `changed` are counted for the sync that is under way. The statement returns their number; NULL when
+///   another sync is at work.
 ///
-/// `events` are its first parts; one of them is `removed`.
+/// `events` are its first parts; one of them is `removed`, and one of them is `fence`, without which nothing is written.
 macro_rules! remove_events {
     (
         events: $events:literal,
@@ -66,21 +93,27 @@ macro_rules! remove_events {
             + $changed
             + "), copies AS (
                 DELETE FROM jobs.calendar_event_copies c
-                WHERE c.user_id = $1 AND (c.google_event_id IN (SELECT google_event_id FROM removed) OR ("
+                WHERE c.user_id = $1 AND EXISTS (SELECT FROM fence)
+                  AND (c.google_event_id IN (SELECT google_event_id FROM removed) OR ("
             + $copies
             + "))
                 RETURNING c.google_event_id, c.calendar_id
             ), asked_again AS (
-                DELETE FROM jobs.calendar_sync_state s USING copies c JOIN removed r USING (google_event_id)
+                UPDATE jobs.calendar_sync_state s SET sync_token = NULL, last_sync_at = NULL
+                FROM copies c JOIN removed r USING (google_event_id)
                 WHERE s.user_id = $1 AND s.calendar_id = c.calendar_id AND "
             + $asked_again
             + r#"
+                RETURNING s.calendar_id
+            ), positions AS (
+                DELETE FROM jobs.calendar_positions p
+                WHERE p.user_id = $1 AND p.calendar_id IN (SELECT calendar_id FROM asked_again)
             ), counted AS (
                 INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, changed)
                 SELECT $1, $3, n.changed FROM (SELECT count(*) AS changed FROM changed) n WHERE n.changed > 0
                 ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
             )
-            SELECT count(*) AS "changed!" FROM changed"#,
+            SELECT CASE WHEN EXISTS (SELECT FROM fence) THEN (SELECT count(*) FROM changed) END AS "changed?""#,
             $($argument),+
         )
     };
@@ -93,34 +126,59 @@ handle! {
 
 impl CalendarEvents {
     /// Writes one page of a calendar's changes in one statement, and returns how many rows that took. Rows that would
-    /// not change are not touched. Of an id that comes twice, the last counts; present counts more than cancelled.
+    /// not change are not touched. `None`, and nothing is written, when the listing does not stand any more.
     pub async fn apply(
         &self,
-        user_id: Uuid,
-        calendar_id: &str,
-        events: &[EventRow],
-        cancelled: &[String],
+        listing: Listing<'_>,
+        changes: &Changes,
         now: DateTime<Utc>,
-    ) -> Result<u64, Error> {
-        let last: HashMap<&str, &EventRow> =
-            events.iter().map(|event| (event.google_event_id.as_str(), event)).collect();
-        let cancelled: Vec<&str> =
-            cancelled.iter().map(String::as_str).filter(|id| !last.contains_key(id)).collect();
-        let page: Vec<PageRow<'_>> = events
-            .iter()
-            .filter(|event| std::ptr::eq(last[event.google_event_id.as_str()], *event))
-            .filter(|event| event.google_event_id.chars().count() <= ID_CHARS)
-            .map(PageRow::of)
-            .collect();
+    ) -> Result<Option<u64>, Error> {
+        let (page, cancelled) = changes.by_id();
+        let (bases, since): (Vec<&str>, Vec<&str>) =
+            changes.superseded.iter().map(|of| (of.base.as_str(), of.since.as_str())).unzip();
         let written = remove_events!(
-            events: "page AS (
+            events: "fence AS (
+                SELECT FROM jobs.sync_locks l
+                LEFT JOIN jobs.calendar_sync_state s ON s.user_id = $1 AND s.calendar_id = $2
+                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $6
+                  AND s.sync_token IS NOT DISTINCT FROM $7
+                FOR SHARE OF l
+            ), page AS (
                 SELECT * FROM jsonb_to_recordset($4) AS p(
                     google_event_id text, summary text, description text, start_time timestamptz, end_time timestamptz,
                     timezone text, is_all_day boolean, is_busy boolean, location text, attendees jsonb
+                ) WHERE EXISTS (SELECT FROM fence)
+            ), superseded AS (
+                SELECT n.base, n.since FROM unnest($8::text[], $9::text[]) AS n(base, since)
+                WHERE n.since <> '' OR NOT EXISTS (
+                    SELECT FROM calendar_events e WHERE e.user_id = $1 AND e.google_event_id = n.base
                 )
+            ), instances AS (
+                SELECT i.google_event_id, left(i.google_event_id, -1 - length(i.part[3])) AS series, i.part[1] AS base,
+                       COALESCE(i.part[2], '') COLLATE \"C\" AS split_at, i.part[3] COLLATE \"C\" AS original
+                FROM (
+                    SELECT e.google_event_id,
+                           regexp_match(
+                               e.google_event_id,
+                               '^(.*?)(?:_R([0-9]{8}(?:T[0-9]{6})?)Z?)?_([0-9]{8}(?:T[0-9]{6}Z)?)$'
+                           ) AS part
+                    FROM calendar_events e
+                    WHERE e.user_id = $1 AND e.calendar_id = $2 AND EXISTS (SELECT FROM superseded)
+                ) i
+                WHERE i.part IS NOT NULL AND i.google_event_id NOT IN (SELECT google_event_id FROM page)
+            ), cancelled AS (
+                SELECT google_event_id FROM unnest($5::text[]) AS c(google_event_id)
+                UNION
+                SELECT i.google_event_id
+                FROM instances i JOIN superseded s ON s.base = i.series AND s.since = ''
+                UNION
+                SELECT i.google_event_id
+                FROM instances i JOIN superseded s ON s.base = i.base AND s.since <> ''
+                WHERE i.split_at < s.since AND i.original >= s.since
             ), removed AS (
-                DELETE FROM calendar_events e USING unnest($5::text[]) AS cancelled(google_event_id)
-                WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.google_event_id = cancelled.google_event_id
+                DELETE FROM calendar_events e USING cancelled c
+                WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.google_event_id = c.google_event_id
+                  AND EXISTS (SELECT FROM fence)
                 RETURNING e.google_event_id
             ), taken_over AS (
                 INSERT INTO jobs.calendar_event_copies (user_id, google_event_id, calendar_id)
@@ -153,34 +211,44 @@ impl CalendarEvents {
             copies: "c.calendar_id = $2
                      AND (c.google_event_id IN (SELECT google_event_id FROM page) OR c.google_event_id = ANY ($5))",
             asked_again: "s.calendar_id <> $2",
-            user_id,
-            calendar_id,
+            listing.user_id,
+            listing.calendar_id,
             now,
             Json(&page) as _,
             cancelled.as_slice() as _,
+            listing.run,
+            listing.begun_with,
+            bases.as_slice() as _,
+            since.as_slice() as _,
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(written.cast_unsigned())
+        Ok(written.map(i64::cast_unsigned))
     }
 
     /// After a full sync that asked for `from` to `until`: removes the calendar's events inside of it that Google did
-    /// not list, and returns how many. What another sync wrote since this one `began_at` is newer than its list.
+    /// not list, and returns how many. What another sync wrote since this one `began_at` is newer than its list. `None`, and
+    /// nothing is removed, when the listing does not stand any more.
     pub async fn remove_unseen(
         &self,
-        user_id: Uuid,
-        calendar_id: &str,
+        listing: Listing<'_>,
         from: DateTime<Utc>,
         until: DateTime<Utc>,
         seen: &[String],
         began_at: DateTime<Utc>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Option<u64>, Error> {
         let removed = remove_events!(
-            events: "seen AS (SELECT DISTINCT google_event_id FROM unnest($6::text[]) AS s(google_event_id)),
+            events: "fence AS (
+                SELECT FROM jobs.sync_locks l
+                LEFT JOIN jobs.calendar_sync_state s ON s.user_id = $1 AND s.calendar_id = $2
+                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $7
+                  AND s.sync_token IS NOT DISTINCT FROM $8
+                FOR SHARE OF l
+            ), seen AS (SELECT DISTINCT google_event_id FROM unnest($6::text[]) AS s(google_event_id)),
             removed AS (
                 DELETE FROM calendar_events e
                 WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.end_time > $4 AND e.start_time < $5
-                  AND e.synced_at < $3
+                  AND e.synced_at < $3 AND EXISTS (SELECT FROM fence)
                   AND NOT EXISTS (SELECT FROM seen s WHERE s.google_event_id = e.google_event_id)
                 RETURNING e.google_event_id
             )",
@@ -188,31 +256,41 @@ impl CalendarEvents {
             copies: "c.calendar_id = $2
                      AND NOT EXISTS (SELECT FROM seen s WHERE s.google_event_id = c.google_event_id)",
             asked_again: "s.calendar_id <> $2",
-            user_id,
-            calendar_id,
+            listing.user_id,
+            listing.calendar_id,
             began_at,
             from,
             until,
             seen,
+            listing.run,
+            listing.begun_with,
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(removed.cast_unsigned())
+        Ok(removed.map(i64::cast_unsigned))
     }
 
-    /// Removes the events and cursors of all calendars but these, and returns how many events.
+    /// Removes the events and cursors of all calendars but these, and returns how many events; `None` when another sync than
+    /// `run` is at work.
     pub async fn retain_calendars(
         &self,
         user_id: Uuid,
+        run: Uuid,
         calendars: &[String],
         now: DateTime<Utc>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Option<u64>, Error> {
         let removed = remove_events!(
-            events: "removed AS (
-                DELETE FROM calendar_events WHERE user_id = $1 AND calendar_id <> ALL ($2)
+            events: "fence AS (
+                SELECT FROM jobs.sync_locks l
+                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $4
+                FOR SHARE
+            ), removed AS (
+                DELETE FROM calendar_events
+                WHERE user_id = $1 AND calendar_id <> ALL ($2) AND EXISTS (SELECT FROM fence)
                 RETURNING google_event_id
             ), cursors AS (
-                DELETE FROM jobs.calendar_sync_state WHERE user_id = $1 AND calendar_id <> ALL ($2)
+                DELETE FROM jobs.calendar_sync_state
+                WHERE user_id = $1 AND calendar_id <> ALL ($2) AND EXISTS (SELECT FROM fence)
             )",
             changed: "TABLE removed",
             copies: "c.calendar_id <> ALL ($2)",
@@ -220,10 +298,44 @@ impl CalendarEvents {
             user_id,
             calendars,
             now,
+            run,
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(removed.cast_unsigned())
+        Ok(removed.map(i64::cast_unsigned))
+    }
+
+    /// Removes the events of a calendar that is refused, and forgets its sync token: when it works again, all of them come
+    /// back. Returns how many; `None` when another sync is at work.
+    pub async fn remove_refused(
+        &self,
+        listing: Listing<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<u64>, Error> {
+        let removed = remove_events!(
+            events: "fence AS (
+                SELECT FROM jobs.sync_locks l
+                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $4
+                FOR SHARE
+            ), removed AS (
+                DELETE FROM calendar_events
+                WHERE user_id = $1 AND calendar_id = $2 AND EXISTS (SELECT FROM fence)
+                RETURNING google_event_id
+            ), cursor AS (
+                UPDATE jobs.calendar_sync_state SET sync_token = NULL
+                WHERE user_id = $1 AND calendar_id = $2 AND EXISTS (SELECT FROM fence)
+            )",
+            changed: "TABLE removed",
+            copies: "c.calendar_id = $2",
+            asked_again: "s.calendar_id <> $2",
+            listing.user_id,
+            listing.calendar_id,
+            now,
+            listing.run,
+        )
+        .fetch_one(self.0.statement())
+        .await?;
+        Ok(removed.map(i64::cast_unsigned))
     }
 
     /// Removes a user's events that ended before `before`, and returns how many.
@@ -244,6 +356,23 @@ impl CalendarEvents {
         .fetch_one(self.0.statement())
         .await?;
         Ok(removed.cast_unsigned())
+    }
+}
+
+impl Changes {
+    /// The last row of each id that can be stored, and the ids that are gone and have none.
+    fn by_id(&self) -> (Vec<PageRow<'_>>, Vec<&str>) {
+        let last: HashMap<&str, &EventRow> =
+            self.rows.iter().map(|event| (event.google_event_id.as_str(), event)).collect();
+        let gone = self.gone.iter().map(String::as_str).filter(|id| !last.contains_key(id)).collect();
+        let rows = self
+            .rows
+            .iter()
+            .filter(|event| std::ptr::eq(last[event.google_event_id.as_str()], *event))
+            .filter(|event| event.google_event_id.chars().count() <= ID_CHARS)
+            .map(PageRow::of)
+            .collect();
+        (rows, gone)
     }
 }
 

@@ -1,10 +1,12 @@
-//! What is known of a user's integration before a sync, in one query.
+//! What is known of a user's integration before a sync, and the sync's lock, in one statement.
 
 use chrono::{DateTime, Utc};
 use shared::db::{Database, Error};
 use uuid::Uuid;
 
 use super::circuit_breaker::breaker;
+use super::sync_locks::SyncLock;
+use super::token_health::MISSING_SCOPE;
 use crate::payload::Integration;
 use crate::sync_rules::breaker::Breaker;
 
@@ -13,14 +15,26 @@ use crate::sync_rules::breaker::Breaker;
 pub(crate) struct SyncStatus {
     /// When the user connected, as far as that is known.
     pub(crate) connected_at: Option<DateTime<Utc>>,
-    /// The user has a token.
-    pub(crate) is_connected: bool,
-    /// Google does not take the token any more.
-    pub(crate) is_revoked: bool,
+    pub(crate) token: TokenState,
     pub(crate) breaker: Breaker,
     pub(crate) has_push_channel: bool,
+    /// Since when another sync has held the lock that was asked for.
+    pub(crate) busy_since: Option<DateTime<Utc>>,
     /// `None` before the first sync.
     pub(crate) schedule: Option<StoredSchedule>,
+}
+
+/// What is known of a user's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenState {
+    /// There is none.
+    Missing,
+    /// Nothing speaks against it.
+    Usable,
+    /// Google does not take it any more.
+    Revoked,
+    /// The user has not granted all that is needed.
+    LacksScope,
 }
 
 /// A row of `sync_schedule`.
@@ -32,18 +46,28 @@ pub(crate) struct StoredSchedule {
     pub(crate) onboarding_until: Option<DateTime<Utc>>,
 }
 
-/// `None` when there is no such user.
+/// `None` when there is no such user. Takes the `lock`, if there is one to take, unless another sync holds it.
 pub(crate) async fn sync_status(
     database: &Database,
     user_id: Uuid,
     integration: Integration,
+    lock: Option<SyncLock>,
     now: DateTime<Utc>,
 ) -> Result<Option<SyncStatus>, Error> {
     let row = sqlx::query!(
         r#"
+        WITH taken AS (
+            INSERT INTO jobs.sync_locks AS l (user_id, integration, run, since, held_until)
+            SELECT u.id, $2, $4::uuid, $5::timestamptz, $6::timestamptz FROM users u WHERE u.id = $1 AND $4 IS NOT NULL
+            ON CONFLICT (user_id, integration) DO UPDATE
+            SET run = excluded.run, continues = false, since = excluded.since, held_until = excluded.held_until
+            WHERE l.held_until <= excluded.since OR (l.continues AND l.run = excluded.run)
+            RETURNING l.run
+        )
         SELECT t.created_at AS "connected_at?",
                t.id IS NOT NULL AS "connected!",
                COALESCE(h.status = 'revoked', false) AS "revoked!",
+               COALESCE(h.status = 'revoked' AND h.error_message = $7, false) AS "lacks_scope!",
                b.state AS "breaker?",
                b.failure_count AS "failures?",
                b.opened_at AS "opened_at?",
@@ -51,6 +75,7 @@ pub(crate) async fn sync_status(
                $2 = 'google_calendar' AND EXISTS (
                    SELECT FROM calendar_webhook_subscriptions w WHERE w.user_id = u.id AND w.expiration > $3
                ) AS "push_channel!",
+               CASE WHEN $4::uuid IS NOT NULL AND NOT EXISTS (SELECT FROM taken) THEN COALESCE(l.since, $5) END AS "busy_since?",
                s.id IS NOT NULL AS "scheduled!",
                COALESCE(s.current_frequency_ms, 0) AS "current_ms!",
                COALESCE(s.default_frequency_ms, 0) AS "default_ms!",
@@ -63,20 +88,30 @@ pub(crate) async fn sync_status(
         LEFT JOIN token_health h ON h.user_id = u.id AND h.integration_type = $2
         LEFT JOIN circuit_breaker_state b ON b.user_id = u.id AND b.integration_type = $2
         LEFT JOIN sync_schedule s ON s.user_id = u.id AND s.integration_type = $2
+        LEFT JOIN jobs.sync_locks l ON l.user_id = u.id AND l.integration = $2
         WHERE u.id = $1
         "#,
         user_id,
         integration.as_str(),
         now.naive_utc(),
+        lock.map(|lock| lock.run) as Option<Uuid>,
+        now,
+        lock.map(|lock| lock.held_until) as Option<DateTime<Utc>>,
+        MISSING_SCOPE,
     )
     .fetch_optional(database.statement())
     .await?;
     Ok(row.map(|row| SyncStatus {
         connected_at: row.connected_at,
-        is_connected: row.connected,
-        is_revoked: row.revoked,
+        token: match (row.connected, row.revoked, row.lacks_scope) {
+            (false, ..) => TokenState::Missing,
+            (true, true, true) => TokenState::LacksScope,
+            (true, true, false) => TokenState::Revoked,
+            (true, false, _) => TokenState::Usable,
+        },
         breaker: breaker(row.breaker.as_deref(), row.failures, row.opened_at, row.retry_at),
         has_push_channel: row.push_channel,
+        busy_since: row.busy_since,
         schedule: row.scheduled.then(|| StoredSchedule {
             intervals_ms: [row.current_ms, row.default_ms, row.longest_ms, row.shortest_ms],
             no_changes: row.no_changes,

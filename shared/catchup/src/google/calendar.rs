@@ -1,7 +1,6 @@
 //! Calendar v3: calendars and events, read a page at a time, and push channels.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use google_apis_common::Client;
 use google_calendar3::CalendarHub;
 use google_calendar3::api::Channel;
 pub use google_calendar3::api::{CalendarListEntry, Event, EventAttendee, EventDateTime};
@@ -11,9 +10,8 @@ use shared::config::InvalidConfig;
 use shared::job::Setup;
 use url::Url;
 
-use super::error::Refusal;
-use super::transport::{self, Connector};
-use super::{Calls, Error, Next, Page, Session, Stop, api_url};
+use super::transport::{self, Connector, Pool};
+use super::{Calls, Error, Page, Session, Stop, api_url};
 
 /// Events on a page: the most that Google gives.
 pub const EVENTS_PER_PAGE: i32 = 2500;
@@ -24,7 +22,7 @@ const MAX_ATTENDEES: i32 = 100;
 const CALENDAR_FIELDS: &str =
     "nextPageToken,nextSyncToken,items(id,summary,summaryOverride,description,primary,deleted,timeZone)";
 const EVENT_FIELDS: &str = "nextPageToken,nextSyncToken,timeZone,items(id,status,summary,description,location,start,end,\
-                            transparency,attendees(email,displayName,responseStatus,self,organizer))";
+                            transparency,eventType,recurringEventId,updated,attendees(email,displayName,responseStatus,self,organizer))";
 
 const CHANGE_FIELDS: &str = "items(id),nextPageToken";
 /// Pages of [`Calendar::changed_since`]: Google may leave a page empty although another one follows.
@@ -41,7 +39,7 @@ pub const CHANGES_KEPT: TimeDelta = TimeDelta::days(27);
 /// The calendars of users. Clones share their connections.
 #[derive(Clone)]
 pub struct Calendar {
-    client: Client<Connector>,
+    pool: Pool,
     endpoint: Option<Url>,
 }
 
@@ -67,7 +65,18 @@ pub struct EventPage {
     /// IANA name of the calendar's time zone.
     pub time_zone: Option<String>,
     /// How the list continues.
-    pub next: Next,
+    pub next: NextEvents,
+}
+
+/// What comes after a page of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextEvents {
+    /// Another page, by this token.
+    Page(String),
+    /// This was the last page; the next sync begins with this token.
+    Sync(String),
+    /// This was the last page, and no token came with it: the next sync begins anew. Some calendars never get one.
+    Anew,
 }
 
 /// A push channel to be opened.
@@ -98,7 +107,7 @@ impl Calendar {
     /// Google's endpoint, or the one of `GOOGLE_API_URL`.
     pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let config = setup.config();
-        Ok(Self { endpoint: api_url(config)?, client: transport::client() })
+        Ok(Self { endpoint: api_url(config)?, pool: transport::pool() })
     }
 
     /// One page of `calendarList.list`.
@@ -110,11 +119,12 @@ impl Calendar {
         session
             .call("calendar.calendarList.list", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let mut call = hub
                     .calendar_list()
                     .list()
                     .max_results(CALENDARS_PER_PAGE)
+                    .show_hidden(true)
                     .param("fields", CALENDAR_FIELDS);
                 if let Some(page_token) = page_token {
                     call = call.page_token(page_token);
@@ -128,25 +138,27 @@ impl Calendar {
 
     /// One page of `events.list`, with instances of recurring events.
     ///
-    /// Never ordered: `orderBy` suppresses the sync token.
+    /// Never ordered: `orderBy` suppresses the sync token. All that may stand next to a sync token must be what it was in
+    /// the listing that gave it, the size of its pages included.
     /// <https://developers.google.com/workspace/calendar/api/guides/sync>
     pub async fn events(
         &self,
         session: &mut Session,
         calendar_id: &str,
         scope: &SyncScope,
+        page_size: i32,
         page_token: Option<&str>,
     ) -> Result<EventPage, Error> {
         let calendar_id = &in_path(calendar_id);
         session
             .call("calendar.events.list", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let mut call = hub
                     .events()
                     .list(calendar_id)
                     .single_events(true)
-                    .max_results(EVENTS_PER_PAGE)
+                    .max_results(page_size)
                     .max_attendees(MAX_ATTENDEES)
                     .param("fields", EVENT_FIELDS);
                 call = match scope {
@@ -161,7 +173,15 @@ impl Calendar {
             })
             .await
             .and_then(|list| {
-                let next = Next::of(list.next_page_token, list.next_sync_token)?;
+                let next = match (list.next_page_token, list.next_sync_token, &list.items) {
+                    (Some(token), ..) => NextEvents::Page(token),
+                    (None, Some(token), _) => NextEvents::Sync(token),
+                    (None, None, Some(_)) => NextEvents::Anew,
+                    // Taken for a last page, it would pass for an empty calendar.
+                    (None, None, None) => {
+                        return Err(Error::Garbage(serde::de::Error::custom("neither events nor a token")));
+                    }
+                };
                 Ok(EventPage { events: list.items.unwrap_or_default(), time_zone: list.time_zone, next })
             })
     }
@@ -185,7 +205,7 @@ impl Calendar {
                 .await?
                 .call("calendar.events.list", |token| async move {
                     let hub = self.hub(token);
-                    let mut refusal = Refusal::default();
+                    let mut refusal = self.pool.listen();
                     let mut call = hub
                         .events()
                         .list(calendar_id)
@@ -214,8 +234,8 @@ impl Calendar {
 
     /// `events.watch`: opens a push channel. It cannot be prolonged, only replaced.
     ///
-    /// After [`Error::Timeout`], [`Error::Transport`], [`Error::Unavailable`], [`Error::Truncated`] or
-    /// [`Error::Garbage`], and when cancelled, it may be open all the same.
+    /// After [`Error::Timeout`], [`Error::Transport`], [`Error::Unavailable`], [`Error::Truncated`],
+    /// [`Error::TooLarge`] or [`Error::Garbage`], and when cancelled, it may be open all the same.
     pub async fn watch(
         &self,
         session: &mut Session,
@@ -226,7 +246,7 @@ impl Calendar {
         let opened = session
             .call("calendar.events.watch", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let request = Channel {
                     id: Some(channel.id.to_owned()),
                     type_: Some("web_hook".to_owned()),
@@ -259,7 +279,7 @@ impl Calendar {
         session
             .call("calendar.channels.stop", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let request = Channel {
                     id: Some(channel_id.to_owned()),
                     resource_id: Some(resource_id.to_owned()),
@@ -272,7 +292,7 @@ impl Calendar {
     }
 
     fn hub(&self, token: String) -> CalendarHub<Connector> {
-        let mut hub = CalendarHub::new(self.client.clone(), token);
+        let mut hub = CalendarHub::new(self.pool.client(), token);
         if let Some(endpoint) = &self.endpoint {
             hub.base_url(format!("{endpoint}calendar/v3/"));
             hub.root_url(endpoint.to_string());

@@ -41,7 +41,7 @@ impl Gate {
     /// The calls of one task on behalf of one user, whose access token is good for some minutes.
     pub async fn calls<'a>(&self, user_id: Uuid, context: &'a Context) -> Result<Calls<'a>, Stop> {
         let session = Session::begin(&self.tokens, user_id, self.integration).await;
-        let session = session.map_err(|error| Stop::of(error.into(), context.now()))?;
+        let session = session.map_err(|error| Stop::of(error, context.now()))?;
         let limit = limit(self.integration);
         let plan = Plan::new(&self.limiter, user_id, [(limit, 0)]);
         Ok(Calls { session, plan, limit, reserve: self.reserve, context })
@@ -111,6 +111,12 @@ pub enum Disconnected {
     NotConnected,
     /// Google does not take it any more.
     Revoked,
+    /// It lacks what the user has to grant.
+    MissingScope,
+    /// Google refuses it, which is not believed yet.
+    Suspected,
+    /// The account does not have the service.
+    NoAccount,
 }
 
 impl Stop {
@@ -119,6 +125,13 @@ impl Stop {
             Error::Limited { retry_after } => Self::Wait(now + retry_after),
             Error::Token(TokenError::NotConnected) => Self::Disconnected(Disconnected::NotConnected),
             Error::Token(TokenError::Revoked) => Self::Disconnected(Disconnected::Revoked),
+            Error::MissingScope | Error::Token(TokenError::MissingScope) => {
+                Self::Disconnected(Disconnected::MissingScope)
+            }
+            Error::NoCalendarAccount => Self::Disconnected(Disconnected::NoAccount),
+            Error::Token(TokenError::Suspected { .. } | TokenError::ManyRefused) => {
+                Self::Disconnected(Disconnected::Suspected)
+            }
             Error::Token(TokenError::Database(error)) => Self::Database(error),
             error @ (Error::Token(
                 TokenError::Superseded
@@ -131,6 +144,8 @@ impl Stop {
             )
             | Error::Unauthorized
             | Error::SyncTokenExpired
+            | Error::ApiDisabled
+            | Error::AddressRefused { .. }
             | Error::NotFound
             | Error::Forbidden { .. }
             | Error::Refused { .. }
@@ -138,6 +153,7 @@ impl Stop {
             | Error::Timeout
             | Error::Transport(_)
             | Error::Truncated
+            | Error::TooLarge
             | Error::Garbage(_)
             | Error::Client(_)) => Self::Google(error),
         }

@@ -1,18 +1,22 @@
 //! People v1, read a page at a time.
 
-use google_apis_common::{Client, FieldMask};
+use chrono::TimeDelta;
+use google_apis_common::FieldMask;
 use google_people1::PeopleService;
 pub use google_people1::api::{ContactGroup, Person};
 use shared::config::InvalidConfig;
 use shared::job::Setup;
 use url::Url;
 
-use super::error::Refusal;
-use super::transport::{self, Connector};
+use super::transport::{self, Connector, Pool};
 use super::{Error, Page, Session, api_url};
 
 /// People, or groups, on a page: the most that Google gives.
 pub const PEOPLE_PER_PAGE: i32 = 1000;
+
+/// Age at which a sync token is not used any more: Google forgets it after seven days.
+/// <https://developers.google.com/people/api/rest/v1/people.connections/list>
+pub const MAX_SYNC_TOKEN_AGE: TimeDelta = TimeDelta::hours(7 * 24 - 1);
 
 const OWNER: &str = "people/me";
 const PERSON_FIELDS: [&str; 8] = [
@@ -27,10 +31,16 @@ const PERSON_FIELDS: [&str; 8] = [
 ];
 const GROUP_FIELDS: [&str; 4] = ["name", "groupType", "memberCount", "metadata"];
 
+/// What a sync token depends on: Google takes it only with the parameters of the request that it was given for.
+#[must_use]
+pub fn parameters() -> String {
+    format!("personFields={}&pageSize={PEOPLE_PER_PAGE}&requestSyncToken=true", PERSON_FIELDS.join(","))
+}
+
 /// The address books of users. Clones share their connections.
 #[derive(Clone)]
 pub struct People {
-    client: Client<Connector>,
+    pool: Pool,
     endpoint: Option<Url>,
 }
 
@@ -38,7 +48,7 @@ impl People {
     /// Google's endpoint, or the one of `GOOGLE_API_URL`.
     pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let config = setup.config();
-        Ok(Self { endpoint: api_url(config)?, client: transport::client() })
+        Ok(Self { endpoint: api_url(config)?, pool: transport::pool() })
     }
 
     /// One page of `people.connections.list`: everyone, or with a sync token what changed since, people deleted at
@@ -56,7 +66,7 @@ impl People {
         session
             .call("people.connections.list", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let mut call = hub
                     .people()
                     .connections_list(OWNER)
@@ -85,7 +95,7 @@ impl People {
         session
             .call("people.contactGroups.list", |token| async move {
                 let hub = self.hub(token);
-                let mut refusal = Refusal::default();
+                let mut refusal = self.pool.listen();
                 let mut call = hub
                     .contact_groups()
                     .list()
@@ -102,7 +112,7 @@ impl People {
     }
 
     fn hub(&self, token: String) -> PeopleService<Connector> {
-        let mut hub = PeopleService::new(self.client.clone(), token);
+        let mut hub = PeopleService::new(self.pool.client(), token);
         if let Some(endpoint) = &self.endpoint {
             hub.base_url(endpoint.to_string());
             hub.root_url(endpoint.to_string());

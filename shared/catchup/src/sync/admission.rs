@@ -1,21 +1,37 @@
 //! Whether a sync may begin. Pure.
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::breaker::Pass;
 use super::schedule::Schedule;
-use crate::db::sync_status::SyncStatus;
+use crate::db::sync_status::{SyncStatus, TokenState};
 #[cfg(feature = "google-apis")]
 use crate::google::Disconnected;
 use crate::payload::Integration;
 
-/// Whether a sync begins or continues.
+/// What asks for admission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// It begins.
+    /// A sync that begins. While another one of the user's integration is under way, it waits.
     First,
-    /// It was let through before and continues in another task: the breaker is not asked again.
-    Continued,
+    /// As [`Entry::First`], in a task whose repetition is the same sync: between its parts it may begin again.
+    Named(Uuid),
+    /// A sync of this name ([`Admitted::run`]) that was let through before and continues in another task: the breaker is
+    /// not asked again.
+    Continued(Uuid),
+    /// No sync: it may run next to one.
+    Check,
+}
+
+impl Entry {
+    /// Names the sync.
+    pub(super) fn run(self) -> Uuid {
+        match self {
+            Self::First | Self::Check => Uuid::new_v4(),
+            Self::Named(run) | Self::Continued(run) => run,
+        }
+    }
 }
 
 /// Whether a user may be synced now.
@@ -32,6 +48,8 @@ pub enum Admission {
 pub struct Admitted {
     /// The one sync that a half-open breaker lets through.
     pub probe: bool,
+    /// Names the sync, over all its parts.
+    pub run: Uuid,
     pub(super) schedule: Schedule,
 }
 
@@ -45,8 +63,16 @@ pub enum Refusal {
     NotConnected,
     /// Google does not take the user's token any more.
     TokenRevoked,
+    /// The user has not granted all that the integration needs.
+    MissingScope,
+    /// Google refuses the user's token, which is not believed yet.
+    TokenSuspected,
+    /// The account does not have the service.
+    NoAccount,
     /// The circuit breaker is open.
     CircuitOpen,
+    /// The user's account has no Calendar.
+    NoCalendarAccount,
 }
 
 impl Refusal {
@@ -63,6 +89,9 @@ impl From<Disconnected> for Refusal {
         match reason {
             Disconnected::NotConnected => Self::NotConnected,
             Disconnected::Revoked => Self::TokenRevoked,
+            Disconnected::MissingScope => Self::MissingScope,
+            Disconnected::Suspected => Self::TokenSuspected,
+            Disconnected::NoAccount => Self::NoAccount,
         }
     }
 }
@@ -75,15 +104,15 @@ pub(super) fn admission(
     now: DateTime<Utc>,
 ) -> Result<(Schedule, Pass), Refusal> {
     let status = status.ok_or(Refusal::UnknownUser)?;
-    if !status.is_connected {
-        return Err(Refusal::NotConnected);
-    }
-    if status.is_revoked {
-        return Err(Refusal::TokenRevoked);
+    match status.token {
+        TokenState::Missing => return Err(Refusal::NotConnected),
+        TokenState::LacksScope => return Err(Refusal::MissingScope),
+        TokenState::Revoked => return Err(Refusal::TokenRevoked),
+        TokenState::Usable => {}
     }
     let pass = match entry {
-        Entry::First => status.breaker.pass(now),
-        Entry::Continued => Pass::Free,
+        Entry::First | Entry::Named(_) | Entry::Check => status.breaker.pass(now),
+        Entry::Continued(_) => Pass::Free,
     };
     if pass == Pass::Blocked {
         return Err(Refusal::CircuitOpen);

@@ -9,4 +9,5 @@ mod migrations;
 mod plans;
 mod retention;
 mod schedule;
+mod sync_locks;
 mod tokens;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod cold_start;
+mod contacts;
 mod load;
 mod process;
 mod task;
@@ -23,6 +24,7 @@ struct Arguments {
 enum What {
     ColdStart(cold_start::Options),
     Task(task::Options),
+    Contacts(contacts::Options),
     Webhooks(webhooks::Options),
 }
 
@@ -30,6 +32,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let missed = match Arguments::parse().what {
         What::ColdStart(options) => cold_start::run(&options)?,
         What::Task(options) => task::run(&options)?,
+        What::Contacts(options) => contacts::run(&options)?,
         What::Webhooks(options) => webhooks::run(&options)?,
     };
     Ok(ExitCode::from(u8::from(missed)))

@@ -4,100 +4,100 @@ use chrono::{DateTime, Utc};
 use shared::db::Error;
 use uuid::Uuid;
 
-use super::Calendars;
+use super::{Calendars, Listing};
 
 /// Where the sync of a calendar continues.
 #[derive(Debug, Clone, Copy)]
 pub struct CalendarCursor<'a> {
-    /// Google's id of the calendar.
-    pub calendar_id: &'a str,
-    /// What to ask for the next changes with.
-    pub sync_token: &'a str,
+    /// What to ask for the next changes with; `None` when Google gave no token, and the next sync is a full one.
+    pub sync_token: Option<&'a str>,
+    /// Events on a page of the listing, and of those that follow it.
+    pub page_size: i32,
     /// How all changes until then were met.
-    pub listed: ListedScope<'a>,
+    pub listed: ListedScope,
 }
 
 /// How a calendar was synced.
 #[derive(Debug, Clone, Copy)]
-pub enum ListedScope<'a> {
-    /// From its beginning, until this horizon.
-    Full(DateTime<Utc>),
-    /// From this sync token on, which keeps the horizon.
-    Since(&'a str),
+pub enum ListedScope {
+    /// From its beginning.
+    Full {
+        /// The horizon.
+        until: DateTime<Utc>,
+        /// It looked back for meetings.
+        looked_back: bool,
+    },
+    /// From its sync token on, which keeps the horizon.
+    Since,
 }
 
 impl Calendars {
-    /// Keeps the sync token of a calendar. Call it only when all pages are in the database.
-    ///
-    /// After an incremental sync it counts only in place of the token which that began with: another sync may have got
-    /// further, or have asked for a full one.
+    /// Keeps the sync token of a calendar, which works again. Call it only when all pages are in the database. `false` when
+    /// the listing does not stand any more: another sync is at work.
     pub async fn store_cursor(
         &self,
-        user_id: Uuid,
-        cursor: &CalendarCursor<'_>,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        match cursor.listed {
-            ListedScope::Full(horizon) => {
-                sqlx::query!(
-                    "
-                    INSERT INTO jobs.calendar_sync_state
-                        (user_id, calendar_id, sync_token, horizon, last_full_sync_at, last_sync_at)
-                    VALUES ($1, $2, $3, $4, $5, $5)
-                    ON CONFLICT (user_id, calendar_id) DO UPDATE
-                    SET sync_token = excluded.sync_token, horizon = excluded.horizon,
-                        last_full_sync_at = excluded.last_full_sync_at, last_sync_at = excluded.last_sync_at
-                    ",
-                    user_id,
-                    cursor.calendar_id,
-                    cursor.sync_token,
-                    horizon,
-                    now,
-                )
-                .execute(self.0.statement())
-                .await?;
-            }
-            ListedScope::Since(begun_with) => {
-                sqlx::query!(
-                    "
-                    UPDATE jobs.calendar_sync_state SET sync_token = $3, last_sync_at = $4
-                    WHERE user_id = $1 AND calendar_id = $2 AND sync_token = $5
-                    ",
-                    user_id,
-                    cursor.calendar_id,
-                    cursor.sync_token,
-                    now,
-                    begun_with,
-                )
-                .execute(self.0.statement())
-                .await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A calendar cannot be read: it is done until its next sync, which begins where this one would have.
-    pub async fn skip(&self, user_id: Uuid, calendar_id: &str, now: DateTime<Utc>) -> Result<(), Error> {
-        sqlx::query!(
+        listing: Listing<'_>,
+        cursor: CalendarCursor<'_>,
+        began_at: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let (horizon, looked_back) = match cursor.listed {
+            ListedScope::Full { until, looked_back } => (Some(until), looked_back),
+            ListedScope::Since => (None, false),
+        };
+        let stored = sqlx::query!(
             "
-            INSERT INTO jobs.calendar_sync_state (user_id, calendar_id, last_sync_at) VALUES ($1, $2, $3)
-            ON CONFLICT (user_id, calendar_id) DO UPDATE SET last_sync_at = excluded.last_sync_at
+            WITH fence AS (
+                SELECT FROM jobs.sync_locks l
+                LEFT JOIN jobs.calendar_sync_state s ON s.user_id = $1 AND s.calendar_id = $3
+                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $2
+                  AND s.sync_token IS NOT DISTINCT FROM $4
+                FOR SHARE OF l
+            )
+            INSERT INTO jobs.calendar_sync_state AS s
+                (user_id, calendar_id, sync_token, page_size, horizon, last_full_sync_at, last_sync_at, looked_back)
+            SELECT $1, $3, $5, $6, $7::timestamptz, CASE WHEN $7 IS NOT NULL THEN $8::timestamptz END, $8,
+                   CASE WHEN $9::boolean THEN EXISTS (
+                       SELECT FROM google_contacts_sync_state g WHERE g.user_id = $1 AND g.last_full_sync_at <= $8
+                   ) END
+            FROM fence
+            ON CONFLICT (user_id, calendar_id) DO UPDATE
+            SET sync_token = excluded.sync_token, page_size = excluded.page_size,
+                horizon = COALESCE(excluded.horizon, s.horizon),
+                last_full_sync_at = COALESCE(excluded.last_full_sync_at, s.last_full_sync_at),
+                last_sync_at = excluded.last_sync_at, looked_back = COALESCE(excluded.looked_back, s.looked_back),
+                failures = 0, refusals = 0, retry_at = NULL, failure = NULL
             ",
-            user_id,
-            calendar_id,
-            now,
+            listing.user_id,
+            listing.run,
+            listing.calendar_id,
+            listing.begun_with,
+            cursor.sync_token,
+            cursor.page_size,
+            horizon,
+            began_at,
+            looked_back,
         )
         .execute(self.0.statement())
         .await?;
-        Ok(())
+        Ok(stored.rows_affected() == 1)
     }
 
-    /// Forgets the sync token of a calendar: the next sync is a full one.
-    pub async fn forget_cursor(&self, user_id: Uuid, calendar_id: &str) -> Result<(), Error> {
+    /// Forgets the sync token of a calendar: the next listing is a full one, with pages of this size.
+    pub async fn forget_cursor(
+        &self,
+        user_id: Uuid,
+        calendar_id: &str,
+        page_size: Option<i32>,
+    ) -> Result<(), Error> {
         sqlx::query!(
-            "DELETE FROM jobs.calendar_sync_state WHERE user_id = $1 AND calendar_id = $2",
+            "
+            INSERT INTO jobs.calendar_sync_state AS s (user_id, calendar_id, page_size) VALUES ($1, $2, $3)
+            ON CONFLICT (user_id, calendar_id) DO UPDATE
+            SET sync_token = NULL, last_sync_at = NULL, page_size = excluded.page_size
+            ",
             user_id,
             calendar_id,
+            page_size,
         )
         .execute(self.0.statement())
         .await?;

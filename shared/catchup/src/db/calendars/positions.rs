@@ -15,25 +15,37 @@ pub struct CalendarPosition {
     pub page_token: String,
     /// What an incremental sync began with; `None` for a full one.
     pub sync_token: Option<String>,
+    /// Events on a page of the listing.
+    pub page_size: i32,
     /// Where the last full sync ended, or where this one will.
     pub horizon: DateTime<Utc>,
     /// When the first page was asked for.
     pub began_at: DateTime<Utc>,
     /// Ids of the events that a full sync has met.
     pub seen: Vec<String>,
+    /// It looks back for meetings.
+    pub looks_back: bool,
 }
 
 impl Calendars {
-    /// Keeps the place, instead of the one kept before.
-    pub async fn store_position(&self, user_id: Uuid, position: &CalendarPosition) -> Result<(), Error> {
+    /// Keeps the place, instead of the one kept before, unless another sync than `run` is at work.
+    pub async fn store_position(
+        &self,
+        user_id: Uuid,
+        run: Uuid,
+        position: &CalendarPosition,
+    ) -> Result<(), Error> {
         sqlx::query!(
             "
             INSERT INTO jobs.calendar_positions
-                (user_id, calendar_id, page_token, sync_token, horizon, began_at, seen)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)
+                (user_id, calendar_id, page_token, sync_token, horizon, began_at, seen, page_size, looks_back)
+            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10
+            FROM jobs.sync_locks l WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $9
+            FOR SHARE
             ON CONFLICT (user_id) DO UPDATE
             SET calendar_id = excluded.calendar_id, page_token = excluded.page_token, sync_token = excluded.sync_token,
-                horizon = excluded.horizon, began_at = excluded.began_at, seen = excluded.seen
+                horizon = excluded.horizon, began_at = excluded.began_at, seen = excluded.seen,
+                page_size = excluded.page_size, looks_back = excluded.looks_back
             ",
             user_id,
             position.calendar_id,
@@ -42,6 +54,9 @@ impl Calendars {
             position.horizon,
             position.began_at,
             &position.seen,
+            position.page_size,
+            run,
+            position.looks_back,
         )
         .execute(self.0.statement())
         .await?;
@@ -54,7 +69,7 @@ impl Calendars {
             CalendarPosition,
             "
             DELETE FROM jobs.calendar_positions WHERE user_id = $1
-            RETURNING calendar_id, page_token, sync_token, horizon, began_at, seen
+            RETURNING calendar_id, page_token, sync_token, horizon, began_at, seen, page_size, looks_back
             ",
             user_id,
         )

@@ -128,7 +128,7 @@ async fn a_probe_that_continues_in_another_task_keeps_others_out() {
     let later = now() + TimeDelta::hours(1);
     let part = |admission| async move {
         assert!(admitted(admission).probe);
-        Ok(Ended::Continued(Outcome::Skipped("continued")))
+        Ok(Ended::Continued(Outcome::Skipped("continued"), later))
     };
     database.of::<Syncs>().run(user, GoogleContacts, Entry::First, || later, part).await.unwrap();
     assert_eq!(admit(&database, user, later).await, Admission::Refused(Refusal::CircuitOpen));
@@ -156,8 +156,11 @@ async fn a_sync_that_continues_does_not_ask_the_breaker_again() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     trip(&database, user, now()).await;
-    let admission =
-        database.of::<Syncs>().admit(user, GoogleContacts, Entry::Continued, now()).await.unwrap();
+    let admission = database
+        .of::<Syncs>()
+        .admit(user, GoogleContacts, Entry::Continued(Uuid::nil()), now())
+        .await
+        .unwrap();
     assert!(!admitted(admission).probe);
 }
 

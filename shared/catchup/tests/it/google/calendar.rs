@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use catchup::google::calendar::SyncScope;
-use catchup::google::{Error, Next, TokenError};
+use catchup::google::calendar::{EVENTS_PER_PAGE, NextEvents, SyncScope};
+use catchup::google::{Error, Session, TokenError};
 use catchup::payload::Integration::GoogleCalendar;
 use chrono::TimeDelta;
 use google_stand_in::{Call, Event, FaultKind};
@@ -27,7 +27,8 @@ async fn broken(kind: FaultKind, forever: bool) -> (Stack, u32, Result<usize, Er
     } else {
         stack.inject(Call::EventsList, kind);
     }
-    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), None).await;
+    let page =
+        stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
     let calls = session.calls();
     (stack, calls, page.map(|page| page.events.len()))
 }
@@ -56,17 +57,21 @@ async fn events_come_in_pages_and_changes_by_sync_token() {
     }
     let mut session = stack.session(GoogleCalendar).await;
     let scope = full(&stack);
-    let first = stack.calendar.events(&mut session, &primary, &scope, None).await.unwrap();
+    let first = stack.calendar.events(&mut session, &primary, &scope, EVENTS_PER_PAGE, None).await.unwrap();
     assert_eq!(first.events.len(), 2500);
-    let Next::Page(token) = first.next else { panic!("there is more") };
-    let second = stack.calendar.events(&mut session, &primary, &scope, Some(&token)).await.unwrap();
+    let NextEvents::Page(token) = first.next else { panic!("there is more") };
+    let second =
+        stack.calendar.events(&mut session, &primary, &scope, EVENTS_PER_PAGE, Some(&token)).await.unwrap();
     assert!(second.events.len() >= NEW - 2500);
-    let Next::Sync(token) = second.next else { panic!("this is all") };
+    let NextEvents::Sync(token) = second.next else { panic!("this is all") };
 
-    let unchanged =
-        stack.calendar.events(&mut session, &primary, &SyncScope::Since(token), None).await.unwrap();
+    let unchanged = stack
+        .calendar
+        .events(&mut session, &primary, &SyncScope::Since(token), EVENTS_PER_PAGE, None)
+        .await
+        .unwrap();
     assert!(unchanged.events.is_empty());
-    let Next::Sync(token) = unchanged.next else { panic!("this is all") };
+    let NextEvents::Sync(token) = unchanged.next else { panic!("this is all") };
     let gone = stack
         .world
         .events(user_id, &primary)
@@ -74,8 +79,11 @@ async fn events_come_in_pages_and_changes_by_sync_token() {
         .into_iter()
         .find(|event| event.summary.as_deref() == Some("7"));
     stack.world.delete_event(user_id, &primary, &gone.unwrap().id).unwrap();
-    let changed =
-        stack.calendar.events(&mut session, &primary, &SyncScope::Since(token), None).await.unwrap();
+    let changed = stack
+        .calendar
+        .events(&mut session, &primary, &SyncScope::Since(token), EVENTS_PER_PAGE, None)
+        .await
+        .unwrap();
     assert_eq!(changed.events.len(), 1);
     assert_eq!(changed.events[0].status.as_deref(), Some("cancelled"));
     assert_eq!(session.calls(), 4);
@@ -85,10 +93,17 @@ async fn events_come_in_pages_and_changes_by_sync_token() {
 async fn an_expired_sync_token_says_so() {
     let stack = Stack::start().await;
     let mut session = stack.session(GoogleCalendar).await;
-    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), None).await.unwrap();
-    let Next::Sync(token) = page.next else { panic!("this is all") };
+    let page = stack
+        .calendar
+        .events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None)
+        .await
+        .unwrap();
+    let NextEvents::Sync(token) = page.next else { panic!("this is all") };
     stack.world.expire_sync_tokens(stack.user(USUAL)).unwrap();
-    let page = stack.calendar.events(&mut session, &stack.primary(), &SyncScope::Since(token), None).await;
+    let page = stack
+        .calendar
+        .events(&mut session, &stack.primary(), &SyncScope::Since(token), EVENTS_PER_PAGE, None)
+        .await;
     assert!(matches!(page, Err(Error::SyncTokenExpired)), "{page:?}");
 }
 
@@ -103,7 +118,8 @@ async fn the_events_of_any_calendar_id_are_found() {
         stack.world.add_calendar(user_id, calendar).unwrap();
         let event = Event::timed("Tea", stack.world.now() + TimeDelta::hours(1), TimeDelta::hours(1));
         let event = stack.world.add_event(user_id, id, event).unwrap();
-        let page = stack.calendar.events(&mut session, id, &full(&stack), None).await.unwrap();
+        let page =
+            stack.calendar.events(&mut session, id, &full(&stack), EVENTS_PER_PAGE, None).await.unwrap();
         assert_eq!(page.events.len(), 1, "{id}");
         assert_eq!(page.events[0].id.as_deref(), Some(event.id.as_str()), "{id}");
     }
@@ -113,7 +129,8 @@ async fn the_events_of_any_calendar_id_are_found() {
 async fn an_unknown_calendar_is_not_found() {
     let stack = Stack::start().await;
     let mut session = stack.session(GoogleCalendar).await;
-    let page = stack.calendar.events(&mut session, "no/such calendar", &full(&stack), None).await;
+    let page =
+        stack.calendar.events(&mut session, "no/such calendar", &full(&stack), EVENTS_PER_PAGE, None).await;
     assert!(matches!(page, Err(Error::NotFound)), "{page:?}");
 }
 
@@ -135,7 +152,8 @@ async fn a_token_that_another_task_renewed_meanwhile_is_taken_as_it_is() {
     let mut session = stack.session(GoogleCalendar).await;
     stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
     stack.inject(Call::EventsList, FaultKind::Unauthorized);
-    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), None).await;
+    let page =
+        stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
     assert!(page.is_ok(), "{page:?}");
     assert_eq!(stack.calls(Call::Token), 2);
 }
@@ -146,20 +164,104 @@ async fn a_grant_that_was_revoked_during_a_sync_is_found_out() {
     let user_id = stack.user(USUAL);
     let mut session = stack.session(GoogleCalendar).await;
     stack.world.revoke_grant(user_id, google_stand_in::Integration::GoogleCalendar).unwrap();
-    let page = stack.calendar.events(&mut session, &stack.primary(), &full(&stack), None).await;
-    assert!(matches!(page, Err(Error::Token(TokenError::Revoked))), "{page:?}");
+    let page =
+        stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
+    assert!(matches!(page, Err(Error::Token(TokenError::Suspected { .. }))), "{page:?}");
+    stack.advance(TimeDelta::hours(24));
+    let page =
+        stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
+    assert!(matches!(page, Err(Error::Unauthorized)), "the token was renewed once: {page:?}");
+    let session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await;
+    assert!(matches!(session, Err(Error::Token(TokenError::Revoked))), "{session:?}");
     assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("revoked"));
 }
 
 #[tokio::test]
 async fn a_rate_limited_response_names_its_time() {
-    let (_, _, page) = broken(FaultKind::TooManyRequests { retry_after_s: 7 }, false).await;
+    let (_, _, page) = broken(FaultKind::TooManyRequests { retry_after_s: 7_000 }, false).await;
     assert!(
-        matches!(page, Err(Error::Limited { retry_after }) if retry_after == Duration::from_secs(7)),
+        matches!(page, Err(Error::Limited { retry_after }) if retry_after == Duration::from_secs(7_000)),
         "{page:?}"
     );
-    let (_, _, page) = broken(FaultKind::RateLimit, false).await;
-    assert!(matches!(page, Err(Error::Limited { .. })), "{page:?}");
+    for kind in [FaultKind::RateLimit, FaultKind::DayQuota, FaultKind::TooManyRequests { retry_after_s: 7 }] {
+        let (_, _, page) = broken(kind, false).await;
+        let wait = Duration::from_mins(1)..Duration::from_secs(75);
+        assert!(
+            matches!(page, Err(Error::Limited { retry_after }) if wait.contains(&retry_after)),
+            "{kind:?}: {page:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn waits_at_a_limit_double_up_to_an_hour_are_recorded_and_end_with_a_success() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
+    stack.inject_forever(Call::CalendarListList, FaultKind::DayQuota);
+    for (place, minutes) in [1, 2, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
+        let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+        let page = stack.calendar.calendars(&mut session, None).await;
+        let Err(Error::Limited { retry_after }) = page else { panic!("{page:?}") };
+        let range = if minutes < 60 { minutes * 60..=minutes * 75 } else { 2_700..=3_600 };
+        assert!(range.contains(&retry_after.as_secs()), "{minutes}: {retry_after:?}");
+        assert_eq!(stack.waits().await, [(user_id, i32::try_from(place + 1).unwrap())]);
+
+        // Whatever job it is: nobody asks before that time, and other users do.
+        let early = Session::begin(&stack.tokens, user_id, GoogleCalendar).await;
+        assert!(matches!(early, Err(Error::Limited { .. })), "{early:?}");
+        stack.advance(TimeDelta::from_std(retry_after).unwrap());
+    }
+    assert_eq!(stack.calls(Call::CalendarListList), 8);
+    stack.world.clear_faults();
+    let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    stack.calendar.calendars(&mut session, None).await.unwrap();
+    assert!(stack.waits().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_account_without_calendar_is_asked_again_after_a_week() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let mut session = stack.session(GoogleCalendar).await;
+    stack.inject(Call::CalendarListList, FaultKind::NotACalendarUser);
+    let page = stack.calendar.calendars(&mut session, None).await;
+    assert!(matches!(page, Err(Error::NoCalendarAccount)), "{page:?}");
+    for hours in [0, 167] {
+        stack.advance(TimeDelta::hours(hours));
+        let session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await;
+        assert!(matches!(session, Err(Error::NoCalendarAccount)), "{session:?}");
+    }
+    assert_eq!((stack.calls(Call::CalendarListList), stack.calls(Call::Token)), (1, 1));
+    stack.advance(TimeDelta::hours(1));
+    let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    stack.calendar.calendars(&mut session, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scope_that_is_missing_in_a_call_is_recorded_as_in_an_exchange() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let mut session = stack.session(GoogleCalendar).await;
+    stack.world.untick_box(user_id, google_stand_in::Integration::GoogleCalendar).unwrap();
+    for _ in 0..2 {
+        let page = stack.calendar.calendars(&mut session, None).await;
+        assert!(matches!(page, Err(Error::MissingScope)), "{page:?}");
+    }
+    assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("revoked"));
+    assert_eq!(stack.messages(user_id, GoogleCalendar).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_address_renews_no_token() {
+    let stack = Stack::start().await;
+    let mut session = stack.session(GoogleCalendar).await;
+    for kind in [FaultKind::AddressUnauthorized, FaultKind::ApiDisabled] {
+        stack.inject(Call::CalendarListList, kind);
+        let page = stack.calendar.calendars(&mut session, None).await;
+        assert!(matches!(page, Err(Error::AddressRefused { .. } | Error::ApiDisabled)), "{kind:?}: {page:?}");
+    }
+    assert_eq!((stack.calls(Call::Token), session.calls()), (1, 2));
 }
 
 #[tokio::test]
@@ -176,9 +278,9 @@ async fn each_failure_of_the_server_is_classified() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_cut_off() {
+async fn an_answer_without_end_is_cut_off_and_known_to_be_too_large() {
     let (_, _, page) = broken(FaultKind::Huge, false).await;
-    assert!(matches!(page, Err(Error::Truncated)), "{page:?}");
+    assert!(matches!(page, Err(Error::TooLarge)), "{page:?}");
 }
 
 #[tokio::test]
@@ -199,7 +301,30 @@ async fn a_token_that_google_never_gave_is_replaced() {
     let user_id = stack.user(USUAL);
     stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
     stack.store_access_token(user_id, GoogleCalendar, &Uuid::new_v4().to_string()).await;
-    let mut session = catchup::google::Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
     stack.calendar.calendars(&mut session, None).await.unwrap();
     assert_eq!(session.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_hidden_calendar_is_listed() {
+    let stack = Stack::start().await;
+    let (user_id, primary) = (stack.user(USUAL), stack.primary());
+    stack.world.hide_calendar(user_id, &primary, true).unwrap();
+    let page = stack.calendar.calendars(&mut stack.session(GoogleCalendar).await, None).await.unwrap();
+    assert!(page.items.iter().any(|calendar| calendar.id.as_deref() == Some(&primary)));
+}
+
+#[tokio::test]
+async fn a_last_page_without_a_token_is_one_only_if_it_is_a_page() {
+    let stack = Stack::start().await;
+    let mut session = stack.session(GoogleCalendar).await;
+    stack.inject(Call::EventsList, FaultKind::NoSyncToken);
+    let page = stack
+        .calendar
+        .events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None)
+        .await
+        .unwrap();
+    assert_eq!(page.next, NextEvents::Anew);
+    assert!(!page.events.is_empty());
 }

@@ -1,0 +1,65 @@
+//! Failures of single calendars, each with its own backoff.
+
+use chrono::{DateTime, Utc};
+use shared::db::{Error, shortened};
+
+use super::{Calendars, Listing};
+
+const REASON_CHARS: usize = 200;
+
+/// How a calendar failed.
+#[derive(Debug, Clone, Copy)]
+pub struct CalendarFailure<'a> {
+    /// For operators.
+    pub reason: &'a str,
+    /// It is Google's answer about this calendar, and no disturbance.
+    pub is_refusal: bool,
+    /// When it failed.
+    pub at: DateTime<Utc>,
+}
+
+/// What a calendar's failures came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed {
+    /// Failures in a row.
+    pub failures: i32,
+    /// Until then it is passed over.
+    pub retry_at: Option<DateTime<Utc>>,
+    /// Refusals since the last success.
+    pub refusals: i32,
+}
+
+impl Calendars {
+    /// A calendar failed: it is done for this sync, and passed over for a minute, four, sixteen and so on, at most half a day.
+    /// `None` when another sync is at work.
+    pub async fn failed(
+        &self,
+        listing: Listing<'_>,
+        failure: CalendarFailure<'_>,
+    ) -> Result<Option<Failed>, Error> {
+        let failed = sqlx::query_as!(
+            Failed,
+            "
+            INSERT INTO jobs.calendar_sync_state AS s
+                (user_id, calendar_id, last_sync_at, failures, refusals, failure, retry_at)
+            SELECT $1, $3, $4::timestamptz, 1, $5::boolean::integer, $6, $4 + interval '1 minute'
+            FROM jobs.sync_locks l WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $2
+            FOR SHARE
+            ON CONFLICT (user_id, calendar_id) DO UPDATE
+            SET last_sync_at = excluded.last_sync_at, failures = s.failures + 1,
+                refusals = s.refusals + excluded.refusals, failure = excluded.failure,
+                retry_at = $4 + LEAST(interval '1 minute' * power(4, LEAST(s.failures, 10)), interval '12 hours')
+            RETURNING failures, refusals, retry_at
+            ",
+            listing.user_id,
+            listing.run,
+            listing.calendar_id,
+            failure.at,
+            failure.is_refusal,
+            shortened(failure.reason, REASON_CHARS),
+        )
+        .fetch_optional(self.0.statement())
+        .await?;
+        Ok(failed)
+    }
+}
