@@ -133,7 +133,7 @@ fn peer(address: &str) -> ConnectInfo<SocketAddr> {
     ConnectInfo(SocketAddr::new(address.parse().unwrap(), 1))
 }
 
-fn stranger() -> Request<Body> {
+fn unknown_caller() -> Request<Body> {
     push("exists", &[("x-goog-channel-id", "unknown")])
 }
 
@@ -183,7 +183,7 @@ async fn hello_is_recorded_and_calls_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_cannot_tell_an_unknown_channel_from_a_wrong_token() {
+async fn an_unknown_caller_cannot_tell_an_unknown_channel_from_a_wrong_token() {
     let fixture = Fixture::new().await;
     // Also once the channel is one that was just seen.
     for tasks in [0, 1] {
@@ -238,18 +238,18 @@ async fn a_body_that_google_does_not_send_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_are_counted_after_the_check_and_cost_googles_notifications_nothing() {
+async fn unknown_callers_are_counted_after_the_check_and_cost_googles_notifications_nothing() {
     let fixture = Fixture::new().await;
     // From the very address that Google uses.
     for _ in 0..3 * API_ADDRESS.max {
-        assert_eq!(fixture.status(stranger()).await, 404);
+        assert_eq!(fixture.status(unknown_caller()).await, 404);
     }
     assert_eq!(fixture.status(push("sync", &[])).await, 204);
     // Google's own are counted nowhere.
     for _ in 0..3 * API_ADDRESS.max {
         assert_eq!(fixture.status(push("sync", &[])).await, 204);
     }
-    let mut from_elsewhere = stranger();
+    let mut from_elsewhere = unknown_caller();
     from_elsewhere.extensions_mut().insert(peer(OTHER_PEER));
     assert_eq!(fixture.status(from_elsewhere).await, 404);
     assert_eq!(fixture.records().await.len(), 3 * API_ADDRESS.max as usize + 1);
@@ -309,7 +309,7 @@ async fn a_sync_that_cannot_be_enqueued_is_recorded_and_google_retries() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_postgres_google_retries() {
-    let fixture = Fixture::with([("DATABASE_URL", "postgres://nobody@127.0.0.1:9/none".to_owned())]).await;
+    let fixture = Fixture::with([("DATABASE_URL", "postgres://none@127.0.0.1:9/none".to_owned())]).await;
     let (status, headers, body) = fixture.send(push("exists", &[])).await;
     assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (503, "30"));
     assert!(body.is_empty());

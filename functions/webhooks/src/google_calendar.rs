@@ -30,7 +30,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::strangers::{Strangers, Turn};
+use crate::unknown_callers::{Turn, UnknownCallers};
 
 /// Where Google sends them. The second one is the application's, which the channels that it opened know.
 pub const PATHS: [&str; 2] = ["/google-calendar", "/api/webhooks/calendar"];
@@ -52,7 +52,7 @@ pub(crate) struct Receiver {
     notifications: Notifications,
     tasks: Tasks,
     clock: Clock,
-    strangers: Strangers,
+    unknown_callers: UnknownCallers,
     known: KnownChannels,
 }
 
@@ -64,7 +64,7 @@ impl Receiver {
             notifications: notifications?,
             tasks: tasks?,
             clock: setup.clock(),
-            strangers: Strangers::behind(trusted_hops?),
+            unknown_callers: UnknownCallers::behind(trusted_hops?),
             known: KnownChannels::default(),
         })
     }
@@ -73,7 +73,7 @@ impl Receiver {
         if request.body().size_hint().lower() > MAX_BODY_BYTES {
             return Handled::new(OutcomeCode::Skipped, StatusCode::PAYLOAD_TOO_LARGE).because("too_large");
         }
-        let address = self.strangers.address(&request);
+        let address = self.unknown_callers.address(&request);
         let Some(push) = Push::read(request.headers()) else { return self.refuse(address) };
         let known = self.known.find(push.channel_id, &push.proof);
         if push.calls_for_sync()
@@ -81,8 +81,8 @@ impl Receiver {
         {
             return taken(OutcomeCode::Duplicate).about(user_id);
         }
-        // Who was checked before is no stranger, whatever else comes from the address.
-        let turn = if known.is_some() { Turn::Free } else { self.strangers.turn(address) };
+        // A channel that was checked before is known, whatever else comes from the address.
+        let turn = if known.is_some() { Turn::Free } else { self.unknown_callers.turn(address) };
         if let Turn::Busy = turn {
             return again(RETRY_AFTER_BUSY).because("busy").without_line();
         }
@@ -148,8 +148,8 @@ impl Receiver {
 
     /// The one answer to whatever does not come from Google.
     fn refuse(&self, address: IpAddr) -> Handled {
-        let refused = Handled::new(OutcomeCode::Skipped, StatusCode::NOT_FOUND).because("stranger");
-        if self.strangers.count(address) { refused.without_line() } else { refused }
+        let refused = Handled::new(OutcomeCode::Skipped, StatusCode::NOT_FOUND).because("unknown_caller");
+        if self.unknown_callers.count(address) { refused.without_line() } else { refused }
     }
 }
 

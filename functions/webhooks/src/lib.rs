@@ -1,5 +1,5 @@
 //! The public door: what vendors send of their own accord. It is the one service that anybody may call, so each request is
-//! a stranger's until it has shown otherwise.
+//! an unknown caller's until it has shown otherwise.
 //!
 //! | `POST` | what comes | answer | what happens |
 //! |---|---|---|---|
@@ -8,16 +8,16 @@
 //! | | `sync` and other states through a user's channel | 204 | recorded as ignored |
 //! | | anything else: unknown channel, another token or resource, no headers | 404, empty | nothing; the response does not say which |
 //! | | a body of more than [`google_calendar::MAX_BODY_BYTES`]; Google sends none | 413 | nothing |
-//! | | Postgres or Cloud Tasks is unavailable; a stranger's address has used up its limit and is busy | 503, `Retry-After` | Google sends it again |
+//! | | Postgres or Cloud Tasks is unavailable; an unknown caller's address has used up its limit and is busy | 503, `Retry-After` | Google sends it again |
 //! | other paths and methods | | 404, empty | nothing |
 //!
-//! **Who is counted.** A request is checked before it is counted, and only strangers are: the channels of all users call from a
+//! **Who is counted.** A request is checked before it is counted, and only unknown callers are: the channels of all users call from a
 //! few addresses of Google. A channel needs no limit: it costs one statement and one task per window, whatever comes through
-//! it. An address with too many strange requests is still answered, one request at a time and without log lines, so that
+//! it. An address with too many requests that show nothing is still answered, one request at a time and without log lines, so that
 //! it takes one connection to Postgres at most; channels that were checked before do not wait for it.
 
 pub mod google_calendar;
-mod strangers;
+mod unknown_callers;
 
 use std::sync::Arc;
 

@@ -54,7 +54,7 @@ impl Setup {
         self.database().map(Sweeps::from)
     }
 
-    /// Redis over HTTP. Its variables are needed by who asks for it, and by nobody else.
+    /// Redis over HTTP. Its variables are needed only by a service that asks for it.
     pub fn redis(&mut self) -> Result<Redis, InvalidConfig> {
         self.redis.get_or_insert_with(|| Redis::from_config(&mut self.config)).clone()
     }

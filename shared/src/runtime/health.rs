@@ -26,7 +26,7 @@ pub(super) fn routes(database: Database) -> Router {
         .with_state(database)
 }
 
-/// The same where everybody may ask: whoever asks how often, the database is asked once a second, by one at a time; and
+/// The same where everybody may ask: however often they do, the database is asked once a second, one question at a time; and
 /// the numbers are for who does not come through a proxy, as everybody does on Cloud Run.
 pub(super) fn public_routes(database: Database) -> Router {
     let readiness = Arc::new(PublicReadiness { database, last: Mutex::default() });

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::{Problem, Variable, variables};
 
-/// A binary, as a person is told of it.
+/// A binary, as its help describes it.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
     /// Its name.

@@ -25,8 +25,8 @@ const DATE_PRECISION: TimeDelta = TimeDelta::seconds(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coverage(Option<Until>);
 
-/// Both must be ahead: the end of the window by the clock of the producer, which someone may set; and the time of the task
-/// by the clock of Cloud Tasks, as a clock that nobody sets counts from its answer on.
+/// Both must be ahead: the end of the window by the clock of the producer, which may be set; and the time of the task
+/// by the clock of Cloud Tasks, as the monotonic clock counts from its answer on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Until {
     window_end: DateTime<Utc>,

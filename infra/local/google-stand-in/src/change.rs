@@ -22,7 +22,7 @@ impl World {
     }
 
     /// Puts one meeting into the primary calendars of all its guests at the same moment, which announces it on all their
-    /// channels at once.
+    /// channels at the same time.
     pub fn add_meeting(&self, guests: &[Uuid], event: &Event) -> Result<(), Unknown> {
         let now = self.now();
         self.with(|state| {

@@ -16,7 +16,7 @@ use crate::world::World;
 
 /// How long a receiver may take.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many notifications are sent concurrently: as many as a large meeting causes at once.
+/// How many notifications are sent concurrently: as many as a large meeting causes.
 const CONCURRENT_DELIVERIES: usize = 200;
 /// What Google repeats a notification after, with exponential backoff, and nothing else:
 /// <https://developers.google.com/workspace/calendar/api/guides/push#responding-to-notifications>. A receiver that is not

@@ -40,7 +40,7 @@ run "its_instances_and_requests_are_bounded" {
   }
 }
 
-run "it_names_itself_in_its_tasks_and_acts_as_nobody_else" {
+run "it_names_itself_in_its_tasks_and_acts_as_no_other_identity" {
   command = plan
 
   assert {

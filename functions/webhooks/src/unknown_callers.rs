@@ -1,4 +1,4 @@
-//! Who calls without showing that they may, by address: what bounds what they cost. In this process only: a stranger must not
+//! Who calls without showing that they may, by address: what bounds what they cost. In this process only: an unknown caller must not
 //! cause commands to Redis, which are billed.
 
 use std::collections::HashMap;
@@ -16,9 +16,9 @@ const MAX_ADDRESSES: usize = 10_000;
 /// Requests from addresses over their limit that are handled at the same time.
 const TURNS: usize = 1;
 
-/// What strangers have sent within the last window.
+/// What unknown callers have sent within the last window.
 #[derive(Debug)]
-pub(crate) struct Strangers {
+pub(crate) struct UnknownCallers {
     trusted_hops: usize,
     seen: Mutex<HashMap<IpAddr, Seen>>,
     turns: Semaphore,
@@ -47,7 +47,7 @@ pub(crate) enum Turn<'a> {
     Busy,
 }
 
-impl Strangers {
+impl UnknownCallers {
     /// Behind so many of our proxies.
     pub(crate) fn behind(trusted_hops: usize) -> Self {
         Self { trusted_hops, seen: Mutex::default(), turns: Semaphore::new(TURNS) }
@@ -77,7 +77,7 @@ impl Strangers {
         if seen.len() >= MAX_ADDRESSES && !seen.contains_key(&address) {
             seen.retain(|_, seen| seen.is_current());
             if seen.len() >= MAX_ADDRESSES {
-                // Forgetting gives strangers another limit; remembering would cost memory.
+                // Forgetting gives unknown callers another limit; remembering would cost memory.
                 seen.clear();
             }
         }
@@ -148,11 +148,11 @@ mod tests {
 
     #[test]
     fn addresses_of_one_ipv6_network_are_one() {
-        let strangers = Strangers::behind(0);
+        let callers = UnknownCallers::behind(0);
         let from = |text: &str| {
             let mut request = Request::new(axum::body::Body::empty());
             request.extensions_mut().insert(ConnectInfo(SocketAddr::new(text.parse().unwrap(), 1)));
-            strangers.address(&request)
+            callers.address(&request)
         };
         assert_eq!(from("2001:db8:0:1::1"), from("2001:db8:0:1:ffff::2"));
         assert_ne!(from("2001:db8:0:1::1"), from("2001:db8:0:2::1"));
@@ -161,26 +161,26 @@ mod tests {
 
     #[test]
     fn an_address_over_its_limit_has_one_turn_at_a_time_and_others_are_free() {
-        let strangers = Strangers::behind(0);
+        let callers = UnknownCallers::behind(0);
         for number in 1..=API_ADDRESS.max {
-            assert!(matches!(strangers.turn(address(1)), Turn::Free), "request {number}");
-            assert!(!strangers.count(address(1)), "request {number}");
+            assert!(matches!(callers.turn(address(1)), Turn::Free), "request {number}");
+            assert!(!callers.count(address(1)), "request {number}");
         }
-        assert!(strangers.count(address(1)));
-        let turn = strangers.turn(address(1));
+        assert!(callers.count(address(1)));
+        let turn = callers.turn(address(1));
         assert!(matches!(turn, Turn::Limited { .. }));
-        assert!(matches!(strangers.turn(address(1)), Turn::Busy));
-        assert!(matches!(strangers.turn(address(2)), Turn::Free));
+        assert!(matches!(callers.turn(address(1)), Turn::Busy));
+        assert!(matches!(callers.turn(address(2)), Turn::Free));
         drop(turn);
-        assert!(matches!(strangers.turn(address(1)), Turn::Limited { .. }));
+        assert!(matches!(callers.turn(address(1)), Turn::Limited { .. }));
     }
 
     #[test]
     fn memory_is_bounded() {
-        let strangers = Strangers::behind(0);
+        let callers = UnknownCallers::behind(0);
         for number in 0..u32::try_from(3 * MAX_ADDRESSES).unwrap() {
-            strangers.count(address(number));
+            callers.count(address(number));
         }
-        assert!(strangers.seen().len() <= MAX_ADDRESSES);
+        assert!(callers.seen().len() <= MAX_ADDRESSES);
     }
 }
