@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod calendars;
 mod cold_start;
 mod load;
 mod process;
@@ -20,12 +21,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    Calendars(calendars::Options),
     ColdStart(cold_start::Options),
     Task(task::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let missed = match Arguments::parse().what {
+        What::Calendars(options) => calendars::run(&options)?,
         What::ColdStart(options) => cold_start::run(&options)?,
         What::Task(options) => task::run(&options)?,
     };
