@@ -9,9 +9,10 @@
 //!    before the next one is asked for; the sync token is stored after the last page. Each of these statements looks
 //!    whether the listing still stands.
 //! 5. Calendars that another calendar's sync has reset are read in full, and events that ended long ago are removed.
-//! 6. If events changed, the user's cached free times are dropped and new suggestions are asked for, also when the sync
+//! 6. The date of the last meeting with each contact, and of the next one, is noted.
+//! 7. If events changed, the user's cached free times are dropped and new suggestions are asked for, also when the sync
 //!    did not come to its end.
-//! 7. The end is recorded for metrics, circuit breaker and schedule.
+//! 8. The end is recorded for metrics, circuit breaker and schedule.
 //!
 //! A task that meets a limit or the end of its time stores the position in its calendar and is rescheduled; the calendars
 //! that are done are not read again. A calendar that fails is passed over: it has a backoff of its own, at whose end another
@@ -25,6 +26,7 @@ use catchup::cache::Cache;
 use catchup::db::calendar_events::CalendarEvents;
 use catchup::db::calendar_sync_runs::{CalendarSyncRun, CalendarSyncRuns};
 use catchup::db::calendars::Calendars;
+use catchup::db::meetings::Meetings;
 use catchup::db::users::Users;
 use catchup::google::{Calendar, Error, Gate, Stop};
 use catchup::payload::{self, Integration, RegenerationReason, SuggestionRegeneration, SyncType, Trigger};
@@ -42,6 +44,7 @@ use uuid::Uuid;
 
 mod event_row;
 mod listing;
+mod people_met;
 mod sync;
 
 use sync::Progress;
@@ -63,6 +66,7 @@ pub struct CalendarSync {
     calendars: Calendars,
     events: CalendarEvents,
     runs: CalendarSyncRuns,
+    meetings: Meetings,
     syncs: Syncs,
     sweeps: Sweeps,
     tasks: Tasks,
@@ -90,7 +94,8 @@ impl Job for CalendarSync {
     fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (users, calendars, events) =
             (Users::new(setup), Calendars::new(setup), CalendarEvents::new(setup));
-        let (runs, syncs, sweeps) = (CalendarSyncRuns::new(setup), Syncs::new(setup), setup.sweeps());
+        let (runs, meetings) = (CalendarSyncRuns::new(setup), Meetings::new(setup));
+        let (syncs, sweeps) = (Syncs::new(setup), setup.sweeps());
         let (tasks, calendar, cache) = (setup.tasks(), Calendar::new(setup), Cache::new(setup));
         let gate = Gate::new(setup, Integration::GoogleCalendar, WRITE_RESERVE);
         Ok(Self {
@@ -98,6 +103,7 @@ impl Job for CalendarSync {
             calendars: calendars?,
             events: events?,
             runs: runs?,
+            meetings: meetings?,
             syncs: syncs?,
             sweeps: sweeps?,
             tasks: tasks?,
@@ -140,6 +146,9 @@ impl CalendarSync {
         let kept = self.runs.get(user_id).await?;
         let total = total(kept, &progress, begun_at, context);
         self.notify_changes(user_id, &total).await?;
+        if !progress.met.is_empty() {
+            self.cache.contacts_changed(user_id, &progress.met).await?;
+        }
         self.settle(payload, admitted, (&progress, &total), result, context).await
     }
 

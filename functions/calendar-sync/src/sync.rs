@@ -19,6 +19,8 @@ use crate::CalendarSync;
 use crate::event_row::{Window, read};
 use crate::listing::{EventListing, RETENTION, smaller};
 
+mod meetings;
+
 /// Calls for the list of calendars, which is seldom longer than a page.
 const LIST_CALLS: u32 = 1;
 /// So many refusals in a row, and a calendar's events do not stay.
@@ -42,6 +44,8 @@ pub(crate) struct Progress {
     pub(crate) api_calls: u32,
     /// A calendar was read from its beginning.
     pub(crate) full: bool,
+    /// Contacts whose last meeting is another one now.
+    pub(crate) met: Vec<Uuid>,
 }
 
 /// Syncs all calendars of a user that need it: those not synced since the task was created, or, if it is debounced, since
@@ -93,7 +97,7 @@ impl Sync<'_> {
         reset.retain(|calendar| calendar.synced_at.is_none());
         self.sync_calendars(reset, None).await?;
         self.job.events.remove_ended(self.user_id, self.context.now() - RETENTION).await?;
-        Ok(())
+        self.note_meetings().await
     }
 
     async fn calendars_to_sync(&self) -> Result<Vec<CalendarToSync>, Stop> {

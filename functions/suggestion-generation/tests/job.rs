@@ -573,3 +573,21 @@ async fn a_user_with_thousands_of_contacts_and_events_is_served() {
     let created = fixture.generate().await;
     assert!((13..=18).contains(&created), "{created}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_the_calendar_showed_yesterday_is_not_overdue() {
+    let fixture = Fixture::new(1).await;
+    let weekly = (", frequency_preference", ", 'weekly'");
+    let met = fixture.contact("Met", 30, weekly.0, weekly.1).await;
+    fixture.contact("Overdue", 30, weekly.0, weekly.1).await;
+    let at = at(0, 0, 0) - TimeDelta::hours(3);
+    fixture
+        .stack
+        .run(&format!(
+            "INSERT INTO jobs.next_meetings (user_id, contact_id, starts_at) VALUES ('{}', '{met}', '{at}')",
+            user(1)
+        ))
+        .await;
+    fixture.generate().await;
+    assert_eq!(fixture.names().await, ["Overdue"]);
+}

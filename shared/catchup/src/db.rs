@@ -34,6 +34,7 @@ pub(crate) mod circuit_breaker;
 pub mod contact_groups;
 pub mod contacts;
 pub mod deliveries;
+pub mod meetings;
 #[cfg(feature = "migrate")]
 pub mod migrations;
 pub mod oauth_tokens;

@@ -18,6 +18,7 @@ pub(crate) const RETENTION: Retention = Retention {
         Personal { table: "calendar_sync_state", step: STEP },
         // Rows of other tables stand behind each, as many as an address book has.
         Personal { table: "contacts_sync_runs", step: 10 },
+        Personal { table: "next_meetings", step: STEP },
         Personal { table: "notification_deliveries", step: STEP },
         Personal { table: "push_channels", step: STEP },
         Personal { table: "sync_locks", step: STEP },

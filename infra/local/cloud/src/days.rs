@@ -1,14 +1,19 @@
 //! Days in minutes: from one scheduled moment to the next, in a world that changes, in simulated time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use catchup::queues;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
-use google_stand_in::Integration;
+use google_stand_in::{Call, Fault, FaultKind, Integration};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 use serde_json::json;
 use shared::queue::{Queue, Schedule};
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use crate::cron::Cron;
 use crate::seed::works;
@@ -19,6 +24,20 @@ use crate::verify::{self, Difference, QUARTER};
 /// As often something happens in the world, and so much.
 const TICK: TimeDelta = TimeDelta::hours(1);
 const CHANGES_PER_TICK: usize = 4;
+/// How Google's calls fail that succeed when they are made again.
+const FAULTS: [FaultKind; 8] = [
+    FaultKind::ServerError { status: 500 },
+    FaultKind::ServerError { status: 503 },
+    FaultKind::RateLimit,
+    FaultKind::TooManyRequests { retry_after_s: 20 },
+    FaultKind::Unauthorized,
+    FaultKind::Reset,
+    FaultKind::AnswerLost,
+    FaultKind::Garbage,
+];
+/// The calls that fail.
+const FAILING: [Call; 4] =
+    [Call::CalendarListList, Call::EventsList, Call::PeopleConnectionsList, Call::ContactGroupsList];
 /// What is rescheduled for later than this at the end waits for another day.
 const AFTERMATH: TimeDelta = TimeDelta::hours(2);
 /// Tasks within this time are run together.
@@ -26,6 +45,17 @@ const SPREAD: TimeDelta = TimeDelta::seconds(1);
 const POLL: Duration = Duration::from_millis(15);
 /// Looks in a row that must find nothing to do: a notification may be under way between two queues.
 const LOOKS: u32 = 3;
+
+/// What there is to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Course {
+    /// So many days.
+    pub days: u32,
+    /// So many calls to Google fail per hour.
+    pub faults: u32,
+    /// The same seed gives the same faults.
+    pub seed: u64,
+}
 
 /// What happens.
 #[derive(Debug, Clone, Copy)]
@@ -41,13 +71,20 @@ pub enum Progress {
 pub async fn days(
     cloud: &mut LocalCloud,
     time: &mut SimulatedTime,
-    days: u32,
+    Course { days, faults, seed }: Course,
     time_limit: Duration,
     mut tell: impl FnMut(Progress),
 ) -> anyhow::Result<Vec<Difference>> {
     let begin = cloud.world().now();
     let end = begin + TimeDelta::days(days.into());
-    let mut days = Simulation { cloud, time, deadline: Instant::now() + time_limit, differences: Vec::new() };
+    let mut days = Simulation {
+        cloud,
+        time,
+        deadline: Instant::now() + time_limit,
+        crowded: BTreeSet::new(),
+        differences: Vec::new(),
+    };
+    let mut rng = StdRng::seed_from_u64(seed);
     // As an operator does who takes the queues over: what is known of tokens is old.
     days.cloud.run_schedules(queues::TOKEN_REFRESH).await?;
     days.until(begin, &[]).await?;
@@ -66,6 +103,7 @@ pub async fn days(
         due.extend(now.into_iter().map(|due| Due { at: due.cron.next(next), ..due }));
         if next - ticked_at >= TICK {
             days.cloud.world().tick(CHANGES_PER_TICK);
+            days.inject_faults(faults, &mut rng);
             ticked_at = next;
         }
         if next.date_naive() != told_at.date_naive() {
@@ -74,9 +112,14 @@ pub async fn days(
         }
     }
     days.until(end, &[]).await?;
+    days.cloud.world().clear_faults();
     days.last_syncs().await?;
     tell(Progress::Comparing);
-    let Simulation { cloud, mut differences, .. } = days;
+    let Simulation { cloud, mut differences, crowded, .. } = days;
+    differences.extend(crowded.into_iter().map(|(user, queue)| Difference {
+        user: Some(user),
+        what: format!("two tasks of {queue} waited at the same time"),
+    }));
     differences
         .extend(verify::verify_days(cloud.database(), cloud.world(), cloud.inbox(), cloud.seeded()).await?);
     Ok(differences)
@@ -157,6 +200,8 @@ struct Simulation<'a> {
     cloud: &'a mut LocalCloud,
     time: &'a mut SimulatedTime,
     deadline: Instant,
+    /// Users for whom two syncs waited at the same time, and in which queue.
+    crowded: BTreeSet<(Uuid, &'static str)>,
     differences: Vec<Difference>,
 }
 
@@ -166,7 +211,29 @@ impl Simulation<'_> {
         for due in due {
             self.cloud.run_schedule(due.queue, due.schedule).await?;
         }
-        drain(self.cloud, self.time, self.deadline, Some(end), |_| {}).await
+        drain(self.cloud, self.time, self.deadline, Some(end), |_| {}).await?;
+        for queue in [queues::CALENDAR_SYNC, queues::GOOGLE_CONTACTS_SYNC] {
+            let mut waiting: BTreeMap<Uuid, usize> = BTreeMap::new();
+            for user in self.cloud.users_waiting(queue).await? {
+                *waiting.entry(user).or_default() += 1;
+            }
+            let crowded = waiting.into_iter().filter(|(_, tasks)| *tasks > 1);
+            self.crowded.extend(crowded.map(|(user, _)| (user, queue.name())));
+        }
+        Ok(())
+    }
+
+    /// Lets the next call of some users fail.
+    fn inject_faults(&self, faults: u32, rng: &mut StdRng) {
+        let world = self.cloud.world();
+        let users = world.users();
+        for _ in 0..faults {
+            if let (Some(user), Some(kind), Some(call)) =
+                (users.choose(rng), FAULTS.choose(rng), FAILING.choose(rng))
+            {
+                world.inject(Fault::new(*kind).user(user.id).call(*call));
+            }
+        }
     }
 
     /// Syncs everybody once more, so that Postgres can be compared with a world in which nothing happens any more.

@@ -10,6 +10,7 @@ use catchup::queues;
 use clap::{Args, Parser, Subcommand};
 use google_stand_in::SeedOptions;
 use local_cloud::console::Console;
+use local_cloud::days::Course;
 use local_cloud::functions::{built_programs, program};
 use local_cloud::once::{Progress, once};
 use local_cloud::report::Report;
@@ -78,6 +79,9 @@ struct Up {
     /// Run so many days in simulated time, in a world that changes, with private servers; then as with --once.
     #[arg(long, value_name = "N", conflicts_with = "once", value_parser = clap::value_parser!(u32).range(1..))]
     days: Option<u32>,
+    /// With --days: let so many calls to Google fail per hour.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    faults: u32,
     /// With --once or --days: print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -323,7 +327,8 @@ impl Up {
     ) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let time_limit = Duration::from_secs(self.time_limit_seconds);
-        let differences = days::days(cloud, time, days, time_limit, |progress| match progress {
+        let course = Course { days, faults: self.faults, seed: self.seed };
+        let differences = days::days(cloud, time, course, time_limit, |progress| match progress {
             days::Progress::Now(now) => console.say(&now.format("%a %F %H:%M UTC").to_string()),
             days::Progress::Comparing => console.say("comparing Postgres, Google's world and the inbox"),
         })
@@ -338,7 +343,10 @@ impl Up {
         differences: &[Difference],
         seconds: f64,
     ) -> anyhow::Result<ExitCode> {
-        let report = Report::of(&cloud.lines(), &cloud.consumption());
+        let mut report = Report::of(&cloud.lines(), &cloud.consumption());
+        if let Some(days) = self.days {
+            report = report.with_google_calls(&cloud.world().total_calls(), self.users, days);
+        }
         let held: Vec<_> = cloud.held().await?.into_iter().filter(|(_, tasks)| *tasks > 0).collect();
         let right = differences.is_empty() && report.failures() == 0;
         if self.json {
@@ -347,7 +355,7 @@ impl Up {
             let queues = serde_json::to_value(&report)?;
             println!(
                 "{}",
-                json!({ "success": right, "seconds": seconds, "queues": queues["queues"], "held": held, "messages": cloud.inbox().messages().len(), "differences": differences })
+                json!({ "success": right, "seconds": seconds, "queues": queues["queues"], "googleCalls": queues["googleCalls"], "held": held, "messages": cloud.inbox().messages().len(), "differences": differences })
             );
         } else {
             print!("{report}");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use google_stand_in::{Call, CallCounts};
 use serde::Serialize;
 
 use crate::consumption::Consumption;
@@ -12,9 +13,13 @@ const BYTES_PER_MIB: f64 = 1_048_576.0;
 
 /// One row per queue.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Report {
     /// In the order of their names.
     pub queues: BTreeMap<String, Row>,
+    /// Calls of each of Google's methods per user and day, where days have passed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub google_calls: BTreeMap<String, f64>,
 }
 
 /// What one queue did.
@@ -67,7 +72,15 @@ impl Report {
             let row = Row::of(&lines, consumption.get(&queue));
             (queue, row)
         };
-        Self { queues: by_queue.into_iter().map(row).collect() }
+        Self { queues: by_queue.into_iter().map(row).collect(), google_calls: BTreeMap::new() }
+    }
+
+    /// Adds the calls to Google that so many users caused in so many days.
+    #[must_use]
+    pub fn with_google_calls(self, calls: &CallCounts, users: usize, days: u32) -> Self {
+        let user_days = users as u64 * u64::from(days);
+        let per_day = |(call, count): (&Call, &u64)| (call.to_string(), ratio(*count, user_days));
+        Self { google_calls: calls.iter().map(per_day).collect(), ..self }
     }
 
     /// What no run without faults may have: dead letters and refused dispatches.
@@ -195,6 +208,14 @@ impl fmt::Display for Report {
                 known(row.peak_mib),
             )?;
         }
+        if !self.google_calls.is_empty() {
+            let all: f64 = self.google_calls.values().sum();
+            write!(f, "Google's calls per user and day: {all:.1}")?;
+            for (call, count) in &self.google_calls {
+                write!(f, ", {call} {count:.2}")?;
+            }
+            writeln!(f)?;
+        }
         Ok(())
     }
 }
@@ -242,6 +263,15 @@ mod tests {
         assert_eq!(of(5), [""; 0]);
         assert_eq!(of(6), ["a task costs 6.0 Redis commands on average"]);
         assert_eq!(of(7).first().unwrap(), "a task of q costs 7.0 Redis commands");
+    }
+
+    #[test]
+    fn calls_to_google_are_shown_per_user_and_day() {
+        let calls = CallCounts::from([(Call::EventsList, 30), (Call::Token, 6)]);
+        let report = Report::of(&[], &BTreeMap::new()).with_google_calls(&calls, 4, 3);
+        let line = report.to_string();
+        let line = line.lines().last().unwrap();
+        assert_eq!(line, "Google's calls per user and day: 3.0, events.list 2.50, token 0.50");
     }
 
     #[test]

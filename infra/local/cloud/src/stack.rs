@@ -344,6 +344,13 @@ impl LocalCloud {
         Ok(())
     }
 
+    /// For whom the tasks of a queue are that wait: their payloads name a user each.
+    pub async fn users_waiting(&self, queue: Queue) -> anyhow::Result<Vec<Uuid>> {
+        let user =
+            |payload: Value| Ok(payload["userId"].as_str().context("a task names no user")?.parse()?);
+        self.parts.tasks.payloads(queue).await?.into_iter().map(user).collect()
+    }
+
     fn dispatched(&self) -> usize {
         self.parts.functions.iter().map(FunctionProcess::dispatches).sum()
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use catchup::queues;
 use serde_json::{Value, json};
 use shared::queue::{Policy, Queue, Schedule};
@@ -169,9 +170,21 @@ impl CloudTasks {
         Ok(self.list(queue).await?.len())
     }
 
-    /// The tasks that the queue holds, as the API shows them.
+    /// The payloads of the tasks that the queue holds.
+    pub async fn payloads(&self, queue: Queue) -> anyhow::Result<Vec<Value>> {
+        let payload = |mut task: Value| {
+            let body = task["httpRequest"]["body"].take();
+            let body = BASE64_STANDARD.decode(body.as_str().context("a task has no body")?)?;
+            let mut envelope: Value = serde_json::from_slice(&body)?;
+            Ok(envelope["data"].take())
+        };
+        self.list(queue).await?.into_iter().map(payload).collect()
+    }
+
+    /// The tasks that the queue holds, as the API shows them, bodies included.
     pub async fn list(&self, queue: Queue) -> anyhow::Result<Vec<Value>> {
-        let path = format!("{}/tasks?pageSize={TASKS_PER_PAGE}", self.settings.queue(queue));
+        let path =
+            format!("{}/tasks?pageSize={TASKS_PER_PAGE}&responseView=FULL", self.settings.queue(queue));
         let mut tasks = Vec::new();
         let mut page = String::new();
         loop {
@@ -229,6 +242,5 @@ fn seconds(duration: Duration) -> String {
 }
 
 fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
+    BASE64_STANDARD.encode(bytes)
 }

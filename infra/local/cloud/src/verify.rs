@@ -183,7 +183,7 @@ struct Check<'a> {
 /// Parts of a comparison; each must compare something.
 const ONE_RUN: [&str; 8] =
     ["tokens", "syncs", "calendars", "contacts", "groups", "suggestions", "channels", "reminders"];
-const DAYS: [&str; 4] = ["calendars", "suggestions", "channels", "reminders"];
+const DAYS: [&str; 5] = ["calendars", "suggestions", "channels", "reminders", "syncs"];
 
 /// A comparison that compared nothing proves nothing.
 fn nothing_compared(
@@ -230,6 +230,8 @@ impl Check<'_> {
             self.part = "suggestions";
             self.current_suggestions().await?;
         }
+        self.part = "syncs";
+        self.contacts_are_incremental().await?;
         self.part = "channels";
         self.open_channels().await?;
         self.part = "reminders";

@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// What Cargo needs to resolve the workspace, and what changes are made to.
-pub(crate) const COPIED: [&str; 11] = [
+const COPIED: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
     ".cargo",

@@ -1,10 +1,8 @@
-//! `scripts/ops new-function`, in copies of this project.
+//! `scripts/ops new-function`, in copies of this project. `tests/new-queue/run` checks that what it makes passes all tests.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::history::{COPIED, History};
+use crate::history::History;
 
 fn new_function(history: &History, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ops"))
@@ -79,79 +77,4 @@ fn what_cargo_refuses_is_undone() {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(history.changed(), [""; 0]);
     assert!(!history.root().join("functions/begun-by-a-test").exists());
-}
-
-/// The tests of a new function and those of all payloads pass as they are. What a whole `scripts/test` builds is shared:
-/// the crates of others, and on a second run everything that has not changed.
-#[test]
-fn a_new_function_passes_its_tests_and_those_of_the_payloads() {
-    let history = History::of_this_project();
-    // Cargo tells packages of two checkouts apart by their versions only, and these must not replace this checkout's.
-    history.replace("Cargo.toml", "version = \"0.1.0\"", "version = \"0.1.0-copy\"");
-    check_made(&history, &["made-by-a-test", "--sweep"]);
-    // Under a name that no other test has, so that no others are built.
-    let function = history.root().join("functions/made-by-a-test");
-    fs::rename(function.join("tests/job.rs"), function.join("tests/made_by_a_test.rs")).unwrap();
-    history.append(
-        "functions/made-by-a-test/tests/made_by_a_test.rs",
-        "\n#[path = \"../../../tests/it/payloads.rs\"]\nmod payloads;\n",
-    );
-    history.copy("tests/fixtures", "functions/made-by-a-test");
-
-    // One place for all runs, where only what is different is written.
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-function");
-    fs::create_dir_all(&place).unwrap();
-    for item in COPIED {
-        mirror(&history.root().join(item), &place.join(item));
-    }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--workspace", "--test", "made_by_a_test", "--locked", "--offline"]);
-    // What cargo tells this test about its package, others' build scripts would take for a change.
-    let is_told = |name: &str| {
-        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
-            .iter()
-            .any(|start| name.starts_with(start))
-    };
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(is_told) {
-            cargo.env_remove(name);
-        }
-    }
-    let output = cargo.current_dir(&place).env("CARGO_TARGET_DIR", target).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", output.status);
-    for test in [
-        "an_unknown_user_is_skipped",
-        "nothing_is_done_for_a_user",
-        "a_sweep_without_due_users_creates_no_task",
-        "payloads::payloads_of_every_version_are_read",
-    ] {
-        assert!(said.contains(&format!("test {test} ... ok\n")), "{test} did not run, or failed: {said}");
-    }
-    // It is no program of this checkout.
-    fs::remove_file(target.join("debug/made-by-a-test")).unwrap();
-}
-
-/// Makes `to` what `from` is; what is the same keeps its time, by which cargo tells what has changed.
-fn mirror(from: &Path, to: &Path) {
-    if from.is_dir() {
-        fs::create_dir_all(to).unwrap();
-        let entries = |folder: &Path| -> Vec<PathBuf> {
-            folder.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into()).collect()
-        };
-        let names = entries(from);
-        for gone in entries(to).iter().filter(|name| !names.contains(name)) {
-            let gone = to.join(gone);
-            if gone.is_dir() { fs::remove_dir_all(gone) } else { fs::remove_file(gone) }.unwrap();
-        }
-        for name in names {
-            mirror(&from.join(&name), &to.join(&name));
-        }
-    } else {
-        let text = fs::read(from).unwrap();
-        if fs::read(to).ok().as_ref() != Some(&text) {
-            fs::write(to, text).unwrap();
-        }
-    }
 }

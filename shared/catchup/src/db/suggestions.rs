@@ -187,8 +187,13 @@ impl SuggestionsTx {
                 UNION
                 SELECT c.contact_id FROM standing s JOIN suggestion_contacts c ON c.suggestion_id = s.id
             ), met AS MATERIALIZED (
-                SELECT contact_id, max(date) AS at FROM interaction_logs
-                WHERE user_id = $1 AND date <= $2
+                SELECT contact_id, max(at) AS at FROM (
+                    SELECT contact_id, date AS at FROM interaction_logs WHERE user_id = $1
+                    UNION ALL
+                    -- It took place since the last sync of the calendars.
+                    SELECT contact_id, starts_at FROM jobs.next_meetings WHERE user_id = $1
+                ) meetings
+                WHERE at <= $2
                 GROUP BY contact_id
             ), close AS MATERIALIZED (
                 SELECT m.contact_id FROM groups g JOIN contact_groups m ON m.group_id = g.id

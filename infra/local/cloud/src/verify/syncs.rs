@@ -51,6 +51,19 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// That contacts are read from their beginning once: after that, all syncs ask for changes.
+    pub(super) async fn contacts_are_incremental(&mut self) -> anyhow::Result<()> {
+        let full: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM sync_metrics
+             WHERE user_id = $1 AND integration_type = 'google_contacts' AND result = 'success' AND sync_type = 'full'",
+        )
+        .bind(self.user.id)
+        .fetch_one(&mut *self.db)
+        .await?;
+        self.same("sync_metrics google_contacts: full syncs but the first", full.max(1), 1);
+        Ok(())
+    }
+
     async fn schedule(&mut self, integration: Integration) -> anyhow::Result<()> {
         let row: Option<ScheduleRow> = sqlx::query_as(
             "SELECT last_sync_at, next_sync_at FROM sync_schedule WHERE user_id = $1 AND integration_type = $2",

@@ -1,0 +1,34 @@
+//! The steps of a sync that note whom the user met, and will meet next.
+
+use catchup::google::Stop;
+
+use super::Sync;
+use crate::people_met::{Dates, MAX_ATTENDEES, people_met};
+
+impl Sync<'_> {
+    /// Notes the meetings that the stored events show.
+    pub(super) async fn note_meetings(&mut self) -> Result<(), Stop> {
+        let (meetings, now) = (&self.job.meetings, self.context.now());
+        let own = meetings.own_addresses(self.user_id).await?;
+        let (mut last, mut next) = (Dates::default(), Dates::default());
+        for event in meetings.events(self.user_id, MAX_ATTENDEES).await? {
+            let people = people_met(&event.attendees, event.is_in_primary, &own);
+            if event.end_time <= now {
+                last.keep_last(people, event.start_time);
+            } else {
+                next.keep_first(people, event.start_time);
+            }
+        }
+        let (addresses, at) = next.into_columns();
+        meetings.replace_next(self.user_id, &addresses, &at).await?;
+        self.met(last).await
+    }
+
+    async fn met(&mut self, last: Dates) -> Result<(), Stop> {
+        let (addresses, at) = last.into_columns();
+        if !addresses.is_empty() {
+            self.progress.met.extend(self.job.meetings.met(self.user_id, &addresses, &at).await?);
+        }
+        Ok(())
+    }
+}
