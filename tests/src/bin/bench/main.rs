@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod calendars;
 mod cold_start;
 mod contacts;
 mod load;
@@ -22,6 +23,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    Calendars(calendars::Options),
     ColdStart(cold_start::Options),
     Task(task::Options),
     Contacts(contacts::Options),
@@ -30,6 +32,7 @@ enum What {
 
 fn main() -> anyhow::Result<ExitCode> {
     let missed = match Arguments::parse().what {
+        What::Calendars(options) => calendars::run(&options)?,
         What::ColdStart(options) => cold_start::run(&options)?,
         What::Task(options) => task::run(&options)?,
         What::Contacts(options) => contacts::run(&options)?,
