@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use calendar_sync::CalendarSync;
 use catchup::limits::GOOGLE_CALENDAR;
 use catchup::queues;
-use google_stand_in::{Call, Fault, FaultKind, Integration, Times};
+use google_stand_in::{Call, FaultKind, Integration, Times};
 use serde_json::json;
 use shared::job::Job;
 use shared::rate_limit::Decision;

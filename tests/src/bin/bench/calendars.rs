@@ -150,7 +150,7 @@ impl Bench {
             }
         }
         let folder = options.folder.clone().map_or_else(built_programs, Ok)?;
-        let program = program(&folder, queues::CALENDAR_SYNC).context("calendar-sync is not built")?;
+        let program = program(&folder, queues::CALENDAR_SYNC.name()).context("calendar-sync is not built")?;
         let mut environment = stack.environment();
         environment.extend(google.environment());
         let log = std::env::temp_dir().join(format!("bench-{}.log", Uuid::new_v4().simple()));
