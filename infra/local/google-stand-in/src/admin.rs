@@ -191,6 +191,8 @@ enum GrantAction {
     Revoke,
     Restore,
     RotateRefreshToken,
+    UntickBox,
+    TickBox,
 }
 
 async fn change_grant(
@@ -202,6 +204,8 @@ async fn change_grant(
     match read::<GrantAction>("action", &action)? {
         GrantAction::Revoke => app.world.revoke_grant(user, integration)?,
         GrantAction::Restore => app.world.restore_grant(user, integration)?,
+        GrantAction::UntickBox => app.world.untick_box(user, integration)?,
+        GrantAction::TickBox => app.world.tick_box(user, integration)?,
         GrantAction::RotateRefreshToken => app.world.rotate_refresh_token(user, integration)?,
     }
     Ok(StatusCode::NO_CONTENT)

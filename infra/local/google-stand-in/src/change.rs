@@ -21,6 +21,17 @@ impl World {
         self.with(|state| state.add_event(user, calendar_id, event, now))
     }
 
+    /// Puts one meeting into the primary calendars of all its guests at the same moment, which announces it on all their
+    /// channels at the same time.
+    pub fn add_meeting(&self, guests: &[Uuid], event: &Event) -> Result<(), Unknown> {
+        let now = self.now();
+        self.with(|state| {
+            guests
+                .iter()
+                .try_for_each(|guest| state.add_event(*guest, "primary", event.clone(), now).map(drop))
+        })
+    }
+
     /// Changes an event in every calendar of the user that it appears in.
     pub fn change_event(
         &self,
@@ -230,6 +241,24 @@ impl World {
     pub fn restore_grant(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
         self.with(|state| {
             state.grant_mut(user, integration)?.state = GrantState::Granted;
+            Ok(())
+        })
+    }
+
+    /// The user leaves the integration's box on the consent screen unticked (granular consent): tokens are handed out, and
+    /// open nothing.
+    pub fn untick_box(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.grant_mut(user, integration)?;
+            state.account_mut(user)?.unticked.push(integration);
+            Ok(())
+        })
+    }
+
+    /// The user ticks the box.
+    pub fn tick_box(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.account_mut(user)?.unticked.retain(|unticked| *unticked != integration);
             Ok(())
         })
     }
