@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use catchup::db::contact_groups::Overlap;
-use catchup::db::contacts::{ContactsPage, GivenToken, ListedPage, MatchKeys, Place, Twins, Unseen};
+use catchup::db::contacts::{ContactsPage, GivenToken, ListedPage, MatchKeys, MissedContacts, Place, Twins};
 use catchup::google::people::parameters;
 use catchup::google::{self, Calls, Error, Next};
 use catchup::payload::{self, ContactsResume, ContactsStep, SyncType};
@@ -241,12 +241,12 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// Archives whom a full sync did not list and who is nobody that it inserted. `false` when it would archive so many
+    /// Archives whom a full sync did not list, unless it inserted the same person. `false` when it would archive so many
     /// that another sync has to confirm it.
     async fn settle_unseen(&mut self, pages: i32) -> Result<bool, Stop> {
         let run = self.listing;
         let mut page = self.end().await?;
-        let Unseen { mut unseen, before } = page.unseen(run).await?;
+        let MissedContacts { mut unseen, before } = page.unseen(run).await?;
         drop(page);
         if unseen == 0 {
             return Ok(true);

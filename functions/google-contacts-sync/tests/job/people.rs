@@ -182,7 +182,7 @@ async fn people_who_are_there_again_end_the_doubt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_of_a_listing_that_another_sync_replaced_archives_nobody() {
+async fn a_part_of_a_listing_that_another_sync_replaced_archives_no_contact() {
     let fixture = Fixture::new().await;
     fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
     check_done(&fixture.sync().await, true);

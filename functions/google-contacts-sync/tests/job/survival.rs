@@ -220,7 +220,7 @@ impl Book {
             }
         }
         assert_eq!(wrong, "");
-        assert_eq!(rows, BTreeMap::new(), "contacts of nobody");
+        assert_eq!(rows, BTreeMap::new(), "contacts without a person");
     }
 }
 

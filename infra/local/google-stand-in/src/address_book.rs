@@ -132,7 +132,7 @@ impl AddressBook {
         usize::try_from(self.next).expect("a book fits into memory") - deleted
     }
 
-    /// Whoever changed from revision `from` to `until`, in the order of the changes, by the revision of the last change.
+    /// The people who changed from revision `from` to `until`, in the order of the changes, by the revision of the last change.
     pub(crate) fn changed(&self, from: u64, until: u64) -> Vec<(u64, Row)> {
         let mut changed: Vec<_> = self
             .changes

@@ -52,7 +52,7 @@ mod sync_state;
 mod twins;
 mod writing;
 
-pub use archive::Unseen;
+pub use archive::MissedContacts;
 pub use matching::MatchKeys;
 pub use memberships::Membership;
 pub use sync_runs::{ListedPage, Place};

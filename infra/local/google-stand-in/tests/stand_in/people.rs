@@ -129,7 +129,7 @@ async fn who_was_renamed_or_merged_is_said_in_a_list_of_changes_only() {
 }
 
 #[tokio::test]
-async fn a_deleted_person_comes_back_under_the_same_name_or_another() {
+async fn a_deleted_person_is_restored_under_the_same_name_or_another() {
     let site = Site::open();
     let api = site.contacts().await;
     let (user, world) = (site.user().id, &site.world);

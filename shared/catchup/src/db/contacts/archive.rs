@@ -11,7 +11,7 @@ const STEP: i64 = 2_000;
 
 /// What a full sync did not list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unseen {
+pub struct MissedContacts {
     /// Contacts whose people were not listed.
     pub unseen: u64,
     /// Contacts with a person that were there before the run.
@@ -62,7 +62,7 @@ impl ContactsPage {
     }
 
     /// What a full sync, all of whose pages are written, did not list.
-    pub async fn unseen(&mut self, run: Uuid) -> Result<Unseen, Error> {
+    pub async fn unseen(&mut self, run: Uuid) -> Result<MissedContacts, Error> {
         let count = sqlx::query!(
             r#"
             SELECT count(*) FILTER (
@@ -83,7 +83,10 @@ impl ContactsPage {
         )
         .fetch_one(self.tx.statement())
         .await?;
-        Ok(Unseen { unseen: count.unseen.cast_unsigned(), before: u64::try_from(count.before).unwrap_or(0) })
+        Ok(MissedContacts {
+            unseen: count.unseen.cast_unsigned(),
+            before: u64::try_from(count.before).unwrap_or(0),
+        })
     }
 
     /// Puts the contacts whose people a full sync did not list among those that [`ContactsPage::match_free`] finds, for as
@@ -112,7 +115,7 @@ impl ContactsPage {
     }
 
     /// Archives some of the contacts whose people a full sync did not list, but for those that another sync wrote since the
-    /// run began. Returns whom; nobody when all are.
+    /// run began. Returns whom; none when all are.
     pub async fn archive_unseen(&mut self, run: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
         let archived = sqlx::query_scalar!(
             "

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catchup::db::contacts::{
-    ContactUpdate, Contacts, ContactsPage, GivenToken, ListedPage, MatchKeys, Membership, NewContact,
-    PersonFields, Place, Unseen,
+    ContactUpdate, Contacts, ContactsPage, GivenToken, ListedPage, MatchKeys, Membership, MissedContacts,
+    NewContact, PersonFields, Place,
 };
 use catchup::payload::Integration::GoogleContacts;
 use catchup::payload::SyncType;
@@ -238,7 +238,7 @@ async fn a_full_sync_archives_only_contacts_that_it_did_not_list() {
     assert!(take(&database, user, listed, &["people/c2", "people/c5"], &inserted[1..]).await);
     let mut last = page(&database, user).await;
     assert!(last.hold_end(run, true).await.unwrap());
-    assert_eq!(last.unseen(run).await.unwrap(), Unseen { unseen: 1, before: 4 });
+    assert_eq!(last.unseen(run).await.unwrap(), MissedContacts { unseen: 1, before: 4 });
     assert_eq!(last.archive_unseen(run, now()).await.unwrap(), [ids[2]]);
     assert!(last.archive_unseen(run, now()).await.unwrap().is_empty());
     last.commit().await.unwrap();
@@ -300,7 +300,7 @@ async fn changes_since_a_token_that_is_not_the_users_any_more_are_not_written() 
 }
 
 #[tokio::test]
-async fn a_listing_of_which_a_page_is_missing_archives_nobody() {
+async fn a_listing_of_which_a_page_is_missing_archives_no_contact() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     let (run, next, last) = (Uuid::new_v4(), more(), end());
@@ -479,7 +479,7 @@ async fn what_the_user_wrote_is_told_from_what_google_did() {
     page.retire(&ids, true, now()).await.unwrap();
     page.commit().await.unwrap();
     let left = "SELECT count(*) FROM contacts WHERE archived AND archived_at = last_synced_at AND google_resource_name IS NULL";
-    assert_eq!(database.value::<i64>(left).await, 4, "only the one that nobody touched is deleted");
+    assert_eq!(database.value::<i64>(left).await, 4, "only the one that was never touched is deleted");
     assert_eq!(database.value::<i64>("SELECT count(*) FROM contacts").await, 4);
 }
 
