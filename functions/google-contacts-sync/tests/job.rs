@@ -221,7 +221,7 @@ async fn three_failures_open_the_breaker_and_the_next_sync_is_skipped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_took_the_grant_back_is_skipped() {
     let fixture = Fixture::new().await;
-    // Nobody else is left to ask, so Google's word is believed.
+    // No one else is left to ask, so Google's word is believed.
     let others = format!(
         "DELETE FROM oauth_tokens WHERE user_id <> '{}' OR provider <> 'google_contacts'",
         fixture.user
