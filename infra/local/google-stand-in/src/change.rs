@@ -21,6 +21,17 @@ impl World {
         self.with(|state| state.add_event(user, calendar_id, event, now))
     }
 
+    /// Puts one meeting into the primary calendars of all its guests at the same moment, which announces it on all their
+    /// channels at the same time.
+    pub fn add_meeting(&self, guests: &[Uuid], event: &Event) -> Result<(), Unknown> {
+        let now = self.now();
+        self.with(|state| {
+            guests
+                .iter()
+                .try_for_each(|guest| state.add_event(*guest, "primary", event.clone(), now).map(drop))
+        })
+    }
+
     /// Changes an event in every calendar of the user that it appears in.
     pub fn change_event(
         &self,
@@ -129,6 +140,44 @@ impl World {
             let number = book.number(resource_name).ok_or(Unknown::Person)?;
             book.person(number).ok_or(Unknown::Person)?;
             book.set(number, None);
+            Ok(())
+        })
+    }
+
+    /// Gives a person another resource name, as linking them to a profile does; with `new_first` the list of changes says
+    /// who is new before it says who is gone.
+    pub fn rename_person(&self, user: Uuid, resource_name: &str, new_first: bool) -> Result<Person, Unknown> {
+        self.with_person(user, resource_name, |book, number| book.rename(number, new_first))
+    }
+
+    /// Merges a person into another, who keeps their resource name.
+    pub fn merge_people(&self, user: Uuid, from: &str, into: &str) -> Result<Person, Unknown> {
+        self.with_person(user, from, |book, number| book.merge(number, book.number(into)?))
+    }
+
+    /// Brings a deleted person back, under the same resource name or another one.
+    pub fn restore_person(&self, user: Uuid, resource_name: &str, renamed: bool) -> Result<Person, Unknown> {
+        self.with_person(user, resource_name, |book, number| book.restore(number, renamed))
+    }
+
+    fn with_person(
+        &self,
+        user: Uuid,
+        resource_name: &str,
+        change: impl FnOnce(&mut AddressBook, u64) -> Option<Person>,
+    ) -> Result<Person, Unknown> {
+        self.with(|state| {
+            let book = &mut state.account_mut(user)?.book;
+            let number = book.number(resource_name).ok_or(Unknown::Person)?;
+            change(book, number).ok_or(Unknown::Person)
+        })
+    }
+
+    /// Lets so many full syncs of the user's address book begin, and refuses the first page of any other with 429; `None`
+    /// refuses none.
+    pub fn limit_full_syncs(&self, user: Uuid, left: Option<u32>) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.account_mut(user)?.book.first_pages = left;
             Ok(())
         })
     }

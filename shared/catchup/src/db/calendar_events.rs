@@ -4,70 +4,18 @@
 //! that reported it last; the others are kept in `jobs.calendar_event_copies`. When the row's calendar loses the event,
 //! the row goes, and a calendar that still holds a copy forgets its sync token: its next sync is full and brings it back.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::Value;
-use shared::db::{Error, shortened};
+use shared::db::Error;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::calendars::Listing;
 
-const SUMMARY_CHARS: usize = 500;
-const LOCATION_CHARS: usize = 500;
-const TIMEZONE_CHARS: usize = 100;
-/// Longest id that the application's tables can hold; an event with a longer one is skipped.
-const ID_CHARS: usize = 255;
+mod page;
 
-/// An event, as the application caches it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EventRow {
-    /// Google's id; an instance of a recurring event has one of its own.
-    pub google_event_id: String,
-    /// Title.
-    pub summary: Option<String>,
-    /// Text.
-    pub description: Option<String>,
-    /// When it begins.
-    pub start_time: DateTime<Utc>,
-    /// When it ends.
-    pub end_time: DateTime<Utc>,
-    /// IANA name.
-    pub timezone: String,
-    /// It has dates instead of times.
-    pub is_all_day: bool,
-    /// It takes the user's time.
-    pub is_busy: bool,
-    /// Where it is.
-    pub location: Option<String>,
-    /// Who takes part.
-    pub attendees: Option<Value>,
-}
+pub use page::{Changes, EventRow, Superseded};
 
-/// Events that others take the place of; Google does not say that they are gone.
-///
-/// - A single event: the instances that it had as a series.
-/// - The rest of a series that was split ("this and following"): the instances that the former series had from then on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Superseded {
-    /// Id of the event, or of the former series.
-    pub base: String,
-    /// From when on, as in the ids of instances; empty for all of them.
-    pub since: String,
-}
-
-/// One page of a calendar's changes.
-#[derive(Debug, Default, PartialEq)]
-pub struct Changes {
-    /// To be there as described. Of an id that comes twice, the last counts.
-    pub rows: Vec<EventRow>,
-    /// Ids of events that must not be there; present counts more.
-    pub gone: Vec<String>,
-    /// Whose instances must not be there.
-    pub superseded: Vec<Superseded>,
-}
+use page::Page;
 
 /// A statement about a user (`$1`) that removes events at a moment (`$3`), and all that follows from it:
 ///
@@ -133,19 +81,7 @@ impl CalendarEvents {
         changes: &Changes,
         now: DateTime<Utc>,
     ) -> Result<Option<u64>, Error> {
-        let events = &changes.rows;
-        let last: HashMap<&str, &EventRow> =
-            events.iter().map(|event| (event.google_event_id.as_str(), event)).collect();
-        let cancelled: Vec<&str> =
-            changes.gone.iter().map(String::as_str).filter(|id| !last.contains_key(id)).collect();
-        let page: Vec<PageRow<'_>> = events
-            .iter()
-            .filter(|event| std::ptr::eq(last[event.google_event_id.as_str()], *event))
-            .filter(|event| event.google_event_id.chars().count() <= ID_CHARS)
-            .map(PageRow::of)
-            .collect();
-        let (bases, since): (Vec<&str>, Vec<&str>) =
-            changes.superseded.iter().map(|of| (of.base.as_str(), of.since.as_str())).unzip();
+        let page = Page::of(changes);
         let written = remove_events!(
             events: "fence AS (
                 SELECT FROM jobs.sync_locks l
@@ -224,12 +160,12 @@ impl CalendarEvents {
             listing.user_id,
             listing.calendar_id,
             now,
-            Json(&page) as _,
-            cancelled.as_slice() as _,
+            Json(&page.rows) as _,
+            page.gone.as_slice() as _,
             listing.run,
             listing.begun_with,
-            bases.as_slice() as _,
-            since.as_slice() as _,
+            page.bases.as_slice() as _,
+            page.since.as_slice() as _,
         )
         .fetch_one(self.0.statement())
         .await?;
@@ -366,38 +302,5 @@ impl CalendarEvents {
         .fetch_one(self.0.statement())
         .await?;
         Ok(removed.cast_unsigned())
-    }
-}
-
-/// An event of a page, as [`CalendarEvents::apply`] gives it to Postgres: every text fits its column.
-#[derive(Serialize)]
-struct PageRow<'a> {
-    google_event_id: &'a str,
-    summary: Option<String>,
-    description: Option<String>,
-    start_time: DateTime<Utc>,
-    end_time: DateTime<Utc>,
-    timezone: String,
-    is_all_day: bool,
-    is_busy: bool,
-    location: Option<String>,
-    attendees: Option<&'a Value>,
-}
-
-impl<'a> PageRow<'a> {
-    fn of(event: &'a EventRow) -> Self {
-        let fitting = |text: &Option<String>, chars| text.as_deref().map(|text| shortened(text, chars));
-        Self {
-            google_event_id: &event.google_event_id,
-            summary: fitting(&event.summary, SUMMARY_CHARS),
-            description: fitting(&event.description, usize::MAX),
-            start_time: event.start_time,
-            end_time: event.end_time,
-            timezone: shortened(&event.timezone, TIMEZONE_CHARS),
-            is_all_day: event.is_all_day,
-            is_busy: event.is_busy,
-            location: fitting(&event.location, LOCATION_CHARS),
-            attendees: event.attendees.as_ref(),
-        }
     }
 }

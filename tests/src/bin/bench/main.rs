@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod calendars;
 mod cold_start;
+mod contacts;
 mod load;
 mod process;
 mod task;
+mod webhooks;
 
 /// Measures the functions.
 ///
@@ -20,14 +23,20 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    Calendars(calendars::Options),
     ColdStart(cold_start::Options),
     Task(task::Options),
+    Contacts(contacts::Options),
+    Webhooks(webhooks::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let missed = match Arguments::parse().what {
+        What::Calendars(options) => calendars::run(&options)?,
         What::ColdStart(options) => cold_start::run(&options)?,
         What::Task(options) => task::run(&options)?,
+        What::Contacts(options) => contacts::run(&options)?,
+        What::Webhooks(options) => webhooks::run(&options)?,
     };
     Ok(ExitCode::from(u8::from(missed)))
 }

@@ -111,18 +111,24 @@ impl Check<'_> {
 
     async fn calendar_list(&mut self, calendars: &[Calendar]) -> anyhow::Result<()> {
         let rows: Vec<CalendarRow> = sqlx::query_as(
-            "SELECT calendar_id, name, description, selected, is_primary FROM google_calendars WHERE user_id = $1",
+            "SELECT calendar_id, name, description, selected, is_primary FROM google_calendars c
+             WHERE user_id = $1 AND NOT EXISTS (
+                 SELECT FROM jobs.unlisted_calendars u WHERE u.user_id = $1 AND u.calendar_id = c.calendar_id
+             )",
         )
         .bind(self.user.id)
         .fetch_all(&mut *self.db)
         .await?;
-        self.same("number of google_calendars", rows.len(), calendars.len());
+        self.same("number of listed google_calendars", rows.len(), calendars.len());
+        // The primary calendar becomes selected when the user chose none.
+        let is_chosen = |calendar: &Calendar| self.before.knows_calendars && calendar.selected;
+        let is_any_chosen = calendars.iter().any(is_chosen);
         for calendar in calendars {
             let expected = CalendarRow {
                 calendar_id: calendar.id.clone(),
                 name: cut(&calendar.summary, NAME_CHARS),
                 description: calendar.description.clone(),
-                selected: Some(self.before.knows_calendars && calendar.selected),
+                selected: Some(is_chosen(calendar) || (calendar.primary && !is_any_chosen)),
                 is_primary: Some(calendar.primary),
             };
             self.same("a row of google_calendars", rows.contains(&expected), true);
