@@ -30,7 +30,7 @@ pub struct TokenRefresh {
     refused: RefusedTokens,
 }
 
-/// How a sweep, and a task that it created, end while Google refuses the tokens of many users: nobody else is asked.
+/// How a sweep, and a task that it created, end while Google refuses the tokens of many users: no one else is asked.
 const MANY_REFUSED: Outcome = Outcome::Skipped("many_refused");
 
 /// What became of one user's tokens.

@@ -181,7 +181,7 @@ async fn the_tasks_of_a_sweep_renew_what_is_due_and_count_what_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_of_everybody_that_are_refused_mark_nobody_and_raise_one_alarm() {
+async fn tokens_of_everybody_that_are_refused_mark_no_user_and_raise_one_alarm() {
     let fixture = Fixture::new(EVERYBODY).await;
     let refused = Fault::new(FaultKind::Revoked).call(Call::Token).times(Times::Forever);
     fixture.google.world.inject(refused);

@@ -498,7 +498,7 @@ async fn health_and_breaker_are_asked_first_and_a_half_open_breaker_is_handed_ba
     assert_eq!(breaker.await, [("open".to_owned(), 3, false)], "the next sync may try");
 
     fixture.stack.run("DELETE FROM circuit_breaker_state").await;
-    // Nobody else is left to ask, so Google's word is believed.
+    // No one else is left to ask, so Google's word is believed.
     let others =
         format!("DELETE FROM oauth_tokens WHERE user_id <> '{user}' OR provider <> 'google_calendar'");
     fixture.stack.run(&others).await;

@@ -13,7 +13,7 @@ pub enum EventCode {
     ManyStaleChannels,
     /// More of a sweep's renewals of push channels failed than chance explains.
     ManyFailedRenewals,
-    /// Google refuses so many users' tokens that the fault is ours: nobody is marked.
+    /// Google refuses so many users' tokens that the fault is ours: no user is marked.
     ManyRefusedTokens,
     /// Google refuses the application itself: its OAuth client, its project, or its address for notifications.
     GoogleMisconfigured,

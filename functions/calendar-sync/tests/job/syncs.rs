@@ -284,7 +284,7 @@ async fn an_api_that_is_switched_off_is_an_outage_and_no_failure_of_the_user() {
 async fn a_user_who_cannot_be_synced_is_skipped_and_not_failed() {
     let fixture = Fixture::new().await;
     check(&fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await, 200, "skipped", "unknown_user");
-    // Nobody else is left to ask, so Google's word is believed.
+    // No one else is left to ask, so Google's word is believed.
     let others = format!(
         "DELETE FROM oauth_tokens WHERE user_id <> '{}' OR provider <> 'google_calendar'",
         fixture.user

@@ -64,7 +64,7 @@ impl SyncSchedules {
 
     /// The sweep has created the tasks of these users: their next sync is due an interval later, whenever this one ends.
     ///
-    /// Whoever got no task of this sweep is left alone: the task of an earlier one still waits, or was lost.
+    /// A user who got no task of this sweep is left alone: the task of an earlier one still waits, or was lost.
     pub(crate) async fn tasks_created(
         &self,
         integration: Integration,

@@ -15,12 +15,12 @@ const SHARE: i64 = 5;
 const FIRST_WAIT: TimeDelta = TimeDelta::seconds(30);
 const SECOND_WAIT: TimeDelta = TimeDelta::minutes(10);
 const LATER_WAIT: TimeDelta = TimeDelta::hours(1);
-/// After this time a few refusals are believed without other answers: nobody else may be there who is asked.
+/// After this time a few refusals are believed without other answers: perhaps no one else is asked.
 const BELIEVED_AFTER: TimeDelta = TimeDelta::hours(24);
 
 /// What to make of a token's refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Decision {
     /// The user's doing.
     Believed,
     /// Too early to tell: the token is tried again then.
@@ -28,19 +28,19 @@ pub(super) enum Verdict {
         /// When.
         until: DateTime<Utc>,
     },
-    /// Ours: nobody is marked.
+    /// Ours: no user is marked.
     Many,
 }
 
 impl Refusals {
-    pub(super) fn verdict(&self, now: DateTime<Utc>) -> Verdict {
+    pub(super) fn decide(&self, now: DateTime<Utc>) -> Decision {
         if self.refused >= MANY && SHARE * self.refused > self.working {
-            return Verdict::Many;
+            return Decision::Many;
         }
         let age = now - self.since;
         let others_work = self.answered >= (SHARE - 1) * self.refused;
         if others_work || !self.others_left || (self.refused < MANY && age >= BELIEVED_AFTER) {
-            return Verdict::Believed;
+            return Decision::Believed;
         }
         let wait = if age < FIRST_WAIT {
             FIRST_WAIT
@@ -49,7 +49,7 @@ impl Refusals {
         } else {
             LATER_WAIT
         };
-        Verdict::Early { until: now + wait }
+        Decision::Early { until: now + wait }
     }
 }
 
@@ -65,32 +65,36 @@ mod tests {
         Refusals { since: DateTime::UNIX_EPOCH, refused: 1, working: 5, answered: 0, others_left: true };
 
     #[track_caller]
-    fn check(refusals: Refusals, age_s: i64, expected: Verdict) {
-        assert_eq!(Refusals { since: at(0), ..refusals }.verdict(at(age_s)), expected);
+    fn check(refusals: Refusals, age_s: i64, expected: Decision) {
+        assert_eq!(Refusals { since: at(0), ..refusals }.decide(at(age_s)), expected);
     }
 
     #[test]
     fn a_refusal_waits_for_others_answers() {
         for (age_s, next_s) in [(0, 30), (31, 631), (700, 4300), (86_399, 89_999)] {
-            check(ONE, age_s, Verdict::Early { until: at(next_s) });
+            check(ONE, age_s, Decision::Early { until: at(next_s) });
         }
-        check(ONE, 86_400, Verdict::Believed);
-        check(Refusals { answered: 4, ..ONE }, 0, Verdict::Believed);
-        check(Refusals { others_left: false, ..ONE }, 0, Verdict::Believed);
+        check(ONE, 86_400, Decision::Believed);
+        check(Refusals { answered: 4, ..ONE }, 0, Decision::Believed);
+        check(Refusals { others_left: false, ..ONE }, 0, Decision::Believed);
     }
 
     #[test]
     fn more_than_a_fifth_and_ten_at_least_are_not_believed_however_old() {
         let many = |refused, working| Refusals { refused, working, answered: 0, others_left: false, ..ONE };
-        check(many(10, 49), 1_000_000, Verdict::Many);
-        check(many(10, 50), 0, Verdict::Believed);
-        check(many(9, 0), 0, Verdict::Believed);
-        check(many(500, 0), 0, Verdict::Many);
+        check(many(10, 49), 1_000_000, Decision::Many);
+        check(many(10, 50), 0, Decision::Believed);
+        check(many(9, 0), 0, Decision::Believed);
+        check(many(500, 0), 0, Decision::Many);
     }
 
     #[test]
     fn a_few_of_many_are_not_believed_before_others_were_exchanged_since() {
-        check(Refusals { refused: 3, working: 15, answered: 11, ..ONE }, 0, Verdict::Early { until: at(30) });
-        check(Refusals { refused: 3, working: 15, answered: 12, ..ONE }, 30, Verdict::Believed);
+        check(
+            Refusals { refused: 3, working: 15, answered: 11, ..ONE },
+            0,
+            Decision::Early { until: at(30) },
+        );
+        check(Refusals { refused: 3, working: 15, answered: 12, ..ONE }, 30, Decision::Believed);
     }
 }

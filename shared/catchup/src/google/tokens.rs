@@ -15,7 +15,7 @@ use shared::job::Setup;
 use uuid::Uuid;
 
 use super::notices::{self, Finding};
-use super::refusals::Verdict;
+use super::refusals::Decision;
 use super::scope;
 use super::token_encryption::{self, TokenCipher};
 use super::token_endpoint::TokenEndpoint;
@@ -34,9 +34,9 @@ const USABLE_FOR: Duration = Duration::from_mins(5);
 /// The user is notified of a token that cannot be renewed this long before it ends.
 const EXPIRES_SOON: Duration = Duration::from_hours(24);
 
-/// What the token endpoint says of the application's client, whosever token it is asked about.
+/// What the token endpoint says of the application's client, whichever token it is asked about.
 const CLIENT_ERRORS: [&str; 3] = ["invalid_client", "deleted_client", "disabled_client"];
-/// Wait for somebody to change the configuration.
+/// Wait for the operator to change the configuration.
 pub(super) const MISCONFIGURED_WAIT: Duration = Duration::from_mins(5);
 
 /// The users' tokens. Clones share everything.
@@ -302,21 +302,21 @@ impl Tokens {
         let Some(refusals) = self.refused.record(user_id, integration, stored, now).await? else {
             return self.superseded(user_id, integration).await;
         };
-        match refusals.verdict(now) {
-            Verdict::Believed => {
+        match refusals.decide(now) {
+            Decision::Believed => {
                 if self.report(user_id, integration, stored, Finding::Refused).await? {
                     Err(TokenError::Revoked)
                 } else {
                     self.superseded(user_id, integration).await
                 }
             }
-            Verdict::Early { until } => Err(TokenError::Suspected { until }),
-            Verdict::Many => {
+            Decision::Early { until } => Err(TokenError::Suspected { until }),
+            Decision::Many => {
                 if self.refused.raise_alarm(now).await? {
                     tracing::error!(
                         event = %EventCode::ManyRefusedTokens,
                         refused = refusals.refused,
-                        "google refuses the tokens of many users: nobody is marked, the fault is ours"
+                        "google refuses the tokens of many users: no user is marked, the fault is ours"
                     );
                 }
                 Err(TokenError::ManyRefused)

@@ -207,7 +207,7 @@ async fn waits_at_a_limit_double_up_to_an_hour_are_recorded_and_end_with_a_succe
         assert!(range.contains(&retry_after.as_secs()), "{minutes}: {retry_after:?}");
         assert_eq!(stack.waits().await, [(user_id, i32::try_from(place + 1).unwrap())]);
 
-        // Whatever job it is: nobody asks before that time, and other users do.
+        // Whatever job it is: no job asks before that time, and other users do.
         let early = Session::begin(&stack.tokens, user_id, GoogleCalendar).await;
         assert!(matches!(early, Err(Error::Limited { .. })), "{early:?}");
         stack.advance(TimeDelta::from_std(retry_after).unwrap());
