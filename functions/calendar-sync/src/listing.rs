@@ -138,8 +138,8 @@ impl EventListing {
         }
     }
 
-    /// Where the listing continues; `None` before its second page.
-    pub(crate) fn position(&self, calendar_id: &str) -> Option<CalendarPosition> {
+    /// Where the listing continues, which ends here; `None` before its second page.
+    pub(crate) fn position(&mut self, calendar_id: &str) -> Option<CalendarPosition> {
         Some(CalendarPosition {
             calendar_id: calendar_id.to_owned(),
             page_token: self.page_token.clone()?,
@@ -150,7 +150,7 @@ impl EventListing {
             page_size: self.page_size,
             horizon: self.horizon,
             began_at: self.began_at,
-            seen: self.seen.clone(),
+            seen: std::mem::take(&mut self.seen),
             looks_back: self.looks_back,
         })
     }

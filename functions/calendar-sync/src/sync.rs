@@ -11,7 +11,7 @@ use catchup::db::calendars::{
 };
 use catchup::google::calendar::{CalendarListEntry, EventPage, NextEvents, SyncScope};
 use catchup::google::{Calls, Error, Next, Stop};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use shared::job::Context;
 use uuid::Uuid;
 
@@ -25,8 +25,8 @@ mod meetings;
 const LIST_CALLS: u32 = 1;
 /// So many refusals in a row, and a calendar's events do not stay.
 const MAX_REFUSALS: i32 = 5;
-/// After so many failures in a row, a calendar waits for the user's next sync.
-const MAX_RETRIES: i32 = 4;
+/// A calendar that fails for so long that it waits longer waits for the user's next sync.
+const LONGEST_RETRY: TimeDelta = TimeDelta::minutes(65);
 /// So many failures in a row are not chance: perhaps smaller pages come in time.
 const CHANCE_FAILURES: i32 = 2;
 
@@ -181,8 +181,8 @@ impl Sync<'_> {
         Ok(())
     }
 
-    /// Brings a calendar up to date, or passes it over. Returns what is to be tried behind the others: its listing begins
-    /// anew, with smaller pages.
+    /// Brings a calendar up to date, or passes it over. Returns what is to be tried behind the others: after a disturbance, or
+    /// from its beginning with smaller pages.
     async fn sync_calendar(
         &mut self,
         mut calendar: CalendarToSync,
@@ -226,6 +226,11 @@ impl Sync<'_> {
             return match whose_fault(&error) {
                 Fault::Everything => Err(Stop::Google(error)),
                 Fault::Calendar => self.pass_over(&calendar, &listing, &error, true).await,
+                // Once more behind the others: most disturbances are short.
+                Fault::Chance if calendar.failures == 0 => {
+                    calendar.failures = 1;
+                    return Ok(Some(calendar));
+                }
                 Fault::Chance => self.pass_over(&calendar, &listing, &error, false).await,
             }
             .map(|()| None);
@@ -251,9 +256,8 @@ impl Sync<'_> {
             self.job.events.remove_refused(known, now).await?;
         }
         self.progress.passed_over += 1;
-        if failed.failures <= MAX_RETRIES {
-            self.progress.retry_at = [self.progress.retry_at, failed.retry_at].into_iter().flatten().min();
-        }
+        let retry_at = failed.retry_at.filter(|&at| at - now <= LONGEST_RETRY);
+        self.progress.retry_at = [self.progress.retry_at, retry_at].into_iter().flatten().min();
         Ok(())
     }
 

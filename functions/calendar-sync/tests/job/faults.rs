@@ -79,6 +79,21 @@ async fn a_calendar_that_google_cannot_show_stops_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_short_disturbance_costs_a_calendar_no_time() {
+    for kind in [FaultKind::ServerError { status: 503 }, FaultKind::Garbage, FaultKind::Gone] {
+        let (fixture, _) = Fixture::with_sick(FaultKind::Slow { delay_ms: 0 }).await;
+        check_done(&fixture.sync().await, 2);
+        let event = fixture.add_event(SICK, "Coffee");
+        fixture.world().clear_faults();
+        fixture.world().inject(Fault::new(kind).call(Call::EventsList).calendar(SICK));
+        let answer = fixture.sync().await;
+        check_done(&answer, 1);
+        assert_eq!(answer.body["result"]["passedOver"], json!(0), "{kind:?}");
+        assert!(fixture.calendar_of(&event).await.is_some(), "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_five_refusals_a_calendar_blocks_nobodys_time_until_it_works_again() {
     let (fixture, [sick, healthy]) = Fixture::with_sick(FaultKind::Slow { delay_ms: 0 }).await;
     check_done(&fixture.sync().await, 2);

@@ -58,18 +58,6 @@ async fn calendars_that_cannot_be_read_are_asked_for_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_calendar_that_always_fails_does_not_stop_those_behind_it() {
-    let fixture = Fixture::new().await;
-    for id in ["a@example.test", "b@example.test"] {
-        fixture.add_calendar(id, true).await;
-        fixture.add_event(id, "Tea");
-    }
-    fixture.fail(Call::EventsList, FaultKind::ServerError { status: 500 }, Times::Count(1));
-    check_done(&fixture.sync().await, 1);
-    assert_eq!(fixture.count("calendar_events WHERE calendar_id = 'b@example.test'").await, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_next_sync_notifies_of_what_a_stopped_one_wrote() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.sync().await.outcome(), "done");

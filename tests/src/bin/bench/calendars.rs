@@ -1,5 +1,5 @@
-//! First syncs of calendars at size: of one with many events, and of many. In simulated time, as Google's limit of calls
-//! would make them last for hours.
+//! Syncs of calendars: the first one at size, of one with many events and of many; and how long it takes until a change is
+//! there. In simulated time, as Google's limit of calls would make it last for hours.
 
 use std::fmt;
 use std::io::Write as _;
@@ -18,6 +18,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+mod visible;
+
+use visible::Visible;
+
 const BYTES_PER_MIB: f64 = 1_048_576.0;
 /// All of them are in the window of a full sync.
 const MINUTES: i64 = 58 * 24 * 60;
@@ -25,6 +29,8 @@ const MINUTES: i64 = 58 * 24 * 60;
 const PART: u32 = 4;
 /// So many times as long as it would take if it grew with the size alone.
 const MAX_GROWTH: f64 = 1.6;
+/// The window of notifications, its grace, and one sync.
+const MAX_WAIT_S: f64 = 30.0 + 2.0 + 3.0;
 const POLL: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_mins(6);
 
@@ -37,6 +43,9 @@ pub(crate) struct Options {
     /// Calendars with an event each [default: 2300; with --short, 12]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=10_000))]
     calendars: Option<u32>,
+    /// Changes, each notified, of which it is measured when they are there [default: 400; with --short, 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    changes: Option<u32>,
     /// Folder of calendar-sync [default: that of this program]
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -51,6 +60,7 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 struct Report {
     rows: Vec<Row>,
+    visible: Vec<Visible>,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -88,7 +98,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     } else {
         write!(out, "{report}")?;
     }
-    Ok(!options.short && report.rows.chunks(2).any(|rows| rows[1].growth(&rows[0]) > MAX_GROWTH))
+    let grows = report.rows.chunks(2).any(|rows| rows[1].growth(&rows[0]) > MAX_GROWTH);
+    let is_late = |visible: &Visible| !visible.faults && visible.max_s > MAX_WAIT_S;
+    Ok(!options.short && (grows || report.visible.iter().any(is_late)))
 }
 
 async fn measure(options: &Options, time: &mut SimulatedTime) -> anyhow::Result<Report> {
@@ -100,7 +112,13 @@ async fn measure(options: &Options, time: &mut SimulatedTime) -> anyhow::Result<
             rows.push(Bench::new(what, size, options).await?.measure(what, size, time).await?);
         }
     }
-    Ok(Report { rows })
+    let changes = options.changes.unwrap_or(if options.short { 20 } else { 400 });
+    let mut visible = Vec::new();
+    for faults in [false, true] {
+        let bench = Bench::new(What::Calendars, visible::CALENDARS, options).await?;
+        visible.push(visible::visible(bench, changes, faults, time).await?);
+    }
+    Ok(Report { rows, visible })
 }
 
 struct Bench {
@@ -136,7 +154,7 @@ impl Bench {
             What::Events => add_events(world, user, &primary.id, size)?,
             What::Calendars => {
                 for number in 0..size {
-                    let id = format!("calendar-{number:05}@example.test");
+                    let id = calendar_id(number);
                     let calendar = Calendar { id: id.clone(), primary: false, ..primary.clone() };
                     world.add_calendar(user, calendar)?;
                     add_events(world, user, &id, 1)?;
@@ -191,7 +209,7 @@ impl Bench {
         let mut task = Delivery::of(queues::CALENDAR_SYNC, &json!({ "userId": self.user }));
         loop {
             let began = Instant::now();
-            let outcome = self.deliver(&task).await?;
+            let (_, outcome) = self.deliver(&task).await?;
             spent.seconds += began.elapsed().as_secs_f64();
             spent.runs += 1;
             self.runs += 1;
@@ -210,7 +228,8 @@ impl Bench {
         Ok(spent)
     }
 
-    async fn deliver(&self, task: &Delivery) -> anyhow::Result<String> {
+    /// Whether the task was taken, and its outcome.
+    async fn deliver(&self, task: &Delivery) -> anyhow::Result<(bool, String)> {
         let queue = queues::CALENDAR_SYNC;
         let audience = self.stack.tasks.settings().function_url(queue);
         let mut request = self
@@ -222,8 +241,10 @@ impl Bench {
         for (name, value) in task.headers(queue) {
             request = request.header(name, value);
         }
-        let answer: Value = request.send().await?.json().await?;
-        Ok(answer["status"].as_str().unwrap_or_default().to_owned())
+        let answer = request.send().await?;
+        let is_taken = answer.status().is_success();
+        let answer: Value = answer.json().await.unwrap_or_default();
+        Ok((is_taken, answer["status"].as_str().unwrap_or_default().to_owned()))
     }
 
     async fn advance(&self, by: TimeDelta, time: &mut SimulatedTime) -> anyhow::Result<()> {
@@ -242,6 +263,10 @@ impl Bench {
         }
         self.process.lines().iter().map(|line| line.sql_statements).sum()
     }
+}
+
+fn calendar_id(number: u32) -> String {
+    format!("calendar-{number:05}@example.test")
 }
 
 fn add_events(world: &World, user: Uuid, calendar: &str, count: u32) -> anyhow::Result<()> {
@@ -293,6 +318,17 @@ impl fmt::Display for Report {
                 row.next_seconds,
                 row.next_statements
             )?;
+        }
+        for visible in &self.visible {
+            let faults = if visible.faults { "with faults" } else { "without faults" };
+            let Visible { changes, p50_s, p99_s, max_s, histogram, .. } = visible;
+            writeln!(
+                out,
+                "{changes} changes {faults}: there after {p50_s:.1} s (p50), {p99_s:.1} s (p99), {max_s:.1} s (longest)"
+            )?;
+            for (class, count) in histogram.iter().filter(|(_, count)| *count > 0) {
+                writeln!(out, "{class:>12}{count:>8}")?;
+            }
         }
         Ok(())
     }

@@ -30,25 +30,27 @@ pub struct Failed {
 }
 
 impl Calendars {
-    /// A calendar failed: it is done for this sync, and passed over for a minute, four, sixteen and so on, at most half a day.
-    /// `None` when another sync is at work.
+    /// A calendar failed: it is done for this sync, and passed over for a while that grows with its failures in a row: from a
+    /// minute, four and sixteen after refusals, from ten seconds, thirty and ninety after disturbances, to half a day. `None`
+    /// when another sync is at work.
     pub async fn failed(
         &self,
         listing: Listing<'_>,
         failure: CalendarFailure<'_>,
     ) -> Result<Option<Failed>, Error> {
+        let (seconds, factor) = if failure.is_refusal { (60.0, 4.0) } else { (10.0, 3.0) };
         let failed = sqlx::query_as!(
             Failed,
             "
             INSERT INTO jobs.calendar_sync_state AS s
                 (user_id, calendar_id, last_sync_at, failures, refusals, failure, retry_at)
-            SELECT $1, $3, $4::timestamptz, 1, $5::boolean::integer, $6, $4 + interval '1 minute'
+            SELECT $1, $3, $4::timestamptz, 1, $5::boolean::integer, $6, $4 + $7::float8 * interval '1 second'
             FROM jobs.sync_locks l WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $2
             FOR SHARE
             ON CONFLICT (user_id, calendar_id) DO UPDATE
             SET last_sync_at = excluded.last_sync_at, failures = s.failures + 1,
                 refusals = s.refusals + excluded.refusals, failure = excluded.failure,
-                retry_at = $4 + LEAST(interval '1 minute' * power(4, LEAST(s.failures, 10)), interval '12 hours')
+                retry_at = $4 + LEAST($7 * power($8::float8, LEAST(s.failures, 10)), 43200) * interval '1 second'
             RETURNING failures, refusals, retry_at
             ",
             listing.user_id,
@@ -57,6 +59,8 @@ impl Calendars {
             failure.at,
             failure.is_refusal,
             shortened(failure.reason, REASON_CHARS),
+            seconds,
+            factor,
         )
         .fetch_optional(self.0.statement())
         .await?;
