@@ -1,4 +1,4 @@
-//! Push notifications that one instance takes: each through a channel of its own, and in bursts through the same ones.
+//! Push notifications that one instance takes: each through a channel of its own, and several through each channel.
 //!
 //! Postgres and Cloud Tasks are on the same machine and take their part of its CPU; the figures per notification are those of the
 //! instance alone.
@@ -34,8 +34,8 @@ const CHANNELS: &str = "
     )
     INSERT INTO calendar_webhook_subscriptions (user_id, channel_id, resource_id, resource_uri, expiration, token)
     SELECT id, 'channel-' || number, 'resource-' || number, 'uri', '2100-01-01', 'token-' || number FROM added";
-/// Notifications through one channel in a burst.
-const BURST: usize = 10;
+/// Notifications through one channel, one after the other.
+const REPEATED: usize = 10;
 /// What one instance must take.
 const MIN_PER_SECOND: f64 = 10_000.0 / 60.0;
 /// Per notification, and a little for windows that end meanwhile.
@@ -144,13 +144,14 @@ async fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
     process.until_ready(address, Some("/health/ready"))?;
 
     let mut rows = Vec::new();
-    for (kind, begin, per_channel) in
-        [("each of its own channel", 0, 1), ("in bursts of ten", notifications, BURST)]
+    for (kind, begin, repeated) in
+        [("each of its own channel", 0, 1), ("ten of each channel", notifications, REPEATED)]
     {
+        let channels = notifications.div_ceil(repeated);
         let sent = Cell::new(0);
         let request = Box::new(move || {
             let number = sent.replace(sent.get() + 1);
-            request(address, begin + number / per_channel + 1)
+            request(address, begin + number % channels + 1)
         });
         let target = Target { address, request, status: 204, contains: "" };
         let mut connections = Connections::open(&target, options.in_flight as usize).await?;
