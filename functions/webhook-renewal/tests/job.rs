@@ -12,7 +12,7 @@ use tests::{Answer, Delivery, Google, Process, Service, Stack, eventually};
 use uuid::Uuid;
 use webhook_renewal::WebhookRenewal;
 
-const ADDRESS: &str = "https://app.example.test/webhooks/google-calendar";
+const ADDRESS: &str = "https://webhooks.example.test/google-calendar";
 const DAY_SECONDS: i64 = 86_400;
 
 struct Fixture {
