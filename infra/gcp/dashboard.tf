@@ -12,7 +12,7 @@ locals {
 
   log_metric = "logging_googleapis_com:user_jobs"
   of_log     = "{monitored_resource=\"cloud_run_revision\"}"
-  service    = "{monitored_resource=\"cloud_run_revision\", service_name=~\"${join("|", keys(local.functions))}\"}"
+  service    = "{monitored_resource=\"cloud_run_revision\", service_name=~\"${join("|", local.names)}\"}"
 
   explaining_tiles = [
     for title, query in {

@@ -4,15 +4,24 @@ locals {
 
   needs     = jsondecode(file("${path.module}/functions.json"))
   functions = local.needs.functions
+  # Without a queue, and open to everybody.
+  services = local.needs.services
+  names    = concat(keys(local.functions), keys(local.services))
   features = {
     for name, function in local.functions : name => concat([local.needs.every], [
       for feature in function.features : local.needs.features[feature == "email" ? var.email_provider : feature]
     ])
   }
 
-  # What each function reads from Secret Manager, and what it is told in the clear.
-  secrets   = { for name, features in local.features : name => toset(flatten(features[*].secrets)) }
-  variables = { for name, features in local.features : name => toset(flatten(features[*].variables)) }
+  # What each of them reads from Secret Manager, and what it is told in the clear.
+  secrets = merge(
+    { for name, features in local.features : name => toset(flatten(features[*].secrets)) },
+    { for name, service in local.services : name => toset(service.secrets) },
+  )
+  variables = merge(
+    { for name, features in local.features : name => toset(flatten(features[*].variables)) },
+    { for name, service in local.services : name => toset(service.variables) },
+  )
 
   secret_names  = toset(flatten([for names in local.secrets : tolist(names)]))
   setting_names = toset(flatten([for names in local.variables : tolist(names)]))

@@ -59,6 +59,40 @@ module "function" {
   depends_on = [google_project_service.api]
 }
 
+module "service" {
+  source   = "./modules/public-service"
+  for_each = local.services
+
+  name        = each.key
+  project     = local.project
+  region      = var.region
+  target      = local.target
+  predecessor = one(var.predecessor[*].service_account_email)
+
+  image           = "${local.registry}/${each.key}:${var.release}"
+  cpu_boost       = contains(var.cpu_boost, each.key)
+  timeout_seconds = each.value.timeoutSeconds
+  scaling = {
+    concurrency   = each.value.concurrency
+    max_instances = each.value.maxInstances
+    min_instances = lookup(var.min_instances, each.key, 0)
+  }
+
+  environment = merge(
+    local.database,
+    { for name in local.variables[each.key] : name => var.settings[name] },
+    { TRUSTED_PROXY_HOPS = tostring(each.value.proxies) },
+  )
+  secrets = {
+    for name in local.secrets[each.key] :
+    name => { id = google_secret_manager_secret.secret[name].secret_id, version = lookup(var.secret_versions, name, 1) }
+  }
+  cloud_sql_instance = var.database.instance
+  deployers          = local.deployers
+
+  depends_on = [google_project_service.api]
+}
+
 # Who may fill which queue: itself (continuations, come-backs, schedules), the functions that name it, and the application.
 resource "google_cloud_tasks_queue_iam_binding" "enqueuer" {
   for_each = local.queues
@@ -70,6 +104,7 @@ resource "google_cloud_tasks_queue_iam_binding" "enqueuer" {
   members = concat(
     module.function[each.key].producers,
     [for name, function in local.functions : module.function[name].members.service if contains(function.enqueues, each.key)],
+    [for name, service in local.services : module.service[name].member if contains(service.enqueues, each.key)],
     tolist(lookup(var.producers, each.key, [])),
   )
 }

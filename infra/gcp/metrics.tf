@@ -5,7 +5,7 @@ locals {
 
   functions_log = join(" AND ", [
     "resource.type=\"cloud_run_revision\"",
-    "resource.labels.service_name=(${join(" OR ", [for name in keys(local.functions) : "\"${name}\""])})",
+    "resource.labels.service_name=(${join(" OR ", [for name in local.names : "\"${name}\""])})",
   ])
   canonical_line = "${local.functions_log} AND jsonPayload.event=\"${local.metrics.line.event}\""
   queue          = "EXTRACT(jsonPayload.\"${local.metrics.line.queue}\")"

@@ -6,6 +6,11 @@ output "functions" {
   }
 }
 
+output "calendar_webhook_url" {
+  description = "Where Google Calendar sends push notifications, for CALENDAR_WEBHOOK_URL; not before the service is there."
+  value       = "${module.service["webhooks"].url}/google-calendar"
+}
+
 output "project" {
   description = "Where all of it is."
   value       = var.project

@@ -110,7 +110,7 @@ variable "database" {
   }
 
   validation {
-    condition     = var.database.pool_size * sum([for function in local.functions : function.maxInstances]) <= var.database.max_connections
+    condition     = var.database.pool_size * sum([for function in concat(values(local.functions), values(local.services)) : function.maxInstances]) <= var.database.max_connections
     error_message = "All functions at their maxInstances would hold more connections than max_connections."
   }
 }

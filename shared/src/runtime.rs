@@ -3,7 +3,8 @@
 //! `process` is the path of a task from its request to its response, one function to be read from top to bottom; next
 //! to it, what its steps need: `task` (what a request is read into), `handler` (the job, behind its payload's type),
 //! `occupancy` (which jobs run at the same time in this process), `outages` (what failed a moment ago), `disposition`
-//! (how a dispatch ends, and the response), [`responses`] (the list of all of them), and `shutdown`.
+//! (how a dispatch ends, and the response), [`responses`] (the list of all of them), and `shutdown`. A service without a
+//! queue is served in the same way (`service`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -42,14 +43,17 @@ mod process;
 mod report;
 mod responses;
 mod server;
+mod service;
 mod shutdown;
 mod steps;
 mod task;
 
 use detached::Detached;
 pub use responses::{Reason, TaskResponse, task_responses};
+pub use service::{Endpoints, Handled, Service, serve, service_router};
 
 use handler::Handler;
+use help::Program;
 use occupancy::Occupancy;
 use outages::Outages;
 pub use shutdown::Shutdown;
@@ -81,17 +85,33 @@ struct Runtime {
 ///
 /// Exit code 2, with the whole list on standard error, when the configuration cannot be used; 1 when the port cannot.
 pub async fn run<J: Job>() -> ExitCode {
-    if let Some(code) = help::answer::<J>(std::env::args().skip(1)) {
+    let queue = J::Payload::QUEUE;
+    let program = Program {
+        name: queue.name(),
+        serves: format!("the tasks of {}-queue", queue.name()),
+        variables: queue.declaration().variables,
+    };
+    start(program, |setup| {
+        let job = J::new(setup);
+        routes(job, setup)
+    })
+    .await
+}
+
+async fn start(
+    program: Program,
+    make: impl FnOnce(&mut Setup) -> Result<(Router, Shutdown), InvalidConfig>,
+) -> ExitCode {
+    if let Some(code) = program.answer(std::env::args().skip(1)) {
         return code;
     }
     let mut config = Config::from_process();
     let address = address(&mut config);
     let logging = telemetry::start(&mut config);
     let mut setup = Setup::new(config);
-    let job = J::new(&mut setup);
-    let service = routes(job, &mut setup);
+    let service = make(&mut setup);
     let (Ok(address), Ok(()), Ok((router, shutdown))) = (address, logging, service) else {
-        help::report(J::Payload::QUEUE, &setup.config().problems());
+        program.report(&setup.config().problems());
         return ExitCode::from(EXIT_CONFIGURATION);
     };
     match TcpListener::bind(address).await {

@@ -20,10 +20,12 @@ use crate::queue::Queue;
 use crate::telemetry::Scope;
 
 mod cloud;
+mod debounce;
 mod direct;
 mod options;
 mod target;
 
+pub use debounce::Coverage;
 pub use options::Options;
 use options::Resolved;
 pub(crate) use target::Targets;
@@ -125,7 +127,31 @@ impl Tasks {
     ///
     /// Cancelled before it returns, the task may or may not have been created.
     pub async fn enqueue<P: Payload>(&self, payload: &P, options: Options) -> Result<Enqueued, Error> {
-        let Resolved { name, at, created_at } = options.resolve(self.clock.now(), self.debounce_divisor);
+        self.create_covering(payload, &options).await.map(|(enqueued, _)| enqueued)
+    }
+
+    /// Creates a task with [`Options::debounced`], and returns what it covers.
+    pub async fn debounce<P: Payload>(
+        &self,
+        payload: &P,
+        key: &str,
+        window: Duration,
+    ) -> Result<Coverage, Error> {
+        let options = Options::default().debounced(key, window);
+        self.create_covering(payload, &options).await.map(|(_, coverage)| coverage)
+    }
+
+    async fn create_covering<P: Payload>(
+        &self,
+        payload: &P,
+        options: &Options,
+    ) -> Result<(Enqueued, Coverage), Error> {
+        let send = |resolved| self.create(payload, resolved);
+        debounce::create(options, &self.clock, self.debounce_divisor, send).await
+    }
+
+    async fn create<P: Payload>(&self, payload: &P, resolved: Resolved) -> Result<Sent, Error> {
+        let Resolved { name, at, created_at, window_end: _ } = resolved;
         let name = name.map(|text| task_name(P::QUEUE, &text));
         let envelope = Envelope {
             data: RawValue::from_string(serde_json::to_string(payload)?)?,
@@ -173,7 +199,7 @@ impl Tasks {
     ) -> Result<Enqueued, Error> {
         let name = task_name(queue, &format!("{root}#{}", envelope.n));
         let body = serde_json::to_vec(&envelope)?.into();
-        self.send(&NewTask { queue, name: Some(name), at: Some(at), body }).await
+        self.send(&NewTask { queue, name: Some(name), at: Some(at), body }).await.map(|sent| sent.enqueued)
     }
 
     /// Whether Cloud Tasks can be used at present: for who was refused before, and would rather not try again in vain.
@@ -192,10 +218,13 @@ impl Tasks {
         }
     }
 
-    async fn send(&self, task: &NewTask) -> Result<Enqueued, Error> {
+    async fn send(&self, task: &NewTask) -> Result<Sent, Error> {
         match &self.route {
             Route::Cloud(cloud) => cloud.create(task).await,
-            Route::Direct(direct) => direct.call(task, self.clock.now()).await,
+            Route::Direct(direct) => {
+                let enqueued = direct.call(task, self.clock.now()).await?;
+                Ok(Sent { enqueued, answered_at: None })
+            }
         }
     }
 }
@@ -207,6 +236,14 @@ struct NewTask {
     name: Option<String>,
     at: Option<DateTime<Utc>>,
     body: Bytes,
+}
+
+/// What Cloud Tasks answered.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    enqueued: Enqueued,
+    /// When, by its clock, in whole seconds.
+    answered_at: Option<DateTime<Utc>>,
 }
 
 /// Names begin with a hash: sequential ones make Cloud Tasks slow.

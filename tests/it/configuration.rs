@@ -7,7 +7,7 @@ use shared::queue::Queue;
 
 fn function(queue: Queue) -> Command {
     let folder = local_cloud::functions::built_programs().unwrap();
-    let program = local_cloud::functions::program(&folder, queue)
+    let program = local_cloud::functions::program(&folder, queue.name())
         .unwrap_or_else(|| panic!("{} is not built: run cargo build --workspace first", queue.name()));
     let mut command = Command::new(program);
     command.env_clear();

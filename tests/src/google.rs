@@ -58,7 +58,7 @@ impl Google {
             ("GOOGLE_API_URL", self.server.url()),
             ("APP_BASE_URL", "https://app.example.test".to_owned()),
             // The stand-in delivers to this machine only, so nothing is sent there.
-            ("CALENDAR_WEBHOOK_URL", "https://app.example.test/webhooks/google-calendar".to_owned()),
+            ("CALENDAR_WEBHOOK_URL", "https://webhooks.example.test/google-calendar".to_owned()),
         ]
     }
 }

@@ -52,7 +52,7 @@ impl Instances {
         for process in &mut processes {
             process.ready().await.expect("the function is ready");
         }
-        let addresses: Vec<_> = processes.iter().map(FunctionProcess::address).collect();
+        let addresses: Vec<_> = processes.iter().map(|process| process.address()).collect();
         let processes = Arc::new(Mutex::new(processes));
         let has_ended = Arc::new(AtomicBool::new(false));
         tokio::spawn(supervise(Arc::clone(&processes), Arc::clone(&has_ended)));
@@ -75,7 +75,7 @@ impl Instances {
     /// The canonical lines of all of them.
     #[must_use]
     pub fn lines(&self) -> Vec<TaskLine> {
-        self.with(|processes| processes.iter().flat_map(FunctionProcess::lines).collect())
+        self.with(|processes| processes.iter().flat_map(|process| process.lines()).collect())
     }
 
     /// Kills the `n`-th where it stands; it is started again.

@@ -37,15 +37,21 @@ impl Job for AdaptiveSync {
             return Ok(sweep::SUPERSEDED);
         }
         let due = sync::due(&self.schedules, integration, context.now(), sweep.after, sweep::PAGE).await?;
+        let users = due.users.clone();
         let rest = |position| payload::AdaptiveSync { integration_type: integration, position };
-        match integration {
-            Integration::GoogleCalendar => {
-                sweep.fan_out_to(&self.sweeps, &self.tasks, due, calendar_sync, rest).await
-            }
-            Integration::GoogleContacts => {
-                sweep.fan_out_to(&self.sweeps, &self.tasks, due, contacts_sync, rest).await
-            }
-        }
+        let (queue, outcome) = match integration {
+            Integration::GoogleCalendar => (
+                <payload::CalendarSync as Payload>::QUEUE,
+                sweep.fan_out_to(&self.sweeps, &self.tasks, due, calendar_sync, rest).await?,
+            ),
+            Integration::GoogleContacts => (
+                <GoogleContactsSync as Payload>::QUEUE,
+                sweep.fan_out_to(&self.sweeps, &self.tasks, due, contacts_sync, rest).await?,
+            ),
+        };
+        let created = (queue, sweep.id.as_str());
+        sync::tasks_created(&self.schedules, integration, created, &users, context.now()).await?;
+        Ok(outcome)
     }
 }
 

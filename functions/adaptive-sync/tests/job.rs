@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shared::job::Job;
 use shared::queue::Queue;
 use tests::{Answer, Delivery, Service, Stack};
+use uuid::Uuid;
 
 /// One more than a page of the sweep.
 const MANY: usize = 501;
@@ -81,7 +82,8 @@ async fn all_due_users_get_one_sync_in_pages_and_a_second_sweep_of_the_hour_adds
         [json!({ "userId": user(MANY), "trigger": "schedule" })]
     );
 
-    check_result(&fixture.sweep("google_calendar").await, 500, 0, 500, true);
+    // All are due in a day.
+    check_result(&fixture.sweep("google_calendar").await, 0, 0, 0, false);
     assert!(fixture.stack.take_tasks(queues::ADAPTIVE_SYNC).await.is_empty());
     assert!(fixture.payloads(queues::CALENDAR_SYNC).await.is_empty());
     // The other integration's sweep of the same hour is another one.
@@ -121,8 +123,8 @@ async fn a_user_with_a_token_but_no_schedule_gets_one() {
         [
             of("google_calendar", 24, false),
             of("google_calendar", 24, true),
-            of("google_contacts", 7 * 24, false),
-            of("google_contacts", 7 * 24, true),
+            of("google_contacts", 5 * 24, false),
+            of("google_contacts", 5 * 24, true),
         ]
     );
 }
@@ -135,7 +137,7 @@ async fn a_user_who_is_not_due_revoked_or_cut_off_gets_no_task() {
     fixture
         .stack
         .run(&format!(
-            "UPDATE sync_schedule SET next_sync_at = next_sync_at + interval '1 day' WHERE user_id = '{}'",
+            "UPDATE sync_schedule SET next_sync_at = next_sync_at - interval '1 day' WHERE user_id <> '{}'",
             user(1)
         ))
         .await;
@@ -167,4 +169,34 @@ async fn a_user_who_is_not_due_revoked_or_cut_off_gets_no_task() {
     check_result(&fixture.service.deliver(Delivery::of(queues::ADAPTIVE_SYNC, &again)).await, 1, 1, 0, false);
     let payloads = fixture.payloads(queues::CALENDAR_SYNC).await;
     assert_eq!(payloads, [json!({ "userId": user(4), "trigger": "schedule" })]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_users_sync_waits_for_six_hours_no_sweep_adds_another() {
+    let fixture = Fixture::new(1).await;
+    // In onboarding, so that the user is due in each of these hours.
+    fixture.stack.run("UPDATE oauth_tokens SET created_at = now()").await;
+    check_result(&fixture.sweep("google_contacts").await, 1, 1, 0, false);
+    for hour in 1..=6 {
+        fixture.stack.advance(3600);
+        let hourly =
+            json!({ "integrationType": "google_contacts", "sweepId": format!("google_contacts:{hour}") });
+        let answer = fixture.service.deliver(Delivery::of(queues::ADAPTIVE_SYNC, &hourly)).await;
+        check_result(&answer, 1, 0, 1, false);
+    }
+    assert_eq!(fixture.payloads(queues::GOOGLE_CONTACTS_SYNC).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_ended_before_it_moved_the_schedule_creates_no_second_sync_and_loses_none() {
+    let fixture = Fixture::new(2).await;
+    check_result(&fixture.sweep("google_calendar").await, 2, 2, 0, false);
+    let late =
+        "SELECT user_id FROM sync_schedule WHERE next_sync_at < timezone('UTC', now()) + interval '23 hours'";
+    assert!(fixture.stack.rows::<(Uuid,)>(late).await.is_empty(), "it moved when the tasks were created");
+    // As if the page had been stopped between the tasks and the schedule, and one task were not there.
+    fixture.stack.run("UPDATE sync_schedule SET next_sync_at = timezone('UTC', now())").await;
+    check_result(&fixture.sweep("google_calendar").await, 2, 0, 2, false);
+    assert!(fixture.stack.rows::<(Uuid,)>(late).await.is_empty());
+    assert_eq!(fixture.payloads(queues::CALENDAR_SYNC).await.len(), 2);
 }

@@ -23,13 +23,25 @@ const GAP_STEP: TimeDelta = TimeDelta::minutes(15);
 pub(crate) struct Window {
     pub(crate) from: DateTime<Utc>,
     pub(crate) until: DateTime<Utc>,
+    /// Events that ended before it are of interest.
+    pub(crate) looks_back: bool,
 }
 
-/// What a page of events means for the table, and how many of them cannot be kept: events without id or start, or with an
-/// id longer than its column. `time_zone` is the calendar's, for events that name none.
-pub(crate) fn read(events: Vec<Event>, time_zone: Option<&str>, window: Window) -> (Changes, u64) {
+/// What a page of events means.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// What it means for the table.
+    pub(crate) changes: Changes,
+    /// Events that ended before the window, where these are of interest.
+    pub(crate) past: Vec<EventRow>,
+    /// Events that cannot be kept: without id or start, or with an id longer than its column.
+    pub(crate) unusable: u64,
+}
+
+/// Reads a page of events. `time_zone` is the calendar's, for events that name none.
+pub(crate) fn read(events: Vec<Event>, time_zone: Option<&str>, window: Window) -> Page {
     let zone = time_zone.unwrap_or("UTC");
-    let (mut changes, mut unusable) = (Changes::default(), 0);
+    let Page { mut changes, mut past, mut unusable } = Page::default();
     for mut event in events {
         let Some(id) = event.id.take().filter(|id| is_storable(id)) else {
             unusable += 1;
@@ -51,13 +63,14 @@ pub(crate) fn read(events: Vec<Event>, time_zone: Option<&str>, window: Window) 
         }
         match row(id, event, zone) {
             Ok(row) if row.end_time >= window.from && row.start_time < window.until => changes.rows.push(row),
+            Ok(row) if window.looks_back && row.end_time < window.from => past.push(row),
             Ok(row) => changes.gone.push(row.google_event_id),
             Err(Unplaced) => unusable += 1,
         }
     }
     changes.superseded.sort_by(|a, b| (&a.base, &a.since).cmp(&(&b.base, &b.since)));
     changes.superseded.dedup();
-    (changes, unusable)
+    Page { changes, past, unusable }
 }
 
 /// What the rest of a split series takes the place of: its id is the former one's, `_R` and the moment of the split.
@@ -156,11 +169,12 @@ mod tests {
     }
 
     fn window() -> Window {
-        Window { from: time("2026-01-01T00:00:00Z"), until: time("2026-04-01T00:00:00Z") }
+        Window { from: time("2026-01-01T00:00:00Z"), until: time("2026-04-01T00:00:00Z"), looks_back: false }
     }
 
     fn read(events: Value, zone: &str) -> (Changes, u64) {
-        super::read(serde_json::from_value(events).unwrap(), Some(zone), window())
+        let page = super::read(serde_json::from_value(events).unwrap(), Some(zone), window());
+        (page.changes, page.unusable)
     }
 
     #[track_caller]

@@ -221,6 +221,10 @@ impl CalendarSync {
             Err(Stop::Google(error)) => {
                 let reason = error.to_string();
                 let failure = Failure::from(error);
+                // Ours: nothing is recorded against the user.
+                if let Failure::Unavailable { .. } = failure {
+                    return Err(failure);
+                }
                 let is_last = context.is_final(&failure);
                 self.syncs.failed(&run, admitted, &reason, is_last, now).await?;
                 Err(failure)

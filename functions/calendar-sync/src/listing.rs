@@ -5,8 +5,12 @@ use catchup::google::calendar::{EVENTS_PER_PAGE, SyncScope};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use crate::event_row::Window;
+
 /// How far back a full sync looks.
 const LOOKBACK: TimeDelta = TimeDelta::days(1);
+/// How far back the first full sync looks, for meetings alone.
+const MEETINGS_LOOKBACK: TimeDelta = TimeDelta::days(365);
 /// How far ahead a full sync looks.
 const HORIZON: TimeDelta = TimeDelta::days(60);
 /// Instances that enter the window later are not reported, so a horizon nearer than this asks for a full sync.
@@ -21,6 +25,10 @@ pub(crate) fn smaller(page_size: i32) -> Option<i32> {
     SMALLER_PAGES.into_iter().find(|&size| size < page_size)
 }
 
+fn lookback(looks_back: bool) -> TimeDelta {
+    if looks_back { MEETINGS_LOOKBACK } else { LOOKBACK }
+}
+
 /// A listing of one calendar's events, page by page.
 pub(crate) struct EventListing {
     pub(crate) scope: SyncScope,
@@ -33,6 +41,8 @@ pub(crate) struct EventListing {
     pub(crate) page_token: Option<String>,
     /// Ids met by a full sync: others are gone.
     pub(crate) seen: Vec<String>,
+    /// It reaches further back than what is stored of it.
+    looks_back: bool,
     /// The sync token that was stored when it began.
     begun_with: Option<String>,
     /// It began in another run.
@@ -40,7 +50,8 @@ pub(crate) struct EventListing {
 }
 
 impl EventListing {
-    /// Continues where a listing waits, or from the sync token, or begins anew: that also when the horizon has come near.
+    /// Continues where a listing waits, or from the sync token, or begins anew: that also when the horizon has come near, and
+    /// to look back.
     pub(crate) fn of(
         calendar: &CalendarToSync,
         position: Option<CalendarPosition>,
@@ -50,28 +61,34 @@ impl EventListing {
         if let Some(position) = position {
             return Self::resume(position, begun_with);
         }
-        let horizon = calendar.horizon.filter(|&horizon| horizon >= now + MIN_HORIZON);
-        match (begun_with, horizon) {
+        let is_far = |horizon: &DateTime<Utc>| *horizon >= now + MIN_HORIZON && !calendar.looks_back;
+        match (begun_with, calendar.horizon.filter(is_far)) {
             (Some(sync_token), Some(horizon)) => {
                 let page_size = calendar.page_size.unwrap_or(EVENTS_PER_PAGE);
                 Self::since(sync_token, page_size, horizon, now)
             }
             // Perhaps the pages are not as large any more.
-            (Some(sync_token), None) => Self::full(Some(sync_token), None, now),
-            (None, _) => Self::full(None, calendar.page_size, now),
+            (Some(sync_token), None) => Self::full(Some(sync_token), None, calendar.looks_back, now),
+            (None, _) => Self::full(None, calendar.page_size, calendar.looks_back, now),
         }
     }
 
     /// Lists everything.
-    pub(crate) fn full(begun_with: Option<String>, page_size: Option<i32>, now: DateTime<Utc>) -> Self {
+    pub(crate) fn full(
+        begun_with: Option<String>,
+        page_size: Option<i32>,
+        looks_back: bool,
+        now: DateTime<Utc>,
+    ) -> Self {
         let horizon = now + HORIZON;
         Self {
-            scope: SyncScope::Full { from: now - LOOKBACK, until: horizon },
+            scope: SyncScope::Full { from: now - lookback(looks_back), until: horizon },
             page_size: page_size.unwrap_or(EVENTS_PER_PAGE),
             horizon,
             began_at: now,
             page_token: None,
             seen: Vec::new(),
+            looks_back,
             begun_with,
             is_resumed: false,
         }
@@ -85,6 +102,7 @@ impl EventListing {
             began_at: now,
             page_token: None,
             seen: Vec::new(),
+            looks_back: false,
             begun_with: Some(sync_token),
             is_resumed: false,
         }
@@ -104,13 +122,17 @@ impl EventListing {
         Self {
             scope: match position.sync_token {
                 Some(sync_token) => SyncScope::Since(sync_token),
-                None => SyncScope::Full { from: position.began_at - LOOKBACK, until: position.horizon },
+                None => SyncScope::Full {
+                    from: position.began_at - lookback(position.looks_back),
+                    until: position.horizon,
+                },
             },
             page_size: position.page_size,
             horizon: position.horizon,
             began_at: position.began_at,
             page_token: Some(position.page_token),
             seen: position.seen,
+            looks_back: position.looks_back,
             begun_with,
             is_resumed: true,
         }
@@ -129,7 +151,23 @@ impl EventListing {
             horizon: self.horizon,
             began_at: self.began_at,
             seen: std::mem::take(&mut self.seen),
+            looks_back: self.looks_back,
         })
+    }
+
+    /// The events that are stored of it, as it is `now`.
+    pub(crate) fn window(&self, now: DateTime<Utc>) -> Window {
+        let from = if self.looks_back { self.stored_from() } else { now - RETENTION };
+        Window { from, until: self.horizon, looks_back: self.looks_back }
+    }
+
+    /// Where what a full listing stores begins.
+    pub(crate) fn stored_from(&self) -> DateTime<Utc> {
+        self.began_at - LOOKBACK
+    }
+
+    pub(crate) fn looks_back(&self) -> bool {
+        self.looks_back
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -16,7 +16,7 @@ use shared::job::Context;
 use uuid::Uuid;
 
 use crate::CalendarSync;
-use crate::event_row::{Window, read};
+use crate::event_row::{Page, read};
 use crate::listing::{EventListing, RETENTION, smaller};
 
 mod meetings;
@@ -204,7 +204,8 @@ impl Sync<'_> {
                 // 410 says that a token has expired; a token that is refused otherwise is of no more use.
                 Error::SyncTokenExpired | Error::Refused { .. } if listing.began_with_a_token() => {
                     calendars.forget_cursor(self.user_id, &calendar.calendar_id, calendar.page_size).await?;
-                    listing = EventListing::full(None, calendar.page_size, self.context.now());
+                    let (size, looks_back) = (calendar.page_size, calendar.looks_back);
+                    listing = EventListing::full(None, size, looks_back, self.context.now());
                     continue;
                 }
                 Error::TooLarge | Error::Timeout => {
@@ -300,7 +301,7 @@ impl Sync<'_> {
         page.map_err(|error| self.calls.stop(error))
     }
 
-    /// Applies a page of events. Whatever else is to look at events sees each page here, before it is written.
+    /// Applies a page of events.
     async fn apply(
         &mut self,
         calendar_id: &str,
@@ -308,10 +309,11 @@ impl Sync<'_> {
         page: EventPage,
     ) -> Result<(), Stop> {
         let now = self.context.now();
-        let window = Window { from: now - RETENTION, until: listing.horizon };
         self.progress.events += page.events.len() as u64;
-        let (mut changes, unusable) = read(page.events, page.time_zone.as_deref(), window);
+        let Page { mut changes, past, unusable } =
+            read(page.events, page.time_zone.as_deref(), listing.window(now));
         self.progress.unusable += unusable;
+        self.note_past_meetings(calendar_id, &past).await?;
         if listing.is_full() {
             // What its end does not find is removed then.
             changes.superseded.clear();
@@ -335,14 +337,15 @@ impl Sync<'_> {
     ) -> Result<(), Stop> {
         let known = listing.known(self.user_id, self.run, calendar_id);
         let listed = match listing.scope {
-            SyncScope::Full { from, until } => {
+            SyncScope::Full { until, .. } => {
+                let from = listing.stored_from();
                 // An empty list to which Google gave no token may be no list.
                 if sync_token.is_some() || !listing.seen.is_empty() {
                     let (seen, began_at) = (&listing.seen, listing.began_at);
                     let removed = self.job.events.remove_unseen(known, from, until, seen, began_at).await?;
                     removed.ok_or_else(|| self.overtaken())?;
                 }
-                ListedScope::Full(until)
+                ListedScope::Full { until, looked_back: listing.looks_back() }
             }
             SyncScope::Since(_) => ListedScope::Since,
         };

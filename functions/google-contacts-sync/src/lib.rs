@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use catchup::cache::Cache;
 use catchup::db::contact_groups::ContactGroups;
-use catchup::db::contacts::Contacts;
+use catchup::db::contacts::{Contacts, GivenToken};
 use catchup::event::EventCode;
-use catchup::google::people::PEOPLE_PER_PAGE;
+use catchup::google::people::{MAX_SYNC_TOKEN_AGE, PEOPLE_PER_PAGE, parameters};
 use catchup::google::{Gate, People};
 use catchup::payload::{self, ContactsResume, ContactsStep, Integration, SyncType, Trigger};
 use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
@@ -33,7 +33,9 @@ mod notes;
 mod page;
 mod person;
 mod sync;
+mod twins;
 
+use apply::Free;
 use sync::{Part, Stop};
 
 const QUEUE: Queue = <payload::GoogleContactsSync as Payload>::QUEUE;
@@ -120,10 +122,7 @@ impl GoogleContactsSync {
     ) -> Result<Ended, Failure> {
         let user_id = payload.user_id;
         let state = self.contacts.sync_state(user_id).await?;
-        let mut progress = match &payload.resume {
-            Some(resume) => resume.clone(),
-            None => beginning(payload.sync_type, state.sync_token, context.now()),
-        };
+        let (mut progress, since) = progress(&payload, state.token, context.now());
         let admitted = match admission {
             Admission::Admitted(admitted) => admitted,
             Admission::Refused(Refusal::UnknownUser) => {
@@ -136,18 +135,21 @@ impl GoogleContactsSync {
             }
         };
         progress.run = admitted.run;
+        let listing = progress.listing.unwrap_or_else(Uuid::new_v4);
         let mut part = Part {
             job: self,
             context,
             user_id,
             progress: &mut progress,
             expected_calls: calls(state.linked),
-            archived: Vec::new(),
+            listing,
+            since,
+            doubted_at: state.doubted_at,
+            free: Free::Unknown,
         };
         let ended = part.run().await;
-        let archived = part.archived;
         // In every run, as one before this may have changed what it could not drop.
-        let dropped = self.cache.contacts_changed(user_id, &archived).await;
+        let dropped = self.cache.contacts_changed(user_id, &[]).await;
         let ended = dropped.map_err(Stop::from).and(ended);
         match ended {
             Ok(()) => {
@@ -214,22 +216,36 @@ fn name(task: &str) -> Uuid {
     Uuid::from_u128(u128::from_str_radix(&digits[..32], 16).unwrap_or_default())
 }
 
-fn beginning(asked: SyncType, sync_token: Option<String>, now: DateTime<Utc>) -> ContactsResume {
-    let sync_token = match asked {
-        SyncType::Full => None,
-        SyncType::Incremental => sync_token,
-    };
-    ContactsResume {
-        run: Uuid::new_v4(),
-        started_at: now,
-        sync_type: if sync_token.is_some() { SyncType::Incremental } else { SyncType::Full },
-        step: ContactsStep::People,
-        page_token: None,
-        sync_token,
-        gathered: false,
-        items: 0,
-        changed: 0,
-        api_calls: 0,
+/// Where this part begins, and the sync token of its listing. A token that Google has forgotten, or that was given for
+/// other parameters, is not tried.
+fn progress(
+    payload: &payload::GoogleContactsSync,
+    token: Option<GivenToken>,
+    now: DateTime<Utc>,
+) -> (ContactsResume, Option<String>) {
+    let token = token.filter(|token| token.parameters == parameters());
+    let fresh = |token: &GivenToken| now < token.given_at + MAX_SYNC_TOKEN_AGE;
+    match &payload.resume {
+        Some(resume) if resume.listing.is_some() || resume.step != ContactsStep::People => {
+            let is_full = resume.sync_type == SyncType::Full;
+            (resume.clone(), token.filter(|_| !is_full).map(|token| token.token))
+        }
+        resume => {
+            let is_full = payload.sync_type == SyncType::Full;
+            let since = token.filter(|token| !is_full && fresh(token)).map(|token| token.token);
+            let sync_type = if since.is_some() { SyncType::Incremental } else { SyncType::Full };
+            let first = ContactsResume {
+                run: Uuid::new_v4(),
+                started_at: now,
+                sync_type,
+                step: ContactsStep::People,
+                listing: None,
+                items: 0,
+                changed: 0,
+                api_calls: 0,
+            };
+            (resume.clone().map_or(first, |resume| ContactsResume { sync_type, ..resume }), since)
+        }
     }
 }
 

@@ -30,6 +30,12 @@ pub(crate) fn merge(note: Option<&str>, linked: bool, organization: Option<&str>
     }
 }
 
+/// Whether the user wrote in the note of a person who works at `organization`.
+pub(crate) fn is_users(note: Option<&str>, organization: Option<&str>) -> bool {
+    note.map(str::trim)
+        .is_some_and(|note| !note.is_empty() && Some(note) != organization && !is_organization(note))
+}
+
 /// Whether a note is no more than a "Title at Company".
 fn is_organization(note: &str) -> bool {
     let note = note.trim();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use catchup::db::contacts::{ContactUpdate, Membership, PersonFields, StoredContact};
+use catchup::db::contacts::{ContactUpdate, Membership, NewContact, PersonFields, StoredContact};
 use catchup::google::people::Person;
 use uuid::Uuid;
 
@@ -99,8 +99,8 @@ pub(crate) fn update(fields: &ContactFields, contact: &StoredContact) -> Option<
 }
 
 /// A contact for a new person.
-pub(crate) fn new_contact(fields: &ContactFields) -> PersonFields {
-    PersonFields {
+pub(crate) fn new_contact(fields: &ContactFields) -> NewContact {
+    let shown = PersonFields {
         resource_name: fields.resource_name.clone(),
         etag: fields.etag.clone(),
         name: fields.name.clone(),
@@ -109,6 +109,23 @@ pub(crate) fn new_contact(fields: &ContactFields) -> PersonFields {
         linked_in: fields.linked_in.clone(),
         location: fields.location.clone(),
         custom_notes: fields.organization.clone(),
+    };
+    NewContact { fields: shown, groups: fields.groups.iter().cloned().collect() }
+}
+
+/// The person that a contact from Google shows.
+pub(crate) fn shown(contact: &StoredContact) -> ContactFields {
+    ContactFields {
+        resource_name: contact.resource_name.clone().unwrap_or_default(),
+        previous: Vec::new(),
+        etag: contact.etag.clone(),
+        name: contact.name.clone(),
+        phone: contact.phone.clone(),
+        email: contact.email.clone(),
+        linked_in: contact.linked_in.clone(),
+        location: contact.location.clone(),
+        organization: contact.custom_notes.clone(),
+        groups: contact.groups.iter().cloned().collect(),
     }
 }
 
@@ -150,7 +167,7 @@ mod tests {
     }
 
     fn showing(fields: &ContactFields) -> StoredContact {
-        let fields = new_contact(fields);
+        let fields = new_contact(fields).fields;
         StoredContact {
             id: Uuid::nil(),
             resource_name: Some(fields.resource_name),
@@ -163,6 +180,7 @@ mod tests {
             custom_notes: fields.custom_notes,
             from_google: true,
             archived_by_sync: false,
+            archived_by_user: false,
             groups: Vec::new(),
         }
     }
@@ -213,7 +231,7 @@ mod tests {
     #[test]
     fn a_contact_that_a_sync_archived_is_written_again() {
         let contact = StoredContact { archived_by_sync: true, ..showing(&ada()) };
-        assert_eq!(update(&ada(), &contact).unwrap().fields, new_contact(&ada()));
+        assert_eq!(update(&ada(), &contact).unwrap().fields, new_contact(&ada()).fields);
     }
 
     #[test]

@@ -13,6 +13,7 @@ const PHONE_CHARS: usize = 50;
 
 /// A person as Google lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all people have a name")]
 pub(crate) enum Listed {
     /// A person with a name.
     Named(ContactFields),
@@ -26,6 +27,8 @@ pub(crate) enum Listed {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ContactFields {
     pub(crate) resource_name: String,
+    /// Resource names that the person had before, as far as Google says so.
+    pub(crate) previous: Vec<String>,
     pub(crate) etag: Option<String>,
     pub(crate) name: String,
     pub(crate) phone: Option<String>,
@@ -66,6 +69,8 @@ impl Listed {
         let linked_in = person.urls.into_iter().flatten().find_map(|url| {
             whole(url.value.as_deref(), TEXT_CHARS).filter(|url| url.to_lowercase().contains("linkedin.com"))
         });
+        let previous = person.metadata.and_then(|metadata| metadata.previous_resource_names);
+        let previous = previous.into_iter().flatten().filter_map(|name| whole(Some(&name), TEXT_CHARS));
         let groups = person.memberships.into_iter().flatten().filter_map(|membership| {
             whole(membership.contact_group_membership?.contact_group_resource_name.as_deref(), TEXT_CHARS)
         });
@@ -107,6 +112,7 @@ impl Listed {
                 },
             ),
             groups: groups.collect(),
+            previous: previous.filter(|name| *name != resource_name).collect(),
             resource_name,
         }))
     }
@@ -166,6 +172,7 @@ mod tests {
     fn every_part_of_a_person_has_its_place() {
         let fields = fields(json!({
             "etag": "%e",
+            "metadata": {"previousResourceNames": ["people/c0", "people/c1"]},
             "names": [{"displayName": "Ada Lovelace"}],
             "emailAddresses": [{"value": "ada@example.org"}],
             "phoneNumbers": [{"value": "+44 20 1"}],
@@ -177,6 +184,7 @@ mod tests {
         }));
         let expected = ContactFields {
             resource_name: "people/c1".into(),
+            previous: vec!["people/c0".into()],
             etag: Some("%e".into()),
             name: "Ada Lovelace".into(),
             phone: Some("+44 20 1".into()),

@@ -3,20 +3,29 @@
 use std::collections::HashMap;
 
 use catchup::db::contact_groups::Overlap;
-use catchup::google::people::Person;
+use catchup::db::contacts::{ContactsPage, GivenToken, ListedPage, MatchKeys, Place, Twins, Unseen};
+use catchup::google::people::parameters;
 use catchup::google::{self, Calls, Error, Next};
-use catchup::payload::{ContactsResume, ContactsStep, SyncType};
+use catchup::payload::{self, ContactsResume, ContactsStep, SyncType};
 use catchup::sync::Refusal;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use shared::cache;
 use shared::db;
 use shared::job::{Context, Failure};
+use shared::tasks::{self, Options};
 use uuid::Uuid;
 
-use crate::apply::apply;
+use crate::apply::{Free, apply};
 use crate::group::UserGroup;
 use crate::page::People;
-use crate::{GoogleContactsSync, mapping};
+use crate::{GoogleContactsSync, WRITE_RESERVE, mapping, twins};
+
+/// Up to so many contacts, a full sync is believed that misses most of them.
+const FEW_CONTACTS: u64 = 20;
+/// After this time a full sync is repeated that missed more than half of the contacts ...
+const CONFIRM_AFTER: TimeDelta = TimeDelta::hours(1);
+/// ... and one that begins this long after it confirms it.
+const CONFIRMED_AFTER: TimeDelta = TimeDelta::minutes(30);
 
 /// Why a part ends before the sync does.
 pub(crate) enum Stop {
@@ -32,6 +41,12 @@ pub(crate) enum Stop {
 
 impl From<db::Error> for Stop {
     fn from(error: db::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<tasks::Error> for Stop {
+    fn from(error: tasks::Error) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -61,8 +76,38 @@ pub(crate) struct Part<'a> {
     pub(crate) progress: &'a mut ContactsResume,
     /// Calls that the whole sync is expected to make.
     pub(crate) expected_calls: u32,
-    /// Whom a full sync did not meet any more.
-    pub(crate) archived: Vec<Uuid>,
+    /// Names the listing: one chain of pages, from the first to the last.
+    pub(crate) listing: Uuid,
+    /// The sync token that an incremental listing begins with.
+    pub(crate) since: Option<String>,
+    /// When a full sync first missed too many contacts to be believed.
+    pub(crate) doubted_at: Option<DateTime<Utc>>,
+    /// The user's free contacts, as far as this part has looked for them.
+    pub(crate) free: Free,
+}
+
+/// A page of people, read.
+struct Listed {
+    people: People,
+    next: Place,
+}
+
+/// Asks for a page: what Google answers, unless no call may be made.
+async fn list(
+    client: &google::People,
+    calls: &mut Calls<'_>,
+    since: Option<&str>,
+    page_token: Option<&str>,
+) -> Result<Result<Listed, Error>, google::Stop> {
+    let access = calls.acquire().await?;
+    let answer = client.connections(access, since, page_token).await;
+    Ok(answer.map(|page| {
+        let next = match page.next {
+            Next::Page(token) => Place::Page(token),
+            Next::Sync(token) => Place::End(token),
+        };
+        Listed { people: People::of(page.items), next }
+    }))
 }
 
 impl Part<'_> {
@@ -70,70 +115,103 @@ impl Part<'_> {
     pub(crate) async fn run(&mut self) -> Result<(), Stop> {
         let mut calls = self.job.gate.calls(self.user_id, self.context).await?;
         calls.expect(self.expected_calls);
+        let made_before = self.progress.api_calls;
+        // Boxed: nested in one another, the futures of a whole job are more than the compiler lays out.
+        let ended = Box::pin(self.steps(&mut calls)).await;
+        self.progress.api_calls = made_before + u64::from(calls.made());
+        if self.free == Free::Gathered {
+            self.job.contacts.forget_free(self.user_id).await?;
+        }
+        ended
+    }
+
+    async fn steps(&mut self, calls: &mut Calls<'_>) -> Result<(), Stop> {
         match self.progress.step {
             ContactsStep::People => {
-                self.people(&mut calls).await?;
+                Box::pin(self.people(calls)).await?;
                 self.progress.step = ContactsStep::Groups;
-                self.groups(&mut calls).await
+                self.groups(calls).await
             }
-            ContactsStep::Groups => self.groups(&mut calls).await,
+            ContactsStep::Groups => self.groups(calls).await,
         }
     }
 
     async fn people(&mut self, calls: &mut Calls<'_>) -> Result<(), Stop> {
+        let job = self.job;
+        let (mut number, page_token) = match self.place().await? {
+            None => (0, None),
+            Some((number, Place::Page(token))) => (number, Some(token)),
+            Some((number, Place::End(token))) => return self.finish_people(number, token).await,
+        };
         // A page token that was handed on may have grown too old on the way.
-        let mut handed_on = self.progress.page_token.is_some();
-        if self.progress.sync_type == SyncType::Full && !handed_on {
-            self.job.contacts.begin_run(self.progress.run, self.user_id, self.context.now()).await?;
-        }
+        let mut handed_on = page_token.is_some();
+        let mut answer = list(&job.people, calls, self.since.as_deref(), page_token.as_deref()).await?;
         loop {
-            let (made, access) = (calls.made(), calls.acquire().await?);
-            let ContactsResume { sync_token, page_token, .. } = &*self.progress;
-            let answer =
-                self.job.people.connections(access, sync_token.as_deref(), page_token.as_deref()).await;
-            self.progress.api_calls += u64::from(calls.made() - made);
             let page = match answer {
                 Ok(page) => page,
                 // Google refuses a token without saying so, too: one that was given out for other parameters.
-                Err(Error::SyncTokenExpired | Error::Refused { .. })
-                    if self.progress.sync_token.is_some() || handed_on =>
-                {
+                Err(Error::SyncTokenExpired | Error::Refused { .. }) if self.since.is_some() || handed_on => {
                     handed_on = false;
-                    self.start_over().await?;
+                    number = 0;
+                    self.start_over();
+                    answer = list(&job.people, calls, None, None).await?;
                     continue;
                 }
                 Err(error) => return Err(calls.stop(error).into()),
             };
             handed_on = false;
-            self.apply(page.items).await?;
-            match page.next {
-                Next::Page(token) => self.progress.page_token = Some(token),
-                Next::Sync(token) => return self.finish_people(&token).await,
+            match &page.next {
+                Place::Page(token) => {
+                    // The next page is on its way while this one is written.
+                    let since = self.since.clone();
+                    let next = list(&job.people, calls, since.as_deref(), Some(token));
+                    let (written, next) = tokio::join!(self.write(number, &page), next);
+                    written?;
+                    answer = next?;
+                    number += 1;
+                }
+                Place::End(token) => {
+                    // An incremental sync that finds nothing writes nothing.
+                    if number > 0 || self.progress.sync_type == SyncType::Full || !page.people.is_empty() {
+                        self.write(number, &page).await?;
+                        number += 1;
+                    }
+                    return self.finish_people(number, token.clone()).await;
+                }
             }
         }
     }
 
-    /// Begins anew, with everybody.
-    async fn start_over(&mut self) -> Result<(), Stop> {
-        let given_up = std::mem::replace(&mut self.progress.run, Uuid::new_v4());
-        self.progress.sync_type = SyncType::Full;
-        self.progress.sync_token = None;
-        self.progress.page_token = None;
-        self.progress.gathered = false;
-        self.job.contacts.end_run(given_up).await?;
-        self.job.contacts.begin_run(self.progress.run, self.user_id, self.context.now()).await?;
-        Ok(())
+    /// Where the listing continues that an earlier part began; `None` begins it.
+    async fn place(&mut self) -> Result<Option<(i32, Place)>, Stop> {
+        if self.progress.listing.is_none() {
+            return Ok(None);
+        }
+        let place = self.job.contacts.place(self.user_id, self.listing).await?;
+        let lost = self.progress.sync_type == SyncType::Incremental && self.since.is_none();
+        place.filter(|_| !lost).ok_or(Stop::Superseded).map(Some)
     }
 
-    async fn apply(&mut self, page: Vec<Person>) -> Result<(), Stop> {
-        let people = People::of(page);
-        if people.is_empty() {
-            return Ok(());
+    /// Begins anew, with everybody.
+    fn start_over(&mut self) {
+        self.since = None;
+        self.listing = Uuid::new_v4();
+        self.progress.sync_type = SyncType::Full;
+        self.progress.listing = None;
+    }
+
+    async fn write(&mut self, number: i32, page: &Listed) -> Result<(), Stop> {
+        let (run, since) = (self.listing, self.since.as_deref());
+        let listed = ListedPage { run, number, since, next: &page.next };
+        let transaction = self.job.contacts.page(self.user_id).await?;
+        let sync_type = self.progress.sync_type;
+        let now = self.context.now();
+        let applied = apply(transaction, &page.people, sync_type, listed, &mut self.free, now).await?;
+        if number == 0 {
+            self.job.contacts.forget_pages(self.user_id).await?;
         }
-        let page = self.job.contacts.page(self.user_id).await?;
-        let applied = apply(page, &people, self.progress, self.context.now()).await?;
-        self.progress.gathered = applied.gathered;
-        self.progress.items += people.len();
+        self.progress.listing = Some(self.listing);
+        self.progress.items += page.people.len();
         self.progress.changed += applied.rows;
         // All that were met, whether or not this run changed them: an earlier one may have been stopped here.
         if !applied.met.is_empty() {
@@ -142,22 +220,117 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// All pages are in the database: whom a full sync did not meet is archived, and the next sync may begin here.
-    async fn finish_people(&mut self, sync_token: &str) -> Result<(), Stop> {
+    /// All `pages` are in the database: whom a full sync did not list is archived, and the next sync may begin here.
+    async fn finish_people(&mut self, pages: i32, sync_token: String) -> Result<(), Stop> {
+        let is_full = self.progress.sync_type == SyncType::Full;
+        if is_full && !self.settle_unseen(pages).await? {
+            return Ok(());
+        }
         let now = self.context.now();
         let mut page = self.job.contacts.page(self.user_id).await?;
-        let archived = match self.progress.sync_type {
-            SyncType::Full => page.archive_unseen(self.progress.run, now).await?.ok_or(Stop::Superseded)?,
-            SyncType::Incremental => Vec::new(),
-        };
-        self.progress.changed += archived.len() as u64;
-        let recount = self.progress.sync_type == SyncType::Full || self.progress.changed > 0;
-        page.store_sync_state(self.progress.sync_type, Some(sync_token), recount, now).await?;
-        page.commit().await?;
-        if self.progress.gathered && self.progress.sync_type == SyncType::Incremental {
-            self.job.contacts.end_run(self.progress.run).await?;
+        if pages > 0 && !page.hold_end(self.listing, is_full).await? {
+            return Err(Stop::Superseded);
         }
-        self.archived = archived;
+        let token = GivenToken { token: sync_token, given_at: now, parameters: parameters() };
+        let recount = is_full || self.progress.changed > 0;
+        page.store_sync_state(self.progress.sync_type, &token, recount, now).await?;
+        page.commit().await?;
+        if is_full {
+            self.job.contacts.forget_pages(self.user_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Archives whom a full sync did not list and who is nobody that it inserted. `false` when it would archive so many
+    /// that another sync has to confirm it.
+    async fn settle_unseen(&mut self, pages: i32) -> Result<bool, Stop> {
+        let run = self.listing;
+        let mut page = self.end().await?;
+        let Unseen { mut unseen, before } = page.unseen(run).await?;
+        drop(page);
+        if unseen == 0 {
+            return Ok(true);
+        }
+        self.take_over_unseen(pages).await?;
+        let mut page = self.end().await?;
+        unseen = page.unseen(run).await?.unseen;
+        let confirmed = self
+            .doubted_at
+            .is_some_and(|doubted_at| self.progress.started_at >= doubted_at + CONFIRMED_AFTER);
+        if before > FEW_CONTACTS && unseen * 2 > before && !confirmed {
+            return self.doubt(page, unseen).await.map(|()| false);
+        }
+        loop {
+            let archived = page.archive_unseen(run, self.context.now()).await?;
+            page.commit().await?;
+            if archived.is_empty() {
+                return Ok(true);
+            }
+            self.progress.changed += archived.len() as u64;
+            self.job.cache.contacts_changed(self.user_id, &archived).await?;
+            page = self.end().await?;
+        }
+    }
+
+    /// The contacts that were not listed take over whom the sync inserted in their place.
+    async fn take_over_unseen(&mut self, pages: i32) -> Result<(), Stop> {
+        let run = self.listing;
+        if self.free == Free::Unknown {
+            self.job.contacts.forget_free(self.user_id).await?;
+        }
+        self.free = Free::Gathered;
+        let mut page = self.end().await?;
+        page.gather_unseen(run).await?;
+        page.commit().await?;
+        for number in 0..pages {
+            let mut page = self.end().await?;
+            let inserted = page.inserted(run, number).await?;
+            let keys: Vec<_> = inserted
+                .iter()
+                .map(|contact| MatchKeys { email: contact.email.as_deref(), phone: contact.phone.as_deref() })
+                .collect();
+            let matches = if keys.is_empty() { Vec::new() } else { page.match_free(&keys, &[]).await? };
+            let pairs: Vec<_> =
+                matches.into_iter().map(|(index, old)| Twins { old, new: inserted[index].clone() }).collect();
+            let concerned = twins::take_over(&mut page, &pairs, self.context.now()).await?;
+            page.commit().await?;
+            if !concerned.is_empty() {
+                self.progress.changed += pairs.len() as u64;
+                self.job.cache.contacts_changed(self.user_id, &concerned).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A step after the last page of a full listing, while there is time for it.
+    async fn end(&self) -> Result<ContactsPage, Stop> {
+        if self.context.is_cancelled() || self.context.time_left() < WRITE_RESERVE {
+            return Err(Stop::Later(self.context.now()));
+        }
+        let mut page = self.job.contacts.page(self.user_id).await?;
+        if page.hold_end(self.listing, true).await? { Ok(page) } else { Err(Stop::Superseded) }
+    }
+
+    /// Asks for another full sync, instead of believing that so many people are gone.
+    async fn doubt(&mut self, mut page: ContactsPage, unseen: u64) -> Result<(), Stop> {
+        let now = self.context.now();
+        tracing::warn!(
+            contacts = unseen,
+            "a full sync of contacts misses more than half of them: another one has to confirm it"
+        );
+        let again = payload::GoogleContactsSync {
+            user_id: self.user_id,
+            sync_type: SyncType::Full,
+            trigger: None,
+            resume: None,
+        };
+        // One task, however many syncs see the same in between.
+        let since = self.doubted_at.unwrap_or(now).timestamp_micros();
+        let options = Options::default().named(format_args!("{}:confirm:{since}", self.user_id));
+        self.job.tasks.enqueue(&again, options.at(now + CONFIRM_AFTER)).await?;
+        page.doubt(now).await?;
+        page.commit().await?;
+        self.job.contacts.forget_pages(self.user_id).await?;
         Ok(())
     }
 
@@ -167,9 +340,7 @@ impl Part<'_> {
         let mut changed = 0;
         let mut page_token: Option<String> = None;
         loop {
-            let (made, access) = (calls.made(), calls.acquire().await?);
-            let answer = self.job.people.contact_groups(access, page_token.as_deref()).await;
-            self.progress.api_calls += u64::from(calls.made() - made);
+            let answer = self.job.people.contact_groups(calls.acquire().await?, page_token.as_deref()).await;
             let page = answer.map_err(|error| calls.stop(error))?;
             let groups: Vec<_> =
                 page.items.into_iter().filter_map(UserGroup::of).map(|UserGroup(group)| group).collect();

@@ -1,6 +1,7 @@
 //! Keeps the users' OAuth tokens usable: a daily sweep finds those that are due, and one task per user renews them.
 
 use catchup::db::oauth_tokens::OauthTokens;
+use catchup::db::refused_tokens::RefusedTokens;
 use catchup::db::users::Users;
 use catchup::google::{TokenError, Tokens};
 use catchup::payload::{self, Integration, TokenChoice};
@@ -26,7 +27,11 @@ pub struct TokenRefresh {
     sweeps: Sweeps,
     tasks: Tasks,
     tokens: Tokens,
+    refused: RefusedTokens,
 }
+
+/// How a sweep, and a task that it created, end while Google refuses the tokens of many users: nobody else is asked.
+const MANY_REFUSED: Outcome = Outcome::Skipped("many_refused");
 
 /// What became of one user's tokens.
 #[derive(Debug, Default, Serialize)]
@@ -40,8 +45,15 @@ impl Job for TokenRefresh {
 
     fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (users, stored, sweeps) = (Users::new(setup), OauthTokens::new(setup), setup.sweeps());
-        let (tasks, tokens) = (setup.tasks(), Tokens::new(setup));
-        Ok(Self { users: users?, stored: stored?, sweeps: sweeps?, tasks: tasks?, tokens: tokens? })
+        let (tasks, tokens, refused) = (setup.tasks(), Tokens::new(setup), RefusedTokens::new(setup));
+        Ok(Self {
+            users: users?,
+            stored: stored?,
+            sweeps: sweeps?,
+            tasks: tasks?,
+            tokens: tokens?,
+            refused: refused?,
+        })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
@@ -61,6 +73,9 @@ impl TokenRefresh {
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
+        if self.refused.is_alarm_raised(context.now()).await? {
+            return Ok(MANY_REFUSED);
+        }
         let due = self.stored.due(context.now(), sweep.after, sweep::PAGE).await?;
         // The task does not depend on when the sweep runs: it reads for itself which tokens are due.
         sweep.fan_out(&self.sweeps, &self.tasks, due, payload::TokenRefresh).await
@@ -71,16 +86,22 @@ impl TokenRefresh {
         if !self.users.exists(user_id).await? {
             return Ok(Outcome::Skipped("unknown_user"));
         }
+        // A task that names a user for a person's sake always asks Google.
+        if user.sweep_id.is_some() && self.refused.is_alarm_raised(context.now()).await? {
+            return Ok(MANY_REFUSED);
+        }
         let integrations = match user.details.integration_type {
             Some(integration) => vec![integration],
             None => self.stored.working_integrations(user_id).await?,
         };
         let mut done = Refreshed::default();
-        let mut failed = None;
+        let (mut failed, mut suspected_until, mut many_refused) = (None, None, false);
         for integration in integrations {
             match self.tokens.refresh(user_id, integration).await {
                 Ok(_) => done.refreshed += 1,
-                Err(TokenError::Revoked) => done.failed += 1,
+                Err(TokenError::Revoked | TokenError::MissingScope) => done.failed += 1,
+                Err(TokenError::Suspected { until }) => suspected_until = suspected_until.max(Some(until)),
+                Err(TokenError::ManyRefused) => many_refused = true,
                 Err(TokenError::NotConnected) => {}
                 Err(error) => {
                     log_failure(user_id, integration, &error);
@@ -88,6 +109,12 @@ impl TokenRefresh {
                     failed = Some(error);
                 }
             }
+        }
+        if many_refused {
+            return Ok(MANY_REFUSED);
+        }
+        if let (Some(until), None) = (suspected_until, &failed) {
+            return Ok(Outcome::Snooze(until));
         }
         // A task that is rescheduled counts when it ends.
         let failed = failed.map(Failure::from);

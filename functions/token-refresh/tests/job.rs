@@ -1,14 +1,22 @@
 //! The sweep and its tasks: over real servers and the stand-in for Google.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
-use google_stand_in::{Call, Fault, FaultKind, Integration, SeedOptions, Times};
+use futures_util::StreamExt as _;
+use google_stand_in::{Call, Fault, FaultKind, GrantState, Integration, SeedOptions, Times};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::job::Job;
 use tests::{Answer, Delivery, Google, Service, Stack};
 use token_refresh::TokenRefresh;
 use uuid::Uuid;
+
+/// Users of the world in which all are refused, or few.
+const EVERYBODY: usize = 500;
+/// Times that a refused token is tried in a sweep, and more.
+const MAX_ROUNDS: usize = 10;
 
 /// One more than a page of the sweep.
 const MANY: i64 = 501;
@@ -35,6 +43,16 @@ impl Fixture {
         self.google.world.users()[place].id
     }
 
+    /// Users who took a grant back.
+    fn revoked(&self) -> BTreeSet<Uuid> {
+        let users = self.google.world.users().into_iter();
+        let revoked = users.filter(|user| {
+            let mut grants = Integration::ALL.iter().filter_map(|integration| user.grant(*integration));
+            grants.any(|grant| grant.state == GrantState::Revoked)
+        });
+        revoked.map(|user| user.id).collect()
+    }
+
     /// When the waiting tasks begin, in order.
     async fn times(&self) -> Vec<DateTime<Utc>> {
         let tasks = self.stack.tasks.list(queues::TOKEN_REFRESH).await.unwrap();
@@ -46,6 +64,46 @@ impl Fixture {
 
     async fn deliver(&self, data: &Value) -> Answer {
         self.service.deliver(task(data)).await
+    }
+
+    /// Delivers what waits until nothing does; how often each reason of a skip was given.
+    async fn until_done(&self) -> BTreeMap<String, usize> {
+        let mut skipped = BTreeMap::new();
+        for _ in 0..MAX_ROUNDS {
+            let tasks = self.stack.take_tasks(queues::TOKEN_REFRESH).await;
+            if tasks.is_empty() {
+                return skipped;
+            }
+            self.stack.advance_to(tasks.iter().filter_map(|task| task.due).max());
+            let answers = futures_util::stream::iter(tasks)
+                .map(|task| self.service.deliver(task))
+                .buffer_unordered(8)
+                .collect::<Vec<Answer>>();
+            for answer in answers.await {
+                match answer.outcome() {
+                    "done" | "snoozed" => {}
+                    "skipped" => *skipped.entry(answer.reason().to_owned()).or_default() += 1,
+                    _ => panic!("{answer:?}"),
+                }
+            }
+        }
+        panic!("tasks are rescheduled for ever");
+    }
+
+    /// Whom we marked because Google refuses their tokens, and who was notified about it.
+    async fn marked(&self) -> (BTreeSet<Uuid>, BTreeSet<Uuid>) {
+        let marked =
+            "SELECT user_id FROM token_health WHERE status = 'revoked' AND error_message = 'invalid_grant'";
+        let notified = "SELECT user_id FROM token_health_notifications
+                        WHERE notification_type = 'token_invalid' AND resolved_at IS NULL AND user_id NOT IN
+                            (SELECT user_id FROM token_health WHERE error_message = 'no refresh token')";
+        let users =
+            async |sql| self.stack.rows::<(Uuid,)>(sql).await.into_iter().map(|(user,)| user).collect();
+        (users(marked).await, users(notified).await)
+    }
+
+    async fn alarms(&self) -> usize {
+        self.stack.rows::<(DateTime<Utc>,)>("SELECT raised_at FROM jobs.refusal_alarms").await.len()
     }
 
     async fn health(&self) -> Vec<(String, String)> {
@@ -108,9 +166,7 @@ async fn the_tasks_of_a_sweep_renew_what_is_due_and_count_what_failed() {
     let fixture = Fixture::new(2).await;
     fixture.google.world.revoke_grant(fixture.user(1), Integration::GoogleCalendar).unwrap();
     assert_eq!(fixture.deliver(&json!({})).await.body["result"]["created"], 2);
-    for task in fixture.stack.take_tasks(queues::TOKEN_REFRESH).await {
-        assert_eq!(fixture.service.deliver(task).await.outcome(), "done");
-    }
+    fixture.until_done().await;
     assert_eq!(fixture.stack.sweep().await, (2, 3, 1, true));
     let health = fixture.stack.rows::<(Uuid, String, String)>(
         "SELECT user_id, integration_type, status FROM token_health WHERE status <> 'valid'",
@@ -122,6 +178,90 @@ async fn the_tasks_of_a_sweep_renew_what_is_due_and_count_what_failed() {
     fixture.stack.advance(2);
     let answer = fixture.deliver(&json!({ "sweepId": "another" })).await;
     answer.check_done(&json!({ "due": 0, "created": 0, "existing": 0, "continued": false }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_everybody_that_are_refused_mark_nobody_and_raise_one_alarm() {
+    let fixture = Fixture::new(EVERYBODY).await;
+    let refused = Fault::new(FaultKind::Revoked).call(Call::Token).times(Times::Forever);
+    fixture.google.world.inject(refused);
+    fixture.deliver(&json!({})).await;
+    let skipped = fixture.until_done().await;
+    assert_eq!(fixture.marked().await, (BTreeSet::new(), BTreeSet::new()));
+    assert_eq!(fixture.alarms().await, 1);
+    assert!(skipped["many_refused"] > EVERYBODY / 2, "the sweep stops: {skipped:?}");
+    let asked = fixture.google.world.total_calls()[&Call::Token];
+    assert!(asked < EVERYBODY as u64, "{asked} exchanges");
+
+    // A person is asked for all the same, and the rest of the sweep is not.
+    let user = fixture.user(0);
+    assert_eq!(fixture.deliver(&json!({ "userId": user })).await.reason(), "many_refused");
+    assert!(fixture.google.world.total_calls()[&Call::Token] > asked);
+    let rest = json!({ "sweepId": "today", "cursor": Uuid::from_u128(1) });
+    assert_eq!(fixture.deliver(&rest).await.reason(), "many_refused");
+
+    // Once it is put right, nothing is left of it.
+    fixture.google.world.clear_faults();
+    fixture.stack.advance(24 * 3600);
+    assert_eq!(fixture.service.deliver(sweep_in(1)).await.outcome(), "done");
+    fixture.until_done().await;
+    assert_eq!(fixture.marked().await.0, fixture.revoked());
+    assert_eq!(fixture.alarms().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_tokens_that_are_refused_among_many_mark_exactly_their_users() {
+    let fixture = Fixture::new(EVERYBODY).await;
+    fixture.google.world.revoke_grant(fixture.user(1), Integration::GoogleCalendar).unwrap();
+    assert_eq!(fixture.revoked().len(), 3);
+    fixture.deliver(&json!({})).await;
+    fixture.until_done().await;
+    let revoked = fixture.revoked();
+    assert_eq!(fixture.marked().await, (revoked.clone(), revoked));
+    assert_eq!(fixture.alarms().await, 0);
+    assert!(fixture.stack.rows::<(Uuid,)>("SELECT user_id FROM jobs.refused_tokens").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_application_marked_is_tried_once() {
+    let fixture = Fixture::new(2).await;
+    let mark = |error: &str| {
+        format!(
+            "INSERT INTO token_health (user_id, integration_type, status, error_message)
+             SELECT user_id, provider, 'revoked', '{error}' FROM oauth_tokens
+             ON CONFLICT (user_id, integration_type) DO UPDATE SET status = 'revoked', error_message = '{error}'"
+        )
+    };
+    fixture.stack.run(&mark("Calendar token refresh not yet implemented")).await;
+    fixture.google.world.revoke_grant(fixture.user(1), Integration::GoogleCalendar).unwrap();
+    assert_eq!(fixture.deliver(&json!({})).await.body["result"]["due"], 2);
+    fixture.until_done().await;
+    assert_eq!(fixture.marked().await.0, fixture.revoked());
+    let valid =
+        fixture.stack.rows::<(Uuid,)>("SELECT user_id FROM token_health WHERE status = 'valid'").await;
+    assert_eq!(valid.len(), 3);
+
+    // What we say ourselves is believed, until the user connects again.
+    fixture.stack.run(&mark("invalid_grant")).await;
+    fixture.stack.run("UPDATE token_health SET last_checked = now() + interval '5 minutes'").await;
+    assert_eq!(fixture.service.deliver(sweep_in(1)).await.body["result"]["due"], 0);
+    fixture.stack.run("UPDATE token_health SET last_checked = '2026-01-01'").await;
+    assert_eq!(fixture.service.deliver(sweep_in(2)).await.body["result"]["due"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_scope_is_told_and_costs_no_attempt() {
+    let fixture = Fixture::new(1).await;
+    fixture.google.world.untick_box(fixture.user(0), Integration::GoogleCalendar).unwrap();
+    for _ in 0..2 {
+        let answer = fixture
+            .deliver(&json!({ "userId": fixture.user(0), "integrationType": "google_calendar" }))
+            .await;
+        answer.check_done(&json!({ "refreshed": 0, "failed": 1 }));
+    }
+    let told = fixture.stack.rows::<(String,)>("SELECT message FROM token_health_notifications").await;
+    assert!(told.len() == 1 && told[0].0.contains("See and download any calendar"), "{told:?}");
+    assert!(fixture.stack.dead_letters().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

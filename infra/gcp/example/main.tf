@@ -76,7 +76,7 @@ module "jobs" {
     LOG_LEVEL            = "info"
     LEGACY_SLOT_CACHE    = "true"
     APP_BASE_URL         = "https://app.example.com"
-    CALENDAR_WEBHOOK_URL = "https://api.example.com/webhooks/google-calendar"
+    CALENDAR_WEBHOOK_URL = "https://webhooks-123456789012.europe-west1.run.app/google-calendar"
     TWILIO_PHONE_NUMBER  = "+15550100"
     SENDGRID_FROM_EMAIL  = "hello@example.com"
   }

@@ -21,6 +21,45 @@ run "each_service_is_called_by_its_queue_only" {
   }
 }
 
+run "everybody_may_call_the_public_door_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition     = [for name, service in module.service : name if contains(service.invokers, "allUsers")] == ["webhooks"]
+    error_message = "Another service is public, or vendors cannot reach the one that is."
+  }
+  assert {
+    condition = length([
+      for function in module.function : function if contains(function.invokers, "allUsers") || contains(function.invokers, "allAuthenticatedUsers")
+    ]) == 0
+    error_message = "A function is public."
+  }
+  assert {
+    condition     = output.calendar_webhook_url == "https://webhooks-123456789012.europe-west1.run.app/google-calendar"
+    error_message = "Google would be told another address."
+  }
+}
+
+run "the_public_door_may_ask_for_syncs_and_read_the_database" {
+  command = plan
+
+  assert {
+    condition = [
+      for name, binding in google_cloud_tasks_queue_iam_binding.enqueuer : name
+      if contains(binding.members, "serviceAccount:webhooks@example.iam.gserviceaccount.com")
+    ] == ["calendar-sync"]
+    error_message = "It may fill other queues."
+  }
+  assert {
+    condition     = module.service["webhooks"].secrets == toset(["DATABASE_PASSWORD"])
+    error_message = "It may read other secrets."
+  }
+  assert {
+    condition     = alltrue([for function in module.function : !contains(function.callers, "serviceAccount:webhooks@example.iam.gserviceaccount.com")])
+    error_message = "It may call a function in a queue's name."
+  }
+}
+
 run "each_queue_is_filled_by_those_who_have_work_for_it" {
   command = plan
 
@@ -32,7 +71,7 @@ run "each_queue_is_filled_by_those_who_have_work_for_it" {
       }) == jsonencode({
       for name, queue in local.queues :
       name => sort(concat([name], length(queue.schedules) > 0 ? ["${name}-cron"] : [], lookup({
-        calendar-sync           = ["adaptive-sync", "application", "webhook-renewal"]
+        calendar-sync           = ["adaptive-sync", "application", "webhook-renewal", "webhooks"]
         google-contacts-sync    = ["adaptive-sync"]
         webhook-renewal         = ["webhook-health-check"]
         suggestion-regeneration = ["calendar-sync"]
@@ -88,7 +127,7 @@ run "the_mail_server_replaces_sendgrid_with_all_its_rights" {
       LOG_LEVEL            = "info"
       LEGACY_SLOT_CACHE    = "false"
       APP_BASE_URL         = "https://app.example.com"
-      CALENDAR_WEBHOOK_URL = "https://api.example.com/webhooks/google-calendar"
+      CALENDAR_WEBHOOK_URL = "https://webhooks-123456789012.europe-west1.run.app/google-calendar"
       TWILIO_PHONE_NUMBER  = "+15550100"
       SMTP_FROM_EMAIL      = "hello@example.com"
     }

@@ -24,6 +24,7 @@ PREDECESSOR = {"url": "https://api.example.com", "service_account_email": "tasks
 
 # Those that read what Twilio and SendGrid want to see.
 NEEDS = json.loads((INFRA / "gcp" / "functions.json").read_text())["functions"]
+SERVICES = sorted(json.loads((INFRA / "gcp" / "functions.json").read_text())["services"])
 MESSAGES = [name for name in QUEUES if "messages" in NEEDS[name]["features"]]
 
 # Values of the form that each secret has.
@@ -120,6 +121,10 @@ def service_of(function):
     return f'module.function["{function}"].google_cloud_run_v2_service.service'
 
 
+def public_service_of(name):
+    return f'module.service["{name}"].google_cloud_run_v2_service.service'
+
+
 def schedule_of(function, name):
     return f'module.function["{function}"].google_cloud_scheduler_job.schedule["{name}"]'
 
@@ -177,6 +182,7 @@ def plans(project):
             nothing,
             {"predecessor": PREDECESSOR | {"retired": True}},
             {service_of(name): ["update", "template"] for name in QUEUES}
+            | {public_service_of(name): ["update", "template"] for name in SERVICES}
             | {each: ["update", "http_target"] for each in schedules},
         ),
         ("a release that was deployed plans nothing", "queues.json", nothing, {"release": "second"}, {}),
@@ -221,7 +227,7 @@ def first_outputs(project):
 def grants(project):
     """Who may create tasks in the predecessor's name."""
     granted = project.of_functions("google_service_account_iam_member", "act_as_predecessor")
-    creators = QUEUES + [f"{name}-cron" for name in QUEUES if DECLARED[name]["schedules"]]
+    creators = QUEUES + SERVICES + [f"{name}-cron" for name in QUEUES if DECLARED[name]["schedules"]]
     expected = {f"serviceAccount:{creator}@example.iam.gserviceaccount.com" for creator in creators}
     good = {grant["member"] for grant in granted} == expected
     yield "creators of tasks may name the predecessor", good, json.dumps(granted, indent=2)
@@ -229,9 +235,12 @@ def grants(project):
 
 def exposures(project):
     """What must not be in a state, whatever grants or writes it."""
+    invokers = project.of_functions("google_cloud_run_v2_service_iam_binding", "invoker")
+    public = [binding["name"] for binding in invokers if "allUsers" in binding["members"]]
+    yield "only the public door may be called by everybody", public == SERVICES, json.dumps(public)
     state = project.state()
+    yield "and nothing else is everybody's", state.count('"allUsers"') == len(SERVICES), "allUsers has another right"
     for name, text in [
-        ("no identity in the project is everybody", "allUsers"),
         ("no identity in the project is everybody with an account", "allAuthenticatedUsers"),
         ("no secret has a value", "google_secret_manager_secret_version"),
     ]:

@@ -44,6 +44,8 @@ struct Model {
     /// Cloud Tasks bills creating and dispatching.
     operations_per_task: f64,
     users_per_sweep_page: f64,
+    /// Services without a queue.
+    services: BTreeMap<String, Requests>,
     functions: BTreeMap<String, Load>,
 }
 
@@ -89,6 +91,15 @@ struct Load {
     vendor_calls: f64,
 }
 
+/// Requests per user to a service without a queue. They cost as much as `scripts/bench webhooks` says, which is less than the
+/// smallest step that is billed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Requests {
+    per_user_day: f64,
+    billed_ms: f64,
+}
+
 /// Measurements of one queue in a run.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,6 +118,8 @@ struct Measured {
 #[derive(Default)]
 struct Month {
     tasks: f64,
+    /// Requests to services without a queue.
+    requests: f64,
     /// Billed seconds of instances that are never shared.
     seconds: f64,
     /// Busy seconds of CPUs.
@@ -146,13 +159,16 @@ impl Cost {
         println!();
         let prices = &model.prices;
         row("tasks (thousands)", &|month| month.tasks / 1e3);
+        row("notifications (thousands)", &|month| month.requests / 1e3);
         row("Redis commands (thousands)", &|month| month.redis_commands / 1e3);
         row("instance hours, at most", &|month| month.seconds / 3600.0);
         row("CPU hours", &|month| month.cpu_seconds / 3600.0);
         row("USD Cloud Tasks", &|month| {
             prices.cloud_tasks_per_million.of(month.tasks * model.operations_per_task / 1e6)
         });
-        row("USD Cloud Run requests", &|month| prices.requests_per_million.of(month.tasks / 1e6));
+        row("USD Cloud Run requests", &|month| {
+            prices.requests_per_million.of((month.tasks + month.requests) / 1e6)
+        });
         row("USD Cloud Run, at most", &|month| model.instances(month.seconds));
         row("USD Cloud Run, at least", &|month| model.instances(month.cpu_seconds));
         row("USD Redis", &|month| prices.redis_commands_per_100k.of(month.redis_commands / 1e5));
@@ -194,6 +210,11 @@ impl Model {
         let users = number(users);
         let slowest = measured.values().max_by(|one, other| one.p95_ms.total_cmp(&other.p95_ms));
         let mut month = Month::default();
+        for service in self.services.values() {
+            let requests = DAYS_PER_MONTH * users * service.per_user_day;
+            month.requests += requests;
+            month.seconds += requests * service.billed_ms / 1e3;
+        }
         for (name, load) in &self.functions {
             let sweeps_per_day: f64 = periods(declaration, name).map(|period| SECONDS_PER_DAY / period).sum();
             // Each page of a sweep is a task of its own.
@@ -214,7 +235,7 @@ impl Model {
     }
 
     fn log_gib(&self, month: &Month) -> f64 {
-        month.tasks * self.log_bytes_per_task / f64::from(1 << 30)
+        (month.tasks + month.requests) * self.log_bytes_per_task / f64::from(1 << 30)
     }
 
     /// Price of instances that have tasks for `seconds`.
@@ -227,7 +248,7 @@ impl Model {
     fn price(&self, month: &Month, seconds: f64, schedules: f64) -> f64 {
         let prices = &self.prices;
         prices.cloud_tasks_per_million.of(month.tasks * self.operations_per_task / 1e6)
-            + prices.requests_per_million.of(month.tasks / 1e6)
+            + prices.requests_per_million.of((month.tasks + month.requests) / 1e6)
             + self.instances(seconds)
             + prices.redis_commands_per_100k.of(month.redis_commands / 1e5)
             + prices.log_gib.of(self.log_gib(month))

@@ -34,11 +34,14 @@ pub(crate) mod circuit_breaker;
 pub mod contact_groups;
 pub mod contacts;
 pub mod deliveries;
+pub mod google_waits;
 pub mod meetings;
 #[cfg(feature = "migrate")]
 pub mod migrations;
 pub mod oauth_tokens;
+pub mod push_notifications;
 pub mod recipients;
+pub mod refused_tokens;
 pub mod reminders;
 pub mod suggestions;
 pub(crate) mod sync_locks;

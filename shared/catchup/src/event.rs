@@ -13,6 +13,14 @@ pub enum EventCode {
     ManyStaleChannels,
     /// More of a sweep's renewals of push channels failed than chance explains.
     ManyFailedRenewals,
+    /// Google refuses so many users' tokens that the fault is ours: nobody is marked.
+    ManyRefusedTokens,
+    /// Google refuses the application itself: its OAuth client, its project, or its address for notifications.
+    GoogleMisconfigured,
+    /// Google's limit on a user's calls is met, and they wait.
+    GoogleLimited,
+    /// Google's limit on a user's calls lasts: the day's quota is used up.
+    GoogleQuotaExceeded,
     /// A push notification was answered with 503, and Google sends it again.
     PushNotAccepted,
     /// A push notification led to no sync.

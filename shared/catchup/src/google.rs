@@ -6,10 +6,13 @@ pub mod calendar;
 mod error;
 #[cfg(feature = "google-apis")]
 mod gate;
+mod notices;
 #[cfg(feature = "google-apis")]
 mod page;
 #[cfg(feature = "people")]
 pub mod people;
+mod refusals;
+mod scope;
 #[cfg(feature = "google-apis")]
 mod session;
 mod token_encryption;
@@ -17,6 +20,8 @@ mod token_endpoint;
 mod tokens;
 #[cfg(feature = "google-apis")]
 mod transport;
+#[cfg(feature = "google-apis")]
+mod wait;
 
 #[cfg(feature = "calendar")]
 pub use calendar::Calendar;

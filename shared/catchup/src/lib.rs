@@ -3,7 +3,7 @@
 //! Layers, top to bottom; no arrow points upwards:
 //!
 //! 1. `reminder`: what two jobs are
-//! 2. `suggestions`, `availability`, [`sync`]: rules of several jobs; `webhooks`: a router for the application to mount
+//! 2. `suggestions`, `availability`, [`sync`], [`webhooks`]: rules of several jobs
 //! 3. `google`, `notify`, `cache`: clients of external systems
 //! 4. [`db`]: SQL and nothing else
 //! 5. `sync_rules`, [`queues`], [`payload`], [`event`], [`span`], `limits`, `application`, `time_zone`, [`variables`]: plain data
@@ -35,5 +35,4 @@ mod sync_rules;
 #[cfg(any(feature = "suggestions", feature = "notify"))]
 pub mod time_zone;
 pub mod variables;
-#[cfg(feature = "webhooks")]
 pub mod webhooks;

@@ -7,20 +7,28 @@ const STEP: i64 = 5_000;
 pub(crate) const RETENTION: Retention = Retention {
     users: "users",
     aged: &[
+        // What ended without a success: the user disconnected, or is gone.
+        Aged { table: "google_waits", time: "until", days: 30 },
         Aged { table: "notification_deliveries", time: "claimed_at", days: 400 },
         // Google has forgotten them, too.
         Aged { table: "push_channels", time: "ends_at", days: 0 },
+        Aged { table: "refusal_alarms", time: "raised_at", days: 90 },
+        Aged { table: "refused_tokens", time: "refused_at", days: 7 },
     ],
     personal: &[
         Personal { table: "calendar_event_copies", step: STEP },
         Personal { table: "calendar_positions", step: STEP },
         Personal { table: "calendar_sync_runs", step: STEP },
         Personal { table: "calendar_sync_state", step: STEP },
-        // Rows of other tables stand behind each, as many as an address book has.
-        Personal { table: "contacts_sync_runs", step: 10 },
+        Personal { table: "contacts_sync_free", step: STEP },
+        // Each row names the people of a page.
+        Personal { table: "contacts_sync_pages", step: 100 },
+        Personal { table: "contacts_sync_state", step: STEP },
+        Personal { table: "google_waits", step: STEP },
         Personal { table: "next_meetings", step: STEP },
         Personal { table: "notification_deliveries", step: STEP },
         Personal { table: "push_channels", step: STEP },
+        Personal { table: "refused_tokens", step: STEP },
         Personal { table: "sync_locks", step: STEP },
         Personal { table: "unlisted_calendars", step: STEP },
     ],

@@ -5,6 +5,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::db::{Error, Page, shortened};
 use shared::job::{Failure, Outcome};
+use shared::queue::Queue;
 use uuid::Uuid;
 
 use crate::db::sync_locks::{self, SyncLock};
@@ -262,4 +263,18 @@ fn lock_end(integration: Integration, at: DateTime<Utc>) -> DateTime<Utc> {
 fn retry_at(since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     let wait = (now - since).clamp(SHORTEST_WAIT, LONGEST_WAIT);
     now + wait + TimeDelta::milliseconds(rand::random_range(0..=wait.num_milliseconds() / 2))
+}
+
+/// A sweep has created the tasks of these users in `queue`: their next syncs are due an interval later.
+///
+/// Called after the tasks exist, by each run of a page: a page that ends before is run again, finds the same users due and
+/// their tasks there.
+pub async fn tasks_created(
+    schedules: &SyncSchedules,
+    integration: Integration,
+    (queue, sweep_id): (Queue, &str),
+    users: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    schedules.tasks_created(integration, (queue, sweep_id), users, now).await
 }

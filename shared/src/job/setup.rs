@@ -14,7 +14,7 @@ pub struct Setup {
     config: Config,
     clock: Clock,
     database: Result<Database, InvalidConfig>,
-    redis: Result<Redis, InvalidConfig>,
+    redis: Option<Result<Redis, InvalidConfig>>,
     tasks: Result<Tasks, InvalidConfig>,
 }
 
@@ -29,9 +29,8 @@ impl Setup {
     #[must_use]
     pub fn with_clock(mut config: Config, clock: Clock) -> Self {
         let database = Database::from_config(&mut config);
-        let redis = Redis::from_config(&mut config);
         let tasks = Tasks::from_config(&mut config, clock.clone());
-        Self { config, clock, database, redis, tasks }
+        Self { config, clock, database, redis: None, tasks }
     }
 
     /// What is configured, and what is wrong with it.
@@ -55,9 +54,9 @@ impl Setup {
         self.database().map(Sweeps::from)
     }
 
-    /// Redis over HTTP.
-    pub fn redis(&self) -> Result<Redis, InvalidConfig> {
-        self.redis.clone()
+    /// Redis over HTTP. Its variables are needed only by a service that asks for it.
+    pub fn redis(&mut self) -> Result<Redis, InvalidConfig> {
+        self.redis.get_or_insert_with(|| Redis::from_config(&mut self.config)).clone()
     }
 
     /// The producing side of the queues.
@@ -67,13 +66,13 @@ impl Setup {
 
     /// Limits.
     #[cfg(feature = "rate-limit")]
-    pub fn limiter(&self) -> Result<crate::rate_limit::Limiter, InvalidConfig> {
+    pub fn limiter(&mut self) -> Result<crate::rate_limit::Limiter, InvalidConfig> {
         Ok(crate::rate_limit::Limiter::new(self.redis()?, self.clock()))
     }
 
     /// Tiers of the cache.
     #[cfg(feature = "cache")]
-    pub fn cache(&self) -> Result<crate::cache::Cache, InvalidConfig> {
+    pub fn cache(&mut self) -> Result<crate::cache::Cache, InvalidConfig> {
         Ok(crate::cache::Cache::new(self.redis()?, self.clock()))
     }
 

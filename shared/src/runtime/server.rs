@@ -1,14 +1,19 @@
 //! Accepts connections, with limits of time, and stops in good order.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt as _;
 
 use super::shutdown::Shutdown;
 
@@ -17,6 +22,9 @@ use super::shutdown::Shutdown;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(620);
 /// How long accepting rests after it failed: no file descriptors left, usually.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Size of a request's head: Cloud Tasks sends less than 80 KB, <https://cloud.google.com/tasks/docs/quotas>, and so does
+/// everybody else who is welcome.
+const MAX_HEAD_BYTES: usize = 96 * 1024;
 /// What answers get to be sent once the work behind them has ended.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
 
@@ -39,8 +47,8 @@ async fn serve_until(
             () = &mut signalled => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                tokio::spawn(connections.watch(connection(stream, router.clone())));
+            Ok((stream, peer)) => {
+                tokio::spawn(connections.watch(connection(stream, peer, router.clone())));
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "connection not accepted");
@@ -61,15 +69,22 @@ async fn serve_until(
     }
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
-
-fn connection(stream: TcpStream, router: Router) -> Connection {
+fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+) -> impl GracefulConnection<Error = hyper::Error> {
     // Answers are small; waiting for more to send would only cost time.
     let _best_effort = stream.set_nodelay(true);
+    let with_peer = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(with_peer))
 }
 
 #[cfg(test)]
@@ -81,6 +96,7 @@ mod tests {
     use axum::http::Request;
     use axum::response::Response;
     use axum::routing::any_service;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::runtime::Builder;
     use tower::service_fn;
 
@@ -105,6 +121,27 @@ mod tests {
         let (shutdown, listener) = (shutdown(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         serve_until(async { shutdown.begin() }, listener, Router::new(), &shutdown).await;
         assert!(!shutdown.has_ended());
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_larger_than_any_caller_needs_is_refused_unread() {
+        let (shutdown, listener) = (shutdown(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = listener.local_addr().unwrap();
+        let ask = async {
+            let mut caller = TcpStream::connect(address).await.unwrap();
+            let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n", "x".repeat(MAX_HEAD_BYTES));
+            // What is too much may be refused before it is sent.
+            let _sent = caller.write_all(head.as_bytes()).await;
+            let mut answer = Vec::new();
+            let _cut_off = caller.read_to_end(&mut answer).await;
+            shutdown.begin();
+            answer
+        };
+        let (answer, ()) = tokio::join!(
+            ask,
+            serve_until(shutdown.begun().cancelled_owned(), listener, Router::new(), &shutdown)
+        );
+        assert!(answer.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&answer));
     }
 
     #[test]

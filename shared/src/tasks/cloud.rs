@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
 use gcp_auth::TokenProvider;
+use reqwest::header::{self, HeaderMap};
 use serde_json::json;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::{Enqueued, Error, NewTask, Targets, classify};
+use super::{Error, NewTask, Sent, Targets, classify};
 use crate::config::{Config, InvalidConfig, variables};
 use crate::http;
 use crate::queue::Queue;
@@ -56,7 +58,7 @@ impl CloudTasks {
         })
     }
 
-    pub(super) async fn create(&self, task: &NewTask) -> Result<Enqueued, Error> {
+    pub(super) async fn create(&self, task: &NewTask) -> Result<Sent, Error> {
         let queue = format!("{}/{}", self.queues, task.queue.cloud_name());
         let body = self.body(&queue, task);
         let mut request = self.http.post(format!("{queue}/tasks")).json(&body);
@@ -73,7 +75,9 @@ impl CloudTasks {
             }
             (result, _) => result,
         };
-        classify(response.map_err(|error| Error::Transport(error.without_url()))?).await
+        let response = response.map_err(|error| Error::Transport(error.without_url()))?;
+        let answered_at = date(response.headers());
+        Ok(Sent { enqueued: classify(response).await?, answered_at })
     }
 
     /// Any answer that is not a server's error, also a refusal, says that Cloud Tasks is there.
@@ -121,6 +125,12 @@ impl CloudTasks {
         let token = token.await.map_err(|_| Error::NoCredentials)?.map_err(Error::Credentials)?;
         Ok(Some(token.as_str().to_owned()))
     }
+}
+
+/// RFC 9110, section 6.6.1.
+fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    let text = headers.get(header::DATE)?.to_str().ok()?;
+    Some(DateTime::parse_from_rfc2822(text).ok()?.to_utc())
 }
 
 impl fmt::Debug for CloudTasks {

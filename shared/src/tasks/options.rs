@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Added to the end of a debounce window, so that a change seen by a clock that is behind still comes before the run.
+/// From the end of a debounce window to the time of its task. `debounce` relies on it being longer than a second.
 const DEBOUNCE_GRACE: TimeDelta = TimeDelta::seconds(2);
 
 /// When a task runs, and what it is called. The default: now, under a name of its own.
@@ -34,6 +34,8 @@ pub(super) struct Resolved {
     pub(super) at: Option<DateTime<Utc>>,
     /// When the task counts as created: runs that began earlier do not cover it.
     pub(super) created_at: DateTime<Utc>,
+    /// When the window of a debounced task ends.
+    pub(super) window_end: Option<DateTime<Utc>>,
 }
 
 impl Options {
@@ -61,7 +63,8 @@ impl Options {
 
     /// At most one task for `key` in each window, which begins when the window has ended: everything that arrives in a
     /// window is covered by a run that *begins* after it, and by no other. So the task counts as created then: a run
-    /// that began before has not done its work. Replaces a name and a time.
+    /// that began before has not done its work. A window that has ended by the clock of Cloud Tasks has ended, whatever
+    /// the clock of this process shows. Replaces a name and a time.
     #[must_use]
     pub fn debounced(mut self, key: impl fmt::Display, window: Duration) -> Self {
         self.when = When::Debounced(key.to_string(), window);
@@ -69,14 +72,14 @@ impl Options {
     }
 
     /// For a task that is created `now`. Debounce windows, and their grace, are divided by `divisor`.
-    pub(super) fn resolve(self, now: DateTime<Utc>, divisor: NonZeroU32) -> Resolved {
-        let created = |name, at| Resolved { name, at, created_at: now };
-        match self.when {
-            When::Now => created(self.name, None),
-            When::After(delay) => created(self.name, Some(now + delay)),
-            When::At(at) => created(self.name, Some(at)),
+    pub(super) fn resolve(&self, now: DateTime<Utc>, divisor: NonZeroU32) -> Resolved {
+        let created = |at| Resolved { name: self.name.clone(), at, created_at: now, window_end: None };
+        match &self.when {
+            When::Now => created(None),
+            When::After(delay) => created(Some(now + *delay)),
+            When::At(at) => created(Some(*at)),
             When::Debounced(key, window) => {
-                let width = i64::try_from((window / divisor.get()).as_millis()).unwrap_or(i64::MAX).max(1);
+                let width = i64::try_from((*window / divisor.get()).as_millis()).unwrap_or(i64::MAX).max(1);
                 let number = now.timestamp_millis().div_euclid(width);
                 let end = DateTime::from_timestamp_millis((number + 1).saturating_mul(width)).unwrap_or(now);
                 let at = end + DEBOUNCE_GRACE / i32::try_from(divisor.get()).unwrap_or(i32::MAX);
@@ -84,6 +87,7 @@ impl Options {
                     name: Some(format!("debounce:{key}:{width}:{number}")),
                     at: Some(at),
                     created_at: at,
+                    window_end: Some(end),
                 }
             }
         }

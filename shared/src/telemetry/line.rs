@@ -1,4 +1,5 @@
-//! The canonical log line: everything that is known about one dispatch, under fixed names.
+//! The canonical log line: everything that is known about one dispatch, or one request to a service without a queue, under
+//! fixed names.
 //!
 //! Log-based metrics and alerts read these names, so they are a contract; `infra/gcp/metrics.json` is checked against them.
 
@@ -12,10 +13,10 @@ use super::{Counter, EventCode, Meter, log};
 /// One dispatch. Labels are low in cardinality; everything else is a field.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
-    /// Queue, as in `infra/queues.json`.
+    /// Queue, as in `infra/queues.json`; or the service, if it has none.
     #[serde(rename = "task.queue")]
     pub queue: &'static str,
-    /// Short name that Cloud Tasks gave the task.
+    /// Short name that Cloud Tasks gave the task; or the path of the request.
     #[serde(rename = "task.name")]
     pub task: &'a str,
     /// 1 for the first dispatch, in all tasks that it was rescheduled as.

@@ -1,5 +1,6 @@
 //! The steps of a sync that note whom the user met, and will meet next.
 
+use catchup::db::calendar_events::EventRow;
 use catchup::google::Stop;
 
 use super::Sync;
@@ -21,6 +22,26 @@ impl Sync<'_> {
         }
         let (addresses, at) = next.into_columns();
         meetings.replace_next(self.user_id, &addresses, &at).await?;
+        self.met(last).await
+    }
+
+    /// Notes the meetings among events of a calendar that are too old to be stored.
+    pub(super) async fn note_past_meetings(
+        &mut self,
+        calendar_id: &str,
+        events: &[EventRow],
+    ) -> Result<(), Stop> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let own = self.job.meetings.own_addresses(self.user_id).await?;
+        // The primary calendar is called by the user's address.
+        let is_in_primary = own.contains(&calendar_id.to_lowercase());
+        let mut last = Dates::default();
+        for event in events {
+            let people = event.attendees.as_ref().map(|attendees| people_met(attendees, is_in_primary, &own));
+            last.keep_last(people.unwrap_or_default(), event.start_time);
+        }
         self.met(last).await
     }
 

@@ -75,6 +75,7 @@ impl Fixture {
         let mut tasks = self.stack.take_tasks(queues::CALENDAR_SYNC).await;
         assert_eq!(tasks.len(), 1, "{tasks:?}");
         self.stack.advance(WINDOW_SECONDS);
+        self.stack.advance_to(tasks[0].due);
         self.service.deliver(tasks.remove(0)).await
     }
 

@@ -3,5 +3,6 @@
 mod faults;
 mod fixture;
 mod interleavings;
+mod meetings;
 mod syncs;
 mod waiting;

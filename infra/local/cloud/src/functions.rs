@@ -1,8 +1,9 @@
-//! The functions as real processes, each with its complete environment and its log.
+//! The services as real processes, each with its complete environment and its log.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -70,10 +71,10 @@ impl TaskLine {
     }
 }
 
-/// The program of a function among `folder`'s, if it was built.
+/// The program of a service among `folder`'s, if it was built.
 #[must_use]
-pub fn program(folder: &Path, queue: Queue) -> Option<PathBuf> {
-    Some(folder.join(queue.name())).filter(|program| program.exists())
+pub fn program(folder: &Path, name: &str) -> Option<PathBuf> {
+    Some(folder.join(name)).filter(|program| program.exists())
 }
 
 /// The folder that the running program was built into, for a binary as well as for a test.
@@ -98,10 +99,49 @@ impl Output {
     }
 }
 
-/// A running function. Dropping it ends it as Cloud Run does.
+/// A running function.
 #[derive(Debug)]
 pub struct FunctionProcess {
     queue: Queue,
+    process: ServiceProcess,
+}
+
+impl FunctionProcess {
+    /// Starts `program` as [`ServiceProcess::spawn`] does.
+    pub fn spawn(
+        queue: Queue,
+        program: &Path,
+        environment: &Environment,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        Ok(Self { queue, process: ServiceProcess::spawn(queue.name(), program, environment, log)? })
+    }
+
+    /// The queue that it serves.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        self.queue
+    }
+}
+
+impl Deref for FunctionProcess {
+    type Target = ServiceProcess;
+
+    fn deref(&self) -> &ServiceProcess {
+        &self.process
+    }
+}
+
+impl DerefMut for FunctionProcess {
+    fn deref_mut(&mut self) -> &mut ServiceProcess {
+        &mut self.process
+    }
+}
+
+/// A running service, with or without a queue. Dropping it ends it as Cloud Run does.
+#[derive(Debug)]
+pub struct ServiceProcess {
+    name: &'static str,
     program: PathBuf,
     environment: Environment,
     address: SocketAddr,
@@ -111,10 +151,10 @@ pub struct FunctionProcess {
     reader: Option<JoinHandle<()>>,
 }
 
-impl FunctionProcess {
+impl ServiceProcess {
     /// Starts `program` on a free port, with this environment and nothing else; its output is kept in `log`.
     pub fn spawn(
-        queue: Queue,
+        name: &'static str,
         program: &Path,
         environment: &Environment,
         log: &Path,
@@ -125,7 +165,7 @@ impl FunctionProcess {
         let output = Arc::default();
         let (process, reader) = start(program, &environment, log, &output)?;
         Ok(Self {
-            queue,
+            name,
             program: program.to_owned(),
             environment,
             address,
@@ -147,22 +187,16 @@ impl FunctionProcess {
             }
             if let Some(status) = self.process.ended()? {
                 self.join_reader();
-                bail!("{} ended with {status}:\n{}", self.queue.name(), self.log());
+                bail!("{} ended with {status}:\n{}", self.name, self.log());
             }
             if Instant::now() > deadline {
-                bail!("{} is not ready after {READY_DEADLINE:?}:\n{}", self.queue.name(), self.log());
+                bail!("{} is not ready after {READY_DEADLINE:?}:\n{}", self.name, self.log());
             }
             sleep(POLL).await;
         }
     }
 
-    /// The queue that it serves.
-    #[must_use]
-    pub fn queue(&self) -> Queue {
-        self.queue
-    }
-
-    /// Where it listens, also after [`FunctionProcess::respawn`].
+    /// Where it listens, also after [`ServiceProcess::respawn`].
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -194,7 +228,7 @@ impl FunctionProcess {
     /// An error if it has ended, or if its log cannot be written.
     pub fn check(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.process.ended()? {
-            bail!(health::ended(self.queue.name(), status, Some(&self.log)));
+            bail!(health::ended(self.name, status, Some(&self.log)));
         }
         if let Some(error) = self.output.unwritten.get() {
             bail!(health::unwritable(&self.log, error));
@@ -228,7 +262,7 @@ impl FunctionProcess {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Where [`FunctionProcess::log`] is kept.
+    /// Where [`ServiceProcess::log`] is kept.
     #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.log

@@ -24,7 +24,7 @@ pub mod verify;
 
 pub use background::{Background, OwnRuntime};
 pub use environment::Environment;
-pub use functions::FunctionProcess;
+pub use functions::{FunctionProcess, ServiceProcess};
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use stack::LocalCloud;

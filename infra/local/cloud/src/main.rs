@@ -378,8 +378,9 @@ impl Up {
 /// What runs, and where: the first line that is printed.
 fn summary(options: &Options) -> String {
     let programs = options.programs.iter();
-    let functions: usize =
-        programs.map(|folder| queues::all().filter(|queue| program(folder, *queue).is_some()).count()).sum();
+    let functions: usize = programs
+        .map(|folder| queues::all().filter(|queue| program(folder, queue.name()).is_some()).count())
+        .sum();
     let server = |given: &Option<Url>| given.as_ref().map_or_else(|| "private".to_owned(), without_password);
     format!(
         "local cloud on 127.0.0.1: {functions} functions, {} users (seed {}), Cloud Tasks, Google, Twilio and SendGrid as \

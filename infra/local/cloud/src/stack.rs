@@ -6,14 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
 use google_stand_in::{SeedOptions, World};
 use messaging_stand_in::Inbox;
 use serde_json::Value;
-use shared::config::Config;
-use shared::job::Setup;
 use shared::queue::{Queue, Schedule};
 use tokio::time::sleep;
 use url::Url;
@@ -22,7 +20,7 @@ use uuid::Uuid;
 use crate::background::Background;
 use crate::consumption::Consumption;
 use crate::environment::{Endpoints, Environment};
-use crate::functions::{self, FunctionProcess, TaskLine};
+use crate::functions::{self, FunctionProcess, ServiceProcess, TaskLine};
 use crate::health::check_disk;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
@@ -30,6 +28,9 @@ use crate::seed::{self, Seeded, Variety};
 use crate::simulated_time::SimulatedTime;
 use crate::tasks::{CloudTasks, Settings};
 
+/// The service that takes push notifications, and where.
+const WEBHOOKS: &str = "webhooks";
+const PUSH_PATH: &str = "/google-calendar";
 const POLL: Duration = Duration::from_millis(200);
 
 /// What the local cloud is to be.
@@ -121,11 +122,11 @@ impl Servers {
 struct Parts {
     // Dropped in this order.
     functions: Vec<FunctionProcess>,
+    webhooks: Option<ServiceProcess>,
     tasks: CloudTasks,
     gateway: Background,
     google: Background,
     messaging: Background,
-    webhooks: Background,
     redis_token: String,
     world: World,
     inbox: Inbox,
@@ -164,8 +165,11 @@ impl Parts {
             ..Endpoints::unreachable(tasks.settings())
         };
         // What receives push notifications opens no channel, and need not know its own address.
-        let webhooks = serve_webhooks(&endpoints.environment())?;
-        let push_url = format!("{}{}", webhooks.url(), catchup::webhooks::PATH);
+        let webhooks = match &options.programs {
+            Some(programs) => start_webhooks(programs, &options.logs, &endpoints.environment()).await?,
+            None => None,
+        };
+        let push_url = webhooks.as_ref().map_or_else(|| endpoints.push_url.to_owned(), push_url);
         seed::open_channels(database, &world, &mut seeded, &push_url).await?;
         let environment = Endpoints { push_url: &push_url, ..endpoints }.environment();
         let functions = match &options.programs {
@@ -177,11 +181,11 @@ impl Parts {
         }
         Ok(Self {
             functions,
+            webhooks,
             tasks,
             gateway,
             google,
             messaging,
-            webhooks,
             redis_token,
             world,
             inbox,
@@ -260,7 +264,8 @@ impl LocalCloud {
     pub async fn check(&mut self) -> anyhow::Result<()> {
         // What is wrong with these is the reason of what happens to the functions.
         self.servers.check(&self.logs).await?;
-        self.parts.functions.iter_mut().try_for_each(FunctionProcess::check)
+        self.parts.functions.iter_mut().try_for_each(|function| function.check())?;
+        self.parts.webhooks.as_mut().map_or(Ok(()), ServiceProcess::check)
     }
 
     /// Says which tasks are left: a line per queue that has some, with how its dispatches ended and its log.
@@ -352,7 +357,7 @@ impl LocalCloud {
     }
 
     fn dispatched(&self) -> usize {
-        self.parts.functions.iter().map(FunctionProcess::dispatches).sum()
+        self.parts.functions.iter().map(|function| function.dispatches()).sum()
     }
 
     /// Tasks that wait in queues whose function was not built.
@@ -399,7 +404,12 @@ impl LocalCloud {
     /// The canonical lines of all functions.
     #[must_use]
     pub fn lines(&self) -> Vec<TaskLine> {
-        self.parts.functions.iter().flat_map(FunctionProcess::lines).collect()
+        self.parts.functions.iter().flat_map(|function| function.lines()).collect()
+    }
+
+    /// The service that takes push notifications, if it was built.
+    pub fn webhooks_mut(&mut self) -> Option<&mut ServiceProcess> {
+        self.parts.webhooks.as_mut()
     }
 
     /// What Google knows.
@@ -451,12 +461,14 @@ impl LocalCloud {
                 format!("{}/v2/{}", self.parts.tasks.url(), self.parts.tasks.settings().parent()),
             ),
             ("Google", self.parts.google.url()),
-            ("Push notifications", format!("{}{}", self.parts.webhooks.url(), catchup::webhooks::PATH)),
             ("Twilio, SendGrid, inbox", self.parts.messaging.url()),
         ];
         addresses.extend(self.parts.functions.iter().map(|function| {
             let address: SocketAddr = function.address();
             (function.queue().name(), format!("http://{address}  log {}", function.log_path().display()))
+        }));
+        addresses.extend(self.parts.webhooks.iter().map(|webhooks| {
+            (WEBHOOKS, format!("{}  log {}", push_url(webhooks), webhooks.log_path().display()))
         }));
         addresses
     }
@@ -468,6 +480,7 @@ impl Drop for LocalCloud {
         for function in &self.parts.functions {
             function.terminate();
         }
+        self.parts.webhooks.iter().for_each(ServiceProcess::terminate);
     }
 }
 
@@ -513,14 +526,27 @@ pub fn serve_messaging(inbox: &Inbox) -> anyhow::Result<Background> {
     })
 }
 
-/// What receives Google's push notifications, as the application mounts it.
-fn serve_webhooks(environment: &Environment) -> anyhow::Result<Background> {
-    let mut setup =
-        Setup::new(Config::from_pairs(environment.iter().map(|(name, value)| (*name, value.clone()))));
-    let router = catchup::webhooks::router(&mut setup)
-        .map_err(|_| anyhow!("the receiver of push notifications: {:?}", setup.config().problems()))?;
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    Background::start("webhooks", async |listener| axum::serve(listener, service).await)
+fn push_url(webhooks: &ServiceProcess) -> String {
+    format!("http://{}{PUSH_PATH}", webhooks.address())
+}
+
+/// What takes Google's push notifications, if it was built.
+async fn start_webhooks(
+    programs: &Path,
+    logs: &Path,
+    environment: &Environment,
+) -> anyhow::Result<Option<ServiceProcess>> {
+    let Some(program) = functions::program(programs, WEBHOOKS) else { return Ok(None) };
+    let log = new_log(logs, WEBHOOKS)?;
+    let mut webhooks = ServiceProcess::spawn(WEBHOOKS, &program, environment, &log)?;
+    webhooks.ready().await?;
+    Ok(Some(webhooks))
+}
+
+fn new_log(logs: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let log = logs.join(format!("{name}.log"));
+    std::fs::write(&log, "").context("cannot write a log")?;
+    Ok(log)
 }
 
 /// Redis over HTTP.
@@ -538,9 +564,8 @@ async fn start_functions(
 ) -> anyhow::Result<Vec<FunctionProcess>> {
     let mut functions = Vec::new();
     for queue in queues::all() {
-        if let Some(program) = functions::program(programs, queue) {
-            let log = logs.join(format!("{}.log", queue.name()));
-            std::fs::write(&log, "").context("cannot write a log")?;
+        if let Some(program) = functions::program(programs, queue.name()) {
+            let log = new_log(logs, queue.name())?;
             functions.push(FunctionProcess::spawn(queue, &program, environment, &log)?);
         }
     }

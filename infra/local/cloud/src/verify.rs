@@ -123,9 +123,13 @@ async fn dead_letters(db: &mut PgConnection) -> anyhow::Result<Vec<Difference>> 
 /// Syncs of contacts that began and of whose end nothing is known.
 async fn unfinished_runs(db: &mut PgConnection) -> anyhow::Result<Vec<Difference>> {
     let users: Vec<Uuid> =
-        sqlx::query_scalar("SELECT user_id FROM jobs.contacts_sync_runs").fetch_all(db).await?;
-    let unfinished =
-        |user| Difference { user: Some(user), what: "a row of jobs.contacts_sync_runs is left".to_owned() };
+        sqlx::query_scalar("SELECT user_id FROM jobs.contacts_sync_state WHERE run IS NOT NULL")
+            .fetch_all(db)
+            .await?;
+    let unfinished = |user| Difference {
+        user: Some(user),
+        what: "a run in jobs.contacts_sync_state has no end".to_owned(),
+    };
     Ok(users.into_iter().map(unfinished).collect())
 }
 

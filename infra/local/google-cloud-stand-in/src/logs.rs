@@ -38,7 +38,7 @@ pub(crate) async fn list(State(run): State<Arc<Run>>, Json(query): Json<Value>) 
 }
 
 fn of_revision(name: &str, service: &Service, revision: &Revision) -> Vec<Value> {
-    let log = revision.process().map(local_cloud::FunctionProcess::log).unwrap_or_default();
+    let log = revision.process().map(|process| process.log()).unwrap_or_default();
     let failed = service.front.failed().into_iter().filter(|request| request.revision == revision.name);
     let mut entries: Vec<Value> = log.lines().filter_map(line).collect();
     entries.extend(failed.map(|request| json!({ "httpRequest": { "status": request.status } })));

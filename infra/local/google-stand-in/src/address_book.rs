@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chrono::{DateTime, Utc};
 
 use crate::dice::{Dice, mix};
-use crate::person::{ContactGroup, GroupType, Person};
+use crate::person::{ContactGroup, GroupType, Labelled, Person};
 use crate::seed_person::invent;
 use crate::words::GROUPS;
 
@@ -25,6 +25,8 @@ const BOOK_SPAN: u64 = 1_000_000;
 struct Change {
     revision: u64,
     person: Option<Person>,
+    /// Who was deleted, and may be restored.
+    gone: Option<Person>,
 }
 
 /// A contact group with its place in the book's history.
@@ -39,7 +41,7 @@ pub(crate) struct GroupRecord {
 /// One row of a list of people.
 #[derive(Debug)]
 pub(crate) enum Row {
-    Live(Person),
+    Live(Box<Person>),
     Deleted { resource_name: String, etag: String },
 }
 
@@ -58,6 +60,8 @@ pub(crate) struct AddressBook {
     pub(crate) revision: u64,
     /// Sync tokens of another epoch have expired.
     pub(crate) epoch: u64,
+    /// How many full syncs may still begin; `None` for any number.
+    pub(crate) first_pages: Option<u32>,
 }
 
 impl AddressBook {
@@ -91,6 +95,7 @@ impl AddressBook {
             groups,
             revision: 0,
             epoch: 0,
+            first_pages: None,
         };
         for number in 0..people {
             // Memberships come first off the dice, so that counting them need not make the person.
@@ -127,20 +132,95 @@ impl AddressBook {
         usize::try_from(self.next).expect("a book fits into memory") - deleted
     }
 
-    /// Everybody from number `from` on who changed after `revision`.
-    pub(crate) fn changed(&self, from: u64, revision: u64) -> impl Iterator<Item = (u64, Row)> {
-        self.changes.range(from..).filter(move |(_, change)| change.revision > revision).map(
-            |(number, change)| {
-                let row = change.person.clone().map_or_else(
-                    || Row::Deleted {
-                        resource_name: self.resource_name(*number),
-                        etag: etag(&self.resource_name(*number), change.revision),
-                    },
-                    Row::Live,
-                );
-                (*number, row)
-            },
-        )
+    /// Whoever changed from revision `from` to `until`, in the order of the changes, by the revision of the last change.
+    pub(crate) fn changed(&self, from: u64, until: u64) -> Vec<(u64, Row)> {
+        let mut changed: Vec<_> = self
+            .changes
+            .iter()
+            .filter(|(_, change)| (from..=until).contains(&change.revision))
+            .map(|(number, change)| (change.revision, *number, change))
+            .collect();
+        changed.sort_unstable_by_key(|(revision, number, _)| (*revision, *number));
+        let row = |(revision, number, change): (u64, u64, &Change)| {
+            let row = match change.person.clone() {
+                Some(person) => Row::Live(Box::new(person)),
+                None => Row::Deleted {
+                    resource_name: self.resource_name(number),
+                    etag: etag(&self.resource_name(number), revision),
+                },
+            };
+            (revision, row)
+        };
+        changed.into_iter().map(row).collect()
+    }
+
+    /// The numbers of the people who may be restored.
+    pub(crate) fn deleted(&self) -> Vec<u64> {
+        let gone = self.changes.iter().filter(|(_, change)| change.gone.is_some());
+        gone.map(|(number, _)| *number).collect()
+    }
+
+    /// Takes one of the full syncs that may begin; false when none is left.
+    pub(crate) fn take_first_page(&mut self) -> bool {
+        match &mut self.first_pages {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+
+    /// Gives a person another resource name, as linking them to a profile does; with `new_first` the list of changes says
+    /// who is new before it says who is gone.
+    pub(crate) fn rename(&mut self, number: u64, new_first: bool) -> Option<Person> {
+        let mut person = self.person(number)?;
+        person.previous_resource_names.push(person.resource_name.clone());
+        if new_first {
+            let renamed = self.add(person);
+            self.set(number, None);
+            Some(renamed)
+        } else {
+            self.set(number, None);
+            Some(self.add(person))
+        }
+    }
+
+    /// Merges one person into another, who keeps their resource name and gets the addresses, numbers and groups of both.
+    pub(crate) fn merge(&mut self, from: u64, into: u64) -> Option<Person> {
+        let (other, mut person) = (self.person(from)?, self.person(into)?);
+        if from == into {
+            return None;
+        }
+        let add = |values: &mut Vec<Labelled>, others: Vec<Labelled>| {
+            let new =
+                others.into_iter().filter(|other| values.iter().all(|value| value.value != other.value));
+            let new: Vec<_> = new.map(|value| Labelled { primary: false, ..value }).collect();
+            values.extend(new);
+        };
+        add(&mut person.emails, other.emails);
+        add(&mut person.phones, other.phones);
+        person.name = person.name.or(other.name);
+        let groups = other.memberships.into_iter().filter(|group| !person.memberships.contains(group));
+        let groups: Vec<_> = groups.collect();
+        person.memberships.extend(groups);
+        person.previous_resource_names.extend(other.previous_resource_names);
+        person.previous_resource_names.push(other.resource_name);
+        self.set(from, None);
+        self.set(into, Some(person))
+    }
+
+    /// Brings a deleted person back, under the same resource name or another one.
+    pub(crate) fn restore(&mut self, number: u64, renamed: bool) -> Option<Person> {
+        let mut person = self.changes.get(&number).filter(|change| change.person.is_none())?.gone.clone()?;
+        if renamed {
+            person.previous_resource_names.push(person.resource_name.clone());
+            self.changes.get_mut(&number)?.gone = None;
+            Some(self.add(person))
+        } else {
+            self.set(number, Some(person))
+        }
     }
 
     /// The number behind a resource name of this book.
@@ -170,7 +250,8 @@ impl AddressBook {
         let members =
             |person: &Option<Person>| person.as_ref().map_or_else(Vec::new, |p| p.memberships.clone());
         let (left, joined) = (members(&before), members(&person));
-        self.changes.insert(number, Change { revision, person: person.clone() });
+        let gone = if person.is_none() { before } else { None };
+        self.changes.insert(number, Change { revision, person: person.clone(), gone });
         for name in left.iter().filter(|name| !joined.contains(name)) {
             self.recount(name, |count| count.saturating_sub(1));
         }

@@ -40,6 +40,10 @@ pub(crate) fn router() -> Router<App> {
         .route("/users/{user}/channels/silence", post(silence_channels))
         .route("/users/{user}/people", post(add_person))
         .route("/users/{user}/people/{person}", axum::routing::delete(delete_person))
+        .route("/users/{user}/people/{person}/rename", post(rename_person))
+        .route("/users/{user}/people/{person}/merge/{into}", post(merge_people))
+        .route("/users/{user}/people/{person}/restore", post(restore_person))
+        .route("/users/{user}/full-syncs", post(limit_full_syncs))
         .route("/users/{user}/calendars/{calendar}/events", post(add_event))
         .route("/users/{user}/calendars/{calendar}/events/{event}", axum::routing::delete(delete_event))
         .route("/users/{user}/calendars/{calendar}/events/{event}/move", post(move_event))
@@ -187,6 +191,8 @@ enum GrantAction {
     Revoke,
     Restore,
     RotateRefreshToken,
+    UntickBox,
+    TickBox,
 }
 
 async fn change_grant(
@@ -198,6 +204,8 @@ async fn change_grant(
     match read::<GrantAction>("action", &action)? {
         GrantAction::Revoke => app.world.revoke_grant(user, integration)?,
         GrantAction::Restore => app.world.restore_grant(user, integration)?,
+        GrantAction::UntickBox => app.world.untick_box(user, integration)?,
+        GrantAction::TickBox => app.world.tick_box(user, integration)?,
         GrantAction::RotateRefreshToken => app.world.rotate_refresh_token(user, integration)?,
     }
     Ok(StatusCode::NO_CONTENT)
@@ -257,6 +265,42 @@ async fn delete_person(
     Path((user, person)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
     app.world.delete_person(find(&app.world, &user)?, &format!("people/{person}"))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn rename_person(
+    State(app): State<App>,
+    Path((user, person)): Path<(String, String)>,
+) -> Answer<Json<Person>> {
+    Ok(Json(app.world.rename_person(find(&app.world, &user)?, &format!("people/{person}"), false)?))
+}
+
+async fn merge_people(
+    State(app): State<App>,
+    Path((user, person, into)): Path<(String, String, String)>,
+) -> Answer<Json<Person>> {
+    let (from, into) = (format!("people/{person}"), format!("people/{into}"));
+    Ok(Json(app.world.merge_people(find(&app.world, &user)?, &from, &into)?))
+}
+
+async fn restore_person(
+    State(app): State<App>,
+    Path((user, person)): Path<(String, String)>,
+) -> Answer<Json<Person>> {
+    Ok(Json(app.world.restore_person(find(&app.world, &user)?, &format!("people/{person}"), false)?))
+}
+
+#[derive(Debug, Deserialize)]
+struct FullSyncsRequest {
+    left: Option<u32>,
+}
+
+async fn limit_full_syncs(
+    State(app): State<App>,
+    Path(user): Path<String>,
+    Json(request): Json<FullSyncsRequest>,
+) -> Answer<StatusCode> {
+    app.world.limit_full_syncs(find(&app.world, &user)?, request.left)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

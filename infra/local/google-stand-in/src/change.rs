@@ -21,6 +21,17 @@ impl World {
         self.with(|state| state.add_event(user, calendar_id, event, now))
     }
 
+    /// Puts one meeting into the primary calendars of all its guests at the same moment, which announces it on all their
+    /// channels at the same time.
+    pub fn add_meeting(&self, guests: &[Uuid], event: &Event) -> Result<(), Unknown> {
+        let now = self.now();
+        self.with(|state| {
+            guests
+                .iter()
+                .try_for_each(|guest| state.add_event(*guest, "primary", event.clone(), now).map(drop))
+        })
+    }
+
     /// Changes an event in every calendar of the user that it appears in.
     pub fn change_event(
         &self,
@@ -133,6 +144,44 @@ impl World {
         })
     }
 
+    /// Gives a person another resource name, as linking them to a profile does; with `new_first` the list of changes says
+    /// who is new before it says who is gone.
+    pub fn rename_person(&self, user: Uuid, resource_name: &str, new_first: bool) -> Result<Person, Unknown> {
+        self.with_person(user, resource_name, |book, number| book.rename(number, new_first))
+    }
+
+    /// Merges a person into another, who keeps their resource name.
+    pub fn merge_people(&self, user: Uuid, from: &str, into: &str) -> Result<Person, Unknown> {
+        self.with_person(user, from, |book, number| book.merge(number, book.number(into)?))
+    }
+
+    /// Brings a deleted person back, under the same resource name or another one.
+    pub fn restore_person(&self, user: Uuid, resource_name: &str, renamed: bool) -> Result<Person, Unknown> {
+        self.with_person(user, resource_name, |book, number| book.restore(number, renamed))
+    }
+
+    fn with_person(
+        &self,
+        user: Uuid,
+        resource_name: &str,
+        change: impl FnOnce(&mut AddressBook, u64) -> Option<Person>,
+    ) -> Result<Person, Unknown> {
+        self.with(|state| {
+            let book = &mut state.account_mut(user)?.book;
+            let number = book.number(resource_name).ok_or(Unknown::Person)?;
+            change(book, number).ok_or(Unknown::Person)
+        })
+    }
+
+    /// Lets so many full syncs of the user's address book begin, and refuses the first page of any other with 429; `None`
+    /// refuses none.
+    pub fn limit_full_syncs(&self, user: Uuid, left: Option<u32>) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.account_mut(user)?.book.first_pages = left;
+            Ok(())
+        })
+    }
+
     /// Replaces the user's address book by one of `people` people (at most a million). Older sync tokens expire.
     pub fn add_address_book(&self, user: Uuid, people: u64) -> Result<(), Unknown> {
         let now = self.now();
@@ -192,6 +241,24 @@ impl World {
     pub fn restore_grant(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
         self.with(|state| {
             state.grant_mut(user, integration)?.state = GrantState::Granted;
+            Ok(())
+        })
+    }
+
+    /// The user leaves the integration's box on the consent screen unticked (granular consent): tokens are handed out, and
+    /// open nothing.
+    pub fn untick_box(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.grant_mut(user, integration)?;
+            state.account_mut(user)?.unticked.push(integration);
+            Ok(())
+        })
+    }
+
+    /// The user ticks the box.
+    pub fn tick_box(&self, user: Uuid, integration: Integration) -> Result<(), Unknown> {
+        self.with(|state| {
+            state.account_mut(user)?.unticked.retain(|unticked| *unticked != integration);
             Ok(())
         })
     }

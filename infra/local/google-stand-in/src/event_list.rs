@@ -93,6 +93,7 @@ pub(crate) fn list(
     let show_deleted = query.flag("showDeleted")?;
     let updated_min = query.time("updatedMin")?;
     let zone = query.value::<Tz>("timeZone")?;
+    let max_attendees = query.value::<usize>("maxAttendees")?;
     let order = order(query, single_events)?;
     let size = match query.value::<usize>("maxResults")? {
         Some(0) => return Err(Refusal::invalid("maxResults", "Invalid value for maxResults: 0")),
@@ -169,7 +170,8 @@ pub(crate) fn list(
         };
         body["nextSyncToken"] = json!(seal(&token));
     }
-    body["items"] = rows.iter().map(|(_, event)| wire(event, &calendar_state.calendar.id, zone)).collect();
+    body["items"] =
+        rows.iter().map(|(_, event)| wire(event, &calendar_state.calendar.id, zone, max_attendees)).collect();
     Ok(axum::Json(body).into_response())
 }
 
@@ -261,8 +263,10 @@ fn ical_uid(event: &Event) -> String {
     format!("{id}@google.com")
 }
 
-/// An event as Calendar writes it. Of a deleted one it tells no more than what it was.
-fn wire(event: &Event, calendar_id: &str, zone: Option<Tz>) -> Value {
+/// An event as Calendar writes it. Of a deleted one it tells no more than what it was; of more than `max_attendees`, only
+/// the owner of the calendar.
+/// <https://developers.google.com/workspace/calendar/api/v3/reference/events/list> (`maxAttendees`)
+fn wire(event: &Event, calendar_id: &str, zone: Option<Tz>, max_attendees: Option<usize>) -> Value {
     let mut body = json!({
         "kind": "calendar#event",
         "etag": event.etag,
@@ -300,7 +304,12 @@ fn wire(event: &Event, calendar_id: &str, zone: Option<Tz>) -> Value {
         body["transparency"] = json!("transparent");
     }
     if !event.attendees.is_empty() {
-        body["attendees"] = json!(event.attendees);
+        let are_too_many = max_attendees.is_some_and(|max| event.attendees.len() > max);
+        let shown = event.attendees.iter().filter(|attendee| attendee.is_self || !are_too_many);
+        body["attendees"] = shown.map(|attendee| json!(attendee)).collect();
+        if are_too_many {
+            body["attendeesOmitted"] = json!(true);
+        }
     }
     body["iCalUID"] = json!(ical_uid(event));
     body["sequence"] = json!(0);

@@ -20,6 +20,18 @@ pub enum FaultKind {
         #[serde(default = "default_retry_after_s")]
         retry_after_s: u32,
     },
+    /// 403 `rateLimitExceeded`, as for a quota that lasts the day.
+    DayQuota,
+    /// 429 without a time for a list's first page; a page or sync token passes.
+    FirstPageQuota,
+    /// 403 `SERVICE_DISABLED`: the API is switched off for the project.
+    ApiDisabled,
+    /// 403 `notACalendarUser`.
+    NotACalendarUser,
+    /// 401 `push.webhookUrlUnauthorized`: the address, not the token.
+    AddressUnauthorized,
+    /// 400 `pushNotSupportedForRequestedResource`.
+    PushNotSupported,
     /// 410 `fullSyncRequired`.
     Gone,
     /// 400 with the reason `EXPIRED_SYNC_TOKEN`.

@@ -11,6 +11,9 @@ pub(crate) const ACCESS_TOKEN_LIFETIME: TimeDelta = TimeDelta::hours(1);
 /// `expires_in` of the token endpoint's answer.
 pub(crate) const EXPIRES_IN_S: u32 = 3599;
 
+/// What is granted by a consent screen on which no box was ticked.
+const WITHOUT_BOX: &str = "openid https://www.googleapis.com/auth/userinfo.email";
+
 /// What a refresh hands out.
 #[derive(Debug)]
 pub(crate) struct Refreshed {
@@ -51,7 +54,15 @@ impl State {
             // The application has the newest: those before it are of no more use.
             self.refresh_tokens.retain(|known, owner| known == token || *owner != (user, integration));
         }
-        Some(Refreshed { access_token, refresh_token, scope: integration.scope() })
+        let is_ticked = !self.account(user).is_ok_and(|account| account.unticked.contains(&integration));
+        let scope = if is_ticked { integration.scope() } else { WITHOUT_BOX };
+        Some(Refreshed { access_token, refresh_token, scope })
+    }
+
+    /// Whether the token may call the API of that integration.
+    pub(crate) fn opens(&self, token: &AccessToken, integration: Integration) -> bool {
+        token.integration == integration
+            && !self.account(token.user).is_ok_and(|account| account.unticked.contains(&integration))
     }
 
     fn put_access_token(&mut self, token: String, user: Uuid, integration: Integration, now: DateTime<Utc>) {

@@ -18,6 +18,8 @@ const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
 /// People guides, "Read and manage contacts": sync tokens expire seven days after the full sync.
 pub(crate) const SYNC_TOKEN_LIFETIME: TimeDelta = TimeDelta::days(7);
+/// `Retry-After` when the quota for first pages of full syncs is used up.
+const FIRST_PAGE_RETRY_AFTER_S: u32 = 60;
 /// The stand-in lists in one order; the parameter is checked and otherwise without effect.
 const SORT_ORDERS: &[&str] =
     &["LAST_MODIFIED_ASCENDING", "LAST_MODIFIED_DESCENDING", "FIRST_NAME_ASCENDING", "LAST_NAME_ASCENDING"];
@@ -48,7 +50,7 @@ struct PageToken {
     epoch: u64,
     /// Changes after this one are the next sync's.
     revision: u64,
-    /// The first number of the page.
+    /// The first number of the page; of a list of changes, the first revision.
     from: u64,
     parameters: Parameters,
     request_sync_token: bool,
@@ -71,12 +73,13 @@ struct Answer<'a> {
 }
 
 pub(crate) fn list(
-    state: &State,
+    state: &mut State,
     user: Uuid,
     query: &Query,
     now: DateTime<Utc>,
 ) -> Result<Response, Refusal> {
-    let book = &state.account(user).map_err(|_| Refusal::unauthorized())?.book;
+    let born = state.born;
+    let book = &mut state.account_mut(user).map_err(|_| Refusal::unauthorized())?.book;
     let parameters = parameters(query)?;
     let request_sync_token = query.flag("requestSyncToken")?;
     let sync_token = query.text("syncToken");
@@ -87,7 +90,7 @@ pub(crate) fn list(
                 .filter(|token| token.people_sync == user)
                 .ok_or_else(|| Refusal::invalid("syncToken", "Sync token is invalid."))?;
             let expired = token.issued_at + SYNC_TOKEN_LIFETIME <= now;
-            if expired || (token.born, token.epoch) != (state.born, book.epoch) {
+            if expired || (token.born, token.epoch) != (born, book.epoch) {
                 return Err(Refusal::expired_sync_token());
             }
             if token.parameters != parameters {
@@ -111,18 +114,22 @@ pub(crate) fn list(
             Some(page)
         }
     };
+    // "The first page of a full sync request has an additional quota" (People reference, people.connections.list).
+    if since.is_none() && page.is_none() && !book.take_first_page() {
+        return Err(Refusal::too_many_requests(FIRST_PAGE_RETRY_AFTER_S));
+    }
     let (from, revision) = page.map_or((0, book.revision), |page| (page.from, page.revision));
     let size = parameters.page_size;
-    let mut rows = rows(book, from, since, size + 1);
+    let mut rows = rows(book, from, since.map(|since| (since, revision)), size + 1);
     let next = if rows.len() > size { rows.pop().map(|(number, _)| number) } else { None };
 
     let fields = parameters.fields.clone();
     let answer = Answer {
-        connections: rows.iter().map(|(_, row)| WirePerson::new(row, &fields)).collect(),
+        connections: rows.iter().map(|(_, row)| WirePerson::new(row, &fields, since.is_some())).collect(),
         next_sync_token: (next.is_none() && request_sync_token).then(|| {
             seal(&SyncToken {
                 people_sync: user,
-                born: state.born,
+                born,
                 epoch: book.epoch,
                 issued_at: now,
                 revision,
@@ -147,11 +154,12 @@ pub(crate) fn list(
     Ok(([(header::CONTENT_TYPE, "application/json; charset=UTF-8")], body).into_response())
 }
 
-fn rows(book: &AddressBook, from: u64, since: Option<u64>, most: usize) -> Vec<(u64, Row)> {
-    match since {
-        Some(revision) => book.changed(from, revision).take(most).collect(),
-        None => book.live(from).map(|(number, person)| (number, Row::Live(person))).take(most).collect(),
+/// Everybody, or who changed after the one revision up to the other, in the order of the changes.
+fn rows(book: &AddressBook, from: u64, changes: Option<(u64, u64)>, most: usize) -> Vec<(u64, Row)> {
+    if let Some((since, until)) = changes {
+        return book.changed(from.max(since + 1), until).into_iter().take(most).collect();
     }
+    book.live(from).map(|(number, person)| (number, Row::Live(Box::new(person)))).take(most).collect()
 }
 
 fn parameters(query: &Query) -> Result<Parameters, Refusal> {

@@ -76,6 +76,8 @@ pub struct Person {
     pub addresses: Vec<Address>,
     /// Resource names of the contact groups, e.g. `contactGroups/myContacts`.
     pub memberships: Vec<String>,
+    /// `metadata.previousResourceNames`: of a person who was renamed, and of those who were merged into this one.
+    pub previous_resource_names: Vec<String>,
 }
 
 /// `groupType` of a contact group.

@@ -33,6 +33,8 @@ pub(crate) struct WirePerson<'a> {
 #[serde(rename_all = "camelCase")]
 struct PersonMetadata<'a> {
     sources: [Source<'a>; 1],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    previous_resource_names: &'a [String],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
     object_type: &'static str,
@@ -108,13 +110,21 @@ struct GroupMembership<'a> {
 }
 
 impl<'a> WirePerson<'a> {
-    pub(crate) fn new(row: &'a Row, fields: &PersonFields) -> Self {
+    /// `is_change` for a list of changes: only there Google says what a person was called before.
+    /// <https://developers.google.com/people/api/rest/v1/people#PersonMetadata>
+    pub(crate) fn new(row: &'a Row, fields: &PersonFields, is_change: bool) -> Self {
         let (resource_name, etag, person) = match row {
-            Row::Live(person) => (&person.resource_name, &person.etag, Some(person)),
+            Row::Live(person) => (&person.resource_name, &person.etag, Some(&**person)),
             Row::Deleted { resource_name, etag } => (resource_name, etag, None),
         };
         let source = Source { kind: "CONTACT", id: id_of(resource_name) };
-        let metadata = PersonMetadata { sources: [source], deleted: person.is_none(), object_type: "PERSON" };
+        let previous = person.filter(|_| is_change).map(|person| person.previous_resource_names.as_slice());
+        let metadata = PersonMetadata {
+            sources: [source],
+            previous_resource_names: previous.unwrap_or_default(),
+            deleted: person.is_none(),
+            object_type: "PERSON",
+        };
         let mut wire = Self {
             resource_name,
             etag,

@@ -16,8 +16,14 @@ use crate::world::World;
 
 /// How long a receiver may take.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many notifications are sent concurrently.
-const CONCURRENT_DELIVERIES: usize = 16;
+/// How many notifications are sent concurrently: as many as a large meeting causes.
+const CONCURRENT_DELIVERIES: usize = 200;
+/// What Google repeats a notification after, with exponential backoff, and nothing else:
+/// <https://developers.google.com/workspace/calendar/api/guides/push#responding-to-notifications>. A receiver that is not
+/// there counts as 503, which is what the front end of Cloud Run would say.
+const REPEATED: [u16; 4] = [500, 502, 503, 504];
+const FIRST_REPEAT_AFTER: Duration = Duration::from_millis(250);
+const DELIVERIES: u32 = 8;
 
 /// A push channel that `events.watch` opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -101,8 +107,7 @@ pub(crate) fn is_plain_loopback(address: &str) -> bool {
     })
 }
 
-/// Delivers notifications as they come, until dropped. One that fails is logged and not repeated: an incremental sync
-/// finds the change anyway.
+/// Delivers notifications as they come, until dropped, several times if the receiver says so.
 pub(crate) async fn deliver(world: World) {
     let client: Client<HttpConnector, Empty<&'static [u8]>> =
         Client::builder(TokioExecutor::new()).build_http();
@@ -111,10 +116,10 @@ pub(crate) async fn deliver(world: World) {
         Some((notification, world))
     });
     notifications
-        .for_each_concurrent(CONCURRENT_DELIVERIES, |notification| {
-            let client = client.clone();
-            async move {
-                let channel = &notification.channel.id;
+        .for_each_concurrent(CONCURRENT_DELIVERIES, async |notification| {
+            let channel = &notification.channel.id;
+            let mut pause = FIRST_REPEAT_AFTER;
+            for _ in 0..DELIVERIES {
                 let Some(request) = notification.request() else {
                     tracing::debug!(
                         channel,
@@ -123,10 +128,18 @@ pub(crate) async fn deliver(world: World) {
                     return;
                 };
                 match tokio::time::timeout(DELIVERY_TIMEOUT, client.request(request)).await {
-                    Ok(Ok(answer)) => tracing::debug!(channel, status = %answer.status(), "notified"),
+                    Ok(Ok(answer)) if !REPEATED.contains(&answer.status().as_u16()) => {
+                        tracing::debug!(channel, status = %answer.status(), "notified");
+                        return;
+                    }
+                    Ok(Ok(answer)) => {
+                        tracing::debug!(channel, status = %answer.status(), "to be repeated");
+                    }
                     Ok(Err(error)) => tracing::warn!(channel, %error, "notification not delivered"),
                     Err(_) => tracing::warn!(channel, "notification not answered in time"),
                 }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
             }
         })
         .await;

@@ -6,7 +6,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use crate::account::Integration;
+
 const AUTHORIZATION: &str = "Authorization";
+/// `error.status` of a 403 that no retry helps against.
+const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
 
 /// Which API speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,17 +88,82 @@ impl Refusal {
         }
     }
 
-    /// A token that was granted for the other API.
+    /// A token that was granted for the other API, or without the box that this one needs.
     pub(crate) fn scope_insufficient() -> Self {
         Self {
             info: Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT"),
             ..Self::new(
                 StatusCode::FORBIDDEN,
                 "insufficientPermissions",
-                "PERMISSION_DENIED",
+                PERMISSION_DENIED,
                 "Request had insufficient authentication scopes.",
             )
         }
+    }
+
+    /// The API is switched off for the project.
+    pub(crate) fn service_disabled() -> Self {
+        Self {
+            domain: "usageLimits",
+            info: Some("SERVICE_DISABLED"),
+            ..Self::new(
+                StatusCode::FORBIDDEN,
+                "accessNotConfigured",
+                PERMISSION_DENIED,
+                "API has not been used in project 123456789012 before or it is disabled.",
+            )
+        }
+    }
+
+    /// The account has no Calendar.
+    pub(crate) fn not_a_calendar_user() -> Self {
+        Self {
+            domain: "calendar",
+            ..Self::new(
+                StatusCode::FORBIDDEN,
+                "notACalendarUser",
+                PERMISSION_DENIED,
+                "The user must be signed up for Google Calendar.",
+            )
+        }
+    }
+
+    /// Google may not send notifications to the address: a 401 that is not about the token.
+    pub(crate) fn address_unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "push.webhookUrlUnauthorized",
+            "UNAUTHENTICATED",
+            "Unauthorized WebHook callback channel",
+        )
+    }
+
+    /// A calendar that cannot be watched.
+    pub(crate) fn push_not_supported() -> Self {
+        Self::bad_request(
+            "calendar",
+            "pushNotSupportedForRequestedResource",
+            "Push notifications are not supported by this resource.",
+        )
+    }
+
+    /// 403 over the day's quota of the project, which has the reason of a limit that passes in a minute.
+    pub(crate) fn day_quota() -> Self {
+        Self {
+            domain: "usageLimits",
+            info: Some("RATE_LIMIT_EXCEEDED"),
+            ..Self::new(
+                StatusCode::FORBIDDEN,
+                "rateLimitExceeded",
+                "RESOURCE_EXHAUSTED",
+                "Rate Limit Exceeded",
+            )
+        }
+    }
+
+    /// 429 over the extra quota of a full sync's first page, without a time.
+    pub(crate) fn first_page_quota() -> Self {
+        Self { retry_after_s: None, ..Self::too_many_requests(0) }
     }
 
     /// 403 over the limit of one user.
@@ -206,25 +275,29 @@ impl Refusal {
                 }
                 error.insert("errors".to_owned(), json!([first]));
             }
-            Api::People => {
-                error.insert("status".to_owned(), json!(self.status));
-                if let Some(reason) = self.info {
-                    let info = json!({
-                        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                        "reason": reason,
-                        "domain": "googleapis.com",
-                        "metadata": {"service": "people.googleapis.com"},
-                    });
-                    error.insert("details".to_owned(), json!([info]));
-                }
-            }
+            Api::People => error.extend(self.new_form("people.googleapis.com")),
+        }
+        // Calendar says what it denies in both forms.
+        if api == Api::Calendar && self.status == PERMISSION_DENIED && self.info.is_some() {
+            error.extend(self.new_form("calendar-json.googleapis.com"));
         }
         // Both forms are seen of this one.
         if self.reason == "userRateLimitExceeded" && api == Api::People {
             error.insert("errors".to_owned(), json!([{"domain": self.domain, "reason": self.reason}]));
         }
         let mut response = (self.code, Json(json!({"error": Value::Object(error)}))).into_response();
-        if self.code == StatusCode::UNAUTHORIZED {
+        if self.reason == "insufficientPermissions" {
+            let scope = match api {
+                Api::Calendar => Integration::GoogleCalendar.scope(),
+                Api::People => Integration::GoogleContacts.scope(),
+            };
+            let challenge = format!(
+                r#"Bearer realm="https://accounts.google.com/", error="insufficient_scope", scope="{scope}""#
+            );
+            let challenge = HeaderValue::from_str(&challenge).expect("a scope is an address");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if self.code == StatusCode::UNAUTHORIZED && self.location == Some(AUTHORIZATION) {
             response.headers_mut().insert(
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static(
@@ -236,5 +309,21 @@ impl Refusal {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+
+    /// `status`, and `details` with an `ErrorInfo`.
+    fn new_form(&self, service: &str) -> Map<String, Value> {
+        let mut form = Map::new();
+        form.insert("status".to_owned(), json!(self.status));
+        if let Some(reason) = self.info {
+            let info = json!({
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": reason,
+                "domain": "googleapis.com",
+                "metadata": {"service": service},
+            });
+            form.insert("details".to_owned(), json!([info]));
+        }
+        form
     }
 }

@@ -84,14 +84,16 @@ impl RequestContext {
             if let Some(answer) = self.body_fault(kind).await {
                 return answer;
             }
-            if let Some(refusal) = refusal(kind) {
+            if let Some(refusal) = refusal(kind, &self.query) {
                 return refusal.into_answer(api);
             }
         }
         let now = world.now();
         let token = match token {
             Some(token) if token.expires_at <= now => Err(Refusal::unauthorized()),
-            Some(token) if token.integration != integration => Err(Refusal::scope_insufficient()),
+            Some(token) if !world.with(|state| state.opens(&token, integration)) => {
+                Err(Refusal::scope_insufficient())
+            }
             Some(token) => Ok(token),
             None => Err(Refusal::unauthorized()),
         };
@@ -155,6 +157,12 @@ impl RequestContext {
             FaultKind::Unauthorized
             | FaultKind::RateLimit
             | FaultKind::TooManyRequests { .. }
+            | FaultKind::DayQuota
+            | FaultKind::FirstPageQuota
+            | FaultKind::ApiDisabled
+            | FaultKind::NotACalendarUser
+            | FaultKind::AddressUnauthorized
+            | FaultKind::PushNotSupported
             | FaultKind::Gone
             | FaultKind::ExpiredSyncToken
             | FaultKind::ServerError { .. }
@@ -169,11 +177,18 @@ impl RequestContext {
 }
 
 /// What a fault makes Calendar and People answer; `None` where the answer itself does not change.
-fn refusal(kind: FaultKind) -> Option<Refusal> {
+fn refusal(kind: FaultKind, query: &Query) -> Option<Refusal> {
+    let is_first_page = ["pageToken", "syncToken"].iter().all(|token| query.text(token).is_none());
     match kind {
         FaultKind::Unauthorized | FaultKind::Revoked => Some(Refusal::unauthorized()),
         FaultKind::RateLimit => Some(Refusal::rate_limit()),
         FaultKind::TooManyRequests { retry_after_s } => Some(Refusal::too_many_requests(retry_after_s)),
+        FaultKind::DayQuota => Some(Refusal::day_quota()),
+        FaultKind::FirstPageQuota => is_first_page.then(Refusal::first_page_quota),
+        FaultKind::ApiDisabled => Some(Refusal::service_disabled()),
+        FaultKind::NotACalendarUser => Some(Refusal::not_a_calendar_user()),
+        FaultKind::AddressUnauthorized => Some(Refusal::address_unauthorized()),
+        FaultKind::PushNotSupported => Some(Refusal::push_not_supported()),
         FaultKind::Gone => Some(Refusal::full_sync_required()),
         FaultKind::ExpiredSyncToken => Some(Refusal::expired_sync_token()),
         FaultKind::ServerError { status } => {

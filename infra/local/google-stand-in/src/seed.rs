@@ -163,6 +163,7 @@ fn account(options: &SeedOptions, place: usize, mut dice: Dice, now: DateTime<Ut
         user,
         calendars,
         channels: Vec::new(),
+        unticked: Vec::new(),
         rotating: Vec::new(),
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Account {
     pub(crate) list_epoch: u64,
     pub(crate) book: AddressBook,
     pub(crate) channels: Vec<Channel>,
+    /// Integrations whose box on the consent screen the user left unticked.
+    pub(crate) unticked: Vec<Integration>,
     /// Integrations whose next refresh hands out a new refresh token.
     pub(crate) rotating: Vec<Integration>,
 }

@@ -37,6 +37,12 @@ pub enum Change {
     PersonChanged,
     /// A person was deleted.
     PersonDeleted,
+    /// A person got another resource name.
+    PersonRenamed,
+    /// Two people became one.
+    PeopleMerged,
+    /// A deleted person came back.
+    PersonRestored,
     /// A person joined or left a group.
     MembershipChanged,
     /// A contact group was made.
@@ -58,9 +64,12 @@ const MIX: &[(u64, Change)] = &[
     (12, Change::EventMoved),
     (2, Change::EventMovedToOtherCalendar),
     (10, Change::EventDeleted),
-    (12, Change::PersonAdded),
-    (10, Change::PersonChanged),
-    (5, Change::PersonDeleted),
+    (10, Change::PersonAdded),
+    (8, Change::PersonChanged),
+    (4, Change::PersonDeleted),
+    (2, Change::PersonRenamed),
+    (2, Change::PeopleMerged),
+    (1, Change::PersonRestored),
     (4, Change::MembershipChanged),
     (2, Change::GroupAdded),
     (1, Change::GroupRenamed),
@@ -123,6 +132,9 @@ impl State {
             Change::PersonAdded
             | Change::PersonChanged
             | Change::PersonDeleted
+            | Change::PersonRenamed
+            | Change::PeopleMerged
+            | Change::PersonRestored
             | Change::MembershipChanged => {
                 account.user.contacts_grant.as_ref()?;
                 happen_to_person(change, &mut self.accounts.get_mut(place)?.book, rng)?;
@@ -216,6 +228,16 @@ fn happen_to_person(change: Change, book: &mut AddressBook, rng: &mut Dice) -> O
         return Some(());
     }
     let number = rng.below(book.end());
+    match change {
+        Change::PersonRenamed => return book.rename(number, rng.chance(50)).map(|_| ()),
+        Change::PeopleMerged => return book.merge(number, rng.below(book.end())).map(|_| ()),
+        Change::PersonRestored => {
+            let deleted = book.deleted();
+            let number = *deleted.get(rng.index(deleted.len()))?;
+            return book.restore(number, rng.chance(50)).map(|_| ());
+        }
+        _ => {}
+    }
     let mut person = book.person(number)?;
     match change {
         Change::PersonDeleted => {

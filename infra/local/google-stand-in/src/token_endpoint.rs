@@ -64,7 +64,13 @@ pub(crate) fn fault(kind: FaultKind) -> Option<Response> {
             Some(refuse(code, "internal_failure", "Internal Error"))
         }
         FaultKind::Revoked => Some(invalid_grant()),
-        FaultKind::Slow { .. }
+        FaultKind::DayQuota
+        | FaultKind::FirstPageQuota
+        | FaultKind::ApiDisabled
+        | FaultKind::NotACalendarUser
+        | FaultKind::AddressUnauthorized
+        | FaultKind::PushNotSupported
+        | FaultKind::Slow { .. }
         | FaultKind::Reset
         | FaultKind::AnswerLost
         | FaultKind::Garbage

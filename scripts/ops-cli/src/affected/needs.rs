@@ -9,10 +9,12 @@ use super::comparison::Comparison;
 use super::declaration::{entries, keys, without};
 
 const FUNCTIONS: &str = "functions";
+/// Those without a queue.
+const SERVICES: &str = "services";
 /// Queues that a function may fill: a right on each of them.
 const ENQUEUES: &str = "enqueues";
 
-/// The queues; `None` are all.
+/// The queues, and services without one; `None` are all.
 pub(super) fn queues(comparison: &Comparison<'_>) -> anyhow::Result<Option<BTreeSet<String>>> {
     let value = |text: String| serde_json::from_str(&text).unwrap_or_default();
     Ok(compare(&value(comparison.before(NEEDS)?), &value(comparison.after(NEEDS)?)))
@@ -20,10 +22,20 @@ pub(super) fn queues(comparison: &Comparison<'_>) -> anyhow::Result<Option<BTree
 
 fn compare(before: &Value, now: &Value) -> Option<BTreeSet<String>> {
     // What features need concerns the functions that have them.
-    if without(before, FUNCTIONS) != without(now, FUNCTIONS) {
+    let rest = |needs: &Value| {
+        let mut rest = without(needs, FUNCTIONS);
+        rest.remove(SERVICES);
+        rest
+    };
+    if rest(before) != rest(now) {
         return None;
     }
-    let (old, new) = (entries(&before[FUNCTIONS]), entries(&now[FUNCTIONS]));
+    let all = |needs: &Value| {
+        let mut all = entries(&needs[FUNCTIONS]);
+        all.extend(entries(&needs[SERVICES]));
+        all
+    };
+    let (old, new) = (all(before), all(now));
     let mut queues = BTreeSet::new();
     for name in keys(&old, &new).into_iter().filter(|name| old.get(*name) != new.get(*name)) {
         queues.insert(name.clone());
@@ -58,6 +70,12 @@ mod tests {
             "/functions/calendar-sync/enqueues",
             ["adaptive-sync"].as_slice().into(),
             Some(&["adaptive-sync", "calendar-sync", "suggestion-regeneration"]),
+        );
+        check("/services/webhooks/maxInstances", 7.into(), Some(&["webhooks"]));
+        check(
+            "/services/webhooks/enqueues",
+            ["adaptive-sync"].as_slice().into(),
+            Some(&["adaptive-sync", "calendar-sync", "webhooks"]),
         );
         check("/features/google/secrets", [""; 0].as_slice().into(), None);
     }

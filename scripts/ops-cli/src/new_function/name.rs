@@ -8,7 +8,7 @@ use crate::usage_error::UsageError;
 const LENGTH: std::ops::RangeInclusive<usize> = 6..=24;
 /// `<name>-queue` and `<name>-cron` are other things of a function.
 const RESERVED_ENDINGS: [&str; 2] = ["-queue", "-cron"];
-/// Words of Rust that are long enough; `webhooks` is the name kept for the receiver of push notifications.
+/// Words of Rust that are long enough; and `webhooks`, the service without a queue.
 const RESERVED: [&str; 13] = [
     "abstract", "become", "continue", "extern", "override", "return", "static", "struct", "typeof", "unsafe",
     "unsized", "virtual", "webhooks",

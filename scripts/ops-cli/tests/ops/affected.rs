@@ -54,6 +54,8 @@ fn each_change_touches_what_it_must_and_nothing_else() {
     // One function's folder: one function. Its tests: none.
     check(&|| history.append("functions/token-refresh/src/lib.rs", "// x\n"), &["token-refresh"], &[]);
     check(&|| history.append("functions/token-refresh/tests/job.rs", "// x\n"), &[], &[]);
+    // The service without a queue.
+    check(&|| history.append("functions/webhooks/src/lib.rs", "// x\n"), &["webhooks"], &[]);
     // A module of `catchup` behind a feature: who has the feature.
     let calendar =
         check(&|| history.append("shared/catchup/src/google/calendar.rs", "// x\n"), &users("calendar"), &[]);

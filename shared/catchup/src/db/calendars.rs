@@ -40,6 +40,8 @@ pub struct CalendarToSync {
     pub failures: i32,
     /// Until then it is passed over, as it failed.
     pub retry_at: Option<DateTime<Utc>>,
+    /// Its next listing looks back for meetings.
+    pub looks_back: bool,
     /// When the user's unfinished sync read the list of calendars.
     pub listed_at: Option<DateTime<Utc>>,
 }
@@ -166,6 +168,9 @@ impl Calendars {
             )
             SELECT c.calendar_id, s.sync_token AS "sync_token?", s.horizon AS "horizon?", s.page_size AS "page_size?",
                    s.last_sync_at AS "synced_at?", COALESCE(s.failures, 0) AS "failures!", s.retry_at AS "retry_at?",
+                   s.looked_back IS NULL OR (NOT s.looked_back AND EXISTS (
+                       SELECT FROM google_contacts_sync_state g WHERE g.user_id = $1 AND g.last_full_sync_at IS NOT NULL
+                   )) AS "looks_back!",
                    r.listed_at AS "listed_at?"
             FROM listed c
             LEFT JOIN jobs.calendar_sync_state s ON s.user_id = $1 AND s.calendar_id = c.calendar_id

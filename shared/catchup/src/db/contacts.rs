@@ -31,6 +31,8 @@ pub struct StoredContact {
     pub from_google: bool,
     /// A sync archived it, since its person was gone.
     pub archived_by_sync: bool,
+    /// The user archived it.
+    pub archived_by_user: bool,
     /// Resource names of its Google groups.
     pub groups: Vec<String>,
 }
@@ -47,12 +49,16 @@ mod matching;
 mod memberships;
 mod sync_runs;
 mod sync_state;
+mod twins;
 mod writing;
 
+pub use archive::Unseen;
 pub use matching::MatchKeys;
 pub use memberships::Membership;
-pub use sync_state::ContactsSyncState;
-pub use writing::{ContactUpdate, PersonFields};
+pub use sync_runs::{ListedPage, Place};
+pub use sync_state::{ContactsSyncState, GivenToken};
+pub use twins::{OwnData, Twins};
+pub use writing::{ContactUpdate, NewContact, PersonFields};
 
 handle! {
     /// `contacts` and `contact_google_memberships`: one page of an address book, one transaction of set-based statements.
@@ -60,16 +66,9 @@ handle! {
 }
 
 impl Contacts {
-    /// Begins a page. Pages of one user wait for each other, so that two syncs at the same time agree on who is new.
+    /// Begins a page.
     pub async fn page(&self, user_id: Uuid) -> Result<ContactsPage, Error> {
-        let mut tx = self.0.begin().await?;
-        sqlx::query!(
-            "SELECT pg_advisory_xact_lock(hashtextextended('contacts:' || $1::uuid::text, 0))",
-            user_id
-        )
-        .execute(tx.statement())
-        .await?;
-        Ok(ContactsPage { tx, user_id })
+        Ok(ContactsPage { tx: self.0.begin().await?, user_id })
     }
 }
 
@@ -85,6 +84,7 @@ impl ContactsPage {
             SELECT c.id, c.google_resource_name AS resource_name, c.google_etag AS etag, c.name, c.phone, c.email,
                    c.linked_in, c.location, c.custom_notes, COALESCE(c.source = 'google', false) AS "from_google!",
                    COALESCE(c.archived AND c.archived_at = c.last_synced_at, false) AS "archived_by_sync!",
+                   COALESCE(c.archived AND c.archived_at IS DISTINCT FROM c.last_synced_at, false) AS "archived_by_user!",
                    ARRAY(
                        SELECT m.google_group_resource_name FROM contact_google_memberships m WHERE m.contact_id = c.id
                    ) AS "groups!: Vec<String>"
@@ -95,6 +95,31 @@ impl ContactsPage {
             "#,
             self.user_id,
             resource_names as _,
+        )
+        .fetch_all(self.tx.statement())
+        .await?;
+        Ok(contacts)
+    }
+
+    /// These contacts.
+    async fn by_id(&mut self, ids: &[Uuid]) -> Result<Vec<StoredContact>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let contacts = sqlx::query_as!(
+            StoredContact,
+            r#"
+            SELECT c.id, c.google_resource_name AS resource_name, c.google_etag AS etag, c.name, c.phone, c.email,
+                   c.linked_in, c.location, c.custom_notes, COALESCE(c.source = 'google', false) AS "from_google!",
+                   COALESCE(c.archived AND c.archived_at = c.last_synced_at, false) AS "archived_by_sync!",
+                   COALESCE(c.archived AND c.archived_at IS DISTINCT FROM c.last_synced_at, false) AS "archived_by_user!",
+                   ARRAY(
+                       SELECT m.google_group_resource_name FROM contact_google_memberships m WHERE m.contact_id = c.id
+                   ) AS "groups!: Vec<String>"
+            FROM unnest($1::uuid[]) AS wanted(id)
+            CROSS JOIN LATERAL (SELECT * FROM contacts WHERE id = wanted.id OFFSET 0) c
+            "#,
+            ids,
         )
         .fetch_all(self.tx.statement())
         .await?;

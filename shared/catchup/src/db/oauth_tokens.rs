@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use shared::db::{Error, Page};
 use uuid::Uuid;
 
+use super::token_health::OUR_ERRORS;
 use crate::payload::Integration;
 
 /// A token that expires within this time is due for the sweep.
@@ -70,7 +71,8 @@ impl OauthTokens {
                 ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $1
             WHERE t.user_id > $1
               AND t.provider IN ('google_calendar', 'google_contacts')
-              AND h.status IS DISTINCT FROM 'revoked'
+              AND (h.status IS DISTINCT FROM 'revoked' OR h.error_message <> ALL ($5::text[])
+                   OR t.updated_at > h.last_checked AT TIME ZONE 'UTC')
               AND (t.expires_at < $2 OR h.last_checked IS NULL OR h.last_checked < $3)
             ORDER BY t.user_id
             LIMIT $4
@@ -79,28 +81,64 @@ impl OauthTokens {
             now + DUE_BEFORE_EXPIRY,
             (now - DUE_AFTER_CHECK).naive_utc(),
             i64::from(limit),
+            &OUR_ERRORS as _,
         )
         .fetch_all(self.0.statement())
         .await?;
         Ok(Page::of(users, limit))
     }
 
-    /// Of the integrations that the user has tokens for, those whose token is not known to be revoked.
+    /// Of the integrations that the user has tokens for, those whose token is not known to be revoked: as in
+    /// [`OauthTokens::due`], the running application's word for it is not believed, nor is what was said of a token that the
+    /// user has replaced since.
     pub async fn working_integrations(&self, user_id: Uuid) -> Result<Vec<Integration>, Error> {
         let providers = sqlx::query_scalar!(
             "
             SELECT t.provider
             FROM oauth_tokens t
             LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider
-            WHERE t.user_id = $1 AND h.status IS DISTINCT FROM 'revoked'
+            WHERE t.user_id = $1
+              AND (h.status IS DISTINCT FROM 'revoked' OR h.error_message <> ALL ($2::text[])
+                   OR t.updated_at > h.last_checked AT TIME ZONE 'UTC')
             ORDER BY t.provider
             ",
             user_id,
+            &OUR_ERRORS as _,
         )
         .fetch_all(self.0.statement())
         .await?;
         // The application keeps tokens of other providers in the same table.
         Ok(providers.iter().filter_map(|provider| provider.parse().ok()).collect())
+    }
+
+    /// Stores what was got in exchange for `used`, which is not all that is needed: the tokens alone.
+    ///
+    /// `false`, and nothing written, when the user connected again or another refresh came first.
+    pub async fn store_insufficient(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        used: &StoredToken,
+        new: NewToken<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let stored = sqlx::query!(
+            "
+            UPDATE oauth_tokens
+            SET access_token = $3, refresh_token = COALESCE($4, refresh_token), expires_at = $5, updated_at = $7
+            WHERE user_id = $1 AND provider = $2 AND access_token = $6
+            ",
+            user_id,
+            integration.as_str(),
+            new.access_token,
+            new.refresh_token,
+            new.expires_at,
+            used.access_token,
+            now,
+        )
+        .execute(self.0.statement())
+        .await?;
+        Ok(stored.rows_affected() == 1)
     }
 
     /// Stores what was got in exchange for `used`: the tokens, a valid health, and open notifications resolved.
@@ -130,6 +168,9 @@ impl OauthTokens {
                 UPDATE token_health_notifications n SET resolved_at = $8, updated_at = $8
                 FROM stored s
                 WHERE n.user_id = s.user_id AND n.integration_type = s.provider AND n.resolved_at IS NULL
+            ), forgotten AS (
+                DELETE FROM jobs.refused_tokens r USING stored s
+                WHERE r.user_id = s.user_id AND r.integration = s.provider
             )
             SELECT FROM stored
             ",

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shared::db::{Error, Transaction};
+use shared::queue::Queue;
 use uuid::Uuid;
 
 use crate::payload::Integration;
-use crate::sync_rules::schedule::{Next, Schedule};
+use crate::sync_rules::schedule::{Intervals, Next, Schedule};
 
 /// A user whose sync is due.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +27,8 @@ handle! {
 
 impl SyncSchedules {
     /// The next users, by id after `after` (nil to begin), whose sync is due, who are not revoked and whose breaker is
-    /// not open; and those who have a token but no schedule.
+    /// not open; and those who have a token but no schedule. A sync that the running application put off for longer than our
+    /// longest interval is due, too.
     pub(crate) async fn due(
         &self,
         integration: Integration,
@@ -42,7 +44,8 @@ impl SyncSchedules {
             LEFT JOIN sync_schedule s ON s.user_id = t.user_id AND s.integration_type = t.provider AND s.user_id > $2
             LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $2
             LEFT JOIN circuit_breaker_state b ON b.user_id = t.user_id AND b.integration_type = t.provider AND b.user_id > $2
-            WHERE t.provider = $1 AND t.user_id > $2 AND (s.id IS NULL OR s.next_sync_at <= $3)
+            WHERE t.provider = $1 AND t.user_id > $2
+              AND (s.id IS NULL OR s.next_sync_at <= $3 OR s.next_sync_at > $3 + make_interval(secs => $5))
               AND h.status IS DISTINCT FROM 'revoked'
               AND (b.state IS NULL OR b.state = 'closed' OR b.next_retry_at IS NULL OR b.next_retry_at <= $3)
             ORDER BY t.user_id
@@ -52,10 +55,47 @@ impl SyncSchedules {
             after,
             now.naive_utc(),
             i64::from(limit),
+            Intervals::of(integration).longest.as_secs_f64(),
         )
         .fetch_all(self.0.statement())
         .await?;
         Ok(users)
+    }
+
+    /// The sweep has created the tasks of these users: their next sync is due an interval later, whenever this one ends.
+    ///
+    /// Whoever got no task of this sweep is left alone: the task of an earlier one still waits, or was lost.
+    pub(crate) async fn tasks_created(
+        &self,
+        integration: Integration,
+        (queue, sweep_id): (Queue, &str),
+        users: &[Uuid],
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let Intervals { longest, onboarding, .. } = Intervals::of(integration);
+        sqlx::query!(
+            "
+            UPDATE sync_schedule s
+            SET updated_at = $5,
+                next_sync_at = $5 + CASE WHEN s.onboarding_until > $5 THEN make_interval(secs => $7)
+                    ELSE make_interval(secs => LEAST(s.current_frequency_ms / 1000.0::float8, $6::float8)) END
+            WHERE s.user_id = ANY ($1) AND s.integration_type = $2
+              AND (s.next_sync_at <= $5 OR s.next_sync_at > $5 + make_interval(secs => $6::float8))
+              AND EXISTS (
+                SELECT FROM jobs.swept_users w WHERE w.user_id = s.user_id AND w.queue = $3 AND w.sweep_id = $4
+              )
+            ",
+            users,
+            integration.as_str(),
+            queue.name(),
+            sweep_id,
+            now.naive_utc(),
+            longest.as_secs_f64(),
+            onboarding.as_secs_f64(),
+        )
+        .execute(self.0.statement())
+        .await?;
+        Ok(())
     }
 
     /// Adds the first schedules of users, all of them due immediately.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::circuit_breaker::breaker;
 use super::sync_locks::SyncLock;
+use super::token_health::MISSING_SCOPE;
 use crate::payload::Integration;
 use crate::sync_rules::breaker::Breaker;
 
@@ -14,16 +15,26 @@ use crate::sync_rules::breaker::Breaker;
 pub(crate) struct SyncStatus {
     /// When the user connected, as far as that is known.
     pub(crate) connected_at: Option<DateTime<Utc>>,
-    /// The user has a token.
-    pub(crate) is_connected: bool,
-    /// Google does not take the token any more.
-    pub(crate) is_revoked: bool,
+    pub(crate) token: TokenState,
     pub(crate) breaker: Breaker,
     pub(crate) has_push_channel: bool,
     /// Since when another sync has held the lock that was asked for.
     pub(crate) busy_since: Option<DateTime<Utc>>,
     /// `None` before the first sync.
     pub(crate) schedule: Option<StoredSchedule>,
+}
+
+/// What is known of a user's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenState {
+    /// There is none.
+    Missing,
+    /// Nothing speaks against it.
+    Usable,
+    /// Google does not take it any more.
+    Revoked,
+    /// The user has not granted all that is needed.
+    LacksScope,
 }
 
 /// A row of `sync_schedule`.
@@ -56,6 +67,7 @@ pub(crate) async fn sync_status(
         SELECT t.created_at AS "connected_at?",
                t.id IS NOT NULL AS "connected!",
                COALESCE(h.status = 'revoked', false) AS "revoked!",
+               COALESCE(h.status = 'revoked' AND h.error_message = $7, false) AS "lacks_scope!",
                b.state AS "breaker?",
                b.failure_count AS "failures?",
                b.opened_at AS "opened_at?",
@@ -85,13 +97,18 @@ pub(crate) async fn sync_status(
         lock.map(|lock| lock.run) as Option<Uuid>,
         now,
         lock.map(|lock| lock.held_until) as Option<DateTime<Utc>>,
+        MISSING_SCOPE,
     )
     .fetch_optional(database.statement())
     .await?;
     Ok(row.map(|row| SyncStatus {
         connected_at: row.connected_at,
-        is_connected: row.connected,
-        is_revoked: row.revoked,
+        token: match (row.connected, row.revoked, row.lacks_scope) {
+            (false, ..) => TokenState::Missing,
+            (true, true, true) => TokenState::LacksScope,
+            (true, true, false) => TokenState::Revoked,
+            (true, false, _) => TokenState::Usable,
+        },
         breaker: breaker(row.breaker.as_deref(), row.failures, row.opened_at, row.retry_at),
         has_push_channel: row.push_channel,
         busy_since: row.busy_since,

@@ -5,7 +5,17 @@ use shared::db::Error;
 use uuid::Uuid;
 
 use super::oauth_tokens::StoredToken;
+use super::refused_tokens;
 use crate::payload::Integration;
+
+/// `error_message` of a token that Google refuses.
+pub const INVALID_GRANT: &str = "invalid_grant";
+/// `error_message` of a token that cannot be renewed.
+pub const NO_REFRESH_TOKEN: &str = "no refresh token";
+/// `error_message` of a token that lacks what the user has to grant.
+pub const MISSING_SCOPE: &str = "missing scope";
+/// What this system says of a token that it marks: with another error, the running application did.
+pub const OUR_ERRORS: [&str; 3] = [INVALID_GRANT, NO_REFRESH_TOKEN, MISSING_SCOPE];
 
 /// Whether a token works, as the database spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
@@ -17,7 +27,7 @@ pub enum TokenStatus {
     ExpiringSoon,
     /// It has ended.
     Expired,
-    /// Google will not take it again.
+    /// Google will not take it again, or not for what is needed: the user has to connect again.
     Revoked,
     /// It was not checked.
     Unknown,
@@ -63,6 +73,30 @@ handle! {
 }
 
 impl TokenHealth {
+    /// Whether the user's token is already marked as one that Google refuses.
+    pub(crate) async fn is_marked_refused(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+    ) -> Result<bool, Error> {
+        let marked = sqlx::query_scalar!(
+            r#"
+            SELECT EXISTS (
+                SELECT FROM token_health h
+                JOIN oauth_tokens t ON t.user_id = h.user_id AND t.provider = h.integration_type
+                WHERE h.user_id = $1 AND h.integration_type = $2 AND h.status = 'revoked' AND h.error_message = $3
+                  AND t.updated_at <= h.last_checked AT TIME ZONE 'UTC'
+            ) AS "marked!"
+            "#,
+            user_id,
+            integration.as_str(),
+            INVALID_GRANT,
+        )
+        .fetch_one(self.0.statement())
+        .await?;
+        Ok(marked)
+    }
+
     /// Records the health of the token that was looked at.
     ///
     /// `false`, and nothing written, when the user connected again or a refresh came first: the report is about a token
@@ -104,6 +138,7 @@ impl TokenHealth {
         if written.rows_affected() == 0 {
             return Ok(false);
         }
+        refused_tokens::forget(&mut tx, user_id, integration).await?;
         let kind: Option<&str> = report.notice.map(|notice| notice.kind.into());
         if report.status == TokenStatus::Valid || kind.is_some() {
             sqlx::query!(

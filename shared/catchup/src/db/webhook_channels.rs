@@ -1,5 +1,5 @@
-//! Push channels: `calendar_webhook_subscriptions`, one per user; `webhook_notifications`, what came through them; and
-//! `jobs.push_channels`, all that Google may hold for us.
+//! Push channels: `calendar_webhook_subscriptions`, one per user; and `jobs.push_channels`, all that Google may hold for us.
+//! What comes through them is in `push_notifications`.
 //!
 //! The intent to open a channel is recorded here, the channel opened at Google, and then activated, which orphans the
 //! one before it, and those whose opening was never heard of. Orphaned channels are stopped and deleted. Whatever dies
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
-use shared::db::{Error, Page, shortened};
+use shared::db::{Error, Page};
 use uuid::Uuid;
 
 use super::sync_schedule::poll_calendar;
@@ -21,10 +21,6 @@ pub const QUIET_FOR: TimeDelta = TimeDelta::hours(48);
 /// A renewal that recorded its intent so long ago and has not activated the channel is dead: longer than a renewal may
 /// run.
 const ABANDONED_AFTER: TimeDelta = TimeDelta::minutes(10);
-/// Longest text that is kept of a notification's resource state.
-const STATE_CHARS: usize = 50;
-/// Longest text that is kept about a notification that came to nothing.
-const ERROR_CHARS: usize = 500;
 
 /// A channel that Google has just opened.
 #[derive(Debug, Clone, Copy)]
@@ -77,49 +73,9 @@ pub struct OrphanedChannel {
     pub resource_id: String,
 }
 
-/// What a push notification must agree with.
-#[derive(Debug)]
-pub struct KnownChannel {
-    /// Whose calendar.
-    pub user_id: Uuid,
-    /// Google's id of what is watched.
-    pub resource_id: String,
-    /// What Google shows with each notification.
-    pub token: SecretString,
-}
-
-/// What a push notification led to, as `webhook_notifications.result` spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum NotificationResult {
-    /// A sync is on its way.
-    Success,
-    /// A sync was called for and could not be asked for.
-    Failure,
-    /// It calls for nothing.
-    Ignored,
-}
-
-/// A push notification that came through a known channel.
-#[derive(Debug, Clone, Copy)]
-pub struct Notification<'a> {
-    /// Whose channel.
-    pub user_id: Uuid,
-    /// Our id of the channel.
-    pub channel_id: &'a str,
-    /// Google's id of what is watched.
-    pub resource_id: &'a str,
-    /// Google's code for what happened.
-    pub resource_state: &'a str,
-    /// What it led to.
-    pub result: NotificationResult,
-    /// Why it came to nothing: no secret, no personal datum.
-    pub error: Option<&'a str>,
-}
-
 handle! {
-    /// Push channels: `calendar_webhook_subscriptions`, one per user; `webhook_notifications`, what came through them;
-    /// and `jobs.push_channels`, all that Google may hold for us.
+    /// Push channels: `calendar_webhook_subscriptions`, one per user; and `jobs.push_channels`, all that Google may hold
+    /// for us.
     Channels
 }
 
@@ -309,7 +265,8 @@ impl Channels {
 
     /// The next users, by id after `after` (nil to begin), whose channel is a stale candidate.
     pub async fn stale_candidates(&self, now: DateTime<Utc>, after: Uuid, limit: u32) -> Result<Page, Error> {
-        // One index lookup per channel, whatever the planner believes of the notifications.
+        // The application has no index on channels: the user's notifications are looked at, by the index that it has. OFFSET 0
+        // keeps the planner from walking back through those of all users until it meets one of a channel that is quiet.
         let users = sqlx::query_scalar!(
             "
             SELECT w.user_id
@@ -319,9 +276,10 @@ impl Channels {
             LEFT JOIN token_health h
                 ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $1
             LEFT JOIN LATERAL (
-                SELECT n.created_at FROM webhook_notifications n
-                WHERE n.channel_id = w.channel_id AND n.created_at IS NOT NULL
-                ORDER BY n.created_at DESC LIMIT 1
+                SELECT max(n.created_at) AS created_at FROM (
+                    SELECT created_at FROM webhook_notifications
+                    WHERE user_id = w.user_id AND channel_id = w.channel_id OFFSET 0
+                ) n
             ) heard ON true
             WHERE w.user_id > $1 AND w.expiration > $2 AND w.created_at <= $3
               AND (heard.created_at IS NULL OR heard.created_at <= $3)
@@ -350,9 +308,10 @@ impl Channels {
             SELECT GREATEST(w.created_at, heard.created_at) AS "since!"
             FROM calendar_webhook_subscriptions w
             LEFT JOIN LATERAL (
-                SELECT n.created_at FROM webhook_notifications n
-                WHERE n.channel_id = w.channel_id AND n.created_at IS NOT NULL
-                ORDER BY n.created_at DESC LIMIT 1
+                SELECT max(n.created_at) AS created_at FROM (
+                    SELECT created_at FROM webhook_notifications
+                    WHERE user_id = w.user_id AND channel_id = w.channel_id OFFSET 0
+                ) n
             ) heard ON true
             WHERE w.user_id = $1 AND w.expiration > $2 AND w.created_at <= $3
               AND (heard.created_at IS NULL OR heard.created_at <= $3)
@@ -379,47 +338,5 @@ impl Channels {
         .fetch_one(self.0.statement())
         .await?;
         Ok(ending.unsigned_abs())
-    }
-
-    /// The user's channel of that id; `None` for one that is unknown, or is not the user's any more.
-    pub async fn find(&self, channel_id: &str) -> Result<Option<KnownChannel>, Error> {
-        let channel = sqlx::query!(
-            "SELECT user_id, resource_id, token FROM calendar_webhook_subscriptions WHERE channel_id = $1",
-            channel_id,
-        )
-        .fetch_optional(self.0.statement())
-        .await?;
-        Ok(channel.map(|channel| KnownChannel {
-            user_id: channel.user_id,
-            resource_id: channel.resource_id,
-            token: SecretString::from(channel.token),
-        }))
-    }
-
-    /// Records a push notification.
-    pub async fn record_notification(
-        &self,
-        notification: &Notification<'_>,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        let result: &str = notification.result.into();
-        let error = notification.error.map(|error| shortened(error, ERROR_CHARS));
-        sqlx::query!(
-            "
-            INSERT INTO webhook_notifications
-                (user_id, channel_id, resource_id, resource_state, result, error_message, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)
-            ",
-            notification.user_id,
-            notification.channel_id,
-            notification.resource_id,
-            &shortened(notification.resource_state, STATE_CHARS),
-            result,
-            error,
-            now.naive_utc(),
-        )
-        .execute(self.0.statement())
-        .await?;
-        Ok(())
     }
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use shared::failure::Failure;
 
 use super::TokenError;
+use super::tokens::MISCONFIGURED_WAIT;
 use super::transport::Oversized;
 
 /// Wait after a limit that names no time: the windows of Google's limits are a minute long.
@@ -23,8 +24,6 @@ const QUOTA_WAIT: Duration = Duration::from_hours(1);
 const MIN_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait that a `Retry-After` may ask for.
 const MAX_WAIT: Duration = Duration::from_hours(24);
-/// Wait for somebody to change the configuration.
-const MISCONFIGURED_WAIT: Duration = Duration::from_mins(5);
 
 /// What Google says of a calendar that cannot be watched, such as one of holidays.
 pub const PUSH_NOT_SUPPORTED: &str = "pushNotSupportedForRequestedResource";

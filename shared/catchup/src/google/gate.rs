@@ -41,7 +41,7 @@ impl Gate {
     /// The calls of one task on behalf of one user, whose access token is good for some minutes.
     pub async fn calls<'a>(&self, user_id: Uuid, context: &'a Context) -> Result<Calls<'a>, Stop> {
         let session = Session::begin(&self.tokens, user_id, self.integration).await;
-        let session = session.map_err(|error| Stop::of(error.into(), context.now()))?;
+        let session = session.map_err(|error| Stop::of(error, context.now()))?;
         let limit = limit(self.integration);
         let plan = Plan::new(&self.limiter, user_id, [(limit, 0)]);
         Ok(Calls { session, plan, limit, reserve: self.reserve, context })
@@ -113,6 +113,10 @@ pub enum Disconnected {
     Revoked,
     /// It lacks what the user has to grant.
     MissingScope,
+    /// Google refuses it, which is not believed yet.
+    Suspected,
+    /// The account does not have the service.
+    NoAccount,
 }
 
 impl Stop {
@@ -121,7 +125,13 @@ impl Stop {
             Error::Limited { retry_after } => Self::Wait(now + retry_after),
             Error::Token(TokenError::NotConnected) => Self::Disconnected(Disconnected::NotConnected),
             Error::Token(TokenError::Revoked) => Self::Disconnected(Disconnected::Revoked),
-            Error::MissingScope => Self::Disconnected(Disconnected::MissingScope),
+            Error::MissingScope | Error::Token(TokenError::MissingScope) => {
+                Self::Disconnected(Disconnected::MissingScope)
+            }
+            Error::NoCalendarAccount => Self::Disconnected(Disconnected::NoAccount),
+            Error::Token(TokenError::Suspected { .. } | TokenError::ManyRefused) => {
+                Self::Disconnected(Disconnected::Suspected)
+            }
             Error::Token(TokenError::Database(error)) => Self::Database(error),
             error @ (Error::Token(
                 TokenError::Superseded
@@ -134,7 +144,6 @@ impl Stop {
             )
             | Error::Unauthorized
             | Error::SyncTokenExpired
-            | Error::NoCalendarAccount
             | Error::ApiDisabled
             | Error::AddressRefused { .. }
             | Error::NotFound

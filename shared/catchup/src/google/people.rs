@@ -1,5 +1,6 @@
 //! People v1, read a page at a time.
 
+use chrono::TimeDelta;
 use google_apis_common::FieldMask;
 use google_people1::PeopleService;
 pub use google_people1::api::{ContactGroup, Person};
@@ -13,6 +14,10 @@ use super::{Error, Page, Session, api_url};
 /// People, or groups, on a page: the most that Google gives.
 pub const PEOPLE_PER_PAGE: i32 = 1000;
 
+/// Age at which a sync token is not used any more: Google forgets it after seven days.
+/// <https://developers.google.com/people/api/rest/v1/people.connections/list>
+pub const MAX_SYNC_TOKEN_AGE: TimeDelta = TimeDelta::hours(7 * 24 - 1);
+
 const OWNER: &str = "people/me";
 const PERSON_FIELDS: [&str; 8] = [
     "names",
@@ -25,6 +30,12 @@ const PERSON_FIELDS: [&str; 8] = [
     "metadata",
 ];
 const GROUP_FIELDS: [&str; 4] = ["name", "groupType", "memberCount", "metadata"];
+
+/// What a sync token depends on: Google takes it only with the parameters of the request that it was given for.
+#[must_use]
+pub fn parameters() -> String {
+    format!("personFields={}&pageSize={PEOPLE_PER_PAGE}&requestSyncToken=true", PERSON_FIELDS.join(","))
+}
 
 /// The address books of users. Clones share their connections.
 #[derive(Clone)]

@@ -2,16 +2,23 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use shared::telemetry::vendor_call;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::wait::{MAX_DOUBLINGS, backoff};
 use super::{Error, TokenError, Tokens};
+use crate::db::google_waits::{GoogleWait, WaitReason};
+use crate::event::EventCode;
 use crate::payload::Integration;
 
 /// Time that one call gets, its whole answer included.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an account without the service is not asked again.
+const NO_ACCOUNT_WAIT: TimeDelta = TimeDelta::days(7);
 
 /// An access token that is renewed at most once when the API refuses it, and a count of the calls made with it.
 #[derive(Debug)]
@@ -22,13 +29,28 @@ pub struct Session {
     token: SecretString,
     renewed: bool,
     calls: u32,
+    /// What is to end with the first call that succeeds.
+    wait: Option<GoogleWait>,
 }
 
 impl Session {
-    /// Begins with an access token that is good for some minutes. Errors: as [`Tokens::access_token`].
-    pub async fn begin(tokens: &Tokens, user_id: Uuid, integration: Integration) -> Result<Self, TokenError> {
-        let token = tokens.access_token(user_id, integration).await?;
-        Ok(Self { tokens: tokens.clone(), user_id, integration, token, renewed: false, calls: 0 })
+    /// Begins with an access token that is good for some minutes.
+    ///
+    /// Errors: as [`Tokens::access_token`]; [`Error::Limited`] and [`Error::NoCalendarAccount`], without a call, while
+    /// Google's last word holds.
+    pub async fn begin(tokens: &Tokens, user_id: Uuid, integration: Integration) -> Result<Self, Error> {
+        let (stored, wait) = tokens.stored_with_wait(user_id, integration).await?;
+        if let Some(wait) = wait.filter(|wait| wait.until > tokens.now()) {
+            return Err(match wait.reason {
+                WaitReason::Limit => {
+                    let left = wait.until - tokens.now();
+                    Error::Limited { retry_after: left.to_std().unwrap_or_default() }
+                }
+                WaitReason::NoAccount => Error::NoCalendarAccount,
+            });
+        }
+        let token = tokens.usable(user_id, integration, stored).await?;
+        Ok(Self { tokens: tokens.clone(), user_id, integration, token, renewed: false, calls: 0, wait })
     }
 
     /// Calls made so far, for `sync_metrics`.
@@ -55,8 +77,78 @@ impl Session {
                     self.renewed = true;
                     self.token = self.tokens.renew(self.user_id, self.integration, &self.token).await?;
                 }
-                answer => return answer,
+                Ok(answer) => {
+                    self.end_wait().await;
+                    return Ok(answer);
+                }
+                Err(error) => return Err(self.learn(error).await?),
             }
+        }
+    }
+
+    /// What Google said of the user's account, or of ours, is recorded here: whichever job called, and whatever.
+    async fn learn(&mut self, error: Error) -> Result<Error, TokenError> {
+        match &error {
+            Error::Limited { retry_after } => {
+                let wait = self.wait_for_limit(*retry_after).await?;
+                return Ok(Error::Limited { retry_after: wait });
+            }
+            Error::NoCalendarAccount => {
+                self.record(WaitReason::NoAccount, NO_ACCOUNT_WAIT).await?;
+            }
+            Error::MissingScope => {
+                self.tokens.lacks_scope(self.user_id, self.integration, &self.token).await?;
+            }
+            Error::ApiDisabled | Error::AddressRefused { .. } => {
+                tracing::error!(event = %EventCode::GoogleMisconfigured, %error, "google refuses the application");
+            }
+            Error::Token(_)
+            | Error::Unauthorized
+            | Error::SyncTokenExpired
+            | Error::NotFound
+            | Error::Forbidden { .. }
+            | Error::Refused { .. }
+            | Error::Unavailable(_)
+            | Error::Timeout
+            | Error::Transport(_)
+            | Error::Truncated
+            | Error::TooLarge
+            | Error::Garbage(_)
+            | Error::Client(_) => {}
+        }
+        Ok(error)
+    }
+
+    async fn wait_for_limit(&mut self, retry_after: Duration) -> Result<Duration, TokenError> {
+        let limit = self.wait.filter(|wait| wait.reason == WaitReason::Limit);
+        let times = limit.map_or(0, |wait| wait.times);
+        let wait = backoff(times, retry_after, rand::random());
+        self.record(WaitReason::Limit, TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)).await?;
+        let (user_id, integration) = (self.user_id, self.integration.as_str());
+        let (times, wait_s) = (times + 1, wait.as_secs());
+        tracing::warn!(event = %EventCode::GoogleLimited, %user_id, integration, times, wait_s, "a user's calls wait");
+        if times == MAX_DOUBLINGS + 1 {
+            tracing::warn!(event = %EventCode::GoogleQuotaExceeded, %user_id, integration, "the day's quota is used up");
+        }
+        Ok(wait)
+    }
+
+    async fn record(&mut self, reason: WaitReason, wait: TimeDelta) -> Result<(), TokenError> {
+        let now = self.tokens.now();
+        let before = self.wait.filter(|before| before.reason == reason).map_or(0, |before| before.times);
+        let wait = GoogleWait { reason, until: now + wait, times: before.saturating_add(1) };
+        self.tokens.waits().record(self.user_id, self.integration, &wait, now).await?;
+        self.wait = Some(wait);
+        Ok(())
+    }
+
+    /// Best effort: a wait that is left over makes the next one longer, and no more.
+    async fn end_wait(&mut self) {
+        if self.wait.take().is_some()
+            && let Err(error) = self.tokens.waits().clear(self.user_id, self.integration).await
+        {
+            let (user_id, error) = (self.user_id, &error as &dyn std::error::Error);
+            tracing::warn!(%user_id, error, "the end of a user's wait was not recorded");
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Grant {
     /// Set when Google rotates the refresh token.
     pub(super) refresh_token: Option<SecretString>,
     pub(super) expires_in: Duration,
+    /// What the user has granted, separated by spaces; `None` when the answer does not say.
+    pub(super) scope: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +43,7 @@ struct GrantBody {
     /// Seconds.
     #[serde(default = "an_hour")]
     expires_in: u32,
+    scope: Option<String>,
 }
 
 /// The lifetime of Google's access tokens, should an answer not name it.
@@ -101,6 +104,7 @@ impl TokenEndpoint {
                 access_token: grant.access_token.into(),
                 refresh_token: grant.refresh_token.map(SecretString::from),
                 expires_in: Duration::from_secs(grant.expires_in.into()),
+                scope: grant.scope,
             });
         }
         Err(refused(status, &body))

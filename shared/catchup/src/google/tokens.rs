@@ -14,11 +14,18 @@ use shared::http;
 use shared::job::Setup;
 use uuid::Uuid;
 
+use super::notices::{self, Finding};
+use super::refusals::Verdict;
+use super::scope;
 use super::token_encryption::{self, TokenCipher};
 use super::token_endpoint::TokenEndpoint;
 use crate::application::Application;
+#[cfg(feature = "google-apis")]
+use crate::db::google_waits::{GoogleWait, GoogleWaits};
 use crate::db::oauth_tokens::{NewToken, OauthTokens, StoredToken};
-use crate::db::token_health::{HealthReport, Notice, NoticeKind, TokenHealth, TokenStatus};
+use crate::db::refused_tokens::RefusedTokens;
+use crate::db::token_health::{HealthReport, Notice, TokenHealth};
+use crate::event::EventCode;
 use crate::payload::Integration;
 use crate::variables;
 
@@ -27,11 +34,19 @@ const USABLE_FOR: Duration = Duration::from_mins(5);
 /// The user is notified of a token that cannot be renewed this long before it ends.
 const EXPIRES_SOON: Duration = Duration::from_hours(24);
 
+/// What the token endpoint says of the application's client, whosever token it is asked about.
+const CLIENT_ERRORS: [&str; 3] = ["invalid_client", "deleted_client", "disabled_client"];
+/// Wait for somebody to change the configuration.
+pub(super) const MISCONFIGURED_WAIT: Duration = Duration::from_mins(5);
+
 /// The users' tokens. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Tokens {
     stored: OauthTokens,
     health: TokenHealth,
+    refused: RefusedTokens,
+    #[cfg(feature = "google-apis")]
+    waits: GoogleWaits,
     clock: Clock,
     inner: Arc<Inner>,
 }
@@ -52,6 +67,18 @@ pub enum TokenError {
     /// The user must connect again; the token's health says so, and a notification is open.
     #[error("refresh token revoked or missing")]
     Revoked,
+    /// The user has not granted all that the integration needs; health and notification say so.
+    #[error("token lacks a scope")]
+    MissingScope,
+    /// Google refuses the refresh token, and it is too early to tell whether only this one.
+    #[error("refresh token refused, perhaps not by the user's doing")]
+    Suspected {
+        /// When to try again.
+        until: DateTime<Utc>,
+    },
+    /// Google refuses so many refresh tokens that no user is to blame.
+    #[error("refresh tokens of many users refused")]
+    ManyRefused,
     /// The stored token changed while it was renewed, and what is stored now is not usable either.
     #[error("token changed while it was renewed")]
     Superseded,
@@ -87,10 +114,17 @@ impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Database(error) => error.into(),
-            TokenError::NotConnected | TokenError::Revoked => Self::permanent(error),
-            // A wrong key or secret is put right by a deployment: the task must outlive it.
+            TokenError::NotConnected | TokenError::Revoked | TokenError::MissingScope => {
+                Self::permanent(error)
+            }
+            TokenError::Refused { ref code, .. } if CLIENT_ERRORS.contains(&code.as_str()) => {
+                Self::unavailable(MISCONFIGURED_WAIT, error)
+            }
+            // A wrong key is put right by a deployment: the task must outlive it.
             TokenError::Encryption(_)
             | TokenError::Refused { .. }
+            | TokenError::Suspected { .. }
+            | TokenError::ManyRefused
             | TokenError::Superseded
             | TokenError::Unavailable(_)
             | TokenError::Transport(_)
@@ -106,6 +140,9 @@ impl Tokens {
     /// Their problems are reported together.
     pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (stored, health, clock) = (OauthTokens::new(setup), TokenHealth::new(setup), setup.clock());
+        let refused = RefusedTokens::new(setup);
+        #[cfg(feature = "google-apis")]
+        let waits = GoogleWaits::new(setup);
         let config = setup.config();
         let cipher = config.secret(&variables::ENCRYPTION_KEY).and_then(|key| {
             let cipher = key.expose_secret().parse();
@@ -116,7 +153,15 @@ impl Tokens {
         let endpoint = TokenEndpoint::from_config(config);
         let application = Application::from_config(config);
         let inner = Inner { cipher: cipher?, endpoint: endpoint?, application: application? };
-        Ok(Self { stored: stored?, health: health?, clock, inner: Arc::new(inner) })
+        Ok(Self {
+            stored: stored?,
+            health: health?,
+            refused: refused?,
+            #[cfg(feature = "google-apis")]
+            waits: waits?,
+            clock,
+            inner: Arc::new(inner),
+        })
     }
 
     /// An access token that is good for five minutes at least, renewed if need be.
@@ -128,15 +173,46 @@ impl Tokens {
         integration: Integration,
     ) -> Result<SecretString, TokenError> {
         let stored = self.stored(user_id, integration).await?;
+        self.usable(user_id, integration, stored).await
+    }
+
+    /// As [`Tokens::access_token`], for the token that is stored.
+    pub(super) async fn usable(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        stored: StoredToken,
+    ) -> Result<SecretString, TokenError> {
         if outlasts(&stored, self.clock.now() + USABLE_FOR) {
             return self.decrypt(&stored);
         }
         self.exchange(user_id, integration, stored).await
     }
 
+    /// What is stored, and what the user's calls wait for.
+    #[cfg(feature = "google-apis")]
+    pub(super) async fn stored_with_wait(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+    ) -> Result<(StoredToken, Option<GoogleWait>), TokenError> {
+        self.waits.with_token(user_id, integration).await?.ok_or(TokenError::NotConnected)
+    }
+
+    #[cfg(feature = "google-apis")]
+    pub(super) fn waits(&self) -> &GoogleWaits {
+        &self.waits
+    }
+
+    #[cfg(feature = "google-apis")]
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
     /// Renews the access token, whatever its age, and keeps the token's health and notifications.
     ///
-    /// [`TokenError::Revoked`] after health and notification are written; no other error changes either.
+    /// [`TokenError::Revoked`] and [`TokenError::MissingScope`] after health and notification are written; no other error
+    /// changes either.
     pub async fn refresh(&self, user_id: Uuid, integration: Integration) -> Result<SecretString, TokenError> {
         let stored = self.stored(user_id, integration).await?;
         self.exchange(user_id, integration, stored).await
@@ -191,21 +267,75 @@ impl Tokens {
                     refresh_token: rotated.as_deref(),
                     expires_at: now + grant.expires_in,
                 };
+                if !scope::is_sufficient(integration, grant.scope.as_deref()) {
+                    let insufficient =
+                        self.stored.store_insufficient(user_id, integration, &stored, new, now).await?;
+                    return if insufficient {
+                        self.lacks_scope(user_id, integration, &grant.access_token).await?;
+                        Err(TokenError::MissingScope)
+                    } else {
+                        self.superseded(user_id, integration).await
+                    };
+                }
                 if self.stored.store_refreshed(user_id, integration, &stored, new, now).await? {
                     Ok(grant.access_token)
                 } else {
                     self.superseded(user_id, integration).await
                 }
             }
-            Err(TokenError::Revoked) => {
-                if self.report(user_id, integration, &stored, TokenStatus::Revoked).await? {
+            Err(TokenError::Revoked) => self.refused(user_id, integration, &stored).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Google answers `invalid_grant`.
+    async fn refused(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        stored: &StoredToken,
+    ) -> Result<SecretString, TokenError> {
+        if self.health.is_marked_refused(user_id, integration).await? {
+            return Err(TokenError::Revoked);
+        }
+        let now = self.clock.now();
+        let Some(refusals) = self.refused.record(user_id, integration, stored, now).await? else {
+            return self.superseded(user_id, integration).await;
+        };
+        match refusals.verdict(now) {
+            Verdict::Believed => {
+                if self.report(user_id, integration, stored, Finding::Refused).await? {
                     Err(TokenError::Revoked)
                 } else {
                     self.superseded(user_id, integration).await
                 }
             }
-            Err(error) => Err(error),
+            Verdict::Early { until } => Err(TokenError::Suspected { until }),
+            Verdict::Many => {
+                if self.refused.raise_alarm(now).await? {
+                    tracing::error!(
+                        event = %EventCode::ManyRefusedTokens,
+                        refused = refusals.refused,
+                        "google refuses the tokens of many users: nobody is marked, the fault is ours"
+                    );
+                }
+                Err(TokenError::ManyRefused)
+            }
         }
+    }
+
+    /// Marks a token that lacks a scope, if it is still the user's.
+    pub(super) async fn lacks_scope(
+        &self,
+        user_id: Uuid,
+        integration: Integration,
+        token: &SecretString,
+    ) -> Result<(), TokenError> {
+        let Some(stored) = self.stored.get(user_id, integration).await? else { return Ok(()) };
+        if self.decrypt(&stored)?.expose_secret() == token.expose_secret() {
+            self.report(user_id, integration, &stored, Finding::MissingScope).await?;
+        }
+        Ok(())
     }
 
     /// A token without refresh token works until it expires; its user is notified a day before, and when it has
@@ -218,14 +348,14 @@ impl Tokens {
     ) -> Result<SecretString, TokenError> {
         let now = self.clock.now();
         let usable = outlasts(stored, now);
-        let status = if outlasts(stored, now + EXPIRES_SOON) {
-            TokenStatus::Valid
+        let finding = if outlasts(stored, now + EXPIRES_SOON) {
+            Finding::Usable
         } else if usable {
-            TokenStatus::ExpiringSoon
+            Finding::ExpiresSoon
         } else {
-            TokenStatus::Revoked
+            Finding::Expired
         };
-        if !self.report(user_id, integration, stored, status).await? {
+        if !self.report(user_id, integration, stored, finding).await? {
             self.superseded(user_id, integration).await
         } else if usable {
             self.decrypt(stored)
@@ -246,20 +376,13 @@ impl Tokens {
         user_id: Uuid,
         integration: Integration,
         used: &StoredToken,
-        status: TokenStatus,
+        finding: Finding,
     ) -> Result<bool, TokenError> {
-        let (kind, error) = match status {
-            TokenStatus::Revoked if used.refresh_token.is_some() => {
-                (Some(NoticeKind::TokenInvalid), Some("invalid_grant"))
-            }
-            TokenStatus::Revoked => (Some(NoticeKind::TokenInvalid), Some("no refresh token")),
-            TokenStatus::ExpiringSoon => (Some(NoticeKind::TokenExpiringSoon), Some("no refresh token")),
-            TokenStatus::Valid | TokenStatus::Expired | TokenStatus::Unknown => (None, None),
-        };
-        let texts = kind
-            .map(|kind| (kind, message(integration, kind), self.inner.application.re_auth_link(integration)));
+        let text = notices::text(integration, finding)
+            .map(|(kind, text)| (kind, text, self.inner.application.re_auth_link(integration)));
         let notice =
-            texts.as_ref().map(|(kind, message, re_auth_link)| Notice { kind: *kind, message, re_auth_link });
+            text.as_ref().map(|(kind, message, re_auth_link)| Notice { kind: *kind, message, re_auth_link });
+        let (status, error) = finding.health();
         let report = HealthReport { status, expires_at: used.expires_at, error, notice };
         Ok(self.health.report(user_id, integration, used, &report, self.clock.now()).await?)
     }
@@ -268,18 +391,4 @@ impl Tokens {
 /// Whether the access token is still good at `moment`; one without a known end is not.
 fn outlasts(stored: &StoredToken, moment: DateTime<Utc>) -> bool {
     stored.expires_at.is_some_and(|end| end > moment)
-}
-
-fn message(integration: Integration, kind: NoticeKind) -> String {
-    let name = integration.product();
-    match kind {
-        NoticeKind::TokenInvalid => {
-            format!("CatchUp can no longer read your {name}. Connect it again to keep it up to date.")
-        }
-        NoticeKind::TokenExpiringSoon => {
-            format!(
-                "CatchUp's access to your {name} ends within a day. Connect it again to keep it up to date."
-            )
-        }
-    }
 }

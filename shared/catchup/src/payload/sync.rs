@@ -116,7 +116,7 @@ pub struct GoogleContactsSync {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContactsResume {
-    /// Names what the run keeps in the database between its pages.
+    /// Names the sync.
     pub run: Uuid,
     /// When the first part began.
     pub started_at: chrono::DateTime<chrono::Utc>,
@@ -124,15 +124,9 @@ pub struct ContactsResume {
     pub sync_type: SyncType,
     /// What comes next.
     pub step: ContactsStep,
-    /// Google's token of the next page of people.
+    /// The listing of which pages were written: it continues where its row in the database says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub page_token: Option<String>,
-    /// Token with which an incremental sync began; all its pages must carry it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sync_token: Option<String>,
-    /// The user's unlinked contacts are ready for matching.
-    #[serde(default)]
-    pub gathered: bool,
+    pub listing: Option<Uuid>,
     /// People listed so far.
     pub items: u64,
     /// Rows written so far.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::breaker::Pass;
 use super::schedule::Schedule;
-use crate::db::sync_status::SyncStatus;
+use crate::db::sync_status::{SyncStatus, TokenState};
 #[cfg(feature = "google-apis")]
 use crate::google::Disconnected;
 use crate::payload::Integration;
@@ -65,6 +65,10 @@ pub enum Refusal {
     TokenRevoked,
     /// The user has not granted all that the integration needs.
     MissingScope,
+    /// Google refuses the user's token, which is not believed yet.
+    TokenSuspected,
+    /// The account does not have the service.
+    NoAccount,
     /// The circuit breaker is open.
     CircuitOpen,
     /// The user's account has no Calendar.
@@ -86,6 +90,8 @@ impl From<Disconnected> for Refusal {
             Disconnected::NotConnected => Self::NotConnected,
             Disconnected::Revoked => Self::TokenRevoked,
             Disconnected::MissingScope => Self::MissingScope,
+            Disconnected::Suspected => Self::TokenSuspected,
+            Disconnected::NoAccount => Self::NoAccount,
         }
     }
 }
@@ -98,11 +104,11 @@ pub(super) fn admission(
     now: DateTime<Utc>,
 ) -> Result<(Schedule, Pass), Refusal> {
     let status = status.ok_or(Refusal::UnknownUser)?;
-    if !status.is_connected {
-        return Err(Refusal::NotConnected);
-    }
-    if status.is_revoked {
-        return Err(Refusal::TokenRevoked);
+    match status.token {
+        TokenState::Missing => return Err(Refusal::NotConnected),
+        TokenState::LacksScope => return Err(Refusal::MissingScope),
+        TokenState::Revoked => return Err(Refusal::TokenRevoked),
+        TokenState::Usable => {}
     }
     let pass = match entry {
         Entry::First | Entry::Named(_) | Entry::Check => status.breaker.pass(now),

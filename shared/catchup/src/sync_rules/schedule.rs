@@ -21,19 +21,20 @@ pub const WITHOUT_PUSH_CHANNEL: Duration = DAY;
 const DAY: Duration = Duration::from_hours(24);
 
 /// The intervals of an integration.
-struct Intervals {
+pub(crate) struct Intervals {
     default: Duration,
-    longest: Duration,
+    pub(crate) longest: Duration,
     shortest: Duration,
-    onboarding: Duration,
+    pub(crate) onboarding: Duration,
 }
 
 impl Intervals {
-    const fn of(integration: Integration) -> Self {
+    pub(crate) const fn of(integration: Integration) -> Self {
         match integration {
             Integration::GoogleContacts => Self {
-                default: DAY.saturating_mul(7),
-                longest: DAY.saturating_mul(30),
+                // A sync token lives seven days.
+                default: DAY.saturating_mul(5),
+                longest: DAY.saturating_mul(6),
                 shortest: DAY,
                 onboarding: Duration::from_hours(1),
             },
@@ -85,25 +86,27 @@ impl Schedule {
         }
     }
 
-    /// The schedule of a row: the current, default, longest and shortest interval in milliseconds, and the rest.
+    /// The schedule of a row: the current, default, longest and shortest interval in milliseconds, and the rest. Rows of the
+    /// running application have longer intervals than ours, which bound them.
     pub(crate) fn stored(
         integration: Integration,
         intervals_ms: [i64; 4],
         no_changes: i32,
         onboarding_until: Option<DateTime<Utc>>,
     ) -> Self {
+        let ours = Intervals::of(integration);
         let [current, default, longest, shortest] =
             intervals_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
-        let no_changes = u32::try_from(no_changes).unwrap_or(0);
-        let onboarding = Intervals::of(integration).onboarding;
+        let longest = longest.min(ours.longest);
+        let default = if default > longest { ours.default.min(longest) } else { default };
         Self {
-            current,
+            current: current.min(longest),
             default,
             longest,
-            shortest,
-            no_changes,
+            shortest: shortest.min(longest),
+            no_changes: u32::try_from(no_changes).unwrap_or(0),
             onboarding_until,
-            onboarding,
+            onboarding: ours.onboarding,
             push_channel: false,
         }
     }
@@ -160,8 +163,8 @@ mod tests {
     }
 
     #[test]
-    fn contacts_are_synced_weekly_and_calendars_daily() {
-        check(&settled(Integration::GoogleContacts), true, 7 * 24, 0);
+    fn contacts_are_synced_before_their_token_expires_and_calendars_daily() {
+        check(&settled(Integration::GoogleContacts), true, 5 * 24, 0);
         check(&settled(Integration::GoogleCalendar), true, 24, 0);
     }
 
@@ -175,14 +178,24 @@ mod tests {
         let schedule = Schedule::new(Integration::GoogleContacts, at(-23));
         check(&schedule, false, 1, 0);
         check(&Schedule::new(Integration::GoogleCalendar, at(-23)), true, 2, 0);
-        check(&Schedule::new(Integration::GoogleContacts, at(-24)), false, 7 * 24, 1);
+        check(&Schedule::new(Integration::GoogleContacts, at(-24)), false, 5 * 24, 1);
     }
 
     #[test]
     fn the_fifth_sync_without_a_change_makes_the_interval_half_as_long_again() {
         let schedule = Schedule { no_changes: 4, ..settled(Integration::GoogleContacts) };
-        check(&schedule, false, 7 * 24 * 3 / 2, 0);
-        check(&schedule, true, 7 * 24, 0);
+        check(&Schedule { current: DAY * 2, ..schedule.clone() }, false, 3 * 24, 0);
+        check(&schedule, false, 6 * 24, 0);
+        check(&schedule, true, 5 * 24, 0);
+    }
+
+    #[test]
+    fn a_row_of_the_running_application_is_bounded_by_our_intervals() {
+        let day_ms = 24 * 3_600_000;
+        let row = [30 * day_ms, 7 * day_ms, 30 * day_ms, day_ms];
+        let schedule = Schedule::stored(Integration::GoogleContacts, row, 0, None);
+        check(&schedule, false, 6 * 24, 1);
+        check(&schedule, true, 5 * 24, 0);
     }
 
     #[test]
@@ -195,7 +208,7 @@ mod tests {
     /// The rules once more, as a loop over a whole history.
     fn model(integration: Integration, history: &[bool]) -> (u64, u32) {
         let (default, longest, shortest) = match integration {
-            Integration::GoogleContacts => (7 * 24 * 60, 30 * 24 * 60, 24 * 60),
+            Integration::GoogleContacts => (5 * 24 * 60, 6 * 24 * 60, 24 * 60),
             Integration::GoogleCalendar => (24 * 60, 24 * 60, 4 * 60),
         };
         let mut minutes = default;
@@ -239,8 +252,9 @@ mod tests {
             let schedule =
                 Schedule::stored(Integration::GoogleContacts, [current, default, longest, shortest], quiet, None);
             let next = schedule.after_success(changed, at(0));
+            let ours = i64::try_from(Intervals::of(Integration::GoogleContacts).longest.as_millis()).unwrap();
             let ms = i64::try_from(next.current.as_millis()).unwrap();
-            prop_assert!((shortest..=longest).contains(&ms));
+            prop_assert!((shortest.min(ours)..=longest.min(ours)).contains(&ms));
         }
     }
 }

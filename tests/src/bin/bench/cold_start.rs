@@ -54,11 +54,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let environment = Endpoints::unreachable(&Settings::default()).environment();
     let starts = options.starts.unwrap_or(if options.short { 1 } else { 20 }).max(1);
     let mut rows = Vec::new();
-    for queue in queues::all() {
-        let program = program(&folder, queue).with_context(|| {
-            format!("{} is not built in {}; run scripts/bench", queue.name(), folder.display())
-        })?;
-        rows.push(measure(queue, &program, &environment, starts)?);
+    for name in queues::all().map(Queue::name).chain([webhooks::SERVICE.name]) {
+        let program = program(&folder, name)
+            .with_context(|| format!("{name} is not built in {}; run scripts/bench", folder.display()))?;
+        rows.push(measure(name, &program, &environment, starts)?);
     }
     let mut out = std::io::stdout().lock();
     if options.json {
@@ -82,7 +81,7 @@ impl Measured {
 }
 
 fn measure(
-    queue: Queue,
+    name: &'static str,
     program: &Path,
     environment: &Environment,
     starts: usize,
@@ -100,12 +99,7 @@ fn measure(
     times.sort_by(f64::total_cmp);
     #[expect(clippy::cast_precision_loss, reason = "files are far smaller than 2^52 bytes")]
     let file_mb = fs::metadata(program)?.len() as f64 / 1e6;
-    Ok(Measured {
-        function: queue.name(),
-        file_mb,
-        cold_start_ms: times[times.len() / 2],
-        idle_rss_mb: memory,
-    })
+    Ok(Measured { function: name, file_mb, cold_start_ms: times[times.len() / 2], idle_rss_mb: memory })
 }
 
 fn cold_start(program: &Path, environment: &Environment) -> anyhow::Result<(Duration, Running)> {

@@ -1,4 +1,4 @@
-//! The load generator: tasks over kept connections, as Cloud Tasks sends them.
+//! The load generator: requests over kept connections, such as tasks as Cloud Tasks sends them.
 //!
 //! One thread and a minimal HTTP client, so that it takes as little as possible from what it measures.
 
@@ -15,12 +15,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-/// Who is sent tasks, and what a right response contains.
+/// Who is sent requests, which, and what a right response is.
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
-    pub(crate) queue: Queue,
-    pub(crate) token: String,
-    pub(crate) expected: &'static str,
+    /// Makes the next request.
+    pub(crate) request: Box<dyn Fn() -> String>,
+    pub(crate) status: u16,
+    pub(crate) contains: &'static str,
 }
 
 /// What one round took.
@@ -29,7 +30,7 @@ pub(crate) struct Round {
     pub(crate) latencies: Vec<Duration>,
 }
 
-/// Open connections to a target: as many tasks are in flight.
+/// Open connections to a target: as many requests are in flight.
 pub(crate) struct Connections<'a> {
     target: &'a Target,
     connections: Vec<Connection>,
@@ -45,18 +46,18 @@ impl<'a> Connections<'a> {
         Ok(Self { target, connections: try_join_all((0..count).map(connect)).await? })
     }
 
-    /// Sends that many tasks, each of them new.
-    pub(crate) async fn send(&mut self, tasks: usize) -> anyhow::Result<Round> {
-        let left = Cell::new(tasks);
-        let latencies = RefCell::new(Vec::with_capacity(tasks));
+    /// Sends that many requests, each of them new.
+    pub(crate) async fn send(&mut self, requests: usize) -> anyhow::Result<Round> {
+        let left = Cell::new(requests);
+        let latencies = RefCell::new(Vec::with_capacity(requests));
         let target = self.target;
         let started = Instant::now();
         try_join_all(self.connections.iter_mut().map(async |connection| {
             while let Some(next) = left.get().checked_sub(1) {
                 left.set(next);
-                let request = target.request();
+                let request = (target.request)();
                 let sent = Instant::now();
-                connection.exchange(&request, target.expected).await?;
+                connection.exchange(&request, target).await?;
                 latencies.borrow_mut().push(sent.elapsed());
             }
             anyhow::Ok(())
@@ -67,10 +68,19 @@ impl<'a> Connections<'a> {
 }
 
 impl Target {
+    /// Of tasks for a queue.
+    pub(crate) fn of_tasks(address: SocketAddr, queue: Queue, token: &str, contains: &'static str) -> Self {
+        let token = token.to_owned();
+        let request = Box::new(move || Self::task(address, queue, &token));
+        Self { address, request, status: 200, contains }
+    }
+
     /// The first dispatch of a task for a user who does not exist.
-    fn request(&self) -> String {
-        let (name, user, queue) = (Uuid::new_v4().simple(), Uuid::new_v4(), self.queue.name());
-        let body = json!({ "data": { "userId": user }, "idempotencyKey": format!("bench-{name}"), "jobName": queue });
+    fn task(address: SocketAddr, queue: Queue, token: &str) -> String {
+        let (name, user) = (Uuid::new_v4().simple(), Uuid::new_v4());
+        let body = json!({
+            "data": { "userId": user }, "idempotencyKey": format!("bench-{name}"), "jobName": queue.name(),
+        });
         let body = body.to_string();
         let now = Clock::system().now();
         format!(
@@ -85,10 +95,10 @@ impl Target {
              X-CloudTasks-TaskExecutionCount: 0\r\n\
              X-CloudTasks-TaskETA: {}.{:06}\r\n\
              Content-Length: {}\r\n\r\n{body}",
-            self.queue.path(),
-            self.address,
-            self.token,
-            self.queue.cloud_name(),
+            queue.path(),
+            address,
+            token,
+            queue.cloud_name(),
             now.timestamp(),
             now.timestamp_subsec_micros(),
             body.len(),
@@ -102,7 +112,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn exchange(&mut self, request: &str, expected: &str) -> anyhow::Result<()> {
+    async fn exchange(&mut self, request: &str, target: &Target) -> anyhow::Result<()> {
         self.stream.write_all(request.as_bytes()).await.context("cannot send")?;
         self.received.clear();
         while !is_complete(&self.received)? {
@@ -110,18 +120,22 @@ impl Connection {
             ensure!(read > 0, "the connection was closed");
         }
         let response = String::from_utf8_lossy(&self.received);
+        let Target { status, contains, .. } = target;
         ensure!(
-            response.starts_with("HTTP/1.1 200 ") && response.contains(expected),
-            "another response than 200 with {expected:?}: {response}"
+            response.starts_with(&format!("HTTP/1.1 {status} ")) && response.contains(contains),
+            "another response than {status} with {contains:?}: {response}"
         );
         Ok(())
     }
 }
 
-/// Whether a response has arrived whole. Only responses with `Content-Length` are understood.
+/// Whether a response has arrived whole. Only responses with `Content-Length` are understood, and those that have no body.
 fn is_complete(received: &[u8]) -> anyhow::Result<bool> {
     let Some(head) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(false) };
     let text = std::str::from_utf8(&received[..head]).context("a head that is not text")?;
+    if text.starts_with("HTTP/1.1 204 ") {
+        return Ok(true);
+    }
     let length: usize = text
         .lines()
         .filter_map(|line| line.split_once(':'))

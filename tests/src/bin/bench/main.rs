@@ -6,9 +6,11 @@ use clap::{Parser, Subcommand};
 
 mod calendars;
 mod cold_start;
+mod contacts;
 mod load;
 mod process;
 mod task;
+mod webhooks;
 
 /// Measures the functions.
 ///
@@ -24,6 +26,8 @@ enum What {
     Calendars(calendars::Options),
     ColdStart(cold_start::Options),
     Task(task::Options),
+    Contacts(contacts::Options),
+    Webhooks(webhooks::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -31,6 +35,8 @@ fn main() -> anyhow::Result<ExitCode> {
         What::Calendars(options) => calendars::run(&options)?,
         What::ColdStart(options) => cold_start::run(&options)?,
         What::Task(options) => task::run(&options)?,
+        What::Contacts(options) => contacts::run(&options)?,
+        What::Webhooks(options) => webhooks::run(&options)?,
     };
     Ok(ExitCode::from(u8::from(missed)))
 }

@@ -134,7 +134,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     })?;
     ours.until_ready(address, Some("/health/ready"))?;
     let token = issuer.token(&settings.function_url(queue));
-    let ours_target = Target { address, queue, token: token.clone(), expected: "unknown_user" };
+    let ours_target = Target::of_tasks(address, queue, &token, "unknown_user");
 
     let address = free_address()?;
     let mut floor = Running::start(&folder.join("floor"), |command| {
@@ -143,7 +143,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         command.arg("--database-url").arg(database.as_str());
     })?;
     floor.until_ready(address, None)?;
-    let floor_target = Target { address, queue, token, expected: "{}" };
+    let floor_target = Target::of_tasks(address, queue, &token, "{}");
 
     let tasks = options.tasks.unwrap_or(if options.short { 100 } else { 10_000 }) as usize;
     let mut rows = Vec::new();
@@ -210,7 +210,7 @@ fn cpu(process: &Running) -> anyhow::Result<Duration> {
 }
 
 impl Round {
-    fn percentile(&self, percent: usize) -> Duration {
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let mut latencies = self.latencies.clone();
         latencies.sort();
         latencies[(latencies.len() * percent).div_ceil(100).max(1) - 1]
@@ -265,11 +265,11 @@ impl fmt::Display for Report {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-fn count(tasks: usize) -> f64 {
+pub(crate) fn count(tasks: usize) -> f64 {
     u32::try_from(tasks).map_or(f64::INFINITY, f64::from)
 }
 

@@ -154,8 +154,10 @@ impl Check<'_> {
 
     async fn sync_state(&mut self, people: usize) -> anyhow::Result<()> {
         let row: Option<(bool, bool, Option<i32>, Option<String>)> = sqlx::query_as(
-            "SELECT sync_token IS NOT NULL, last_full_sync_at IS NOT NULL, total_contacts_synced, last_sync_error
-             FROM google_contacts_sync_state WHERE user_id = $1",
+            "SELECT s.sync_token IS NULL AND o.sync_token IS NOT NULL, last_full_sync_at IS NOT NULL,
+                    total_contacts_synced, last_sync_error
+             FROM google_contacts_sync_state s LEFT JOIN jobs.contacts_sync_state o USING (user_id)
+             WHERE s.user_id = $1",
         )
         .bind(self.user.id)
         .fetch_optional(&mut *self.db)

@@ -368,3 +368,25 @@ async fn an_event_that_moves_to_another_calendar_is_cancelled_here_and_keeps_its
     let there = site.world.events(user.id, &other).expect("events");
     assert_eq!(there.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), [id]);
 }
+
+#[tokio::test]
+async fn of_more_attendees_than_asked_for_only_the_owner_of_the_calendar_is_shown() {
+    let site = Site::open();
+    let api = site.calendar().await;
+    let attendee = |number: usize| Attendee {
+        email: format!("guest{number}@example.test"),
+        display_name: None,
+        response_status: ResponseStatus::Accepted,
+        is_self: number == 0,
+        organizer: false,
+    };
+    let mut event = Event::timed("All hands", hours_ahead(&site, 5), TimeDelta::hours(1));
+    event.attendees = (0..3).map(attendee).collect();
+    let event = site.world.add_event(site.user().id, &primary(&site), event).unwrap();
+    for (max, shown) in [("3", 3), ("2", 1)] {
+        let (items, ..) = api.all(PRIMARY, "items", &[SINGLE, ("maxAttendees", max)]).await;
+        let item = items.iter().find(|item| item["id"] == event.id.as_str()).unwrap();
+        assert_eq!(item["attendees"].as_array().unwrap().len(), shown);
+        assert_eq!(item["attendeesOmitted"] == true, shown == 1);
+    }
+}

@@ -27,6 +27,12 @@ async fn each_kind_is_answered_as_google_answers_it() {
         (FaultKind::Revoked, 401, "authError", "ACCESS_TOKEN_EXPIRED"),
         (FaultKind::RateLimit, 403, "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"),
         (FaultKind::TooManyRequests { retry_after_s: 7 }, 429, "rateLimitExceeded", "RATE_LIMIT_EXCEEDED"),
+        (FaultKind::DayQuota, 403, "rateLimitExceeded", "RATE_LIMIT_EXCEEDED"),
+        (FaultKind::FirstPageQuota, 429, "rateLimitExceeded", "RATE_LIMIT_EXCEEDED"),
+        (FaultKind::ApiDisabled, 403, "accessNotConfigured", "SERVICE_DISABLED"),
+        (FaultKind::NotACalendarUser, 403, "notACalendarUser", ""),
+        (FaultKind::AddressUnauthorized, 401, "push.webhookUrlUnauthorized", ""),
+        (FaultKind::PushNotSupported, 400, "pushNotSupportedForRequestedResource", ""),
         (FaultKind::Gone, 410, "fullSyncRequired", ""),
         (FaultKind::ExpiredSyncToken, 400, "failedPrecondition", "EXPIRED_SYNC_TOKEN"),
         (FaultKind::ServerError { status: 503 }, 503, "backendError", ""),
@@ -35,11 +41,36 @@ async fn each_kind_is_answered_as_google_answers_it() {
         let answer = calendar_list(&calendar).await;
         assert_eq!((answer.status.as_u16(), answer.reason()), (status, reason));
         assert_eq!(answer.body["error"]["code"], status);
-        assert_eq!(answer.headers.contains_key("retry-after"), status == 429);
+        let names_a_time = matches!(kind, FaultKind::TooManyRequests { .. });
+        assert_eq!(answer.headers.contains_key("retry-after"), names_a_time);
         let answer = connections(&contacts).await;
         assert_eq!((answer.status.as_u16(), answer.info()), (status, info));
         assert!(answer.body["error"]["status"].is_string());
     }
+    calendar_list(&calendar).await.ok();
+}
+
+#[tokio::test]
+async fn a_call_without_its_scope_is_refused_in_googles_own_words() {
+    let site = Site::open();
+    let (calendar, contacts) = (site.calendar().await, site.contacts().await);
+    for integration in Integration::ALL {
+        site.world.untick_box(site.user().id, integration).expect("a grant");
+    }
+    let challenge = |answer: &Answer, scope: &str| {
+        let value = answer.headers["www-authenticate"].to_str().expect("text").to_owned();
+        value.contains("error=\"insufficient_scope\"") && value.contains(scope)
+    };
+    let answer = calendar_list(&calendar).await;
+    assert_eq!((answer.status.as_u16(), answer.reason()), (403, "insufficientPermissions"));
+    assert_eq!(answer.info(), "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "Calendar says it in both forms");
+    assert!(challenge(&answer, "calendar.readonly"));
+    let answer = connections(&contacts).await;
+    assert_eq!((answer.status.as_u16(), answer.info()), (403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT"));
+    assert_eq!(answer.body["error"]["status"], "PERMISSION_DENIED");
+    assert!(challenge(&answer, "contacts.readonly"));
+
+    site.world.tick_box(site.user().id, Integration::GoogleCalendar).expect("a user");
     calendar_list(&calendar).await.ok();
 }
 

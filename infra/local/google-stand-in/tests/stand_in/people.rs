@@ -96,6 +96,69 @@ async fn incremental_people_sync_lists_new_changed_and_deleted_people_once() {
 }
 
 #[tokio::test]
+async fn who_was_renamed_or_merged_is_said_in_a_list_of_changes_only() {
+    let site = Site::open();
+    let api = site.contacts().await;
+    let (user, world) = (site.user().id, &site.world);
+    let [ada, bob, eve] =
+        ["Ada", "Bob", "Eve"].map(|name| world.add_person(user, named(name)).expect("added"));
+    let (_, _, token) = full_sync(&api).await;
+    let renamed = world.rename_person(user, &ada.resource_name, true).expect("renamed").resource_name;
+    world.merge_people(user, &bob.resource_name, &eve.resource_name).expect("merged");
+    let (items, _) = changes(&api, &token).await;
+    let told: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let previous = item["metadata"]["previousResourceNames"].clone();
+            (text(item, "resourceName"), item["metadata"]["deleted"] == true, previous)
+        })
+        .collect();
+    let expected = [
+        (renamed.clone(), false, json!([ada.resource_name])),
+        (ada.resource_name, true, Value::Null),
+        (bob.resource_name.clone(), true, Value::Null),
+        (eve.resource_name.clone(), false, json!([bob.resource_name])),
+    ];
+    assert_eq!(told, expected, "in the order of the changes");
+    assert_eq!(items[3]["emailAddresses"].as_array().expect("addresses").len(), 2);
+    let (everybody, _, _) = full_sync(&api).await;
+    let find =
+        |name: &str| everybody.iter().find(|item| item["resourceName"] == json!(name)).expect("listed");
+    assert!(find(&renamed)["metadata"]["previousResourceNames"].is_null());
+    assert!(find(&eve.resource_name)["metadata"]["previousResourceNames"].is_null());
+}
+
+#[tokio::test]
+async fn a_deleted_person_comes_back_under_the_same_name_or_another() {
+    let site = Site::open();
+    let api = site.contacts().await;
+    let (user, world) = (site.user().id, &site.world);
+    for renamed in [false, true] {
+        let person = world.add_person(user, named("Ada")).expect("added");
+        world.delete_person(user, &person.resource_name).expect("deleted");
+        let (_, _, token) = full_sync(&api).await;
+        let back = world.restore_person(user, &person.resource_name, renamed).expect("restored");
+        assert_eq!(back.resource_name == person.resource_name, !renamed);
+        let (items, _) = changes(&api, &token).await;
+        assert_eq!(sorted(&items, "resourceName"), [back.resource_name]);
+        assert_eq!(items[0]["names"][0]["givenName"], "Ada");
+        assert!(world.restore_person(user, &person.resource_name, renamed).is_err(), "only once");
+    }
+}
+
+#[tokio::test]
+async fn first_pages_of_full_syncs_have_a_quota_of_their_own() {
+    let site = Site::open();
+    let api = site.contacts().await;
+    site.world.limit_full_syncs(site.user().id, Some(1)).expect("a user");
+    let (_, pages, token) = full_sync(&api).await;
+    assert!(pages > 1, "only first pages count");
+    let answer = api.get(CONNECTIONS, &[FIELDS, SYNC, SIZE]).await;
+    assert_eq!((answer.status, answer.info()), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED"));
+    changes(&api, &token).await;
+}
+
+#[tokio::test]
 async fn a_sync_token_lives_seven_days_and_ends_on_demand() {
     let site = Site::open();
     let (_, _, token) = full_sync(&site.contacts().await).await;

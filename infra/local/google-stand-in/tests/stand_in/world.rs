@@ -38,7 +38,7 @@ fn a_tick_changes_the_world_in_every_way() {
     let world = World::seeded(SeedOptions { users: 30, ..small(&Time::start()) });
     let before = portrait(&world);
     let happened = world.tick(1_500);
-    assert_eq!(happened.len(), 14, "{happened:?}");
+    assert_eq!(happened.len(), 17, "{happened:?}");
     assert_ne!(before, portrait(&world));
     let revoked = |user: &&User| {
         Integration::ALL

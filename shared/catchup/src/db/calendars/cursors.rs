@@ -20,8 +20,13 @@ pub struct CalendarCursor<'a> {
 /// How a calendar was synced.
 #[derive(Debug, Clone, Copy)]
 pub enum ListedScope {
-    /// From its beginning, until this horizon.
-    Full(DateTime<Utc>),
+    /// From its beginning.
+    Full {
+        /// The horizon.
+        until: DateTime<Utc>,
+        /// It looked back for meetings.
+        looked_back: bool,
+    },
     /// From its sync token on, which keeps the horizon.
     Since,
 }
@@ -35,9 +40,9 @@ impl Calendars {
         cursor: CalendarCursor<'_>,
         began_at: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        let horizon = match cursor.listed {
-            ListedScope::Full(horizon) => Some(horizon),
-            ListedScope::Since => None,
+        let (horizon, looked_back) = match cursor.listed {
+            ListedScope::Full { until, looked_back } => (Some(until), looked_back),
+            ListedScope::Since => (None, false),
         };
         let stored = sqlx::query!(
             "
@@ -49,13 +54,18 @@ impl Calendars {
                 FOR SHARE OF l
             )
             INSERT INTO jobs.calendar_sync_state AS s
-                (user_id, calendar_id, sync_token, page_size, horizon, last_full_sync_at, last_sync_at)
-            SELECT $1, $3, $5, $6, $7::timestamptz, CASE WHEN $7 IS NOT NULL THEN $8::timestamptz END, $8 FROM fence
+                (user_id, calendar_id, sync_token, page_size, horizon, last_full_sync_at, last_sync_at, looked_back)
+            SELECT $1, $3, $5, $6, $7::timestamptz, CASE WHEN $7 IS NOT NULL THEN $8::timestamptz END, $8,
+                   CASE WHEN $9::boolean THEN EXISTS (
+                       SELECT FROM google_contacts_sync_state g WHERE g.user_id = $1 AND g.last_full_sync_at <= $8
+                   ) END
+            FROM fence
             ON CONFLICT (user_id, calendar_id) DO UPDATE
             SET sync_token = excluded.sync_token, page_size = excluded.page_size,
                 horizon = COALESCE(excluded.horizon, s.horizon),
                 last_full_sync_at = COALESCE(excluded.last_full_sync_at, s.last_full_sync_at),
-                last_sync_at = excluded.last_sync_at, failures = 0, refusals = 0, retry_at = NULL, failure = NULL
+                last_sync_at = excluded.last_sync_at, looked_back = COALESCE(excluded.looked_back, s.looked_back),
+                failures = 0, refusals = 0, retry_at = NULL, failure = NULL
             ",
             listing.user_id,
             listing.run,
@@ -65,6 +75,7 @@ impl Calendars {
             cursor.page_size,
             horizon,
             began_at,
+            looked_back,
         )
         .execute(self.0.statement())
         .await?;

@@ -23,6 +23,8 @@ pub struct CalendarPosition {
     pub began_at: DateTime<Utc>,
     /// Ids of the events that a full sync has met.
     pub seen: Vec<String>,
+    /// It looks back for meetings.
+    pub looks_back: bool,
 }
 
 impl Calendars {
@@ -36,14 +38,14 @@ impl Calendars {
         sqlx::query!(
             "
             INSERT INTO jobs.calendar_positions
-                (user_id, calendar_id, page_token, sync_token, horizon, began_at, seen, page_size)
-            SELECT $1, $2, $3, $4, $5, $6, $7, $8
+                (user_id, calendar_id, page_token, sync_token, horizon, began_at, seen, page_size, looks_back)
+            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10
             FROM jobs.sync_locks l WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $9
             FOR SHARE
             ON CONFLICT (user_id) DO UPDATE
             SET calendar_id = excluded.calendar_id, page_token = excluded.page_token, sync_token = excluded.sync_token,
                 horizon = excluded.horizon, began_at = excluded.began_at, seen = excluded.seen,
-                page_size = excluded.page_size
+                page_size = excluded.page_size, looks_back = excluded.looks_back
             ",
             user_id,
             position.calendar_id,
@@ -54,6 +56,7 @@ impl Calendars {
             &position.seen,
             position.page_size,
             run,
+            position.looks_back,
         )
         .execute(self.0.statement())
         .await?;
@@ -66,7 +69,7 @@ impl Calendars {
             CalendarPosition,
             "
             DELETE FROM jobs.calendar_positions WHERE user_id = $1
-            RETURNING calendar_id, page_token, sync_token, horizon, began_at, seen, page_size
+            RETURNING calendar_id, page_token, sync_token, horizon, began_at, seen, page_size, looks_back
             ",
             user_id,
         )

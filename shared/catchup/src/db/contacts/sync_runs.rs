@@ -1,59 +1,147 @@
-//! `jobs.contacts_sync_*`: what a sync of contacts remembers between its pages, in the database instead of in memory.
+//! The run of a sync in `jobs.contacts_sync_state`: one per user, and the place of its listing.
+//!
+//! Each page is written under the number that the run expects next, in one transaction with its row: a part that is
+//! delivered twice, late, or after another run began writes nothing and ends nothing.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use shared::db::Error;
 use uuid::Uuid;
 
 use super::{Contacts, ContactsPage};
 
-/// A run that began this long ago has been given up.
-const GIVEN_UP_AFTER: TimeDelta = TimeDelta::days(2);
+/// Rows of pages that one statement removes.
+const STEP: i64 = 100;
+
+/// How the listing of a run continues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// With this page token.
+    Page(String),
+    /// Every page is written; the next sync begins with this token.
+    End(String),
+}
+
+/// A page on its way into the database.
+#[derive(Debug, Clone, Copy)]
+pub struct ListedPage<'a> {
+    /// The run that listed it.
+    pub run: Uuid,
+    /// How many pages came before.
+    pub number: i32,
+    /// The sync token that an incremental listing began with.
+    pub since: Option<&'a str>,
+    /// What follows it.
+    pub next: &'a Place,
+}
 
 impl Contacts {
-    /// Begins a run, and clears away what runs that were given up left behind. Beginning it again changes nothing.
-    pub async fn begin_run(&self, run: Uuid, user_id: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
-        sqlx::query!(
-            "
-            WITH given_up AS (DELETE FROM jobs.contacts_sync_runs WHERE started_at < $4 AND run <> $1)
-            INSERT INTO jobs.contacts_sync_runs (run, user_id, started_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
-            ",
-            run,
+    /// How many pages a run has written, and how it continues. `None` when it is not the user's run any more.
+    pub async fn place(&self, user_id: Uuid, run: Uuid) -> Result<Option<(i32, Place)>, Error> {
+        let row = sqlx::query!(
+            "SELECT pages, page_token, next_sync_token FROM jobs.contacts_sync_state WHERE user_id = $1 AND run = $2",
             user_id,
-            now,
-            now - GIVEN_UP_AFTER,
+            run,
         )
-        .execute(self.0.statement())
+        .fetch_optional(self.0.statement())
         .await?;
-        Ok(())
+        Ok(row.and_then(|row| {
+            let next = row.page_token.map(Place::Page).or(row.next_sync_token.map(Place::End))?;
+            Some((row.pages?, next))
+        }))
     }
 
-    /// Ends a run without consequences.
-    pub async fn end_run(&self, run: Uuid) -> Result<(), Error> {
-        sqlx::query!("DELETE FROM jobs.contacts_sync_runs WHERE run = $1", run)
+    /// Removes the rows of pages of runs that are not the user's any more, in bounded steps.
+    pub async fn forget_pages(&self, user_id: Uuid) -> Result<(), Error> {
+        loop {
+            let removed = sqlx::query!(
+                "
+                DELETE FROM jobs.contacts_sync_pages
+                WHERE (user_id, run, page) IN (
+                    SELECT user_id, run, page FROM jobs.contacts_sync_pages
+                    WHERE user_id = $1
+                      AND run IS DISTINCT FROM (SELECT run FROM jobs.contacts_sync_state WHERE user_id = $1)
+                    LIMIT $2
+                )
+                ",
+                user_id,
+                STEP,
+            )
             .execute(self.0.statement())
             .await?;
-        Ok(())
+            if removed.rows_affected() < STEP.unsigned_abs() {
+                return Ok(());
+            }
+        }
     }
 }
 
 impl ContactsPage {
-    /// Marks people as met by a full sync. `false` when the run has ended: another task has finished it.
-    pub async fn mark_seen(&mut self, run: Uuid, resource_names: &[&str]) -> Result<bool, Error> {
-        let running = sqlx::query_scalar!(
-            r#"
-            WITH running AS (SELECT run FROM jobs.contacts_sync_runs WHERE run = $1), seen AS (
-                INSERT INTO jobs.contacts_sync_seen (run, resource_name)
-                SELECT running.run, met.resource_name
-                FROM running CROSS JOIN unnest($2::text[]) AS met(resource_name)
-                ON CONFLICT DO NOTHING
+    /// Takes the page's place in its run; the first page begins the run. `false` when the place is another's: the run was
+    /// replaced, the page is written already, or an incremental listing began with a token that is no longer the user's.
+    /// Other pages of the user wait until this one ends.
+    pub async fn take_place(&mut self, page: ListedPage<'_>, now: DateTime<Utc>) -> Result<bool, Error> {
+        let (page_token, sync_token) = match page.next {
+            Place::Page(token) => (Some(token), None),
+            Place::End(token) => (None, Some(token)),
+        };
+        let taken = if page.number == 0 {
+            sqlx::query!(
+                "
+                INSERT INTO jobs.contacts_sync_state AS s
+                    (user_id, run, run_started_at, pages, page_token, next_sync_token)
+                VALUES ($1, $2, $3, 1, $4, $5)
+                ON CONFLICT (user_id) DO UPDATE
+                SET run = excluded.run, run_started_at = excluded.run_started_at, pages = excluded.pages,
+                    page_token = excluded.page_token, next_sync_token = excluded.next_sync_token
+                WHERE $6::text IS NULL OR s.sync_token = $6
+                ",
+                self.user_id,
+                page.run,
+                now,
+                page_token,
+                sync_token,
+                page.since,
             )
-            SELECT EXISTS (SELECT FROM running) AS "running!"
+            .execute(self.tx.statement())
+            .await?
+        } else {
+            sqlx::query!(
+                "
+                UPDATE jobs.contacts_sync_state
+                SET pages = $3 + 1, page_token = $4, next_sync_token = $5
+                WHERE user_id = $1 AND run = $2 AND pages = $3 AND ($6::text IS NULL OR sync_token = $6)
+                ",
+                self.user_id,
+                page.run,
+                page.number,
+                page_token,
+                sync_token,
+                page.since,
+            )
+            .execute(self.tx.statement())
+            .await?
+        };
+        Ok(taken.rows_affected() == 1)
+    }
+
+    /// Holds the place of a run whose last page is written. `false` when it is not the user's run any more, or when a page
+    /// of a full listing is missing.
+    pub async fn hold_end(&mut self, run: Uuid, is_full: bool) -> Result<bool, Error> {
+        let held = sqlx::query_scalar!(
+            r#"
+            SELECT true AS "held!" FROM jobs.contacts_sync_state s
+            WHERE s.user_id = $1 AND s.run = $2 AND s.next_sync_token IS NOT NULL AND (
+                NOT $3::boolean
+                OR s.pages = (SELECT count(*) FROM jobs.contacts_sync_pages p WHERE p.user_id = $1 AND p.run = $2)
+            )
+            FOR UPDATE
             "#,
+            self.user_id,
             run,
-            resource_names as _,
+            is_full,
         )
-        .fetch_one(self.tx.statement())
+        .fetch_optional(self.tx.statement())
         .await?;
-        Ok(running)
+        Ok(held.is_some())
     }
 }

@@ -22,6 +22,15 @@ pub struct PersonFields {
     pub custom_notes: Option<String>,
 }
 
+/// A contact for a person who has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewContact {
+    /// What to write.
+    pub fields: PersonFields,
+    /// Resource names of the person's groups, each once.
+    pub groups: Vec<String>,
+}
+
 /// New values for a contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContactUpdate {
@@ -75,26 +84,39 @@ impl ContactsPage {
         Ok(())
     }
 
-    /// Adds contacts, and returns the resource name and id of each.
+    /// Adds contacts with their memberships, and returns the resource name and id of each; those that are there already
+    /// are left out.
     pub async fn insert(
         &mut self,
-        people: &[PersonFields],
+        people: &[NewContact],
         now: DateTime<Utc>,
     ) -> Result<Vec<(String, Uuid)>, Error> {
         if people.is_empty() {
             return Ok(Vec::new());
         }
-        let columns = Columns::of(people);
+        let columns = Columns::of(people.iter().map(|person| &person.fields));
+        let memberships = people.iter().flat_map(|person| {
+            person.groups.iter().map(|group| (person.fields.resource_name.as_str(), group.as_str()))
+        });
+        let (members, groups): (Vec<&str>, Vec<&str>) = memberships.unzip();
         let rows = sqlx::query!(
             r#"
-            INSERT INTO contacts
-                (user_id, google_resource_name, google_etag, name, phone, email, linked_in, location, custom_notes,
-                 source, last_synced_at)
-            SELECT $1, u.resource_name, u.etag, u.name, u.phone, u.email, u.linked_in, u.location, u.notes, 'google', $10
-            FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
-                AS u(resource_name, etag, name, phone, email, linked_in, location, notes)
-            ON CONFLICT (user_id, google_resource_name) WHERE google_resource_name IS NOT NULL DO NOTHING
-            RETURNING google_resource_name AS "resource_name!", id
+            WITH inserted AS (
+                INSERT INTO contacts
+                    (user_id, google_resource_name, google_etag, name, phone, email, linked_in, location, custom_notes,
+                     source, last_synced_at)
+                SELECT $1, u.resource_name, u.etag, u.name, u.phone, u.email, u.linked_in, u.location, u.notes, 'google', $10
+                FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+                    AS u(resource_name, etag, name, phone, email, linked_in, location, notes)
+                ON CONFLICT (user_id, google_resource_name) WHERE google_resource_name IS NOT NULL DO NOTHING
+                RETURNING google_resource_name, id
+            ), memberships AS (
+                INSERT INTO contact_google_memberships (user_id, contact_id, google_group_resource_name)
+                SELECT $1, inserted.id, m.google_group
+                FROM unnest($11::text[], $12::text[]) AS m(resource_name, google_group)
+                JOIN inserted ON inserted.google_resource_name = m.resource_name
+            )
+            SELECT google_resource_name AS "resource_name!", id FROM inserted
             "#,
             self.user_id,
             columns.resource_names.as_slice() as _,
@@ -106,10 +128,33 @@ impl ContactsPage {
             columns.locations.as_slice() as _,
             columns.notes.as_slice() as _,
             now,
+            members.as_slice() as _,
+            groups.as_slice() as _,
         )
         .fetch_all(self.tx.statement())
         .await?;
         Ok(rows.into_iter().map(|row| (row.resource_name, row.id)).collect())
+    }
+
+    /// Notes whom the page of a full sync listed, and whom it inserted.
+    pub async fn mark_seen(
+        &mut self,
+        run: Uuid,
+        page: i32,
+        seen: &[&str],
+        inserted: &[Uuid],
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO jobs.contacts_sync_pages (user_id, run, page, seen, inserted) VALUES ($1, $2, $3, $4, $5)",
+            self.user_id,
+            run,
+            page,
+            seen as _,
+            inserted,
+        )
+        .execute(self.tx.statement())
+        .await?;
+        Ok(())
     }
 }
 

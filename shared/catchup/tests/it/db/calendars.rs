@@ -82,7 +82,15 @@ async fn events(database: &Database) -> Vec<(String, String)> {
 }
 
 async fn cursor(database: &Database, user: Uuid, calendar_id: &str) {
-    assert!(store(database, listing(user, calendar_id, None), "token", ListedScope::Full(now())).await);
+    assert!(
+        store(
+            database,
+            listing(user, calendar_id, None),
+            "token",
+            ListedScope::Full { until: now(), looked_back: false }
+        )
+        .await
+    );
 }
 
 async fn store(database: &Database, listing: Listing<'_>, sync_token: &str, listed: ListedScope) -> bool {
@@ -332,6 +340,7 @@ async fn a_place_between_two_pages_is_given_out_once() {
         horizon: now(),
         began_at: now(),
         seen: vec!["1".into()],
+        looks_back: false,
     };
     let other = CalendarPosition { page_token: "of a sync that was overtaken".into(), ..position.clone() };
     database.of::<Calendars>().store_position(user, RUN, &position).await.unwrap();
@@ -416,7 +425,7 @@ async fn a_sync_that_was_overtaken_writes_nothing() {
         let events = database.of::<CalendarEvents>();
         assert_eq!(events.apply(old, &page, now()).await.unwrap(), None);
         assert_eq!(events.remove_unseen(old, from, until, &[], later).await.unwrap(), None);
-        assert!(!store(&database, old, "old", ListedScope::Full(now())).await);
+        assert!(!store(&database, old, "old", ListedScope::Full { until: now(), looked_back: false }).await);
     }
     let events = database.of::<CalendarEvents>();
     assert_eq!(events.retain_calendars(user, Uuid::nil(), &[], now()).await.unwrap(), None);
@@ -458,6 +467,7 @@ async fn a_calendar_that_is_asked_again_does_not_continue_where_its_listing_wait
         horizon: now(),
         began_at: now(),
         seen: vec!["1".into()],
+        looks_back: false,
     };
     database.of::<Calendars>().store_position(user, RUN, &position).await.unwrap();
     apply(&database, user, "a", &[], &["1"]).await;
@@ -512,4 +522,29 @@ async fn instances_that_another_event_takes_the_place_of_go() {
     let again = ["s_R20260205T100000_20260205T100000Z"];
     check_superseded(&stored, &again, ("s", "20260205T100000"), &[stored[0], stored[1], again[0], stored[3]])
         .await;
+}
+
+#[tokio::test]
+async fn a_calendar_is_looked_back_in_once_and_once_more_when_the_contacts_have_come() {
+    let database = Database::new().await;
+    let user = syncing(&database).await;
+    replace(&database, user, &[CalendarEntry { is_primary: true, ..entry("a") }], now()).await;
+    let is_due = async || primary(&database, user).await.looks_back;
+    let looked = |looked_back| ListedScope::Full { until: now(), looked_back };
+    assert!(is_due().await);
+    assert!(store(&database, listing(user, "a", None), "1", looked(false)).await);
+    assert!(is_due().await);
+    assert!(store(&database, listing(user, "a", Some("1")), "2", looked(true)).await);
+    assert!(!is_due().await);
+    database
+        .run(format!(
+            "INSERT INTO google_contacts_sync_state (user_id, last_full_sync_at) VALUES ('{user}', '{}')",
+            now()
+        ))
+        .await;
+    assert!(is_due().await, "nobody could be recognised before");
+    assert!(store(&database, listing(user, "a", Some("2")), "3", looked(true)).await);
+    assert!(!is_due().await);
+    assert!(store(&database, listing(user, "a", Some("3")), "4", looked(false)).await);
+    assert!(!is_due().await, "a later full sync changes nothing");
 }

@@ -1,7 +1,7 @@
 //! Google's groups, the user's own, and the members of approved mappings.
 
 use catchup::db::contact_groups::{ContactGroups, GoogleGroup, MappingSuggestion};
-use catchup::db::contacts::{Contacts, Membership, PersonFields};
+use catchup::db::contacts::{Contacts, Membership, NewContact, PersonFields};
 use catchup::payload::Integration::GoogleContacts;
 use tests::database::{Database, now};
 use uuid::Uuid;
@@ -40,6 +40,7 @@ async fn world(database: &Database, contacts: u32) -> (Uuid, Vec<Uuid>) {
             location: None,
             custom_notes: None,
         })
+        .map(|fields| NewContact { fields, groups: Vec::new() })
         .collect();
     let mut page = database.of::<Contacts>().page(user).await.unwrap();
     let ids: Vec<Uuid> = page.insert(&people, now()).await.unwrap().into_iter().map(|(_, id)| id).collect();

@@ -24,6 +24,8 @@ const PAGE: u32 = 500;
 /// Name of the connections whose reading is counted.
 const READER: &str = "reader";
 const LIMIT: Duration = Duration::from_secs(20);
+/// The second user.
+const QUIET: u128 = 0x4000_8000_0000_0000_0002;
 
 /// References are dropped: to check them would take longer than all the rest.
 const PREPARE: &str = "
@@ -214,5 +216,55 @@ async fn on_a_million_rows_each_page_of_each_sweep_reads_its_part_by_an_index() 
                 })
                 .await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_check_reads_no_notifications_but_those_of_the_users_it_looks_at() {
+    const CHANNELS: i64 = 3_000;
+    const NOTIFICATIONS: i64 = 100;
+    const SMALL_PAGE: u32 = 50;
+    let database = Database::new().await;
+    database.run(PREPARE).await;
+    let today = now().naive_utc();
+    let users = format!(
+        "SELECT number, ('00000000-0000-4000-8000-' || lpad(to_hex(number), 12, '0'))::uuid AS id
+         FROM generate_series(1, {CHANNELS}) number"
+    );
+    database
+        .run(format!(
+            "INSERT INTO users (id, email, password_hash) SELECT id, number, '' FROM ({users}) u;
+             INSERT INTO oauth_tokens (user_id, provider, access_token) SELECT id, 'google_calendar', '' FROM ({users}) u;
+             INSERT INTO calendar_webhook_subscriptions
+                (user_id, channel_id, resource_id, resource_uri, token, created_at, expiration)
+             SELECT id, id, '', '', '', timestamp '{today}' - interval '5 days', timestamp '{today}' + interval '2 days'
+             FROM ({users}) u;
+             -- One in two was not heard of for days; all were before.
+             INSERT INTO webhook_notifications (user_id, channel_id, resource_id, resource_state, result, created_at)
+             SELECT id, id, '', 'exists', 'success',
+                timestamp '{today}' - n * interval '1 hour' - CASE number % 2 WHEN 0 THEN interval '3 days' ELSE '0' END
+             FROM ({users}) u, generate_series(1, {NOTIFICATIONS}) n;
+             ANALYZE"
+        ))
+        .await;
+    // One in two is found, and each one's notifications are read twice at most.
+    let looked_at = 4 * i64::from(SMALL_PAGE) + 1;
+    for plans in ["force_custom_plan", "force_generic_plan"] {
+        let reading = Reading { database: &database, plans };
+        reading
+            .check("stale_candidates", looked_at * (NOTIFICATIONS + 8), async |db| {
+                Ok(Channels::from(db.clone())
+                    .stale_candidates(now(), Uuid::nil(), SMALL_PAGE)
+                    .await?
+                    .users
+                    .len())
+            })
+            .await;
+        reading
+            .check("quiet_since", 2 * (NOTIFICATIONS + 8), async |db| {
+                let quiet = Channels::from(db.clone()).quiet_since(Uuid::from_u128(QUIET), now()).await?;
+                Ok(usize::from(quiet.is_some()))
+            })
+            .await;
     }
 }

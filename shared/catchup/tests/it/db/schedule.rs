@@ -45,7 +45,7 @@ async fn a_user_with_a_token_and_no_schedule_gets_one_and_is_due() {
     assert!(due(&database, GoogleCalendar).await.is_empty());
     let day = 24 * 3_600_000_i64;
     let row = "SELECT current_frequency_ms, default_frequency_ms, min_frequency_ms, max_frequency_ms FROM sync_schedule";
-    assert_eq!(database.rows::<(i64, i64, i64, i64)>(row).await, [(7 * day, 7 * day, 30 * day, day)]);
+    assert_eq!(database.rows::<(i64, i64, i64, i64)>(row).await, [(5 * day, 5 * day, 6 * day, day)]);
 }
 
 #[tokio::test]
@@ -87,6 +87,18 @@ async fn no_user_is_due_early_revoked_disconnected_or_with_an_open_breaker() {
 }
 
 #[tokio::test]
+async fn a_sync_that_the_running_application_put_off_beyond_our_longest_interval_is_due() {
+    let database = Database::new().await;
+    let user = database.user(&[GoogleContacts]).await;
+    due(&database, GoogleContacts).await;
+    for (days, expected) in [(5, false), (6, false), (7, true), (30, true)] {
+        let next = (now() + TimeDelta::days(days)).naive_utc();
+        database.run(format!("UPDATE sync_schedule SET next_sync_at = '{next}'")).await;
+        assert_eq!(due(&database, GoogleContacts).await == [user], expected, "{days}");
+    }
+}
+
+#[tokio::test]
 async fn pages_of_the_sync_sweep_list_every_user_once() {
     let database = Database::new().await;
     let mut users = Vec::new();
@@ -122,7 +134,7 @@ async fn a_success_moves_the_schedule_and_leaves_a_row() {
         .succeeded(&run(user, GoogleContacts, SyncKind::Full), &admitted, true, now())
         .await
         .unwrap();
-    assert_eq!(hours_to_next(&database).await, 7 * 24);
+    assert_eq!(hours_to_next(&database).await, 5 * 24);
     let row = "SELECT sync_type, result, duration_ms, items_processed, api_calls_made, api_calls_saved FROM sync_metrics";
     let expected = ("full".to_owned(), "success".to_owned(), 1234, 7, 2, 3);
     assert_eq!(database.rows::<(String, String, i32, i32, i32, i32)>(row).await, [expected]);
@@ -133,14 +145,14 @@ async fn five_syncs_without_a_change_make_the_interval_longer() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     let run = run(user, GoogleContacts, SyncKind::Incremental);
-    for expected in [168, 168, 168, 168, 252, 252] {
+    for expected in [120, 120, 120, 120, 144, 144] {
         let admitted = admitted(&database, user, GoogleContacts).await;
         database.of::<Syncs>().succeeded(&run, &admitted, false, now()).await.unwrap();
         assert_eq!(hours_to_next(&database).await, expected);
     }
     let admitted = admitted(&database, user, GoogleContacts).await;
     database.of::<Syncs>().succeeded(&run, &admitted, true, now()).await.unwrap();
-    assert_eq!(hours_to_next(&database).await, 168);
+    assert_eq!(hours_to_next(&database).await, 120);
 }
 
 #[tokio::test]
@@ -148,7 +160,7 @@ async fn an_active_push_channel_makes_it_twelve_hours_for_calendars_alone() {
     let database = Database::new().await;
     let user = database.user(&[GoogleCalendar, GoogleContacts]).await;
     for (integration, days, expected) in
-        [(GoogleCalendar, 1, 12), (GoogleCalendar, -1, 24), (GoogleContacts, 1, 7 * 24)]
+        [(GoogleCalendar, 1, 12), (GoogleCalendar, -1, 24), (GoogleContacts, 1, 5 * 24)]
     {
         let run = run(user, integration, SyncKind::Incremental);
         let expiration = (now() + TimeDelta::days(days)).naive_utc();

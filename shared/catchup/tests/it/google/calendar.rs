@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use catchup::google::calendar::{EVENTS_PER_PAGE, NextEvents, SyncScope};
-use catchup::google::{Error, TokenError};
+use catchup::google::{Error, Session, TokenError};
 use catchup::payload::Integration::GoogleCalendar;
 use chrono::TimeDelta;
 use google_stand_in::{Call, Event, FaultKind};
@@ -166,19 +166,102 @@ async fn a_grant_that_was_revoked_during_a_sync_is_found_out() {
     stack.world.revoke_grant(user_id, google_stand_in::Integration::GoogleCalendar).unwrap();
     let page =
         stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
-    assert!(matches!(page, Err(Error::Token(TokenError::Revoked))), "{page:?}");
+    assert!(matches!(page, Err(Error::Token(TokenError::Suspected { .. }))), "{page:?}");
+    stack.advance(TimeDelta::hours(24));
+    let page =
+        stack.calendar.events(&mut session, &stack.primary(), &full(&stack), EVENTS_PER_PAGE, None).await;
+    assert!(matches!(page, Err(Error::Unauthorized)), "the token was renewed once: {page:?}");
+    let session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await;
+    assert!(matches!(session, Err(Error::Token(TokenError::Revoked))), "{session:?}");
     assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("revoked"));
 }
 
 #[tokio::test]
 async fn a_rate_limited_response_names_its_time() {
-    let (_, _, page) = broken(FaultKind::TooManyRequests { retry_after_s: 7 }, false).await;
+    let (_, _, page) = broken(FaultKind::TooManyRequests { retry_after_s: 7_000 }, false).await;
     assert!(
-        matches!(page, Err(Error::Limited { retry_after }) if retry_after == Duration::from_secs(7)),
+        matches!(page, Err(Error::Limited { retry_after }) if retry_after == Duration::from_secs(7_000)),
         "{page:?}"
     );
-    let (_, _, page) = broken(FaultKind::RateLimit, false).await;
-    assert!(matches!(page, Err(Error::Limited { .. })), "{page:?}");
+    for kind in [FaultKind::RateLimit, FaultKind::DayQuota, FaultKind::TooManyRequests { retry_after_s: 7 }] {
+        let (_, _, page) = broken(kind, false).await;
+        let wait = Duration::from_mins(1)..Duration::from_secs(75);
+        assert!(
+            matches!(page, Err(Error::Limited { retry_after }) if wait.contains(&retry_after)),
+            "{kind:?}: {page:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn waits_at_a_limit_double_up_to_an_hour_are_recorded_and_end_with_a_success() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
+    stack.inject_forever(Call::CalendarListList, FaultKind::DayQuota);
+    for (place, minutes) in [1, 2, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
+        let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+        let page = stack.calendar.calendars(&mut session, None).await;
+        let Err(Error::Limited { retry_after }) = page else { panic!("{page:?}") };
+        let range = if minutes < 60 { minutes * 60..=minutes * 75 } else { 2_700..=3_600 };
+        assert!(range.contains(&retry_after.as_secs()), "{minutes}: {retry_after:?}");
+        assert_eq!(stack.waits().await, [(user_id, i32::try_from(place + 1).unwrap())]);
+
+        // Whatever job it is: nobody asks before that time, and other users do.
+        let early = Session::begin(&stack.tokens, user_id, GoogleCalendar).await;
+        assert!(matches!(early, Err(Error::Limited { .. })), "{early:?}");
+        stack.advance(TimeDelta::from_std(retry_after).unwrap());
+    }
+    assert_eq!(stack.calls(Call::CalendarListList), 8);
+    stack.world.clear_faults();
+    let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    stack.calendar.calendars(&mut session, None).await.unwrap();
+    assert!(stack.waits().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_account_without_calendar_is_asked_again_after_a_week() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let mut session = stack.session(GoogleCalendar).await;
+    stack.inject(Call::CalendarListList, FaultKind::NotACalendarUser);
+    let page = stack.calendar.calendars(&mut session, None).await;
+    assert!(matches!(page, Err(Error::NoCalendarAccount)), "{page:?}");
+    for hours in [0, 167] {
+        stack.advance(TimeDelta::hours(hours));
+        let session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await;
+        assert!(matches!(session, Err(Error::NoCalendarAccount)), "{session:?}");
+    }
+    assert_eq!((stack.calls(Call::CalendarListList), stack.calls(Call::Token)), (1, 1));
+    stack.advance(TimeDelta::hours(1));
+    let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    stack.calendar.calendars(&mut session, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scope_that_is_missing_in_a_call_is_recorded_as_in_an_exchange() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let mut session = stack.session(GoogleCalendar).await;
+    stack.world.untick_box(user_id, google_stand_in::Integration::GoogleCalendar).unwrap();
+    for _ in 0..2 {
+        let page = stack.calendar.calendars(&mut session, None).await;
+        assert!(matches!(page, Err(Error::MissingScope)), "{page:?}");
+    }
+    assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("revoked"));
+    assert_eq!(stack.messages(user_id, GoogleCalendar).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_address_renews_no_token() {
+    let stack = Stack::start().await;
+    let mut session = stack.session(GoogleCalendar).await;
+    for kind in [FaultKind::AddressUnauthorized, FaultKind::ApiDisabled] {
+        stack.inject(Call::CalendarListList, kind);
+        let page = stack.calendar.calendars(&mut session, None).await;
+        assert!(matches!(page, Err(Error::AddressRefused { .. } | Error::ApiDisabled)), "{kind:?}: {page:?}");
+    }
+    assert_eq!((stack.calls(Call::Token), session.calls()), (1, 2));
 }
 
 #[tokio::test]
@@ -218,7 +301,7 @@ async fn a_token_that_google_never_gave_is_replaced() {
     let user_id = stack.user(USUAL);
     stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap();
     stack.store_access_token(user_id, GoogleCalendar, &Uuid::new_v4().to_string()).await;
-    let mut session = catchup::google::Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
     stack.calendar.calendars(&mut session, None).await.unwrap();
     assert_eq!(session.calls(), 2);
 }

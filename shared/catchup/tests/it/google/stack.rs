@@ -18,6 +18,8 @@ pub(crate) const USUAL: usize = 0;
 pub(crate) const NO_REFRESH_TOKEN: usize = 3;
 pub(crate) const NOTHING_GRANTED: usize = 5;
 pub(crate) const NO_REFRESH_TOKEN_YET_FRESH: usize = 8;
+/// Others whose calendar tokens work.
+pub(crate) const WORKING: [usize; 3] = [1, 4, 6];
 const USERS: usize = 9;
 
 pub(crate) const APPLICATION: &str = "https://app.example.test";
@@ -130,6 +132,27 @@ impl Stack {
             .fetch_optional(&mut self.connect().await)
             .await
             .unwrap()
+    }
+
+    /// Whose calls wait, and how often in a row Google said so.
+    pub(crate) async fn waits(&self) -> Vec<(Uuid, i32)> {
+        sqlx::query_as("SELECT user_id, times FROM jobs.google_waits")
+            .fetch_all(&mut self.connect().await)
+            .await
+            .unwrap()
+    }
+
+    /// What open notifications say.
+    pub(crate) async fn messages(&self, user_id: Uuid, integration: Integration) -> Vec<String> {
+        sqlx::query_scalar(
+            "SELECT message FROM token_health_notifications
+             WHERE user_id = $1 AND integration_type = $2 AND resolved_at IS NULL",
+        )
+        .bind(user_id)
+        .bind(integration.as_str())
+        .fetch_all(&mut self.connect().await)
+        .await
+        .unwrap()
     }
 
     /// Open notifications: type and link.

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use shared::job::Failure;
 
 use crate::google::stack::{
-    APPLICATION, NO_REFRESH_TOKEN, NO_REFRESH_TOKEN_YET_FRESH, NOTHING_GRANTED, Stack, USUAL,
+    APPLICATION, NO_REFRESH_TOKEN, NO_REFRESH_TOKEN_YET_FRESH, NOTHING_GRANTED, Stack, USUAL, WORKING,
 };
 
 fn stand_in(integration: Integration) -> google_stand_in::Integration {
@@ -43,14 +43,63 @@ async fn a_revoked_grant_is_told_once_and_resolved_when_it_works_again() {
     let user_id = stack.user(USUAL);
     for (integration, path) in [(GoogleCalendar, "calendar"), (GoogleContacts, "contacts")] {
         stack.world.revoke_grant(user_id, stand_in(integration)).unwrap();
+        // The others were not asked since: for a day it is not believed.
+        let refused = stack.tokens.refresh(user_id, integration).await;
+        assert!(matches!(refused, Err(TokenError::Suspected { .. })), "{refused:?}");
+        assert!(stack.notices(user_id, integration).await.is_empty());
+        stack.advance(TimeDelta::hours(24));
         for _ in 0..2 {
             assert!(matches!(stack.tokens.refresh(user_id, integration).await, Err(TokenError::Revoked)));
+            stack.advance(TimeDelta::hours(24));
         }
         assert_eq!(stack.health(user_id, integration).await.as_deref(), Some("revoked"));
         let link = format!("{APPLICATION}/api/{path}/google/authorize");
         assert_eq!(stack.notices(user_id, integration).await, [("token_invalid".to_owned(), link)]);
 
         stack.world.restore_grant(user_id, stand_in(integration)).unwrap();
+        stack.tokens.refresh(user_id, integration).await.unwrap();
+        assert_eq!(stack.health(user_id, integration).await.as_deref(), Some("valid"));
+        assert!(stack.notices(user_id, integration).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_is_believed_when_others_work_after_it() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    stack.world.revoke_grant(user_id, stand_in(GoogleCalendar)).unwrap();
+    let refused = stack.tokens.refresh(user_id, GoogleCalendar).await;
+    assert!(matches!(refused, Err(TokenError::Suspected { .. })), "{refused:?}");
+    stack.tokens.refresh(user_id, GoogleContacts).await.unwrap();
+    for place in WORKING {
+        stack.tokens.refresh(stack.user(place), GoogleCalendar).await.unwrap();
+    }
+    let refused = stack.tokens.refresh(user_id, GoogleCalendar).await;
+    assert!(matches!(refused, Err(TokenError::Revoked)), "{refused:?}");
+    assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("revoked"));
+    assert_eq!(stack.health(user_id, GoogleContacts).await.as_deref(), Some("valid"));
+}
+
+#[tokio::test]
+async fn a_scope_that_is_missing_is_told_once_with_its_box_and_resolved_when_it_is_granted() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    for (integration, consent_box) in [
+        (GoogleCalendar, "See and download any calendar"),
+        (GoogleContacts, "See and download your contacts"),
+    ] {
+        stack.world.rotate_refresh_token(user_id, stand_in(integration)).unwrap();
+        stack.world.untick_box(user_id, stand_in(integration)).unwrap();
+        for _ in 0..2 {
+            let token = stack.tokens.refresh(user_id, integration).await;
+            assert!(matches!(token, Err(TokenError::MissingScope)), "{token:?}");
+        }
+        assert_eq!(stack.health(user_id, integration).await.as_deref(), Some("revoked"));
+        let messages = stack.messages(user_id, integration).await;
+        assert!(messages.len() == 1 && messages[0].contains(consent_box), "{messages:?}");
+
+        // The rotated refresh token was kept.
+        stack.world.tick_box(user_id, stand_in(integration)).unwrap();
         stack.tokens.refresh(user_id, integration).await.unwrap();
         assert_eq!(stack.health(user_id, integration).await.as_deref(), Some("valid"));
         assert!(stack.notices(user_id, integration).await.is_empty());
@@ -99,7 +148,12 @@ async fn a_failure_that_is_not_the_users_changes_nothing() {
         stack.inject(Call::Token, kind);
         let error = stack.tokens.refresh(user_id, GoogleCalendar).await.unwrap_err();
         assert!(!matches!(error, TokenError::Revoked), "{kind:?}: {error}");
-        assert!(matches!(Failure::from(error), Failure::Transient(_)), "{kind:?}");
+        let is_ours = kind == FaultKind::Unauthorized;
+        match Failure::from(error) {
+            Failure::Transient(_) => assert!(!is_ours, "{kind:?}"),
+            Failure::Unavailable { .. } => assert!(is_ours, "{kind:?}"),
+            failure @ (Failure::Permanent(_) | Failure::Busy { .. }) => panic!("{kind:?}: {failure}"),
+        }
         assert_eq!(stack.health(user_id, GoogleCalendar).await, None, "{kind:?}");
         assert_eq!(stack.stored(user_id, GoogleCalendar).await, before, "{kind:?}");
     }

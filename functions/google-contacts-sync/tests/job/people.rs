@@ -1,0 +1,230 @@
+//! People who are renamed, merged and deleted, and listings that must not be believed.
+
+use catchup::queues;
+use google_stand_in::{Call, FaultKind, Labelled, Person, PersonName, Times};
+use serde_json::json;
+use tests::{Answer, Delivery};
+use uuid::Uuid;
+
+use crate::{Fixture, check_done};
+
+fn person(name: &str, email: &str) -> Person {
+    Person {
+        name: Some(PersonName { given: name.to_owned(), family: String::new() }),
+        emails: vec![Labelled { value: email.to_owned(), label: "home".to_owned(), primary: true }],
+        ..Person::default()
+    }
+}
+
+impl Fixture {
+    fn add(&self, name: &str, email: &str) -> String {
+        self.world().add_person(self.user, person(name, email)).unwrap().resource_name
+    }
+
+    async fn sync_as(&self, sync_type: &str) -> Answer {
+        let data = json!({ "userId": self.user, "syncType": sync_type });
+        self.service.deliver(Delivery::of(queues::GOOGLE_CONTACTS_SYNC, &data)).await
+    }
+
+    async fn contact(&self, resource_name: &str) -> Option<Uuid> {
+        let contact = format!(
+            "SELECT id FROM contacts WHERE google_resource_name = '{resource_name}' AND NOT archived"
+        );
+        self.stack.rows::<(Uuid,)>(&contact).await.pop().map(|(id,)| id)
+    }
+
+    /// The user writes something on a contact.
+    async fn annotate(&self, contact: Uuid) {
+        self.stack.run(&format!("UPDATE contacts SET instagram = '@{contact}' WHERE id = '{contact}'")).await;
+    }
+
+    async fn is_annotated(&self, contact: Uuid) -> bool {
+        self.count(&format!("contacts WHERE id = '{contact}' AND instagram = '@{contact}'")).await == 1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_comes_before_their_former_self_is_gone_keeps_the_contact() {
+    for (pages_between, synced_between) in [(true, false), (false, true), (false, false)] {
+        let fixture = Fixture::with(0).await;
+        let old = fixture.add("Ada", "ada@example.test");
+        check_done(&fixture.sync().await, false);
+        let contact = fixture.contact(&old).await.unwrap();
+        fixture.annotate(contact).await;
+        // As after an export and an import: nothing but the address says who this is.
+        let new = fixture.add("Ada", "ADA@example.test ");
+        if pages_between {
+            for number in 0..1_000 {
+                fixture.add("Other", &format!("{number}@example.test"));
+            }
+        }
+        if synced_between {
+            check_done(&fixture.sync_as("incremental").await, false);
+        }
+        fixture.world().delete_person(fixture.user, &old).unwrap();
+        check_done(&fixture.sync_as("incremental").await, false);
+        assert_eq!(fixture.contact(&new).await, Some(contact), "{pages_between} {synced_between}");
+        assert!(fixture.is_annotated(contact).await);
+        assert_eq!(fixture.count("contacts WHERE archived").await, 0, "{pages_between} {synced_between}");
+        fixture.check_complete().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_contacts_of_a_merged_person_the_one_that_the_user_wrote_on_stays() {
+    for (of_gone, of_kept) in [(true, false), (false, true), (true, true), (false, false)] {
+        let fixture = Fixture::with(0).await;
+        let (gone, kept) = (fixture.add("Ada", "ada@example.test"), fixture.add("A. L.", "al@example.test"));
+        check_done(&fixture.sync().await, false);
+        let (first, second) = (fixture.contact(&gone).await.unwrap(), fixture.contact(&kept).await.unwrap());
+        for (annotated, contact) in [(of_gone, first), (of_kept, second)] {
+            if annotated {
+                fixture.annotate(contact).await;
+            }
+        }
+        fixture.world().merge_people(fixture.user, &gone, &kept).unwrap();
+        check_done(&fixture.sync_as("incremental").await, false);
+        let expected = if of_gone && !of_kept { first } else { second };
+        assert_eq!(fixture.contact(&kept).await, Some(expected), "{of_gone} {of_kept}");
+        assert_eq!(fixture.count("contacts WHERE archived AND archived_at IS NOT NULL").await, 1);
+        assert_eq!(
+            (fixture.is_annotated(first).await, fixture.is_annotated(second).await),
+            (of_gone, of_kept)
+        );
+
+        // The merge is undone: who was archived is there again.
+        fixture.add("Ada", if expected == first { "al@example.test" } else { "ada@example.test" });
+        check_done(&fixture.sync_as("incremental").await, false);
+        assert_eq!(fixture.count("contacts WHERE NOT archived").await, 2);
+        assert_eq!(fixture.count("contacts").await, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_sync_finds_who_was_renamed_by_address_or_number() {
+    let fixture = Fixture::with(0).await;
+    let old = fixture.add("Ada", "ada@example.test");
+    check_done(&fixture.sync().await, false);
+    let contact = fixture.contact(&old).await.unwrap();
+    fixture.annotate(contact).await;
+    let new = fixture.world().rename_person(fixture.user, &old, true).unwrap().resource_name;
+    check_done(&fixture.sync_as("full").await, false);
+    assert_eq!(fixture.contact(&new).await, Some(contact));
+    assert!(fixture.is_annotated(contact).await);
+    assert_eq!(fixture.count("contacts").await, 1, "the one that was inserted is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_google_has_forgotten_is_not_tried() {
+    for (days, expected) in [(6, "incremental"), (7, "full")] {
+        let fixture = Fixture::new().await;
+        check_done(&fixture.sync().await, false);
+        let calls = fixture.calls(Call::PeopleConnectionsList);
+        let given =
+            format!("UPDATE jobs.contacts_sync_state SET given_at = given_at - interval '{days} days'");
+        fixture.stack.run(&given).await;
+        let answer = fixture.sync().await;
+        assert_eq!(answer.body["result"]["syncType"], expected, "{answer:?}");
+        let pages = if expected == "full" { 3 } else { 1 };
+        assert_eq!(fixture.calls(Call::PeopleConnectionsList) - calls, pages, "none was refused");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_other_parameters_is_not_tried() {
+    let fixture = Fixture::new().await;
+    check_done(&fixture.sync().await, false);
+    let calls = fixture.calls(Call::PeopleConnectionsList);
+    fixture.stack.run("UPDATE jobs.contacts_sync_state SET parameters = 'pageSize=100'").await;
+    assert_eq!(fixture.sync().await.body["result"]["syncType"], "full");
+    assert_eq!(fixture.calls(Call::PeopleConnectionsList) - calls, 3, "none was refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_sync_that_misses_most_contacts_is_believed_when_a_later_one_confirms_it() {
+    let fixture = Fixture::with(30).await;
+    check_done(&fixture.sync().await, false);
+    let contacts = fixture.count("contacts").await;
+    assert!(contacts > 20);
+    fixture.world().add_address_book(fixture.user, 0).unwrap();
+    check_done(&fixture.sync().await, false);
+    // Another one immediately after sees the same trouble.
+    check_done(&fixture.sync().await, false);
+    assert_eq!(fixture.count("contacts WHERE archived").await, 0);
+    let confirming = fixture.next_part().await;
+    fixture.stack.advance_to(confirming.due);
+    let answer = fixture.service.deliver(confirming).await;
+    check_done(&answer, false);
+    assert_eq!(fixture.count("contacts WHERE archived").await, contacts);
+    assert_eq!(
+        fixture.count("jobs.contacts_sync_state WHERE doubted_at IS NULL AND sync_token IS NOT NULL").await,
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_who_are_there_again_end_the_doubt() {
+    let fixture = Fixture::with(30).await;
+    check_done(&fixture.sync().await, false);
+    let people = fixture.world().people(fixture.user).unwrap();
+    for person in &people {
+        fixture.world().delete_person(fixture.user, &person.resource_name).unwrap();
+    }
+    check_done(&fixture.sync_as("full").await, false);
+    for person in &people {
+        fixture.world().restore_person(fixture.user, &person.resource_name, false).unwrap();
+    }
+    let confirming = fixture.next_part().await;
+    fixture.stack.advance_to(confirming.due);
+    check_done(&fixture.service.deliver(confirming).await, false);
+    assert_eq!(fixture.count("jobs.contacts_sync_state WHERE doubted_at IS NULL").await, 1);
+    fixture.check_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_listing_that_another_sync_replaced_archives_nobody() {
+    let fixture = Fixture::new().await;
+    fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
+    check_done(&fixture.sync().await, true);
+    let late = fixture.next_part().await;
+    // The part is so late that its sync has lost its lock.
+    fixture.stack.run("DELETE FROM jobs.sync_locks").await;
+    check_done(&fixture.sync().await, false);
+    let calls = fixture.calls(Call::PeopleConnectionsList);
+    for state_is_left in [true, false] {
+        if !state_is_left {
+            fixture.stack.run("DELETE FROM jobs.contacts_sync_state").await;
+        }
+        fixture.stack.redis(&["FLUSHALL"]).await;
+        let answer = fixture.service.deliver(late.clone().again(1)).await;
+        assert_eq!((answer.outcome(), answer.reason()), ("skipped", "superseded"), "{answer:?}");
+    }
+    assert_eq!(fixture.calls(Call::PeopleConnectionsList), calls);
+    fixture.check_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_was_killed_after_a_page_continues_behind_it() {
+    let fixture = Fixture::new().await;
+    fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
+    check_done(&fixture.sync().await, true);
+    let part = fixture.next_part().await;
+    // Its second page is written; the third one fails.
+    fixture.fail(FaultKind::ServerError { status: 500 }, 1, Times::Count(2));
+    assert_eq!(fixture.service.deliver(part.clone()).await.outcome(), "retry");
+    fixture.world().clear_faults();
+    let calls = fixture.calls(Call::PeopleConnectionsList);
+    check_done(&fixture.service.deliver(fixture.next_part().await).await, false);
+    assert_eq!(fixture.calls(Call::PeopleConnectionsList) - calls, 1, "only the last page is missing");
+    fixture.check_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_sync_beyond_googles_quota_for_first_pages_waits() {
+    let fixture = Fixture::new().await;
+    fixture.world().limit_full_syncs(fixture.user, Some(0)).unwrap();
+    check_done(&fixture.sync().await, true);
+    fixture.world().limit_full_syncs(fixture.user, None).unwrap();
+    check_done(&fixture.service.deliver(fixture.next_part().await).await, false);
+    fixture.check_complete().await;
+}

@@ -1,0 +1,24 @@
+output "url" {
+  description = "Address of the service."
+  value       = local.url
+}
+
+output "member" {
+  description = "The service's identity as an IAM member."
+  value       = local.member
+}
+
+output "invokers" {
+  description = "Who may call the service."
+  value       = google_cloud_run_v2_service_iam_binding.invoker.members
+}
+
+output "callers" {
+  description = "Who may create a task that calls in the service's name."
+  value       = google_service_account_iam_binding.act_as_service.members
+}
+
+output "secrets" {
+  description = "Secrets that the service may read."
+  value       = toset([for access in google_secret_manager_secret_iam_member.access : access.secret_id])
+}
