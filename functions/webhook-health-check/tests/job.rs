@@ -20,7 +20,7 @@ use uuid::Uuid;
 use webhook_health_check::WebhookHealthCheck;
 use webhook_renewal::WebhookRenewal;
 
-const ADDRESS: &str = "https://app.example.test/webhooks/google-calendar";
+const ADDRESS: &str = "https://app.example.test/google-calendar";
 /// When the channels of the tests were opened, and when they were last heard of, in hours before now.
 const OPENED_AT: i64 = 72;
 const HEARD_AT: i64 = 50;
