@@ -80,7 +80,14 @@ async fn last_and_next_meetings_of_a_year_are_those_of_an_independent_computatio
         ))
         .await;
     let mut events = Vec::new();
-    fixture.stack.run(&format!("UPDATE google_calendars SET selected = true WHERE user_id = '{user}'")).await;
+    fixture
+        .stack
+        .run(&format!(
+            "INSERT INTO google_calendars (user_id, calendar_id, name, is_primary, selected)
+             VALUES ('{user}', '{}', 'Mine', true, true)",
+            fixture.primary
+        ))
+        .await;
     for number in 0..CALENDARS {
         let (id, owner) = if number == 0 {
             (fixture.primary.clone(), None)
@@ -115,6 +122,7 @@ async fn last_and_next_meetings_of_a_year_are_those_of_an_independent_computatio
         answer = fixture.resume().await;
     }
     assert_eq!(answer.outcome(), "done", "{answer:?}");
+    assert_eq!(answer.body["result"]["calendars"], CALENDARS, "{answer:?}");
 
     let rows = fixture
         .stack
