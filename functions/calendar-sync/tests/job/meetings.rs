@@ -39,7 +39,7 @@ fn event(rng: &mut StdRng, now: DateTime<Utc>, owner: Option<&str>, user: &str) 
         };
         event.attendees.push(attendee(&email, *RESPONSES.choose(rng).unwrap(), false));
     }
-    // In a calendar of somebody else, Google calls them `self`.
+    // In the calendar of another person, Google calls that one `self`.
     if let Some(owner) = owner {
         event.attendees.push(attendee(owner, *RESPONSES.choose(rng).unwrap(), true));
     }
@@ -50,7 +50,7 @@ fn event(rng: &mut StdRng, now: DateTime<Utc>, owner: Option<&str>, user: &str) 
     event
 }
 
-/// Whether the user meets whoever has this address at the event.
+/// Whether the user meets the owner of this address at the event.
 fn meets(event: &Event, contact: &str, user: &str) -> bool {
     let is_user = |attendee: &Attendee| {
         attendee.email.eq_ignore_ascii_case(user) || attendee.email.eq_ignore_ascii_case(SECOND)

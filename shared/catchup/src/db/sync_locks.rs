@@ -16,7 +16,7 @@ pub(crate) struct SyncLock {
     pub(crate) held_until: DateTime<Utc>,
 }
 
-/// The sync has ended, or leaves the lock to whoever comes next. One that another sync holds by now stays.
+/// The sync has ended, or leaves the lock to the next one. One that another sync holds by now stays.
 pub(crate) async fn release(
     database: &Database,
     user_id: Uuid,

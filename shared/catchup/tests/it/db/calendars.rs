@@ -542,7 +542,7 @@ async fn a_calendar_is_looked_back_in_once_and_once_more_when_the_contacts_have_
             now()
         ))
         .await;
-    assert!(is_due().await, "nobody could be recognised before");
+    assert!(is_due().await, "no contact could be recognised before");
     assert!(store(&database, listing(user, "a", Some("2")), "3", looked(true)).await);
     assert!(!is_due().await);
     assert!(store(&database, listing(user, "a", Some("3")), "4", looked(false)).await);

@@ -36,14 +36,14 @@ async fn the_last_meeting_moves_forward_and_never_back() {
     let (user, other) = (database.user(&[]).await, database.user(&[]).await);
     let never = contact(&database, user, "Never@Example.org", None).await;
     let later = contact(&database, user, "later@example.org", Some(day(-2))).await;
-    let strangers = contact(&database, other, "never@example.org", None).await;
+    let foreign = contact(&database, other, "never@example.org", None).await;
     let addresses = ["never@example.org", "never@example.org", "later@example.org", "unknown@example.org"];
     let at = [day(-9), day(-7), day(-3), day(-1)];
     let moved = meetings.met(user, &addresses.map(str::to_owned), &at).await.unwrap();
     assert_eq!(moved, [never]);
     assert_eq!(last(&database, never).await, Some(day(-7)), "the later of two");
     assert_eq!(last(&database, later).await, Some(day(-2)));
-    assert_eq!(last(&database, strangers).await, None);
+    assert_eq!(last(&database, foreign).await, None);
     let again = meetings.met(user, &addresses.map(str::to_owned), &at).await.unwrap();
     assert!(again.is_empty());
 }

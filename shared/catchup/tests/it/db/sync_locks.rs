@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Longer than any sync's run and its grace.
 const EXPIRED: TimeDelta = TimeDelta::minutes(20);
 
-/// Runs a sync that ends at once; `None` when it has to wait.
+/// Runs a sync that ends immediately; `None` when it has to wait.
 async fn sync(
     database: &Database,
     user: Uuid,
@@ -85,7 +85,7 @@ async fn one_of_twenty_syncs_that_begin_together_runs_and_the_others_are_resched
     }))
     .await;
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == DONE).count(), 1);
-    assert_eq!(database.value::<i64>("SELECT count(*) FROM sync_metrics").await, 0, "nobody was skipped");
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM sync_metrics").await, 0, "no user was skipped");
     assert!(sync(&database, user, GoogleCalendar, Entry::First, now()).await.is_some(), "it was released");
 }
 
@@ -127,7 +127,7 @@ async fn a_run_that_fails_releases_the_lock() {
 }
 
 #[tokio::test]
-async fn nobody_comes_between_two_parts_of_a_sync() {
+async fn no_other_sync_comes_between_two_parts_of_one() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     let syncs = database.of::<Syncs>();
