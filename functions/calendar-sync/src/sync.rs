@@ -25,7 +25,7 @@ mod meetings;
 const LIST_CALLS: u32 = 1;
 /// So many refusals in a row, and a calendar's events do not stay.
 const MAX_REFUSALS: i32 = 5;
-/// A calendar that fails for so long that it waits longer waits for the user's next sync.
+/// A calendar that is refused, or fails for so long that it waits longer than this, waits for the user's next sync.
 const LONGEST_RETRY: TimeDelta = TimeDelta::minutes(65);
 /// So many failures in a row are not chance: perhaps smaller pages come in time.
 const CHANCE_FAILURES: i32 = 2;
@@ -256,7 +256,7 @@ impl Sync<'_> {
             self.job.events.remove_refused(known, now).await?;
         }
         self.progress.passed_over += 1;
-        let retry_at = failed.retry_at.filter(|&at| at - now <= LONGEST_RETRY);
+        let retry_at = failed.retry_at.filter(|&at| !is_refusal && at - now <= LONGEST_RETRY);
         self.progress.retry_at = [self.progress.retry_at, retry_at].into_iter().flatten().min();
         Ok(())
     }

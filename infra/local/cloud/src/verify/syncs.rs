@@ -80,7 +80,9 @@ impl Check<'_> {
         };
         if self.is_synced(integration) {
             let interval = row.last_sync_at.map(|last| row.next_sync_at - last);
-            let expected = first_interval(integration, self.before.start);
+            let has_items =
+                integration == Integration::GoogleCalendar || self.world.people_count(self.user.id)? > 0;
+            let expected = first_interval(integration, self.before.start, has_items);
             let polled = integration == Integration::GoogleCalendar && self.has_channel();
             if polled && expected > WITH_CHANNEL {
                 // A channel that came after the sync counts from then on.
@@ -113,13 +115,14 @@ impl Check<'_> {
     }
 }
 
-/// From the first sync to the next: one without changes leaves the default as it is.
-fn first_interval(integration: Integration, start: Start) -> TimeDelta {
+/// From the first sync to the next. One without changes leaves the interval as it is: the running application's is longer than
+/// our longest.
+fn first_interval(integration: Integration, start: Start, has_items: bool) -> TimeDelta {
     match (integration, start) {
         // Connected within the last day.
         (Integration::GoogleCalendar, Start::NoSchedule) => TimeDelta::hours(2),
         (Integration::GoogleContacts, Start::NoSchedule) => TimeDelta::hours(1),
         (Integration::GoogleCalendar, _) => TimeDelta::hours(24),
-        (Integration::GoogleContacts, _) => TimeDelta::days(7),
+        (Integration::GoogleContacts, _) => TimeDelta::days(if has_items { 5 } else { 6 }),
     }
 }
