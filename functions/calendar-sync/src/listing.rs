@@ -41,6 +41,8 @@ pub(crate) struct EventListing {
     pub(crate) page_token: Option<String>,
     /// Ids met by a full sync: others are gone.
     pub(crate) seen: Vec<String>,
+    /// When the full listing began that it is, or continues.
+    listed_at: DateTime<Utc>,
     /// It reaches further back than what is stored of it.
     looks_back: bool,
     /// The sync token that was stored when it began.
@@ -58,14 +60,15 @@ impl EventListing {
         now: DateTime<Utc>,
     ) -> Self {
         let begun_with = calendar.sync_token.clone();
+        let listed_at = calendar.listed_in_full_at.unwrap_or(now);
         if let Some(position) = position {
-            return Self::resume(position, begun_with);
+            return Self::resume(position, begun_with, listed_at);
         }
         let is_far = |horizon: &DateTime<Utc>| *horizon >= now + MIN_HORIZON && !calendar.looks_back;
         match (begun_with, calendar.horizon.filter(is_far)) {
             (Some(sync_token), Some(horizon)) => {
                 let page_size = calendar.page_size.unwrap_or(EVENTS_PER_PAGE);
-                Self::since(sync_token, page_size, horizon, now)
+                Self::since(sync_token, page_size, horizon, listed_at, now)
             }
             // Perhaps the pages are not as large any more.
             (Some(sync_token), None) => Self::full(Some(sync_token), None, calendar.looks_back, now),
@@ -88,13 +91,20 @@ impl EventListing {
             began_at: now,
             page_token: None,
             seen: Vec::new(),
+            listed_at: now,
             looks_back,
             begun_with,
             is_resumed: false,
         }
     }
 
-    fn since(sync_token: String, page_size: i32, horizon: DateTime<Utc>, now: DateTime<Utc>) -> Self {
+    fn since(
+        sync_token: String,
+        page_size: i32,
+        horizon: DateTime<Utc>,
+        listed_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Self {
         Self {
             scope: SyncScope::Since(sync_token.clone()),
             page_size,
@@ -102,6 +112,7 @@ impl EventListing {
             began_at: now,
             page_token: None,
             seen: Vec::new(),
+            listed_at,
             looks_back: false,
             begun_with: Some(sync_token),
             is_resumed: false,
@@ -110,7 +121,7 @@ impl EventListing {
 
     /// Lists what changed since this listing began, which ended with that token.
     pub(crate) fn followed_by(&self, sync_token: String, now: DateTime<Utc>) -> Self {
-        Self::since(sync_token, self.page_size, self.horizon, now)
+        Self::since(sync_token, self.page_size, self.horizon, self.listed_at, now)
     }
 
     /// Whether a listing may continue there: an incremental one only while the token that it began with is stored.
@@ -118,8 +129,9 @@ impl EventListing {
         position.sync_token.is_none() || position.sync_token == calendar.sync_token
     }
 
-    fn resume(position: CalendarPosition, begun_with: Option<String>) -> Self {
+    fn resume(position: CalendarPosition, begun_with: Option<String>, listed_at: DateTime<Utc>) -> Self {
         Self {
+            listed_at: if position.sync_token.is_some() { listed_at } else { position.began_at },
             scope: match position.sync_token {
                 Some(sync_token) => SyncScope::Since(sync_token),
                 None => SyncScope::Full {
@@ -157,13 +169,13 @@ impl EventListing {
 
     /// The events that are stored of it, as it is `now`.
     pub(crate) fn window(&self, now: DateTime<Utc>) -> Window {
-        let from = if self.looks_back { self.stored_from() } else { now - RETENTION };
+        let from = self.stored_from().max(now - RETENTION);
         Window { from, until: self.horizon, looks_back: self.looks_back }
     }
 
-    /// Where what a full listing stores begins.
+    /// Where what is stored begins, however far a listing reaches back.
     pub(crate) fn stored_from(&self) -> DateTime<Utc> {
-        self.began_at - LOOKBACK
+        self.listed_at - LOOKBACK
     }
 
     pub(crate) fn looks_back(&self) -> bool {

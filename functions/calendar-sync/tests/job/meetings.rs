@@ -146,3 +146,18 @@ async fn last_and_next_meetings_of_a_year_are_those_of_an_independent_computatio
     assert_eq!(fixture.count("calendar_events WHERE end_time < now() - interval '25 hours'").await, 0);
     assert_eq!(fixture.count("jobs.calendar_event_copies").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_to_an_event_before_the_first_sync_stores_nothing() {
+    let fixture = Fixture::new().await;
+    let old = Event::timed("Tea", fixture.world().now() - TimeDelta::days(9), TimeDelta::hours(1));
+    let old = fixture.world().add_event(fixture.user, &fixture.primary, old).unwrap();
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    fixture
+        .world()
+        .change_event(fixture.user, &fixture.primary, &old.id, |event| event.location = None)
+        .unwrap();
+    let answer = fixture.sync().await;
+    assert_eq!(answer.body["result"]["events"], 1, "Google lists it: {answer:?}");
+    assert_eq!(fixture.calendar_of(&old).await, None);
+}

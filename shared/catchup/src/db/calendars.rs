@@ -30,6 +30,8 @@ pub struct CalendarToSync {
     pub calendar_id: String,
     /// What to ask for changes with; `None` asks for everything.
     pub sync_token: Option<String>,
+    /// When its last full listing began.
+    pub listed_in_full_at: Option<DateTime<Utc>>,
     /// Where the last full sync ended.
     pub horizon: Option<DateTime<Utc>>,
     /// Events on a page of the listing that the sync token is from; without one, of the listing that is to come.
@@ -166,7 +168,7 @@ impl Calendars {
                     SELECT FROM jobs.unlisted_calendars m WHERE m.user_id = $1 AND m.calendar_id = c.calendar_id
                 )
             )
-            SELECT c.calendar_id, s.sync_token AS "sync_token?", s.horizon AS "horizon?", s.page_size AS "page_size?",
+            SELECT c.calendar_id, s.sync_token AS "sync_token?", s.last_full_sync_at AS "listed_in_full_at?", s.horizon AS "horizon?", s.page_size AS "page_size?",
                    s.last_sync_at AS "synced_at?", COALESCE(s.failures, 0) AS "failures!", s.retry_at AS "retry_at?",
                    s.looked_back IS NULL OR (NOT s.looked_back AND EXISTS (
                        SELECT FROM google_contacts_sync_state g WHERE g.user_id = $1 AND g.last_full_sync_at IS NOT NULL
