@@ -38,6 +38,9 @@ run "the_list_has_what_operators_were_promised" {
       unknown-deliveries-warning = 0
       vendor-time-warning        = 1.2
       token-failures-warning     = 0.1
+
+      refused-tokens-critical       = 0
+      google-misconfigured-critical = 0
     })
     error_message = "A threshold is missing or another one."
   }
