@@ -317,12 +317,12 @@ async fn contacts_that_could_not_be_dropped_are_dropped_by_the_next_delivery_whi
         .rows(
             // People who share no address or number with another one, whose contact would take their place.
             "WITH two AS (
-                 SELECT c.id FROM contacts c WHERE c.google_resource_name IS NOT NULL AND NOT EXISTS (
-                     SELECT FROM contacts o WHERE o.id <> c.id AND (
-                         lower(o.email) = lower(c.email)
-                         OR regexp_replace(o.phone, '[^0-9]', '', 'g') = regexp_replace(c.phone, '[^0-9]', '', 'g')
-                     )
-                 ) ORDER BY c.id LIMIT 2
+                 SELECT id FROM (
+                     SELECT id, email, phone, count(*) OVER (PARTITION BY lower(email)) AS emails,
+                            count(*) OVER (PARTITION BY regexp_replace(phone, '[^0-9]', '', 'g')) AS phones
+                     FROM contacts WHERE google_resource_name IS NOT NULL
+                 ) c
+                 WHERE (email IS NULL OR emails = 1) AND (phone IS NULL OR phones = 1) ORDER BY id LIMIT 2
              )
              SELECT (array_agg(id ORDER BY id))[1], (array_agg(id ORDER BY id))[2] FROM two",
         )
