@@ -25,9 +25,30 @@ use page::Page;
 /// - The events in `changed` are counted for the sync that is under way. The statement returns their number; NULL when
 ///   another sync is at work.
 ///
-/// `events` are its first parts; one of them is `removed`, and one of them is `fence`, without which nothing is written.
+/// Nothing is written without its `fence`: that the lock is still held by the sync `$4`, and for a listing, that the sync token
+/// of the calendar `$2` is still the one `$5` that it began with. `events` are the parts that come first; one of them is
+/// `removed`.
 macro_rules! remove_events {
+    (fence: lock, $($rest:tt)+) => {
+        remove_events!(
+            fence: "SELECT FROM jobs.sync_locks l
+                    WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $4
+                    FOR SHARE",
+            $($rest)+
+        )
+    };
+    (fence: listing, $($rest:tt)+) => {
+        remove_events!(
+            fence: "SELECT FROM jobs.sync_locks l
+                    LEFT JOIN jobs.calendar_sync_state s ON s.user_id = $1 AND s.calendar_id = $2
+                    WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $4
+                      AND s.sync_token IS NOT DISTINCT FROM $5
+                    FOR SHARE OF l",
+            $($rest)+
+        )
+    };
     (
+        fence: $fence:literal,
         events: $events:literal,
         changed: $changed:literal,
         copies: $copies:literal,
@@ -35,7 +56,9 @@ macro_rules! remove_events {
         $($argument:expr),+ $(,)?
     ) => {
         sqlx::query_scalar!(
-            "WITH "
+            "WITH fence AS ("
+            + $fence
+            + "), "
             + $events
             + ", changed AS ("
             + $changed
@@ -83,14 +106,9 @@ impl CalendarEvents {
     ) -> Result<Option<u64>, Error> {
         let page = Page::of(changes);
         let written = remove_events!(
-            events: "fence AS (
-                SELECT FROM jobs.sync_locks l
-                LEFT JOIN jobs.calendar_sync_state s ON s.user_id = $1 AND s.calendar_id = $2
-                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $6
-                  AND s.sync_token IS NOT DISTINCT FROM $7
-                FOR SHARE OF l
-            ), page AS (
-                SELECT * FROM jsonb_to_recordset($4) AS p(
+            fence: listing,
+            events: "page AS (
+                SELECT * FROM jsonb_to_recordset($6) AS p(
                     google_event_id text, summary text, description text, start_time timestamptz, end_time timestamptz,
                     timezone text, is_all_day boolean, is_busy boolean, location text, attendees jsonb
                 ) WHERE EXISTS (SELECT FROM fence)
@@ -113,7 +131,7 @@ impl CalendarEvents {
                 ) i
                 WHERE i.part IS NOT NULL AND i.google_event_id NOT IN (SELECT google_event_id FROM page)
             ), cancelled AS (
-                SELECT google_event_id FROM unnest($5::text[]) AS c(google_event_id)
+                SELECT google_event_id FROM unnest($7::text[]) AS c(google_event_id)
                 UNION
                 SELECT i.google_event_id
                 FROM instances i JOIN superseded s ON s.base = i.series AND s.since = ''
@@ -155,15 +173,15 @@ impl CalendarEvents {
             )",
             changed: "TABLE removed UNION ALL TABLE written",
             copies: "c.calendar_id = $2
-                     AND (c.google_event_id IN (SELECT google_event_id FROM page) OR c.google_event_id = ANY ($5))",
+                     AND (c.google_event_id IN (SELECT google_event_id FROM page) OR c.google_event_id = ANY ($7))",
             asked_again: "s.calendar_id <> $2",
             listing.user_id,
             listing.calendar_id,
             now,
-            Json(&page.rows) as _,
-            page.gone.as_slice() as _,
             listing.run,
             listing.begun_with,
+            Json(&page.rows) as _,
+            page.gone.as_slice() as _,
             page.bases.as_slice() as _,
             page.since.as_slice() as _,
         )
@@ -184,16 +202,11 @@ impl CalendarEvents {
         began_at: DateTime<Utc>,
     ) -> Result<Option<u64>, Error> {
         let removed = remove_events!(
-            events: "fence AS (
-                SELECT FROM jobs.sync_locks l
-                LEFT JOIN jobs.calendar_sync_state s ON s.user_id = $1 AND s.calendar_id = $2
-                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $7
-                  AND s.sync_token IS NOT DISTINCT FROM $8
-                FOR SHARE OF l
-            ), seen AS (SELECT DISTINCT google_event_id FROM unnest($6::text[]) AS s(google_event_id)),
+            fence: listing,
+            events: "seen AS (SELECT DISTINCT google_event_id FROM unnest($8::text[]) AS s(google_event_id)),
             removed AS (
                 DELETE FROM calendar_events e
-                WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.end_time > $4 AND e.start_time < $5
+                WHERE e.user_id = $1 AND e.calendar_id = $2 AND e.end_time > $6 AND e.start_time < $7
                   AND e.synced_at < $3 AND EXISTS (SELECT FROM fence)
                   AND NOT EXISTS (SELECT FROM seen s WHERE s.google_event_id = e.google_event_id)
                 RETURNING e.google_event_id
@@ -205,11 +218,11 @@ impl CalendarEvents {
             listing.user_id,
             listing.calendar_id,
             began_at,
+            listing.run,
+            listing.begun_with,
             from,
             until,
             seen,
-            listing.run,
-            listing.begun_with,
         )
         .fetch_one(self.0.statement())
         .await?;
@@ -226,11 +239,8 @@ impl CalendarEvents {
         now: DateTime<Utc>,
     ) -> Result<Option<u64>, Error> {
         let removed = remove_events!(
-            events: "fence AS (
-                SELECT FROM jobs.sync_locks l
-                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $4
-                FOR SHARE
-            ), removed AS (
+            fence: lock,
+            events: "removed AS (
                 DELETE FROM calendar_events
                 WHERE user_id = $1 AND calendar_id <> ALL ($2) AND EXISTS (SELECT FROM fence)
                 RETURNING google_event_id
@@ -259,11 +269,8 @@ impl CalendarEvents {
         now: DateTime<Utc>,
     ) -> Result<Option<u64>, Error> {
         let removed = remove_events!(
-            events: "fence AS (
-                SELECT FROM jobs.sync_locks l
-                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $4
-                FOR SHARE
-            ), removed AS (
+            fence: lock,
+            events: "removed AS (
                 DELETE FROM calendar_events
                 WHERE user_id = $1 AND calendar_id = $2 AND EXISTS (SELECT FROM fence)
                 RETURNING google_event_id

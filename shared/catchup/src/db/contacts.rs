@@ -60,6 +60,26 @@ pub use sync_state::{ContactsSyncState, GivenToken};
 pub use twins::{OwnData, Twins};
 pub use writing::{ContactUpdate, NewContact, PersonFields};
 
+/// A query of the contacts `c` in `from`.
+macro_rules! stored_contacts {
+    (from: $from:literal, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            StoredContact,
+            r#"
+            SELECT c.id, c.google_resource_name AS resource_name, c.google_etag AS etag, c.name, c.phone, c.email,
+                   c.linked_in, c.location, c.custom_notes, COALESCE(c.source = 'google', false) AS "from_google!",
+                   COALESCE(c.archived AND c.archived_at = c.last_synced_at, false) AS "archived_by_sync!",
+                   COALESCE(c.archived AND c.archived_at IS DISTINCT FROM c.last_synced_at, false) AS "archived_by_user!",
+                   ARRAY(
+                       SELECT m.google_group_resource_name FROM contact_google_memberships m WHERE m.contact_id = c.id
+                   ) AS "groups!: Vec<String>"
+            FROM "#
+            + $from,
+            $($argument),+
+        )
+    };
+}
+
 handle! {
     /// `contacts` and `contact_google_memberships`: one page of an address book, one transaction of set-based statements.
     Contacts
@@ -78,21 +98,11 @@ impl ContactsPage {
         if resource_names.is_empty() {
             return Ok(Vec::new());
         }
-        let contacts = sqlx::query_as!(
-            StoredContact,
-            r#"
-            SELECT c.id, c.google_resource_name AS resource_name, c.google_etag AS etag, c.name, c.phone, c.email,
-                   c.linked_in, c.location, c.custom_notes, COALESCE(c.source = 'google', false) AS "from_google!",
-                   COALESCE(c.archived AND c.archived_at = c.last_synced_at, false) AS "archived_by_sync!",
-                   COALESCE(c.archived AND c.archived_at IS DISTINCT FROM c.last_synced_at, false) AS "archived_by_user!",
-                   ARRAY(
-                       SELECT m.google_group_resource_name FROM contact_google_memberships m WHERE m.contact_id = c.id
-                   ) AS "groups!: Vec<String>"
-            FROM unnest($2::text[]) AS listed(resource_name)
-            CROSS JOIN LATERAL (
-                SELECT * FROM contacts WHERE user_id = $1 AND google_resource_name = listed.resource_name OFFSET 0
-            ) c
-            "#,
+        let contacts = stored_contacts!(
+            from: "unnest($2::text[]) AS listed(resource_name)
+                   CROSS JOIN LATERAL (
+                       SELECT * FROM contacts WHERE user_id = $1 AND google_resource_name = listed.resource_name OFFSET 0
+                   ) c",
             self.user_id,
             resource_names as _,
         )
@@ -106,19 +116,9 @@ impl ContactsPage {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let contacts = sqlx::query_as!(
-            StoredContact,
-            r#"
-            SELECT c.id, c.google_resource_name AS resource_name, c.google_etag AS etag, c.name, c.phone, c.email,
-                   c.linked_in, c.location, c.custom_notes, COALESCE(c.source = 'google', false) AS "from_google!",
-                   COALESCE(c.archived AND c.archived_at = c.last_synced_at, false) AS "archived_by_sync!",
-                   COALESCE(c.archived AND c.archived_at IS DISTINCT FROM c.last_synced_at, false) AS "archived_by_user!",
-                   ARRAY(
-                       SELECT m.google_group_resource_name FROM contact_google_memberships m WHERE m.contact_id = c.id
-                   ) AS "groups!: Vec<String>"
-            FROM unnest($1::uuid[]) AS wanted(id)
-            CROSS JOIN LATERAL (SELECT * FROM contacts WHERE id = wanted.id OFFSET 0) c
-            "#,
+        let contacts = stored_contacts!(
+            from: "unnest($1::uuid[]) AS wanted(id)
+                   CROSS JOIN LATERAL (SELECT * FROM contacts WHERE id = wanted.id OFFSET 0) c",
             ids,
         )
         .fetch_all(self.tx.statement())

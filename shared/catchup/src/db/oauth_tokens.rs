@@ -40,6 +40,8 @@ pub struct NewToken<'a> {
     pub refresh_token: Option<&'a str>,
     /// When the access token expires.
     pub expires_at: DateTime<Utc>,
+    /// The user allowed all that is needed.
+    pub is_sufficient: bool,
 }
 
 handle! {
@@ -111,37 +113,8 @@ impl OauthTokens {
         Ok(providers.iter().filter_map(|provider| provider.parse().ok()).collect())
     }
 
-    /// Stores what was got in exchange for `used`, which is not all that is needed: the tokens alone.
-    ///
-    /// `false`, and nothing written, when the user connected again or another refresh came first.
-    pub async fn store_insufficient(
-        &self,
-        user_id: Uuid,
-        integration: Integration,
-        used: &StoredToken,
-        new: NewToken<'_>,
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        let stored = sqlx::query!(
-            "
-            UPDATE oauth_tokens
-            SET access_token = $3, refresh_token = COALESCE($4, refresh_token), expires_at = $5, updated_at = $7
-            WHERE user_id = $1 AND provider = $2 AND access_token = $6
-            ",
-            user_id,
-            integration.as_str(),
-            new.access_token,
-            new.refresh_token,
-            new.expires_at,
-            used.access_token,
-            now,
-        )
-        .execute(self.0.statement())
-        .await?;
-        Ok(stored.rows_affected() == 1)
-    }
-
-    /// Stores what was got in exchange for `used`: the tokens, a valid health, and open notifications resolved.
+    /// Stores what was got in exchange for `used`: the tokens, and, if they are sufficient, a valid health, and open
+    /// notifications resolved.
     ///
     /// `false`, and nothing written, when the user connected again or another refresh came first.
     pub async fn store_refreshed(
@@ -161,13 +134,13 @@ impl OauthTokens {
                 RETURNING user_id, provider
             ), health AS (
                 INSERT INTO token_health (user_id, integration_type, status, last_checked, expiry_date, created_at, updated_at)
-                SELECT user_id, provider, 'valid', $8, $9, $8, $8 FROM stored
+                SELECT user_id, provider, 'valid', $8, $9, $8, $8 FROM stored WHERE $10
                 ON CONFLICT (user_id, integration_type) DO UPDATE
                 SET status = 'valid', last_checked = $8, expiry_date = $9, error_message = NULL, updated_at = $8
             ), resolved AS (
                 UPDATE token_health_notifications n SET resolved_at = $8, updated_at = $8
                 FROM stored s
-                WHERE n.user_id = s.user_id AND n.integration_type = s.provider AND n.resolved_at IS NULL
+                WHERE n.user_id = s.user_id AND n.integration_type = s.provider AND n.resolved_at IS NULL AND $10
             ), forgotten AS (
                 DELETE FROM jobs.refused_tokens r USING stored s
                 WHERE r.user_id = s.user_id AND r.integration = s.provider
@@ -183,6 +156,7 @@ impl OauthTokens {
             now,
             now.naive_utc(),
             new.expires_at.naive_utc(),
+            new.is_sufficient,
         )
         .execute(self.0.statement())
         .await?;

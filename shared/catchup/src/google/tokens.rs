@@ -266,21 +266,15 @@ impl Tokens {
                     access_token: &access_token,
                     refresh_token: rotated.as_deref(),
                     expires_at: now + grant.expires_in,
+                    is_sufficient: scope::is_sufficient(integration, grant.scope.as_deref()),
                 };
-                if !scope::is_sufficient(integration, grant.scope.as_deref()) {
-                    let insufficient =
-                        self.stored.store_insufficient(user_id, integration, &stored, new, now).await?;
-                    return if insufficient {
-                        self.lacks_scope(user_id, integration, &grant.access_token).await?;
-                        Err(TokenError::MissingScope)
-                    } else {
-                        self.superseded(user_id, integration).await
-                    };
-                }
-                if self.stored.store_refreshed(user_id, integration, &stored, new, now).await? {
+                if !self.stored.store_refreshed(user_id, integration, &stored, new, now).await? {
+                    self.superseded(user_id, integration).await
+                } else if new.is_sufficient {
                     Ok(grant.access_token)
                 } else {
-                    self.superseded(user_id, integration).await
+                    self.lacks_scope(user_id, integration, &grant.access_token).await?;
+                    Err(TokenError::MissingScope)
                 }
             }
             Err(TokenError::Revoked) => self.refused(user_id, integration, &stored).await,

@@ -23,7 +23,12 @@ const INVALID: HealthReport<'_> = HealthReport {
 };
 
 fn renewed() -> NewToken<'static> {
-    NewToken { access_token: "new access", refresh_token: None, expires_at: now() + TimeDelta::hours(1) }
+    NewToken {
+        access_token: "new access",
+        refresh_token: None,
+        expires_at: now() + TimeDelta::hours(1),
+        is_sufficient: true,
+    }
 }
 
 async fn stored(database: &Database, user: Uuid) -> StoredToken {
