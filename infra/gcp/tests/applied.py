@@ -103,8 +103,9 @@ class Project:
 
     def of_functions(self, kind, name):
         """Values of all functions' resources with this type and name, as they were applied."""
-        modules = json.loads(self.state())["values"]["root_module"]["child_modules"]
-        resources = [resource for module in modules for resource in module["resources"]]
+        functions = json.loads(self.state())["values"]["root_module"]["child_modules"]
+        modules = [module for function in functions for module in [function, *function.get("child_modules", [])]]
+        resources = [resource for module in modules for resource in module.get("resources", [])]
         return [resource["values"] for resource in resources if (resource["type"], resource["name"]) == (kind, name)]
 
     def environments(self):
@@ -118,11 +119,11 @@ class Project:
 
 
 def service_of(function):
-    return f'module.function["{function}"].google_cloud_run_v2_service.service'
+    return f'module.function["{function}"].module.cloud_run.google_cloud_run_v2_service.service'
 
 
 def public_service_of(name):
-    return f'module.service["{name}"].google_cloud_run_v2_service.service'
+    return f'module.service["{name}"].module.cloud_run.google_cloud_run_v2_service.service'
 
 
 def schedule_of(function, name):

@@ -8,130 +8,27 @@ locals {
     CLOUD_RUN_URL         = var.target.url
     SERVICE_ACCOUNT_EMAIL = coalesce(var.target.service_account_email, local.account)
   })
-
-  # Not /health/ready, which asks the database: a probe must not wake it.
-  health_path = "/health/live"
 }
 
-resource "google_cloud_run_v2_service" "service" {
-  project     = var.project.id
-  location    = var.region
+module "cloud_run" {
+  source = "../cloud-run-service"
+
   name        = var.name
+  project     = var.project
+  region      = var.region
   description = "Takes what vendors send of their own accord."
+  ingress     = "INGRESS_TRAFFIC_ALL"
+  # Vendors show no identity that Google's front end knows: the service itself checks what they send.
+  invokers = ["allUsers"]
 
-  ingress              = "INGRESS_TRAFFIC_ALL"
-  invoker_iam_disabled = false
-
-  # Of the service, not of a revision: a canary must not double them.
-  scaling {
-    min_instance_count = var.scaling.min_instances
-    max_instance_count = var.scaling.max_instances
-  }
-
-  template {
-    service_account                  = local.account
-    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
-    timeout                          = "${var.timeout_seconds}s"
-    max_instance_request_concurrency = var.scaling.concurrency
-
-    containers {
-      image = var.image
-
-      ports {
-        container_port = 8080
-      }
-
-      resources {
-        limits = var.limits
-        # CPU only while a request is handled: nothing is to be done between requests.
-        cpu_idle          = true
-        startup_cpu_boost = var.cpu_boost
-      }
-
-      startup_probe {
-        period_seconds    = 1
-        timeout_seconds   = 1
-        failure_threshold = 10
-
-        http_get {
-          path = local.health_path
-        }
-      }
-
-      liveness_probe {
-        period_seconds    = 30
-        timeout_seconds   = 5
-        failure_threshold = 3
-
-        http_get {
-          path = local.health_path
-        }
-      }
-
-      dynamic "env" {
-        for_each = local.environment
-
-        content {
-          name  = env.key
-          value = env.value
-        }
-      }
-
-      dynamic "env" {
-        for_each = var.secrets
-
-        content {
-          name = env.key
-
-          value_source {
-            secret_key_ref {
-              secret = env.value.id
-              # Not the latest: a new value would reach what serves, past the canary, and no rollback would take it back.
-              version = env.value.version
-            }
-          }
-        }
-      }
-
-      dynamic "volume_mounts" {
-        for_each = local.cloud_sql
-
-        content {
-          name       = "cloudsql"
-          mount_path = "/cloudsql"
-        }
-      }
-    }
-
-    dynamic "volumes" {
-      for_each = local.cloud_sql
-
-      content {
-        name = "cloudsql"
-
-        cloud_sql_instance {
-          instances = [volumes.value]
-        }
-      }
-    }
-  }
-
-  lifecycle {
-    # Which image runs, and with what share of the traffic, is the matter of deployments.
-    ignore_changes = [
-      client,
-      client_version,
-      traffic,
-      template[0].labels,
-      template[0].revision,
-      template[0].containers[0].image,
-      template[0].containers[0].name,
-    ]
-  }
-
-  # A revision that may not read its secrets, or reach its database, does not start.
-  depends_on = [
-    google_secret_manager_secret_iam_member.access,
-    google_project_iam_member.cloud_sql,
-  ]
+  account            = local.account
+  image              = var.image
+  timeout_seconds    = var.timeout_seconds
+  scaling            = var.scaling
+  limits             = var.limits
+  cpu_boost          = var.cpu_boost
+  environment        = local.environment
+  secrets            = var.secrets
+  cloud_sql_instance = var.cloud_sql_instance
+  deployers          = var.deployers
 }

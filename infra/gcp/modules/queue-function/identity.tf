@@ -28,29 +28,9 @@ locals {
 
   # A task carries the identity of its caller, and its creator must be allowed to act as that identity.
   creators = toset(concat(local.producers, tolist(var.operators)))
-
-  cloud_sql = toset(var.cloud_sql_instance[*])
 }
 
 # Bindings and not members: what is added by hand, the next apply removes.
-resource "google_cloud_run_v2_service_iam_binding" "invoker" {
-  project  = var.project.id
-  location = var.region
-  name     = google_cloud_run_v2_service.service.name
-  role     = "roles/run.invoker"
-  members  = [local.members.queue]
-}
-
-resource "google_cloud_run_v2_service_iam_binding" "developer" {
-  count = length(var.deployers) > 0 ? 1 : 0
-
-  project  = var.project.id
-  location = var.region
-  name     = google_cloud_run_v2_service.service.name
-  role     = "roles/run.developer"
-  members  = var.deployers
-}
-
 resource "google_service_account_iam_binding" "act_as_queue" {
   service_account_id = google_service_account.account["queue"].name
   role               = "roles/iam.serviceAccountUser"
@@ -72,29 +52,4 @@ resource "google_service_account_iam_binding" "act_as_service" {
   service_account_id = google_service_account.account["service"].name
   role               = "roles/iam.serviceAccountUser"
   members            = var.deployers
-}
-
-resource "google_secret_manager_secret_iam_member" "access" {
-  for_each = var.secrets
-
-  project   = var.project.id
-  secret_id = each.value.id
-  role      = "roles/secretmanager.secretAccessor"
-  member    = local.members.service
-}
-
-resource "google_project_iam_member" "cloud_sql" {
-  for_each = local.cloud_sql
-
-  project = var.project.id
-  role    = "roles/cloudsql.client"
-  member  = local.members.service
-
-  condition {
-    title = "only ${split(":", each.value)[2]}"
-    expression = join(" && ", [
-      "resource.service == \"sqladmin.googleapis.com\"",
-      "resource.name == \"projects/${split(":", each.value)[0]}/instances/${split(":", each.value)[2]}\"",
-    ])
-  }
 }

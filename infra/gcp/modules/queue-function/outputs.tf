@@ -35,10 +35,10 @@ output "callers" {
 
 output "invokers" {
   description = "Who may call the service."
-  value       = google_cloud_run_v2_service_iam_binding.invoker.members
+  value       = module.cloud_run.invoker.members
 }
 
 output "secrets" {
   description = "Secrets that the service may read."
-  value       = toset([for access in google_secret_manager_secret_iam_member.access : access.secret_id])
+  value       = toset([for access in module.cloud_run.access : access.secret_id])
 }

@@ -18,11 +18,11 @@ run "everybody_may_call_it_from_everywhere" {
   command = plan
 
   assert {
-    condition     = google_cloud_run_v2_service_iam_binding.invoker.members == toset(["allUsers"]) && google_cloud_run_v2_service_iam_binding.invoker.role == "roles/run.invoker"
+    condition     = module.cloud_run.invoker.members == toset(["allUsers"]) && module.cloud_run.invoker.role == "roles/run.invoker"
     error_message = "Vendors cannot call it."
   }
   assert {
-    condition     = google_cloud_run_v2_service.service.ingress == "INGRESS_TRAFFIC_ALL"
+    condition     = module.cloud_run.service.ingress == "INGRESS_TRAFFIC_ALL"
     error_message = "Vendors cannot reach it."
   }
 }
@@ -31,11 +31,11 @@ run "its_instances_and_requests_are_bounded" {
   command = plan
 
   assert {
-    condition     = google_cloud_run_v2_service.service.scaling[0].max_instance_count == 2 && google_cloud_run_v2_service.service.scaling[0].min_instance_count == 0
+    condition     = module.cloud_run.service.scaling[0].max_instance_count == 2 && module.cloud_run.service.scaling[0].min_instance_count == 0
     error_message = "It may grow without a limit, or does not sleep."
   }
   assert {
-    condition     = google_cloud_run_v2_service.service.template[0].max_instance_request_concurrency == 80 && google_cloud_run_v2_service.service.template[0].timeout == "15s"
+    condition     = module.cloud_run.service.template[0].max_instance_request_concurrency == 80 && module.cloud_run.service.template[0].timeout == "15s"
     error_message = "A request may take an instance for itself, or for long."
   }
 }
@@ -48,11 +48,11 @@ run "it_names_itself_in_its_tasks_and_acts_as_no_other_identity" {
     error_message = "It cannot create a task, or another identity may in its name."
   }
   assert {
-    condition     = length(google_service_account_iam_member.act_as_predecessor) == 0 && length(google_cloud_run_v2_service_iam_binding.developer) == 0
+    condition     = length(google_service_account_iam_member.act_as_predecessor) == 0 && length(module.cloud_run.developer) == 0
     error_message = "It has more rights than it needs."
   }
   assert {
-    condition     = { for env in google_cloud_run_v2_service.service.template[0].containers[0].env : env.name => env.value if env.name == "SERVICE_ACCOUNT_EMAIL" } == { SERVICE_ACCOUNT_EMAIL = "webhooks@example.iam.gserviceaccount.com" }
+    condition     = { for env in module.cloud_run.service.template[0].containers[0].env : env.name => env.value if env.name == "SERVICE_ACCOUNT_EMAIL" } == { SERVICE_ACCOUNT_EMAIL = "webhooks@example.iam.gserviceaccount.com" }
     error_message = "Its tasks carry another identity."
   }
 }

@@ -110,25 +110,25 @@ run "the_service_is_internal_bounded_and_probed_where_it_is_alive" {
   command = plan
 
   assert {
-    condition     = google_cloud_run_v2_service.service.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" && !google_cloud_run_v2_service.service.invoker_iam_disabled
+    condition     = module.cloud_run.service.ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY" && !module.cloud_run.service.invoker_iam_disabled
     error_message = "The service is open to the internet, or to everybody."
   }
   assert {
-    condition     = google_cloud_run_v2_service.service.template[0].service_account == "token-refresh@example.iam.gserviceaccount.com"
+    condition     = module.cloud_run.service.template[0].service_account == "token-refresh@example.iam.gserviceaccount.com"
     error_message = "The service does not run as itself."
   }
   assert {
     condition = alltrue([
-      google_cloud_run_v2_service.service.template[0].execution_environment == "EXECUTION_ENVIRONMENT_GEN2",
-      google_cloud_run_v2_service.service.template[0].timeout == "180s",
-      google_cloud_run_v2_service.service.template[0].max_instance_request_concurrency == 16,
-      google_cloud_run_v2_service.service.scaling[0].min_instance_count == 0,
-      google_cloud_run_v2_service.service.scaling[0].max_instance_count == 2,
+      module.cloud_run.service.template[0].execution_environment == "EXECUTION_ENVIRONMENT_GEN2",
+      module.cloud_run.service.template[0].timeout == "180s",
+      module.cloud_run.service.template[0].max_instance_request_concurrency == 16,
+      module.cloud_run.service.scaling[0].min_instance_count == 0,
+      module.cloud_run.service.scaling[0].max_instance_count == 2,
     ])
     error_message = "Timeout, concurrency or scaling differ from what is declared."
   }
   assert {
-    condition = google_cloud_run_v2_service.service.template[0].containers[0].resources[0] == {
+    condition = module.cloud_run.service.template[0].containers[0].resources[0] == {
       limits            = tomap({ cpu = "1", memory = "512Mi" })
       cpu_idle          = true
       startup_cpu_boost = false
@@ -138,8 +138,8 @@ run "the_service_is_internal_bounded_and_probed_where_it_is_alive" {
   assert {
     condition = alltrue([
       for probe in [
-        google_cloud_run_v2_service.service.template[0].containers[0].startup_probe[0],
-        google_cloud_run_v2_service.service.template[0].containers[0].liveness_probe[0],
+        module.cloud_run.service.template[0].containers[0].startup_probe[0],
+        module.cloud_run.service.template[0].containers[0].liveness_probe[0],
       ] : probe.http_get[0].path == "/health/live"
     ])
     error_message = "A probe asks another path: Google's front end keeps /healthz, and /health/ready wakes the database."
@@ -154,7 +154,7 @@ run "the_boost_of_the_cpu_can_be_turned_on" {
   }
 
   assert {
-    condition     = google_cloud_run_v2_service.service.template[0].containers[0].resources[0].startup_cpu_boost
+    condition     = module.cloud_run.service.template[0].containers[0].resources[0].startup_cpu_boost
     error_message = "There is no boost."
   }
 }
@@ -164,7 +164,7 @@ run "secrets_are_references_and_everything_else_is_plain" {
 
   assert {
     condition = jsonencode({
-      for env in google_cloud_run_v2_service.service.template[0].containers[0].env :
+      for env in module.cloud_run.service.template[0].containers[0].env :
       env.name => env.value_source[0].secret_key_ref[0] if length(env.value_source) > 0
       }) == jsonencode({
       for name, secret in var.secrets : name => { secret = secret.id, version = tostring(secret.version) }
@@ -173,7 +173,7 @@ run "secrets_are_references_and_everything_else_is_plain" {
   }
   assert {
     condition = jsonencode({
-      for env in google_cloud_run_v2_service.service.template[0].containers[0].env : env.name => env.value if length(env.value_source) == 0
+      for env in module.cloud_run.service.template[0].containers[0].env : env.name => env.value if length(env.value_source) == 0
       }) == jsonencode({
       LOG_LEVEL             = "info"
       DATABASE_HOST         = "/cloudsql/example:europe-west1:db"
@@ -187,7 +187,7 @@ run "secrets_are_references_and_everything_else_is_plain" {
     error_message = "The plain variables are others."
   }
   assert {
-    condition = { for name, access in google_secret_manager_secret_iam_member.access : name => [access.secret_id, access.role, access.member] } == {
+    condition = { for name, access in module.cloud_run.access : name => [access.secret_id, access.role, access.member] } == {
       for name in ["DATABASE_PASSWORD", "ENCRYPTION_KEY"] :
       name => [name, "roles/secretmanager.secretAccessor", "serviceAccount:token-refresh@example.iam.gserviceaccount.com"]
     }
@@ -200,14 +200,14 @@ run "only_the_queue_may_call_the_service" {
 
   assert {
     condition = alltrue([
-      google_cloud_run_v2_service_iam_binding.invoker.role == "roles/run.invoker",
-      google_cloud_run_v2_service_iam_binding.invoker.name == "token-refresh",
-      google_cloud_run_v2_service_iam_binding.invoker.members == toset(["serviceAccount:token-refresh-queue@example.iam.gserviceaccount.com"]),
+      module.cloud_run.invoker.role == "roles/run.invoker",
+      module.cloud_run.invoker.name == "token-refresh",
+      module.cloud_run.invoker.members == toset(["serviceAccount:token-refresh-queue@example.iam.gserviceaccount.com"]),
     ])
     error_message = "Another identity may call the service."
   }
   assert {
-    condition     = google_cloud_run_v2_service_iam_binding.developer[0].members == toset(var.deployers) && google_service_account_iam_binding.act_as_service[0].members == toset(var.deployers)
+    condition     = module.cloud_run.developer[0].members == toset(var.deployers) && google_service_account_iam_binding.act_as_service[0].members == toset(var.deployers)
     error_message = "Another identity than CI may deploy."
   }
   assert {
@@ -231,7 +231,7 @@ run "without_a_deployment_no_identity_may_deploy" {
   }
 
   assert {
-    condition     = length(google_cloud_run_v2_service_iam_binding.developer) == 0 && length(google_service_account_iam_binding.act_as_service) == 0
+    condition     = length(module.cloud_run.developer) == 0 && length(google_service_account_iam_binding.act_as_service) == 0
     error_message = "An identity may deploy."
   }
 }
@@ -240,18 +240,18 @@ run "the_database_is_the_only_one_that_can_be_reached" {
   command = plan
 
   assert {
-    condition     = one(google_cloud_run_v2_service.service.template[0].volumes).cloud_sql_instance[0].instances == toset(["example:europe-west1:db"])
+    condition     = one(module.cloud_run.service.template[0].volumes).cloud_sql_instance[0].instances == toset(["example:europe-west1:db"])
     error_message = "Another instance is mounted."
   }
   assert {
-    condition     = one(google_cloud_run_v2_service.service.template[0].containers[0].volume_mounts).mount_path == "/cloudsql"
+    condition     = one(module.cloud_run.service.template[0].containers[0].volume_mounts).mount_path == "/cloudsql"
     error_message = "The sockets are elsewhere."
   }
   assert {
     condition = alltrue([
-      for access in google_project_iam_member.cloud_sql :
+      for access in module.cloud_run.cloud_sql :
       access.role == "roles/cloudsql.client" && strcontains(access.condition[0].expression, "resource.name == \"projects/example/instances/db\"")
-    ]) && length(google_project_iam_member.cloud_sql) == 1
+    ]) && length(module.cloud_run.cloud_sql) == 1
     error_message = "The service may connect to other instances."
   }
 }
@@ -264,7 +264,7 @@ run "a_database_that_is_reached_otherwise_needs_no_mount" {
   }
 
   assert {
-    condition     = length(google_cloud_run_v2_service.service.template[0].volumes) == 0 && length(google_project_iam_member.cloud_sql) == 0
+    condition     = length(module.cloud_run.service.template[0].volumes) == 0 && length(module.cloud_run.cloud_sql) == 0
     error_message = "There is a mount, or a right."
   }
 }
@@ -335,7 +335,7 @@ run "tasks_name_the_predecessor_until_it_is_gone" {
 
   assert {
     condition = jsonencode({
-      for env in google_cloud_run_v2_service.service.template[0].containers[0].env : env.name => env.value
+      for env in module.cloud_run.service.template[0].containers[0].env : env.name => env.value
       if contains(["CLOUD_RUN_URL", "SERVICE_ACCOUNT_EMAIL", "OIDC_CALLERS", "OIDC_AUDIENCES"], env.name)
       }) == jsonencode({
       CLOUD_RUN_URL         = "https://api.example.com"
@@ -360,7 +360,7 @@ run "tasks_name_the_predecessor_until_it_is_gone" {
     error_message = "Who creates tasks may not name the predecessor's identity."
   }
   assert {
-    condition     = google_cloud_run_v2_service_iam_binding.invoker.members == toset(["serviceAccount:token-refresh-queue@example.iam.gserviceaccount.com"])
+    condition     = module.cloud_run.invoker.members == toset(["serviceAccount:token-refresh-queue@example.iam.gserviceaccount.com"])
     error_message = "The predecessor's identity may call the service."
   }
 }
@@ -381,7 +381,7 @@ run "revisions_from_before_may_name_a_predecessor_that_tasks_no_longer_name" {
   }
   assert {
     condition = one([
-      for env in google_cloud_run_v2_service.service.template[0].containers[0].env : env.value if env.name == "SERVICE_ACCOUNT_EMAIL"
+      for env in module.cloud_run.service.template[0].containers[0].env : env.value if env.name == "SERVICE_ACCOUNT_EMAIL"
     ]) == "token-refresh-queue@example.iam.gserviceaccount.com"
     error_message = "New revisions still name the predecessor."
   }
@@ -404,7 +404,7 @@ run "operators_create_tasks_in_the_name_of_the_queue_or_of_the_predecessor" {
     error_message = "A letter cannot be replayed as long as tasks name the predecessor."
   }
   assert {
-    condition     = !contains(google_cloud_run_v2_service_iam_binding.invoker.members, "group:on-call@example.com")
+    condition     = !contains(module.cloud_run.invoker.members, "group:on-call@example.com")
     error_message = "Operators may call the service past its queue."
   }
 }
