@@ -110,7 +110,7 @@ impl TokenRefresh {
                 }
             }
         }
-        if many_refused {
+        if many_refused && failed.is_none() {
             return Ok(MANY_REFUSED);
         }
         if let (Some(until), None) = (suspected_until, &failed) {

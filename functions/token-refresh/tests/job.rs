@@ -210,6 +210,28 @@ async fn tokens_of_everybody_that_are_refused_mark_no_user_and_raise_one_alarm()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_begins_in_the_middle_of_a_sweep_marks_no_user() {
+    let fixture = Fixture::new(EVERYBODY).await;
+    fixture.deliver(&json!({})).await;
+    let mut tasks = fixture.stack.take_tasks(queues::TOKEN_REFRESH).await;
+    tasks.sort_by_key(|task| task.due);
+    for (place, task) in tasks.into_iter().enumerate() {
+        if place == EVERYBODY / 2 {
+            let refused = Fault::new(FaultKind::Revoked).call(Call::Token).times(Times::Forever);
+            fixture.google.world.inject(refused);
+        }
+        fixture.stack.advance_to(task.due);
+        let answer = fixture.service.deliver(task).await;
+        assert!(["done", "snoozed", "skipped"].contains(&answer.outcome()), "{answer:?}");
+    }
+    fixture.until_done().await;
+    let (marked, notified) = fixture.marked().await;
+    let innocent = |users: &BTreeSet<Uuid>| users.difference(&fixture.revoked()).count();
+    assert_eq!((innocent(&marked), innocent(&notified)), (0, 0));
+    assert_eq!(fixture.alarms().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_few_tokens_that_are_refused_among_many_mark_exactly_their_users() {
     let fixture = Fixture::new(EVERYBODY).await;
     fixture.google.world.revoke_grant(fixture.user(1), Integration::GoogleCalendar).unwrap();

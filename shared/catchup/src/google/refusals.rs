@@ -38,7 +38,8 @@ impl Refusals {
             return Decision::Many;
         }
         let age = now - self.since;
-        let others_work = self.answered >= (SHARE - 1) * self.refused;
+        // When an outage of ours begins, the answers from just before it say nothing of what comes.
+        let others_work = age >= FIRST_WAIT && self.answered >= (SHARE - 1) * self.refused;
         if others_work || !self.others_left || (self.refused < MANY && age >= BELIEVED_AFTER) {
             return Decision::Believed;
         }
@@ -75,7 +76,8 @@ mod tests {
             check(ONE, age_s, Decision::Early { until: at(next_s) });
         }
         check(ONE, 86_400, Decision::Believed);
-        check(Refusals { answered: 4, ..ONE }, 0, Decision::Believed);
+        check(Refusals { answered: 4, ..ONE }, 0, Decision::Early { until: at(30) });
+        check(Refusals { answered: 4, ..ONE }, 30, Decision::Believed);
         check(Refusals { others_left: false, ..ONE }, 0, Decision::Believed);
     }
 

@@ -110,6 +110,13 @@ pub enum TokenError {
     Database(#[from] db::Error),
 }
 
+impl TokenError {
+    /// Google refuses the application's OAuth client: the answer is the same for every user.
+    fn is_about_the_client(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if CLIENT_ERRORS.contains(&code.as_str()))
+    }
+}
+
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
         match error {
@@ -117,9 +124,7 @@ impl From<TokenError> for Failure {
             TokenError::NotConnected | TokenError::Revoked | TokenError::MissingScope => {
                 Self::permanent(error)
             }
-            TokenError::Refused { ref code, .. } if CLIENT_ERRORS.contains(&code.as_str()) => {
-                Self::unavailable(MISCONFIGURED_WAIT, error)
-            }
+            error if error.is_about_the_client() => Self::unavailable(MISCONFIGURED_WAIT, error),
             // A wrong key is put right by a deployment: the task must outlive it.
             TokenError::Encryption(_)
             | TokenError::Refused { .. }
@@ -278,7 +283,12 @@ impl Tokens {
                 }
             }
             Err(TokenError::Revoked) => self.refused(user_id, integration, &stored).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.is_about_the_client() {
+                    tracing::error!(event = %EventCode::GoogleMisconfigured, %error, "google refuses the application");
+                }
+                Err(error)
+            }
         }
     }
 

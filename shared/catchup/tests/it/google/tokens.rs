@@ -75,6 +75,12 @@ async fn a_refused_token_is_believed_when_others_work_after_it() {
         stack.tokens.refresh(stack.user(place), GoogleCalendar).await.unwrap();
     }
     let refused = stack.tokens.refresh(user_id, GoogleCalendar).await;
+    assert!(
+        matches!(refused, Err(TokenError::Suspected { .. })),
+        "not within the same half minute: {refused:?}"
+    );
+    stack.advance(TimeDelta::seconds(30));
+    let refused = stack.tokens.refresh(user_id, GoogleCalendar).await;
     assert!(matches!(refused, Err(TokenError::Revoked)), "{refused:?}");
     assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("revoked"));
     assert_eq!(stack.health(user_id, GoogleContacts).await.as_deref(), Some("valid"));
