@@ -15,10 +15,12 @@
 //! 8. The end is recorded for metrics, circuit breaker and schedule.
 //!
 //! A task that meets a limit or the end of its time stores the position in its calendar and is rescheduled; the calendars
-//! that are done are not read again. A calendar that fails is passed over: it has a backoff of its own, at whose end another
-//! sync is created, and the others are synced in the same run.
+//! that are done are not read again. A calendar that fails is passed over, and the others are synced in the same run. It has
+//! a backoff of its own: after a short disturbance another sync is created at its end, and one that Google refuses waits for
+//! the user's next sync.
 //!
-//! The job never writes to Google, and never holds more than one page of events and the ids that a full sync has met.
+//! The job never writes to Google. It holds a page of events, the ids that a full sync has met, and at its end the times and
+//! attendees of those stored events that have some.
 
 use std::time::Duration;
 
@@ -28,10 +30,10 @@ use catchup::db::calendar_sync_runs::{CalendarSyncRun, CalendarSyncRuns};
 use catchup::db::calendars::Calendars;
 use catchup::db::meetings::Meetings;
 use catchup::db::users::Users;
-use catchup::google::{Calendar, Error, Gate, Stop};
+use catchup::google::{Calendar, Gate, Stop};
 use catchup::payload::{self, Integration, RegenerationReason, SuggestionRegeneration, SyncType, Trigger};
 use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
@@ -53,9 +55,6 @@ const QUEUE: Queue = <payload::CalendarSync as Payload>::QUEUE;
 
 /// Changes of one user within this time lead to one regeneration of suggestions.
 const REGENERATION_WINDOW: Duration = Duration::from_mins(1);
-
-/// An account without Calendar is asked again after this time.
-const NO_ACCOUNT_WAIT: TimeDelta = TimeDelta::days(7);
 
 /// Time in which a page is committed.
 const WRITE_RESERVE: Duration = Duration::from_secs(30);
@@ -145,10 +144,11 @@ impl CalendarSync {
         let (progress, result) = sync::sync(self, user_id, admitted.run, context).await;
         let kept = self.runs.get(user_id).await?;
         let total = total(kept, &progress, begun_at, context);
-        self.notify_changes(user_id, &total).await?;
+        // First: what is in memory only.
         if !progress.met.is_empty() {
             self.cache.contacts_changed(user_id, &progress.met).await?;
         }
+        self.notify_changes(user_id, &total).await?;
         self.settle(payload, admitted, (&progress, &total), result, context).await
     }
 
@@ -213,11 +213,6 @@ impl CalendarSync {
                 return Ok(Outcome::Snooze(until));
             }
             Err(Stop::Disconnected(reason)) => self.skip(&run, reason.into(), now).await,
-            Err(Stop::Google(Error::NoCalendarAccount)) => {
-                let refusal = Refusal::NoCalendarAccount;
-                self.syncs.postponed(&run, admitted, refusal.code(), now + NO_ACCOUNT_WAIT, now).await?;
-                Ok(Outcome::Skipped(refusal.code()))
-            }
             Err(Stop::Google(error)) => {
                 let reason = error.to_string();
                 let failure = Failure::from(error);
@@ -235,7 +230,7 @@ impl CalendarSync {
         outcome
     }
 
-    /// Calendars that failed are tried again then, unless an earlier sync comes by.
+    /// Calendars that were disturbed are tried again then.
     async fn retry(&self, user_id: Uuid, at: DateTime<Utc>) -> Result<(), Failure> {
         let sync = payload::CalendarSync { user_id, trigger: None };
         let name = format!("calendar-retry:{user_id}:{}", at.timestamp());

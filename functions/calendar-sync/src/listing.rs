@@ -77,7 +77,7 @@ impl EventListing {
     }
 
     /// Lists everything.
-    pub(crate) fn full(
+    fn full(
         begun_with: Option<String>,
         page_size: Option<i32>,
         looks_back: bool,

@@ -60,7 +60,8 @@ pub(crate) async fn sync(
         Ok(calls) => calls,
         Err(stop) => return (Progress::default(), Err(stop)),
     };
-    let mut sync = Sync { job, user_id, run, context, calls, progress: Progress::default() };
+    let mut sync =
+        Sync { job, user_id, run, context, calls, own_addresses: Vec::new(), progress: Progress::default() };
     let result = sync.run().await;
     let progress = Progress { api_calls: sync.calls.made(), ..sync.progress };
     (progress, result)
@@ -72,6 +73,8 @@ struct Sync<'a> {
     run: Uuid,
     context: &'a Context,
     calls: Calls<'a>,
+    /// The user's, in lower case.
+    own_addresses: Vec<String>,
     progress: Progress,
 }
 
@@ -87,6 +90,7 @@ impl Sync<'_> {
             self.list_calendars().await?;
             self.calendars_to_sync().await?
         };
+        self.own_addresses = self.job.meetings.own_addresses(self.user_id).await?;
         self.expect_calls(0, &calendars);
         self.progress.calendars = calendars.len() as u64;
         self.drop_other_calendars(&calendars).await?;
@@ -188,7 +192,6 @@ impl Sync<'_> {
         mut calendar: CalendarToSync,
         mut listing: EventListing,
     ) -> Result<Option<CalendarToSync>, Stop> {
-        let calendars = &self.job.calendars;
         loop {
             let error = match self.list_events(&calendar.calendar_id, &mut listing).await {
                 // What changed since its first page, before this task was created, is not on its pages.
@@ -203,9 +206,9 @@ impl Sync<'_> {
             match &error {
                 // 410 says that a token has expired; a token that is refused otherwise is of no more use.
                 Error::SyncTokenExpired | Error::Refused { .. } if listing.began_with_a_token() => {
-                    calendars.forget_cursor(self.user_id, &calendar.calendar_id, calendar.page_size).await?;
-                    let (size, looks_back) = (calendar.page_size, calendar.looks_back);
-                    listing = EventListing::full(None, size, looks_back, self.context.now());
+                    let size = calendar.page_size;
+                    self.forget_cursor(&listing, &mut calendar, size).await?;
+                    listing = EventListing::of(&calendar, None, self.context.now());
                     continue;
                 }
                 Error::TooLarge | Error::Timeout => {
@@ -214,10 +217,8 @@ impl Sync<'_> {
                         || listing.is_full()
                         || calendar.failures >= CHANCE_FAILURES;
                     if let Some(size) = smaller(listing.page_size).filter(|_| may_be_large) {
-                        let id = &calendar.calendar_id;
-                        calendars.forget_cursor(self.user_id, id, Some(size)).await?;
-                        (calendar.sync_token, calendar.synced_at) = (None, None);
-                        calendar.page_size = Some(size);
+                        self.forget_cursor(&listing, &mut calendar, Some(size)).await?;
+                        calendar.synced_at = None;
                         return Ok(Some(calendar));
                     }
                 }
@@ -237,6 +238,21 @@ impl Sync<'_> {
         }
     }
 
+    /// The calendar's next listing is a full one, with pages of this size.
+    async fn forget_cursor(
+        &self,
+        listing: &EventListing,
+        calendar: &mut CalendarToSync,
+        page_size: Option<i32>,
+    ) -> Result<(), Stop> {
+        let known = listing.known(self.user_id, self.run, &calendar.calendar_id);
+        if !self.job.calendars.forget_cursor(known, page_size).await? {
+            return Err(self.overtaken());
+        }
+        (calendar.sync_token, calendar.page_size) = (None, page_size);
+        Ok(())
+    }
+
     /// Records that a calendar failed. One that is refused time and again does not block the user's time.
     async fn pass_over(
         &mut self,
@@ -253,7 +269,8 @@ impl Sync<'_> {
         let failed = failed.ok_or_else(|| self.overtaken())?;
         tracing::warn!(user_id = %self.user_id, %error, failures = failed.failures, "calendar passed over");
         if failed.refusals >= MAX_REFUSALS {
-            self.job.events.remove_refused(known, now).await?;
+            let removed = self.job.events.remove_refused(known, now).await?;
+            removed.ok_or_else(|| self.overtaken())?;
         }
         self.progress.passed_over += 1;
         let retry_at = failed.retry_at.filter(|&at| !is_refusal && at - now <= LONGEST_RETRY);
@@ -381,14 +398,13 @@ fn whose_fault(error: &Error) -> Fault {
         | Error::NoCalendarAccount
         | Error::ApiDisabled
         | Error::AddressRefused { .. } => Fault::Everything,
-        Error::SyncTokenExpired
-        | Error::NotFound
-        | Error::Forbidden { .. }
-        | Error::Refused { .. }
-        | Error::TooLarge
-        | Error::Client(_) => Fault::Calendar,
+        Error::SyncTokenExpired | Error::NotFound | Error::Forbidden { .. } | Error::Refused { .. } => {
+            Fault::Calendar
+        }
         Error::Unavailable(_)
         | Error::Timeout
+        | Error::TooLarge
+        | Error::Client(_)
         | Error::Transport(_)
         | Error::Truncated
         | Error::Garbage(_) => Fault::Chance,

@@ -22,7 +22,7 @@ pub use admission::{Admission, Admitted, Entry, Refusal};
 
 use admission::admission;
 use breaker::Pass;
-use schedule::{Next, Schedule};
+use schedule::Schedule;
 
 /// Longest text that is kept about a failure.
 const ERROR_CHARS: usize = 500;
@@ -204,24 +204,6 @@ impl Syncs {
             }
         }
         sync_metrics::add(tx.statement(), run, "failure", None, Some(&error), now).await?;
-        tx.commit().await
-    }
-
-    /// A sync cannot do anything for this user until then, for a reason with a stable name: adds the row, and the schedule
-    /// waits.
-    pub async fn postponed(
-        &self,
-        run: &SyncRun,
-        admitted: &Admitted,
-        reason: &str,
-        until: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        let (user_id, schedule) = (run.user_id, &admitted.schedule);
-        let next = Next { current: schedule.current, no_changes: 0, at: until };
-        let mut tx = self.0.begin().await?;
-        sync_schedule::store(&mut tx, user_id, run.integration, schedule, &next, None, now).await?;
-        sync_metrics::add(tx.statement(), run, "skipped", Some(reason), None, now).await?;
         tx.commit().await
     }
 

@@ -10,10 +10,10 @@ impl Sync<'_> {
     /// Notes the meetings that the stored events show.
     pub(super) async fn note_meetings(&mut self) -> Result<(), Stop> {
         let (meetings, now) = (&self.job.meetings, self.context.now());
-        let own = meetings.own_addresses(self.user_id).await?;
+        let own = &self.own_addresses;
         let (mut last, mut next) = (Dates::default(), Dates::default());
         for event in meetings.events(self.user_id, MAX_ATTENDEES).await? {
-            let people = people_met(&event.attendees, event.is_in_primary, &own);
+            let people = people_met(&event.attendees, event.is_in_primary, own);
             if event.end_time <= now {
                 last.keep_last(people, event.start_time);
             } else {
@@ -34,12 +34,12 @@ impl Sync<'_> {
         if events.is_empty() {
             return Ok(());
         }
-        let own = self.job.meetings.own_addresses(self.user_id).await?;
+        let own = &self.own_addresses;
         // The primary calendar is called by the user's address.
         let is_in_primary = own.contains(&calendar_id.to_lowercase());
         let mut last = Dates::default();
         for event in events {
-            let people = event.attendees.as_ref().map(|attendees| people_met(attendees, is_in_primary, &own));
+            let people = event.attendees.as_ref().map(|attendees| people_met(attendees, is_in_primary, own));
             last.keep_last(people.unwrap_or_default(), event.start_time);
         }
         self.met(last).await

@@ -52,7 +52,7 @@ async fn check_passed_over(kind: FaultKind) {
     assert!(fixture.stack.dead_letters().await.is_empty(), "{kind:?}");
 
     fixture.world().clear_faults();
-    if matches!(kind, FaultKind::Refused { .. } | FaultKind::Gone | FaultKind::Huge) {
+    if matches!(kind, FaultKind::Refused { .. } | FaultKind::Gone) {
         // It waits for the user's next sync.
         assert_eq!(fixture.sync().await.outcome(), "done");
     } else {

@@ -88,7 +88,7 @@ struct History {
     waiting: Vec<Delivery>,
     changed_at: DateTime<Utc>,
     number: usize,
-    /// A fault may have made Google's answer an older one than its state.
+    /// Ended deliveries, of which there are at most [`MAX_DELIVERIES`].
     deliveries: usize,
 }
 

@@ -1,20 +1,15 @@
 //! What a sync covers, and what it waits for.
 
-use std::time::Duration;
-
 use catchup::limits::GOOGLE_CALENDAR;
-use catchup::payload::{CalendarSync, Trigger};
 use catchup::queues;
-use chrono::TimeDelta;
+use catchup::webhooks::ask_for_sync;
 use google_stand_in::Call;
 use serde_json::json;
 use shared::rate_limit::Decision;
-use shared::tasks::{Options, Tasks};
+use shared::tasks::Tasks;
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, check, check_done};
-
-const WINDOW: Duration = Duration::from_secs(30);
 
 impl Fixture {
     pub(crate) fn tasks(&self) -> Tasks {
@@ -23,9 +18,7 @@ impl Fixture {
 
     /// A notification of Google's.
     pub(crate) async fn notify(&self) {
-        let sync = CalendarSync { user_id: self.user, trigger: Some(Trigger::Webhook) };
-        let options = Options::default().debounced(format_args!("push:{}", self.user), WINDOW);
-        self.tasks().enqueue(&sync, options).await.unwrap();
+        let _covered = ask_for_sync(&self.tasks(), self.user).await.unwrap();
     }
 
     async fn hold(&self, minutes: i64) {
@@ -136,5 +129,9 @@ async fn a_place_whose_token_does_not_stand_any_more_is_not_returned_to() {
     for event in [event, other] {
         assert!(fixture.calendar_of(&event).await.is_some());
     }
-    assert!(fixture.stack.now() > fixture.world().now() + TimeDelta::seconds(60));
+    assert_eq!(
+        fixture.calls(Call::EventsList),
+        2,
+        "the second asked for changes, and for no page of the old listing"
+    );
 }

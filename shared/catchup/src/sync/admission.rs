@@ -71,8 +71,6 @@ pub enum Refusal {
     NoAccount,
     /// The circuit breaker is open.
     CircuitOpen,
-    /// The user's account has no Calendar.
-    NoCalendarAccount,
 }
 
 impl Refusal {

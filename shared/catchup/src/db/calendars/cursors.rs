@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use shared::db::Error;
-use uuid::Uuid;
 
 use super::{Calendars, Listing};
 
@@ -82,25 +81,25 @@ impl Calendars {
         Ok(stored.rows_affected() == 1)
     }
 
-    /// Forgets the sync token of a calendar: the next listing is a full one, with pages of this size.
-    pub async fn forget_cursor(
-        &self,
-        user_id: Uuid,
-        calendar_id: &str,
-        page_size: Option<i32>,
-    ) -> Result<(), Error> {
-        sqlx::query!(
+    /// Forgets the sync token of a calendar: the next listing is a full one, with pages of this size. `false` when another
+    /// sync is at work.
+    pub async fn forget_cursor(&self, listing: Listing<'_>, page_size: Option<i32>) -> Result<bool, Error> {
+        let forgotten = sqlx::query!(
             "
-            INSERT INTO jobs.calendar_sync_state AS s (user_id, calendar_id, page_size) VALUES ($1, $2, $3)
+            INSERT INTO jobs.calendar_sync_state AS s (user_id, calendar_id, page_size)
+            SELECT $1, $2, $3
+            FROM jobs.sync_locks l WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $4
+            FOR SHARE
             ON CONFLICT (user_id, calendar_id) DO UPDATE
             SET sync_token = NULL, last_sync_at = NULL, page_size = excluded.page_size
             ",
-            user_id,
-            calendar_id,
+            listing.user_id,
+            listing.calendar_id,
             page_size,
+            listing.run,
         )
         .execute(self.0.statement())
         .await?;
-        Ok(())
+        Ok(forgotten.rows_affected() == 1)
     }
 }

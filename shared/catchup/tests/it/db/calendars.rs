@@ -215,7 +215,11 @@ async fn a_cursor_keeps_its_horizon_over_incremental_syncs() {
     }
     let calendar = primary(&database, user).await;
     assert_eq!((calendar.sync_token.as_deref(), calendar.horizon), (Some("next"), Some(now())));
-    database.of::<Calendars>().forget_cursor(user, "primary", Some(50)).await.unwrap();
+    let known = listing(user, "primary", Some("next"));
+    let of_another_run = Listing { run: Uuid::nil(), ..known };
+    for (listing, forgets) in [(of_another_run, false), (known, true)] {
+        assert_eq!(database.of::<Calendars>().forget_cursor(listing, Some(50)).await.unwrap(), forgets);
+    }
     let calendar = primary(&database, user).await;
     assert_eq!((calendar.sync_token, calendar.synced_at, calendar.page_size), (None, None, Some(50)));
 }
@@ -458,7 +462,7 @@ async fn a_calendar_that_is_asked_again_does_not_continue_where_its_listing_wait
     let user = syncing(&database).await;
     apply(&database, user, "b", &[event("1")], &[]).await;
     apply(&database, user, "a", &[event("1")], &[]).await;
-    database.of::<Calendars>().forget_cursor(user, "b", None).await.unwrap();
+    assert!(database.of::<Calendars>().forget_cursor(listing(user, "b", None), None).await.unwrap());
     let position = CalendarPosition {
         calendar_id: "b".into(),
         page_token: "page".into(),
