@@ -30,6 +30,7 @@ use crate::payload::Integration;
 use crate::variables;
 
 /// An access token that expires within this time is renewed before it is used.
+#[cfg(feature = "google-apis")]
 const USABLE_FOR: Duration = Duration::from_mins(5);
 /// The user is notified of a token that cannot be renewed this long before it ends.
 const EXPIRES_SOON: Duration = Duration::from_hours(24);
