@@ -28,7 +28,7 @@ const LIST_CALLS: u32 = 1;
 const MAX_REFUSALS: i32 = 5;
 /// A calendar that is refused, or fails for so long that it waits longer than this, waits for the user's next sync.
 const LONGEST_RETRY: TimeDelta = TimeDelta::minutes(65);
-/// So many failures in a row are not chance: perhaps smaller pages come in time.
+/// So many failures in a row may be chance: after them, smaller pages perhaps come in time, and backoffs are kept.
 const CHANCE_FAILURES: i32 = 2;
 
 /// How far a sync came in this run. What it changed is counted where it is written.
@@ -187,8 +187,9 @@ impl Sync<'_> {
         began_at.is_some_and(|at| at >= self.context.scheduled_for)
     }
 
+    /// What may be chance keeps no later sync from asking.
     fn is_backing_off(&self, calendar: &CalendarToSync) -> bool {
-        calendar.retry_at.is_some_and(|at| at > self.context.now())
+        calendar.failures > CHANCE_FAILURES && calendar.retry_at.is_some_and(|at| at > self.context.now())
     }
 
     async fn list_calendars(&mut self) -> Result<(), Stop> {

@@ -97,6 +97,19 @@ async fn a_short_disturbance_costs_a_calendar_no_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_may_be_chance_keeps_no_later_sync_from_asking() {
+    let (fixture, [sick, _]) = Fixture::with_sick(FaultKind::ServerError { status: 503 }).await;
+    let task = json!({ "userId": fixture.user });
+    let answer = fixture.deliver(&task).await;
+    assert_eq!(answer.body["result"]["passedOver"], json!(1), "{answer:?}");
+    fixture.world().clear_faults();
+    fixture.stack.advance(1);
+    let answer = fixture.deliver(&task).await;
+    assert_eq!(answer.body["result"]["passedOver"], json!(0), "{answer:?}");
+    assert!(fixture.calendar_of(&sick).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_five_refusals_a_calendar_blocks_nobodys_time_until_it_works_again() {
     let (fixture, [sick, healthy]) = Fixture::with_sick(FaultKind::Slow { delay_ms: 0 }).await;
     check_done(&fixture.sync().await, 2);

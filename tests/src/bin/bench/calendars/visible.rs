@@ -37,8 +37,6 @@ pub(super) enum Disturbance {
     None,
     /// A list of events fails, or breaks off.
     Faults,
-    /// Google's limit of calls is met.
-    Limits,
     /// The process is killed in the middle of a sync.
     Kills,
 }
@@ -51,8 +49,6 @@ impl Disturbance {
                 Self::None => 0.0,
                 // The first backoff of a calendar that fails a second time in the same run.
                 Self::Faults => 10.0,
-                // A window of Google's limit, and a quarter.
-                Self::Limits => 75.0,
                 // The task's lease, and two of the queue's shortest backoffs.
                 Self::Kills => 60.0 + 20.0,
             }
@@ -108,7 +104,6 @@ pub(super) async fn visible(
             let fault = match disturbance {
                 Disturbance::None => None,
                 Disturbance::Faults => Some(FAULTS[rng.random_range(0..FAULTS.len())]),
-                Disturbance::Limits => Some(FaultKind::TooManyRequests { retry_after_s: 7 }),
                 Disturbance::Kills => {
                     run.kill_after = Some(rng.random_range(0..=CALLS_BEFORE_A_KILL));
                     None
