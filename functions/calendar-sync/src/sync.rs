@@ -430,10 +430,10 @@ fn whose_fault(error: &Error) -> Fault {
         | Error::NoCalendarAccount
         | Error::ApiDisabled
         | Error::AddressRefused { .. } => Fault::Everything,
-        Error::SyncTokenExpired | Error::NotFound | Error::Forbidden { .. } | Error::Refused { .. } => {
-            Fault::Calendar
-        }
-        Error::Unavailable(_)
+        Error::NotFound | Error::Forbidden { .. } | Error::Refused { .. } => Fault::Calendar,
+        // Of a full listing, which has no token: nonsense.
+        Error::SyncTokenExpired
+        | Error::Unavailable(_)
         | Error::Timeout
         | Error::TooLarge
         | Error::Client(_)

@@ -15,11 +15,10 @@ use shared::tasks::{Options, Tasks};
 
 use super::{Bench, POLL, calendar_id};
 
-pub(super) const CALENDARS: u32 = 4;
+/// As many as leave room for disturbances in the ten calls that a user has in a minute, with two syncs.
+pub(super) const CALENDARS: u32 = 2;
 /// Longest time between two changes: bursts, and times of quiet.
 const LONGEST_PAUSE_S: i64 = 40;
-/// One change in so many is disturbed.
-const DISTURBED_IN: u32 = 5;
 /// A killed run has made at most so many calls.
 const CALLS_BEFORE_A_KILL: u64 = 3;
 const FAULTS: [FaultKind; 4] =
@@ -42,6 +41,17 @@ pub(super) enum Disturbance {
 }
 
 impl Disturbance {
+    /// One change in so many is disturbed.
+    fn one_in(self) -> u32 {
+        match self {
+            Self::None => u32::MAX,
+            // More meet our own limit of calls: each costs one, and a sync of its own when it comes twice.
+            Self::Faults => 10,
+            // The next one is not to meet the redelivery.
+            Self::Kills => 20,
+        }
+    }
+
     /// No change takes longer.
     fn longest_wait_s(self) -> f64 {
         USUAL_WAIT_S
@@ -100,7 +110,7 @@ pub(super) async fn visible(
         let pause = TimeDelta::seconds(rng.random_range(1..=LONGEST_PAUSE_S));
         run.until(Some(run.now() + pause)).await?;
         let calendar = calendar_id(rng.random_range(0..CALENDARS));
-        if rng.random_ratio(1, DISTURBED_IN) {
+        if rng.random_ratio(1, disturbance.one_in()) {
             let fault = match disturbance {
                 Disturbance::None => None,
                 Disturbance::Faults => Some(FAULTS[rng.random_range(0..FAULTS.len())]),
