@@ -16,8 +16,8 @@
 //!
 //! A task that meets a limit or the end of its time stores the position in its calendar and is rescheduled; the calendars
 //! that are done are not read again. A calendar that fails is passed over, and the others are synced in the same run. It has
-//! a backoff of its own: after a short disturbance another sync is created at its end, and one that Google refuses waits for
-//! the user's next sync.
+//! a backoff of its own: after a disturbance another sync is created at its end, and one that Google refuses waits for the
+//! user's next sync.
 //!
 //! The job never writes to Google. It holds a page of events, the ids that a full sync has met, and at its end the times and
 //! attendees of those stored events that have some.
@@ -33,7 +33,7 @@ use catchup::db::users::Users;
 use catchup::google::{Calendar, Gate, Stop};
 use catchup::payload::{self, Integration, RegenerationReason, SuggestionRegeneration, SyncType, Trigger};
 use catchup::sync::{Admission, Admitted, Ended, Entry, Refusal, SyncKind, SyncRun, Syncs};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
@@ -55,6 +55,9 @@ const QUEUE: Queue = <payload::CalendarSync as Payload>::QUEUE;
 
 /// Changes of one user within this time lead to one regeneration of suggestions.
 const REGENERATION_WINDOW: Duration = Duration::from_mins(1);
+
+/// Clocks may differ so much: a calendar's retry does not come before its time.
+const RETRY_GRACE: TimeDelta = TimeDelta::seconds(5);
 
 /// Time in which a page is committed.
 const WRITE_RESERVE: Duration = Duration::from_secs(30);
@@ -194,8 +197,8 @@ impl CalendarSync {
         let run = sync_run(payload, total, context);
         let outcome = match result {
             Ok(()) => {
-                if let Some(at) = progress.retry_at {
-                    self.retry(user_id, at).await?;
+                if let Some(at) = self.calendars.next_retry(user_id).await? {
+                    self.retry(user_id, at + RETRY_GRACE).await?;
                 }
                 self.users.calendars_synced(user_id, now).await?;
                 self.syncs.succeeded(&run, admitted, total.changed > 0, now).await?;
@@ -239,7 +242,7 @@ impl CalendarSync {
     }
 
     async fn skip(&self, run: &SyncRun, refusal: Refusal, now: DateTime<Utc>) -> Result<Outcome, Failure> {
-        self.syncs.skipped(run, refusal.code(), now).await?;
+        self.syncs.skipped(run, refusal, now).await?;
         Ok(Outcome::Skipped(refusal.code()))
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct EventListing {
     pub(crate) page_token: Option<String>,
     /// Ids met by a full sync: others are gone.
     pub(crate) seen: Vec<String>,
-    /// When the full listing began that it is, or continues.
+    /// When the full listing began that it is, or for the calendar's changes, its first one.
     listed_at: DateTime<Utc>,
     /// It reaches further back than what is stored of it.
     looks_back: bool,
@@ -60,7 +60,7 @@ impl EventListing {
         now: DateTime<Utc>,
     ) -> Self {
         let begun_with = calendar.sync_token.clone();
-        let listed_at = calendar.listed_in_full_at.unwrap_or(now);
+        let listed_at = calendar.first_listed_at.unwrap_or(now);
         if let Some(position) = position {
             return Self::resume(position, begun_with, listed_at);
         }
@@ -126,7 +126,8 @@ impl EventListing {
         calendar.synced_at = Some(self.began_at);
         (calendar.failures, calendar.retry_at) = (0, None);
         if self.is_full() {
-            (calendar.horizon, calendar.listed_in_full_at) = (Some(self.horizon), Some(self.began_at));
+            calendar.horizon = Some(self.horizon);
+            calendar.first_listed_at.get_or_insert(self.began_at);
             calendar.looks_back = false;
         }
     }

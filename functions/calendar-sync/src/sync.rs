@@ -12,7 +12,7 @@ use catchup::db::calendars::{
 };
 use catchup::google::calendar::{CalendarListEntry, EventPage, NextEvents, SyncScope};
 use catchup::google::{Calls, Error, Next, Stop};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use shared::job::Context;
 use uuid::Uuid;
 
@@ -26,8 +26,6 @@ mod meetings;
 const LIST_CALLS: u32 = 1;
 /// So many refusals in a row, and a calendar's events do not stay.
 const MAX_REFUSALS: i32 = 5;
-/// A calendar that is refused, or fails for so long that it waits longer than this, waits for the user's next sync.
-const LONGEST_RETRY: TimeDelta = TimeDelta::minutes(65);
 /// So many failures in a row may be chance: after them, smaller pages perhaps come in time, and backoffs are kept.
 const CHANCE_FAILURES: i32 = 2;
 
@@ -37,8 +35,6 @@ pub(crate) struct Progress {
     pub(crate) calendars: u64,
     /// Calendars that were passed over: they fail, or failed a short while ago.
     pub(crate) passed_over: u64,
-    /// When the first of those is tried again that failed in this run.
-    pub(crate) retry_at: Option<DateTime<Utc>>,
     /// Events that Google listed.
     pub(crate) events: u64,
     pub(crate) unusable: u64,
@@ -305,8 +301,6 @@ impl Sync<'_> {
             self.written(removed)?;
         }
         self.passed_over.insert(calendar.calendar_id.clone());
-        let retry_at = failed.retry_at.filter(|&at| !is_refusal && at - now <= LONGEST_RETRY);
-        self.progress.retry_at = [self.progress.retry_at, retry_at].into_iter().flatten().min();
         Ok(())
     }
 

@@ -184,7 +184,7 @@ impl GoogleContactsSync {
         refusal: Refusal,
         now: DateTime<Utc>,
     ) -> Result<Ended, Failure> {
-        self.syncs.skipped(&run(payload, progress, now), refusal.code(), now).await?;
+        self.syncs.skipped(&run(payload, progress, now), refusal, now).await?;
         Ok(Ended::Here(Outcome::Skipped(refusal.code())))
     }
 

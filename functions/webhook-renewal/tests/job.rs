@@ -209,7 +209,7 @@ async fn a_channel_makes_polling_rare_and_its_lack_rarer_but_no_sync_late() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
     let fixture = Fixture::new(12).await;
-    let ends_in = |place: usize| TimeDelta::hours(if place == 0 { 23 } else { 25 });
+    let ends_in = |place: usize| TimeDelta::hours(if place == 0 { 47 } else { 49 });
     for place in [0, 1] {
         fixture.give_channel(fixture.user(place), &format!("old-{place}"), ends_in(place)).await;
     }
@@ -261,7 +261,7 @@ async fn a_sweep_finds_channels_that_end_soon_and_users_without_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swept_user_who_has_a_new_channel_by_then_is_left_alone() {
-    let (fixture, user) = Fixture::with_channel(30).await;
+    let (fixture, user) = Fixture::with_channel(50).await;
     check(&fixture.deliver(&json!({ "userId": user, "sweepId": "s" })).await, 200, "skipped", "not_due");
     assert_eq!(fixture.calls(Call::EventsWatch) + fixture.calls(Call::Token), 0);
     // So is a stale channel that was replaced since.

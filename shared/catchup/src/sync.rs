@@ -196,9 +196,12 @@ impl Syncs {
         tx.commit().await
     }
 
-    /// A sync did not begin, for a reason with a stable name.
-    pub async fn skipped(&self, run: &SyncRun, reason: &str, now: DateTime<Utc>) -> Result<(), Error> {
-        sync_metrics::add(self.0.statement(), run, "skipped", Some(reason), None, now).await
+    /// A sync did not begin. What an open breaker refused is due when it lets the next sync through.
+    pub async fn skipped(&self, run: &SyncRun, refusal: Refusal, now: DateTime<Utc>) -> Result<(), Error> {
+        if refusal == Refusal::CircuitOpen {
+            sync_schedule::due_with_breaker(&self.0, run.user_id, run.integration, now).await?;
+        }
+        sync_metrics::add(self.0.statement(), run, "skipped", Some(refusal.code()), None, now).await
     }
 }
 

@@ -12,13 +12,19 @@ impl Sync<'_> {
         let (meetings, now) = (&self.job.meetings, self.context.now());
         let own = &self.own_addresses;
         let (mut last, mut next) = (Dates::default(), Dates::default());
-        for event in meetings.events(self.user_id, MAX_ATTENDEES).await? {
-            let people = people_met(&event.attendees, event.is_in_primary, own);
-            if event.end_time <= now {
-                last.keep_last(people, event.start_time);
-            } else {
-                next.keep_first(people, event.start_time);
+        let mut after = String::new();
+        loop {
+            let events = meetings.events(self.user_id, MAX_ATTENDEES, &after).await?;
+            for event in &events {
+                let people = people_met(&event.attendees, event.is_in_primary, own);
+                if event.end_time <= now {
+                    last.keep_last(people, event.start_time);
+                } else {
+                    next.keep_first(people, event.start_time);
+                }
             }
+            let Some(event) = events.into_iter().next_back() else { break };
+            after = event.google_event_id;
         }
         let (addresses, at) = next.into_columns();
         meetings.replace_next(self.user_id, self.run, &addresses, &at).await?;

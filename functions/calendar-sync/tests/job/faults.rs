@@ -109,6 +109,29 @@ async fn a_failure_that_may_be_chance_keeps_no_later_sync_from_asking() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_disturbed_calendars_each_is_tried_again_in_its_time() {
+    let (fixture, [sick, _]) = Fixture::with_sick(FaultKind::ServerError { status: 503 }).await;
+    fixture.sync().await;
+    fixture.try_again().await;
+    // It fails for the third time, and the other one in the same run for the first.
+    let other = fixture.add_event(HEALTHY, "Coffee");
+    fixture.world().inject(
+        Fault::new(FaultKind::ServerError { status: 503 })
+            .call(Call::EventsList)
+            .calendar(HEALTHY)
+            .times(Times::Count(2)),
+    );
+    fixture.try_again().await;
+    assert_eq!(fixture.count("jobs.calendar_sync_state WHERE failures > 0").await, 2);
+    fixture.try_again().await;
+    assert!(fixture.calendar_of(&other).await.is_some());
+    fixture.world().clear_faults();
+    fixture.try_again().await;
+    assert!(fixture.calendar_of(&sick).await.is_some());
+    assert!(fixture.stack.take_tasks(queues::CALENDAR_SYNC).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_five_refusals_a_calendar_blocks_nobodys_time_until_it_works_again() {
     let (fixture, [sick, healthy]) = Fixture::with_sick(FaultKind::Slow { delay_ms: 0 }).await;
     check_done(&fixture.sync().await, 2);

@@ -1,8 +1,6 @@
 //! Any order of changes, notifications, syncs, crashes and delays: when all is quiet, Postgres has what Google has, and what
 //! was changed before a sync was asked for is there when that sync is done.
 
-use std::time::Duration;
-
 use calendar_sync::CalendarSync;
 use catchup::payload::Trigger;
 use catchup::queues;
@@ -256,20 +254,23 @@ impl History {
 
     async fn freeze(&mut self) {
         let Some(first) = self.due().await else { return };
-        let slow = Fault::new(FaultKind::Slow { delay_ms: 200 }).call(Call::EventsList);
+        let slow = Fault::new(FaultKind::Slow { delay_ms: 300 }).call(Call::EventsList);
         self.fixture.world().inject(slow);
         let before = self.fixture.world().calls(self.fixture.user).get(&Call::EventsList).copied();
-        let frozen = async {
-            let answer = self.fixture.service.deliver(first.clone()).await;
-            (first, answer)
+        let is_frozen =
+            || self.fixture.world().calls(self.fixture.user).get(&Call::EventsList).copied() > before;
+        let mut frozen = Box::pin(self.fixture.service.deliver(first.clone()));
+        let answer = tokio::select! {
+            answer = &mut frozen => Some(answer),
+            () = eventually("it stands still", is_frozen) => None,
         };
+        if let Some(answer) = answer {
+            // It had nothing to ask for.
+            drop(frozen);
+            return self.ended(first, &answer).await;
+        }
+        self.overtaken += 1;
         let overtaking = async {
-            let is_frozen =
-                || self.fixture.world().calls(self.fixture.user).get(&Call::EventsList).copied() > before;
-            // It may have nothing to ask for.
-            let stands_still =
-                tokio::time::timeout(Duration::from_millis(150), eventually("it stands still", is_frozen));
-            self.overtaken += usize::from(stands_still.await.is_ok());
             self.fixture.stack.advance(EXPIRED);
             self.fixture.ask(Trigger::Manual).await;
             let tasks = self.fixture.stack.take_tasks(queues::CALENDAR_SYNC).await;
@@ -279,7 +280,7 @@ impl History {
             }
             answers
         };
-        let ((first, answer), others) = tokio::join!(frozen, overtaking);
+        let (answer, others) = tokio::join!(frozen, overtaking);
         for (task, answer) in others {
             if answer.status >= 300 {
                 self.again(task);
@@ -298,7 +299,7 @@ impl History {
                 self.deliver(task).await;
             } else if let Some(next) = self.waiting.first() {
                 self.fixture.stack.advance_to(next.due);
-            } else if self.fixture.count("jobs.calendar_sync_state WHERE retry_at IS NOT NULL").await > 0 {
+            } else if self.fixture.count("jobs.calendar_sync_state WHERE is_refused").await > 0 {
                 // A calendar that was refused waits for the user's next sync.
                 self.fixture.stack.advance(LONGEST_BACKOFF);
                 self.fixture.ask(Trigger::Schedule).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use calendar_sync::CalendarSync;
 use catchup::limits::GOOGLE_CALENDAR;
 use catchup::queues;
-use google_stand_in::{Call, FaultKind, Integration, Times};
+use google_stand_in::{Call, Event, FaultKind, Integration, Times};
 use serde_json::json;
 use shared::job::Job;
 use shared::rate_limit::Decision;
@@ -36,7 +36,7 @@ async fn more_calendars_than_calls_are_synced_in_two_runs_and_none_twice() {
         .stack
         .rows::<(String, i32, i32)>("SELECT result, items_processed, api_calls_made FROM sync_metrics");
     assert_eq!(rows.await, [("success".to_owned(), 12, 13)]);
-    assert_eq!(fixture.count("jobs.calendar_sync_runs").await, 0);
+    assert_eq!(fixture.count("jobs.calendar_sync_runs WHERE changed > 0 OR items > 0").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +65,8 @@ async fn the_next_sync_notifies_of_what_a_stopped_one_wrote() {
     fixture
         .stack
         .run(&format!(
-            "INSERT INTO jobs.calendar_sync_runs (user_id, started_at, changed) VALUES ('{}', now(), 3)",
+            "INSERT INTO jobs.calendar_sync_runs (user_id, started_at, changed) VALUES ('{}', now(), 3)
+             ON CONFLICT (user_id) DO UPDATE SET changed = excluded.changed",
             fixture.user
         ))
         .await;
@@ -166,6 +167,21 @@ async fn the_users_choice_of_calendars_is_kept_and_followed() {
         (Some(fixture.primary.clone()), None)
     );
     assert_eq!(fixture.count("google_calendars WHERE selected").await, 1, "what the user chose is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_past_event_that_is_changed_after_another_full_listing_stays() {
+    let fixture = Fixture::new().await;
+    let event = fixture.add_event(&fixture.primary, "Tea");
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    fixture.stack.advance(10 * 24 * 3600);
+    fixture.world().expire_sync_tokens(fixture.user).unwrap();
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    assert!(fixture.calendar_of(&event).await.is_some(), "it ended a week ago");
+    let change = |event: &mut Event| event.description = Some("It was good.".to_owned());
+    fixture.world().change_event(fixture.user, &fixture.primary, &event.id, change).unwrap();
+    assert_eq!(fixture.sync().await.outcome(), "done");
+    assert!(fixture.calendar_of(&event).await.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

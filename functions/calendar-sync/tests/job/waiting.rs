@@ -100,6 +100,23 @@ async fn a_sync_that_another_one_keeps_waiting_is_rescheduled_and_recorded_nowhe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_waited_for_what_another_one_has_read_makes_no_call() {
+    let fixture = Fixture::new().await;
+    let event = fixture.add_event(&fixture.primary, "Tea");
+    for trigger in [Trigger::Manual, Trigger::Schedule] {
+        fixture.ask(trigger).await;
+    }
+    let tasks = fixture.stack.take_tasks(queues::CALENDAR_SYNC).await;
+    fixture.stack.advance(1);
+    for task in tasks {
+        let answer = fixture.service.deliver(task).await;
+        assert_eq!(answer.outcome(), "done", "{answer:?}");
+    }
+    assert!(fixture.calendar_of(&event).await.is_some());
+    assert_eq!((fixture.calls(Call::CalendarListList), fixture.calls(Call::EventsList)), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listing_that_another_task_began_does_not_stand_for_what_changed_since() {
     let fixture = Fixture::new().await;
     for number in 0..2600 {

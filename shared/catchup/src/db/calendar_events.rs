@@ -1,8 +1,9 @@
 //! `calendar_events`: the cached events of a user's calendars.
 //!
-//! The table holds an event once, whatever number of the user's calendars it is in. Its row belongs to the calendar
-//! that reported it last; the others are kept in `jobs.calendar_event_copies`. When the row's calendar loses the event,
-//! the row goes, and a calendar that still holds a copy forgets its sync token: its next sync is full and brings it back.
+//! The table holds an event once, whatever number of the user's calendars it is in. Its row belongs to the user's primary
+//! calendar if that has it, else to the calendar that reported it last; the others are kept in `jobs.calendar_event_copies`.
+//! When the row's calendar loses the event, the row goes, and a calendar that still holds a copy forgets its sync token: its
+//! next sync is full and brings it back.
 
 use chrono::{DateTime, Utc};
 use shared::db::Error;
@@ -136,6 +137,13 @@ impl CalendarEvents {
                     google_event_id text, summary text, description text, start_time timestamptz, end_time timestamptz,
                     timezone text, is_all_day boolean, is_busy boolean, location text, attendees jsonb
                 ) WHERE EXISTS (SELECT FROM fence)
+            ), own AS (
+                -- What the user's own calendar shows of it: another guest's copy says nothing of the user's part.
+                SELECT p.google_event_id
+                FROM page p
+                JOIN calendar_events e ON e.user_id = $1 AND e.google_event_id = p.google_event_id
+                JOIN google_calendars c ON c.user_id = $1 AND c.calendar_id = e.calendar_id
+                WHERE e.calendar_id <> $2 AND c.is_primary
             ), superseded AS (
                 SELECT n.base, n.since FROM unnest($8::text[], $9::text[]) AS n(base, since)
                 WHERE n.since <> '' OR NOT EXISTS (
@@ -172,7 +180,9 @@ impl CalendarEvents {
                 INSERT INTO jobs.calendar_event_copies (user_id, google_event_id, calendar_id)
                 SELECT $1, e.google_event_id, e.calendar_id
                 FROM page p JOIN calendar_events e ON e.user_id = $1 AND e.google_event_id = p.google_event_id
-                WHERE e.calendar_id <> $2
+                WHERE e.calendar_id <> $2 AND p.google_event_id NOT IN (SELECT google_event_id FROM own)
+                UNION
+                SELECT $1, o.google_event_id, $2 FROM own o
                 ON CONFLICT DO NOTHING
             ), written AS (
                 INSERT INTO calendar_events
@@ -182,12 +192,14 @@ impl CalendarEvents {
                        p.is_all_day, p.is_busy, p.location, p.attendees, $3
                 FROM page p
                 LEFT JOIN calendar_events e ON e.user_id = $1 AND e.google_event_id = p.google_event_id
-                WHERE e.id IS NULL
+                WHERE p.google_event_id NOT IN (SELECT google_event_id FROM own) AND (
+                   e.id IS NULL
                    OR (e.calendar_id, e.summary, e.description, e.start_time, e.end_time, e.timezone, e.is_all_day,
                        e.is_busy, e.location, e.attendees)
                       IS DISTINCT FROM
                       ($2, p.summary, p.description, p.start_time, p.end_time, p.timezone, p.is_all_day,
                        p.is_busy, p.location, p.attendees)
+                )
                 ON CONFLICT (user_id, google_event_id) DO UPDATE
                 SET calendar_id = excluded.calendar_id, summary = excluded.summary, description = excluded.description,
                     start_time = excluded.start_time, end_time = excluded.end_time, timezone = excluded.timezone,
@@ -197,7 +209,8 @@ impl CalendarEvents {
             )",
             changed: "TABLE removed UNION ALL TABLE written",
             copies: "c.calendar_id = $2
-                     AND (c.google_event_id IN (SELECT google_event_id FROM page) OR c.google_event_id = ANY ($7))",
+                     AND (c.google_event_id IN (SELECT google_event_id FROM page EXCEPT TABLE own)
+                          OR c.google_event_id = ANY ($7))",
             asked_again: "s.calendar_id <> $2",
             listing.user_id,
             listing.calendar_id,

@@ -35,7 +35,7 @@ impl CalendarSyncRuns {
             CalendarSyncRun,
             "
             SELECT started_at, changed, announced AS notified, items, api_calls, is_full
-            FROM jobs.calendar_sync_runs WHERE user_id = $1
+            FROM jobs.calendar_sync_runs WHERE user_id = $1 AND (changed > 0 OR items > 0 OR api_calls > 0)
             ",
             user_id,
         )
@@ -77,10 +77,14 @@ impl CalendarSyncRuns {
         Ok(())
     }
 
-    /// Forgets a sync that has ended, unless another has written something since.
+    /// Forgets what a sync came to that has ended, unless another has written something since. When it read the list of
+    /// calendars stays known, for tasks that waited for the same.
     pub async fn end(&self, user_id: Uuid, run: &CalendarSyncRun) -> Result<(), Error> {
         sqlx::query!(
-            "DELETE FROM jobs.calendar_sync_runs WHERE user_id = $1 AND changed = $2",
+            "
+            UPDATE jobs.calendar_sync_runs SET changed = 0, announced = 0, items = 0, api_calls = 0, is_full = false
+            WHERE user_id = $1 AND changed = $2
+            ",
             user_id,
             run.changed,
         )

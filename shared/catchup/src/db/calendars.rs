@@ -30,8 +30,8 @@ pub struct CalendarToSync {
     pub calendar_id: String,
     /// What to ask for changes with; `None` asks for everything.
     pub sync_token: Option<String>,
-    /// When its last full listing began.
-    pub listed_in_full_at: Option<DateTime<Utc>>,
+    /// When its first full listing began.
+    pub first_listed_at: Option<DateTime<Utc>>,
     /// Where the last full sync ended.
     pub horizon: Option<DateTime<Utc>>,
     /// Events on a page of the listing that the sync token is from; without one, of the listing that is to come.
@@ -44,7 +44,7 @@ pub struct CalendarToSync {
     pub retry_at: Option<DateTime<Utc>>,
     /// Its next listing looks back for meetings.
     pub looks_back: bool,
-    /// When the user's unfinished sync read the list of calendars.
+    /// When the user's list of calendars was read last.
     pub listed_at: Option<DateTime<Utc>>,
 }
 
@@ -68,7 +68,7 @@ impl Calendars {
     /// written, when another sync than `run` is at work. It was asked for at `listed_at`.
     ///
     /// - What the user selected stays selected. When nothing is, the primary calendar becomes it: the application's search
-    ///   for free time needs one.
+    ///   for free time needs one. A new primary calendar takes over the selection of the one that was.
     /// - A calendar that is not listed any more keeps its row, and the user's choice, for [`UNLISTED_KEPT`]. Its events leave
     ///   with [`CalendarEvents::retain_calendars`](super::calendar_events::CalendarEvents::retain_calendars).
     /// - A list without a primary calendar says nothing about it: the one that is known stays, or it is called `primary`.
@@ -129,7 +129,9 @@ impl Calendars {
             ), chosen AS (
                 SELECT l.*, COALESCE(c.selected, false) OR (l.is_primary AND (
                            NOT EXISTS (SELECT FROM stored WHERE selected)
-                           OR (c.id IS NULL AND EXISTS (SELECT FROM stored WHERE selected AND calendar_id = 'primary'))
+                           OR (c.id IS NULL AND EXISTS (
+                               SELECT FROM stored s JOIN unlisted u ON u.id = s.id WHERE s.selected AND s.is_primary
+                           ))
                        )) AS selected,
                        c.id IS NULL OR (c.name, c.description, c.is_primary)
                            IS DISTINCT FROM (l.name, l.description, l.is_primary) AS differs,
@@ -177,7 +179,7 @@ impl Calendars {
                     SELECT FROM jobs.unlisted_calendars m WHERE m.user_id = $1 AND m.calendar_id = c.calendar_id
                 )
             )
-            SELECT c.calendar_id, s.sync_token AS "sync_token?", s.last_full_sync_at AS "listed_in_full_at?", s.horizon AS "horizon?", s.page_size AS "page_size?",
+            SELECT c.calendar_id, s.sync_token AS "sync_token?", s.first_full_sync_at AS "first_listed_at?", s.horizon AS "horizon?", s.page_size AS "page_size?",
                    s.last_sync_at AS "synced_at?", COALESCE(s.failures, 0) AS "failures!", s.retry_at AS "retry_at?",
                    s.looked_back IS NULL OR (NOT s.looked_back AND EXISTS (
                        SELECT FROM google_contacts_sync_state g WHERE g.user_id = $1 AND g.last_full_sync_at IS NOT NULL

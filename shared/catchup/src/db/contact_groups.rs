@@ -119,7 +119,12 @@ impl ContactGroups {
     /// Removes the Google groups that Google did not list, and returns how many. The user's own groups stay.
     pub async fn remove_unseen_google(&self, user_id: Uuid, seen: &[String]) -> Result<u64, Error> {
         let removed = sqlx::query!(
-            "DELETE FROM google_contact_groups WHERE user_id = $1 AND google_resource_name <> ALL ($2)",
+            "
+            DELETE FROM google_contact_groups
+            WHERE user_id = $1 AND google_resource_name <> ALL ($2) AND $2 <> '{}'
+              AND catchup_group_id IS NULL AND reviewed_at IS NULL AND mapping_status IS NOT DISTINCT FROM 'pending'
+              AND COALESCE(excluded_members, '{}') = '{}'
+            ",
             user_id,
             seen,
         )

@@ -67,7 +67,8 @@ impl GoogleWaits {
         }))
     }
 
-    /// Records a wait. Several of one user's calls at the same time count once each, and the longest wait holds.
+    /// Records a wait. Several of one user's calls at the same time count once each, and the longest wait of a reason and an
+    /// account holds.
     pub async fn record(
         &self,
         user_id: Uuid,
@@ -82,10 +83,14 @@ impl GoogleWaits {
             SELECT $1, $2, $3, $4, $5, $6,
                 (SELECT md5(t.refresh_token) FROM oauth_tokens t WHERE t.user_id = $1 AND t.provider = $2)
             ON CONFLICT (user_id, integration) DO UPDATE
-            SET reason = excluded.reason, until = GREATEST(w.until, excluded.until),
-                times = GREATEST(w.times, excluded.times),
-                refresh_token_md5 = excluded.refresh_token_md5,
-                since = CASE WHEN w.reason = excluded.reason THEN w.since ELSE excluded.since END
+            SET (reason, refresh_token_md5, until, times, since) = (
+                SELECT excluded.reason, excluded.refresh_token_md5,
+                    CASE WHEN same THEN GREATEST(w.until, excluded.until) ELSE excluded.until END,
+                    CASE WHEN same THEN GREATEST(w.times, excluded.times) ELSE excluded.times END,
+                    CASE WHEN same THEN w.since ELSE excluded.since END
+                FROM (SELECT (w.reason, w.refresh_token_md5) IS NOT DISTINCT FROM
+                             (excluded.reason, excluded.refresh_token_md5) AS same) wait
+            )
             ",
             user_id,
             integration.as_str(),

@@ -5,9 +5,14 @@ use serde_json::Value;
 use shared::db::Error;
 use uuid::Uuid;
 
+/// Events that are read together.
+const EVENTS: i64 = 500;
+
 /// A stored event that may be a meeting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventWithAttendees {
+    /// Google's id.
+    pub google_event_id: String,
     /// The calendar that it is in is the user's primary one.
     pub is_in_primary: bool,
     /// When it begins.
@@ -41,19 +46,30 @@ impl Meetings {
         Ok(addresses)
     }
 
-    /// The user's stored events that have attendees, and at most so many.
-    pub async fn events(&self, user_id: Uuid, max_attendees: u16) -> Result<Vec<EventWithAttendees>, Error> {
+    /// The next of the user's stored events that have attendees, and at most so many, by Google's id behind `after` (empty to
+    /// begin): so many that fit into memory, and fewer at the end.
+    pub async fn events(
+        &self,
+        user_id: Uuid,
+        max_attendees: u16,
+        after: &str,
+    ) -> Result<Vec<EventWithAttendees>, Error> {
         let events = sqlx::query_as!(
             EventWithAttendees,
             r#"
-            SELECT COALESCE(c.is_primary, false) AS "is_in_primary!", e.start_time, e.end_time, e.attendees AS "attendees!"
+            SELECT e.google_event_id, COALESCE(c.is_primary, false) AS "is_in_primary!", e.start_time, e.end_time,
+                   e.attendees AS "attendees!"
             FROM calendar_events e
             LEFT JOIN google_calendars c ON c.user_id = e.user_id AND c.calendar_id = e.calendar_id
-            WHERE e.user_id = $1
+            WHERE e.user_id = $1 AND e.google_event_id > $3
               AND CASE jsonb_typeof(e.attendees) WHEN 'array' THEN jsonb_array_length(e.attendees) <= $2 END
+            ORDER BY e.google_event_id
+            LIMIT $4
             "#,
             user_id,
             i32::from(max_attendees),
+            after,
+            EVENTS,
         )
         .fetch_all(self.0.statement())
         .await?;

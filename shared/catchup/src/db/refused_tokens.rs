@@ -129,7 +129,7 @@ impl RefusedTokens {
         Ok(is_first)
     }
 
-    /// Whether the alarm was raised in a sweep that began at `since`: it asks no more.
+    /// Whether many tokens were refused at `since` or later.
     pub async fn is_alarm_raised(&self, since: DateTime<Utc>) -> Result<bool, Error> {
         let raised = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT FROM jobs.refusal_alarms WHERE raised_at >= $1) AS "raised!""#,

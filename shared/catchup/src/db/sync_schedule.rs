@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::db::{Error, Transaction};
+use shared::db::{Database, Error, Transaction};
 use shared::queue::Queue;
 use uuid::Uuid;
 
@@ -176,6 +176,29 @@ pub(crate) async fn store(
         )
         .execute(tx.statement())
         .await?;
+    Ok(())
+}
+
+/// The next sync is due when the open breaker lets one through, if not sooner.
+pub(crate) async fn due_with_breaker(
+    database: &Database,
+    user_id: Uuid,
+    integration: Integration,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "
+        UPDATE sync_schedule s SET next_sync_at = b.next_retry_at, updated_at = $3
+        FROM circuit_breaker_state b
+        WHERE s.user_id = $1 AND s.integration_type = $2 AND b.user_id = $1 AND b.integration_type = $2
+          AND b.next_retry_at < s.next_sync_at
+        ",
+        user_id,
+        integration.as_str(),
+        now.naive_utc(),
+    )
+    .execute(database.statement())
+    .await?;
     Ok(())
 }
 

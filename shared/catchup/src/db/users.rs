@@ -19,11 +19,24 @@ impl Users {
         Ok(exists)
     }
 
-    /// Notes that all calendars of a user are up to date.
+    /// Notes that all calendars of a user are up to date, if none of those that block the user's time fails.
     pub async fn calendars_synced(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
-        sqlx::query!("UPDATE users SET last_calendar_sync = $2 WHERE id = $1", user_id, now)
-            .execute(self.0.statement())
-            .await?;
+        sqlx::query!(
+            "
+            UPDATE users SET last_calendar_sync = $2
+            WHERE id = $1 AND NOT EXISTS (
+                SELECT FROM jobs.calendar_sync_state s WHERE s.user_id = $1 AND s.failures > 0 AND (
+                    NOT s.is_refused OR EXISTS (
+                        SELECT FROM calendar_events e WHERE e.user_id = $1 AND e.calendar_id = s.calendar_id
+                    )
+                )
+            )
+            ",
+            user_id,
+            now,
+        )
+        .execute(self.0.statement())
+        .await?;
         Ok(())
     }
 }

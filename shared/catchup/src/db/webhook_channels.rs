@@ -14,8 +14,11 @@ use uuid::Uuid;
 
 use super::sync_schedule::poll_calendar;
 
-/// A channel that ends within this time is due for its replacement.
-const DUE_BEFORE_END: TimeDelta = TimeDelta::hours(24);
+/// A channel that ends within this time is due for its replacement: two of the daily sweeps, so that none ends before one
+/// replaces it.
+const DUE_BEFORE_END: TimeDelta = TimeDelta::hours(48);
+/// A channel that ends within this time was not replaced when it should have been.
+const ENDING_SOON: TimeDelta = TimeDelta::hours(24);
 /// A channel of at least this age without a notification for this time is a stale candidate.
 pub const QUIET_FOR: TimeDelta = TimeDelta::hours(48);
 /// A renewal that recorded its intent so long ago and has not activated the channel is dead: longer than a renewal may
@@ -334,7 +337,7 @@ impl Channels {
             FROM calendar_webhook_subscriptions WHERE expiration > $1 AND expiration < $2
             "#,
             now.naive_utc(),
-            (now + DUE_BEFORE_END).naive_utc(),
+            (now + ENDING_SOON).naive_utc(),
         )
         .fetch_one(self.0.statement())
         .await?;

@@ -77,8 +77,8 @@ impl TokenEndpoint {
 
     /// Exchanges a refresh token (RFC 6749, section 6).
     ///
-    /// Errors: [`TokenError::Revoked`] for `invalid_grant` alone; another 4xx is the application's fault, not the
-    /// user's; all else may pass.
+    /// Errors: [`TokenError::Revoked`] for `invalid_grant`, and for `unauthorized_client`, which Google answers for a token
+    /// that it gave to another OAuth client; another 4xx is the application's fault, not the user's; all else may pass.
     pub(super) async fn exchange(&self, refresh_token: &SecretString) -> Result<Grant, TokenError> {
         vendor_call("oauth2.token", self.ask(refresh_token)).await
     }
@@ -113,7 +113,13 @@ impl TokenEndpoint {
 
 fn refused(status: StatusCode, body: &[u8]) -> TokenError {
     let code = serde_json::from_slice::<RefusalBody>(body).map(|body| body.error).unwrap_or_default();
-    if status == StatusCode::BAD_REQUEST && code == "invalid_grant" {
+    let is_about_the_token = match code.as_str() {
+        "invalid_grant" => status == StatusCode::BAD_REQUEST,
+        // It was given to another OAuth client.
+        "unauthorized_client" => true,
+        _ => false,
+    };
+    if is_about_the_token && status.is_client_error() {
         TokenError::Revoked
     } else if status == StatusCode::TOO_MANY_REQUESTS || !status.is_client_error() {
         TokenError::Unavailable(status)
@@ -132,7 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn only_invalid_grant_concerns_the_user() {
+    fn only_invalid_grant_and_another_clients_token_concern_the_user() {
+        check(401, r#"{"error":"unauthorized_client"}"#, "refresh token revoked or missing");
         check(
             400,
             r#"{"error":"invalid_grant","error_description":"Bad Request"}"#,

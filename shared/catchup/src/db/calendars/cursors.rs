@@ -53,8 +53,10 @@ impl Calendars {
                 FOR SHARE OF l
             )
             INSERT INTO jobs.calendar_sync_state AS s
-                (user_id, calendar_id, sync_token, page_size, horizon, last_full_sync_at, last_sync_at, looked_back)
-            SELECT $1, $3, $5, $6, $7::timestamptz, CASE WHEN $7 IS NOT NULL THEN $8::timestamptz END, $8,
+                (user_id, calendar_id, sync_token, page_size, horizon, first_full_sync_at, last_full_sync_at, last_sync_at,
+                 looked_back)
+            SELECT $1, $3, $5, $6, $7::timestamptz, CASE WHEN $7 IS NOT NULL THEN $8::timestamptz END,
+                   CASE WHEN $7 IS NOT NULL THEN $8 END, $8,
                    CASE WHEN $9::boolean THEN EXISTS (
                        SELECT FROM google_contacts_sync_state g WHERE g.user_id = $1 AND g.last_full_sync_at <= $8
                    ) END
@@ -62,9 +64,10 @@ impl Calendars {
             ON CONFLICT (user_id, calendar_id) DO UPDATE
             SET sync_token = excluded.sync_token, page_size = excluded.page_size,
                 horizon = COALESCE(excluded.horizon, s.horizon),
+                first_full_sync_at = COALESCE(s.first_full_sync_at, excluded.first_full_sync_at),
                 last_full_sync_at = COALESCE(excluded.last_full_sync_at, s.last_full_sync_at),
                 last_sync_at = excluded.last_sync_at, looked_back = COALESCE(excluded.looked_back, s.looked_back),
-                failures = 0, refusals = 0, retry_at = NULL, failure = NULL
+                failures = 0, refusals = 0, is_refused = false, retry_at = NULL, failure = NULL
             ",
             listing.user_id,
             listing.run,

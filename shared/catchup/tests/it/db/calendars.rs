@@ -146,6 +146,20 @@ async fn the_primary_calendar_becomes_selected_when_none_is() {
 }
 
 #[tokio::test]
+async fn a_new_primary_calendar_takes_over_the_selection_of_the_one_before() {
+    let database = Database::new().await;
+    let user = syncing(&database).await;
+    let primary = |calendar_id| CalendarEntry { is_primary: true, ..entry(calendar_id) };
+    for (before, after) in [("old@example.org", "new@example.org"), ("new@example.org", "newest@example.org")]
+    {
+        replace(&database, user, &[primary(before), entry("shared")], now()).await;
+        database.run("UPDATE google_calendars SET selected = true").await;
+        replace(&database, user, &[primary(after), entry("shared")], now()).await;
+        assert_eq!(synced(&database, user).await, [after, "shared"]);
+    }
+}
+
+#[tokio::test]
 async fn a_calendar_that_is_not_listed_keeps_the_users_choice_for_a_month() {
     let database = Database::new().await;
     let user = syncing(&database).await;
@@ -294,6 +308,26 @@ async fn when_one_of_two_calendars_loses_an_event_the_other_is_asked_again() {
 }
 
 #[tokio::test]
+async fn the_row_of_an_event_in_the_users_own_calendar_is_that_ones() {
+    let database = Database::new().await;
+    let user = syncing(&database).await;
+    replace(&database, user, &[entry("primary"), entry("a"), entry("z")], now()).await;
+    for calendar in ["a", "primary", "z"] {
+        cursor(&database, user, calendar).await;
+    }
+    let declined = EventRow { is_busy: false, ..event("1") };
+    for (calendar, row) in [("a", &declined), ("primary", &event("1")), ("z", &declined), ("a", &declined)] {
+        apply(&database, user, calendar, std::slice::from_ref(row), &[]).await;
+    }
+    let busy = "SELECT calendar_id FROM calendar_events WHERE is_busy";
+    assert_eq!(database.rows::<(String,)>(busy).await, [("primary".to_owned(),)]);
+    apply(&database, user, "z", &[], &["1"]).await;
+    assert_eq!(cursors(&database).await, ["a", "primary", "z"], "it was not its row");
+    apply(&database, user, "primary", &[], &["1"]).await;
+    assert_eq!(cursors(&database).await, ["primary", "z"], "a still has it");
+}
+
+#[tokio::test]
 async fn events_and_cursors_of_calendars_that_are_no_longer_synced_go() {
     let database = Database::new().await;
     let user = syncing(&database).await;
@@ -378,12 +412,15 @@ async fn a_calendar_that_fails_waits_longer_each_time_and_begins_where_it_would_
         database.of::<Calendars>().failed(listing(user, "primary", None), failure).await.unwrap().unwrap()
     };
     let mut waits = Vec::new();
-    for is_refusal in [false, true, false, true, false, true, true] {
-        waits.push((fail(is_refusal).await.retry_at.unwrap() - now()).num_seconds());
+    for is_refusal in [false, true, false, true, false, true, false] {
+        fail(is_refusal).await;
+        waits.push((primary(&database, user).await.retry_at.unwrap() - now()).num_seconds());
+        let retry_at = database.of::<Calendars>().next_retry(user).await.unwrap();
+        assert_eq!(retry_at.is_none(), is_refusal, "what is refused has no task of its own");
     }
-    assert_eq!(waits, [10, 240, 90, 3840, 810, 43_200, 43_200]);
+    assert_eq!(waits, [10, 240, 90, 3840, 810, 43_200, 3_600]);
     let failed = fail(true).await;
-    assert_eq!((failed.failures, failed.refusals), (8, 5));
+    assert_eq!((failed.failures, failed.refusals), (8, 4));
     let state = primary(&database, user).await;
     assert_eq!((state.synced_at, state.sync_token, state.failures), (Some(now()), None, 8));
 

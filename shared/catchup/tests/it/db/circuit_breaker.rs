@@ -137,6 +137,22 @@ async fn a_probe_that_continues_in_another_task_keeps_others_out() {
 }
 
 #[tokio::test]
+async fn what_an_open_breaker_refuses_is_due_when_it_lets_one_through() {
+    let database = Database::new().await;
+    let user = database.user(&[GoogleContacts]).await;
+    let first = admitted(admit(&database, user, now()).await);
+    let syncs = database.of::<Syncs>();
+    syncs.succeeded(&run(user), &first, false, now()).await.unwrap();
+    trip(&database, user, now()).await;
+    database.run("UPDATE sync_schedule SET next_sync_at = '2100-01-01'").await;
+    syncs.skipped(&run(user), Refusal::NotConnected, now()).await.unwrap();
+    let due = "SELECT next_sync_at = next_retry_at FROM sync_schedule, circuit_breaker_state";
+    assert!(!database.value::<bool>(due).await);
+    syncs.skipped(&run(user), Refusal::CircuitOpen, now()).await.unwrap();
+    assert!(database.value::<bool>(due).await);
+}
+
+#[tokio::test]
 async fn the_attempts_of_one_task_are_one_failure() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;

@@ -108,8 +108,12 @@ async fn groups_become_googles_and_decisions_stay() {
         database.of::<ContactGroups>().remove_unseen_google(user, &["contactGroups/a".into()]).await.unwrap(),
         1
     );
+    for seen in [&["contactGroups/c".into()][..], &[]] {
+        assert_eq!(database.of::<ContactGroups>().remove_unseen_google(user, seen).await.unwrap(), 0);
+    }
     let rows = "SELECT google_name, mapping_status FROM google_contact_groups";
-    assert_eq!(database.rows::<(String, String)>(rows).await, [("A".to_owned(), "rejected".to_owned())]);
+    let kept = [("A".to_owned(), "rejected".to_owned())];
+    assert_eq!(database.rows::<(String, String)>(rows).await, kept, "the user has decided about it");
 }
 
 #[tokio::test]

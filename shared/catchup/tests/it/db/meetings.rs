@@ -86,7 +86,9 @@ async fn events_with_attendees_are_read_up_to_a_number_of_them() {
             day(1)
         ))
         .await;
-    let events = meetings.events(user, 3).await.unwrap();
+    let events = meetings.events(user, 3, "").await.unwrap();
+    let behind = meetings.events(user, 3, &events[0].google_event_id).await.unwrap();
+    assert_eq!(behind, events[1..]);
     let mut found: Vec<_> = events
         .iter()
         .map(|event| {

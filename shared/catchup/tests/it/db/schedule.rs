@@ -241,10 +241,10 @@ async fn a_skipped_sync_leaves_a_row_and_nothing_else() {
     let user = database.user(&[GoogleContacts]).await;
     database
         .of::<Syncs>()
-        .skipped(&run(user, GoogleContacts, SyncKind::Full), "circuit_open", now())
+        .skipped(&run(user, GoogleContacts, SyncKind::Full), Refusal::TokenRevoked, now())
         .await
         .unwrap();
     let rows = database.rows::<(String, String)>("SELECT result, skip_reason FROM sync_metrics").await;
-    assert_eq!(rows, [("skipped".to_owned(), "circuit_open".to_owned())]);
+    assert_eq!(rows, [("skipped".to_owned(), "token_revoked".to_owned())]);
     assert_eq!(database.value::<i64>("SELECT count(*) FROM sync_schedule").await, 0);
 }

@@ -252,7 +252,12 @@ async fn what_google_says_of_an_account_does_not_hold_for_the_next_one() {
         .await
         .unwrap();
     let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    stack.inject(Call::CalendarListList, FaultKind::TooManyRequests { retry_after_s: 1 });
+    assert!(stack.calendar.calendars(&mut session, None).await.is_err());
+    stack.advance(TimeDelta::minutes(2));
+    let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
     stack.calendar.calendars(&mut session, None).await.unwrap();
+    assert!(stack.waits().await.is_empty());
 }
 
 #[tokio::test]

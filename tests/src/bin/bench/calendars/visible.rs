@@ -57,8 +57,8 @@ impl Disturbance {
         USUAL_WAIT_S
             + match self {
                 Self::None => 0.0,
-                // The first backoff of a calendar that fails a second time in the same run.
-                Self::Faults => 10.0,
+                // The first backoff of a calendar that fails a second time in the same run, and its grace.
+                Self::Faults => 15.0,
                 // The task's lease, and two of the queue's shortest backoffs.
                 Self::Kills => 60.0 + 20.0,
             }
