@@ -28,7 +28,7 @@ impl Part<'_> {
             return Ok(true);
         }
         let missed = page.missed(run).await?;
-        let pages = page.pages_with_inserted(run).await?;
+        let pages = page.pages_with_matches(run).await?;
         page.commit().await?;
         self.candidates = Candidates::Gathered;
         let unseen = missed.unseen.saturating_sub(self.take_over_unseen(&pages).await?);

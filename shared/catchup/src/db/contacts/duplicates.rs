@@ -67,13 +67,23 @@ impl ContactsPage {
         Ok(rows)
     }
 
-    /// The pages on which a full sync inserted contacts.
-    pub async fn pages_with_inserted(&mut self, run: Uuid) -> Result<Vec<i32>, Error> {
+    /// The pages on which a full sync inserted a contact with the e-mail address or number of a match candidate.
+    pub async fn pages_with_matches(&mut self, run: Uuid) -> Result<Vec<i32>, Error> {
+        // Subqueries within an expression are looked up by hash, whatever the statistics say of a new table.
         let pages = sqlx::query_scalar!(
             "
-            SELECT page FROM jobs.contacts_sync_pages
-            WHERE user_id = $1 AND run = $2 AND inserted <> '{}'
-            ORDER BY page
+            SELECT p.page FROM jobs.contacts_sync_pages p
+            WHERE p.user_id = $1 AND p.run = $2 AND EXISTS (
+                SELECT FROM unnest(p.inserted) AS i(id)
+                CROSS JOIN LATERAL (SELECT * FROM contacts WHERE id = i.id OFFSET 0) c
+                WHERE (lower(btrim(c.email)) IN (
+                          SELECT k.email FROM jobs.contacts_sync_candidates k WHERE k.user_id = $1 AND k.email IS NOT NULL
+                      )) IS TRUE
+                   OR (regexp_replace(c.phone, '[^0-9]', '', 'g') IN (
+                          SELECT k.phone FROM jobs.contacts_sync_candidates k WHERE k.user_id = $1 AND k.phone IS NOT NULL
+                      )) IS TRUE
+            )
+            ORDER BY p.page
             ",
             self.user_id,
             run,

@@ -60,22 +60,36 @@ async fn unseen_contacts_are_archived_in_steps() {
 }
 
 #[tokio::test]
-async fn a_full_sync_reads_again_only_pages_on_which_it_inserted_contacts_that_are_as_they_were() {
+async fn a_full_sync_reads_again_only_pages_on_which_it_inserted_contacts_with_the_keys_of_a_candidate() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
-    let ids = insert(&database, user, &people(1..=3)).await;
-    database.run(format!("UPDATE contacts SET instagram = '@' WHERE id = '{}'", ids[1])).await;
+    let mut contacts = people(1..=4);
+    contacts[3].fields.phone = Some("+44 20".into());
+    let ids = insert(&database, user, &contacts).await;
+    for (email, phone) in [("1@EXAMPLE.org ", ""), ("", "4420")] {
+        own(&database, user, email, phone, "google_resource_name = gen_random_uuid()").await;
+    }
     let (run, new, next) = (Uuid::new_v4(), BegunWith::default(), more());
-    for (number, inserted) in [(0, &ids[..0]), (1, &ids[..2]), (2, &ids[..0]), (3, &ids[2..])] {
-        assert!(take(&database, user, listed(run, number, &new, &next), &[], inserted).await);
+    let inserted = [&ids[..0], &ids[..2], &ids[2..3], &ids[3..]];
+    for (number, inserted) in (0..).zip(inserted) {
+        let seen = ["people/c1", "people/c2", "people/c3", "people/c4"];
+        assert!(take(&database, user, listed(run, number, &new, &next), &seen, inserted).await);
     }
     let mut page = page(&database, user).await;
-    assert_eq!(page.pages_with_inserted(run).await.unwrap(), [1, 3]);
-    let mut inserted = Vec::new();
-    for number in [1, 3] {
-        inserted.extend(page.inserted(run, number).await.unwrap().into_iter().map(|contact| contact.id));
-    }
-    assert_eq!(inserted, [ids[0], ids[2]]);
+    assert_eq!(page.gather_unseen(run).await.unwrap(), 2);
+    assert_eq!(page.pages_with_matches(run).await.unwrap(), [1, 3]);
+}
+
+#[tokio::test]
+async fn a_contact_that_changed_after_a_sync_inserted_it_is_not_read_again() {
+    let database = Database::new().await;
+    let user = database.user(&[GoogleContacts]).await;
+    let ids = insert(&database, user, &people(1..=2)).await;
+    database.run(format!("UPDATE contacts SET instagram = '@' WHERE id = '{}'", ids[1])).await;
+    let (run, next) = (Uuid::new_v4(), more());
+    assert!(take(&database, user, listed(run, 0, &BegunWith::default(), &next), &[], &ids).await);
+    let inserted = page(&database, user).await.inserted(run, 0).await.unwrap();
+    assert_eq!(inserted.iter().map(|contact| contact.id).collect::<Vec<_>>(), ids[..1]);
 }
 
 #[tokio::test]
