@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use shared::job::Job;
-use tests::{Answer, Delivery, eventually};
+use tests::{Answer, Delivery, Process, eventually};
 
 use crate::fixture::Fixture;
 
@@ -243,19 +243,14 @@ impl History {
     async fn crash(&mut self, calls: u64) {
         let Some(task) = self.due().await else { return };
         let until = self.calls() + calls;
+        let environment = self.fixture.google.environment();
         let process =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let service = {
-            let _guard = process.enter();
-            let environment = self.fixture.google.environment();
-            let job = CalendarSync::new(&mut self.fixture.stack.setup(environment)).unwrap();
-            self.fixture.stack.service_with(job, self.fixture.google.environment())
-        };
-        let delivery = task.clone();
-        let run = process.spawn(async move { service.deliver(delivery).await });
-        eventually("the calls are made, or it has ended", || self.calls() >= until || run.is_finished())
-            .await;
-        process.shutdown_background();
+            Process::start_with(&self.fixture.stack, |setup| CalendarSync::new(setup).unwrap(), environment);
+        tokio::select! {
+            _ = process.deliver(task.clone()) => {}
+            () = eventually("the calls are made", || self.calls() >= until) => {}
+        }
+        drop(process);
         self.again(task);
     }
 

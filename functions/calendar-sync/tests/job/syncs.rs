@@ -174,7 +174,7 @@ async fn a_horizon_that_came_near_and_events_long_over_are_seen_to() {
     let event = fixture.add_event(&fixture.primary, "Tea");
     assert_eq!(fixture.sync().await.outcome(), "done");
     fixture.stack.run("UPDATE jobs.calendar_sync_state SET horizon = now() + interval '29 days'").await;
-    // Google tells of this one only when asked for everything.
+    // Google lists this one only when asked for everything.
     fixture.stack.run(&format!("DELETE FROM calendar_events WHERE google_event_id = '{}'", event.id)).await;
     fixture
         .stack.run(&format!(
