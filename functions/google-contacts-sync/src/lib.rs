@@ -27,15 +27,16 @@ use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
 
 mod apply;
+mod duplicates;
 mod group;
 mod mapping;
 mod notes;
 mod page;
 mod person;
 mod sync;
-mod twins;
+mod unseen;
 
-use apply::Free;
+use apply::Candidates;
 use sync::{Part, Stop};
 
 const QUEUE: Queue = <payload::GoogleContactsSync as Payload>::QUEUE;
@@ -145,7 +146,8 @@ impl GoogleContactsSync {
             listing,
             since,
             doubted_at: state.doubted_at,
-            free: Free::Unknown,
+            begun_with: state.begun_with,
+            candidates: Candidates::Unknown,
         };
         let ended = part.run().await;
         // In every run, as one before this may have changed what it could not drop.
@@ -231,7 +233,9 @@ fn progress(
             (resume.clone(), token.filter(|_| !is_full).map(|token| token.token))
         }
         resume => {
-            let is_full = payload.sync_type == SyncType::Full;
+            // A sync that turned full stays full, even if it must wait before its first page.
+            let turned_full = resume.as_ref().is_some_and(|resume| resume.sync_type == SyncType::Full);
+            let is_full = turned_full || payload.sync_type == SyncType::Full;
             let since = token.filter(|token| !is_full && fresh(token)).map(|token| token.token);
             let sync_type = if since.is_some() { SyncType::Incremental } else { SyncType::Full };
             let first = ContactsResume {

@@ -18,13 +18,13 @@ pub(crate) fn organization(title: Option<&str>, company: Option<&str>) -> Option
 }
 
 /// The note once Google says where the person works: set if empty, replaced if it is just an earlier
-/// "Title at Company", else appended once. Only a contact that is `linked` already can have an earlier one; in a note
+/// "Title at Company", else appended once. Only a contact that `was_linked` to a person can have an earlier one; in a note
 /// from before, "Lunch at Nobu" is the user's.
-pub(crate) fn merge(note: Option<&str>, linked: bool, organization: Option<&str>) -> Option<String> {
+pub(crate) fn merge(note: Option<&str>, was_linked: bool, organization: Option<&str>) -> Option<String> {
     let Some(organization) = organization else { return note.map(str::to_owned) };
     match note.filter(|note| !note.trim().is_empty()) {
         None => Some(organization.to_owned()),
-        Some(note) if linked && is_organization(note) => Some(organization.to_owned()),
+        Some(note) if was_linked && is_organization(note) => Some(organization.to_owned()),
         Some(note) if note.lines().any(|line| line.trim() == organization) => Some(note.to_owned()),
         Some(note) => Some(format!("{}\n{organization}", note.trim_end())),
     }

@@ -83,7 +83,8 @@ pub(crate) fn update(fields: &ContactFields, contact: &StoredContact) -> Option<
         custom_notes: if merged_before {
             contact.custom_notes.clone()
         } else {
-            notes::merge(notes, contact.resource_name.is_some(), fields.organization.as_deref())
+            let was_linked = contact.from_google || contact.resource_name.is_some();
+            notes::merge(notes, was_linked, fields.organization.as_deref())
         },
     };
     let same = !contact.archived_by_sync
@@ -220,12 +221,15 @@ mod tests {
             resource_name: None,
             etag: None,
             custom_notes: Some("Lunch at Nobu".into()),
+            from_google: false,
             ..showing(&ada())
         };
         let note = |contact| update(&ada(), &contact).unwrap().fields.custom_notes.unwrap();
         assert_eq!(note(unlinked.clone()), "Lunch at Nobu\nEngineer at Acme");
-        let linked = StoredContact { resource_name: Some(ada().resource_name), ..unlinked };
+        let linked = StoredContact { resource_name: Some(ada().resource_name), ..unlinked.clone() };
         assert_eq!(note(linked), "Engineer at Acme");
+        let was_linked = StoredContact { from_google: true, ..unlinked };
+        assert_eq!(note(was_linked), "Engineer at Acme");
     }
 
     #[test]

@@ -3,29 +3,22 @@
 use std::collections::HashMap;
 
 use catchup::db::contact_groups::Overlap;
-use catchup::db::contacts::{ContactsPage, GivenToken, ListedPage, MatchKeys, MissedContacts, Place, Twins};
+use catchup::db::contacts::{BegunWith, GivenToken, ListedPage, Place};
 use catchup::google::people::parameters;
 use catchup::google::{self, Calls, Error, Next};
-use catchup::payload::{self, ContactsResume, ContactsStep, SyncType};
+use catchup::payload::{ContactsResume, ContactsStep, SyncType};
 use catchup::sync::Refusal;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use shared::cache;
 use shared::db;
 use shared::job::{Context, Failure};
-use shared::tasks::{self, Options};
+use shared::tasks;
 use uuid::Uuid;
 
-use crate::apply::{Free, apply};
+use crate::apply::{Candidates, apply};
 use crate::group::UserGroup;
 use crate::page::People;
-use crate::{GoogleContactsSync, WRITE_RESERVE, mapping, twins};
-
-/// Up to so many contacts, a full sync is believed that misses most of them.
-const FEW_CONTACTS: u64 = 20;
-/// After this time a full sync is repeated that missed more than half of the contacts ...
-const CONFIRM_AFTER: TimeDelta = TimeDelta::hours(1);
-/// ... and one that begins this long after it confirms it.
-const CONFIRMED_AFTER: TimeDelta = TimeDelta::minutes(30);
+use crate::{GoogleContactsSync, mapping};
 
 /// Why a part ends before the sync does.
 pub(crate) enum Stop {
@@ -33,7 +26,7 @@ pub(crate) enum Stop {
     Later(DateTime<Utc>),
     /// The user may not be synced any more.
     Refused(Refusal),
-    /// Another task has brought this run to its end.
+    /// Another sync has begun or ended meanwhile.
     Superseded,
     /// It failed.
     Failed(Failure),
@@ -82,8 +75,10 @@ pub(crate) struct Part<'a> {
     pub(crate) since: Option<String>,
     /// When a full sync first missed too many contacts to be believed.
     pub(crate) doubted_at: Option<DateTime<Utc>>,
-    /// The user's free contacts, as far as this part has looked for them.
-    pub(crate) free: Free,
+    /// What is stored while no other sync begins or ends.
+    pub(crate) begun_with: BegunWith,
+    /// The match candidates among the user's contacts, as far as this part has looked for them.
+    pub(crate) candidates: Candidates,
 }
 
 /// A page of people, read.
@@ -119,8 +114,10 @@ impl Part<'_> {
         // Boxed: nested in one another, the futures of a whole job are more than the compiler lays out.
         let ended = Box::pin(self.steps(&mut calls)).await;
         self.progress.api_calls = made_before + u64::from(calls.made());
-        if self.free == Free::Gathered {
-            self.job.contacts.forget_free(self.user_id).await?;
+        if self.candidates == Candidates::Gathered
+            && let Some(run) = self.begun_with.run
+        {
+            self.job.contacts.forget_candidates(self.user_id, run).await?;
         }
         ended
     }
@@ -196,39 +193,45 @@ impl Part<'_> {
     fn start_over(&mut self) {
         self.since = None;
         self.listing = Uuid::new_v4();
+        self.candidates = Candidates::Unknown;
         self.progress.sync_type = SyncType::Full;
         self.progress.listing = None;
     }
 
     async fn write(&mut self, number: i32, page: &Listed) -> Result<(), Stop> {
-        let (run, since) = (self.listing, self.since.as_deref());
-        let listed = ListedPage { run, number, since, next: &page.next };
+        let listed = ListedPage { run: self.listing, number, begun_with: &self.begun_with, next: &page.next };
         let transaction = self.job.contacts.page(self.user_id).await?;
         let sync_type = self.progress.sync_type;
         let now = self.context.now();
-        let applied = apply(transaction, &page.people, sync_type, listed, &mut self.free, now).await?;
-        if number == 0 {
-            self.job.contacts.forget_pages(self.user_id).await?;
-        }
+        let applied = apply(transaction, &page.people, sync_type, listed, &mut self.candidates, now).await?;
+        self.begun_with.run = Some(self.listing);
         self.progress.listing = Some(self.listing);
         self.progress.items += page.people.len();
         self.progress.changed += applied.rows;
-        // All that were met, whether or not this run changed them: an earlier one may have been stopped here.
-        if !applied.met.is_empty() {
-            self.job.cache.contacts_changed(self.user_id, &applied.met).await?;
+        if number == 0 {
+            self.job.contacts.forget_pages(self.user_id).await?;
+        }
+        // Whether or not this run changed them: an earlier one may have been stopped here.
+        if !applied.affected.is_empty() {
+            self.job.cache.contacts_changed(self.user_id, &applied.affected).await?;
         }
         Ok(())
     }
 
-    /// All `pages` are in the database: whom a full sync did not list is archived, and the next sync may begin here.
+    /// All `pages` are in the database: contacts that a full sync did not list are archived, and the next sync may begin here.
     async fn finish_people(&mut self, pages: i32, sync_token: String) -> Result<(), Stop> {
         let is_full = self.progress.sync_type == SyncType::Full;
-        if is_full && !self.settle_unseen(pages).await? {
+        if is_full && !self.settle_unseen().await? {
             return Ok(());
         }
         let now = self.context.now();
         let mut page = self.job.contacts.page(self.user_id).await?;
-        if pages > 0 && !page.hold_end(self.listing, is_full).await? {
+        let held = if pages > 0 {
+            page.hold_end(self.listing, is_full).await?
+        } else {
+            page.hold_begin(&self.begun_with).await?
+        };
+        if !held {
             return Err(Stop::Superseded);
         }
         let token = GivenToken { token: sync_token, given_at: now, parameters: parameters() };
@@ -238,99 +241,6 @@ impl Part<'_> {
         if is_full {
             self.job.contacts.forget_pages(self.user_id).await?;
         }
-        Ok(())
-    }
-
-    /// Archives whom a full sync did not list, unless it inserted the same person. `false` when it would archive so many
-    /// that another sync has to confirm it.
-    async fn settle_unseen(&mut self, pages: i32) -> Result<bool, Stop> {
-        let run = self.listing;
-        let mut page = self.end().await?;
-        let MissedContacts { mut unseen, before } = page.unseen(run).await?;
-        drop(page);
-        if unseen == 0 {
-            return Ok(true);
-        }
-        self.take_over_unseen(pages).await?;
-        let mut page = self.end().await?;
-        unseen = page.unseen(run).await?.unseen;
-        let confirmed = self
-            .doubted_at
-            .is_some_and(|doubted_at| self.progress.started_at >= doubted_at + CONFIRMED_AFTER);
-        if before > FEW_CONTACTS && unseen * 2 > before && !confirmed {
-            return self.doubt(page, unseen).await.map(|()| false);
-        }
-        loop {
-            let archived = page.archive_unseen(run, self.context.now()).await?;
-            page.commit().await?;
-            if archived.is_empty() {
-                return Ok(true);
-            }
-            self.progress.changed += archived.len() as u64;
-            self.job.cache.contacts_changed(self.user_id, &archived).await?;
-            page = self.end().await?;
-        }
-    }
-
-    /// The contacts that were not listed take over whom the sync inserted in their place.
-    async fn take_over_unseen(&mut self, pages: i32) -> Result<(), Stop> {
-        let run = self.listing;
-        if self.free == Free::Unknown {
-            self.job.contacts.forget_free(self.user_id).await?;
-        }
-        self.free = Free::Gathered;
-        let mut page = self.end().await?;
-        page.gather_unseen(run).await?;
-        page.commit().await?;
-        for number in 0..pages {
-            let mut page = self.end().await?;
-            let inserted = page.inserted(run, number).await?;
-            let keys: Vec<_> = inserted
-                .iter()
-                .map(|contact| MatchKeys { email: contact.email.as_deref(), phone: contact.phone.as_deref() })
-                .collect();
-            let matches = if keys.is_empty() { Vec::new() } else { page.match_free(&keys, &[]).await? };
-            let pairs: Vec<_> =
-                matches.into_iter().map(|(index, old)| Twins { old, new: inserted[index].clone() }).collect();
-            let concerned = twins::take_over(&mut page, &pairs, self.context.now()).await?;
-            page.commit().await?;
-            if !concerned.is_empty() {
-                self.progress.changed += pairs.len() as u64;
-                self.job.cache.contacts_changed(self.user_id, &concerned).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A step after the last page of a full listing, while there is time for it.
-    async fn end(&self) -> Result<ContactsPage, Stop> {
-        if self.context.is_cancelled() || self.context.time_left() < WRITE_RESERVE {
-            return Err(Stop::Later(self.context.now()));
-        }
-        let mut page = self.job.contacts.page(self.user_id).await?;
-        if page.hold_end(self.listing, true).await? { Ok(page) } else { Err(Stop::Superseded) }
-    }
-
-    /// Asks for another full sync, instead of believing that so many people are gone.
-    async fn doubt(&mut self, mut page: ContactsPage, unseen: u64) -> Result<(), Stop> {
-        let now = self.context.now();
-        tracing::warn!(
-            contacts = unseen,
-            "a full sync of contacts misses more than half of them: another one has to confirm it"
-        );
-        let again = payload::GoogleContactsSync {
-            user_id: self.user_id,
-            sync_type: SyncType::Full,
-            trigger: None,
-            resume: None,
-        };
-        // One task, however many syncs see the same in between.
-        let since = self.doubted_at.unwrap_or(now).timestamp_micros();
-        let options = Options::default().named(format_args!("{}:confirm:{since}", self.user_id));
-        self.job.tasks.enqueue(&again, options.at(now + CONFIRM_AFTER)).await?;
-        page.doubt(now).await?;
-        page.commit().await?;
-        self.job.contacts.forget_pages(self.user_id).await?;
         Ok(())
     }
 

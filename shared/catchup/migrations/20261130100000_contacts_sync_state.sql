@@ -27,19 +27,20 @@ CREATE TABLE jobs.contacts_sync_pages (
     PRIMARY KEY (user_id, run, page)
 );
 
--- The user's contacts that no Google person belongs to, by what a person is matched with. The application has no index
--- for this, so a part of a sync looks through its contacts once instead of once per page.
-CREATE TABLE jobs.contacts_sync_free (
+-- Contacts that a person may be matched with, by what they are matched with. The application has no index for this, so a
+-- part of a sync looks through its user's contacts once instead of once per page.
+CREATE TABLE jobs.contacts_sync_candidates (
     user_id uuid NOT NULL,
     contact_id uuid NOT NULL,
     email text,
     phone text,
-    -- The person of a contact that a full sync did not list: it is free for as long as it has this one.
+    -- The person of a contact that a full sync did not list: it is a candidate for as long as it has this one.
     resource_name text,
     PRIMARY KEY (user_id, contact_id)
 );
 
-CREATE INDEX contacts_sync_free_email ON jobs.contacts_sync_free (user_id, email);
-CREATE INDEX contacts_sync_free_phone ON jobs.contacts_sync_free (user_id, phone);
+CREATE INDEX contacts_sync_candidates_email ON jobs.contacts_sync_candidates (user_id, email);
+CREATE INDEX contacts_sync_candidates_phone ON jobs.contacts_sync_candidates (user_id, phone);
 
-DROP TABLE jobs.contacts_sync_unlinked, jobs.contacts_sync_seen, jobs.contacts_sync_runs;
+-- The revision before this one still reads jobs.contacts_sync_runs, contacts_sync_seen and contacts_sync_unlinked, so they
+-- stay until no revision does that one might go back to.

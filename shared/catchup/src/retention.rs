@@ -20,9 +20,11 @@ pub(crate) const RETENTION: Retention = Retention {
         Personal { table: "calendar_positions", step: STEP },
         Personal { table: "calendar_sync_runs", step: STEP },
         Personal { table: "calendar_sync_state", step: STEP },
-        Personal { table: "contacts_sync_free", step: STEP },
+        Personal { table: "contacts_sync_candidates", step: STEP },
         // Each row names the people of a page.
         Personal { table: "contacts_sync_pages", step: 100 },
+        // Of revisions before contacts_sync_state. Rows of other tables belong to each, as many as an address book has.
+        Personal { table: "contacts_sync_runs", step: 10 },
         Personal { table: "contacts_sync_state", step: STEP },
         Personal { table: "google_waits", step: STEP },
         Personal { table: "next_meetings", step: STEP },

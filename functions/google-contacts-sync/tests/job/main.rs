@@ -134,7 +134,7 @@ async fn a_sync_that_meets_googles_limit_continues_in_another_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sync_that_meets_our_own_limit_waits_without_a_call() {
+async fn a_sync_that_meets_our_own_limit_waits_without_another_call() {
     let fixture = Fixture::new().await;
     let limiter = fixture.stack.setup(fixture.google.environment()).limiter().unwrap();
     assert_eq!(limiter.acquire_many(&GOOGLE_PEOPLE, fixture.user, 499).await, Decision::Allowed);
@@ -183,7 +183,9 @@ async fn a_page_token_that_grew_too_old_starts_the_sync_over() {
     check_done(&fixture.sync().await, true);
     let part = fixture.next_part().await;
     fixture.stack.run("UPDATE jobs.contacts_sync_state SET page_token = 'too old'").await;
+    let calls = fixture.calls(Call::PeopleConnectionsList);
     check_done(&fixture.service.deliver(part).await, false);
+    assert_eq!(fixture.calls(Call::PeopleConnectionsList) - calls, 4, "the refused page, and all three");
     fixture.check_complete().await;
 }
 
@@ -309,7 +311,7 @@ async fn a_person_who_returns_under_another_name_takes_up_the_contact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn contacts_that_could_not_be_dropped_are_dropped_by_the_next_delivery_which_changes_nothing() {
+async fn a_cached_contact_that_could_not_be_dropped_is_dropped_by_the_next_delivery_which_changes_nothing() {
     let fixture = Fixture::new().await;
     check_done(&fixture.sync().await, false);
     let (changed, gone): (Uuid, Uuid) = fixture

@@ -1,9 +1,16 @@
 //! People who are renamed, merged and deleted, and listings that must not be believed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use catchup::queues;
+use google_contacts_sync::GoogleContactsSync;
 use google_stand_in::{Call, FaultKind, Labelled, Person, PersonName, Times};
 use serde_json::json;
-use tests::{Answer, Delivery};
+use shared::job::Job as _;
+use tests::redis_proxy::ProxyAction;
+use tests::{Answer, Delivery, RedisProxy};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::{Fixture, check_done};
@@ -36,6 +43,13 @@ impl Fixture {
     /// The user writes something on a contact.
     async fn annotate(&self, contact: Uuid) {
         self.stack.run(&format!("UPDATE contacts SET instagram = '@{contact}' WHERE id = '{contact}'")).await;
+    }
+
+    /// The user archives a contact by hand.
+    async fn archive(&self, contact: Uuid) {
+        let archive =
+            format!("UPDATE contacts SET archived = true, archived_at = now() WHERE id = '{contact}'");
+        self.stack.run(&archive).await;
     }
 
     async fn is_annotated(&self, contact: Uuid) -> bool {
@@ -102,16 +116,94 @@ async fn of_two_contacts_of_a_merged_person_the_one_that_the_user_wrote_on_stays
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_sync_finds_who_was_renamed_by_address_or_number() {
+    let mut by_number = person("Ada", "");
+    by_number.phones = std::mem::take(&mut by_number.emails);
+    by_number.phones[0].value = "+44 (20) 1".to_owned();
+    for known_by in [person("Ada", "ada@example.test"), by_number] {
+        let fixture = Fixture::with(0).await;
+        let old = fixture.world().add_person(fixture.user, known_by).unwrap().resource_name;
+        check_done(&fixture.sync().await, false);
+        let contact = fixture.contact(&old).await.unwrap();
+        fixture.annotate(contact).await;
+        let new = fixture.world().rename_person(fixture.user, &old, true).unwrap().resource_name;
+        check_done(&fixture.sync_as("full").await, false);
+        assert_eq!(fixture.contact(&new).await, Some(contact));
+        assert!(fixture.is_annotated(contact).await);
+        assert_eq!(fixture.count("contacts").await, 1, "the one that was inserted is gone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_that_the_user_archived_stays_archived_when_its_person_is_renamed() {
+    for sync_type in ["incremental", "full"] {
+        let fixture = Fixture::with(0).await;
+        let old = fixture.add("Ada", "ada@example.test");
+        check_done(&fixture.sync().await, false);
+        fixture.archive(fixture.contact(&old).await.unwrap()).await;
+        let new = fixture.world().rename_person(fixture.user, &old, true).unwrap().resource_name;
+        check_done(&fixture.sync_as(sync_type).await, false);
+        let contacts = "SELECT google_resource_name, archived FROM contacts";
+        assert_eq!(fixture.stack.rows::<(String, bool)>(contacts).await, [(new, true)], "{sync_type}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_contacts_of_a_merged_person_the_one_that_the_user_archived_goes() {
+    for archived_is_kept_by_google in [true, false] {
+        let fixture = Fixture::with(0).await;
+        let (gone, kept) = (fixture.add("Ada", "ada@example.test"), fixture.add("A. L.", "al@example.test"));
+        check_done(&fixture.sync().await, false);
+        let (of_gone, of_kept) =
+            (fixture.contact(&gone).await.unwrap(), fixture.contact(&kept).await.unwrap());
+        let (archived, in_use) =
+            if archived_is_kept_by_google { (of_kept, of_gone) } else { (of_gone, of_kept) };
+        // Even if the user wrote on no other.
+        fixture.annotate(archived).await;
+        fixture.archive(archived).await;
+        fixture.world().merge_people(fixture.user, &gone, &kept).unwrap();
+        check_done(&fixture.sync_as("incremental").await, false);
+        assert_eq!(fixture.contact(&kept).await, Some(in_use), "{archived_is_kept_by_google}");
+        assert!(fixture.is_annotated(archived).await);
+        assert_eq!(fixture.count(&format!("contacts WHERE archived AND id = '{archived}'")).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_with_values_of_the_users_takes_over_one_with_no_more_than_a_note() {
     let fixture = Fixture::with(0).await;
     let old = fixture.add("Ada", "ada@example.test");
     check_done(&fixture.sync().await, false);
     let contact = fixture.contact(&old).await.unwrap();
     fixture.annotate(contact).await;
-    let new = fixture.world().rename_person(fixture.user, &old, true).unwrap().resource_name;
-    check_done(&fixture.sync_as("full").await, false);
+    let new = fixture.add("Ada", "ada@example.test");
+    check_done(&fixture.sync().await, false);
+    let other = fixture.contact(&new).await.unwrap();
+    fixture.stack.run(&format!("UPDATE contacts SET custom_notes = 'likes tea' WHERE id = '{other}'")).await;
+    fixture.world().delete_person(fixture.user, &old).unwrap();
+    check_done(&fixture.sync().await, false);
     assert_eq!(fixture.contact(&new).await, Some(contact));
     assert!(fixture.is_annotated(contact).await);
-    assert_eq!(fixture.count("contacts").await, 1, "the one that was inserted is gone");
+    let notes = "SELECT custom_notes, archived FROM contacts ORDER BY archived";
+    let expected = [(None, false), (Some("likes tea".to_owned()), true)];
+    assert_eq!(fixture.stack.rows::<(Option<String>, bool)>(notes).await, expected);
+}
+
+/// A person of whom two duplicates were merged, the one with the user's values shown, and who is then renamed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_sync_matches_a_contact_in_use_before_one_that_gave_way_to_it() {
+    let fixture = Fixture::with(0).await;
+    let (gone, kept) = (fixture.add("Ada", "ada@example.test"), fixture.add("A. L.", "al@example.test"));
+    check_done(&fixture.sync().await, false);
+    let contact = fixture.contact(&gone).await.unwrap();
+    fixture.annotate(contact).await;
+    let merged = fixture.world().merge_people(fixture.user, &gone, &kept).unwrap().resource_name;
+    check_done(&fixture.sync().await, false);
+    assert_eq!(fixture.contact(&merged).await, Some(contact));
+    // Both contacts have the address of the person who stayed.
+    let renamed = fixture.world().rename_person(fixture.user, &merged, true).unwrap().resource_name;
+    check_done(&fixture.sync_as("full").await, false);
+    assert_eq!(fixture.contact(&renamed).await, Some(contact));
+    assert_eq!(fixture.count("contacts WHERE NOT archived").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,7 +296,7 @@ async fn a_part_of_a_listing_that_another_sync_replaced_archives_no_contact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_was_killed_after_a_page_continues_behind_it() {
+async fn a_part_that_failed_after_a_page_continues_behind_it() {
     let fixture = Fixture::new().await;
     fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
     check_done(&fixture.sync().await, true);
@@ -227,4 +319,65 @@ async fn a_full_sync_beyond_googles_quota_for_first_pages_waits() {
     fixture.world().limit_full_syncs(fixture.user, None).unwrap();
     check_done(&fixture.service.deliver(fixture.next_part().await).await, false);
     fixture.check_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_turned_full_and_waits_before_its_first_page_stays_full() {
+    let fixture = Fixture::new().await;
+    check_done(&fixture.sync().await, false);
+    fixture.world().expire_sync_tokens(fixture.user).unwrap();
+    fixture.world().limit_full_syncs(fixture.user, Some(0)).unwrap();
+    check_done(&fixture.sync().await, true);
+    fixture.world().limit_full_syncs(fixture.user, None).unwrap();
+    let calls = fixture.calls(Call::PeopleConnectionsList);
+    let answer = fixture.service.deliver(fixture.next_part().await).await;
+    check_done(&answer, false);
+    assert_eq!(answer.body["result"]["syncType"], "full", "{answer:?}");
+    assert_eq!(fixture.calls(Call::PeopleConnectionsList) - calls, 3, "the expired token is not tried again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_without_a_change_that_another_one_overtook_stores_nothing() {
+    let fixture = Arc::new(Fixture::with(30).await);
+    check_done(&fixture.sync().await, false);
+    // The other one ends when this one has read the sync token, and asks whether it may call Google.
+    let (other, has_ended) = (Arc::clone(&fixture), Arc::new(AtomicBool::new(false)));
+    let proxy = RedisProxy::start(&fixture.stack.gateway.url(), move |_| {
+        let (other, has_ended) = (Arc::clone(&other), Arc::clone(&has_ended));
+        async move {
+            if !has_ended.swap(true, Ordering::SeqCst) {
+                other.stack.run("UPDATE jobs.contacts_sync_state SET sync_token = 'newer'").await;
+            }
+            ProxyAction::Pass
+        }
+    });
+    let redis = ("UPSTASH_REDIS_REST_URL", proxy.url("job"));
+    let environment = fixture.google.environment().into_iter().chain([redis]);
+    let job = GoogleContactsSync::new(&mut fixture.stack.setup(environment)).unwrap();
+    let service = fixture.stack.service_with(job, fixture.google.environment());
+    let answer = service.deliver(fixture.task()).await;
+    assert_eq!((answer.outcome(), answer.reason()), ("skipped", "superseded"), "{answer:?}");
+    assert_eq!(fixture.count("jobs.contacts_sync_state WHERE sync_token = 'newer'").await, 1);
+    assert_eq!(fixture.count("google_contacts_sync_state WHERE last_incremental_sync_at IS NULL").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_transaction_is_open_while_a_confirming_sync_is_enqueued() {
+    let fixture = Fixture::with(30).await;
+    check_done(&fixture.sync().await, false);
+    fixture.world().add_address_book(fixture.user, 0).unwrap();
+    let cloud_tasks = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = ("CLOUD_TASKS_URL", format!("http://{}", cloud_tasks.local_addr().unwrap()));
+    let environment = fixture.google.environment().into_iter().chain([url]);
+    let job = GoogleContactsSync::new(&mut fixture.stack.setup(environment)).unwrap();
+    let service = fixture.stack.service_with(job, fixture.google.environment());
+    let stack = &fixture.stack;
+    let asked = async move {
+        let _never_answered = cloud_tasks.accept().await.unwrap();
+        let open = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        stack.rows::<(i64,)>(open).await
+    };
+    let (answer, open) = tokio::join!(service.deliver(fixture.task()), asked);
+    assert_eq!((answer.status, open), (503, vec![(0,)]), "{answer:?}");
 }

@@ -8,6 +8,8 @@
 //! has a moment of their own. So a person who returns takes up a contact that a sync archived, and what the user
 //! archived stays archived.
 
+use std::collections::HashMap;
+
 use shared::db::{Error, Transaction};
 use uuid::Uuid;
 
@@ -44,22 +46,6 @@ pub struct ContactsPage {
     pub(super) user_id: Uuid,
 }
 
-mod archive;
-mod matching;
-mod memberships;
-mod sync_runs;
-mod sync_state;
-mod twins;
-mod writing;
-
-pub use archive::MissedContacts;
-pub use matching::MatchKeys;
-pub use memberships::Membership;
-pub use sync_runs::{ListedPage, Place};
-pub use sync_state::{ContactsSyncState, GivenToken};
-pub use twins::{OwnData, Twins};
-pub use writing::{ContactUpdate, NewContact, PersonFields};
-
 /// A query of the contacts `c` in `from`.
 macro_rules! stored_contacts {
     (from: $from:literal, $($argument:expr),+ $(,)?) => {
@@ -68,8 +54,8 @@ macro_rules! stored_contacts {
             r#"
             SELECT c.id, c.google_resource_name AS resource_name, c.google_etag AS etag, c.name, c.phone, c.email,
                    c.linked_in, c.location, c.custom_notes, COALESCE(c.source = 'google', false) AS "from_google!",
-                   COALESCE(c.archived AND c.archived_at = c.last_synced_at, false) AS "archived_by_sync!",
-                   COALESCE(c.archived AND c.archived_at IS DISTINCT FROM c.last_synced_at, false) AS "archived_by_user!",
+                   (c.archived AND c.archived_at = c.last_synced_at) IS TRUE AS "archived_by_sync!",
+                   (c.archived AND (c.archived_at = c.last_synced_at) IS NOT TRUE) IS TRUE AS "archived_by_user!",
                    ARRAY(
                        SELECT m.google_group_resource_name FROM contact_google_memberships m WHERE m.contact_id = c.id
                    ) AS "groups!: Vec<String>"
@@ -79,6 +65,22 @@ macro_rules! stored_contacts {
         )
     };
 }
+
+mod archive;
+mod duplicates;
+mod matching;
+mod memberships;
+mod sync_runs;
+mod sync_state;
+mod writing;
+
+pub use archive::MissedContacts;
+pub use duplicates::{Duplicates, OwnData};
+pub use matching::MatchKeys;
+pub use memberships::Membership;
+pub use sync_runs::{BegunWith, ListedPage, Place};
+pub use sync_state::{ContactsSyncState, GivenToken};
+pub use writing::{ContactUpdate, NewContact, PersonFields};
 
 handle! {
     /// `contacts` and `contact_google_memberships`: one page of an address book, one transaction of set-based statements.
@@ -111,10 +113,10 @@ impl ContactsPage {
         Ok(contacts)
     }
 
-    /// These contacts.
-    async fn by_id(&mut self, ids: &[Uuid]) -> Result<Vec<StoredContact>, Error> {
+    /// These contacts, by their ids.
+    async fn by_id(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, StoredContact>, Error> {
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(HashMap::new());
         }
         let contacts = stored_contacts!(
             from: "unnest($1::uuid[]) AS wanted(id)
@@ -123,7 +125,7 @@ impl ContactsPage {
         )
         .fetch_all(self.tx.statement())
         .await?;
-        Ok(contacts)
+        Ok(contacts.into_iter().map(|contact| (contact.id, contact)).collect())
     }
 
     /// Makes all of it count.

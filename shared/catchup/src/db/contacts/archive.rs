@@ -19,8 +19,8 @@ pub struct MissedContacts {
 }
 
 impl ContactsPage {
-    /// Archives the contacts of people that were deleted in Google, and returns who was not archived before. They are free
-    /// for another person: `gathered` puts them where [`ContactsPage::match_free`] finds them.
+    /// Archives the contacts of people that were deleted in Google, and returns which were not archived before. They may be
+    /// matched with another person: `gathered` puts them where [`ContactsPage::match_candidates`] finds them.
     pub async fn archive(
         &mut self,
         resource_names: &[&str],
@@ -42,8 +42,8 @@ impl ContactsPage {
                 RETURNING c.id, c.email, c.phone
             ), memberships AS (
                 DELETE FROM contact_google_memberships m USING archived a WHERE m.contact_id = a.id
-            ), free AS (
-                INSERT INTO jobs.contacts_sync_free (user_id, contact_id, email, phone)
+            ), candidates AS (
+                INSERT INTO jobs.contacts_sync_candidates (user_id, contact_id, email, phone)
                 SELECT $1, id, NULLIF(lower(btrim(email)), ''), NULLIF(regexp_replace(phone, '[^0-9]', '', 'g'), '')
                 FROM archived
                 WHERE $4::boolean
@@ -61,22 +61,57 @@ impl ContactsPage {
         Ok(archived)
     }
 
-    /// What a full sync, all of whose pages are written, did not list.
-    pub async fn unseen(&mut self, run: Uuid) -> Result<MissedContacts, Error> {
-        let count = sqlx::query!(
-            r#"
-            SELECT count(*) FILTER (
-                       WHERE (c.last_synced_at < r.run_started_at) IS NOT FALSE AND c.google_resource_name NOT IN (
-                           SELECT unnest(p.seen) FROM jobs.contacts_sync_pages p WHERE p.user_id = $1 AND p.run = $2
-                       )
-                   ) AS "unseen!",
-                   count(*) - (
-                       SELECT COALESCE(sum(cardinality(p.inserted)), 0)
-                       FROM jobs.contacts_sync_pages p WHERE p.user_id = $1 AND p.run = $2
-                   ) AS "before!"
+    /// Copies the contacts whose people a full sync, all of whose pages are written, did not list to where
+    /// [`ContactsPage::match_candidates`] finds them, for as long as they keep their person; if it inserted any contact, those
+    /// that are archived, too, by a sync or by the user. Returns how many there are.
+    ///
+    /// A contact that another sync wrote since the run began is left out.
+    pub async fn gather_unseen(&mut self, run: Uuid) -> Result<u64, Error> {
+        self.clear_candidates().await?;
+        let gathered = sqlx::query!(
+            "
+            INSERT INTO jobs.contacts_sync_candidates (user_id, contact_id, email, phone, resource_name)
+            SELECT $1, c.id, NULLIF(lower(btrim(c.email)), ''), NULLIF(regexp_replace(c.phone, '[^0-9]', '', 'g'), ''),
+                   c.google_resource_name
             FROM jobs.contacts_sync_state r
             JOIN contacts c ON c.user_id = r.user_id
-            WHERE r.user_id = $1 AND r.run = $2 AND c.google_resource_name IS NOT NULL AND c.archived IS NOT TRUE
+            WHERE r.user_id = $1 AND r.run = $2 AND (c.last_synced_at < r.run_started_at) IS NOT FALSE
+              AND (c.google_resource_name IN (
+                  SELECT unnest(p.seen) FROM jobs.contacts_sync_pages p WHERE p.user_id = $1 AND p.run = $2
+              )) IS NOT TRUE
+              AND CASE
+                  WHEN c.archived IS NOT TRUE THEN c.google_resource_name IS NOT NULL
+                  ELSE EXISTS (
+                      SELECT FROM jobs.contacts_sync_pages p
+                      WHERE p.user_id = $1 AND p.run = $2 AND p.inserted <> '{}'
+                  )
+              END
+            ",
+            self.user_id,
+            run,
+        )
+        .execute(self.tx.statement())
+        .await?;
+        Ok(gathered.rows_affected())
+    }
+
+    /// How many contacts [`ContactsPage::gather_unseen`] found that are not archived, of how many.
+    pub async fn missed(&mut self, run: Uuid) -> Result<MissedContacts, Error> {
+        let count = sqlx::query!(
+            r#"
+            SELECT (
+                       SELECT count(*)
+                       FROM jobs.contacts_sync_candidates k
+                       JOIN contacts c ON c.id = k.contact_id AND c.archived IS NOT TRUE
+                       WHERE k.user_id = $1
+                   ) AS "unseen!",
+                   (
+                       SELECT count(*) FROM contacts
+                       WHERE user_id = $1 AND google_resource_name IS NOT NULL AND archived IS NOT TRUE
+                   ) - (
+                       SELECT COALESCE(sum(cardinality(inserted)), 0) FROM jobs.contacts_sync_pages
+                       WHERE user_id = $1 AND run = $2
+                   ) AS "before!"
             "#,
             self.user_id,
             run,
@@ -89,62 +124,33 @@ impl ContactsPage {
         })
     }
 
-    /// Puts the contacts whose people a full sync did not list among those that [`ContactsPage::match_free`] finds, for as
-    /// long as they keep their person.
-    pub async fn gather_unseen(&mut self, run: Uuid) -> Result<(), Error> {
-        sqlx::query!(
-            "
-            INSERT INTO jobs.contacts_sync_free (user_id, contact_id, email, phone, resource_name)
-            SELECT $1, c.id, NULLIF(lower(btrim(c.email)), ''), NULLIF(regexp_replace(c.phone, '[^0-9]', '', 'g'), ''),
-                   c.google_resource_name
-            FROM jobs.contacts_sync_state r
-            JOIN contacts c ON c.user_id = r.user_id
-            WHERE r.user_id = $1 AND r.run = $2 AND c.google_resource_name IS NOT NULL
-              AND c.archived IS NOT TRUE AND (c.last_synced_at < r.run_started_at) IS NOT FALSE
-              AND c.google_resource_name NOT IN (
-                  SELECT unnest(p.seen) FROM jobs.contacts_sync_pages p WHERE p.user_id = $1 AND p.run = $2
-              )
-            ON CONFLICT (user_id, contact_id) DO UPDATE SET resource_name = excluded.resource_name
-            ",
-            self.user_id,
-            run,
-        )
-        .execute(self.tx.statement())
-        .await?;
-        Ok(())
-    }
-
-    /// Archives some of the contacts whose people a full sync did not list, but for those that another sync wrote since the
-    /// run began. Returns whom; none when all are.
-    pub async fn archive_unseen(&mut self, run: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
-        let archived = sqlx::query_scalar!(
-            "
-            WITH archived AS (
-                UPDATE contacts c SET archived = true, archived_at = $3, last_synced_at = $3
-                WHERE c.id IN (
-                    SELECT u.id
-                    FROM jobs.contacts_sync_state r
-                    JOIN contacts u ON u.user_id = r.user_id
-                    WHERE r.user_id = $1 AND r.run = $2 AND u.google_resource_name IS NOT NULL
-                      AND u.archived IS NOT TRUE AND (u.last_synced_at < r.run_started_at) IS NOT FALSE
-                      AND u.google_resource_name NOT IN (
-                          SELECT unnest(p.seen) FROM jobs.contacts_sync_pages p WHERE p.user_id = $1 AND p.run = $2
-                      )
-                    LIMIT $4
+    /// Archives some of the contacts that [`ContactsPage::gather_unseen`] found and that still have their person. Returns
+    /// which; `None` when none is left.
+    pub async fn archive_unseen(&mut self, now: DateTime<Utc>) -> Result<Option<Vec<Uuid>>, Error> {
+        let step = sqlx::query!(
+            r#"
+            WITH step AS (
+                DELETE FROM jobs.contacts_sync_candidates
+                WHERE (user_id, contact_id) IN (
+                    SELECT user_id, contact_id FROM jobs.contacts_sync_candidates WHERE user_id = $1 LIMIT $3
                 )
+                RETURNING contact_id, resource_name
+            ), archived AS (
+                UPDATE contacts c SET archived = true, archived_at = $2, last_synced_at = $2
+                FROM step s
+                WHERE c.id = s.contact_id AND c.google_resource_name = s.resource_name AND c.archived IS NOT TRUE
                 RETURNING c.id
             ), memberships AS (
                 DELETE FROM contact_google_memberships m USING archived a WHERE m.contact_id = a.id
             )
-            SELECT id FROM archived
-            ",
+            SELECT (SELECT count(*) FROM step) AS "candidates!", ARRAY(SELECT id FROM archived) AS "archived!"
+            "#,
             self.user_id,
-            run,
             now,
             STEP,
         )
-        .fetch_all(self.tx.statement())
+        .fetch_one(self.tx.statement())
         .await?;
-        Ok(archived)
+        Ok((step.candidates > 0).then_some(step.archived))
     }
 }

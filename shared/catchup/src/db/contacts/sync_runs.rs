@@ -28,10 +28,19 @@ pub struct ListedPage<'a> {
     pub run: Uuid,
     /// How many pages came before.
     pub number: i32,
-    /// The sync token that an incremental listing began with.
-    pub since: Option<&'a str>,
+    /// What was stored when the run began: for its first page.
+    pub begun_with: &'a BegunWith,
     /// What follows it.
     pub next: &'a Place,
+}
+
+/// What of the user's state a listing began with. While it is stored, no other sync has begun or ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BegunWith {
+    /// The run that is under way, or was given up.
+    pub run: Option<Uuid>,
+    /// The sync token, whether or not the listing uses it.
+    pub sync_token: Option<String>,
 }
 
 impl Contacts {
@@ -77,10 +86,10 @@ impl Contacts {
 
 impl ContactsPage {
     /// Takes the page's place in its run; the first page begins the run. `false` when the place is another's: the run was
-    /// replaced, the page is written already, or an incremental listing began with a token that is no longer the user's.
+    /// replaced, the page is written already, or another sync has begun or ended since this one began.
     /// Other pages of the user wait until this one ends.
     pub async fn take_place(&mut self, page: ListedPage<'_>, now: DateTime<Utc>) -> Result<bool, Error> {
-        let (page_token, sync_token) = match page.next {
+        let (page_token, next_sync_token) = match page.next {
             Place::Page(token) => (Some(token), None),
             Place::End(token) => (None, Some(token)),
         };
@@ -93,14 +102,15 @@ impl ContactsPage {
                 ON CONFLICT (user_id) DO UPDATE
                 SET run = excluded.run, run_started_at = excluded.run_started_at, pages = excluded.pages,
                     page_token = excluded.page_token, next_sync_token = excluded.next_sync_token
-                WHERE $6::text IS NULL OR s.sync_token = $6
+                WHERE s.run IS NOT DISTINCT FROM $6 AND s.sync_token IS NOT DISTINCT FROM $7
                 ",
                 self.user_id,
                 page.run,
                 now,
                 page_token,
-                sync_token,
-                page.since,
+                next_sync_token,
+                page.begun_with.run,
+                page.begun_with.sync_token,
             )
             .execute(self.tx.statement())
             .await?
@@ -109,19 +119,35 @@ impl ContactsPage {
                 "
                 UPDATE jobs.contacts_sync_state
                 SET pages = $3 + 1, page_token = $4, next_sync_token = $5
-                WHERE user_id = $1 AND run = $2 AND pages = $3 AND ($6::text IS NULL OR sync_token = $6)
+                WHERE user_id = $1 AND run = $2 AND pages = $3
                 ",
                 self.user_id,
                 page.run,
                 page.number,
                 page_token,
-                sync_token,
-                page.since,
+                next_sync_token,
             )
             .execute(self.tx.statement())
             .await?
         };
         Ok(taken.rows_affected() == 1)
+    }
+
+    /// Holds the state that a listing without a page began with. `false` when another sync has begun or ended since.
+    pub async fn hold_begin(&mut self, begun_with: &BegunWith) -> Result<bool, Error> {
+        let held = sqlx::query_scalar!(
+            r#"
+            SELECT true AS "held!" FROM jobs.contacts_sync_state
+            WHERE user_id = $1 AND run IS NOT DISTINCT FROM $2 AND sync_token IS NOT DISTINCT FROM $3
+            FOR UPDATE
+            "#,
+            self.user_id,
+            begun_with.run,
+            begun_with.sync_token,
+        )
+        .fetch_optional(self.tx.statement())
+        .await?;
+        Ok(held.is_some())
     }
 
     /// Holds the place of a run whose last page is written. `false` when it is not the user's run any more, or when a page

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use shared::db::{Error, shortened};
 use uuid::Uuid;
 
-use super::{Contacts, ContactsPage};
+use super::{BegunWith, Contacts, ContactsPage};
 use crate::payload::SyncType;
 
 const ERROR_CHARS: usize = 500;
@@ -28,6 +28,8 @@ pub struct GivenToken {
 pub struct ContactsSyncState {
     /// What to ask for changes with; `None` asks for everything.
     pub token: Option<GivenToken>,
+    /// What a listing that begins now begins with.
+    pub begun_with: BegunWith,
     /// When a full sync first missed so many contacts that another has to confirm it.
     pub doubted_at: Option<DateTime<Utc>>,
     /// Contacts that were linked to a person at the end of the last sync.
@@ -39,7 +41,7 @@ impl Contacts {
     pub async fn sync_state(&self, user_id: Uuid) -> Result<ContactsSyncState, Error> {
         let state = sqlx::query!(
             r#"
-            SELECT o.sync_token AS "sync_token?", o.given_at, o.parameters, o.doubted_at, s.total_contacts_synced AS "linked?"
+            SELECT o.run AS "run?", o.sync_token AS "sync_token?", o.given_at, o.parameters, o.doubted_at, s.total_contacts_synced AS "linked?"
             FROM (SELECT $1::uuid AS user_id) u
             LEFT JOIN jobs.contacts_sync_state o USING (user_id)
             LEFT JOIN google_contacts_sync_state s USING (user_id)
@@ -48,6 +50,7 @@ impl Contacts {
         )
         .fetch_one(self.0.statement())
         .await?;
+        let begun_with = BegunWith { run: state.run, sync_token: state.sync_token.clone() };
         let token = match (state.sync_token, state.given_at, state.parameters) {
             (Some(token), Some(given_at), Some(parameters)) => {
                 Some(GivenToken { token, given_at, parameters })
@@ -56,6 +59,7 @@ impl Contacts {
         };
         Ok(ContactsSyncState {
             token,
+            begun_with,
             doubted_at: state.doubted_at,
             linked: state.linked.map_or(0, |total| u64::try_from(total).unwrap_or(0)),
         })

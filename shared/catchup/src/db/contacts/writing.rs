@@ -84,13 +84,8 @@ impl ContactsPage {
         Ok(())
     }
 
-    /// Adds contacts with their memberships, and returns the resource name and id of each; those that are there already
-    /// are left out.
-    pub async fn insert(
-        &mut self,
-        people: &[NewContact],
-        now: DateTime<Utc>,
-    ) -> Result<Vec<(String, Uuid)>, Error> {
+    /// Adds contacts with their memberships, and returns their ids; those that are there already are left out.
+    pub async fn insert(&mut self, people: &[NewContact], now: DateTime<Utc>) -> Result<Vec<Uuid>, Error> {
         if people.is_empty() {
             return Ok(Vec::new());
         }
@@ -99,8 +94,8 @@ impl ContactsPage {
             person.groups.iter().map(|group| (person.fields.resource_name.as_str(), group.as_str()))
         });
         let (members, groups): (Vec<&str>, Vec<&str>) = memberships.unzip();
-        let rows = sqlx::query!(
-            r#"
+        let inserted = sqlx::query_scalar!(
+            "
             WITH inserted AS (
                 INSERT INTO contacts
                     (user_id, google_resource_name, google_etag, name, phone, email, linked_in, location, custom_notes,
@@ -116,8 +111,8 @@ impl ContactsPage {
                 FROM unnest($11::text[], $12::text[]) AS m(resource_name, google_group)
                 JOIN inserted ON inserted.google_resource_name = m.resource_name
             )
-            SELECT google_resource_name AS "resource_name!", id FROM inserted
-            "#,
+            SELECT id FROM inserted
+            ",
             self.user_id,
             columns.resource_names.as_slice() as _,
             columns.etags.as_slice() as _,
@@ -133,7 +128,7 @@ impl ContactsPage {
         )
         .fetch_all(self.tx.statement())
         .await?;
-        Ok(rows.into_iter().map(|row| (row.resource_name, row.id)).collect())
+        Ok(inserted)
     }
 
     /// Notes whom the page of a full sync listed, and whom it inserted.
@@ -158,7 +153,7 @@ impl ContactsPage {
     }
 }
 
-/// People, turned into one array a column.
+/// People, turned into one array per column.
 #[derive(Default)]
 struct Columns<'a> {
     resource_names: Vec<&'a str>,

@@ -43,7 +43,7 @@ async fn world(database: &Database, contacts: u32) -> (Uuid, Vec<Uuid>) {
         .map(|fields| NewContact { fields, groups: Vec::new() })
         .collect();
     let mut page = database.of::<Contacts>().page(user).await.unwrap();
-    let ids: Vec<Uuid> = page.insert(&people, now()).await.unwrap().into_iter().map(|(_, id)| id).collect();
+    let ids: Vec<Uuid> = page.insert(&people, now()).await.unwrap();
     page.change_memberships(&memberships(&ids, "a"), &[]).await.unwrap();
     page.commit().await.unwrap();
     (user, ids)

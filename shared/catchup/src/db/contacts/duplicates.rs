@@ -1,4 +1,4 @@
-//! Two contacts of one person: which of them keeps what the user wrote.
+//! Several contacts of one person: which of them keeps what the user wrote.
 //!
 //! Google gives a person another resource name when people are merged, restored or linked to a profile, and does not
 //! always say so. The contact under the old name is then gone or not listed, and another one with the same e-mail address
@@ -27,7 +27,7 @@ pub struct OwnData {
 
 /// Two contacts of one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Twins {
+pub struct Duplicates {
     /// The one whose person is gone.
     pub old: StoredContact,
     /// The one that is linked to the person.
@@ -67,32 +67,58 @@ impl ContactsPage {
         Ok(rows)
     }
 
+    /// The pages on which a full sync inserted a contact with the e-mail address or number of a match candidate.
+    pub async fn pages_with_matches(&mut self, run: Uuid) -> Result<Vec<i32>, Error> {
+        // Subqueries within an expression are looked up by hash, whatever the statistics say of a new table.
+        let pages = sqlx::query_scalar!(
+            "
+            SELECT p.page FROM jobs.contacts_sync_pages p
+            WHERE p.user_id = $1 AND p.run = $2 AND EXISTS (
+                SELECT FROM unnest(p.inserted) AS i(id)
+                CROSS JOIN LATERAL (SELECT * FROM contacts WHERE id = i.id OFFSET 0) c
+                WHERE (lower(btrim(c.email)) IN (
+                          SELECT k.email FROM jobs.contacts_sync_candidates k WHERE k.user_id = $1 AND k.email IS NOT NULL
+                      )) IS TRUE
+                   OR (regexp_replace(c.phone, '[^0-9]', '', 'g') IN (
+                          SELECT k.phone FROM jobs.contacts_sync_candidates k WHERE k.user_id = $1 AND k.phone IS NOT NULL
+                      )) IS TRUE
+            )
+            ORDER BY p.page
+            ",
+            self.user_id,
+            run,
+        )
+        .fetch_all(self.tx.statement())
+        .await?;
+        Ok(pages)
+    }
+
     /// The contacts that a page of a full sync inserted, as far as they are as they were.
     pub async fn inserted(&mut self, run: Uuid, page: i32) -> Result<Vec<StoredContact>, Error> {
-        let ids = sqlx::query_scalar!(
-            r#"
-            SELECT c.id AS "id!"
-            FROM (
-                SELECT unnest(inserted) AS id FROM jobs.contacts_sync_pages
-                WHERE user_id = $1 AND run = $2 AND page = $3
-            ) i
-            CROSS JOIN LATERAL (SELECT * FROM contacts WHERE id = i.id OFFSET 0) c
-            WHERE c.archived IS NOT TRUE AND c.google_resource_name IS NOT NULL AND c.updated_at = c.created_at
-              AND NOT EXISTS (SELECT FROM interaction_logs l WHERE l.contact_id = c.id)
-              AND NOT EXISTS (SELECT FROM contact_groups x WHERE x.contact_id = c.id)
-            "#,
+        let contacts = stored_contacts!(
+            from: "jobs.contacts_sync_pages p
+                   CROSS JOIN LATERAL unnest(p.inserted) AS i(id)
+                   CROSS JOIN LATERAL (
+                       SELECT * FROM contacts
+                       WHERE id = i.id AND archived IS NOT TRUE AND google_resource_name IS NOT NULL
+                         AND updated_at = created_at
+                       OFFSET 0
+                   ) c
+                   WHERE p.user_id = $1 AND p.run = $2 AND p.page = $3
+                     AND NOT EXISTS (SELECT FROM interaction_logs l WHERE l.contact_id = c.id)
+                     AND NOT EXISTS (SELECT FROM contact_groups x WHERE x.contact_id = c.id)",
             self.user_id,
             run,
             page,
         )
         .fetch_all(self.tx.statement())
         .await?;
-        self.by_id(&ids).await
+        Ok(contacts)
     }
 
     /// Pairs of one of the contacts `gone`, whose people were deleted, and one that came from Google and has a person, with
     /// the same e-mail address, else the same number; each contact once.
-    pub async fn twins_of(&mut self, gone: &[Uuid]) -> Result<Vec<Twins>, Error> {
+    pub async fn duplicates_of(&mut self, gone: &[Uuid]) -> Result<Vec<Duplicates>, Error> {
         if gone.is_empty() {
             return Ok(Vec::new());
         }
@@ -128,17 +154,16 @@ impl ContactsPage {
         }
         let pairs = pair(&old, &new);
         let ids: Vec<Uuid> = pairs.iter().flat_map(|(old, new)| [*old, *new]).collect();
-        let mut contacts: HashMap<Uuid, StoredContact> =
-            self.by_id(&ids).await?.into_iter().map(|contact| (contact.id, contact)).collect();
-        let twins = pairs
-            .iter()
-            .filter_map(|(old, new)| Some(Twins { old: contacts.remove(old)?, new: contacts.remove(new)? }));
-        Ok(twins.collect())
+        let mut contacts = self.by_id(&ids).await?;
+        let duplicates = pairs.iter().filter_map(|(old, new)| {
+            Some(Duplicates { old: contacts.remove(old)?, new: contacts.remove(new)? })
+        });
+        Ok(duplicates.collect())
     }
 
     /// Takes contacts of a person whose other contact stays out of the way, their link included: with `delete`, those that
     /// are as they were inserted and that nothing refers to are deleted; the others are archived, with all that is in
-    /// them, and are free for another person.
+    /// them, and may be matched with another person. What the user archived stays as it is.
     pub async fn retire(&mut self, contacts: &[Uuid], delete: bool, now: DateTime<Utc>) -> Result<(), Error> {
         if contacts.is_empty() {
             return Ok(());
