@@ -8,7 +8,7 @@ use catchup::limits;
 use catchup::notify::message::Suggestion;
 use catchup::notify::{self, Delivery, Notifier, Recipient, Timeouts, zone};
 use catchup::payload::{self, BatchTime};
-use chrono::Datelike;
+use chrono::{Datelike, TimeDelta};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
@@ -28,6 +28,8 @@ const QUEUE: Queue = <payload::BatchNotifications as Payload>::QUEUE;
 /// Sweeps among which the last window is looked for: those of more than [`schedule::LOOK_BACK`], in whatever order they
 /// ran.
 const RECENT_SWEEPS: u32 = 600;
+/// A suggestion that begins sooner is too late to be read, and to be arranged.
+const LEAD: TimeDelta = TimeDelta::hours(2);
 /// Suggestions in one e-mail.
 const MAX_DIGEST: u32 = 100;
 
@@ -123,7 +125,7 @@ impl BatchNotifications {
         let mut sent = Sent::default();
         let mut again_at = None;
         let texts = match person.phone {
-            Some(_) => self.suggestions(user_id, Channel::Sms, limits::SMS.max).await?,
+            Some(_) => self.suggestions(user_id, Channel::Sms, limits::SMS.max, context).await?,
             None => Vec::new(),
         };
         let notifier = self.notifier.planning(user_id, person.email_enabled.into(), texts.len());
@@ -131,7 +133,7 @@ impl BatchNotifications {
             if !notify::has_time_to_send(context) {
                 return Ok(Outcome::Snooze(context.now()));
             }
-            let suggestions = self.suggestions(user_id, Channel::Email, MAX_DIGEST).await?;
+            let suggestions = self.suggestions(user_id, Channel::Email, MAX_DIGEST, context).await?;
             match notifier.send_email(&recipient, &person.email, &suggestions).await? {
                 Delivery::Sent { .. } => sent.emailed = suggestions.len(),
                 Delivery::AlreadyClaimed => {}
@@ -171,8 +173,10 @@ impl BatchNotifications {
         user_id: Uuid,
         channel: Channel,
         limit: u32,
+        context: &Context,
     ) -> Result<Vec<Suggestion>, Failure> {
-        let pending = self.batches.suggestions_to_send(user_id, channel, limit).await?;
+        let from = context.now() + LEAD;
+        let pending = self.batches.suggestions_to_send(user_id, channel, from, limit).await?;
         let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
             id,
             contacts,

@@ -1,13 +1,12 @@
 //! From an event of Google's to a row of the database.
 
 use catchup::db::calendar_events::{Changes, EventRow, Superseded};
+use catchup::db::calendars::ID_CHARS;
 use catchup::google::calendar::{Event, EventAttendee, EventDateTime};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
-/// Longest id that the table can hold; Google allows 1024.
-const MAX_ID_CHARS: usize = 255;
 /// Postgres stores all characters but this one, in JSON neither.
 const NUL: char = '\0';
 /// The first and the last second that are written with four digits of the year, the only form that everyone reads: an event
@@ -86,7 +85,7 @@ fn split(series: &str) -> Option<Superseded> {
 struct Unplaced;
 
 fn is_storable(id: &str) -> bool {
-    id.chars().count() <= MAX_ID_CHARS && !id.contains(NUL)
+    id.chars().count() <= ID_CHARS && !id.contains(NUL)
 }
 
 fn row(google_event_id: String, event: Event, calendar_zone: &str) -> Result<EventRow, Unplaced> {

@@ -129,7 +129,7 @@ impl CalendarSync {
             outcome.map(Ended::Here)
         };
         let (user_id, integration) = (payload.user_id, Integration::GoogleCalendar);
-        self.syncs.run(user_id, integration, Entry::First, || context.now(), sync).await
+        self.syncs.run(user_id, integration, Entry::First, &context.key, || context.now(), sync).await
     }
 
     /// Syncs, says what changed, and records how the sync ended.

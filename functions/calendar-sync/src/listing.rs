@@ -119,9 +119,16 @@ impl EventListing {
         }
     }
 
-    /// Lists what changed since this listing began, which ended with that token.
-    pub(crate) fn followed_by(&self, sync_token: String, now: DateTime<Utc>) -> Self {
-        Self::since(sync_token, self.page_size, self.horizon, self.listed_at, now)
+    /// It ended with that token: what is known of its calendar now.
+    pub(crate) fn ended(&self, calendar: &mut CalendarToSync, sync_token: Option<String>) {
+        calendar.sync_token = sync_token;
+        calendar.page_size = Some(self.page_size);
+        calendar.synced_at = Some(self.began_at);
+        (calendar.failures, calendar.retry_at) = (0, None);
+        if self.is_full() {
+            (calendar.horizon, calendar.listed_in_full_at) = (Some(self.horizon), Some(self.began_at));
+            calendar.looks_back = false;
+        }
     }
 
     /// Whether a listing may continue there: an incremental one only while the token that it began with is stored.

@@ -4,8 +4,9 @@
 //! may end anywhere and the next one continues. Only the list of calendars, the token and the API as a whole end a sync: a
 //! calendar that fails is passed over, and has a backoff of its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
+use catchup::db::calendar_events::Written;
 use catchup::db::calendars::{
     CalendarCursor, CalendarEntry, CalendarFailure, CalendarPosition, CalendarToSync, ListedScope,
 };
@@ -27,7 +28,7 @@ const LIST_CALLS: u32 = 1;
 const MAX_REFUSALS: i32 = 5;
 /// A calendar that is refused, or fails for so long that it waits longer than this, waits for the user's next sync.
 const LONGEST_RETRY: TimeDelta = TimeDelta::minutes(65);
-/// So many failures in a row are not chance: perhaps smaller pages come in time.
+/// So many failures in a row may be chance: after them, smaller pages perhaps come in time, and backoffs are kept.
 const CHANCE_FAILURES: i32 = 2;
 
 /// How far a sync came in this run. What it changed is counted where it is written.
@@ -60,10 +61,20 @@ pub(crate) async fn sync(
         Ok(calls) => calls,
         Err(stop) => return (Progress::default(), Err(stop)),
     };
-    let mut sync =
-        Sync { job, user_id, run, context, calls, own_addresses: Vec::new(), progress: Progress::default() };
+    let mut sync = Sync {
+        job,
+        user_id,
+        run,
+        context,
+        calls,
+        own_addresses: Vec::new(),
+        asked_again: BTreeSet::new(),
+        passed_over: BTreeSet::new(),
+        progress: Progress::default(),
+    };
     let result = sync.run().await;
-    let progress = Progress { api_calls: sync.calls.made(), ..sync.progress };
+    let (api_calls, passed_over) = (sync.calls.made(), sync.passed_over.len() as u64);
+    let progress = Progress { passed_over, api_calls, ..sync.progress };
     (progress, result)
 }
 
@@ -75,6 +86,9 @@ struct Sync<'a> {
     calls: Calls<'a>,
     /// The user's, in lower case.
     own_addresses: Vec<String>,
+    /// Calendars that have forgotten their sync token since they were read from the database.
+    asked_again: BTreeSet<String>,
+    passed_over: BTreeSet<String>,
     progress: Progress,
 }
 
@@ -94,12 +108,16 @@ impl Sync<'_> {
         self.expect_calls(0, &calendars);
         self.progress.calendars = calendars.len() as u64;
         self.drop_other_calendars(&calendars).await?;
-        let position = self.job.calendars.take_position(self.user_id).await?;
+        let position = self.job.calendars.take_position(self.user_id, self.run).await?;
         self.sync_calendars(calendars, position).await?;
-        // An event that left one calendar may still be in another, whose sync was made not to count for that.
-        let mut reset = self.calendars_to_sync().await?;
-        reset.retain(|calendar| calendar.synced_at.is_none());
-        self.sync_calendars(reset, None).await?;
+        // An event that left one calendar may still be in another, which was done before.
+        while !self.asked_again.is_empty() {
+            let mut again = self.calendars_to_sync().await?;
+            again.retain(|calendar| self.asked_again.remove(&calendar.calendar_id));
+            // One that is not synced any more.
+            self.asked_again.clear();
+            self.sync_calendars(again, None).await?;
+        }
         self.job.events.remove_ended(self.user_id, self.context.now() - RETENTION).await?;
         self.note_meetings().await
     }
@@ -108,14 +126,21 @@ impl Sync<'_> {
         Ok(self.job.calendars.to_sync(self.user_id).await?)
     }
 
-    async fn drop_other_calendars(&self, calendars: &[CalendarToSync]) -> Result<(), Stop> {
+    async fn drop_other_calendars(&mut self, calendars: &[CalendarToSync]) -> Result<(), Stop> {
         if calendars.is_empty() {
             return Ok(());
         }
         let ids: Vec<String> = calendars.iter().map(|calendar| calendar.calendar_id.clone()).collect();
-        let removed =
-            self.job.events.retain_calendars(self.user_id, self.run, &ids, self.context.now()).await?;
-        removed.map(|_| ()).ok_or_else(|| self.overtaken())
+        let now = self.context.now();
+        let removed = self.job.events.retain_calendars(self.user_id, self.run, &ids, now).await?;
+        self.written(removed)
+    }
+
+    /// What a statement wrote whose sync still stands.
+    fn written(&mut self, written: Option<Written>) -> Result<(), Stop> {
+        let Some(Written { asked_again, .. }) = written else { return Err(self.overtaken()) };
+        self.asked_again.extend(asked_again);
+        Ok(())
     }
 
     /// Syncs each calendar that is not done; those that failed before come last.
@@ -130,12 +155,15 @@ impl Sync<'_> {
         };
         calendars.sort_by_key(|calendar| (!waits(calendar), calendar.failures > 0));
         let mut calendars = VecDeque::from(calendars);
-        while let Some(calendar) = calendars.pop_front() {
-            let position = position
+        while let Some(mut calendar) = calendars.pop_front() {
+            let mut position = position
                 .take_if(|position| position.calendar_id == calendar.calendar_id)
                 .filter(|position| EventListing::stands(position, &calendar));
+            if self.asked_again.remove(&calendar.calendar_id) {
+                (calendar.sync_token, calendar.synced_at, position) = (None, None, None);
+            }
             if self.is_backing_off(&calendar) {
-                self.progress.passed_over += 1;
+                self.passed_over.insert(calendar.calendar_id);
             } else if position.is_some() || !self.is_covered(calendar.synced_at) {
                 let listing = EventListing::of(&calendar, position, self.context.now());
                 calendars.extend(self.sync_calendar(calendar, listing).await?);
@@ -159,8 +187,9 @@ impl Sync<'_> {
         began_at.is_some_and(|at| at >= self.context.scheduled_for)
     }
 
+    /// What may be chance keeps no later sync from asking.
     fn is_backing_off(&self, calendar: &CalendarToSync) -> bool {
-        calendar.retry_at.is_some_and(|at| at > self.context.now())
+        calendar.failures > CHANCE_FAILURES && calendar.retry_at.is_some_and(|at| at > self.context.now())
     }
 
     async fn list_calendars(&mut self) -> Result<(), Stop> {
@@ -181,8 +210,8 @@ impl Sync<'_> {
         calendars.sort_by(|a, b| a.id.cmp(&b.id));
         calendars.dedup_by(|a, b| a.id == b.id);
         let entries: Vec<_> = calendars.iter().filter_map(entry).collect();
-        self.job.calendars.replace(self.user_id, &entries, listed_at).await?;
-        Ok(())
+        let replaced = self.job.calendars.replace(self.user_id, self.run, &entries, listed_at).await?;
+        replaced.map(|_| ()).ok_or_else(|| self.overtaken())
     }
 
     /// Brings a calendar up to date, or passes it over. Returns what is to be tried behind the others: after a disturbance, or
@@ -195,11 +224,14 @@ impl Sync<'_> {
         loop {
             let error = match self.list_events(&calendar.calendar_id, &mut listing).await {
                 // What changed since its first page, before this task was created, is not on its pages.
-                Ok(Some(sync_token)) if listing.is_resumed() && !self.is_covered(Some(listing.began_at)) => {
-                    listing = listing.followed_by(sync_token, self.context.now());
+                Ok(sync_token) => {
+                    listing.ended(&mut calendar, sync_token);
+                    if !listing.is_resumed() || self.is_covered(calendar.synced_at) {
+                        return Ok(None);
+                    }
+                    listing = EventListing::of(&calendar, None, self.context.now());
                     continue;
                 }
-                Ok(_) => return Ok(None),
                 Err(Stop::Google(error)) => error,
                 Err(stop) => return Err(stop),
             };
@@ -270,9 +302,9 @@ impl Sync<'_> {
         tracing::warn!(user_id = %self.user_id, %error, failures = failed.failures, "calendar passed over");
         if failed.refusals >= MAX_REFUSALS {
             let removed = self.job.events.remove_refused(known, now).await?;
-            removed.ok_or_else(|| self.overtaken())?;
+            self.written(removed)?;
         }
-        self.progress.passed_over += 1;
+        self.passed_over.insert(calendar.calendar_id.clone());
         let retry_at = failed.retry_at.filter(|&at| !is_refusal && at - now <= LONGEST_RETRY);
         self.progress.retry_at = [self.progress.retry_at, retry_at].into_iter().flatten().min();
         Ok(())
@@ -338,7 +370,7 @@ impl Sync<'_> {
         if !(changes.rows.is_empty() && changes.gone.is_empty()) {
             let known = listing.known(self.user_id, self.run, calendar_id);
             let written = self.job.events.apply(known, &changes, now).await?;
-            written.ok_or_else(|| self.overtaken())?;
+            self.written(written)?;
         }
         if listing.is_full() {
             listing.seen.extend(changes.rows.into_iter().map(|row| row.google_event_id));
@@ -347,7 +379,7 @@ impl Sync<'_> {
     }
 
     async fn finish(
-        &self,
+        &mut self,
         calendar_id: &str,
         listing: &EventListing,
         sync_token: Option<&str>,
@@ -360,7 +392,7 @@ impl Sync<'_> {
                 if sync_token.is_some() || !listing.seen.is_empty() {
                     let (seen, began_at) = (&listing.seen, listing.began_at);
                     let removed = self.job.events.remove_unseen(known, from, until, seen, began_at).await?;
-                    removed.ok_or_else(|| self.overtaken())?;
+                    self.written(removed)?;
                 }
                 ListedScope::Full { until, looked_back: listing.looks_back() }
             }
@@ -398,10 +430,10 @@ fn whose_fault(error: &Error) -> Fault {
         | Error::NoCalendarAccount
         | Error::ApiDisabled
         | Error::AddressRefused { .. } => Fault::Everything,
-        Error::SyncTokenExpired | Error::NotFound | Error::Forbidden { .. } | Error::Refused { .. } => {
-            Fault::Calendar
-        }
-        Error::Unavailable(_)
+        Error::NotFound | Error::Forbidden { .. } | Error::Refused { .. } => Fault::Calendar,
+        // Of a full listing, which has no token: nonsense.
+        Error::SyncTokenExpired
+        | Error::Unavailable(_)
         | Error::Timeout
         | Error::TooLarge
         | Error::Client(_)

@@ -111,7 +111,7 @@ impl GoogleContactsSync {
         };
         let sync = |admission| async move { self.admitted(payload, admission, context).await };
         let integration = Integration::GoogleContacts;
-        self.syncs.run(user_id, integration, entry, || context.now(), sync).await
+        self.syncs.run(user_id, integration, entry, &context.key, || context.now(), sync).await
     }
 
     async fn admitted(

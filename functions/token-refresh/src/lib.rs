@@ -13,6 +13,7 @@ use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
 use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
+use strum::IntoEnumIterator as _;
 use uuid::Uuid;
 
 const QUEUE: Queue = <payload::TokenRefresh as Payload>::QUEUE;
@@ -73,7 +74,7 @@ impl TokenRefresh {
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        if self.refused.is_alarm_raised(context.now()).await? {
+        if self.refused.is_alarm_raised(context.scheduled_for).await? {
             return Ok(MANY_REFUSED);
         }
         let due = self.stored.due(context.now(), sweep.after, sweep::PAGE).await?;
@@ -87,12 +88,13 @@ impl TokenRefresh {
             return Ok(Outcome::Skipped("unknown_user"));
         }
         // A task that names a user for a person's sake always asks Google.
-        if user.sweep_id.is_some() && self.refused.is_alarm_raised(context.now()).await? {
+        if user.sweep_id.is_some() && self.refused.is_alarm_raised(context.scheduled_for).await? {
             return Ok(MANY_REFUSED);
         }
         let integrations = match user.details.integration_type {
             Some(integration) => vec![integration],
-            None => self.stored.working_integrations(user_id).await?,
+            None if user.sweep_id.is_some() => self.stored.working_integrations(user_id).await?,
+            None => Integration::iter().collect(),
         };
         let mut done = Refreshed::default();
         let (mut failed, mut suspected_until, mut many_refused) = (None, None, false);

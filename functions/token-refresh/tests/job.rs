@@ -272,7 +272,38 @@ async fn a_token_that_the_application_marked_is_tried_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_scope_is_told_and_costs_no_attempt() {
+async fn a_task_for_a_persons_sake_asks_about_marked_tokens_too() {
+    let fixture = Fixture::new(1).await;
+    fixture
+        .stack
+        .run(
+            "INSERT INTO token_health (user_id, integration_type, status, error_message, last_checked)
+             SELECT user_id, provider, 'revoked', 'invalid_grant', now() + interval '5 minutes' FROM oauth_tokens",
+        )
+        .await;
+    let swept = fixture.deliver(&json!({ "userId": fixture.user(0), "sweepId": "today" })).await;
+    assert_eq!((swept.outcome(), swept.reason()), ("skipped", "not_connected"));
+    fixture
+        .deliver(&json!({ "userId": fixture.user(0) }))
+        .await
+        .check_done(&json!({ "refreshed": 2, "failed": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_from_before_a_sweep_does_not_stop_it() {
+    let fixture = Fixture::new(1).await;
+    fixture
+        .stack
+        .run(
+            "INSERT INTO jobs.refusal_alarms (night, raised_at)
+             VALUES (((now() AT TIME ZONE 'UTC') + interval '12 hours')::date, now() - interval '1 day')",
+        )
+        .await;
+    assert_eq!(fixture.deliver(&json!({})).await.body["result"]["created"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_scope_is_notified_once_and_costs_no_attempt() {
     let fixture = Fixture::new(1).await;
     fixture.google.world.untick_box(fixture.user(0), Integration::GoogleCalendar).unwrap();
     for _ in 0..2 {
@@ -281,8 +312,8 @@ async fn a_missing_scope_is_told_and_costs_no_attempt() {
             .await;
         answer.check_done(&json!({ "refreshed": 0, "failed": 1 }));
     }
-    let told = fixture.stack.rows::<(String,)>("SELECT message FROM token_health_notifications").await;
-    assert!(told.len() == 1 && told[0].0.contains("See and download any calendar"), "{told:?}");
+    let notices = fixture.stack.rows::<(String,)>("SELECT message FROM token_health_notifications").await;
+    assert!(notices.len() == 1 && notices[0].0.contains("See and download any calendar"), "{notices:?}");
     assert!(fixture.stack.dead_letters().await.is_empty());
 }
 

@@ -109,7 +109,7 @@ impl WebhookHealthCheck {
             }
             .map(Ended::Here)
         };
-        self.syncs.run(user_id, integration, Entry::Check, || context.now(), check).await
+        self.syncs.run(user_id, integration, Entry::Check, &context.key, || context.now(), check).await
     }
 
     async fn ask(

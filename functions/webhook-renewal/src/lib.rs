@@ -136,7 +136,7 @@ impl WebhookRenewal {
             .map(Ended::Here)
         };
         let integration = Integration::GoogleCalendar;
-        self.syncs.run(user.user_id, integration, Entry::Check, || context.now(), renew).await
+        self.syncs.run(user.user_id, integration, Entry::Check, &context.key, || context.now(), renew).await
     }
 
     async fn need(&self, user: &Renewal, context: &Context) -> Result<Need, Failure> {

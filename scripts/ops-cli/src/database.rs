@@ -8,6 +8,10 @@ use clap::Args;
 use shared::config::Config;
 use shared::db::Database;
 
+/// What a person sets, unlike a function.
+const WHERE: &str =
+    "scripts/up prints the DATABASE_URL of its database; in the cloud it is that of the SQL proxy";
+
 /// Run the migrations of the schema `jobs`; before functions that need them are deployed.
 #[derive(Args)]
 pub(crate) struct Migrate {
@@ -29,7 +33,7 @@ pub(crate) fn open() -> anyhow::Result<Database> {
     let mut config = Config::from_process();
     let Ok(database) = Database::from_config(&mut config) else {
         let problems: Vec<_> = config.problems().iter().map(ToString::to_string).collect();
-        bail!("{}", problems.join("\n"));
+        bail!("{}\n{WHERE}", problems.join("\n"));
     };
     Ok(database)
 }

@@ -19,8 +19,6 @@ pub enum EventCode {
     GoogleMisconfigured,
     /// Google's limit on a user's calls is met, and they wait.
     GoogleLimited,
-    /// Google's limit on a user's calls lasts: the day's quota is used up.
-    GoogleQuotaExceeded,
     /// A push notification was answered with 503, and Google sends it again.
     PushNotAccepted,
     /// A push notification led to no sync.

@@ -49,19 +49,21 @@ pub enum Ended {
 }
 
 impl Syncs {
-    /// Runs `sync`, which is told whether it may begin. While another sync of the user's integration is under way, the task
-    /// is rescheduled instead; a [`Entry::Check`] runs next to it.
+    /// Runs `sync` in the task of this key ([`Context::key`](shared::job::Context)), and tells it whether it may begin. While
+    /// another task syncs the user's integration, the task is rescheduled instead; a [`Entry::Check`] runs next to it.
     ///
     /// However it ends, its breaker is not left half-open: a sync that was let through and neither succeeded nor failed
     /// lets the next one try. Best effort: what is not handed back counts as a failure when its hour has ended, and a lock
-    /// that is not released expires after the longest time that the run can take.
+    /// that is not released is taken over by the task's redelivery, or expires after the longest time that the run can
+    /// take.
     ///
-    /// What a run writes must not rely on the lock alone: a process that was frozen for longer than that continues.
+    /// What a run writes must not rely on the lock alone: a process that was frozen for so long continues.
     pub async fn run<F>(
         &self,
         user_id: Uuid,
         integration: Integration,
         entry: Entry,
+        task: &str,
         now: impl Fn() -> DateTime<Utc> + Send,
         sync: impl FnOnce(Admission) -> F + Send,
     ) -> Result<Outcome, Failure>
@@ -71,7 +73,7 @@ impl Syncs {
         let (run, began_at) = (entry.run(), now());
         let lock = match entry {
             Entry::First | Entry::Named(_) | Entry::Continued(_) => {
-                Some(SyncLock { run, held_until: lock_end(integration, began_at) })
+                Some(SyncLock { run, task, held_until: lock_end(integration, began_at) })
             }
             Entry::Check => None,
         };
@@ -118,20 +120,7 @@ impl Syncs {
         outcome
     }
 
-    /// Looks at token health, circuit breaker and schedule before a sync, and takes no lock.
-    ///
     /// While the breaker is half-open exactly one caller is admitted, by one atomic update.
-    pub async fn admit(
-        &self,
-        user_id: Uuid,
-        integration: Integration,
-        entry: Entry,
-        now: DateTime<Utc>,
-    ) -> Result<Admission, Error> {
-        let status = sync_status::sync_status(&self.0, user_id, integration, None, now).await?;
-        self.admission(user_id, integration, entry, entry.run(), status, now).await
-    }
-
     async fn admission(
         &self,
         user_id: Uuid,

@@ -155,17 +155,24 @@ async function contacts(people) {
   await fails(list({ syncToken: deleted.syncToken }), 400, /EXPIRED_SYNC_TOKEN/);
 }
 
-const calendar = calendarClient({
-  version: 'v3',
-  rootUrl,
-  auth: signedIn(process.env.GOOGLE_CALENDAR_REFRESH_TOKEN),
-});
-const people = peopleClient({
-  version: 'v1',
-  rootUrl,
-  auth: signedIn(process.env.GOOGLE_CONTACTS_REFRESH_TOKEN),
-});
-for (const [name, check] of Object.entries({ tokens, events, push, contacts })) {
+// A token of the other API opens neither, and both say why in Google's own words.
+async function scopes() {
+  const insufficient = /Request had insufficient authentication scopes.*ACCESS_TOKEN_SCOPE_INSUFFICIENT/;
+  const { GOOGLE_CALENDAR_REFRESH_TOKEN, GOOGLE_CONTACTS_REFRESH_TOKEN } = process.env;
+  const events = calendarOf(GOOGLE_CONTACTS_REFRESH_TOKEN).events.list({ calendarId: 'primary' });
+  const challenge = await events.catch((error) => error.response.headers.get('www-authenticate'));
+  assert.match(challenge, /error="insufficient_scope"/);
+  await fails(events, 403, insufficient);
+  await fails(events, 403, /insufficientPermissions/);
+  const people = peopleOf(GOOGLE_CALENDAR_REFRESH_TOKEN).people.connections;
+  await fails(people.list({ resourceName: 'people/me', personFields }), 403, insufficient);
+}
+
+const calendarOf = (token) => calendarClient({ version: 'v3', rootUrl, auth: signedIn(token) });
+const peopleOf = (token) => peopleClient({ version: 'v1', rootUrl, auth: signedIn(token) });
+const calendar = calendarOf(process.env.GOOGLE_CALENDAR_REFRESH_TOKEN);
+const people = peopleOf(process.env.GOOGLE_CONTACTS_REFRESH_TOKEN);
+for (const [name, check] of Object.entries({ tokens, scopes, events, push, contacts })) {
   await check(name === 'contacts' ? people : calendar);
   console.log(`node: ${name} ok`);
 }

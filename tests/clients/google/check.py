@@ -172,11 +172,32 @@ def contacts(people):
     fails(connections.list(syncToken=token, **query).execute, 400, "EXPIRED_SYNC_TOKEN")
 
 
+def calendar_of(refresh_token):
+    return service("calendar", "v3", "/calendar/v3/", refresh_token)
+
+
+def people_of(refresh_token):
+    return service("people", "v1", "/", refresh_token)
+
+
+def scopes():
+    """A token of the other API opens neither, and both say why in Google's own words."""
+    calendar = calendar_of(os.environ["GOOGLE_CONTACTS_REFRESH_TOKEN"])
+    events = calendar.events().list(calendarId="primary")
+    connections = people_of(os.environ["GOOGLE_CALENDAR_REFRESH_TOKEN"]).people().connections()
+    people = connections.list(resourceName="people/me", personFields="names")
+    for call in (events, people):
+        for words in ("Request had insufficient authentication scopes.", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"):
+            fails(call.execute, 403, words)
+    fails(events.execute, 403, "insufficientPermissions")
+
+
 def main():
-    calendar = service("calendar", "v3", "/calendar/v3/", os.environ["GOOGLE_CALENDAR_REFRESH_TOKEN"])
-    people = service("people", "v1", "/", os.environ["GOOGLE_CONTACTS_REFRESH_TOKEN"])
+    calendar = calendar_of(os.environ["GOOGLE_CALENDAR_REFRESH_TOKEN"])
+    people = people_of(os.environ["GOOGLE_CONTACTS_REFRESH_TOKEN"])
     for name, check in {
         "tokens": tokens,
+        "scopes": scopes,
         "events": lambda: events(calendar),
         "push": lambda: push(calendar),
         "contacts": lambda: contacts(people),

@@ -81,7 +81,7 @@ async fn insert(db: &mut PgConnection, user: &User) {
              INSERT INTO contacts (id, user_id, name) VALUES ('{contact}', '{id}', 'Ben');
              INSERT INTO suggestions (user_id, contact_id, trigger_type, proposed_timeslot_start,
                 proposed_timeslot_end, proposed_timeslot_timezone, reasoning)
-             VALUES ('{id}', '{contact}', 'timebound', '2027-01-20 17:00Z', '2027-01-20 18:00Z', 'UTC', 'why')"
+             VALUES ('{id}', '{contact}', 'timebound', now() + interval '60 days', now() + interval '1441 hours', 'UTC', 'why')"
         ),
         Channel::Email => format!(
             "INSERT INTO users (id, email, google_id) VALUES ('{id}', '{address}', '{id}');

@@ -1,6 +1,7 @@
 //! One user's batch.
 
 use catchup::queues;
+use chrono::TimeDelta;
 use messaging_stand_in::{Channel, Fault, Kind};
 use serde_json::json;
 use uuid::Uuid;
@@ -66,6 +67,23 @@ async fn a_batch_takes_the_channels_that_the_user_chose_and_has() {
     assert_eq!(to, [number("texts"), "mails@example.test".to_owned(), number("default")]);
     let answer = fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await;
     assert_eq!((answer.outcome(), answer.reason()), ("skipped", "unknown_user"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_or_begins_within_two_hours_is_not_sent() {
+    let fixture = Fixture::new().await;
+    let user = fixture.user("ada", BOTH).await;
+    for (whom, minutes) in [("Yesterday", -1440), ("Now", 0), ("Soon", 119), ("Later", 121)] {
+        fixture.suggest_in(user, whom, TimeDelta::minutes(minutes)).await;
+    }
+    let answer = fixture.deliver(&json!({ "userId": user })).await;
+    answer.check_done(&json!({ "emailed": 1, "texted": 1, "refused": 0 }));
+    let messages = fixture.messages();
+    assert_eq!(messages.len(), 2);
+    for (_, text) in messages {
+        assert!(text.contains("Later"), "{text}");
+        assert!(["Yesterday", "Now", "Soon"].iter().all(|whom| !text.contains(whom)), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

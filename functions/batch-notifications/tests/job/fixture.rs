@@ -2,6 +2,7 @@
 
 use batch_notifications::BatchNotifications;
 use catchup::queues;
+use chrono::TimeDelta;
 use serde_json::Value;
 use shared::job::Job;
 use tests::{Answer, Delivery, Messaging, Service, Stack};
@@ -42,15 +43,23 @@ impl Fixture {
 
     /// A pending suggestion to meet a contact of that name, younger than those before.
     pub(crate) async fn suggest(&self, user: Uuid, whom: &str) -> Uuid {
+        self.suggest_in(user, whom, TimeDelta::days(60)).await
+    }
+
+    /// Likewise, so long before it begins.
+    pub(crate) async fn suggest_in(&self, user: Uuid, whom: &str, before: TimeDelta) -> Uuid {
+        let start = self.stack.now() + before;
+        let end = start + TimeDelta::hours(1);
         let (id, contact) = (Uuid::new_v4(), Uuid::new_v4());
-        self.stack.run(&format!(
-            "INSERT INTO contacts (id, user_id, name, phone, email)
+        self.stack
+            .run(&format!(
+                "INSERT INTO contacts (id, user_id, name, phone, email)
              VALUES ('{contact}', '{user}', '{whom}', '+15550000000', '{whom}@contact.test');
              INSERT INTO suggestions (id, user_id, contact_id, trigger_type, proposed_timeslot_start,
                 proposed_timeslot_end, proposed_timeslot_timezone, reasoning)
-             VALUES ('{id}', '{user}', '{contact}', 'timebound', '2027-01-20 17:00Z', '2027-01-20 18:00Z', 'UTC', 'why')"
-        ))
-        .await;
+             VALUES ('{id}', '{user}', '{contact}', 'timebound', '{start}', '{end}', 'UTC', 'why')"
+            ))
+            .await;
         id
     }
 

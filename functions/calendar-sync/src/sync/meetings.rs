@@ -21,7 +21,7 @@ impl Sync<'_> {
             }
         }
         let (addresses, at) = next.into_columns();
-        meetings.replace_next(self.user_id, &addresses, &at).await?;
+        meetings.replace_next(self.user_id, self.run, &addresses, &at).await?;
         self.met(last).await
     }
 

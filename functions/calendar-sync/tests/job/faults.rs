@@ -52,7 +52,7 @@ async fn check_passed_over(kind: FaultKind) {
     assert!(fixture.stack.dead_letters().await.is_empty(), "{kind:?}");
 
     fixture.world().clear_faults();
-    if matches!(kind, FaultKind::Refused { .. } | FaultKind::Gone) {
+    if matches!(kind, FaultKind::Refused { .. }) {
         // It waits for the user's next sync.
         assert_eq!(fixture.sync().await.outcome(), "done");
     } else {
@@ -68,7 +68,6 @@ async fn a_calendar_that_google_refuses_to_show_stops_no_other() {
     for status in [400, 403, 404] {
         check_passed_over(FaultKind::Refused { status }).await;
     }
-    check_passed_over(FaultKind::Gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +75,7 @@ async fn a_calendar_that_google_cannot_show_stops_no_other() {
     for kind in [FaultKind::ServerError { status: 500 }, FaultKind::ServerError { status: 503 }] {
         check_passed_over(kind).await;
     }
-    for kind in [FaultKind::Garbage, FaultKind::Reset, FaultKind::Huge] {
+    for kind in [FaultKind::Garbage, FaultKind::Reset, FaultKind::Huge, FaultKind::Gone] {
         check_passed_over(kind).await;
     }
 }
@@ -94,6 +93,19 @@ async fn a_short_disturbance_costs_a_calendar_no_time() {
         assert_eq!(answer.body["result"]["passedOver"], json!(0), "{kind:?}");
         assert!(fixture.calendar_of(&event).await.is_some(), "{kind:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_may_be_chance_keeps_no_later_sync_from_asking() {
+    let (fixture, [sick, _]) = Fixture::with_sick(FaultKind::ServerError { status: 503 }).await;
+    let task = json!({ "userId": fixture.user });
+    let answer = fixture.deliver(&task).await;
+    assert_eq!(answer.body["result"]["passedOver"], json!(1), "{answer:?}");
+    fixture.world().clear_faults();
+    fixture.stack.advance(1);
+    let answer = fixture.deliver(&task).await;
+    assert_eq!(answer.body["result"]["passedOver"], json!(0), "{answer:?}");
+    assert!(fixture.calendar_of(&sick).await.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

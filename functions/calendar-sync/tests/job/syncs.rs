@@ -122,6 +122,25 @@ async fn an_event_that_moves_between_selected_calendars_stays_one_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_one_of_two_calendars_loses_stays_whichever_is_read_first() {
+    let fixture = Fixture::new().await;
+    fixture.add_calendar("unselected@example.test", false).await;
+    for (loses, keeps) in [("a@example.test", "b@example.test"), ("d@example.test", "c@example.test")] {
+        fixture.add_calendar(loses, true).await;
+        fixture.add_calendar(keeps, true).await;
+        let event = fixture.add_event(keeps, "Choir");
+        assert_eq!(fixture.sync().await.outcome(), "done");
+        fixture.world().add_event(fixture.user, loses, event.clone()).unwrap();
+        assert_eq!(fixture.sync().await.outcome(), "done");
+        assert_eq!(fixture.calendar_of(&event).await.as_deref(), Some(loses));
+        fixture.world().move_event_to(fixture.user, loses, &event.id, "unselected@example.test").unwrap();
+        assert_eq!(fixture.sync().await.outcome(), "done", "one run is enough");
+        assert_eq!(fixture.calendar_of(&event).await.as_deref(), Some(keeps));
+        fixture.check_equal().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_users_choice_of_calendars_is_kept_and_followed() {
     let fixture = Fixture::new().await;
     let own = fixture.add_event(&fixture.primary, "Mine");
@@ -155,7 +174,7 @@ async fn a_horizon_that_came_near_and_events_long_over_are_seen_to() {
     let event = fixture.add_event(&fixture.primary, "Tea");
     assert_eq!(fixture.sync().await.outcome(), "done");
     fixture.stack.run("UPDATE jobs.calendar_sync_state SET horizon = now() + interval '29 days'").await;
-    // Google tells of this one only when asked for everything.
+    // Google lists this one only when asked for everything.
     fixture.stack.run(&format!("DELETE FROM calendar_events WHERE google_event_id = '{}'", event.id)).await;
     fixture
         .stack.run(&format!(
@@ -293,6 +312,31 @@ async fn a_user_who_cannot_be_synced_is_skipped_and_not_failed() {
             .map(|reason| ("skipped".to_owned(), reason.to_owned()))
     );
     assert!(fixture.stack.dead_letters().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_whose_user_may_be_innocent_makes_the_task_wait_and_is_recorded_nowhere() {
+    let fixture = Fixture::new().await;
+    fixture.world().revoke_grant(fixture.user, Integration::GoogleCalendar).unwrap();
+    check(&fixture.sync().await, 200, "snoozed", "");
+    let task = fixture.stack.take_tasks(queues::CALENDAR_SYNC).await.remove(0);
+
+    // As those of many are: the fault is ours.
+    fixture
+        .stack
+        .run(
+            "INSERT INTO jobs.refused_tokens (user_id, integration, since, refused_at)
+             SELECT gen_random_uuid(), 'google_calendar', now(), now() FROM generate_series(1, 10)",
+        )
+        .await;
+    fixture.stack.advance_to(task.due);
+    let answer = fixture.service.deliver(task.clone()).await;
+    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{answer:?}");
+    assert_eq!(fixture.count("sync_metrics").await, 0);
+
+    fixture.world().restore_grant(fixture.user, Integration::GoogleCalendar).unwrap();
+    assert_eq!(fixture.service.deliver(task.again(1)).await.outcome(), "done");
+    assert_eq!(fixture.results().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,13 @@
 //! What a sync covers, and what it waits for.
 
 use catchup::limits::GOOGLE_CALENDAR;
+use catchup::payload::{CalendarSync, Trigger};
 use catchup::queues;
 use catchup::webhooks::enqueue_sync;
 use google_stand_in::Call;
 use serde_json::json;
 use shared::rate_limit::Decision;
-use shared::tasks::Tasks;
+use shared::tasks::{Options, Tasks};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, check, check_done};
@@ -19,6 +20,12 @@ impl Fixture {
     /// A notification of Google's.
     pub(crate) async fn notify(&self) {
         let _covered = enqueue_sync(&self.tasks(), self.user).await.unwrap();
+    }
+
+    /// The schedule, or a person, asks for a sync.
+    pub(crate) async fn ask(&self, trigger: Trigger) {
+        let sync = CalendarSync { user_id: self.user, trigger: Some(trigger) };
+        self.tasks().enqueue(&sync, Options::default()).await.unwrap();
     }
 
     async fn hold(&self, minutes: i64) {

@@ -134,13 +134,16 @@ pub(crate) fn list(
             && query.text("iCalUID").is_none_or(|uid| ical_uid(event) == uid)
             && query.text("q").is_none_or(|words| mentions(event, words))
     };
-    let mut rows: Vec<((i64, u64), &Event)> = calendar_state
+    let is_in_order = matches!(order, Order::Unspecified);
+    let first = page.as_ref().filter(|_| is_in_order).map_or(0, |page| page.after.1);
+    let rows = calendar_state
         .records
-        .iter()
+        .range(first..)
         .filter(|(_, record)| wanted(record))
         .map(|(place, record)| ((sort_key(&record.event, order), *place), &record.event))
-        .filter(|(key, _)| page.as_ref().is_none_or(|page| *key > page.after))
-        .collect();
+        .filter(|(key, _)| page.as_ref().is_none_or(|page| *key > page.after));
+    let mut rows: Vec<((i64, u64), &Event)> =
+        if is_in_order { rows.take(size + 1).collect() } else { rows.collect() };
     rows.sort_unstable_by_key(|(key, _)| *key);
     let more = rows.len() > size;
     rows.truncate(size);

@@ -118,11 +118,13 @@ impl Batches {
         Ok(BatchPage { due, next })
     }
 
-    /// The user's pending suggestions without a calendar event that the ledger does not know on `channel`, oldest first.
+    /// The user's pending suggestions without a calendar event that begin at `from` or later and that the ledger does not know
+    /// on `channel`, oldest first.
     pub async fn suggestions_to_send(
         &self,
         user_id: Uuid,
         channel: Channel,
+        from: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<PendingSuggestion>, Error> {
         let channel: &str = channel.into();
@@ -138,6 +140,7 @@ impl Batches {
                 ) AS "contacts!"
             FROM suggestions s
             WHERE s.user_id = $1 AND s.status = 'pending' AND s.calendar_event_id IS NULL
+              AND s.proposed_timeslot_start >= $4
               AND NOT EXISTS (
                 SELECT FROM jobs.notification_deliveries d
                 WHERE d.user_id = s.user_id AND d.channel = $2 AND d.subject = 'suggestion:' || s.id
@@ -148,6 +151,7 @@ impl Batches {
             user_id,
             channel,
             i64::from(limit),
+            from,
         )
         .fetch_all(self.0.statement())
         .await?;

@@ -22,8 +22,9 @@ use page::Page;
 /// - Copies of the events in `removed` go, and those copies `c` that `copies` describes.
 /// - A calendar `s` that held a copy of an event in `removed`, and that `asked_again` describes, forgets its sync token, and
 ///   where its listing waits.
-/// - The events in `changed` are counted for the sync that is under way. The statement returns their number; NULL when
-///   another sync is at work.
+/// - The events in `changed` are counted for the sync that is under way.
+///
+/// The statement returns a [`Written`]; NULL when another sync is at work.
 ///
 /// Nothing is written without its `fence`: that the lock is still held by the sync `$4`, and for a listing, that the sync token
 /// of the calendar `$2` is still the one `$5` that it began with. `events` are the parts that come first; one of them is
@@ -55,7 +56,8 @@ macro_rules! remove_events {
         asked_again: $asked_again:literal,
         $($argument:expr),+ $(,)?
     ) => {
-        sqlx::query_scalar!(
+        sqlx::query_as!(
+            Fenced,
             "WITH fence AS ("
             + $fence
             + "), "
@@ -84,10 +86,33 @@ macro_rules! remove_events {
                 SELECT $1, $3, n.changed FROM (SELECT count(*) AS changed FROM changed) n WHERE n.changed > 0
                 ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
             )
-            SELECT CASE WHEN EXISTS (SELECT FROM fence) THEN (SELECT count(*) FROM changed) END AS "changed?""#,
+            SELECT CASE WHEN EXISTS (SELECT FROM fence) THEN (SELECT count(*) FROM changed) END AS changed,
+                   ARRAY(SELECT calendar_id FROM asked_again) AS "asked_again!""#,
             $($argument),+
         )
     };
+}
+
+/// What a statement about a user's events came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// How many rows it wrote.
+    pub changed: u64,
+    /// The calendars that forgot their sync token, as they hold an event that another one has lost.
+    pub asked_again: Vec<String>,
+}
+
+/// As Postgres returns it: there is no number when another sync is at work.
+struct Fenced {
+    changed: Option<i64>,
+    asked_again: Vec<String>,
+}
+
+impl Fenced {
+    fn written(self) -> Option<Written> {
+        let changed = self.changed?.cast_unsigned();
+        Some(Written { changed, asked_again: self.asked_again })
+    }
 }
 
 handle! {
@@ -96,14 +121,13 @@ handle! {
 }
 
 impl CalendarEvents {
-    /// Writes one page of a calendar's changes in one statement, and returns how many rows that took. Rows that would
-    /// not change are not touched. `None`, and nothing is written, when the listing does not stand any more.
+    /// Writes one page of a calendar's changes in one statement. Rows that would not change are not touched. `None`, and nothing is written, when the listing does not stand any more.
     pub async fn apply(
         &self,
         listing: Listing<'_>,
         changes: &Changes,
         now: DateTime<Utc>,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<Written>, Error> {
         let page = Page::of(changes);
         let written = remove_events!(
             fence: listing,
@@ -187,12 +211,12 @@ impl CalendarEvents {
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(written.map(i64::cast_unsigned))
+        Ok(written.written())
     }
 
-    /// After a full sync that asked for `from` to `until`: removes the calendar's events inside of it that Google did
-    /// not list, and returns how many. What another sync wrote since this one `began_at` is newer than its list. `None`, and
-    /// nothing is removed, when the listing does not stand any more.
+    /// After a full sync that asked for `from` to `until`: removes the calendar's events inside of it that Google did not
+    /// list. What another sync wrote since this one `began_at` is newer than its list. `None`, and nothing is removed, when
+    /// the listing does not stand any more.
     pub async fn remove_unseen(
         &self,
         listing: Listing<'_>,
@@ -200,7 +224,7 @@ impl CalendarEvents {
         until: DateTime<Utc>,
         seen: &[String],
         began_at: DateTime<Utc>,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<Written>, Error> {
         let removed = remove_events!(
             fence: listing,
             events: "seen AS (SELECT DISTINCT google_event_id FROM unnest($8::text[]) AS s(google_event_id)),
@@ -226,18 +250,17 @@ impl CalendarEvents {
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(removed.map(i64::cast_unsigned))
+        Ok(removed.written())
     }
 
-    /// Removes the events and cursors of all calendars but these, and returns how many events; `None` when another sync than
-    /// `run` is at work.
+    /// Removes the events and cursors of all calendars but these; `None` when another sync than `run` is at work.
     pub async fn retain_calendars(
         &self,
         user_id: Uuid,
         run: Uuid,
         calendars: &[String],
         now: DateTime<Utc>,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<Written>, Error> {
         let removed = remove_events!(
             fence: lock,
             events: "removed AS (
@@ -258,16 +281,16 @@ impl CalendarEvents {
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(removed.map(i64::cast_unsigned))
+        Ok(removed.written())
     }
 
     /// Removes the events of a calendar that is refused, and forgets its sync token: when it works again, all of them come
-    /// back. Returns how many; `None` when another sync is at work.
+    /// back. `None` when another sync is at work.
     pub async fn remove_refused(
         &self,
         listing: Listing<'_>,
         now: DateTime<Utc>,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<Written>, Error> {
         let removed = remove_events!(
             fence: lock,
             events: "removed AS (
@@ -288,7 +311,7 @@ impl CalendarEvents {
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(removed.map(i64::cast_unsigned))
+        Ok(removed.written())
     }
 
     /// Removes a user's events that ended before `before`, and returns how many.

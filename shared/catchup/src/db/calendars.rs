@@ -7,8 +7,8 @@ use uuid::Uuid;
 /// How long a calendar that is not listed any more keeps its row.
 pub const UNLISTED_KEPT: TimeDelta = TimeDelta::days(30);
 const NAME_CHARS: usize = 255;
-/// Longest id that the application's tables can hold; a longer one is skipped.
-const ID_CHARS: usize = 255;
+/// Longest id that the application's tables can hold: a calendar or an event with a longer one is skipped.
+pub const ID_CHARS: usize = 255;
 
 /// A calendar as Google lists it.
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +64,8 @@ handle! {
 }
 
 impl Calendars {
-    /// Makes the list of a user's calendars equal to Google's, and returns how many rows that took. It was asked for at
-    /// `listed_at`.
+    /// Makes the list of a user's calendars equal to Google's, and returns how many rows that took; `None`, and nothing is
+    /// written, when another sync than `run` is at work. It was asked for at `listed_at`.
     ///
     /// - What the user selected stays selected. When nothing is, the primary calendar becomes it: the application's search
     ///   for free time needs one.
@@ -76,9 +76,10 @@ impl Calendars {
     pub async fn replace(
         &self,
         user_id: Uuid,
+        run: Uuid,
         calendars: &[CalendarEntry<'_>],
         listed_at: DateTime<Utc>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Option<u64>, Error> {
         let calendars: Vec<_> =
             calendars.iter().filter(|calendar| calendar.calendar_id.chars().count() <= ID_CHARS).collect();
         let ids: Vec<&str> = calendars.iter().map(|calendar| calendar.calendar_id).collect();
@@ -91,16 +92,21 @@ impl Calendars {
         let primary: Vec<bool> = calendars.iter().map(|calendar| calendar.is_primary).collect();
         let written = sqlx::query_scalar!(
             r#"
-            WITH stored AS (
+            WITH fence AS (
+                SELECT FROM jobs.sync_locks l
+                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $8
+                FOR SHARE
+            ), stored AS (
                 SELECT * FROM google_calendars WHERE user_id = $1
             ), listed AS (
                 SELECT * FROM unnest($2::text[], $3::text[], $4::text[], $5::boolean[])
                     AS l(calendar_id, name, description, is_primary)
+                WHERE EXISTS (SELECT FROM fence)
                 UNION ALL
-                SELECT 'primary', 'primary', NULL, true
+                SELECT 'primary', 'primary', NULL, true FROM fence
                 WHERE NOT (true = ANY ($5)) AND NOT EXISTS (SELECT FROM stored WHERE is_primary)
             ), unlisted AS (
-                SELECT c.id, c.calendar_id FROM stored c
+                SELECT c.id, c.calendar_id FROM stored c, fence
                 WHERE c.calendar_id <> ALL ($2) AND $2 <> '{}' AND (NOT c.is_primary OR true = ANY ($5))
             ), missed AS (
                 INSERT INTO jobs.unlisted_calendars (user_id, calendar_id, since)
@@ -109,7 +115,7 @@ impl Calendars {
                     SELECT FROM jobs.unlisted_calendars m WHERE m.user_id = $1 AND m.calendar_id = u.calendar_id
                 )
             ), returned AS (
-                DELETE FROM jobs.unlisted_calendars m
+                DELETE FROM jobs.unlisted_calendars m USING fence
                 WHERE m.user_id = $1 AND (m.calendar_id = ANY ($2) OR m.since < $7)
             ), gone AS (
                 DELETE FROM google_calendars c USING unlisted u
@@ -138,10 +144,12 @@ impl Calendars {
                     selected = c.selected OR excluded.selected
                 RETURNING id
             ), known AS (
-                INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, listed_at) VALUES ($1, $6, $6)
+                INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, listed_at)
+                SELECT $1, $6, $6 FROM fence
                 ON CONFLICT (user_id) DO UPDATE SET listed_at = excluded.listed_at
             )
-            SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM written) AS "written!"
+            SELECT CASE WHEN EXISTS (SELECT FROM fence)
+                       THEN (SELECT count(*) FROM gone) + (SELECT count(*) FROM written) END AS "written?"
             "#,
             user_id,
             ids.as_slice() as _,
@@ -150,10 +158,11 @@ impl Calendars {
             &primary,
             listed_at,
             listed_at - UNLISTED_KEPT,
+            run,
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(written.cast_unsigned())
+        Ok(written.map(i64::cast_unsigned))
     }
 
     /// The calendars that the user selected, or the primary one when none of these is listed.

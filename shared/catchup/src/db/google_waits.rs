@@ -35,7 +35,7 @@ handle! {
 
 impl GoogleWaits {
     /// The user's tokens, and the wait of the user's calls, also one that has ended; `None` when the integration was never
-    /// connected.
+    /// connected. What was said of an account ends when another one is connected.
     pub async fn with_token(
         &self,
         user_id: Uuid,
@@ -47,6 +47,7 @@ impl GoogleWaits {
                 w.times AS "times?"
             FROM oauth_tokens t
             LEFT JOIN jobs.google_waits w ON w.user_id = t.user_id AND w.integration = t.provider
+                AND (w.reason <> 'no_account' OR w.refresh_token_md5 IS NOT DISTINCT FROM md5(t.refresh_token))
             WHERE t.user_id = $1 AND t.provider = $2
             "#,
             user_id,
@@ -77,11 +78,13 @@ impl GoogleWaits {
         let reason: &str = wait.reason.into();
         sqlx::query!(
             "
-            INSERT INTO jobs.google_waits AS w (user_id, integration, reason, since, until, times)
-            VALUES ($1, $2, $3, $4, $5, $6)
+            INSERT INTO jobs.google_waits AS w (user_id, integration, reason, since, until, times, refresh_token_md5)
+            SELECT $1, $2, $3, $4, $5, $6,
+                (SELECT md5(t.refresh_token) FROM oauth_tokens t WHERE t.user_id = $1 AND t.provider = $2)
             ON CONFLICT (user_id, integration) DO UPDATE
             SET reason = excluded.reason, until = GREATEST(w.until, excluded.until),
                 times = GREATEST(w.times, excluded.times),
+                refresh_token_md5 = excluded.refresh_token_md5,
                 since = CASE WHEN w.reason = excluded.reason THEN w.since ELSE excluded.since END
             ",
             user_id,

@@ -91,32 +91,38 @@ impl Meetings {
     }
 
     /// Each contact with one of these `addresses` (in lower case) will be met `at` the same place of the other list, and
-    /// no other one.
+    /// no other one. Nothing is written when another sync than `run` is at work.
     pub async fn replace_next(
         &self,
         user_id: Uuid,
+        run: Uuid,
         addresses: &[String],
         at: &[DateTime<Utc>],
     ) -> Result<(), Error> {
         sqlx::query!(
             "
-            WITH next AS (
+            WITH fence AS (
+                SELECT FROM jobs.sync_locks l
+                WHERE l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $4
+                FOR SHARE
+            ), next AS (
                 SELECT c.id AS contact_id, min(m.at) AS at
                 FROM unnest($2::text[], $3::timestamptz[]) AS m(email, at)
                 JOIN contacts c ON c.user_id = $1 AND lower(c.email) = m.email
                 GROUP BY c.id
             ), gone AS (
-                DELETE FROM jobs.next_meetings n
+                DELETE FROM jobs.next_meetings n USING fence
                 WHERE n.user_id = $1 AND NOT EXISTS (SELECT FROM next WHERE next.contact_id = n.contact_id)
             )
             INSERT INTO jobs.next_meetings AS n (user_id, contact_id, starts_at)
-            SELECT $1, contact_id, at FROM next
+            SELECT $1, contact_id, at FROM next, fence
             ON CONFLICT (user_id, contact_id) DO UPDATE SET starts_at = excluded.starts_at
             WHERE n.starts_at <> excluded.starts_at
             ",
             user_id,
             addresses,
             at,
+            run,
         )
         .execute(self.0.statement())
         .await?;

@@ -73,7 +73,7 @@ impl OauthTokens {
                 ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $1
             WHERE t.user_id > $1
               AND t.provider IN ('google_calendar', 'google_contacts')
-              AND (h.status IS DISTINCT FROM 'revoked' OR h.error_message <> ALL ($5::text[])
+              AND (h.status IS DISTINCT FROM 'revoked' OR COALESCE(h.error_message, '') <> ALL ($5::text[])
                    OR t.updated_at > h.last_checked AT TIME ZONE 'UTC')
               AND (t.expires_at < $2 OR h.last_checked IS NULL OR h.last_checked < $3)
             ORDER BY t.user_id
@@ -100,7 +100,7 @@ impl OauthTokens {
             FROM oauth_tokens t
             LEFT JOIN token_health h ON h.user_id = t.user_id AND h.integration_type = t.provider
             WHERE t.user_id = $1
-              AND (h.status IS DISTINCT FROM 'revoked' OR h.error_message <> ALL ($2::text[])
+              AND (h.status IS DISTINCT FROM 'revoked' OR COALESCE(h.error_message, '') <> ALL ($2::text[])
                    OR t.updated_at > h.last_checked AT TIME ZONE 'UTC')
             ORDER BY t.provider
             ",

@@ -1,6 +1,6 @@
 //! `jobs.refused_tokens` and `jobs.refusal_alarms`: refresh tokens that Google refuses, until that is believed.
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use shared::db::{Error, Transaction};
 use uuid::Uuid;
 
@@ -113,23 +113,27 @@ impl RefusedTokens {
         Ok(refusals)
     }
 
-    /// Raises the night's alarm; `false` when it was raised before.
+    /// Raises the night's alarm; `false` when it had been raised before.
     pub(crate) async fn raise_alarm(&self, now: DateTime<Utc>) -> Result<bool, Error> {
-        let raised = sqlx::query!(
-            "INSERT INTO jobs.refusal_alarms (night, raised_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            night(now),
+        let is_first = sqlx::query_scalar!(
+            r#"
+            INSERT INTO jobs.refusal_alarms (night, raised_at) VALUES ($1, $2)
+            ON CONFLICT (night) DO UPDATE SET raised_at = excluded.raised_at
+            RETURNING xmax = 0 AS "is_first!"
+            "#,
+            (now + NOON).date_naive(),
             now,
         )
-        .execute(self.0.statement())
+        .fetch_one(self.0.statement())
         .await?;
-        Ok(raised.rows_affected() == 1)
+        Ok(is_first)
     }
 
-    /// Whether the night's alarm was raised: sweeps ask no more.
-    pub async fn is_alarm_raised(&self, now: DateTime<Utc>) -> Result<bool, Error> {
+    /// Whether the alarm was raised in a sweep that began at `since`: it asks no more.
+    pub async fn is_alarm_raised(&self, since: DateTime<Utc>) -> Result<bool, Error> {
         let raised = sqlx::query_scalar!(
-            r#"SELECT EXISTS (SELECT FROM jobs.refusal_alarms WHERE night = $1) AS "raised!""#,
-            night(now),
+            r#"SELECT EXISTS (SELECT FROM jobs.refusal_alarms WHERE raised_at >= $1) AS "raised!""#,
+            since,
         )
         .fetch_one(self.0.statement())
         .await?;
@@ -151,8 +155,4 @@ pub(super) async fn forget(
     .execute(tx.statement())
     .await?;
     Ok(())
-}
-
-fn night(now: DateTime<Utc>) -> NaiveDate {
-    (now + NOON).date_naive()
 }

@@ -9,9 +9,11 @@ use crate::payload::Integration;
 
 /// A lock that a sync asks for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SyncLock {
+pub(crate) struct SyncLock<'a> {
     /// Names the sync, over all its parts.
     pub(crate) run: Uuid,
+    /// Names the task that it runs in ([`Context::key`](shared::job::Context)).
+    pub(crate) task: &'a str,
     /// When it expires by itself.
     pub(crate) held_until: DateTime<Utc>,
 }
@@ -39,7 +41,7 @@ pub(crate) async fn hand_on(
     database: &Database,
     user_id: Uuid,
     integration: Integration,
-    lock: SyncLock,
+    lock: SyncLock<'_>,
 ) -> Result<(), Error> {
     sqlx::query!(
         "

@@ -46,7 +46,7 @@ impl SyncSchedules {
             LEFT JOIN circuit_breaker_state b ON b.user_id = t.user_id AND b.integration_type = t.provider AND b.user_id > $2
             WHERE t.provider = $1 AND t.user_id > $2
               AND (s.id IS NULL OR s.next_sync_at <= $3 OR s.next_sync_at > $3 + make_interval(secs => $5))
-              AND h.status IS DISTINCT FROM 'revoked'
+              AND (h.status IS DISTINCT FROM 'revoked' OR t.updated_at > h.last_checked AT TIME ZONE 'UTC')
               AND (b.state IS NULL OR b.state = 'closed' OR b.next_retry_at IS NULL OR b.next_retry_at <= $3)
             ORDER BY t.user_id
             LIMIT $4

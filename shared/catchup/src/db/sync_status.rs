@@ -46,28 +46,30 @@ pub(crate) struct StoredSchedule {
     pub(crate) onboarding_until: Option<DateTime<Utc>>,
 }
 
-/// `None` when there is no such user. Takes the `lock`, if there is one to take, unless another sync holds it.
+/// `None` when there is no such user. Takes the `lock`, if there is one to take, unless another task holds it: an earlier
+/// dispatch of the same task was killed, or writes nothing any more.
 pub(crate) async fn sync_status(
     database: &Database,
     user_id: Uuid,
     integration: Integration,
-    lock: Option<SyncLock>,
+    lock: Option<SyncLock<'_>>,
     now: DateTime<Utc>,
 ) -> Result<Option<SyncStatus>, Error> {
     let row = sqlx::query!(
         r#"
         WITH taken AS (
-            INSERT INTO jobs.sync_locks AS l (user_id, integration, run, since, held_until)
-            SELECT u.id, $2, $4::uuid, $5::timestamptz, $6::timestamptz FROM users u WHERE u.id = $1 AND $4 IS NOT NULL
+            INSERT INTO jobs.sync_locks AS l (user_id, integration, run, since, held_until, task)
+            SELECT u.id, $2, $4::uuid, $5::timestamptz, $6::timestamptz, $8::text FROM users u WHERE u.id = $1 AND $4 IS NOT NULL
             ON CONFLICT (user_id, integration) DO UPDATE
-            SET run = excluded.run, continues = false, since = excluded.since, held_until = excluded.held_until
-            WHERE l.held_until <= excluded.since OR (l.continues AND l.run = excluded.run)
+            SET run = excluded.run, continues = false, since = excluded.since, held_until = excluded.held_until,
+                task = excluded.task
+            WHERE l.held_until <= excluded.since OR l.task = excluded.task OR (l.continues AND l.run = excluded.run)
             RETURNING l.run
         )
         SELECT t.created_at AS "connected_at?",
                t.id IS NOT NULL AS "connected!",
-               COALESCE(h.status = 'revoked', false) AS "revoked!",
-               COALESCE(h.status = 'revoked' AND h.error_message = $7, false) AS "lacks_scope!",
+               COALESCE(h.revoked, false) AS "revoked!",
+               COALESCE(h.revoked AND h.error_message = $7, false) AS "lacks_scope!",
                b.state AS "breaker?",
                b.failure_count AS "failures?",
                b.opened_at AS "opened_at?",
@@ -85,7 +87,11 @@ pub(crate) async fn sync_status(
                s.onboarding_until AS "onboarding_until?"
         FROM users u
         LEFT JOIN oauth_tokens t ON t.user_id = u.id AND t.provider = $2
-        LEFT JOIN token_health h ON h.user_id = u.id AND h.integration_type = $2
+        LEFT JOIN LATERAL (
+            SELECT h.status = 'revoked' AND (t.updated_at > h.last_checked AT TIME ZONE 'UTC') IS NOT TRUE AS revoked,
+                   h.error_message
+            FROM token_health h WHERE h.user_id = u.id AND h.integration_type = $2
+        ) h ON true
         LEFT JOIN circuit_breaker_state b ON b.user_id = u.id AND b.integration_type = $2
         LEFT JOIN sync_schedule s ON s.user_id = u.id AND s.integration_type = $2
         LEFT JOIN jobs.sync_locks l ON l.user_id = u.id AND l.integration = $2
@@ -98,6 +104,7 @@ pub(crate) async fn sync_status(
         now,
         lock.map(|lock| lock.held_until) as Option<DateTime<Utc>>,
         MISSING_SCOPE,
+        lock.map(|lock| lock.task) as Option<&str>,
     )
     .fetch_optional(database.statement())
     .await?;

@@ -90,7 +90,8 @@ impl Channels {
             LEFT JOIN calendar_webhook_subscriptions w ON w.user_id = t.user_id AND w.user_id > $1
             LEFT JOIN token_health h
                 ON h.user_id = t.user_id AND h.integration_type = t.provider AND h.user_id > $1
-            WHERE t.user_id > $1 AND t.provider = 'google_calendar' AND h.status IS DISTINCT FROM 'revoked'
+            WHERE t.user_id > $1 AND t.provider = 'google_calendar'
+              AND (h.status IS DISTINCT FROM 'revoked' OR t.updated_at > h.last_checked AT TIME ZONE 'UTC')
               AND (w.id IS NULL OR w.expiration < $2
                    OR EXISTS (SELECT FROM jobs.push_channels c WHERE c.user_id = t.user_id AND c.state = 'stray'))
             ORDER BY t.user_id
@@ -283,7 +284,7 @@ impl Channels {
             ) heard ON true
             WHERE w.user_id > $1 AND w.expiration > $2 AND w.created_at <= $3
               AND (heard.created_at IS NULL OR heard.created_at <= $3)
-              AND h.status IS DISTINCT FROM 'revoked'
+              AND (h.status IS DISTINCT FROM 'revoked' OR t.updated_at > h.last_checked AT TIME ZONE 'UTC')
             ORDER BY w.user_id
             LIMIT $4
             ",

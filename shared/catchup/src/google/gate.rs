@@ -94,7 +94,8 @@ impl Calls<'_> {
 /// Why a task makes no more calls.
 #[derive(Debug)]
 pub enum Stop {
-    /// A rate limit is met, until then; or the time is up, or the instance stops.
+    /// A rate limit is met, until then; or Google refuses the token, and not before then is it known whether the user is to
+    /// blame; or the time is up, or the instance stops.
     Wait(DateTime<Utc>),
     /// The user is not connected any more.
     Disconnected(Disconnected),
@@ -113,8 +114,6 @@ pub enum Disconnected {
     Revoked,
     /// It lacks what the user has to grant.
     MissingScope,
-    /// Google refuses it, which is not believed yet.
-    Suspected,
     /// The account does not have the service.
     NoAccount,
 }
@@ -129,12 +128,11 @@ impl Stop {
                 Self::Disconnected(Disconnected::MissingScope)
             }
             Error::NoCalendarAccount => Self::Disconnected(Disconnected::NoAccount),
-            Error::Token(TokenError::Suspected { .. } | TokenError::ManyRefused) => {
-                Self::Disconnected(Disconnected::Suspected)
-            }
+            Error::Token(TokenError::Suspected { until }) => Self::Wait(until),
             Error::Token(TokenError::Database(error)) => Self::Database(error),
             error @ (Error::Token(
-                TokenError::Superseded
+                TokenError::ManyRefused
+                | TokenError::Superseded
                 | TokenError::Encryption(_)
                 | TokenError::Refused { .. }
                 | TokenError::Unavailable(_)

@@ -8,7 +8,7 @@ use shared::telemetry::vendor_call;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::wait::{MAX_DOUBLINGS, backoff};
+use super::wait::backoff;
 use super::{Error, TokenError, Tokens};
 use crate::db::google_waits::{GoogleWait, WaitReason};
 use crate::event::EventCode;
@@ -36,7 +36,7 @@ pub struct Session {
 impl Session {
     /// Begins with an access token that is good for some minutes.
     ///
-    /// Errors: as [`Tokens::access_token`]; [`Error::Limited`] and [`Error::NoCalendarAccount`], without a call, while
+    /// Errors: as [`Tokens::refresh`]; [`Error::Limited`] and [`Error::NoCalendarAccount`], without a call, while
     /// Google's last word holds.
     pub async fn begin(tokens: &Tokens, user_id: Uuid, integration: Integration) -> Result<Self, Error> {
         let (stored, wait) = tokens.stored_with_wait(user_id, integration).await?;
@@ -121,25 +121,22 @@ impl Session {
 
     async fn wait_for_limit(&mut self, retry_after: Duration) -> Result<Duration, TokenError> {
         let limit = self.wait.filter(|wait| wait.reason == WaitReason::Limit);
-        let times = limit.map_or(0, |wait| wait.times);
-        let wait = backoff(times, retry_after, rand::random());
-        self.record(WaitReason::Limit, TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)).await?;
-        let (user_id, integration) = (self.user_id, self.integration.as_str());
-        let (times, wait_s) = (times + 1, wait.as_secs());
+        let wait = backoff(limit.map_or(0, |wait| wait.times), retry_after, rand::random());
+        let times =
+            self.record(WaitReason::Limit, TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)).await?;
+        let (user_id, integration, wait_s) = (self.user_id, self.integration.as_str(), wait.as_secs());
         tracing::warn!(event = %EventCode::GoogleLimited, %user_id, integration, times, wait_s, "a user's calls wait");
-        if times == MAX_DOUBLINGS + 1 {
-            tracing::warn!(event = %EventCode::GoogleQuotaExceeded, %user_id, integration, "the day's quota is used up");
-        }
         Ok(wait)
     }
 
-    async fn record(&mut self, reason: WaitReason, wait: TimeDelta) -> Result<(), TokenError> {
+    /// Records a wait from now on, and returns how many of its kind there were in a row.
+    async fn record(&mut self, reason: WaitReason, wait: TimeDelta) -> Result<u32, TokenError> {
         let now = self.tokens.now();
         let before = self.wait.filter(|before| before.reason == reason).map_or(0, |before| before.times);
         let wait = GoogleWait { reason, until: now + wait, times: before.saturating_add(1) };
         self.tokens.waits().record(self.user_id, self.integration, &wait, now).await?;
         self.wait = Some(wait);
-        Ok(())
+        Ok(wait.times)
     }
 
     /// Best effort: a wait that is left over makes the next one longer, and no more.

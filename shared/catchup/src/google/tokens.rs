@@ -30,6 +30,7 @@ use crate::payload::Integration;
 use crate::variables;
 
 /// An access token that expires within this time is renewed before it is used.
+#[cfg(feature = "google-apis")]
 const USABLE_FOR: Duration = Duration::from_mins(5);
 /// The user is notified of a token that cannot be renewed this long before it ends.
 const EXPIRES_SOON: Duration = Duration::from_hours(24);
@@ -38,6 +39,8 @@ const EXPIRES_SOON: Duration = Duration::from_hours(24);
 const CLIENT_ERRORS: [&str; 3] = ["invalid_client", "deleted_client", "disabled_client"];
 /// Wait for the operator to change the configuration.
 pub(super) const MISCONFIGURED_WAIT: Duration = Duration::from_mins(5);
+/// Likewise, while Google refuses many users' tokens: each try asks it about another of them.
+const MANY_REFUSED_WAIT: Duration = Duration::from_hours(1);
 
 /// The users' tokens. Clones share everything.
 #[derive(Debug, Clone)]
@@ -125,11 +128,11 @@ impl From<TokenError> for Failure {
                 Self::permanent(error)
             }
             error if error.is_about_the_client() => Self::unavailable(MISCONFIGURED_WAIT, error),
+            TokenError::ManyRefused => Self::unavailable(MANY_REFUSED_WAIT, error),
             // A wrong key is put right by a deployment: the task must outlive it.
             TokenError::Encryption(_)
             | TokenError::Refused { .. }
             | TokenError::Suspected { .. }
-            | TokenError::ManyRefused
             | TokenError::Superseded
             | TokenError::Unavailable(_)
             | TokenError::Transport(_)
@@ -169,19 +172,10 @@ impl Tokens {
         })
     }
 
-    /// An access token that is good for five minutes at least, renewed if need be.
+    /// An access token that is good for five minutes at least, renewed if need be, for the one that is stored.
     ///
     /// One that cannot be renewed is given out until its end.
-    pub async fn access_token(
-        &self,
-        user_id: Uuid,
-        integration: Integration,
-    ) -> Result<SecretString, TokenError> {
-        let stored = self.stored(user_id, integration).await?;
-        self.usable(user_id, integration, stored).await
-    }
-
-    /// As [`Tokens::access_token`], for the token that is stored.
+    #[cfg(feature = "google-apis")]
     pub(super) async fn usable(
         &self,
         user_id: Uuid,

@@ -6,7 +6,7 @@ use std::time::Duration;
 const FIRST_WAIT: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// Doublings after which the wait is the longest: a limit that is still met is no window of a minute, but the day's quota.
-pub(super) const MAX_DOUBLINGS: u32 = 6;
+const MAX_DOUBLINGS: u32 = 6;
 
 /// The wait after a limit that was met `times` times in a row before, for a `random` number in `0..1`: users that met a
 /// limit together do not meet the next one together. Google's `retry_after` is respected.

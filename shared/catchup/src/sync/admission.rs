@@ -65,8 +65,6 @@ pub enum Refusal {
     TokenRevoked,
     /// The user has not granted all that the integration needs.
     MissingScope,
-    /// Google refuses the user's token, which is not believed yet.
-    TokenSuspected,
     /// The account does not have the service.
     NoAccount,
     /// The circuit breaker is open.
@@ -88,7 +86,6 @@ impl From<Disconnected> for Refusal {
             Disconnected::NotConnected => Self::NotConnected,
             Disconnected::Revoked => Self::TokenRevoked,
             Disconnected::MissingScope => Self::MissingScope,
-            Disconnected::Suspected => Self::TokenSuspected,
             Disconnected::NoAccount => Self::NoAccount,
         }
     }

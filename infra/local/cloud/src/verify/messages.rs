@@ -144,6 +144,8 @@ struct Batch {
     untold: i64,
     /// Of these, older than the newest that the user was notified about since.
     overtaken: i64,
+    /// Of those that the user was notified about, less than two hours before they began.
+    late: i64,
 }
 
 impl Batch {
@@ -155,17 +157,21 @@ impl Batch {
     ) -> sqlx::Result<Self> {
         sqlx::query_as(
             "WITH told AS (
-                 SELECT s.created_at FROM jobs.notification_deliveries d JOIN suggestions s
+                 SELECT s.created_at, s.proposed_timeslot_start < d.claimed_at + interval '2 hours' AS late
+                 FROM jobs.notification_deliveries d JOIN suggestions s
                      ON d.subject = 'suggestion:' || s.id
                  WHERE d.user_id = $1 AND d.channel = $2 AND d.claimed_at >= $3
              ), untold AS (
                  SELECT s.created_at FROM suggestions s
                  WHERE s.user_id = $1 AND s.status = 'pending' AND s.calendar_event_id IS NULL AND s.created_at < $3
+                   -- The batch may have come some minutes after the sweep.
+                   AND s.proposed_timeslot_start > $3 + interval '3 hours'
                    AND NOT EXISTS (SELECT FROM jobs.notification_deliveries d
                                    WHERE d.user_id = $1 AND d.channel = $2 AND d.subject = 'suggestion:' || s.id)
              )
              SELECT (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM untold) AS untold,
-                    (SELECT count(*) FROM untold WHERE created_at < (SELECT max(created_at) FROM told)) AS overtaken",
+                    (SELECT count(*) FROM untold WHERE created_at < (SELECT max(created_at) FROM told)) AS overtaken,
+                    (SELECT count(*) FROM told WHERE late) AS late",
         )
         .bind(user.id)
         .bind(channel)
@@ -179,6 +185,9 @@ impl Batch {
         if !is_expected {
             return (self.told > 0)
                 .then(|| format!("a message about {} suggestions was sent, and none was due", self.told));
+        }
+        if self.late > 0 {
+            return Some(format!("{} suggestions were nearly over, or over, when they were sent", self.late));
         }
         if self.untold > 0 && !is_full {
             return Some(format!("{} suggestions are missing, {} were sent", self.untold, self.told));

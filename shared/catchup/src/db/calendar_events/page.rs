@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::db::shortened;
 
+use crate::db::calendars::ID_CHARS;
+
 const SUMMARY_CHARS: usize = 500;
 const LOCATION_CHARS: usize = 500;
 const TIMEZONE_CHARS: usize = 100;
-/// Longest id that the application's tables can hold; an event with a longer one is skipped.
-const ID_CHARS: usize = 255;
 
 /// An event, as the application caches it.
 #[derive(Debug, Clone, PartialEq)]

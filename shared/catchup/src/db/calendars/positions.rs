@@ -63,15 +63,18 @@ impl Calendars {
         Ok(())
     }
 
-    /// Gives out the place, once: if the run that takes it fails, the calendar begins anew.
-    pub async fn take_position(&self, user_id: Uuid) -> Result<Option<CalendarPosition>, Error> {
+    /// Gives out the place, once, unless another sync than `run` is at work: if the run that takes it fails, the calendar
+    /// begins anew.
+    pub async fn take_position(&self, user_id: Uuid, run: Uuid) -> Result<Option<CalendarPosition>, Error> {
         let position = sqlx::query_as!(
             CalendarPosition,
             "
-            DELETE FROM jobs.calendar_positions WHERE user_id = $1
-            RETURNING calendar_id, page_token, sync_token, horizon, began_at, seen, page_size, looks_back
+            DELETE FROM jobs.calendar_positions p USING jobs.sync_locks l
+            WHERE p.user_id = $1 AND l.user_id = $1 AND l.integration = 'google_calendar' AND l.run = $2
+            RETURNING p.calendar_id, p.page_token, p.sync_token, p.horizon, p.began_at, p.seen, p.page_size, p.looks_back
             ",
             user_id,
+            run,
         )
         .fetch_optional(self.0.statement())
         .await?;

@@ -1,16 +1,17 @@
 //! Calendars and their cached events.
 
-use catchup::db::calendar_events::{CalendarEvents, Changes, EventRow, Superseded};
+use catchup::db::calendar_events::{CalendarEvents, Changes, EventRow, Superseded, Written};
 use catchup::db::calendar_sync_runs::{CalendarSyncRun, CalendarSyncRuns};
 use catchup::db::calendars::{
     CalendarCursor, CalendarEntry, CalendarFailure, CalendarPosition, CalendarToSync, Calendars, ListedScope,
     Listing, UNLISTED_KEPT,
 };
-use catchup::payload::Integration::GoogleCalendar;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tests::database::{Database, now};
 use uuid::Uuid;
+
+use super::{RUN, syncing};
 
 fn entry(calendar_id: &str) -> CalendarEntry<'_> {
     CalendarEntry { calendar_id, name: "A name", description: None, is_primary: calendar_id == "primary" }
@@ -29,27 +30,6 @@ fn event(id: &str) -> EventRow {
         location: None,
         attendees: Some(json!([{"email": "a@example.org"}])),
     }
-}
-
-/// The sync that holds the lock.
-const RUN: Uuid = Uuid::from_u128(1);
-
-/// Gives the user's lock to a sync.
-async fn lock(database: &Database, user: Uuid, run: Uuid) {
-    database
-        .run(format!(
-            "INSERT INTO jobs.sync_locks (user_id, integration, run, since, held_until)
-             VALUES ('{user}', 'google_calendar', '{run}', now(), now())
-             ON CONFLICT (user_id, integration) DO UPDATE SET run = excluded.run"
-        ))
-        .await;
-}
-
-/// A user whose sync is [`RUN`].
-async fn syncing(database: &Database) -> Uuid {
-    let user = database.user(&[GoogleCalendar]).await;
-    lock(database, user, RUN).await;
-    user
 }
 
 fn listing<'a>(user_id: Uuid, calendar_id: &'a str, begun_with: Option<&'a str>) -> Listing<'a> {
@@ -74,7 +54,7 @@ async fn apply(
     let begun_with = stored.first().and_then(|(token,)| token.as_deref());
     let written =
         database.of::<CalendarEvents>().apply(listing(user, calendar, begun_with), &changes, now()).await;
-    written.unwrap().expect("the listing stands")
+    written.unwrap().expect("the listing stands").changed
 }
 
 async fn events(database: &Database) -> Vec<(String, String)> {
@@ -114,7 +94,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 async fn replace(database: &Database, user: Uuid, list: &[CalendarEntry<'_>], at: DateTime<Utc>) -> u64 {
-    database.of::<Calendars>().replace(user, list, at).await.unwrap()
+    database.of::<Calendars>().replace(user, RUN, list, at).await.unwrap().unwrap()
 }
 
 async fn synced(database: &Database, user: Uuid) -> Vec<String> {
@@ -271,7 +251,7 @@ async fn a_full_sync_removes_what_it_did_not_see_inside_its_window() {
         let seen = ["1".into(), "1".into()];
         let listing = listing(user, "a", None);
         let events = database.of::<CalendarEvents>();
-        events.remove_unseen(listing, from, until, &seen, began_at).await.unwrap().unwrap()
+        events.remove_unseen(listing, from, until, &seen, began_at).await.unwrap().unwrap().changed
     };
     assert_eq!(remove(now()).await, 0, "another sync wrote it since");
     assert_eq!(remove(now() + TimeDelta::seconds(1)).await, 1);
@@ -326,7 +306,7 @@ async fn events_and_cursors_of_calendars_that_are_no_longer_synced_go() {
     apply(&database, other, "b", &[event("3")], &[]).await;
     assert_eq!(
         database.of::<CalendarEvents>().retain_calendars(user, RUN, &["a".into()], now()).await.unwrap(),
-        Some(1)
+        Some(Written { changed: 1, asked_again: Vec::new() })
     );
     assert_eq!(events(&database).await, pairs(&[("1", "a"), ("3", "b")]));
     assert_eq!(cursors(&database).await, ["a"]);
@@ -347,10 +327,12 @@ async fn a_place_between_two_pages_is_given_out_once() {
         looks_back: false,
     };
     let other = CalendarPosition { page_token: "of a sync that was overtaken".into(), ..position.clone() };
-    database.of::<Calendars>().store_position(user, RUN, &position).await.unwrap();
-    database.of::<Calendars>().store_position(user, Uuid::nil(), &other).await.unwrap();
-    assert_eq!(database.of::<Calendars>().take_position(user).await.unwrap(), Some(position));
-    assert_eq!(database.of::<Calendars>().take_position(user).await.unwrap(), None);
+    let calendars = database.of::<Calendars>();
+    calendars.store_position(user, RUN, &position).await.unwrap();
+    calendars.store_position(user, Uuid::nil(), &other).await.unwrap();
+    for (run, place) in [(Uuid::nil(), None), (RUN, Some(position)), (RUN, None)] {
+        assert_eq!(calendars.take_position(user, run).await.unwrap(), place);
+    }
 }
 
 #[tokio::test]
@@ -435,7 +417,17 @@ async fn a_sync_that_was_overtaken_writes_nothing() {
     assert_eq!(events.retain_calendars(user, Uuid::nil(), &[], now()).await.unwrap(), None);
     assert_eq!(events.remove_refused(of_another_run, now()).await.unwrap(), None);
     let failure = CalendarFailure { reason: "", is_refusal: true, at: now() };
-    assert_eq!(database.of::<Calendars>().failed(of_another_run, failure).await.unwrap(), None);
+    let calendars = database.of::<Calendars>();
+    assert_eq!(calendars.failed(of_another_run, failure).await.unwrap(), None);
+    let list = [entry("primary"), entry("old")];
+    assert_eq!(calendars.replace(user, Uuid::nil(), &list, now()).await.unwrap(), None);
+    assert_eq!(selected(&database).await, []);
+    assert_eq!(
+        database
+            .value::<i64>("SELECT count(*) FROM jobs.calendar_sync_runs WHERE listed_at IS NOT NULL")
+            .await,
+        0
+    );
     assert_eq!(database.rows::<(String,)>(content).await, before);
     assert_eq!(cursors(&database).await, ["a"]);
 }
@@ -450,7 +442,7 @@ async fn events_of_a_refused_calendar_go_and_its_token_with_them() {
     apply(&database, user, "b", &[event("both")], &[]).await;
     apply(&database, user, "a", &[event("1"), event("both")], &[]).await;
     let removed = database.of::<CalendarEvents>().remove_refused(listing(user, "a", None), now()).await;
-    assert_eq!(removed.unwrap(), Some(2));
+    assert_eq!(removed.unwrap(), Some(Written { changed: 2, asked_again: vec!["b".into()] }));
     assert_eq!(cursors(&database).await, Vec::<String>::new(), "b is asked again, as it holds one of them");
     let due = "SELECT count(*) FROM jobs.calendar_sync_state WHERE last_sync_at IS NULL";
     assert_eq!(database.value::<i64>(due).await, 1);
@@ -475,7 +467,7 @@ async fn a_calendar_that_is_asked_again_does_not_continue_where_its_listing_wait
     };
     database.of::<Calendars>().store_position(user, RUN, &position).await.unwrap();
     apply(&database, user, "a", &[], &["1"]).await;
-    assert_eq!(database.of::<Calendars>().take_position(user).await.unwrap(), None);
+    assert_eq!(database.of::<Calendars>().take_position(user, RUN).await.unwrap(), None);
 }
 
 /// Ids that are there after a page that supersedes, of these.

@@ -13,8 +13,10 @@ use shared::job::Outcome;
 use tests::database::{Database, now};
 use uuid::Uuid;
 
+use super::admission;
+
 async fn admit(database: &Database, user: Uuid, at: DateTime<Utc>) -> Admission {
-    database.of::<Syncs>().admit(user, GoogleContacts, Entry::First, at).await.unwrap()
+    admission(database, user, GoogleContacts, Entry::Check, at).await
 }
 
 #[track_caller]
@@ -109,14 +111,14 @@ async fn a_probe_that_is_handed_back_may_be_taken_again() {
             assert!(admitted(admission).probe);
             nothing()
         };
-        syncs.run(user, GoogleContacts, Entry::First, || later, probe).await.unwrap();
+        syncs.run(user, GoogleContacts, Entry::First, "task", || later, probe).await.unwrap();
     }
     // One that failed has nothing to hand back.
     let failing = |admission| async {
         syncs.failed(&run(user), &admitted(admission), "", false, later).await?;
         nothing()
     };
-    syncs.run(user, GoogleContacts, Entry::First, || later, failing).await.unwrap();
+    syncs.run(user, GoogleContacts, Entry::First, "task", || later, failing).await.unwrap();
     assert_eq!(admit(&database, user, later).await, Admission::Refused(Refusal::CircuitOpen));
 }
 
@@ -130,7 +132,7 @@ async fn a_probe_that_continues_in_another_task_keeps_others_out() {
         assert!(admitted(admission).probe);
         Ok(Ended::Continued(Outcome::Skipped("continued"), later))
     };
-    database.of::<Syncs>().run(user, GoogleContacts, Entry::First, || later, part).await.unwrap();
+    database.of::<Syncs>().run(user, GoogleContacts, Entry::First, "task", || later, part).await.unwrap();
     assert_eq!(admit(&database, user, later).await, Admission::Refused(Refusal::CircuitOpen));
 }
 
@@ -156,11 +158,8 @@ async fn a_sync_that_continues_does_not_ask_the_breaker_again() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     trip(&database, user, now()).await;
-    let admission = database
-        .of::<Syncs>()
-        .admit(user, GoogleContacts, Entry::Continued(Uuid::nil()), now())
-        .await
-        .unwrap();
+    let entry = Entry::Continued(Uuid::nil());
+    let admission = admission(&database, user, GoogleContacts, entry, now()).await;
     assert!(!admitted(admission).probe);
 }
 

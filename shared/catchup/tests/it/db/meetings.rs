@@ -5,6 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tests::database::{Database, now};
 use uuid::Uuid;
 
+use super::{RUN, syncing};
+
 async fn contact(database: &Database, user: Uuid, email: &str, last_contact: Option<DateTime<Utc>>) -> Uuid {
     let id = Uuid::new_v4();
     let last = last_contact.map_or_else(|| "NULL".to_owned(), |at| format!("'{at}'"));
@@ -52,17 +54,19 @@ async fn the_last_meeting_moves_forward_and_never_back() {
 async fn the_next_meeting_is_the_earliest_and_one_that_is_cancelled_is_forgotten() {
     let database = Database::new().await;
     let meetings = database.of::<Meetings>();
-    let user = database.user(&[]).await;
+    let user = syncing(&database).await;
     let (a, b) = (
         contact(&database, user, "a@example.org", None).await,
         contact(&database, user, "B@example.org", None).await,
     );
     let addresses = ["a@example.org", "a@example.org", "b@example.org"].map(str::to_owned);
-    meetings.replace_next(user, &addresses, &[day(5), day(3), day(4)]).await.unwrap();
+    meetings.replace_next(user, RUN, &addresses, &[day(5), day(3), day(4)]).await.unwrap();
     assert_eq!(next(&database).await, [(a, day(3)), (b, day(4))]);
-    meetings.replace_next(user, &addresses[..1], &[day(5)]).await.unwrap();
+    meetings.replace_next(user, RUN, &addresses[..1], &[day(5)]).await.unwrap();
     assert_eq!(next(&database).await, [(a, day(5))]);
-    meetings.replace_next(user, &[], &[]).await.unwrap();
+    meetings.replace_next(user, Uuid::nil(), &[], &[]).await.unwrap();
+    assert_eq!(next(&database).await.len(), 1, "another sync is at work");
+    meetings.replace_next(user, RUN, &[], &[]).await.unwrap();
     assert!(next(&database).await.is_empty());
 }
 

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use catchup::db::sync_schedule::SyncSchedules;
 use catchup::payload::Integration::{self, GoogleCalendar, GoogleContacts};
-use catchup::sync::{self, Admission, Admitted, Entry, SyncKind, SyncRun, Syncs};
+use catchup::sync::{self, Admission, Admitted, Entry, Refusal, SyncKind, SyncRun, Syncs};
 use chrono::{NaiveDateTime, TimeDelta};
 use tests::database::{Database, now};
 use uuid::Uuid;
 
+use super::admission;
+
 async fn admitted(database: &Database, user: Uuid, integration: Integration) -> Admitted {
-    match database.of::<Syncs>().admit(user, integration, Entry::First, now()).await.unwrap() {
+    match admission(database, user, integration, Entry::Check, now()).await {
         Admission::Admitted(admitted) => admitted,
         Admission::Refused(refusal) => panic!("{refusal:?}"),
     }
@@ -82,6 +84,12 @@ async fn no_user_is_due_early_revoked_disconnected_or_with_an_open_breaker() {
         )
         .await;
     assert!(due(&database, GoogleContacts).await.is_empty());
+    let entry = Entry::Check;
+    let admission_now = async || admission(&database, user, GoogleContacts, entry, now()).await;
+    assert_eq!(admission_now().await, Admission::Refused(Refusal::TokenRevoked));
+    database.run("UPDATE token_health SET last_checked = '2026-01-01'; UPDATE oauth_tokens SET access_token = 'new'").await;
+    assert_eq!(due(&database, GoogleContacts).await, [user], "the user has connected again since");
+    assert!(matches!(admission_now().await, Admission::Admitted(_)));
     database.run("DELETE FROM token_health; DELETE FROM oauth_tokens").await;
     assert!(due(&database, GoogleContacts).await.is_empty());
 }

@@ -24,12 +24,24 @@ async fn sync(
     entry: Entry,
     at: DateTime<Utc>,
 ) -> Option<Uuid> {
+    sync_in("another task", database, user, integration, entry, at).await
+}
+
+/// Likewise, in that task.
+async fn sync_in(
+    task: &str,
+    database: &Database,
+    user: Uuid,
+    integration: Integration,
+    entry: Entry,
+    at: DateTime<Utc>,
+) -> Option<Uuid> {
     let mut name = None;
     let ends = |admission| {
         name = Some(admitted(admission).run);
         async { Ok(Ended::Here(DONE)) }
     };
-    let outcome = database.of::<Syncs>().run(user, integration, entry, || at, ends).await.unwrap();
+    let outcome = database.of::<Syncs>().run(user, integration, entry, task, || at, ends).await.unwrap();
     match outcome {
         DONE => name,
         Outcome::Snooze(until) => {
@@ -52,7 +64,7 @@ fn admitted(admission: Admission) -> Admitted {
 async fn vanish(database: &Database, user: Uuid, integration: Integration, at: DateTime<Utc>) {
     let syncs = database.of::<Syncs>();
     let forever = |_| std::future::pending();
-    let run = syncs.run(user, integration, Entry::First, || at, forever);
+    let run = syncs.run(user, integration, Entry::First, "killed", || at, forever);
     let locked = async {
         let taken = async || database.value::<i64>("SELECT count(*) FROM jobs.sync_locks").await == 1;
         tests::within(LIMIT, "the lock is taken", taken).await;
@@ -68,16 +80,16 @@ async fn one_of_twenty_syncs_that_begin_together_runs_and_the_others_are_resched
     let database = Database::new().await;
     let user = database.user(&[GoogleCalendar]).await;
     let syncs = database.of::<Syncs>();
-    let running = AtomicU32::new(0);
-    let waits = tokio::sync::Barrier::new(20);
-    let outcomes = join_all((0..20).map(|_| async {
+    let (syncs, running, waits) = (&syncs, &AtomicU32::new(0), &tokio::sync::Barrier::new(20));
+    let outcomes = join_all((0..20).map(|task| async move {
         let alone = |_| async {
             assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
             waits.wait().await;
             running.fetch_sub(1, Ordering::SeqCst);
             Ok(Ended::Here(DONE))
         };
-        let outcome = syncs.run(user, GoogleCalendar, Entry::First, now, alone).await.unwrap();
+        let outcome =
+            syncs.run(user, GoogleCalendar, Entry::First, &task.to_string(), now, alone).await.unwrap();
         if outcome != DONE {
             waits.wait().await;
         }
@@ -117,11 +129,24 @@ async fn the_lock_of_a_killed_run_expires_by_itself() {
 }
 
 #[tokio::test]
+async fn a_redelivery_of_a_killed_run_takes_over_its_lock() {
+    let database = Database::new().await;
+    let user = database.user(&[GoogleCalendar]).await;
+    vanish(&database, user, GoogleCalendar, now()).await;
+    let (entry, held) = (Entry::First, "SELECT run FROM jobs.sync_locks");
+    let killed = database.value::<Uuid>(held).await;
+    assert_eq!(sync(&database, user, GoogleCalendar, entry, now()).await, None);
+    let run = sync_in("killed", &database, user, GoogleCalendar, entry, now()).await.unwrap();
+    assert_ne!(run, killed, "what the killed run may still write is refused");
+    assert!(sync(&database, user, GoogleCalendar, entry, now()).await.is_some(), "it was released");
+}
+
+#[tokio::test]
 async fn a_run_that_fails_releases_the_lock() {
     let database = Database::new().await;
     let user = database.user(&[GoogleCalendar]).await;
     let fails = |_| async { Err(Failure::transient("google answers 500")) };
-    let failed = database.of::<Syncs>().run(user, GoogleCalendar, Entry::First, now, fails).await;
+    let failed = database.of::<Syncs>().run(user, GoogleCalendar, Entry::First, "failed", now, fails).await;
     assert!(failed.is_err());
     assert!(sync(&database, user, GoogleCalendar, Entry::First, now()).await.is_some());
 }
@@ -136,7 +161,7 @@ async fn no_other_sync_comes_between_two_parts_of_one() {
         run = admitted(admission).run;
         async { Ok(Ended::Continued(DONE, now() + TimeDelta::minutes(2))) }
     };
-    syncs.run(user, GoogleContacts, Entry::First, now, part).await.unwrap();
+    syncs.run(user, GoogleContacts, Entry::First, "first part", now, part).await.unwrap();
     let later = now() + TimeDelta::minutes(2);
     assert_eq!(sync(&database, user, GoogleContacts, Entry::First, later).await, None);
     assert_eq!(sync(&database, user, GoogleContacts, Entry::Continued(Uuid::new_v4()), later).await, None);

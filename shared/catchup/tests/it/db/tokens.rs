@@ -197,8 +197,11 @@ async fn a_token_is_due_when_it_ends_soon_or_was_not_checked_for_a_day() {
         .await;
     assert_eq!(due(&database).await, [user]);
 
-    database.run("UPDATE token_health SET status = 'revoked'").await;
-    assert!(due(&database).await.is_empty());
+    let revoked = "UPDATE token_health SET status = 'revoked', last_checked = '2100-01-01', error_message = ";
+    for (error, believed) in [("'invalid_grant'", true), ("'something else'", false), ("NULL", false)] {
+        database.run(format!("{revoked}{error}")).await;
+        assert_eq!(due(&database).await.is_empty(), believed, "{error}");
+    }
     database.run("DELETE FROM token_health").await;
     assert_eq!(due(&database).await, [user]);
 }

@@ -239,6 +239,23 @@ async fn an_account_without_calendar_is_asked_again_after_a_week() {
 }
 
 #[tokio::test]
+async fn what_google_says_of_an_account_does_not_hold_for_the_next_one() {
+    let stack = Stack::start().await;
+    let user_id = stack.user(USUAL);
+    let mut session = stack.session(GoogleCalendar).await;
+    stack.inject(Call::CalendarListList, FaultKind::NotACalendarUser);
+    assert!(stack.calendar.calendars(&mut session, None).await.is_err());
+    let session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await;
+    assert!(matches!(session, Err(Error::NoCalendarAccount)), "{session:?}");
+    sqlx::query("UPDATE oauth_tokens SET refresh_token = 'of another account'")
+        .execute(&mut stack.connect().await)
+        .await
+        .unwrap();
+    let mut session = Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+    stack.calendar.calendars(&mut session, None).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_scope_that_is_missing_in_a_call_is_recorded_as_in_an_exchange() {
     let stack = Stack::start().await;
     let user_id = stack.user(USUAL);

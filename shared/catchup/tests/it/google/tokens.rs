@@ -1,6 +1,6 @@
 //! Tokens are renewed, stored, and their health is reported to the right user only.
 
-use catchup::google::TokenError;
+use catchup::google::{Session, TokenError};
 use catchup::payload::Integration::{self, GoogleCalendar, GoogleContacts};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -28,17 +28,20 @@ async fn a_renewed_token_is_stored_encrypted_and_used_until_it_nearly_expires() 
     assert_eq!(stack.health(user_id, GoogleCalendar).await.as_deref(), Some("valid"));
     assert_eq!(stack.health(user_id, GoogleContacts).await, None);
 
-    let calls = stack.calls(Call::Token);
-    stack.advance(TimeDelta::minutes(54));
-    let same = stack.tokens.access_token(user_id, GoogleCalendar).await.unwrap();
-    assert_eq!((same.expose_secret(), stack.calls(Call::Token)), (fresh.expose_secret(), calls));
-    stack.advance(TimeDelta::minutes(2));
-    let other = stack.tokens.access_token(user_id, GoogleCalendar).await.unwrap();
-    assert_ne!(other.expose_secret(), fresh.expose_secret());
+    for (minutes, is_renewed) in [(54, false), (2, true)] {
+        let calls = stack.calls(Call::Token);
+        stack.advance(TimeDelta::minutes(minutes));
+        Session::begin(&stack.tokens, user_id, GoogleCalendar).await.unwrap();
+        let stored = stack.stored(user_id, GoogleCalendar).await.0;
+        assert_eq!(
+            (stack.calls(Call::Token) > calls, stored != fresh.expose_secret()),
+            (is_renewed, is_renewed)
+        );
+    }
 }
 
 #[tokio::test]
-async fn a_revoked_grant_is_told_once_and_resolved_when_it_works_again() {
+async fn a_revoked_grant_is_notified_once_and_resolved_when_it_works_again() {
     let stack = Stack::start().await;
     let user_id = stack.user(USUAL);
     for (integration, path) in [(GoogleCalendar, "calendar"), (GoogleContacts, "contacts")] {
@@ -122,7 +125,7 @@ async fn a_token_without_refresh_token_works_until_its_end_and_then_counts_as_re
     assert_eq!(stack.notices(fresh, GoogleCalendar).await[0].0, "token_expiring_soon");
 
     let over = stack.user(NO_REFRESH_TOKEN);
-    assert!(matches!(stack.tokens.access_token(over, GoogleCalendar).await, Err(TokenError::Revoked)));
+    assert!(matches!(stack.tokens.refresh(over, GoogleCalendar).await, Err(TokenError::Revoked)));
     assert_eq!(stack.health(over, GoogleCalendar).await.as_deref(), Some("revoked"));
     assert_eq!(stack.notices(over, GoogleCalendar).await[0].0, "token_invalid");
     assert_eq!(stack.calls(Call::Token), 0);

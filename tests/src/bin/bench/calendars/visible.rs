@@ -1,4 +1,4 @@
-//! How long it takes until a change at Google is in Postgres, without and with faults.
+//! How long it takes until a change at Google is in Postgres, when all is well and when it is not.
 
 use ::tests::Delivery;
 use anyhow::ensure;
@@ -13,34 +13,74 @@ use rand::{RngExt as _, SeedableRng};
 use serde::Serialize;
 use shared::tasks::{Options, Tasks};
 
-use super::{Bench, calendar_id};
+use super::{Bench, POLL, calendar_id};
 
-pub(super) const CALENDARS: u32 = 4;
+/// As many as leave room for disturbances in the ten calls that a user has in a minute, with two syncs.
+pub(super) const CALENDARS: u32 = 2;
 /// Longest time between two changes: bursts, and times of quiet.
 const LONGEST_PAUSE_S: i64 = 40;
-/// One change in so many meets a fault, and one in so many a killed process.
-const FAULT_IN: u32 = 5;
-const KILL_IN: u32 = 40;
-const FAULTS: [FaultKind; 5] = [
-    FaultKind::Gone,
-    FaultKind::ServerError { status: 503 },
-    FaultKind::Garbage,
-    FaultKind::NoSyncToken,
-    FaultKind::TooManyRequests { retry_after_s: 7 },
-];
+/// A killed run has made at most so many calls.
+const CALLS_BEFORE_A_KILL: u64 = 3;
+const FAULTS: [FaultKind; 4] =
+    [FaultKind::Gone, FaultKind::ServerError { status: 503 }, FaultKind::Garbage, FaultKind::NoSyncToken];
+/// The window of notifications, its grace, and one sync.
+const USUAL_WAIT_S: f64 = 30.0 + 2.0 + 3.0;
 /// Upper ends of the histogram's classes, in seconds.
 const CLASSES: [u32; 6] = [10, 20, 32, 60, 120, 300];
+
+/// What is not well.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, strum::EnumIter, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum Disturbance {
+    None,
+    /// A list of events fails, or breaks off.
+    Faults,
+    /// The process is killed in the middle of a sync.
+    Kills,
+}
+
+impl Disturbance {
+    /// One change in so many is disturbed.
+    fn one_in(self) -> u32 {
+        match self {
+            Self::None => u32::MAX,
+            // More meet our own limit of calls: each costs one, and a sync of its own when it comes twice.
+            Self::Faults => 10,
+            // The next one is not to meet the redelivery.
+            Self::Kills => 20,
+        }
+    }
+
+    /// No change takes longer.
+    fn longest_wait_s(self) -> f64 {
+        USUAL_WAIT_S
+            + match self {
+                Self::None => 0.0,
+                // The first backoff of a calendar that fails a second time in the same run.
+                Self::Faults => 10.0,
+                // The task's lease, and two of the queue's shortest backoffs.
+                Self::Kills => 60.0 + 20.0,
+            }
+    }
+}
 
 /// Times from a change to its row.
 #[derive(Serialize)]
 pub(super) struct Visible {
-    pub(super) faults: bool,
+    pub(super) disturbance: Disturbance,
     pub(super) changes: usize,
     pub(super) p50_s: f64,
     pub(super) p99_s: f64,
     pub(super) max_s: f64,
     /// Changes that took at most so many seconds, and longer than the class before.
     pub(super) histogram: Vec<(String, usize)>,
+}
+
+impl Visible {
+    pub(super) fn is_late(&self) -> bool {
+        self.max_s > self.disturbance.longest_wait_s()
+    }
 }
 
 struct Run<'a> {
@@ -50,37 +90,44 @@ struct Run<'a> {
     waiting: Vec<Delivery>,
     pending: Vec<(String, DateTime<Utc>)>,
     seconds: Vec<f64>,
+    /// The next run is killed when it has made so many calls, or has ended before.
+    kill_after: Option<u64>,
 }
 
 /// Changes calendars, each time with a notification, and waits until all is there.
 pub(super) async fn visible(
     mut bench: Bench,
     changes: u32,
-    faults: bool,
+    disturbance: Disturbance,
     time: &mut SimulatedTime,
 ) -> anyhow::Result<Visible> {
     bench.sync(time).await?;
     let tasks = bench.stack.setup(bench.google.environment()).tasks().expect("the configuration is complete");
-    let mut run = Run { bench, time, tasks, waiting: Vec::new(), pending: Vec::new(), seconds: Vec::new() };
+    let (waiting, pending, seconds) = (Vec::new(), Vec::new(), Vec::new());
+    let mut run = Run { bench, time, tasks, waiting, pending, seconds, kill_after: None };
     let mut rng = StdRng::seed_from_u64(1);
     for number in 0..changes {
         let pause = TimeDelta::seconds(rng.random_range(1..=LONGEST_PAUSE_S));
         run.until(Some(run.now() + pause)).await?;
         let calendar = calendar_id(rng.random_range(0..CALENDARS));
-        if faults && rng.random_ratio(1, FAULT_IN) {
-            let kind = FAULTS[rng.random_range(0..FAULTS.len())];
-            run.bench.google.world.inject(Fault::new(kind).call(Call::EventsList).calendar(&calendar));
-        }
-        if faults && rng.random_ratio(1, KILL_IN) {
-            run.bench.process.kill()?;
-            run.bench.process.respawn()?;
-            run.bench.process.ready().await?;
+        if rng.random_ratio(1, disturbance.one_in()) {
+            let fault = match disturbance {
+                Disturbance::None => None,
+                Disturbance::Faults => Some(FAULTS[rng.random_range(0..FAULTS.len())]),
+                Disturbance::Kills => {
+                    run.kill_after = Some(rng.random_range(0..=CALLS_BEFORE_A_KILL));
+                    None
+                }
+            };
+            if let Some(kind) = fault {
+                run.bench.google.world.inject(Fault::new(kind).call(Call::EventsList).calendar(&calendar));
+            }
         }
         run.change(&calendar, number).await?;
     }
     run.until(None).await?;
     ensure!(run.pending.is_empty(), "{} changes never arrived", run.pending.len());
-    Ok(report(faults, run.seconds))
+    Ok(report(disturbance, run.seconds))
 }
 
 impl Run<'_> {
@@ -108,8 +155,7 @@ impl Run<'_> {
             let Some(due) = next.filter(|due| end.is_none_or(|end| *due < end)) else { break };
             self.jump(due).await?;
             let task = self.waiting.remove(0);
-            let (is_answered, _) = self.bench.deliver(&task).await?;
-            if !is_answered {
+            if !self.is_taken(&task).await? {
                 let (due, count) = (self.now() + TimeDelta::seconds(10), task.retry_count + 1);
                 self.waiting.push(Delivery { due: Some(due), ..task.again(count) });
             }
@@ -119,6 +165,26 @@ impl Run<'_> {
             self.jump(end).await?;
         }
         Ok(())
+    }
+
+    async fn is_taken(&mut self, task: &Delivery) -> anyhow::Result<bool> {
+        let Some(calls) = self.kill_after.take() else { return Ok(self.bench.deliver(task).await?.0) };
+        let until = self.bench.calls() + calls;
+        let killed = async {
+            while self.bench.calls() < until {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let answer = tokio::select! {
+            answer = self.bench.deliver(task) => Some(answer?.0),
+            () = killed => None,
+        };
+        if answer.is_none() {
+            self.bench.process.kill()?;
+            self.bench.process.respawn()?;
+            self.bench.process.ready().await?;
+        }
+        Ok(answer.unwrap_or(false))
     }
 
     async fn jump(&mut self, to: DateTime<Utc>) -> anyhow::Result<()> {
@@ -142,7 +208,7 @@ impl Run<'_> {
     }
 }
 
-fn report(faults: bool, mut seconds: Vec<f64>) -> Visible {
+fn report(disturbance: Disturbance, mut seconds: Vec<f64>) -> Visible {
     seconds.sort_by(f64::total_cmp);
     let percentile = |percent: usize| seconds[(seconds.len() * percent).div_ceil(100).max(1) - 1];
     let mut histogram = Vec::new();
@@ -154,7 +220,7 @@ fn report(faults: bool, mut seconds: Vec<f64>) -> Visible {
     }
     histogram.push(("longer".to_owned(), seconds.len() - below));
     Visible {
-        faults,
+        disturbance,
         changes: seconds.len(),
         p50_s: percentile(50),
         p99_s: percentile(99),
@@ -169,7 +235,7 @@ mod tests {
 
     #[test]
     fn every_change_is_in_one_class() {
-        let visible = report(false, vec![400.0, 1.0, 31.0, 32.0, 33.0]);
+        let visible = report(Disturbance::None, vec![400.0, 1.0, 31.0, 32.0, 33.0]);
         let counts: Vec<usize> = visible.histogram.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts, [1, 0, 2, 1, 0, 0, 1]);
         assert!((visible.p50_s - 32.0).abs() < 1e-9 && (visible.max_s - 400.0).abs() < 1e-9);
