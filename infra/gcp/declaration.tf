@@ -7,6 +7,8 @@ locals {
   # Without a queue, and open to everybody.
   services = local.needs.services
   names    = concat(keys(local.functions), keys(local.services))
+  # Of all together: each holds connections to the database.
+  max_instances = sum([for service in concat(values(local.functions), values(local.services)) : service.maxInstances])
   features = {
     for name, function in local.functions : name => concat([local.needs.every], [
       for feature in function.features : local.needs.features[feature == "email" ? var.email_provider : feature]

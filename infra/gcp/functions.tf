@@ -81,7 +81,6 @@ module "service" {
   environment = merge(
     local.database,
     { for name in local.variables[each.key] : name => var.settings[name] },
-    { TRUSTED_PROXY_HOPS = tostring(each.value.proxies) },
   )
   secrets = {
     for name in local.secrets[each.key] :
@@ -93,7 +92,7 @@ module "service" {
   depends_on = [google_project_service.api]
 }
 
-# Who may fill which queue: itself (continuations, come-backs, schedules), the functions that name it, and the application.
+# Who may fill which queue: itself (continuations, rescheduled tasks, schedules), the functions that name it, and the application.
 resource "google_cloud_tasks_queue_iam_binding" "enqueuer" {
   for_each = local.queues
 

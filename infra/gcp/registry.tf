@@ -7,7 +7,7 @@ resource "google_artifact_registry_repository" "images" {
   location      = var.region
   repository_id = "jobs"
   format        = "DOCKER"
-  description   = "One image a function. Services run digests, so tags are for people."
+  description   = "One image per function. Services run digests, so tags are for people."
 
   # What is kept wins over what is deleted.
   cleanup_policies {
@@ -48,7 +48,7 @@ resource "google_artifact_registry_repository" "bills" {
   location      = var.region
   repository_id = "jobs-bills"
   format        = "GENERIC"
-  description   = "Bills of materials (CycloneDX), one a function and commit."
+  description   = "Bills of materials (CycloneDX), one per function and commit."
 
   depends_on = [google_project_service.api]
 }

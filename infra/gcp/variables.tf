@@ -110,8 +110,8 @@ variable "database" {
   }
 
   validation {
-    condition     = var.database.pool_size * sum([for function in concat(values(local.functions), values(local.services)) : function.maxInstances]) <= var.database.max_connections
-    error_message = "All functions at their maxInstances would hold more connections than max_connections."
+    condition     = var.database.pool_size * local.max_instances <= var.database.max_connections
+    error_message = "All services at their maxInstances (${local.max_instances}) would hold ${var.database.pool_size * local.max_instances} connections, and database.max_connections allows ${var.database.max_connections}. Raise it, if the database accepts that many next to the application's (its own flag max_connections); or lower maxInstances in functions.json, or database.pool_size."
   }
 }
 

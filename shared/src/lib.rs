@@ -8,7 +8,7 @@
 //! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
 //! 4. [`redis`], [`tasks`], [`oidc`], [`db`]: clients of external systems
 //! 5. [`queue`], [`pace`], [`payload`], [`envelope`], [`failure`]: plain data that producers, queues and jobs agree on
-//! 6. [`config`], [`http`], [`clock`], [`telemetry`]: what everything is built on
+//! 6. [`config`], [`http`], [`clock`], [`stdout`], [`telemetry`]: what everything is built on
 
 #[cfg(feature = "cache")]
 pub mod cache;
@@ -31,6 +31,7 @@ pub mod rate_limit;
 pub mod redis;
 pub mod replay;
 pub mod runtime;
+pub mod stdout;
 pub mod sweep;
 pub mod tasks;
 pub mod telemetry;

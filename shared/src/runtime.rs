@@ -32,6 +32,7 @@ use crate::queue::{JOBS_PATH, Queue};
 use crate::tasks::Tasks;
 use crate::telemetry::{self, EventCode};
 
+mod caller;
 mod detached;
 mod disposition;
 mod handler;
@@ -48,9 +49,10 @@ mod shutdown;
 mod steps;
 mod task;
 
+pub use caller::caller;
 use detached::Detached;
 pub use responses::{Reason, TaskResponse, task_responses};
-pub use service::{Endpoints, Handled, Service, serve, service_router};
+pub use service::{Endpoints, Handled, Service, TURNED_AWAY, serve, service_router};
 
 use handler::Handler;
 use help::Program;

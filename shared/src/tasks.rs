@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::HeaderValue;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
@@ -223,7 +224,7 @@ impl Tasks {
             Route::Cloud(cloud) => cloud.create(task).await,
             Route::Direct(direct) => {
                 let enqueued = direct.call(task, self.clock.now()).await?;
-                Ok(Sent { enqueued, answered_at: None })
+                Ok(Sent { enqueued, date: None })
             }
         }
     }
@@ -239,11 +240,18 @@ struct NewTask {
 }
 
 /// What Cloud Tasks answered.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Sent {
     enqueued: Enqueued,
-    /// When, by its clock, in whole seconds.
-    answered_at: Option<DateTime<Utc>>,
+    date: Option<HeaderValue>,
+}
+
+impl Sent {
+    /// When Cloud Tasks answered, by its clock, in whole seconds: RFC 9110, section 6.6.1.
+    fn answered_at(&self) -> Option<DateTime<Utc>> {
+        let text = self.date.as_ref()?.to_str().ok()?;
+        Some(DateTime::parse_from_rfc2822(text).ok()?.to_utc())
+    }
 }
 
 /// Names begin with a hash: sequential ones make Cloud Tasks slow.

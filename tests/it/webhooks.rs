@@ -1,16 +1,15 @@
-//! The public door: from a changed event to the task of a sync, and everything that only looks like one.
+//! The webhook receiver: from a changed event to the task of a sync, and everything that only looks like one.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::http::header::{ALLOW, CONTENT_LENGTH};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
-use catchup::limits::API_ADDRESS;
 use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use google_stand_in::{Event, SeedOptions};
 use http_body_util::BodyExt;
 use local_cloud::functions::{built_programs, program};
@@ -19,19 +18,20 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::job::Setup;
-use shared::runtime::service_router;
+use shared::runtime::{TURNED_AWAY, service_router};
+use sqlx::PgConnection;
 use tests::{Google, Stack, within};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower::ServiceExt;
 use uuid::Uuid;
-use webhooks::SERVICE;
-use webhooks::google_calendar::{MAX_BODY_BYTES, PATHS};
+use webhooks::google_calendar::{MAX_BODY_BYTES, MAX_IN_PROGRESS, PATHS};
+use webhooks::{MAX_REQUESTS, SERVICE};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-const PEER: &str = "192.0.2.1";
-const OTHER_PEER: &str = "192.0.2.2";
+const ADDRESS: &str = "192.0.2.1";
+const OTHER_ADDRESS: &str = "192.0.2.2";
 const GUESTS: usize = 200;
 
 struct Fixture {
@@ -112,8 +112,8 @@ fn push(state: &str, other: &[(&'static str, &str)]) -> Request<Body> {
 
 fn push_to(path: &str, state: &str, other: &[(&'static str, &str)]) -> Request<Body> {
     let mut request = Request::post(path).body(Body::empty()).unwrap();
-    request.extensions_mut().insert(peer(PEER));
     let honest = [
+        ("x-forwarded-for", ADDRESS),
         ("x-goog-channel-id", "channel"),
         ("x-goog-channel-token", "secret"),
         ("x-goog-resource-id", "resource"),
@@ -129,12 +129,8 @@ fn push_to(path: &str, state: &str, other: &[(&'static str, &str)]) -> Request<B
     request
 }
 
-fn peer(address: &str) -> ConnectInfo<SocketAddr> {
-    ConnectInfo(SocketAddr::new(address.parse().unwrap(), 1))
-}
-
-fn unknown_caller() -> Request<Body> {
-    push("exists", &[("x-goog-channel-id", "unknown")])
+fn unknown_caller(forwarded: &str) -> Request<Body> {
+    push("exists", &[("x-goog-channel-id", "unknown"), ("x-forwarded-for", forwarded)])
 }
 
 /// An answer of which nothing can be learned but its status.
@@ -172,7 +168,7 @@ async fn the_address_that_the_application_gave_to_google_is_served_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hello_is_recorded_and_calls_for_nothing() {
+async fn the_state_of_a_new_channel_and_unknown_states_are_recorded_and_call_for_nothing() {
     let fixture = Fixture::new().await;
     for state in ["sync", "a state of the future"] {
         assert_eq!(fixture.status(push(state, &[])).await, 204);
@@ -231,66 +227,101 @@ async fn other_paths_and_methods_look_alike() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_google_does_not_send_is_refused() {
     let fixture = Fixture::new().await;
-    let mut long = push("exists", &[]);
-    *long.body_mut() = Body::from(vec![b' '; usize::try_from(MAX_BODY_BYTES).unwrap() + 1]);
-    assert_eq!(fixture.status(long).await, 413);
+    let long = || {
+        let mut long = push("exists", &[]);
+        *long.body_mut() = Body::from(vec![b' '; usize::try_from(MAX_BODY_BYTES).unwrap() + 1]);
+        long
+    };
+    for _ in 0..MAX_REQUESTS {
+        assert_eq!(fixture.status(long()).await, 413);
+    }
     assert_eq!(fixture.records().await, []);
+    assert_eq!(two_at_a_time(&fixture, || unknown_caller(ADDRESS)).await, [502, 404], "these were counted");
+}
+
+/// Keeps statements about channels waiting until it is dropped.
+async fn locked(stack: &Stack) -> PgConnection {
+    let mut lock = stack.connect().await;
+    sqlx::query("BEGIN").execute(&mut lock).await.unwrap();
+    sqlx::query("LOCK TABLE calendar_webhook_subscriptions").execute(&mut lock).await.unwrap();
+    lock
+}
+
+/// Two requests at the same time while statements wait: what is answered immediately, and then the others.
+async fn two_at_a_time(fixture: &Fixture, request: impl Fn() -> Request<Body>) -> Vec<u16> {
+    let lock = locked(&fixture.stack).await;
+    let mut requests: FuturesUnordered<_> = (0..2).map(|_| fixture.status(request())).collect();
+    let mut statuses = Vec::new();
+    while let Some(Some(status)) = requests.next().now_or_never() {
+        statuses.push(status);
+    }
+    drop(lock);
+    statuses.extend(requests.collect::<Vec<_>>().await);
+    statuses
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_callers_are_counted_after_the_check_and_cost_googles_notifications_nothing() {
+async fn googles_notifications_are_not_counted_and_unknown_callers_from_its_address_cost_them_nothing() {
     let fixture = Fixture::new().await;
-    // From the very address that Google uses.
-    for _ in 0..3 * API_ADDRESS.max {
-        assert_eq!(fixture.status(unknown_caller()).await, 404);
-    }
-    assert_eq!(fixture.status(push("sync", &[])).await, 204);
-    // Google's own are counted nowhere.
-    for _ in 0..3 * API_ADDRESS.max {
+    assert_eq!(fixture.status(push("exists", &[])).await, 204);
+    for _ in 0..2 * MAX_REQUESTS {
         assert_eq!(fixture.status(push("sync", &[])).await, 204);
     }
-    let mut from_elsewhere = unknown_caller();
-    from_elsewhere.extensions_mut().insert(peer(OTHER_PEER));
-    assert_eq!(fixture.status(from_elsewhere).await, 404);
-    assert_eq!(fixture.records().await.len(), 3 * API_ADDRESS.max as usize + 1);
+    assert_eq!(two_at_a_time(&fixture, || unknown_caller(ADDRESS)).await, [404, 404], "nothing was counted");
+    for _ in 0..MAX_REQUESTS {
+        assert_eq!(fixture.status(unknown_caller(ADDRESS)).await, 404);
+    }
+    assert_eq!(two_at_a_time(&fixture, || unknown_caller(ADDRESS)).await, [502, 404], "these were counted");
+    // Only the last address counts: the ones before it may be invented.
+    let elsewhere = || unknown_caller(&format!("{ADDRESS}, {OTHER_ADDRESS}"));
+    assert_eq!(two_at_a_time(&fixture, elsewhere).await, [404, 404]);
+    let limited = || unknown_caller(&format!("{OTHER_ADDRESS}, {ADDRESS}"));
+    assert_eq!(two_at_a_time(&fixture, limited).await, [502, 404]);
+    assert_eq!(two_at_a_time(&fixture, || push("sync", &[])).await, [204, 204]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_over_its_limit_is_answered_one_request_at_a_time() {
-    let fixture = Fixture::with([("TRUSTED_PROXY_HOPS", "1".to_owned())]).await;
-    let from = |address: &str| {
-        let forwarded = format!("10.0.0.9, {address}");
-        push("exists", &[("x-goog-channel-id", "unknown"), ("x-forwarded-for", &forwarded)])
-    };
-    let googles = |state| push(state, &[("x-forwarded-for", "192.0.2.7")]);
-    assert_eq!(fixture.status(googles("exists")).await, 204);
-    for _ in 0..API_ADDRESS.max {
-        assert_eq!(fixture.status(from("192.0.2.7")).await, 404);
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.status(push("exists", &[])).await, 204);
+    for _ in 0..MAX_REQUESTS {
+        assert_eq!(fixture.status(unknown_caller(ADDRESS)).await, 404);
     }
     // The statement of the first one waits.
-    let mut lock = fixture.stack.connect().await;
-    sqlx::query("BEGIN").execute(&mut lock).await.unwrap();
-    sqlx::query("LOCK TABLE calendar_webhook_subscriptions").execute(&mut lock).await.unwrap();
-    let (first, second) = (fixture.send(from("192.0.2.7")), fixture.send(from("192.0.2.7")));
+    let lock = locked(&fixture.stack).await;
+    let (first, second) = (fixture.send(unknown_caller(ADDRESS)), fixture.send(unknown_caller(ADDRESS)));
     tokio::pin!(first, second);
     let (status, headers, _) = tokio::select! {
         biased;
         answer = &mut first => answer,
         answer = &mut second => answer,
     };
-    assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (503, "1"));
+    // Google repeats it, and no deployment is blamed for it.
+    assert_eq!((status, headers["retry-after"].to_str().unwrap()), (TURNED_AWAY, "1"));
     // A channel that was checked before does not wait for its turn, but for the table only.
-    let known = fixture.send(googles("sync"));
+    let known = fixture.send(push("sync", &[]));
     tokio::pin!(known);
-    tokio::select! {
-        biased;
-        answer = &mut known => panic!("{answer:?}"),
-        () = std::future::ready(()) => {}
-    }
+    assert!(known.as_mut().now_or_never().is_none());
     drop(lock);
     assert_eq!(known.await.0, 204);
     assert_eq!(first.await.0, 404);
-    assert_eq!(fixture.status(from("192.0.2.7")).await, 404);
+    assert_eq!(fixture.status(unknown_caller(ADDRESS)).await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exceeds_the_requests_in_progress_is_answered_with_what_google_repeats() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.status(push("exists", &[])).await, 204);
+    let lock = locked(&fixture.stack).await;
+    let mut waiting: FuturesUnordered<_> =
+        (0..MAX_IN_PROGRESS).map(|_| fixture.status(push("sync", &[]))).collect();
+    assert_eq!(waiting.next().now_or_never(), None);
+    let (status, headers, _) = fixture.send(push("sync", &[])).await;
+    assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (503, "1"));
+    assert_eq!(fixture.status(unknown_caller(ADDRESS)).await, 502);
+    drop(lock);
+    assert!(waiting.all(async |status| status == 204).await);
+    assert_eq!(fixture.status(push("sync", &[])).await, 204);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,13 +362,13 @@ async fn numbers_are_not_for_who_comes_through_a_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_window_that_has_ended_for_cloud_tasks_covers_nothing_more() {
+async fn a_producer_whose_clock_is_behind_enqueues_the_sync_of_a_window_that_is_open_for_cloud_tasks() {
     let stack = Stack::start().await;
     let behind = Clock::from_fn(|| Clock::system().now() - TimeDelta::minutes(5));
     let setup = Setup::with_clock(Config::from_pairs(stack.environment()), behind);
     let tasks = setup.tasks().unwrap();
     for _ in 0..2 {
-        let coverage = catchup::webhooks::ask_for_sync(&tasks, Uuid::nil()).await.unwrap();
+        let coverage = catchup::webhooks::enqueue_sync(&tasks, Uuid::nil()).await.unwrap();
         assert!(coverage.includes(Clock::system().now() - TimeDelta::minutes(5)));
     }
     let listed = stack.tasks.list(queues::CALENDAR_SYNC).await.unwrap();
@@ -373,10 +404,10 @@ async fn one_meeting_with_many_guests_leads_to_a_sync_for_each_of_them() {
     let stack = Stack::start().await;
     let google = google(&stack, GUESTS).await;
     let (router, _) = service_router(&SERVICE, &mut stack.setup([])).unwrap();
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let served = Background::start("webhooks", |listener| async move { axum::serve(listener, router).await });
     let address = format!("{}{}", served.as_ref().unwrap().url(), PATHS[1]);
     let users = channels(&stack, &google, &address).await;
+    assert!(users.len() > GUESTS / 2, "{} users have a calendar", users.len());
 
     google.world.add_meeting(&users, &tea(&google)).unwrap();
     let told = "SELECT DISTINCT user_id FROM webhook_notifications WHERE result = 'success'";

@@ -169,7 +169,7 @@ impl WebhookRenewal {
             return self.settle_failure(user, stop, context).await;
         }
         if need != Need::Nothing {
-            webhooks::ask_for_sync(&self.tasks, user_id).await?;
+            webhooks::enqueue_sync(&self.tasks, user_id).await?;
         }
         let result = replacement.stop_orphaned().await;
         let renewed = Renewed { opened, stopped: replacement.stopped };

@@ -12,12 +12,10 @@ use std::time::Duration;
 
 use axum::body::HttpBody as _;
 use axum::extract::Request;
-use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, StatusCode};
 use catchup::db::push_notifications::{Notification, NotificationResult, Notifications, Proof, proof};
 use catchup::event::EventCode;
-use catchup::variables;
-use catchup::webhooks::ask_for_sync;
+use catchup::webhooks::enqueue_sync;
 use known::KnownChannels;
 use shared::clock::Clock;
 use shared::config::InvalidConfig;
@@ -27,10 +25,11 @@ use shared::runtime::Handled;
 use shared::tasks::{Coverage, Tasks};
 use shared::telemetry::line::OutcomeCode;
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::unknown_callers::{Turn, UnknownCallers};
+use crate::unknown_callers::{self, Permit, UnknownCallers};
 
 /// Where Google sends them. The second one is the application's, which the channels that it opened know.
 pub const PATHS: [&str; 2] = ["/google-calendar", "/api/webhooks/calendar"];
@@ -39,14 +38,17 @@ pub const MAX_BODY_BYTES: u64 = 4096;
 
 /// Longest header that a channel of ours can have: its column's size.
 const MAX_HEADER_CHARS: usize = 255;
-/// What one notification may take.
+/// How long one notification may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// What the task may take, so that its failure can still be recorded.
+/// How long the creation of the task may take, so that its failure can still be recorded.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests that are worked on at the same time, when Postgres is slow. Cloud Run lets more in (`concurrency` in
+/// `infra/gcp/functions.json`): what it has no place for is answered with 429, which Google does not repeat.
+pub const MAX_IN_PROGRESS: usize = 500;
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(30);
 const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
 
-/// Takes notifications.
+/// Accepts notifications.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     notifications: Notifications,
@@ -54,55 +56,61 @@ pub(crate) struct Receiver {
     clock: Clock,
     unknown_callers: UnknownCallers,
     known: KnownChannels,
+    in_progress: Semaphore,
 }
 
 impl Receiver {
     pub(crate) fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (notifications, tasks) = (Notifications::new(setup), setup.tasks());
-        let trusted_hops = setup.config().required(&variables::TRUSTED_PROXY_HOPS);
         Ok(Self {
             notifications: notifications?,
             tasks: tasks?,
             clock: setup.clock(),
-            unknown_callers: UnknownCallers::behind(trusted_hops?),
+            unknown_callers: UnknownCallers::default(),
             known: KnownChannels::default(),
+            in_progress: Semaphore::new(MAX_IN_PROGRESS),
         })
     }
 
     pub(crate) async fn receive(self: Arc<Self>, request: Request) -> Handled {
+        let address = unknown_callers::address(request.headers());
         if request.body().size_hint().lower() > MAX_BODY_BYTES {
-            return Handled::new(OutcomeCode::Skipped, StatusCode::PAYLOAD_TOO_LARGE).because("too_large");
+            return self.refuse(address, StatusCode::PAYLOAD_TOO_LARGE, "too_large");
         }
-        let address = self.unknown_callers.address(&request);
-        let Some(push) = Push::read(request.headers()) else { return self.refuse(address) };
+        let Some(push) = Push::read(request.headers()) else {
+            return self.refuse_unknown(address);
+        };
         let known = self.known.find(push.channel_id, &push.proof);
         if push.calls_for_sync()
             && let Some(user_id) = known.and_then(|known| known.covered_user(self.clock.now()))
         {
-            return taken(OutcomeCode::Duplicate).about(user_id);
+            return accepted(OutcomeCode::Duplicate).about(user_id);
         }
         // A channel that was checked before is known, whatever else comes from the address.
-        let turn = if known.is_some() { Turn::Free } else { self.unknown_callers.turn(address) };
-        if let Turn::Busy = turn {
-            return again(RETRY_AFTER_BUSY).because("busy").without_line();
-        }
-        match timeout(TIMEOUT, self.take(&push)).await {
+        let permit =
+            if known.is_some() { Some(Permit::Unlimited) } else { self.unknown_callers.acquire(address) };
+        let (Some(_permit), Ok(_place)) = (permit, self.in_progress.try_acquire()) else {
+            let turned_away = || Handled::turned_away(RETRY_AFTER_BUSY);
+            let busy = known.map_or_else(turned_away, |_| Handled::unavailable(RETRY_AFTER_BUSY));
+            return busy.because("busy");
+        };
+        match timeout(TIMEOUT, self.accept(&push)).await {
             Ok(Ok(Some(handled))) => handled,
-            Ok(Ok(None)) => self.refuse(address),
+            Ok(Ok(None)) => self.refuse_unknown(address),
             Ok(Err(error)) => {
                 tracing::error!(
                     event = %EventCode::PushNotAccepted,
                     error = &error as &dyn std::error::Error,
                     "push notification not accepted"
                 );
-                again(RETRY_AFTER_OUTAGE).because("postgres")
+                Handled::unavailable(RETRY_AFTER_OUTAGE).because("postgres")
             }
-            Err(_) => again(RETRY_AFTER_OUTAGE).because("timeout"),
+            Err(_) => Handled::unavailable(RETRY_AFTER_OUTAGE).because("timeout"),
         }
     }
 
-    /// Takes a notification; `None` for one that does not come through a channel of ours.
-    async fn take(&self, push: &Push<'_>) -> Result<Option<Handled>, db::Error> {
+    /// Accepts a notification; `None` for one that does not come through a channel of ours.
+    async fn accept(&self, push: &Push<'_>) -> Result<Option<Handled>, db::Error> {
         let now = self.clock.now();
         let result =
             if push.calls_for_sync() { NotificationResult::Success } else { NotificationResult::Ignored };
@@ -119,25 +127,25 @@ impl Receiver {
         let Some(channel) = channel.filter(|_| is_right) else { return Ok(None) };
         let user_id = channel.user_id;
         if !push.calls_for_sync() {
-            return Ok(Some(taken(OutcomeCode::Skipped).because("no_change").about(user_id)));
+            return Ok(Some(accepted(OutcomeCode::Skipped).because("no_change").about(user_id)));
         }
-        let handled = match self.ask_for_sync(user_id).await {
+        let handled = match self.enqueue_sync(user_id).await {
             Ok(coverage) => {
                 self.known.remember(push.channel_id, push.proof, user_id, coverage, now);
-                taken(OutcomeCode::Done)
+                accepted(OutcomeCode::Done)
             }
             Err(reason) => {
                 if let Some(notification) = channel.notification {
                     self.notifications.mark_failed(notification, &reason).await?;
                 }
-                again(RETRY_AFTER_OUTAGE).because("cloud_tasks")
+                Handled::unavailable(RETRY_AFTER_OUTAGE).because("cloud_tasks")
             }
         };
         Ok(Some(handled.about(user_id)))
     }
 
-    async fn ask_for_sync(&self, user_id: Uuid) -> Result<Coverage, String> {
-        let reason = match timeout(ENQUEUE_TIMEOUT, ask_for_sync(&self.tasks, user_id)).await {
+    async fn enqueue_sync(&self, user_id: Uuid) -> Result<Coverage, String> {
+        let reason = match timeout(ENQUEUE_TIMEOUT, enqueue_sync(&self.tasks, user_id)).await {
             Ok(Ok(coverage)) => return Ok(coverage),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "task was not created in time".to_owned(),
@@ -146,20 +154,19 @@ impl Receiver {
         Err(reason)
     }
 
-    /// The one answer to whatever does not come from Google.
-    fn refuse(&self, address: IpAddr) -> Handled {
-        let refused = Handled::new(OutcomeCode::Skipped, StatusCode::NOT_FOUND).because("unknown_caller");
+    /// The one answer to what does not come through a channel of ours.
+    fn refuse_unknown(&self, address: IpAddr) -> Handled {
+        self.refuse(address, StatusCode::NOT_FOUND, "unknown_caller")
+    }
+
+    fn refuse(&self, address: IpAddr, status: StatusCode, reason: &'static str) -> Handled {
+        let refused = Handled::new(OutcomeCode::Skipped, status).because(reason);
         if self.unknown_callers.count(address) { refused.without_line() } else { refused }
     }
 }
 
-fn taken(outcome: OutcomeCode) -> Handled {
+fn accepted(outcome: OutcomeCode) -> Handled {
     Handled::new(outcome, StatusCode::NO_CONTENT)
-}
-
-fn again(after: Duration) -> Handled {
-    let seconds = after.as_secs().to_string();
-    Handled::new(OutcomeCode::Unavailable, (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, seconds)]))
 }
 
 /// What a notification says; its body is empty.
@@ -194,5 +201,13 @@ mod tests {
     fn terraform_tells_google_a_path_that_is_served() {
         let outputs = include_str!("../../../infra/gcp/outputs.tf");
         assert!(outputs.contains(&format!("].url}}{}\"", PATHS[0])));
+    }
+
+    #[test]
+    fn cloud_run_lets_more_requests_in_than_are_worked_on_at_the_same_time() {
+        let declared: serde_json::Value =
+            serde_json::from_str(include_str!("../../../infra/gcp/functions.json")).unwrap();
+        let concurrency = declared["services"]["webhooks"]["concurrency"].as_u64().unwrap();
+        assert!(concurrency >= 2 * MAX_IN_PROGRESS as u64, "{concurrency}");
     }
 }

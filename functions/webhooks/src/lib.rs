@@ -1,4 +1,4 @@
-//! The public door: what vendors send of their own accord. It is the one service that anybody may call, so each request is
+//! Receives what vendors send of their own accord. It is the one service that anybody may call, so each request is
 //! an unknown caller's until it has shown otherwise.
 //!
 //! | `POST` | what comes | answer | what happens |
@@ -8,7 +8,9 @@
 //! | | `sync` and other states through a user's channel | 204 | recorded as ignored |
 //! | | anything else: unknown channel, another token or resource, no headers | 404, empty | nothing; the response does not say which |
 //! | | a body of more than [`google_calendar::MAX_BODY_BYTES`]; Google sends none | 413 | nothing |
-//! | | Postgres or Cloud Tasks is unavailable; an unknown caller's address has used up its limit and is busy | 503, `Retry-After` | Google sends it again |
+//! | | Postgres or Cloud Tasks is unavailable | 503, `Retry-After` | Google sends it again |
+//! | | [`google_calendar::MAX_IN_PROGRESS`] requests are in progress, and it comes through a channel that was checked before | 503, `Retry-After` | Google sends it again |
+//! | | the same for an unknown caller; its address has used up its limit, and another request of such an address is in progress | 502, `Retry-After` | Google sends it again; no deployment is [blamed](shared::runtime::TURNED_AWAY) for it |
 //! | other paths and methods | | 404, empty | nothing |
 //!
 //! **Who is counted.** A request is checked before it is counted, and only unknown callers are: the channels of all users call from a
@@ -18,6 +20,8 @@
 
 pub mod google_calendar;
 mod unknown_callers;
+
+pub use unknown_callers::MAX_REQUESTS;
 
 use std::sync::Arc;
 

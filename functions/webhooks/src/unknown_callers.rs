@@ -2,26 +2,27 @@
 //! cause commands to Redis, which are billed.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderMap;
-use catchup::limits::API_ADDRESS;
+use shared::runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+/// Requests that show nothing, of one address within [`WINDOW`], before it is limited.
+pub const MAX_REQUESTS: u32 = 60;
+const WINDOW: Duration = Duration::from_mins(1);
 /// Addresses that are remembered.
 const MAX_ADDRESSES: usize = 10_000;
 /// Requests from addresses over their limit that are handled at the same time.
-const TURNS: usize = 1;
+const MAX_LIMITED_IN_PROGRESS: usize = 1;
 
 /// What unknown callers have sent within the last window.
 #[derive(Debug)]
 pub(crate) struct UnknownCallers {
-    trusted_hops: usize,
     seen: Mutex<HashMap<IpAddr, Seen>>,
-    turns: Semaphore,
+    limited: Semaphore,
 }
 
 #[derive(Debug)]
@@ -32,43 +33,40 @@ struct Seen {
 
 impl Seen {
     fn is_current(&self) -> bool {
-        self.since.elapsed() < API_ADDRESS.window
+        self.since.elapsed() < WINDOW
     }
 }
 
-/// Whether a request may be handled now.
+/// The right to handle a request, to be held as long as that lasts.
 #[derive(Debug)]
-pub(crate) enum Turn<'a> {
-    /// It may.
-    Free,
-    /// It may, and others of addresses over their limit wait for it.
+pub(crate) enum Permit<'a> {
+    /// One of any number.
+    Unlimited,
+    /// One of those for addresses over their limit.
     Limited { _permit: SemaphorePermit<'a> },
-    /// Another one of an address over its limit is being handled.
-    Busy,
+}
+
+/// Who calls. An IPv6 address counts as the network that its owner has; without a front end, all callers are one.
+pub(crate) fn address(headers: &HeaderMap) -> IpAddr {
+    match runtime::caller(headers).unwrap_or(Ipv6Addr::UNSPECIFIED.into()).to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+impl Default for UnknownCallers {
+    fn default() -> Self {
+        Self { seen: Mutex::default(), limited: Semaphore::new(MAX_LIMITED_IN_PROGRESS) }
+    }
 }
 
 impl UnknownCallers {
-    /// Behind so many of our proxies.
-    pub(crate) fn behind(trusted_hops: usize) -> Self {
-        Self { trusted_hops, seen: Mutex::default(), turns: Semaphore::new(TURNS) }
-    }
-
-    /// Who calls. An IPv6 address counts as the network that its owner has.
-    pub(crate) fn address(&self, request: &Request) -> IpAddr {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-        let caller = caller(request.headers(), peer, self.trusted_hops);
-        match caller.unwrap_or(Ipv6Addr::UNSPECIFIED.into()).to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            address @ IpAddr::V4(_) => address,
-        }
-    }
-
-    /// To be held while a request is handled.
-    pub(crate) fn turn(&self, address: IpAddr) -> Turn<'_> {
+    /// `None` if the address has used up its limit, and another request of such an address is being handled.
+    pub(crate) fn acquire(&self, address: IpAddr) -> Option<Permit<'_>> {
         if !self.is_limited(address) {
-            return Turn::Free;
+            return Some(Permit::Unlimited);
         }
-        self.turns.try_acquire().map_or(Turn::Busy, |permit| Turn::Limited { _permit: permit })
+        Some(Permit::Limited { _permit: self.limited.try_acquire().ok()? })
     }
 
     /// Counts a request that showed nothing, and returns whether its address has used up its limit.
@@ -87,11 +85,11 @@ impl UnknownCallers {
             *entry = fresh();
         }
         entry.requests = entry.requests.saturating_add(1);
-        entry.requests > API_ADDRESS.max
+        entry.requests > MAX_REQUESTS
     }
 
     fn is_limited(&self, address: IpAddr) -> bool {
-        self.seen().get(&address).is_some_and(|seen| seen.is_current() && seen.requests >= API_ADDRESS.max)
+        self.seen().get(&address).is_some_and(|seen| seen.is_current() && seen.requests >= MAX_REQUESTS)
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<IpAddr, Seen>> {
@@ -99,87 +97,47 @@ impl UnknownCallers {
     }
 }
 
-/// Who calls: behind `trusted_hops` proxies the entry that the outermost of them added, else the peer. Each proxy adds the
-/// address of its own caller at the end of `X-Forwarded-For`; what comes before these entries may be invented.
-fn caller(headers: &HeaderMap, peer: Option<IpAddr>, trusted_hops: usize) -> Option<IpAddr> {
-    let entries: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .collect();
-    let added = trusted_hops.checked_sub(1).and_then(|outermost| entries.iter().rev().nth(outermost));
-    added.and_then(|entry| entry.trim().parse().ok()).or(peer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn address(number: u32) -> IpAddr {
+    fn number(number: u32) -> IpAddr {
         std::net::Ipv4Addr::from_bits(number).into()
-    }
-
-    #[track_caller]
-    fn check(forwarded: &[&str], trusted_hops: usize, expected: &str) {
-        let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().unwrap());
-        }
-        let peer = "10.0.0.1".parse().unwrap();
-        assert_eq!(caller(&headers, Some(peer), trusted_hops), Some(expected.parse().unwrap()));
-    }
-
-    #[test]
-    fn only_what_trusted_proxies_added_is_believed() {
-        check(&["1.1.1.1"], 0, "10.0.0.1");
-        check(&["1.1.1.1"], 1, "1.1.1.1");
-        check(&["6.6.6.6, 1.1.1.1"], 1, "1.1.1.1");
-        check(&["6.6.6.6, 1.1.1.1,2.2.2.2"], 2, "1.1.1.1");
-        check(&["6.6.6.6", "1.1.1.1", "2001:db8::1"], 1, "2001:db8::1");
-    }
-
-    #[test]
-    fn a_caller_that_did_not_come_through_the_proxies_is_the_peer() {
-        check(&[], 1, "10.0.0.1");
-        check(&["1.1.1.1"], 2, "10.0.0.1");
-        check(&["unknown"], 1, "10.0.0.1");
     }
 
     #[test]
     fn addresses_of_one_ipv6_network_are_one() {
-        let callers = UnknownCallers::behind(0);
         let from = |text: &str| {
-            let mut request = Request::new(axum::body::Body::empty());
-            request.extensions_mut().insert(ConnectInfo(SocketAddr::new(text.parse().unwrap(), 1)));
-            callers.address(&request)
+            let forwarded = ("x-forwarded-for".parse().unwrap(), text.parse().unwrap());
+            address(&HeaderMap::from_iter([forwarded]))
         };
         assert_eq!(from("2001:db8:0:1::1"), from("2001:db8:0:1:ffff::2"));
         assert_ne!(from("2001:db8:0:1::1"), from("2001:db8:0:2::1"));
         assert_eq!(from("::ffff:192.0.2.1"), from("192.0.2.1"));
+        assert_eq!(address(&HeaderMap::new()), from("unknown"));
     }
 
     #[test]
-    fn an_address_over_its_limit_has_one_turn_at_a_time_and_others_are_free() {
-        let callers = UnknownCallers::behind(0);
-        for number in 1..=API_ADDRESS.max {
-            assert!(matches!(callers.turn(address(1)), Turn::Free), "request {number}");
-            assert!(!callers.count(address(1)), "request {number}");
+    fn an_address_over_its_limit_has_one_permit_at_a_time_and_others_are_not_limited() {
+        let callers = UnknownCallers::default();
+        for request in 1..=MAX_REQUESTS {
+            assert!(matches!(callers.acquire(number(1)), Some(Permit::Unlimited)), "request {request}");
+            assert!(!callers.count(number(1)), "request {request}");
         }
-        assert!(callers.count(address(1)));
-        let turn = callers.turn(address(1));
-        assert!(matches!(turn, Turn::Limited { .. }));
-        assert!(matches!(callers.turn(address(1)), Turn::Busy));
-        assert!(matches!(callers.turn(address(2)), Turn::Free));
-        drop(turn);
-        assert!(matches!(callers.turn(address(1)), Turn::Limited { .. }));
+        assert!(callers.count(number(1)));
+        let permit = callers.acquire(number(1));
+        assert!(matches!(permit, Some(Permit::Limited { .. })));
+        assert!(callers.acquire(number(1)).is_none());
+        assert!(matches!(callers.acquire(number(2)), Some(Permit::Unlimited)));
+        drop(permit);
+        assert!(matches!(callers.acquire(number(1)), Some(Permit::Limited { .. })));
     }
 
     #[test]
     fn memory_is_bounded() {
-        let callers = UnknownCallers::behind(0);
-        for number in 0..u32::try_from(3 * MAX_ADDRESSES).unwrap() {
-            callers.count(address(number));
+        let callers = UnknownCallers::default();
+        for each in 0..u32::try_from(3 * MAX_ADDRESSES).unwrap() {
+            callers.count(number(each));
         }
         assert!(callers.seen().len() <= MAX_ADDRESSES);
     }

@@ -21,7 +21,7 @@ run "each_service_is_called_by_its_queue_only" {
   }
 }
 
-run "everybody_may_call_the_public_door_and_nothing_else" {
+run "everybody_may_call_the_webhook_receiver_and_nothing_else" {
   command = plan
 
   assert {
@@ -40,7 +40,7 @@ run "everybody_may_call_the_public_door_and_nothing_else" {
   }
 }
 
-run "the_public_door_may_ask_for_syncs_and_read_the_database" {
+run "the_webhook_receiver_may_enqueue_syncs_and_read_the_database" {
   command = plan
 
   assert {

@@ -70,9 +70,9 @@ class Project:
         (self.gcp / "scenario.tfvars.json").write_text(json.dumps(values))
         return ["-no-color", "-input=false", "-var-file=tests/terraform.tfvars", "-var-file=scenario.tfvars.json"]
 
-    def planned(self, variables):
+    def planned(self, variables, *options):
         """Each resource with what it is and what it would become."""
-        self.terraform("plan", "-out=plan", *self.arguments(variables))
+        self.terraform("plan", "-out=plan", *options, *self.arguments(variables))
         return json.loads(self.terraform("show", "-json", "plan"))["resource_changes"]
 
     def plan(self, variables):
@@ -116,6 +116,10 @@ class Project:
             plain = {v["name"]: v["value"] for v in variables if not v["value_source"]}
             found[service["name"]] = (plain, {v["name"] for v in variables if v["value_source"]})
         return found
+
+
+# What cloud-run-service manages was once managed by the modules that call it.
+INNER = ".module.cloud_run"
 
 
 def service_of(function):
@@ -192,6 +196,23 @@ def plans(project):
         yield name, planned == expected, json.dumps(planned, indent=2)
 
 
+def addresses_of_before(project):
+    """What a project that was applied before cloud-run-service existed plans now."""
+    state = json.loads((project.gcp / "terraform.tfstate").read_text())
+    instances = 0
+    for resource in state["resources"]:
+        if resource.get("module", "").endswith(INNER):
+            resource["module"] = resource["module"].removesuffix(INNER)
+            instances += len(resource["instances"])
+    (project.gcp / "older.tfstate").write_text(json.dumps(state))
+    planned = project.planned({}, "-state=older.tfstate")
+    changed = {each["address"]: each["change"]["actions"] for each in planned if each["change"]["actions"] != ["no-op"]}
+    yield "a project with the addresses of before loses and gains nothing", not changed, json.dumps(changed, indent=2)
+    moved = sum("previous_address" in each for each in planned)
+    good = moved == instances > len(QUEUES + SERVICES)
+    yield "and all that its services had is moved", good, f"{moved} of {instances} resources are moved"
+
+
 def attempts(project):
     """What ends a task, in the plan that says where it goes."""
     for name, variables, ours in [
@@ -238,7 +259,7 @@ def exposures(project):
     """What must not be in a state, whatever grants or writes it."""
     invokers = project.of_functions("google_cloud_run_v2_service_iam_binding", "invoker")
     public = [binding["name"] for binding in invokers if "allUsers" in binding["members"]]
-    yield "only the public door may be called by everybody", public == SERVICES, json.dumps(public)
+    yield "only a service without a queue may be called by everybody", public == SERVICES, json.dumps(public)
     state = project.state()
     yield "and nothing else is everybody's", state.count('"allUsers"') == len(SERVICES), "allUsers has another right"
     for name, text in [
@@ -288,7 +309,7 @@ def main(arguments):
     with tempfile.TemporaryDirectory() as temporary:
         project = Project(temporary)
         started = starts(project.environments(), folder)
-        checked = (plans, attempts, first_outputs, grants, exposures)
+        checked = (plans, addresses_of_before, attempts, first_outputs, grants, exposures)
         for checks in (*(check(project) for check in checked), started):
             for name, good, detail in checks:
                 passed, failed = passed + good, failed + (not good)

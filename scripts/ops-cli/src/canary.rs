@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Deserialize;
+use shared::runtime::TURNED_AWAY;
 
 use crate::gcloud::Gcloud;
 
@@ -124,9 +125,12 @@ impl Watch {
 }
 
 fn tally(gcloud: &Gcloud, function: &str, revision: &str, since: Duration) -> anyhow::Result<Tally> {
+    // What is turned away because of its own caller, the revision has not failed.
+    let turned_away = TURNED_AWAY.as_u16();
     let filter = format!(
         "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{function}\" AND \
-         resource.labels.revision_name=\"{revision}\" AND (jsonPayload.\"task.outcome\":* OR httpRequest.status>=500)"
+         resource.labels.revision_name=\"{revision}\" AND (jsonPayload.\"task.outcome\":* OR \
+         (httpRequest.status>=500 AND httpRequest.status!={turned_away}))"
     );
     let freshness = format!("--freshness={}s", (since + MARGIN).as_secs());
     let entries: Vec<Entry> = gcloud.read(&["logging", "read", &filter, &freshness, ENTRIES])?;

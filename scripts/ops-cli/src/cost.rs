@@ -91,13 +91,13 @@ struct Load {
     vendor_calls: f64,
 }
 
-/// Requests per user to a service without a queue. They cost as much as `scripts/bench webhooks` says, which is less than the
-/// smallest step that is billed.
+/// Requests per user to a service without a queue, with the CPU that `scripts/bench webhooks` measures. None takes longer than
+/// the smallest step that is billed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Requests {
     per_user_day: f64,
-    billed_ms: f64,
+    cpu_ms: f64,
 }
 
 /// Measurements of one queue in a run.
@@ -127,6 +127,30 @@ struct Month {
     redis_commands: f64,
 }
 
+/// What is printed of a month, as the table of `infra/docs/runbook.md` has it; the number is that of Cloud Scheduler's jobs.
+const ROWS: [(&str, Amount); 14] = [
+    ("tasks (thousands)", |_, month, _| month.tasks / 1e3),
+    ("notifications (thousands)", |_, month, _| month.requests / 1e3),
+    ("Redis commands (thousands)", |_, month, _| month.redis_commands / 1e3),
+    ("CPU hours", |_, month, _| month.cpu_seconds / 3600.0),
+    ("instance hours, at most", |_, month, _| month.seconds / 3600.0),
+    ("USD Cloud Tasks", |model, month, _| {
+        model.prices.cloud_tasks_per_million.of(month.tasks * model.operations_per_task / 1e6)
+    }),
+    ("USD Cloud Run, requests", |model, month, _| {
+        model.prices.requests_per_million.of((month.tasks + month.requests) / 1e6)
+    }),
+    ("USD Cloud Run, at least", |model, month, _| model.instances(month.cpu_seconds)),
+    ("USD Cloud Run, at most", |model, month, _| model.instances(month.seconds)),
+    ("USD Redis", |model, month, _| model.prices.redis_commands_per_100k.of(month.redis_commands / 1e5)),
+    ("USD logs", |model, month, _| model.prices.log_gib.of(model.log_gib(month))),
+    ("USD Cloud Scheduler", |model, _, schedules| model.prices.scheduler_jobs.of(schedules)),
+    ("USD total, at least", |model, month, schedules| model.price(month, month.cpu_seconds, schedules)),
+    ("USD total, at most", |model, month, schedules| model.price(month, month.seconds, schedules)),
+];
+
+type Amount = fn(&Model, &Month, f64) -> f64;
+
 impl Cost {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let model: Model = serde_json::from_str(MODEL).context("infra/cost.json is malformed")?;
@@ -147,35 +171,16 @@ impl Cost {
             println!("{name} was not measured: calculated as the slowest of the others");
         }
         let schedules = schedules(&declaration);
-        let row = |what: &str, amount: &dyn Fn(&Month) -> f64| {
-            print!("{what:<28}");
-            for month in &months {
-                print!("{:>14.2}", amount(month));
-            }
-            println!();
-        };
-        print!("{:<28}", "users");
+        print!("{:<28}", "per month, users");
         self.users.iter().for_each(|users| print!("{users:>14}"));
         println!();
-        let prices = &model.prices;
-        row("tasks (thousands)", &|month| month.tasks / 1e3);
-        row("notifications (thousands)", &|month| month.requests / 1e3);
-        row("Redis commands (thousands)", &|month| month.redis_commands / 1e3);
-        row("instance hours, at most", &|month| month.seconds / 3600.0);
-        row("CPU hours", &|month| month.cpu_seconds / 3600.0);
-        row("USD Cloud Tasks", &|month| {
-            prices.cloud_tasks_per_million.of(month.tasks * model.operations_per_task / 1e6)
-        });
-        row("USD Cloud Run requests", &|month| {
-            prices.requests_per_million.of((month.tasks + month.requests) / 1e6)
-        });
-        row("USD Cloud Run, at most", &|month| model.instances(month.seconds));
-        row("USD Cloud Run, at least", &|month| model.instances(month.cpu_seconds));
-        row("USD Redis", &|month| prices.redis_commands_per_100k.of(month.redis_commands / 1e5));
-        row("USD logs", &|month| prices.log_gib.of(model.log_gib(month)));
-        row("USD Cloud Scheduler", &|_| prices.scheduler_jobs.of(schedules));
-        row("USD total, at most", &|month| model.price(month, month.seconds, schedules));
-        row("USD total, at least", &|month| model.price(month, month.cpu_seconds, schedules));
+        for (what, amount) in ROWS {
+            print!("{what:<28}");
+            for month in &months {
+                print!("{:>14.2}", amount(&model, month, schedules));
+            }
+            println!();
+        }
         let most = measured.iter().max_by(|(_, one), (_, other)| one.peak_mib.total_cmp(&other.peak_mib));
         if let Some((name, most)) = most {
             let given = model.instance.gib * MIB_PER_GIB;
@@ -213,7 +218,8 @@ impl Model {
         for service in self.services.values() {
             let requests = DAYS_PER_MONTH * users * service.per_user_day;
             month.requests += requests;
-            month.seconds += requests * service.billed_ms / 1e3;
+            month.seconds += requests * self.instance.billed_step_ms / 1e3;
+            month.cpu_seconds += requests * service.cpu_ms / 1e3;
         }
         for (name, load) in &self.functions {
             let sweeps_per_day: f64 = periods(declaration, name).map(|period| SECONDS_PER_DAY / period).sum();
@@ -307,7 +313,19 @@ mod tests {
             model.price(&month, month.seconds, 0.0)
         };
         assert!(price(50) < 0.01, "{}", price(50));
+        // Notifications alone.
+        let month = model.month(&declaration, &BTreeMap::new(), 1_000);
+        assert!(month.cpu_seconds > 0.0 && month.cpu_seconds < month.seconds);
         assert!(price(1_000_000) > 50.0 * price(10_000));
+    }
+
+    #[test]
+    fn the_runbook_has_the_rows_that_are_printed() {
+        let page = include_str!("../../../infra/docs/runbook.md");
+        let (_, table) = page.split_once("| per month | ").unwrap();
+        let named = |line: &str| Some(line.strip_prefix("| ")?.split_once(" |")?.0.replace("**", ""));
+        let rows: Vec<_> = table.lines().skip(2).map_while(named).collect();
+        assert_eq!(rows, ROWS.map(|(what, _)| what));
     }
 
     #[test]

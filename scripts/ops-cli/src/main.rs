@@ -74,6 +74,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    shared::stdout::end_with_its_reader();
     let result = match Arguments::parse().command {
         Command::Affected(affected) => affected.run(),
         Command::Cost(cost) => cost.run(),

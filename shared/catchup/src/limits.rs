@@ -7,8 +7,6 @@ use shared::rate_limit::Limit;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Requests to the API from one address.
-pub static API_ADDRESS: Limit = Limit { name: "api-address", window: MINUTE, max: 60, outer: None };
 /// Notifications to one user.
 pub static NOTIFICATION: Limit = Limit { name: "notification", window: HOUR, max: 20, outer: None };
 /// Text messages to one user, which are notifications.

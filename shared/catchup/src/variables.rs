@@ -20,6 +20,5 @@ shared::variables! {
     SMTP_URL: "Mail server: `smtps` is TLS from the beginning, `smtp` insists on STARTTLS (but on loopback).", "smtps://user:password@host:port or smtp://…", None, SECRET;
     SMTP_FROM_EMAIL: "Address that e-mail over SMTP comes from.", "an e-mail address", None, SERVICE;
     CALENDAR_WEBHOOK_URL: "Where Google Calendar sends push notifications: the public address of the service `webhooks`, with `/google-calendar`.", "https://host/path (http on loopback)", None, SERVICE;
-    TRUSTED_PROXY_HOPS: "Proxies in front of the service `webhooks`, each of which adds to `X-Forwarded-For`; 0 believes none and takes the peer's address.", "a number", Some("0"), SERVICE;
     LEGACY_SLOT_CACHE: "`true` also drops the slots that the running application cached, which needs SCAN.", "true or false", Some("false"), SERVICE;
 }

@@ -11,9 +11,9 @@ use crate::payload::{CalendarSync, Trigger};
 /// notification every few seconds; two syncs a minute of some calendars stay within Google's ten calls.
 pub const SYNC_WINDOW: Duration = Duration::from_secs(30);
 
-/// Asks for a sync of a user's calendars, one for all of [`SYNC_WINDOW`]: for notifications, and for jobs that may have lost
+/// Enqueues a sync of a user's calendars, one for all of [`SYNC_WINDOW`]: for notifications, and for jobs that may have lost
 /// some. What it returns says which later changes that sync is sure to see.
-pub async fn ask_for_sync(tasks: &Tasks, user_id: Uuid) -> Result<Coverage, tasks::Error> {
+pub async fn enqueue_sync(tasks: &Tasks, user_id: Uuid) -> Result<Coverage, tasks::Error> {
     let sync = CalendarSync { user_id, trigger: Some(Trigger::Webhook) };
     tasks.debounce(&sync, &format!("push:{user_id}"), SYNC_WINDOW).await
 }

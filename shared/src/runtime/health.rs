@@ -10,13 +10,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Mutex;
 
+use super::caller::FORWARDED_FOR;
 use crate::db::Database;
 use crate::telemetry::metrics;
 
 /// How long a public answer about the database is given again.
 const PUBLIC_ANSWER_AGE: Duration = Duration::from_secs(1);
-/// Every proxy adds its caller here: a request without it was made from next to the process.
-const FORWARDED_FOR: &str = "x-forwarded-for";
 
 pub(super) fn routes(database: Database) -> Router {
     Router::new()
@@ -36,6 +35,7 @@ pub(super) fn public_routes(database: Database) -> Router {
         .route(
             "/metrics",
             get(async |headers: HeaderMap| {
+                // A request without it was made from next to the process.
                 let is_public = headers.contains_key(FORWARDED_FOR);
                 if is_public { StatusCode::NOT_FOUND.into_response() } else { numbers() }
             }),

@@ -1,19 +1,20 @@
-//! What is said of each dispatch: its canonical log line, and its numbers.
+//! What is recorded of each dispatch and each request: its canonical log line, and its numbers.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::Runtime;
-use super::disposition::{Disposition, Unexplained};
+use super::disposition::{Disposition, Summary, Unexplained};
 use super::task::{Headers, Task};
-use crate::telemetry::line::{Counts, Line};
+use crate::telemetry::line::{Counts, Line, OutcomeCode};
 use crate::telemetry::{Scope, metrics};
 
 /// What is learned about a dispatch on its way.
@@ -44,39 +45,74 @@ impl Facts {
     }
 }
 
+/// How a dispatch, or a request to a service without a queue, ended, and what was learned about it on its way.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) dispatch: u32,
+    pub(super) attempt: u32,
+    pub(super) outcome: OutcomeCode,
+    pub(super) reason: Option<&'static str>,
+    pub(super) status: StatusCode,
+    pub(super) waited: Option<Duration>,
+    pub(super) user_id: Option<Uuid>,
+    pub(super) has_line: bool,
+}
+
+/// Does the work in a scope of its own, counts it, and writes its line.
+pub(super) async fn reported<T>(
+    queue: &'static str,
+    task: String,
+    work: impl Future<Output = (T, Ending)>,
+) -> T {
+    let started = Instant::now();
+    let scope = Arc::new(Scope::new(queue, task));
+    let working = async {
+        let (answer, ending) = work.await;
+        let duration = started.elapsed();
+        metrics::count_task(queue, ending.outcome.name(), duration, ending.waited);
+        if ending.has_line {
+            let line = Line {
+                queue,
+                task: &scope.task,
+                dispatch: ending.dispatch,
+                attempt: ending.attempt,
+                outcome: ending.outcome,
+                reason: ending.reason,
+                status: ending.status.as_u16(),
+                duration_ms: milliseconds(duration),
+                waited_ms: ending.waited.map(milliseconds),
+                user_id: ending.user_id,
+                counts: Counts::from(scope.meter.as_ref()),
+            };
+            line.write();
+        }
+        answer
+    };
+    Arc::clone(&scope).enter(working).await
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
 /// Works on one dispatch, and reports it, also when something panics that is not the job.
 pub(super) async fn process(runtime: Arc<Runtime>, request: Request<Body>) -> Disposition {
-    let (started, arrived) = (Instant::now(), runtime.clock.now());
-    let queue = runtime.queue.name();
+    let arrived = runtime.clock.now();
     let name = Headers::from(request.headers()).name.unwrap_or_default();
-    let scope = Arc::new(Scope::new(queue, name));
     let mut facts = Facts::default();
-    let processing = async {
+    reported(runtime.queue.name(), name, async {
         let processed = AssertUnwindSafe(Box::pin(runtime.process(request, &mut facts))).catch_unwind().await;
         let disposition = match processed {
             Ok(Ok(disposition) | Err(disposition)) => disposition,
             Err(_panic) => Disposition::Unexplained(Unexplained::Panic),
         };
-        let (summary, duration) = (disposition.summary(), started.elapsed());
-        let waited = facts.due.map(|due| (arrived - due).to_std().unwrap_or_default());
-        metrics::count_task(queue, summary.outcome.name(), duration, waited);
-        let line = Line {
-            queue,
-            task: &scope.task,
-            dispatch: facts.dispatch,
-            attempt: facts.attempt,
-            outcome: summary.outcome,
-            reason: summary.reason,
-            status: summary.status.as_u16(),
-            duration_ms: duration.as_secs_f64() * 1_000.0,
-            waited_ms: waited.map(|waited| waited.as_secs_f64() * 1_000.0),
-            user_id: facts.user_id,
-            counts: Counts::from(scope.meter.as_ref()),
-        };
-        line.write();
-        disposition
-    };
-    Arc::clone(&scope).enter(processing).await
+        let Summary { status, outcome, reason } = disposition.summary();
+        let Facts { dispatch, attempt, due, user_id } = facts;
+        let waited = due.map(|due| (arrived - due).to_std().unwrap_or_default());
+        let ending = Ending { dispatch, attempt, outcome, reason, status, waited, user_id, has_line: true };
+        (disposition, ending)
+    })
+    .await
 }
 
 /// W3C Trace Context, section 3.2: `version-traceid-parentid-flags`, in hexadecimal digits.

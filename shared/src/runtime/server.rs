@@ -1,19 +1,14 @@
 //! Accepts connections, with limits of time, and stops in good order.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use http::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tower::ServiceExt as _;
 
 use super::shutdown::Shutdown;
 
@@ -33,7 +28,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: &Shut
     serve_until(shutdown.signalled(), listener, router, shutdown).await;
 }
 
-async fn serve_until(
+pub(super) async fn serve_until(
     signalled: impl Future<Output = ()>,
     listener: TcpListener,
     router: Router,
@@ -47,8 +42,8 @@ async fn serve_until(
             () = &mut signalled => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                tokio::spawn(connections.watch(connection(stream, peer, router.clone())));
+            Ok((stream, _)) => {
+                tokio::spawn(connections.watch(connection(stream, router.clone())));
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "connection not accepted");
@@ -69,22 +64,14 @@ async fn serve_until(
     }
 }
 
-fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-) -> impl GracefulConnection<Error = hyper::Error> {
+fn connection(stream: TcpStream, router: Router) -> impl GracefulConnection<Error = hyper::Error> {
     // Answers are small; waiting for more to send would only cost time.
     let _best_effort = stream.set_nodelay(true);
-    let with_peer = router.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        request
-    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(with_peer))
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
 use gcp_auth::TokenProvider;
-use reqwest::header::{self, HeaderMap};
+use reqwest::header;
 use serde_json::json;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -76,8 +75,8 @@ impl CloudTasks {
             (result, _) => result,
         };
         let response = response.map_err(|error| Error::Transport(error.without_url()))?;
-        let answered_at = date(response.headers());
-        Ok(Sent { enqueued: classify(response).await?, answered_at })
+        let date = response.headers().get(header::DATE).cloned();
+        Ok(Sent { enqueued: classify(response).await?, date })
     }
 
     /// Any answer that is not a server's error, also a refusal, says that Cloud Tasks is there.
@@ -125,12 +124,6 @@ impl CloudTasks {
         let token = token.await.map_err(|_| Error::NoCredentials)?.map_err(Error::Credentials)?;
         Ok(Some(token.as_str().to_owned()))
     }
-}
-
-/// RFC 9110, section 6.6.1.
-fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
-    let text = headers.get(header::DATE)?.to_str().ok()?;
-    Some(DateTime::parse_from_rfc2822(text).ok()?.to_utc())
 }
 
 impl fmt::Debug for CloudTasks {

@@ -10,9 +10,9 @@
 //! by the clock of Cloud Tasks, does not cover it.
 
 use std::num::NonZeroU32;
-use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
 
 use super::options::{Options, Resolved};
 use super::{Enqueued, Error, Sent};
@@ -26,7 +26,8 @@ const DATE_PRECISION: TimeDelta = TimeDelta::seconds(1);
 pub struct Coverage(Option<Until>);
 
 /// Both must be ahead: the end of the window by the clock of the producer, which may be set; and the time of the task
-/// by the clock of Cloud Tasks, as the monotonic clock counts from its answer on.
+/// by the clock of Cloud Tasks, as the monotonic clock counts from the call on: an answer may arrive long after its `Date`
+/// was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Until {
     window_end: DateTime<Utc>,
@@ -37,10 +38,15 @@ impl Coverage {
     /// Nothing else.
     pub const NONE: Self = Self(None);
 
-    /// Of a task that is due `at`.
-    fn new(window_end: DateTime<Utc>, at: DateTime<Utc>, answered_at: DateTime<Utc>) -> Self {
+    /// Of a task that is due `at`, and was asked for by a call that began at `called`.
+    fn new(
+        window_end: DateTime<Utc>,
+        at: DateTime<Utc>,
+        answered_at: DateTime<Utc>,
+        called: Instant,
+    ) -> Self {
         let left = (at - answered_at - DATE_PRECISION).to_std().ok();
-        let task_begins = left.and_then(|left| Instant::now().checked_add(left));
+        let task_begins = left.and_then(|left| called.checked_add(left));
         Self(task_begins.map(|task_begins| Until { window_end, task_begins }))
     }
 
@@ -62,27 +68,33 @@ pub(super) async fn create<F: Future<Output = Result<Sent, Error>>>(
     loop {
         let resolved = options.resolve(now, divisor);
         let debounced = resolved.window_end.zip(resolved.at);
+        let called = Instant::now();
         let answer = send(resolved).await?;
-        let Some((window_end, at)) = debounced else { return Ok((answer.enqueued, Coverage::NONE)) };
-        let Some(later) = answer.ended_meanwhile(window_end, clock.now()) else {
-            let coverage = answer.answered_at.map(|answered_at| Coverage::new(window_end, at, answered_at));
-            return Ok((answer.enqueued, coverage.unwrap_or(Coverage::NONE)));
+        let enqueued = answer.enqueued;
+        let Some((window_end, at)) = debounced else { return Ok((enqueued, Coverage::NONE)) };
+        let answered_at = answer.answered_at();
+        let Some(later) = ended_meanwhile(enqueued, answered_at, window_end, clock.now()) else {
+            let coverage = answered_at.map(|answered_at| Coverage::new(window_end, at, answered_at, called));
+            return Ok((enqueued, coverage.unwrap_or(Coverage::NONE)));
         };
         // Each turn is about a later window.
         now = later;
     }
 }
 
-impl Sent {
-    /// The time by the later clock, if the window had ended by it when the answer came. A task that is new has not begun
-    /// before the answer, so only the clock of Cloud Tasks can say that it counts as created too early.
-    fn ended_meanwhile(self, end: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let later = match self.enqueued {
-            Enqueued::Created => self.answered_at,
-            Enqueued::Existing => self.answered_at.max(Some(now)),
-        };
-        later.filter(|later| *later >= end)
-    }
+/// The time by the later clock, if the window had ended by it when the answer came. A task that is new has not begun
+/// before the answer, so only the clock of Cloud Tasks can say that it counts as created too early.
+fn ended_meanwhile(
+    enqueued: Enqueued,
+    answered_at: Option<DateTime<Utc>>,
+    end: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let later = match enqueued {
+        Enqueued::Created => answered_at,
+        Enqueued::Existing => answered_at.max(Some(now)),
+    };
+    later.filter(|later| *later >= end)
 }
 
 #[cfg(test)]
@@ -103,6 +115,11 @@ mod tests {
 
     fn at(ms: i64) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(ms).unwrap()
+    }
+
+    /// An answer; a `Date` has whole seconds.
+    fn sent(enqueued: Enqueued, ms: i64) -> Sent {
+        Sent { enqueued, date: at(ms).to_rfc2822().parse().ok() }
     }
 
     /// Cloud Tasks and the clocks of two producers, in milliseconds; each call takes some time each way.
@@ -129,7 +146,7 @@ mod tests {
                 Task { begins: due.max(now), counts_from: resolved.created_at.timestamp_millis() }
             });
             self.time.fetch_add(way_ms, Ordering::Relaxed);
-            Sent { enqueued, answered_at: Some(at(now - now % 1_000)) }
+            sent(enqueued, now)
         }
     }
 
@@ -157,11 +174,26 @@ mod tests {
 
     #[test]
     fn nothing_is_covered_without_an_answers_date_or_after_the_windows_end() {
-        let (end, due) = (at(30_000), at(32_000));
-        assert!(Coverage::new(end, due, at(10_000)).includes(at(29_999)));
-        assert!(!Coverage::new(end, due, at(10_000)).includes(end), "by the producer's clock");
-        assert!(!Coverage::new(end, due, at(31_000)).includes(at(0)), "by the clock of Cloud Tasks");
+        let of = |answered_at| Coverage::new(at(30_000), at(32_000), answered_at, Instant::now());
+        assert!(of(at(10_000)).includes(at(29_999)));
+        assert!(!of(at(10_000)).includes(at(30_000)), "by the producer's clock");
+        assert!(!of(at(31_000)).includes(at(0)), "by the clock of Cloud Tasks");
         assert!(!Coverage::NONE.includes(at(0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_arrives_late_covers_nothing_beyond_the_tasks_time() {
+        // The producer's clock stands still: only the monotonic clock tells that the task has begun.
+        let clock = Clock::from_fn(|| at(1_000_000_000));
+        let options = Options::default().debounced("k", WINDOW);
+        for (latency, is_covered) in [(Duration::from_secs(1), true), (2 * WINDOW, false)] {
+            let send = |_| async move {
+                tokio::time::advance(latency).await;
+                Ok(sent(Enqueued::Created, 1_000_000_000))
+            };
+            let (_, coverage) = create(&options, &clock, NonZeroU32::MIN, send).await.unwrap();
+            assert_eq!(coverage.includes(clock.now()), is_covered, "{latency:?}");
+        }
     }
 
     #[test]
@@ -169,7 +201,7 @@ mod tests {
         let clock = Clock::from_fn(|| at(1_000_000_000));
         let options = Options::default().debounced("k", WINDOW);
         for enqueued in [Enqueued::Created, Enqueued::Existing] {
-            let send = |_| ready(Ok(Sent { enqueued, answered_at: Some(at(1_000_000_000)) }));
+            let send = |_| ready(Ok(sent(enqueued, 1_000_000_000)));
             let created = create(&options, &clock, NonZeroU32::MIN, send).now_or_never().unwrap().unwrap();
             assert_eq!(created.0, enqueued);
             assert!(created.1.includes(clock.now()));

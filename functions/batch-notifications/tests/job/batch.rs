@@ -70,7 +70,7 @@ async fn a_batch_takes_the_channels_that_the_user_chose_and_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_over_or_begins_within_two_hours_is_not_sent() {
+async fn what_has_ended_or_begins_within_two_hours_is_not_sent() {
     let fixture = Fixture::new().await;
     let user = fixture.user("ada", BOTH).await;
     for (whom, minutes) in [("Yesterday", -1440), ("Now", 0), ("Soon", 119), ("Later", 121)] {

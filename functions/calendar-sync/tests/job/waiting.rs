@@ -3,7 +3,7 @@
 use catchup::limits::GOOGLE_CALENDAR;
 use catchup::payload::{CalendarSync, Trigger};
 use catchup::queues;
-use catchup::webhooks::ask_for_sync;
+use catchup::webhooks::enqueue_sync;
 use google_stand_in::Call;
 use serde_json::json;
 use shared::rate_limit::Decision;
@@ -19,7 +19,7 @@ impl Fixture {
 
     /// A notification of Google's.
     pub(crate) async fn notify(&self) {
-        let _covered = ask_for_sync(&self.tasks(), self.user).await.unwrap();
+        let _covered = enqueue_sync(&self.tasks(), self.user).await.unwrap();
     }
 
     /// The schedule, or a person, asks for a sync.

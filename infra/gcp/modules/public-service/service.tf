@@ -32,3 +32,29 @@ module "cloud_run" {
   cloud_sql_instance = var.cloud_sql_instance
   deployers          = var.deployers
 }
+
+# What was deployed before is the same.
+moved {
+  from = google_cloud_run_v2_service.service
+  to   = module.cloud_run.google_cloud_run_v2_service.service
+}
+
+moved {
+  from = google_cloud_run_v2_service_iam_binding.invoker
+  to   = module.cloud_run.google_cloud_run_v2_service_iam_binding.invoker
+}
+
+moved {
+  from = google_cloud_run_v2_service_iam_binding.developer
+  to   = module.cloud_run.google_cloud_run_v2_service_iam_binding.developer
+}
+
+moved {
+  from = google_secret_manager_secret_iam_member.access
+  to   = module.cloud_run.google_secret_manager_secret_iam_member.access
+}
+
+moved {
+  from = google_project_iam_member.cloud_sql
+  to   = module.cloud_run.google_project_iam_member.cloud_sql
+}

@@ -1,4 +1,4 @@
-# Three identities a queue: the service's own, the one with which its queue calls it, and the one that fills it on time.
+# Each queue has three identities: the service's own, the one with which its queue calls it, and the one that fills it on time.
 resource "google_service_account" "account" {
   for_each = merge(
     {

@@ -119,6 +119,7 @@ struct Up {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    shared::stdout::end_with_its_reader();
     let result = match Arguments::parse().command {
         Command::Up(up) => up.run().await,
         Command::Database(database) => database.run().await,

@@ -29,6 +29,8 @@ const NO_ANSWER: &str =
     "the Postgres that DATABASE_URL names does not answer; see its log, and start again with scripts/up";
 const START_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
+/// A server that others started may not answer any more: its databases are left to it then.
+const DROP_DEADLINE: Duration = Duration::from_secs(30);
 /// Another process may take a free port before the server does.
 const PORT_ATTEMPTS: usize = 5;
 /// `SIGQUIT`: immediately, without a checkpoint; the data are thrown away with the cluster.
@@ -157,7 +159,7 @@ impl Drop for Postgres {
         let url = &self.url;
         let farewell = || -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(Self::drop_databases(url, &names))
+            runtime.block_on(async { timeout(DROP_DEADLINE, Self::drop_databases(url, &names)).await? })
         };
         // A thread of its own: this one may belong to a runtime, in which nothing may block on another.
         let result = thread::scope(|scope| scope.spawn(farewell).join());

@@ -26,13 +26,13 @@ pub struct Report {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
-    /// Tasks by name; one that came back under another name counts again.
+    /// Tasks by name; one that was rescheduled under another name counts again.
     pub tasks: usize,
     /// Ran to their end.
     pub done: usize,
     /// Had nothing to do, or had been done before.
     pub skipped: usize,
-    /// Came back as another task: a limit, a lease, a shutdown.
+    /// Rescheduled as another task: a limit, a lease, a shutdown.
     pub postponed: usize,
     /// Attempts that failed.
     pub retried: usize,

@@ -29,8 +29,8 @@ use crate::simulated_time::SimulatedTime;
 use crate::tasks::{CloudTasks, Settings};
 
 /// The service that takes push notifications, and where.
-const WEBHOOKS: &str = "webhooks";
-const PUSH_PATH: &str = "/google-calendar";
+const WEBHOOKS: &str = webhooks::SERVICE.name;
+const PUSH_PATH: &str = webhooks::google_calendar::PATHS[0];
 const POLL: Duration = Duration::from_millis(200);
 
 /// What the local cloud is to be.

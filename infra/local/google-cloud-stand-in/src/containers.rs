@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use local_cloud::{Environment, FunctionProcess};
-use shared::queue::Queue;
+use local_cloud::{Environment, ServiceProcess};
 use tokio::time::sleep;
 
 /// What images' references begin with.
@@ -32,13 +31,13 @@ impl Containers {
     /// Starts an image, and waits until its startup probe succeeds; the error says why it did not.
     pub(crate) async fn start(
         &self,
-        queue: Queue,
+        service: &'static str,
         revision: &str,
         image: &str,
-    ) -> anyhow::Result<FunctionProcess> {
-        let program = self.program(queue, image).with_context(|| format!("Image '{image}' not found."))?;
+    ) -> anyhow::Result<ServiceProcess> {
+        let program = self.program(service, image).with_context(|| format!("Image '{image}' not found."))?;
         let log = self.logs.join(format!("{revision}.log"));
-        let mut process = FunctionProcess::spawn(queue, &program, &self.environment, &log)?;
+        let mut process = ServiceProcess::spawn(service, &program, &self.environment, &log)?;
         let http = shared::http::client(PROBE_TIMEOUT, PROBE_TIMEOUT);
         let probe = format!("http://{}{STARTUP_PROBE}", process.address());
         let deadline = Instant::now() + STARTUP_DEADLINE;
@@ -54,11 +53,11 @@ impl Containers {
         }
     }
 
-    fn program(&self, queue: Queue, image: &str) -> Option<PathBuf> {
+    fn program(&self, service: &str, image: &str) -> Option<PathBuf> {
         let name = image.strip_prefix(REGISTRY)?.strip_prefix('/')?;
         let (function, version) = name.split_once(['@', ':'])?;
         let is_name = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_:".contains(c));
         let program = self.images.join(function).join(version);
-        (function == queue.name() && is_name(version) && program.exists()).then_some(program)
+        (function == service && is_name(version) && program.exists()).then_some(program)
     }
 }

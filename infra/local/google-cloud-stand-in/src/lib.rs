@@ -17,11 +17,11 @@ mod scheduler;
 mod service;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
 use local_cloud::Background;
-use shared::queue::Queue;
 
 pub use containers::Containers;
 use run::Run;
@@ -71,8 +71,13 @@ impl GoogleCloud {
         self.server.url()
     }
 
-    /// Creates the service of a queue, as Terraform does, and returns where its tasks are to be sent.
-    pub async fn create_service(&self, queue: Queue, image: &str) -> anyhow::Result<std::net::SocketAddr> {
-        self.run.create(queue, image).await
+    /// Creates a service whose requests may take so long, as Terraform does, and returns where they are to be sent.
+    pub async fn create_service(
+        &self,
+        name: &'static str,
+        timeout: Duration,
+        image: &str,
+    ) -> anyhow::Result<std::net::SocketAddr> {
+        self.run.create(name, timeout, image).await
     }
 }

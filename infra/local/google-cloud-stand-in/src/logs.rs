@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use local_cloud::ServiceProcess;
 use serde_json::{Value, json};
 
 use crate::rest::Answer;
@@ -13,8 +14,8 @@ use crate::service::{Revision, Service};
 /// Marks a canonical line.
 const OUTCOME: &str = "task.outcome";
 
-/// Canonical lines and failed requests. Of a filter it understands a service's, a revision's and a task's name joined
-/// by AND; what else stands there (kinds of entries, times) is not looked at.
+/// Canonical lines and failed requests. Of a filter it understands a service's, a revision's and a task's name, and a status
+/// that a request must not have, joined by AND; what else is named there (kinds of entries, times) is not looked at.
 pub(crate) async fn list(State(run): State<Arc<Run>>, Json(query): Json<Value>) -> Answer {
     let filter = query["filter"].as_str().unwrap_or_default();
     let wanted = |name: &str, value: &str| quoted(filter, name).is_none_or(|wanted| wanted == value);
@@ -27,6 +28,11 @@ pub(crate) async fn list(State(run): State<Arc<Run>>, Json(query): Json<Value>) 
             }
         }
     }
+    if let Some((_, other)) = filter.split_once("httpRequest.status!=") {
+        let digits: String = other.chars().take_while(char::is_ascii_digit).collect();
+        let status: Option<u64> = digits.parse().ok();
+        entries.retain(|entry| status.is_none() || entry["httpRequest"]["status"].as_u64() != status);
+    }
     entries.retain(|entry| match entry["jsonPayload"]["task.name"].as_str() {
         Some(task) => wanted("jsonPayload.\"task.name\"=", task),
         None => quoted(filter, "jsonPayload.\"task.name\"=").is_none(),
@@ -38,7 +44,7 @@ pub(crate) async fn list(State(run): State<Arc<Run>>, Json(query): Json<Value>) 
 }
 
 fn of_revision(name: &str, service: &Service, revision: &Revision) -> Vec<Value> {
-    let log = revision.process().map(|process| process.log()).unwrap_or_default();
+    let log = revision.process().map(ServiceProcess::log).unwrap_or_default();
     let failed = service.front.failed().into_iter().filter(|request| request.revision == revision.name);
     let mut entries: Vec<Value> = log.lines().filter_map(line).collect();
     entries.extend(failed.map(|request| json!({ "httpRequest": { "status": request.status } })));

@@ -1,6 +1,7 @@
 //! The local cloud with services that gcloud deploys to.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use catchup::queues;
@@ -11,6 +12,10 @@ use local_cloud::stack::{self, LocalCloud, Servers};
 use local_cloud::tasks::Settings;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
+
+/// The service without a queue, and what its requests may take.
+const WEBHOOKS: &str = webhooks::SERVICE.name;
+const WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The local cloud with Cloud Run, Cloud Scheduler and Cloud Logging, for gcloud. Everything listens on 127.0.0.1 only.
 #[derive(Parser)]
@@ -77,14 +82,19 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     let Settings { project, region, caller, .. } = tasks.settings();
     let google_cloud = GoogleCloud::start(images, project, caller, &tasks.url())?;
 
+    let image = |name: &str| format!("{}/{name}:{}", containers::REGISTRY, options.first);
     let mut services = 0;
     for queue in queues::all().filter(|queue| options.images.join(queue.name()).exists()) {
-        let image = format!("{}/{}:{}", containers::REGISTRY, queue.name(), options.first);
-        let address = google_cloud.create_service(queue, &image).await?;
+        let timeout = queue.policy().dispatch_deadline();
+        let address = google_cloud.create_service(queue.name(), timeout, &image(queue.name())).await?;
         tasks.route(queue, address).await?;
         services += 1;
     }
-    ensure!(services > 0, "{} has no image of a function", options.images.display());
+    if options.images.join(WEBHOOKS).exists() {
+        google_cloud.create_service(WEBHOOKS, WEBHOOKS_TIMEOUT, &image(WEBHOOKS)).await?;
+        services += 1;
+    }
+    ensure!(services > 0, "{} has no image of a service", options.images.display());
     let exports = environment::exports(
         &google_cloud.url(),
         &tasks.url(),

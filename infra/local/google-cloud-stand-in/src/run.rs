@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use local_cloud::Environment;
 use serde_json::{Value, json};
-use shared::queue::Queue;
 use tokio::sync::Mutex;
 
 use crate::containers::Containers;
@@ -30,13 +30,18 @@ impl Run {
         Self { containers, project, caller, services: Mutex::default() }
     }
 
-    pub(crate) async fn create(&self, queue: Queue, image: &str) -> anyhow::Result<SocketAddr> {
-        let (mut service, desired) =
-            Service::new(queue, &self.project, &shown(&self.containers.environment), image)?;
+    pub(crate) async fn create(
+        &self,
+        name: &'static str,
+        timeout: Duration,
+        image: &str,
+    ) -> anyhow::Result<SocketAddr> {
+        let env = shown(&self.containers.environment);
+        let (mut service, desired) = Service::new(name, timeout, &self.project, &env, image)?;
         let created = service.replace(&self.containers, desired).await;
         created.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
         let address = service.front.address();
-        self.services.lock().await.insert(queue.name().to_owned(), service);
+        self.services.lock().await.insert(name.to_owned(), service);
         Ok(address)
     }
 }

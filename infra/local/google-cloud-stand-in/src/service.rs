@@ -1,8 +1,9 @@
 //! One service: what was asked for, its revisions, and where its traffic goes.
 
-use local_cloud::FunctionProcess;
+use std::time::Duration;
+
+use local_cloud::ServiceProcess;
 use serde_json::{Value, json};
-use shared::queue::Queue;
 
 use crate::containers::Containers;
 use crate::front::{Front, Share};
@@ -13,7 +14,7 @@ const GENERATION: &str = "serving.knative.dev/configurationGeneration";
 /// A service and everything that runs of it.
 #[derive(Debug)]
 pub(crate) struct Service {
-    queue: Queue,
+    name: &'static str,
     /// As the API shows it.
     document: Value,
     pub(crate) revisions: Vec<Revision>,
@@ -26,11 +27,11 @@ pub(crate) struct Revision {
     pub(crate) name: String,
     generation: usize,
     spec: Value,
-    process: Result<FunctionProcess, String>,
+    process: Result<ServiceProcess, String>,
 }
 
 impl Revision {
-    pub(crate) fn process(&self) -> Option<&FunctionProcess> {
+    pub(crate) fn process(&self) -> Option<&ServiceProcess> {
         self.process.as_ref().ok()
     }
 
@@ -68,12 +69,12 @@ impl Revision {
 
 impl Service {
     pub(crate) fn new(
-        queue: Queue,
+        name: &'static str,
+        timeout: Duration,
         project: &str,
         env: &Value,
         image: &str,
     ) -> anyhow::Result<(Self, Value)> {
-        let name = queue.name();
         let front = Front::start()?;
         let desired = json!({
             "apiVersion": "serving.knative.dev/v1",
@@ -83,14 +84,14 @@ impl Service {
                 "template": {
                     "metadata": {},
                     "spec": {
-                        "timeoutSeconds": queue.policy().dispatch_deadline().as_secs(),
+                        "timeoutSeconds": timeout.as_secs(),
                         "containers": [{ "image": image, "env": env }],
                     },
                 },
                 "traffic": [{ "latestRevision": true, "percent": 100 }],
             },
         });
-        Ok((Self { queue, document: json!({}), revisions: Vec::new(), front }, desired))
+        Ok((Self { name, document: json!({}), revisions: Vec::new(), front }, desired))
     }
 
     /// As the API shows it.
@@ -114,11 +115,11 @@ impl Service {
         };
         if is_new {
             let number = self.revisions.len() + 1;
-            let name = asked.map_or_else(|| format!("{}-{number:05}-new", self.queue.name()), str::to_owned);
+            let name = asked.map_or_else(|| format!("{}-{number:05}-new", self.name), str::to_owned);
             let spec = template["spec"].clone();
             let image = spec["containers"][0]["image"].as_str();
             let image = image.ok_or_else(|| Refusal::Invalid("no image".to_owned()))?;
-            let process = containers.start(self.queue, &name, image).await;
+            let process = containers.start(self.name, &name, image).await;
             let process = process.map_err(|error| error.to_string());
             self.revisions.push(Revision { name, generation: number, spec, process });
         }

@@ -27,7 +27,7 @@ const HUGE_CHUNK_BYTES: usize = 1 << 16;
 const HUGE_CHUNKS: usize = (1 << 30) / HUGE_CHUNK_BYTES;
 const GARBAGE: &str = "<!doctype html><title>Sorry</title> {\"items\": [";
 
-/// A call at the door.
+/// A call that has arrived.
 pub(crate) struct RequestContext {
     app: App,
     killer: ConnectionKiller,

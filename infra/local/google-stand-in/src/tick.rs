@@ -41,7 +41,7 @@ pub enum Change {
     PersonRenamed,
     /// Two people became one.
     PeopleMerged,
-    /// A deleted person came back.
+    /// A deleted person is there again.
     PersonRestored,
     /// A person joined or left a group.
     MembershipChanged,

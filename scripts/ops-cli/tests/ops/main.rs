@@ -6,6 +6,7 @@ mod delivery;
 mod entry;
 mod history;
 mod new_function;
+mod output;
 mod pages;
 mod programs;
 mod shell;

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ::tests::{Delivery, Google, Stack};
@@ -12,7 +11,7 @@ use catchup::queues;
 use chrono::TimeDelta;
 use google_stand_in::{Calendar, Event, SeedOptions, World};
 use local_cloud::consumption::Consumption;
-use local_cloud::functions::{FunctionProcess, built_programs, program};
+use local_cloud::functions::{FunctionProcess, program};
 use local_cloud::simulated_time::SimulatedTime;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,6 +20,7 @@ use uuid::Uuid;
 
 mod visible;
 
+use crate::options::Common;
 use visible::{Disturbance, Visible};
 
 const BYTES_PER_MIB: f64 = 1_048_576.0;
@@ -45,15 +45,8 @@ pub(crate) struct Options {
     /// Changes, each notified, of which it is measured when they are there [default: 400; with --short, 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     changes: Option<u32>,
-    /// Folder of calendar-sync [default: that of this program]
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// Only check that it can be measured: aims do not apply
-    #[arg(long)]
-    short: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Serialize)]
@@ -92,25 +85,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(measure(options, &mut time))?;
     let mut out = std::io::stdout().lock();
-    if options.json {
+    if options.common.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
         write!(out, "{report}")?;
     }
     let grows = report.rows.chunks(2).any(|rows| rows[1].growth(&rows[0]) > MAX_GROWTH);
-    Ok(!options.short && (grows || report.visible.iter().any(Visible::is_late)))
+    Ok(!options.common.short && (grows || report.visible.iter().any(Visible::is_late)))
 }
 
 async fn measure(options: &Options, time: &mut SimulatedTime) -> anyhow::Result<Report> {
-    let events = options.events.unwrap_or(if options.short { 400 } else { 100_000 });
-    let calendars = options.calendars.unwrap_or(if options.short { 12 } else { 2_300 });
+    let events = options.common.number(options.events, 400, 100_000);
+    let calendars = options.common.number(options.calendars, 12, 2_300);
     let mut rows = Vec::new();
     for (what, size) in [(What::Events, events), (What::Calendars, calendars)] {
         for size in [size / PART, size] {
             rows.push(Bench::new(what, size, options).await?.measure(what, size, time).await?);
         }
     }
-    let changes = options.changes.unwrap_or(if options.short { 20 } else { 400 });
+    let changes = options.common.number(options.changes, 20, 400);
     let mut visible = Vec::new();
     for disturbance in Disturbance::iter() {
         let bench = Bench::new(What::Calendars, visible::CALENDARS, options).await?;
@@ -165,7 +158,7 @@ impl Bench {
                 stack.run(&chosen).await;
             }
         }
-        let folder = options.folder.clone().map_or_else(built_programs, Ok)?;
+        let folder = options.common.folder()?;
         let program = program(&folder, queues::CALENDAR_SYNC.name()).context("calendar-sync is not built")?;
         let mut environment = stack.environment();
         environment.extend(google.environment());

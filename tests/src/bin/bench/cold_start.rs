@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use local_cloud::tasks::Settings;
 use serde::Serialize;
 use shared::queue::Queue;
 
-use crate::process::{Running, folder, free_address};
+use crate::options::Common;
+use crate::process::{Running, free_address};
 
 /// An instance counts as idle after this time without a request.
 const IDLE: Duration = Duration::from_millis(500);
@@ -25,15 +26,8 @@ pub(crate) struct Options {
     /// Starts of each function; the median counts [default: 20; with --short, 1]
     #[arg(long, value_name = "N")]
     starts: Option<usize>,
-    /// Folder of the functions' programs [default: that of this program]
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// Only check that every function starts and can be measured: aims do not apply
-    #[arg(long)]
-    short: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Serialize)]
@@ -49,10 +43,10 @@ const AIM: Measured = Measured { function: "aim", file_mb: 10.0, cold_start_ms: 
 
 /// Measures every function and prints the figures. Returns whether an aim was missed.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
-    let folder = folder(options.folder.as_deref())?;
+    let folder = options.common.folder()?;
     // Nothing of it is reached: a function calls no server before its first task.
     let environment = Endpoints::unreachable(&Settings::default()).environment();
-    let starts = options.starts.unwrap_or(if options.short { 1 } else { 20 }).max(1);
+    let starts = options.common.number(options.starts, 1, 20).max(1);
     let mut rows = Vec::new();
     for name in queues::all().map(Queue::name).chain([webhooks::SERVICE.name]) {
         let program = program(&folder, name)
@@ -60,16 +54,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         rows.push(measure(name, &program, &environment, starts)?);
     }
     let mut out = std::io::stdout().lock();
-    if options.json {
+    if options.common.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
     } else {
         writeln!(out, "{:<26}{:>9}{:>16}{:>14}", "function", "file MB", "cold start ms", "idle RSS MB")?;
-        for row in rows.iter().chain((!options.short).then_some(&AIM)) {
+        for row in rows.iter().chain((!options.common.short).then_some(&AIM)) {
             let Measured { function, file_mb, cold_start_ms, idle_rss_mb } = row;
             writeln!(out, "{function:<26}{file_mb:>9.1}{cold_start_ms:>16.1}{idle_rss_mb:>14.1}")?;
         }
     }
-    Ok(!options.short && rows.iter().any(Measured::misses))
+    Ok(!options.common.short && rows.iter().any(Measured::misses))
 }
 
 impl Measured {

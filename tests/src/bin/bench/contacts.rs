@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -16,7 +16,7 @@ use shared::queue::Queue;
 use url::Url;
 use uuid::Uuid;
 
-use crate::process::folder;
+use crate::options::Common;
 
 const QUEUE: Queue = queues::GOOGLE_CONTACTS_SYNC;
 const LIMIT: Duration = Duration::from_mins(30);
@@ -35,15 +35,8 @@ pub(crate) struct Options {
     /// People in the address book [default: 100000; with --short, 2000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
     people: Option<u64>,
-    /// Folder of the function's program [default: that of this program]
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// Only check that the sync does its work and can be measured: aims do not apply
-    #[arg(long)]
-    short: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     /// A Postgres server on which databases of our own are created and dropped; a private one otherwise
     #[arg(long = "postgres", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     postgres: Option<Url>,
@@ -78,18 +71,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let report = runtime.block_on(measure(options))?;
     let mut out = std::io::stdout().lock();
-    if options.json {
+    if options.common.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
         write!(out, "{report}")?;
     }
-    Ok(!options.short && report.misses())
+    Ok(!options.common.short && report.misses())
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {
-    let program = folder(options.folder.as_deref())?.join(QUEUE.name());
+    let program = options.common.folder()?.join(QUEUE.name());
     ensure!(program.exists(), "{} is not built; run scripts/bench", program.display());
-    let people = options.people.unwrap_or(if options.short { 2_000 } else { AIM_PEOPLE });
+    let people = options.common.number(options.people, 2_000, AIM_PEOPLE);
     let mut rows = Vec::new();
     for people in [people / 10, people] {
         rows.push(size(options, &program, people).await?);

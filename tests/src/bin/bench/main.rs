@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use shared::stdout;
 
 mod calendars;
 mod cold_start;
 mod contacts;
 mod load;
+mod options;
 mod process;
 mod task;
 mod webhooks;
@@ -31,12 +33,17 @@ enum What {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    stdout::end_with_its_reader();
     let missed = match Arguments::parse().what {
-        What::Calendars(options) => calendars::run(&options)?,
-        What::ColdStart(options) => cold_start::run(&options)?,
-        What::Task(options) => task::run(&options)?,
-        What::Contacts(options) => contacts::run(&options)?,
-        What::Webhooks(options) => webhooks::run(&options)?,
+        What::Calendars(options) => calendars::run(&options),
+        What::ColdStart(options) => cold_start::run(&options),
+        What::Task(options) => task::run(&options),
+        What::Contacts(options) => contacts::run(&options),
+        What::Webhooks(options) => webhooks::run(&options),
     };
-    Ok(ExitCode::from(u8::from(missed)))
+    match missed {
+        Ok(missed) => Ok(ExitCode::from(u8::from(missed))),
+        Err(error) if stdout::has_no_reader(&error) => Ok(ExitCode::from(stdout::EXIT_WITHOUT_READER)),
+        Err(error) => Err(error),
+    }
 }

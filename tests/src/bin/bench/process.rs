@@ -7,7 +7,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use local_cloud::functions::built_programs;
 use local_cloud::postgres::free_port;
 
 /// Longest time that a start may take before the bench gives up.
@@ -75,9 +74,4 @@ fn is_ready(address: SocketAddr, path: Option<&str>) -> bool {
 /// An address on which nothing listens.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
-}
-
-/// The folder of the programs: the given one, or that of this program.
-pub(crate) fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    given.map_or_else(built_programs, |folder| Ok(folder.to_owned()))
 }

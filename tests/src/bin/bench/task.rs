@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ::tests::Issuer;
@@ -20,7 +19,8 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::load::{Connections, Round, Target};
-use crate::process::{Running, folder, free_address};
+use crate::options::Common;
+use crate::process::{Running, free_address};
 
 /// A function whose job for an unknown user is one query.
 const FUNCTION: &str = "token-refresh";
@@ -41,15 +41,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,16,64",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     in_flight: Vec<u32>,
-    /// Folder of both programs [default: that of this program]
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// Only check that both programs do their work and can be measured: aims do not apply
-    #[arg(long)]
-    short: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     /// A Postgres server on which a database of our own is created and dropped; a private one otherwise
     #[arg(long = "postgres", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     postgres: Option<Url>,
@@ -88,11 +81,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(measure(options))?;
     let mut out = std::io::stdout().lock();
-    if options.json {
+    if options.common.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
         write!(out, "{report}")?;
-        if !options.short {
+        if !options.common.short {
             writeln!(
                 out,
                 "{:<18}{:>12} {:>11}{:>10}{:>10}",
@@ -104,11 +97,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             )?;
         }
     }
-    Ok(!options.short && report.rows.iter().any(Row::misses))
+    Ok(!options.common.short && report.rows.iter().any(Row::misses))
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {
-    let folder = folder(options.folder.as_deref())?;
+    let folder = options.common.folder()?;
     let queue = queues::all().find(|queue| queue.name() == FUNCTION).context("the function has no queue")?;
     let postgres = Postgres::start(options.postgres.as_ref()).await?;
     let database = postgres.create_database(&format!("bench_{}", Uuid::new_v4().simple())).await?;
@@ -145,7 +138,7 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
     floor.until_ready(address, None)?;
     let floor_target = Target::of_tasks(address, queue, &token, "{}");
 
-    let tasks = options.tasks.unwrap_or(if options.short { 100 } else { 10_000 }) as usize;
+    let tasks = options.common.number(options.tasks, 100, 10_000) as usize;
     let mut rows = Vec::new();
     for &in_flight in &options.in_flight {
         let mut floor = Side::open(&floor, &floor_target, in_flight as usize).await?;

@@ -1,28 +1,36 @@
-//! Push notifications that one instance takes: each through a channel of its own, and several through each channel.
+//! Push notifications that one instance takes: each through a channel of its own, and several through each channel. None may
+//! be lost: each user's last notification has a task that begins after it was sent.
 //!
 //! Postgres and Cloud Tasks are on the same machine and take their part of its CPU; the figures per notification are those of the
 //! instance alone.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ::webhooks::SERVICE;
 use ::webhooks::google_calendar::PATHS;
 use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use catchup::queues;
+use chrono::{DateTime, Utc};
 use local_cloud::consumption::Consumption;
 use local_cloud::environment::{self, Endpoints};
 use local_cloud::tasks::Settings;
 use local_cloud::{CloudTasks, Postgres, postgres};
 use serde::Serialize;
+use serde_json::Value;
+use shared::clock::Clock;
+use sqlx::PgConnection;
 use url::Url;
 use uuid::Uuid;
 
 use crate::load::{Connections, Target};
-use crate::process::{Running, folder, free_address};
+use crate::options::Common;
+use crate::process::{Running, free_address};
 use crate::task::{count, milliseconds};
 
 /// Of one user each.
@@ -51,15 +59,8 @@ pub(crate) struct Options {
     /// Notifications in flight at a time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     in_flight: u32,
-    /// Folder of the program [default: that of this program]
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// Only check that the program does its work and can be measured: aims do not apply
-    #[arg(long)]
-    short: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     /// A Postgres server on which a database of our own is created and dropped; a private one otherwise
     #[arg(long = "postgres", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     postgres: Option<Url>,
@@ -76,6 +77,8 @@ struct Row {
     statements_per_notification: f64,
     tasks_per_notification: f64,
     peak_mib: f64,
+    /// Users whose last notification no task covers.
+    lost: usize,
 }
 
 impl Row {
@@ -86,23 +89,31 @@ impl Row {
     }
 }
 
-/// Measures and prints. Returns whether an aim is missed.
+/// Measures and prints. Returns whether an aim is missed, or a notification was lost.
 pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let rows = runtime.block_on(measure(options))?;
     let mut out = std::io::stdout().lock();
-    if options.json {
+    if options.common.json {
         writeln!(out, "{}", serde_json::to_string(&rows)?)?;
     } else {
         writeln!(
             out,
-            "{:<24}{:>10}{:>9}{:>9}{:>9}{:>12}{:>8}{:>10}",
-            "notifications", "a second", "p50 ms", "p99 ms", "CPU ms", "statements", "tasks", "peak MiB"
+            "{:<24}{:>10}{:>9}{:>9}{:>9}{:>12}{:>8}{:>10}{:>6}",
+            "notifications",
+            "a second",
+            "p50 ms",
+            "p99 ms",
+            "CPU ms",
+            "statements",
+            "tasks",
+            "peak MiB",
+            "lost"
         )?;
         for row in &rows {
             writeln!(
                 out,
-                "{:<24}{:>10.0}{:>9.2}{:>9.2}{:>9.3}{:>12.2}{:>8.2}{:>10.1}",
+                "{:<24}{:>10.0}{:>9.2}{:>9.2}{:>9.3}{:>12.2}{:>8.2}{:>10.1}{:>6}",
                 row.kind,
                 row.per_second,
                 row.p50_ms,
@@ -110,19 +121,21 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
                 row.cpu_ms_per_notification,
                 row.statements_per_notification,
                 row.tasks_per_notification,
-                row.peak_mib
+                row.peak_mib,
+                row.lost
             )?;
         }
-        if !options.short {
-            writeln!(out, "{:<24}{:>10}{:>39}{:>8}", "aim", "≥ 167", "≤ 1", "≤ 1")?;
+        if !options.common.short {
+            writeln!(out, "{:<24}{:>10}{:>39}{:>8}{:>16}", "aim", "≥ 167", "≤ 1", "≤ 1", "0")?;
         }
     }
-    Ok(!options.short && rows.iter().any(Row::misses))
+    let misses = |row: &Row| row.lost > 0 || (!options.common.short && row.misses());
+    Ok(rows.iter().any(misses))
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
-    let program = folder(options.folder.as_deref())?.join(SERVICE.name);
-    let notifications = options.notifications.unwrap_or(if options.short { 100 } else { 10_000 }) as usize;
+    let program = options.common.folder()?.join(SERVICE.name);
+    let notifications = options.common.number(options.notifications, 100, 10_000) as usize;
     let server = Postgres::start(options.postgres.as_ref()).await?;
     let database = server.create_database(&format!("bench_{}", Uuid::new_v4().simple())).await?;
     let mut connection = postgres::connect(&database).await?;
@@ -148,16 +161,17 @@ async fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
         [("each of its own channel", 0, 1), ("ten of each channel", notifications, REPEATED)]
     {
         let channels = notifications.div_ceil(repeated);
-        let sent = Cell::new(0);
-        let request = Box::new(move || {
-            let number = sent.replace(sent.get() + 1);
-            request(address, begin + number % channels + 1)
-        });
+        let sent = Rc::new(RefCell::new(Sent::default()));
+        let request = {
+            let sent = Rc::clone(&sent);
+            Box::new(move || request(address, begin + sent.borrow_mut().next(channels)))
+        };
         let target = Target { address, request, status: 204, contains: "" };
         let mut connections = Connections::open(&target, options.in_flight as usize).await?;
         let before = Used::of(&process, address, &tasks).await?;
         let round = connections.send(notifications).await?;
         let used = Used::of(&process, address, &tasks).await?;
+        let covered_until = covered_until(&mut connection, &tasks).await?;
         rows.push(Row {
             kind,
             notifications,
@@ -168,9 +182,61 @@ async fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
             statements_per_notification: (used.statements - before.statements) / count(notifications),
             tasks_per_notification: count(used.tasks - before.tasks) / count(notifications),
             peak_mib: used.peak_mib,
+            lost: sent.borrow().lost(begin, &covered_until),
         });
     }
     Ok(rows)
+}
+
+/// When the last notification through each channel was sent: the channels take turns.
+#[derive(Default)]
+struct Sent {
+    number: usize,
+    last: Vec<DateTime<Utc>>,
+}
+
+impl Sent {
+    /// The number of the channel, from 1, through which the next one is sent now.
+    fn next(&mut self, channels: usize) -> usize {
+        let (channel, now) = (self.number % channels, Clock::system().now());
+        self.number += 1;
+        match self.last.get_mut(channel) {
+            Some(last) => *last = now,
+            None => self.last.push(now),
+        }
+        channel + 1
+    }
+
+    /// Channels whose last notification no task covers.
+    fn lost(&self, begin: usize, covered_until: &HashMap<String, DateTime<Utc>>) -> usize {
+        let is_lost = |(channel, sent): &(usize, &DateTime<Utc>)| {
+            covered_until.get(&format!("channel-{channel}")).is_none_or(|until| until <= sent)
+        };
+        (begin + 1..).zip(&self.last).filter(is_lost).count()
+    }
+}
+
+/// When the last task of each channel's user begins: it covers what was sent before.
+async fn covered_until(
+    connection: &mut PgConnection,
+    tasks: &CloudTasks,
+) -> anyhow::Result<HashMap<String, DateTime<Utc>>> {
+    let channels: Vec<(Uuid, String)> =
+        sqlx::query_as("SELECT user_id, channel_id FROM calendar_webhook_subscriptions")
+            .fetch_all(connection)
+            .await?;
+    let channels: HashMap<Uuid, String> = channels.into_iter().collect();
+    let mut until: HashMap<String, DateTime<Utc>> = HashMap::new();
+    for task in tasks.list(queues::CALENDAR_SYNC).await? {
+        let begins = task["scheduleTime"].as_str().context("a task has no time")?.parse()?;
+        let body = task["httpRequest"]["body"].as_str().context("a task has no body")?;
+        let envelope: Value = serde_json::from_slice(&BASE64_STANDARD.decode(body)?)?;
+        let user: Uuid = envelope["data"]["userId"].as_str().context("a task names no user")?.parse()?;
+        let channel = channels.get(&user).context("a task is for a user without a channel")?;
+        let last = until.entry(channel.clone()).or_insert(begins);
+        *last = begins.max(*last);
+    }
+    Ok(until)
 }
 
 /// What the instance has used so far.

@@ -9,7 +9,7 @@ variables {
   image              = "europe-west1-docker.pkg.dev/example/jobs/webhooks:first"
   timeout_seconds    = 15
   scaling            = { concurrency = 80, max_instances = 2 }
-  environment        = { TRUSTED_PROXY_HOPS = "1" }
+  environment        = { LOG_LEVEL = "info" }
   secrets            = { DATABASE_PASSWORD = { id = "DATABASE_PASSWORD", version = 1 } }
   cloud_sql_instance = "example:europe-west1:db"
 }

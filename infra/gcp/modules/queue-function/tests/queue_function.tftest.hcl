@@ -401,7 +401,7 @@ run "operators_create_tasks_in_the_name_of_the_queue_or_of_the_predecessor" {
   }
   assert {
     condition     = toset(keys(google_service_account_iam_member.act_as_predecessor)) == output.callers
-    error_message = "A letter cannot be replayed as long as tasks name the predecessor."
+    error_message = "A dead letter cannot be replayed as long as tasks name the predecessor."
   }
   assert {
     condition     = !contains(module.cloud_run.invoker.members, "group:on-call@example.com")
