@@ -205,6 +205,7 @@ mod tests {
         Handled::new(OutcomeCode::Done, StatusCode::NO_CONTENT)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the signature of every service's endpoints")]
     fn callbacks(_: &mut Setup) -> Result<Endpoints, InvalidConfig> {
         Ok(Endpoints::default()
             .post("/panics", async |_| panic!("a test's own"))

@@ -223,9 +223,10 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// Lets the next call of some users fail.
+    /// Lets the next call of some users fail, within the hour: what seldom calls does not meet all faults of days.
     fn inject_faults(&self, faults: u32, rng: &mut StdRng) {
         let world = self.cloud.world();
+        world.clear_faults();
         let users = world.users();
         for _ in 0..faults {
             if let (Some(user), Some(kind), Some(call)) =
