@@ -79,10 +79,7 @@ impl Fault {
     }
 
     async fn flush(&self) {
-        let connect = async || {
-            let client = redis::Client::open(self.stack.redis.url()).unwrap();
-            client.get_multiplexed_async_connection().await.unwrap()
-        };
+        let connect = async || local_cloud::redis::connect(self.stack.redis.url()).await.unwrap();
         let mut redis = self.redis.get_or_init(connect).await.clone();
         let flushed: redis::RedisResult<()> = redis::cmd("FLUSHALL").query_async(&mut redis).await;
         flushed.unwrap();

@@ -237,9 +237,8 @@ impl Search {
         });
         let runs = Arc::default();
         let direct = stack.service(probe(work, None, &runs));
-        let redis = redis::Client::open(stack.redis.url()).unwrap();
         let mut search = Self {
-            redis: redis.get_multiplexed_async_connection().await.unwrap(),
+            redis: local_cloud::redis::connect(stack.redis.url()).await.unwrap(),
             database: stack.connect().await,
             gateway: shared::http::client(LONGEST_LAG, LONGEST_LAG),
             world: World::Kind,

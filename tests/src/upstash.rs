@@ -11,8 +11,7 @@ pub const REDIS_TOKEN: &str = "a-token-for-tests";
 
 /// Asks the Redis at `url`.
 pub async fn ask<T: FromRedisValue>(url: &str, command: &[&str]) -> T {
-    let client = redis::Client::open(url).expect("the URL is right");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+    let mut connection = local_cloud::redis::connect(url).await.expect("Redis answers");
     redis::cmd(command[0]).arg(&command[1..]).query_async(&mut connection).await.expect("Redis obeys")
 }
 

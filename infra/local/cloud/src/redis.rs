@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use chrono::TimeDelta;
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -19,6 +21,7 @@ use crate::simulated_time;
 const NO_ANSWER: &str =
     "the Redis that REDIS_URL names does not answer; see its log, and start again with scripts/up";
 const START_DEADLINE: Duration = Duration::from_secs(30);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 const MANNER: Manner = Manner { signal: Signal::TERM, grace: Duration::from_secs(5) };
 /// What Redis has unless it is configured otherwise.
@@ -127,7 +130,7 @@ impl Redis {
 
     /// Ages all keys, as if so much time had passed.
     pub async fn advance(&self, time: TimeDelta) -> anyhow::Result<()> {
-        let mut connection = redis::Client::open(self.url())?.get_multiplexed_async_connection().await?;
+        let mut connection = connect(self.url()).await?;
         let mut age = redis::cmd("EVAL");
         age.arg(AGE).arg(0).arg(time.num_milliseconds());
         age.exec_async(&mut connection).await.context("cannot age the keys of Redis")
@@ -244,10 +247,18 @@ async fn renew(url: String, owner: String) {
     }
 }
 
+/// One connection, for a machine that has other things to do: the client's own timeouts are a second and less.
+pub async fn connect(url: &str) -> anyhow::Result<MultiplexedConnection> {
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CLIENT_TIMEOUT))
+        .set_response_timeout(Some(CLIENT_TIMEOUT));
+    let client = redis::Client::open(url).context("not a Redis URL")?;
+    Ok(client.get_multiplexed_async_connection_with_config(&settings).await?)
+}
+
 /// Runs a script about the claim of a database.
 async fn evaluate(url: &str, script: &str, arguments: &[&str]) -> anyhow::Result<bool> {
-    let client = redis::Client::open(url).context("not a Redis URL")?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut connection = connect(url).await?;
     let mut command = redis::cmd("EVAL");
     command.arg(script).arg(1).arg(CLAIM).arg(arguments);
     Ok(command.query_async(&mut connection).await?)
@@ -255,8 +266,7 @@ async fn evaluate(url: &str, script: &str, arguments: &[&str]) -> anyhow::Result
 
 /// How many keys are in a database.
 async fn size(url: &str) -> anyhow::Result<u64> {
-    let client = redis::Client::open(url).context("not a Redis URL")?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut connection = connect(url).await?;
     Ok(redis::cmd("DBSIZE").query_async(&mut connection).await?)
 }
 

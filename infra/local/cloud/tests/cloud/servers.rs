@@ -52,8 +52,7 @@ async fn databases_on_a_given_server_are_dropped_and_the_server_stays() {
 }
 
 async fn command(url: &str, words: &[&str]) -> redis::Value {
-    let client = redis::Client::open(url).expect("a URL");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    let mut connection = local_cloud::redis::connect(url).await.expect("a connection");
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]).query_async(&mut connection).await.expect("an answer")
 }
@@ -89,8 +88,7 @@ async fn redis_clients_that_start_together_claim_different_databases() {
     assert_eq!(urls.len(), CLIENTS, "{urls:?}");
     for url in urls {
         let command = redis::cmd("TTL").arg("local-cloud:claimed-by").to_owned();
-        let client = redis::Client::open(url).expect("a URL");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        let mut connection = local_cloud::redis::connect(url).await.expect("Redis answers");
         let ttl: i64 = command.query_async(&mut connection).await.expect("an answer");
         assert!(ttl > 0, "a claim expires: {ttl}");
     }
