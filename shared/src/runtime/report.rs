@@ -47,7 +47,7 @@ impl Facts {
 
 /// How a dispatch, or a request to a service without a queue, ended, and what was learned about it on its way.
 #[derive(Debug)]
-pub(super) struct Ending {
+pub(super) struct Report {
     pub(super) dispatch: u32,
     pub(super) attempt: u32,
     pub(super) outcome: OutcomeCode,
@@ -62,26 +62,26 @@ pub(super) struct Ending {
 pub(super) async fn reported<T>(
     queue: &'static str,
     task: String,
-    work: impl Future<Output = (T, Ending)>,
+    work: impl Future<Output = (T, Report)>,
 ) -> T {
     let started = Instant::now();
     let scope = Arc::new(Scope::new(queue, task));
     let working = async {
-        let (answer, ending) = work.await;
+        let (answer, report) = work.await;
         let duration = started.elapsed();
-        metrics::count_task(queue, ending.outcome.name(), duration, ending.waited);
-        if ending.has_line {
+        metrics::count_task(queue, report.outcome.name(), duration, report.waited);
+        if report.has_line {
             let line = Line {
                 queue,
                 task: &scope.task,
-                dispatch: ending.dispatch,
-                attempt: ending.attempt,
-                outcome: ending.outcome,
-                reason: ending.reason,
-                status: ending.status.as_u16(),
+                dispatch: report.dispatch,
+                attempt: report.attempt,
+                outcome: report.outcome,
+                reason: report.reason,
+                status: report.status.as_u16(),
                 duration_ms: milliseconds(duration),
-                waited_ms: ending.waited.map(milliseconds),
-                user_id: ending.user_id,
+                waited_ms: report.waited.map(milliseconds),
+                user_id: report.user_id,
                 counts: Counts::from(scope.meter.as_ref()),
             };
             line.write();
@@ -109,8 +109,8 @@ pub(super) async fn process(runtime: Arc<Runtime>, request: Request<Body>) -> Di
         let Summary { status, outcome, reason } = disposition.summary();
         let Facts { dispatch, attempt, due, user_id } = facts;
         let waited = due.map(|due| (arrived - due).to_std().unwrap_or_default());
-        let ending = Ending { dispatch, attempt, outcome, reason, status, waited, user_id, has_line: true };
-        (disposition, ending)
+        let report = Report { dispatch, attempt, outcome, reason, status, waited, user_id, has_line: true };
+        (disposition, report)
     })
     .await
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::detached::Detached;
 use super::help::Program;
-use super::report::Ending;
+use super::report::Report;
 use super::{Shutdown, health, report, start};
 use crate::config::{InvalidConfig, Variable};
 use crate::job::Setup;
@@ -170,9 +170,9 @@ async fn handle(endpoint: Arc<Endpoint>, request: Request) -> Response {
         let Handled { response, outcome, reason, user_id, has_line } = handled;
         let status = response.status();
         // A request is neither dispatched again nor attempted again.
-        let ending =
-            Ending { dispatch: 1, attempt: 1, outcome, reason, status, waited: None, user_id, has_line };
-        (response, ending)
+        let report =
+            Report { dispatch: 1, attempt: 1, outcome, reason, status, waited: None, user_id, has_line };
+        (response, report)
     })
     .await
 }

@@ -132,7 +132,7 @@ async fn a_sync_token_that_is_gone_leads_to_one_full_sync_that_removes_what_is_g
     let user = healthy(cloud.world(), Integration::GoogleCalendar, has_calendar);
     calendar_sync(&mut cloud, user).await;
     let mut db = database(&cloud).await;
-    // A row of which Google knows nothing, as after a deletion that no incremental sync tells of.
+    // A row of which Google knows nothing, as after a deletion that no incremental sync reports.
     let calendar = selected_calendars(&mut db, user).await.remove(0);
     sqlx::query(
         "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone)
