@@ -278,15 +278,15 @@ impl CalendarEvents {
             fence: lock,
             events: "removed AS (
                 DELETE FROM calendar_events
-                WHERE user_id = $1 AND calendar_id <> ALL ($2) AND EXISTS (SELECT FROM fence)
+                WHERE user_id = $1 AND calendar_id NOT IN (SELECT unnest($2::text[])) AND EXISTS (SELECT FROM fence)
                 RETURNING google_event_id
             ), cursors AS (
                 DELETE FROM jobs.calendar_sync_state
-                WHERE user_id = $1 AND calendar_id <> ALL ($2) AND EXISTS (SELECT FROM fence)
+                WHERE user_id = $1 AND calendar_id NOT IN (SELECT unnest($2::text[])) AND EXISTS (SELECT FROM fence)
             )",
             changed: "TABLE removed",
-            copies: "c.calendar_id <> ALL ($2)",
-            asked_again: "s.calendar_id = ANY ($2)",
+            copies: "c.calendar_id NOT IN (SELECT unnest($2::text[]))",
+            asked_again: "s.calendar_id IN (SELECT unnest($2))",
             user_id,
             calendars,
             now,
