@@ -259,7 +259,7 @@ async fn bad_windows_and_unknown_calendars_are_refused() {
 }
 
 #[tokio::test]
-async fn the_calendar_list_pages_and_tells_of_new_and_deleted_calendars() {
+async fn the_calendar_list_pages_and_lists_new_and_deleted_calendars() {
     let site = Site::open();
     let api = site.calendar().await;
     let user = site.user();

@@ -64,7 +64,7 @@ fn channel(id: &str, address: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_channel_says_hello_tells_of_changes_and_is_quiet_once_stopped() {
+async fn a_channel_says_hello_reports_changes_and_is_quiet_once_stopped() {
     let site = Site::open();
     let api = site.calendar().await;
     let mut receiver = Receiver::open().await;

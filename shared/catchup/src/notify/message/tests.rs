@@ -85,7 +85,7 @@ fn a_notice_says_what_to_do_and_where() {
 }
 
 #[test]
-fn a_digest_tells_of_each_suggestion_in_text_and_in_html() {
+fn a_digest_names_each_suggestion_in_text_and_in_html() {
     let suggestions = [
         suggestion(&["Ana <script>\r\nBcc: x@y.z"], "Tom & \"Jerry\"\nare 'friends'"),
         suggestion(&["Ben", "Cy", "Di", "Ed"], "It is time."),
