@@ -32,6 +32,7 @@ const PRIVATE: &[(&str, &str)] = &[
     ("COMPARED", "CONFLICT_WINDOW"),
     ("Decorated", "UnexpectedUrlParts"),
     ("Diary", "CalendarState"),
+    ("disturbance", "transient failure"),
     ("Doubtful", "Inconclusive"),
     ("Extent", "SyncScope"),
     ("FAILURES_BEFORE_REST", "FAILURE_THRESHOLD"),

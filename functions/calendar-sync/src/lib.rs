@@ -15,12 +15,11 @@
 //! 8. The end is recorded for metrics, circuit breaker and schedule.
 //!
 //! A task that meets a limit or the end of its time stores the position in its calendar and is rescheduled; the calendars
-//! that are done are not read again. A calendar that fails is passed over, and the others are synced in the same run. It has
-//! a backoff of its own: after a disturbance another sync is created at its end, and one that Google refuses waits for the
-//! user's next sync.
+//! that are done are not read again. A calendar that fails is skipped, and the others are synced in the same run. It has a
+//! backoff of its own: after a transient failure another sync is created at its end, and one that Google refuses waits for
+//! the user's next sync.
 //!
-//! The job never writes to Google. It holds a page of events, the ids that a full sync has met, and at its end the times and
-//! attendees of those stored events that have some.
+//! The job never writes to Google. It holds a page of events, Google's or stored ones, and the ids that a full sync has met.
 
 use std::time::Duration;
 
@@ -77,13 +76,13 @@ pub struct CalendarSync {
     cache: Cache,
 }
 
-/// What a sync came to, over all its runs; `calendars`, `passed_over` and `unusable` in the last one.
+/// What a sync came to, over all its runs; `calendars`, `skipped` and `unusable` in the last one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Synced {
     calendars: u64,
     /// Calendars that fail, or failed a short while ago.
-    passed_over: u64,
+    skipped: u64,
     events: i64,
     changed: i64,
     unusable: u64,
@@ -204,7 +203,7 @@ impl CalendarSync {
                 self.syncs.succeeded(&run, admitted, total.changed > 0, now).await?;
                 Ok(Outcome::done(Synced {
                     calendars: progress.calendars,
-                    passed_over: progress.passed_over,
+                    skipped: progress.skipped,
                     events: total.items,
                     changed: total.changed,
                     unusable: progress.unusable,
@@ -233,7 +232,7 @@ impl CalendarSync {
         outcome
     }
 
-    /// Calendars that were disturbed are tried again then.
+    /// Calendars that failed transiently are tried again then.
     async fn retry(&self, user_id: Uuid, at: DateTime<Utc>) -> Result<(), Failure> {
         let sync = payload::CalendarSync { user_id, trigger: None };
         let name = format!("calendar-retry:{user_id}:{}", at.timestamp());

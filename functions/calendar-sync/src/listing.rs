@@ -119,19 +119,6 @@ impl EventListing {
         }
     }
 
-    /// It ended with that token: what is known of its calendar now.
-    pub(crate) fn ended(&self, calendar: &mut CalendarToSync, sync_token: Option<String>) {
-        calendar.sync_token = sync_token;
-        calendar.page_size = Some(self.page_size);
-        calendar.synced_at = Some(self.began_at);
-        (calendar.failures, calendar.retry_at) = (0, None);
-        if self.is_full() {
-            calendar.horizon = Some(self.horizon);
-            calendar.first_listed_at.get_or_insert(self.began_at);
-            calendar.looks_back = false;
-        }
-    }
-
     /// Whether a listing may continue there: an incremental one only while the token that it began with is stored.
     pub(crate) fn stands(position: &CalendarPosition, calendar: &CalendarToSync) -> bool {
         position.sync_token.is_none() || position.sync_token == calendar.sync_token

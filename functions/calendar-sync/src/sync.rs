@@ -2,7 +2,7 @@
 //!
 //! Each page is in the database before the next is asked for, and a calendar's sync token after its last page, so a sync
 //! may end anywhere and the next one continues. Only the list of calendars, the token and the API as a whole end a sync: a
-//! calendar that fails is passed over, and has a backoff of its own.
+//! calendar that fails is skipped, and has a backoff of its own.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -33,8 +33,8 @@ const CHANCE_FAILURES: i32 = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) calendars: u64,
-    /// Calendars that were passed over: they fail, or failed a short while ago.
-    pub(crate) passed_over: u64,
+    /// Calendars that were skipped: they fail, or failed a short while ago.
+    pub(crate) skipped: u64,
     /// Events that Google listed.
     pub(crate) events: u64,
     pub(crate) unusable: u64,
@@ -64,13 +64,13 @@ pub(crate) async fn sync(
         context,
         calls,
         own_addresses: Vec::new(),
-        asked_again: BTreeSet::new(),
-        passed_over: BTreeSet::new(),
+        outdated: BTreeSet::new(),
+        skipped: BTreeSet::new(),
         progress: Progress::default(),
     };
     let result = sync.run().await;
-    let (api_calls, passed_over) = (sync.calls.made(), sync.passed_over.len() as u64);
-    let progress = Progress { passed_over, api_calls, ..sync.progress };
+    let (api_calls, skipped) = (sync.calls.made(), sync.skipped.len() as u64);
+    let progress = Progress { skipped, api_calls, ..sync.progress };
     (progress, result)
 }
 
@@ -82,9 +82,9 @@ struct Sync<'a> {
     calls: Calls<'a>,
     /// The user's, in lower case.
     own_addresses: Vec<String>,
-    /// Calendars that have forgotten their sync token since they were read from the database.
-    asked_again: BTreeSet<String>,
-    passed_over: BTreeSet<String>,
+    /// Calendars whose rows are others by now than those that were read.
+    outdated: BTreeSet<String>,
+    skipped: BTreeSet<String>,
     progress: Progress,
 }
 
@@ -106,13 +106,11 @@ impl Sync<'_> {
         self.drop_other_calendars(&calendars).await?;
         let position = self.job.calendars.take_position(self.user_id, self.run).await?;
         self.sync_calendars(calendars, position).await?;
-        // An event that left one calendar may still be in another, which was done before.
-        while !self.asked_again.is_empty() {
-            let mut again = self.calendars_to_sync().await?;
-            again.retain(|calendar| self.asked_again.remove(&calendar.calendar_id));
-            // One that is not synced any more.
-            self.asked_again.clear();
-            self.sync_calendars(again, None).await?;
+        while !self.outdated.is_empty() {
+            let outdated = std::mem::take(&mut self.outdated);
+            let mut calendars = self.calendars_to_sync().await?;
+            calendars.retain(|calendar| outdated.contains(&calendar.calendar_id));
+            self.sync_calendars(calendars, None).await?;
         }
         self.job.events.remove_ended(self.user_id, self.context.now() - RETENTION).await?;
         self.note_meetings().await
@@ -134,8 +132,8 @@ impl Sync<'_> {
 
     /// What a statement wrote whose sync still stands.
     fn written(&mut self, written: Option<Written>) -> Result<(), Stop> {
-        let Some(Written { asked_again, .. }) = written else { return Err(self.overtaken()) };
-        self.asked_again.extend(asked_again);
+        let Some(Written { reset, .. }) = written else { return Err(self.overtaken()) };
+        self.outdated.extend(reset);
         Ok(())
     }
 
@@ -151,15 +149,15 @@ impl Sync<'_> {
         };
         calendars.sort_by_key(|calendar| (!waits(calendar), calendar.failures > 0));
         let mut calendars = VecDeque::from(calendars);
-        while let Some(mut calendar) = calendars.pop_front() {
-            let mut position = position
+        while let Some(calendar) = calendars.pop_front() {
+            let position = position
                 .take_if(|position| position.calendar_id == calendar.calendar_id)
                 .filter(|position| EventListing::stands(position, &calendar));
-            if self.asked_again.remove(&calendar.calendar_id) {
-                (calendar.sync_token, calendar.synced_at, position) = (None, None, None);
+            if self.outdated.contains(&calendar.calendar_id) {
+                continue;
             }
             if self.is_backing_off(&calendar) {
-                self.passed_over.insert(calendar.calendar_id);
+                self.skipped.insert(calendar.calendar_id);
             } else if position.is_some() || !self.is_covered(calendar.synced_at) {
                 let listing = EventListing::of(&calendar, position, self.context.now());
                 calendars.extend(self.sync_calendar(calendar, listing).await?);
@@ -210,7 +208,7 @@ impl Sync<'_> {
         replaced.map(|_| ()).ok_or_else(|| self.overtaken())
     }
 
-    /// Brings a calendar up to date, or passes it over. Returns what is to be tried behind the others: after a disturbance, or
+    /// Brings a calendar up to date, or skips it. Returns what is to be tried behind the others: after a transient failure, or
     /// from its beginning with smaller pages.
     async fn sync_calendar(
         &mut self,
@@ -219,14 +217,12 @@ impl Sync<'_> {
     ) -> Result<Option<CalendarToSync>, Stop> {
         loop {
             let error = match self.list_events(&calendar.calendar_id, &mut listing).await {
-                // What changed since its first page, before this task was created, is not on its pages.
-                Ok(sync_token) => {
-                    listing.ended(&mut calendar, sync_token);
-                    if !listing.is_resumed() || self.is_covered(calendar.synced_at) {
-                        return Ok(None);
+                Ok(()) => {
+                    // What changed since its first page, before this task was created, is not on its pages.
+                    if listing.is_resumed() && !self.is_covered(Some(listing.began_at)) {
+                        self.outdated.insert(calendar.calendar_id);
                     }
-                    listing = EventListing::of(&calendar, None, self.context.now());
-                    continue;
+                    return Ok(None);
                 }
                 Err(Stop::Google(error)) => error,
                 Err(stop) => return Err(stop),
@@ -254,13 +250,13 @@ impl Sync<'_> {
             }
             return match whose_fault(&error) {
                 Fault::Everything => Err(Stop::Google(error)),
-                Fault::Calendar => self.pass_over(&calendar, &listing, &error, true).await,
-                // Once more behind the others: most disturbances are short.
+                Fault::Calendar => self.skip(&calendar, &listing, &error, true).await,
+                // Once more behind the others: most failures are short.
                 Fault::Chance if calendar.failures == 0 => {
                     calendar.failures = 1;
                     return Ok(Some(calendar));
                 }
-                Fault::Chance => self.pass_over(&calendar, &listing, &error, false).await,
+                Fault::Chance => self.skip(&calendar, &listing, &error, false).await,
             }
             .map(|()| None);
         }
@@ -282,7 +278,7 @@ impl Sync<'_> {
     }
 
     /// Records that a calendar failed. One that is refused time and again does not block the user's time.
-    async fn pass_over(
+    async fn skip(
         &mut self,
         calendar: &CalendarToSync,
         listing: &EventListing,
@@ -295,21 +291,17 @@ impl Sync<'_> {
         let failure = CalendarFailure { reason: &reason, is_refusal, at: now };
         let failed = self.job.calendars.failed(known, failure).await?;
         let failed = failed.ok_or_else(|| self.overtaken())?;
-        tracing::warn!(user_id = %self.user_id, %error, failures = failed.failures, "calendar passed over");
+        tracing::warn!(user_id = %self.user_id, %error, failures = failed.failures, "calendar skipped");
         if failed.refusals >= MAX_REFUSALS {
             let removed = self.job.events.remove_refused(known, now).await?;
             self.written(removed)?;
         }
-        self.passed_over.insert(calendar.calendar_id.clone());
+        self.skipped.insert(calendar.calendar_id.clone());
         Ok(())
     }
 
-    /// Reads a listing to its end, and returns the token that continues it, if Google gave one.
-    async fn list_events(
-        &mut self,
-        calendar_id: &str,
-        listing: &mut EventListing,
-    ) -> Result<Option<String>, Stop> {
+    /// Reads a listing to its end.
+    async fn list_events(&mut self, calendar_id: &str, listing: &mut EventListing) -> Result<(), Stop> {
         self.progress.full |= listing.is_full();
         loop {
             let page = match self.next_page(calendar_id, listing).await {
@@ -325,14 +317,8 @@ impl Sync<'_> {
             self.apply(calendar_id, listing, page).await?;
             match next {
                 NextEvents::Page(token) => listing.page_token = Some(token),
-                NextEvents::Sync(token) => {
-                    self.finish(calendar_id, listing, Some(&token)).await?;
-                    return Ok(Some(token));
-                }
-                NextEvents::Anew => {
-                    self.finish(calendar_id, listing, None).await?;
-                    return Ok(None);
-                }
+                NextEvents::Sync(token) => return self.finish(calendar_id, listing, Some(&token)).await,
+                NextEvents::Anew => return self.finish(calendar_id, listing, None).await,
             }
         }
     }

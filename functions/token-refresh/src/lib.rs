@@ -5,7 +5,6 @@ use catchup::db::refused_tokens::RefusedTokens;
 use catchup::db::users::Users;
 use catchup::google::{TokenError, Tokens};
 use catchup::payload::{self, Integration, TokenChoice};
-use chrono::TimeDelta;
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
@@ -31,9 +30,6 @@ pub struct TokenRefresh {
     tokens: Tokens,
     refused: RefusedTokens,
 }
-
-/// So long after many tokens were refused, a sweep asks no more.
-const ALARM_HOLDS: TimeDelta = TimeDelta::hours(1);
 
 /// How a sweep, and a task that it created, end while Google refuses the tokens of many users: no one else is asked.
 const MANY_REFUSED: Outcome = Outcome::Skipped("many_refused");
@@ -78,7 +74,7 @@ impl TokenRefresh {
         if !sweep.begin(&self.sweeps, QUEUE).await? {
             return Ok(sweep::SUPERSEDED);
         }
-        if self.refused.is_alarm_raised(context.now() - ALARM_HOLDS).await? {
+        if self.refused.is_alarm_raised(context.now()).await? {
             return Ok(MANY_REFUSED);
         }
         let due = self.stored.due(context.now(), sweep.after, sweep::PAGE).await?;
@@ -92,7 +88,7 @@ impl TokenRefresh {
             return Ok(Outcome::Skipped("unknown_user"));
         }
         // A task that names a user for a person's sake always asks Google.
-        if user.sweep_id.is_some() && self.refused.is_alarm_raised(context.now() - ALARM_HOLDS).await? {
+        if user.sweep_id.is_some() && self.refused.is_alarm_raised(context.now()).await? {
             return Ok(MANY_REFUSED);
         }
         let integrations = match user.details.integration_type {

@@ -1,6 +1,7 @@
 //! The steps of a sync that note whom the user met, and will meet next.
 
 use catchup::db::calendar_events::EventRow;
+use catchup::db::meetings::EVENTS;
 use catchup::google::Stop;
 
 use super::Sync;
@@ -23,8 +24,10 @@ impl Sync<'_> {
                     next.keep_first(people, event.start_time);
                 }
             }
-            let Some(event) = events.into_iter().next_back() else { break };
-            after = event.google_event_id;
+            if events.len() < usize::from(EVENTS) {
+                break;
+            }
+            after = events.into_iter().next_back().map(|event| event.google_event_id).unwrap_or_default();
         }
         let (addresses, at) = next.into_columns();
         meetings.replace_next(self.user_id, self.run, &addresses, &at).await?;

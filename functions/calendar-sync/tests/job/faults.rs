@@ -40,12 +40,12 @@ impl Fixture {
     }
 }
 
-/// A calendar that fails so is passed over, and read as soon as it works again.
-async fn check_passed_over(kind: FaultKind) {
+/// A calendar that fails so is skipped, and read as soon as it works again.
+async fn check_skipped(kind: FaultKind) {
     let (fixture, [sick, healthy]) = Fixture::with_sick(kind).await;
     let answer = fixture.sync().await;
     check_done(&answer, 1);
-    assert_eq!(answer.body["result"]["passedOver"], json!(1), "{kind:?}");
+    assert_eq!(answer.body["result"]["skipped"], json!(1), "{kind:?}");
     assert!(fixture.calendar_of(&healthy).await.is_some(), "{kind:?}");
     assert_eq!(fixture.calendar_of(&sick).await, None, "{kind:?}");
     assert_eq!(fixture.count("circuit_breaker_state WHERE failure_count > 0").await, 0, "{kind:?}");
@@ -66,22 +66,22 @@ async fn check_passed_over(kind: FaultKind) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_calendar_that_google_refuses_to_show_stops_no_other() {
     for status in [400, 403, 404] {
-        check_passed_over(FaultKind::Refused { status }).await;
+        check_skipped(FaultKind::Refused { status }).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_calendar_that_google_cannot_show_stops_no_other() {
     for kind in [FaultKind::ServerError { status: 500 }, FaultKind::ServerError { status: 503 }] {
-        check_passed_over(kind).await;
+        check_skipped(kind).await;
     }
     for kind in [FaultKind::Garbage, FaultKind::Reset, FaultKind::Huge, FaultKind::Gone] {
-        check_passed_over(kind).await;
+        check_skipped(kind).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_short_disturbance_costs_a_calendar_no_time() {
+async fn a_short_failure_costs_a_calendar_no_time() {
     for kind in [FaultKind::ServerError { status: 503 }, FaultKind::Garbage, FaultKind::Gone] {
         let (fixture, _) = Fixture::with_sick(FaultKind::Slow { delay_ms: 0 }).await;
         check_done(&fixture.sync().await, 2);
@@ -90,7 +90,7 @@ async fn a_short_disturbance_costs_a_calendar_no_time() {
         fixture.world().inject(Fault::new(kind).call(Call::EventsList).calendar(SICK));
         let answer = fixture.sync().await;
         check_done(&answer, 1);
-        assert_eq!(answer.body["result"]["passedOver"], json!(0), "{kind:?}");
+        assert_eq!(answer.body["result"]["skipped"], json!(0), "{kind:?}");
         assert!(fixture.calendar_of(&event).await.is_some(), "{kind:?}");
     }
 }
@@ -100,16 +100,16 @@ async fn a_failure_that_may_be_chance_keeps_no_later_sync_from_asking() {
     let (fixture, [sick, _]) = Fixture::with_sick(FaultKind::ServerError { status: 503 }).await;
     let task = json!({ "userId": fixture.user });
     let answer = fixture.deliver(&task).await;
-    assert_eq!(answer.body["result"]["passedOver"], json!(1), "{answer:?}");
+    assert_eq!(answer.body["result"]["skipped"], json!(1), "{answer:?}");
     fixture.world().clear_faults();
     fixture.stack.advance(1);
     let answer = fixture.deliver(&task).await;
-    assert_eq!(answer.body["result"]["passedOver"], json!(0), "{answer:?}");
+    assert_eq!(answer.body["result"]["skipped"], json!(0), "{answer:?}");
     assert!(fixture.calendar_of(&sick).await.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_disturbed_calendars_each_is_tried_again_in_its_time() {
+async fn of_two_calendars_that_fail_transiently_each_is_tried_again_in_its_time() {
     let (fixture, [sick, _]) = Fixture::with_sick(FaultKind::ServerError { status: 503 }).await;
     fixture.sync().await;
     fixture.try_again().await;
@@ -152,7 +152,7 @@ async fn after_five_refusals_a_calendar_blocks_nobodys_time_until_it_works_again
     assert!(waiting.is_empty(), "the user's schedule is often enough");
     let calls = fixture.calls(Call::EventsList);
     let answer = fixture.sync().await;
-    assert_eq!(answer.body["result"]["passedOver"], json!(1));
+    assert_eq!(answer.body["result"]["skipped"], json!(1));
     assert_eq!(fixture.calls(Call::EventsList), calls + 1, "of the other calendar");
 
     fixture.world().clear_faults();
@@ -162,7 +162,7 @@ async fn after_five_refusals_a_calendar_blocks_nobodys_time_until_it_works_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disturbance_costs_a_calendar_no_event_however_long_it_takes() {
+async fn a_transient_failure_costs_a_calendar_no_event_however_long_it_takes() {
     let (fixture, [sick, _]) = Fixture::with_sick(FaultKind::Slow { delay_ms: 0 }).await;
     check_done(&fixture.sync().await, 2);
     fixture.world().clear_faults();

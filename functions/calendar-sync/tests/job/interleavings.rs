@@ -221,7 +221,7 @@ impl History {
             return self.again(task);
         }
         let asked_at: DateTime<Utc> = task.envelope()["enqueuedAt"].as_str().unwrap().parse().unwrap();
-        let is_whole = answer.outcome() == "done" && answer.body["result"]["passedOver"] == 0;
+        let is_whole = answer.outcome() == "done" && answer.body["result"]["skipped"] == 0;
         if is_whole && asked_at >= self.changed_at {
             self.fixture.check_equal().await;
         }

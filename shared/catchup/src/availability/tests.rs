@@ -262,7 +262,7 @@ fn a_user_without_preferences_gets_no_suggestion_at_night() {
 }
 
 #[test]
-fn what_cannot_be_read_is_passed_over() {
+fn what_cannot_be_read_is_skipped() {
     let good = json!({"dayOfWeek": 1, "startTime": "10:00", "endTime": "12:00", "label": "more"});
     let rubbish = [
         json!(null),

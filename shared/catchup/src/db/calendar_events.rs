@@ -21,8 +21,8 @@ use page::Page;
 /// A statement about a user (`$1`) that removes events at a moment (`$3`), and all that follows from it:
 ///
 /// - Copies of the events in `removed` go, and those copies `c` that `copies` describes.
-/// - A calendar `s` that held a copy of an event in `removed`, and that `asked_again` describes, forgets its sync token, and
-///   where its listing waits.
+/// - A calendar `s` that held a copy of an event in `removed`, and that `reset` describes, forgets its sync token, and where
+///   its listing waits.
 /// - The events in `changed` are counted for the sync that is under way.
 ///
 /// The statement returns a [`Written`]; NULL when another sync is at work.
@@ -54,7 +54,7 @@ macro_rules! remove_events {
         events: $events:literal,
         changed: $changed:literal,
         copies: $copies:literal,
-        asked_again: $asked_again:literal,
+        reset: $reset:literal,
         $($argument:expr),+ $(,)?
     ) => {
         sqlx::query_as!(
@@ -72,23 +72,23 @@ macro_rules! remove_events {
             + $copies
             + "))
                 RETURNING c.google_event_id, c.calendar_id
-            ), asked_again AS (
+            ), reset AS (
                 UPDATE jobs.calendar_sync_state s SET sync_token = NULL, last_sync_at = NULL
                 FROM copies c JOIN removed r USING (google_event_id)
                 WHERE s.user_id = $1 AND s.calendar_id = c.calendar_id AND "
-            + $asked_again
+            + $reset
             + r#"
                 RETURNING s.calendar_id
             ), positions AS (
                 DELETE FROM jobs.calendar_positions p
-                WHERE p.user_id = $1 AND p.calendar_id IN (SELECT calendar_id FROM asked_again)
+                WHERE p.user_id = $1 AND p.calendar_id IN (SELECT calendar_id FROM reset)
             ), counted AS (
                 INSERT INTO jobs.calendar_sync_runs AS r (user_id, started_at, changed)
                 SELECT $1, $3, n.changed FROM (SELECT count(*) AS changed FROM changed) n WHERE n.changed > 0
                 ON CONFLICT (user_id) DO UPDATE SET changed = r.changed + excluded.changed
             )
             SELECT CASE WHEN EXISTS (SELECT FROM fence) THEN (SELECT count(*) FROM changed) END AS changed,
-                   ARRAY(SELECT calendar_id FROM asked_again) AS "asked_again!""#,
+                   ARRAY(SELECT calendar_id FROM reset) AS "reset!""#,
             $($argument),+
         )
     };
@@ -99,20 +99,20 @@ macro_rules! remove_events {
 pub struct Written {
     /// How many rows it wrote.
     pub changed: u64,
-    /// The calendars that forgot their sync token, as they hold an event that another one has lost.
-    pub asked_again: Vec<String>,
+    /// The calendars whose sync token was reset, as they hold an event that another one has lost.
+    pub reset: Vec<String>,
 }
 
 /// As Postgres returns it: there is no number when another sync is at work.
 struct Fenced {
     changed: Option<i64>,
-    asked_again: Vec<String>,
+    reset: Vec<String>,
 }
 
 impl Fenced {
     fn written(self) -> Option<Written> {
         let changed = self.changed?.cast_unsigned();
-        Some(Written { changed, asked_again: self.asked_again })
+        Some(Written { changed, reset: self.reset })
     }
 }
 
@@ -122,7 +122,8 @@ handle! {
 }
 
 impl CalendarEvents {
-    /// Writes one page of a calendar's changes in one statement. Rows that would not change are not touched. `None`, and nothing is written, when the listing does not stand any more.
+    /// Writes one page of a calendar's changes in one statement. Rows that would not change are not touched. `None`, and
+    /// nothing is written, when the listing does not stand any more.
     pub async fn apply(
         &self,
         listing: Listing<'_>,
@@ -211,7 +212,7 @@ impl CalendarEvents {
             copies: "c.calendar_id = $2
                      AND (c.google_event_id IN (SELECT google_event_id FROM page EXCEPT TABLE own)
                           OR c.google_event_id = ANY ($7))",
-            asked_again: "s.calendar_id <> $2",
+            reset: "s.calendar_id <> $2",
             listing.user_id,
             listing.calendar_id,
             now,
@@ -251,7 +252,7 @@ impl CalendarEvents {
             changed: "TABLE removed",
             copies: "c.calendar_id = $2
                      AND NOT EXISTS (SELECT FROM seen s WHERE s.google_event_id = c.google_event_id)",
-            asked_again: "s.calendar_id <> $2",
+            reset: "s.calendar_id <> $2",
             listing.user_id,
             listing.calendar_id,
             began_at,
@@ -286,7 +287,7 @@ impl CalendarEvents {
             )",
             changed: "TABLE removed",
             copies: "c.calendar_id NOT IN (SELECT unnest($2::text[]))",
-            asked_again: "s.calendar_id IN (SELECT unnest($2))",
+            reset: "s.calendar_id IN (SELECT unnest($2))",
             user_id,
             calendars,
             now,
@@ -316,7 +317,7 @@ impl CalendarEvents {
             )",
             changed: "TABLE removed",
             copies: "c.calendar_id = $2",
-            asked_again: "s.calendar_id <> $2",
+            reset: "s.calendar_id <> $2",
             listing.user_id,
             listing.calendar_id,
             now,

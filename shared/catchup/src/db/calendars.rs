@@ -40,7 +40,7 @@ pub struct CalendarToSync {
     pub synced_at: Option<DateTime<Utc>>,
     /// Failures in a row.
     pub failures: i32,
-    /// Until then it is passed over, as it failed.
+    /// Until then it is skipped, as it failed.
     pub retry_at: Option<DateTime<Utc>>,
     /// Its next listing looks back for meetings.
     pub looks_back: bool,

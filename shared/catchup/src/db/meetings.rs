@@ -6,7 +6,7 @@ use shared::db::Error;
 use uuid::Uuid;
 
 /// Events that are read together.
-const EVENTS: i64 = 500;
+pub const EVENTS: u16 = 500;
 
 /// A stored event that may be a meeting.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +46,8 @@ impl Meetings {
         Ok(addresses)
     }
 
-    /// The next of the user's stored events that have attendees, and at most so many, by Google's id behind `after` (empty to
-    /// begin): so many that fit into memory, and fewer at the end.
+    /// The next [`EVENTS`] of the user's stored events that have attendees, and at most so many, by Google's id behind `after`
+    /// (empty to begin); fewer at the end.
     pub async fn events(
         &self,
         user_id: Uuid,
@@ -69,7 +69,7 @@ impl Meetings {
             user_id,
             i32::from(max_attendees),
             after,
-            EVENTS,
+            i64::from(EVENTS),
         )
         .fetch_all(self.0.statement())
         .await?;

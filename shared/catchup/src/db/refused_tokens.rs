@@ -19,23 +19,25 @@ const LIFETIME_MINUTES: i32 = 59;
 const LONGEST_LIFETIME: TimeDelta = TimeDelta::minutes(61);
 /// Refused tokens that are counted: more make no difference.
 const COUNTED: i64 = 1_000;
+/// How long an alarm holds.
+const ALARM_HOLDS: TimeDelta = TimeDelta::hours(1);
 /// The alarms of a night, in which the sweep runs, are one: nights begin at noon.
 const NOON: TimeDelta = TimeDelta::hours(12);
 
 /// What Google's other answers say about the refusal of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusals {
+pub struct Refusals {
     /// When this token was refused first.
-    pub(crate) since: DateTime<Utc>,
+    pub since: DateTime<Utc>,
     /// Tokens that are refused at present, this one included.
-    pub(crate) refused: i64,
+    pub refused: i64,
     /// Tokens that worked within two days, up to five times as many as are refused.
-    pub(crate) working: i64,
+    pub working: i64,
     /// Tokens that were exchanged since this one was refused, and for as long before, up to four times as many as are
     /// refused.
-    pub(crate) answered: i64,
+    pub answered: i64,
     /// Another token is left that was not asked about in that time.
-    pub(crate) others_left: bool,
+    pub others_left: bool,
 }
 
 handle! {
@@ -47,7 +49,7 @@ impl RefusedTokens {
     /// Records that Google refuses the token that was used, and returns what its other answers say.
     ///
     /// `None`, and nothing written, when the user connected again or a refresh came first.
-    pub(crate) async fn record(
+    pub async fn record(
         &self,
         user_id: Uuid,
         integration: Integration,
@@ -114,7 +116,7 @@ impl RefusedTokens {
     }
 
     /// Raises the night's alarm; `false` when it had been raised before.
-    pub(crate) async fn raise_alarm(&self, now: DateTime<Utc>) -> Result<bool, Error> {
+    pub async fn raise_alarm(&self, now: DateTime<Utc>) -> Result<bool, Error> {
         let is_first = sqlx::query_scalar!(
             r#"
             INSERT INTO jobs.refusal_alarms (night, raised_at) VALUES ($1, $2)
@@ -129,11 +131,11 @@ impl RefusedTokens {
         Ok(is_first)
     }
 
-    /// Whether many tokens were refused at `since` or later.
-    pub async fn is_alarm_raised(&self, since: DateTime<Utc>) -> Result<bool, Error> {
+    /// Whether many tokens were refused within the last hour: sweeps ask no more.
+    pub async fn is_alarm_raised(&self, now: DateTime<Utc>) -> Result<bool, Error> {
         let raised = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT FROM jobs.refusal_alarms WHERE raised_at >= $1) AS "raised!""#,
-            since,
+            now - ALARM_HOLDS,
         )
         .fetch_one(self.0.statement())
         .await?;

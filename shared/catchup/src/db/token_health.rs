@@ -74,11 +74,7 @@ handle! {
 
 impl TokenHealth {
     /// Whether the user's token is already marked as one that Google refuses.
-    pub(crate) async fn is_marked_refused(
-        &self,
-        user_id: Uuid,
-        integration: Integration,
-    ) -> Result<bool, Error> {
+    pub async fn is_marked_refused(&self, user_id: Uuid, integration: Integration) -> Result<bool, Error> {
         let marked = sqlx::query_scalar!(
             r#"
             SELECT EXISTS (

@@ -120,23 +120,27 @@ impl Session {
     }
 
     async fn wait_for_limit(&mut self, retry_after: Duration) -> Result<Duration, TokenError> {
-        let limit = self.wait.filter(|wait| wait.reason == WaitReason::Limit);
-        let wait = backoff(limit.map_or(0, |wait| wait.times), retry_after, rand::random());
-        let times =
-            self.record(WaitReason::Limit, TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)).await?;
+        let times = self.times(WaitReason::Limit);
+        let wait = backoff(times, retry_after, rand::random());
+        self.record(WaitReason::Limit, TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)).await?;
+        let times = times + 1;
         let (user_id, integration, wait_s) = (self.user_id, self.integration.as_str(), wait.as_secs());
         tracing::warn!(event = %EventCode::GoogleLimited, %user_id, integration, times, wait_s, "a user's calls wait");
         Ok(wait)
     }
 
-    /// Records a wait from now on, and returns how many of its kind there were in a row.
-    async fn record(&mut self, reason: WaitReason, wait: TimeDelta) -> Result<u32, TokenError> {
+    /// How often in a row Google has said so.
+    fn times(&self, reason: WaitReason) -> u32 {
+        self.wait.filter(|wait| wait.reason == reason).map_or(0, |wait| wait.times)
+    }
+
+    /// Records a wait from now on.
+    async fn record(&mut self, reason: WaitReason, wait: TimeDelta) -> Result<(), TokenError> {
         let now = self.tokens.now();
-        let before = self.wait.filter(|before| before.reason == reason).map_or(0, |before| before.times);
-        let wait = GoogleWait { reason, until: now + wait, times: before.saturating_add(1) };
+        let wait = GoogleWait { reason, until: now + wait, times: self.times(reason).saturating_add(1) };
         self.tokens.waits().record(self.user_id, self.integration, &wait, now).await?;
         self.wait = Some(wait);
-        Ok(wait.times)
+        Ok(())
     }
 
     /// Best effort: a wait that is left over makes the next one longer, and no more.

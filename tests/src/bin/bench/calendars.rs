@@ -21,7 +21,7 @@ use uuid::Uuid;
 mod visible;
 
 use crate::options::Common;
-use visible::{Disturbance, Visible};
+use visible::{Scenario, Visible};
 
 const BYTES_PER_MIB: f64 = 1_048_576.0;
 /// All of them are in the window of a full sync.
@@ -105,9 +105,9 @@ async fn measure(options: &Options, time: &mut SimulatedTime) -> anyhow::Result<
     }
     let changes = options.common.number(options.changes, 20, 400);
     let mut visible = Vec::new();
-    for disturbance in Disturbance::iter() {
+    for scenario in Scenario::iter() {
         let bench = Bench::new(What::Calendars, visible::CALENDARS, options).await?;
-        visible.push(visible::visible(bench, changes, disturbance, time).await?);
+        visible.push(visible::visible(bench, changes, scenario, time).await?);
     }
     Ok(Report { rows, visible })
 }
@@ -311,11 +311,11 @@ impl fmt::Display for Report {
             )?;
         }
         for visible in &self.visible {
-            let Visible { disturbance, changes, p50_s, p99_s, max_s, histogram } = visible;
-            let disturbance: &str = disturbance.into();
+            let Visible { scenario, changes, p50_s, p99_s, max_s, histogram } = visible;
+            let scenario: &str = scenario.into();
             writeln!(
                 out,
-                "{changes} changes, disturbance {disturbance}: there after {p50_s:.1} s (p50), {p99_s:.1} s (p99), {max_s:.1} s (longest)"
+                "{changes} changes, {scenario}: there after {p50_s:.1} s (p50), {p99_s:.1} s (p99), {max_s:.1} s (longest)"
             )?;
             for (class, count) in histogram.iter().filter(|(_, count)| *count > 0) {
                 writeln!(out, "{class:>12}{count:>8}")?;

@@ -25,7 +25,7 @@ use crate::process::{Running, free_address};
 /// A function whose job for an unknown user is one query.
 const FUNCTION: &str = "token-refresh";
 const REDIS_TOKEN: &str = "a-token-for-benches";
-/// More rounds: less that a disturbance of the machine can do.
+/// More rounds: less that other work of the machine can do.
 const ROUNDS: usize = 10;
 const MAX_CPU_RATIO: f64 = 1.3;
 const MIN_THROUGHPUT_RATIO: f64 = 0.9;

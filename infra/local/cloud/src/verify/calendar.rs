@@ -27,6 +27,8 @@ struct EventRow {
     is_busy: Option<bool>,
     location: Option<String>,
     attendees: Option<Value>,
+    /// When its calendar was listed in full for the last time.
+    listed_at: Option<DateTime<Utc>>,
 }
 
 #[derive(PartialEq, FromRow)]
@@ -55,14 +57,17 @@ impl Check<'_> {
         }
         let rows: Vec<EventRow> = sqlx::query_as(
             "SELECT google_event_id, calendar_id, summary, description, start_time, end_time, timezone, is_all_day,
-                    is_busy, location, attendees
-             FROM calendar_events WHERE user_id = $1",
+                    is_busy, location, attendees, s.last_full_sync_at AS listed_at
+             FROM calendar_events e LEFT JOIN jobs.calendar_sync_state s USING (user_id, calendar_id)
+             WHERE user_id = $1",
         )
         .bind(self.user.id)
         .fetch_all(&mut *self.db)
         .await?;
         self.missing_events(&listed, &rows);
-        for row in &rows {
+        // Google reports no change of what had ended before the window of the listing that the sync token is from.
+        let is_reported = |row: &&EventRow| row.listed_at.is_none_or(|at| row.end_time > at - LOOKBACK);
+        for row in rows.iter().filter(is_reported) {
             let copies = listed.get(&row.google_event_id);
             match copies.and_then(|copies| copies.iter().find(|(calendar, _)| *calendar == row.calendar_id)) {
                 Some((_, event)) => self.event(row, event),

@@ -13,7 +13,7 @@ const REASON_CHARS: usize = 200;
 pub struct CalendarFailure<'a> {
     /// For operators.
     pub reason: &'a str,
-    /// It is Google's answer about this calendar, and no disturbance.
+    /// It is Google's answer about this calendar, and no transient failure.
     pub is_refusal: bool,
     /// When it failed.
     pub at: DateTime<Utc>,
@@ -29,9 +29,9 @@ pub struct Failed {
 }
 
 impl Calendars {
-    /// A calendar failed: it is done for this sync, and passed over for a while that grows with its failures in a row: from a
-    /// minute, four and sixteen to half a day after refusals, from ten seconds, thirty and ninety to an hour after
-    /// disturbances. `None` when another sync is at work.
+    /// A calendar failed: it is done for this sync, and skipped for a while that grows with its failures in a row: from a
+    /// minute, four and sixteen to half a day after refusals, from ten seconds, thirty and ninety to an hour after transient
+    /// failures. `None` when another sync is at work.
     pub async fn failed(
         &self,
         listing: Listing<'_>,
@@ -68,7 +68,7 @@ impl Calendars {
         Ok(failed)
     }
 
-    /// When the first of the user's calendars is to be tried again that were disturbed, and not refused.
+    /// When the first of the user's calendars is to be tried again that failed transiently.
     pub async fn next_retry(&self, user_id: Uuid) -> Result<Option<DateTime<Utc>>, Error> {
         let at = sqlx::query_scalar!(
             "SELECT min(retry_at) FROM jobs.calendar_sync_state WHERE user_id = $1 AND NOT is_refused",

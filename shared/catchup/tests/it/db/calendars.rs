@@ -290,7 +290,7 @@ async fn an_event_that_moves_to_another_calendar_stays_whichever_is_synced_first
 }
 
 #[tokio::test]
-async fn when_one_of_two_calendars_loses_an_event_the_other_is_asked_again() {
+async fn when_one_of_two_calendars_loses_an_event_the_other_is_reset() {
     let database = Database::new().await;
     let user = syncing(&database).await;
     for calendar in ["a", "b", "c"] {
@@ -340,7 +340,7 @@ async fn events_and_cursors_of_calendars_that_are_no_longer_synced_go() {
     apply(&database, other, "b", &[event("3")], &[]).await;
     assert_eq!(
         database.of::<CalendarEvents>().retain_calendars(user, RUN, &["a".into()], now()).await.unwrap(),
-        Some(Written { changed: 1, asked_again: Vec::new() })
+        Some(Written { changed: 1, reset: Vec::new() })
     );
     assert_eq!(events(&database).await, pairs(&[("1", "a"), ("3", "b")]));
     assert_eq!(cursors(&database).await, ["a"]);
@@ -479,14 +479,14 @@ async fn events_of_a_refused_calendar_go_and_its_token_with_them() {
     apply(&database, user, "b", &[event("both")], &[]).await;
     apply(&database, user, "a", &[event("1"), event("both")], &[]).await;
     let removed = database.of::<CalendarEvents>().remove_refused(listing(user, "a", None), now()).await;
-    assert_eq!(removed.unwrap(), Some(Written { changed: 2, asked_again: vec!["b".into()] }));
-    assert_eq!(cursors(&database).await, Vec::<String>::new(), "b is asked again, as it holds one of them");
+    assert_eq!(removed.unwrap(), Some(Written { changed: 2, reset: vec!["b".into()] }));
+    assert_eq!(cursors(&database).await, Vec::<String>::new(), "b is reset, as it holds one of them");
     let due = "SELECT count(*) FROM jobs.calendar_sync_state WHERE last_sync_at IS NULL";
     assert_eq!(database.value::<i64>(due).await, 1);
 }
 
 #[tokio::test]
-async fn a_calendar_that_is_asked_again_does_not_continue_where_its_listing_waited() {
+async fn a_calendar_that_is_reset_does_not_continue_where_its_listing_waited() {
     let database = Database::new().await;
     let user = syncing(&database).await;
     apply(&database, user, "b", &[event("1")], &[]).await;

@@ -15,7 +15,7 @@ use shared::tasks::{Options, Tasks};
 
 use super::{Bench, POLL, calendar_id};
 
-/// As many as leave room for disturbances in the ten calls that a user has in a minute, with two syncs.
+/// As many as leave room for faults in the ten calls that a user has in a minute, with two syncs.
 pub(super) const CALENDARS: u32 = 2;
 /// Longest time between two changes: bursts, and times of quiet.
 const LONGEST_PAUSE_S: i64 = 40;
@@ -28,23 +28,24 @@ const USUAL_WAIT_S: f64 = 30.0 + 2.0 + 3.0;
 /// Upper ends of the histogram's classes, in seconds.
 const CLASSES: [u32; 6] = [10, 20, 32, 60, 120, 300];
 
-/// What is not well.
+/// What goes wrong meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, strum::EnumIter, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub(super) enum Disturbance {
-    None,
+pub(super) enum Scenario {
+    /// Nothing.
+    Healthy,
     /// A list of events fails, or breaks off.
     Faults,
     /// The process is killed in the middle of a sync.
     Kills,
 }
 
-impl Disturbance {
-    /// One change in so many is disturbed.
+impl Scenario {
+    /// It happens with one change in so many.
     fn one_in(self) -> u32 {
         match self {
-            Self::None => u32::MAX,
+            Self::Healthy => u32::MAX,
             // More meet our own limit of calls: each costs one, and a sync of its own when it comes twice.
             Self::Faults => 10,
             // The next one is not to meet the redelivery.
@@ -56,7 +57,7 @@ impl Disturbance {
     fn longest_wait_s(self) -> f64 {
         USUAL_WAIT_S
             + match self {
-                Self::None => 0.0,
+                Self::Healthy => 0.0,
                 // The first backoff of a calendar that fails a second time in the same run, and its grace.
                 Self::Faults => 15.0,
                 // The task's lease, and two of the queue's shortest backoffs.
@@ -68,7 +69,7 @@ impl Disturbance {
 /// Times from a change to its row.
 #[derive(Serialize)]
 pub(super) struct Visible {
-    pub(super) disturbance: Disturbance,
+    pub(super) scenario: Scenario,
     pub(super) changes: usize,
     pub(super) p50_s: f64,
     pub(super) p99_s: f64,
@@ -79,7 +80,7 @@ pub(super) struct Visible {
 
 impl Visible {
     pub(super) fn is_late(&self) -> bool {
-        self.max_s > self.disturbance.longest_wait_s()
+        self.max_s > self.scenario.longest_wait_s()
     }
 }
 
@@ -98,7 +99,7 @@ struct Run<'a> {
 pub(super) async fn visible(
     mut bench: Bench,
     changes: u32,
-    disturbance: Disturbance,
+    scenario: Scenario,
     time: &mut SimulatedTime,
 ) -> anyhow::Result<Visible> {
     bench.sync(time).await?;
@@ -110,11 +111,11 @@ pub(super) async fn visible(
         let pause = TimeDelta::seconds(rng.random_range(1..=LONGEST_PAUSE_S));
         run.until(Some(run.now() + pause)).await?;
         let calendar = calendar_id(rng.random_range(0..CALENDARS));
-        if rng.random_ratio(1, disturbance.one_in()) {
-            let fault = match disturbance {
-                Disturbance::None => None,
-                Disturbance::Faults => Some(FAULTS[rng.random_range(0..FAULTS.len())]),
-                Disturbance::Kills => {
+        if rng.random_ratio(1, scenario.one_in()) {
+            let fault = match scenario {
+                Scenario::Healthy => None,
+                Scenario::Faults => Some(FAULTS[rng.random_range(0..FAULTS.len())]),
+                Scenario::Kills => {
                     run.kill_after = Some(rng.random_range(0..=CALLS_BEFORE_A_KILL));
                     None
                 }
@@ -127,7 +128,7 @@ pub(super) async fn visible(
     }
     run.until(None).await?;
     ensure!(run.pending.is_empty(), "{} changes never arrived", run.pending.len());
-    Ok(report(disturbance, run.seconds))
+    Ok(report(scenario, run.seconds))
 }
 
 impl Run<'_> {
@@ -208,7 +209,7 @@ impl Run<'_> {
     }
 }
 
-fn report(disturbance: Disturbance, mut seconds: Vec<f64>) -> Visible {
+fn report(scenario: Scenario, mut seconds: Vec<f64>) -> Visible {
     seconds.sort_by(f64::total_cmp);
     let percentile = |percent: usize| seconds[(seconds.len() * percent).div_ceil(100).max(1) - 1];
     let mut histogram = Vec::new();
@@ -220,7 +221,7 @@ fn report(disturbance: Disturbance, mut seconds: Vec<f64>) -> Visible {
     }
     histogram.push(("longer".to_owned(), seconds.len() - below));
     Visible {
-        disturbance,
+        scenario,
         changes: seconds.len(),
         p50_s: percentile(50),
         p99_s: percentile(99),
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn every_change_is_in_one_class() {
-        let visible = report(Disturbance::None, vec![400.0, 1.0, 31.0, 32.0, 33.0]);
+        let visible = report(Scenario::Healthy, vec![400.0, 1.0, 31.0, 32.0, 33.0]);
         let counts: Vec<usize> = visible.histogram.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts, [1, 0, 2, 1, 0, 0, 1]);
         assert!((visible.p50_s - 32.0).abs() < 1e-9 && (visible.max_s - 400.0).abs() < 1e-9);
