@@ -159,8 +159,9 @@ fn quarter_hour() -> [ZoneSpan; 2] {
 async fn on_a_million_rows_each_page_of_each_sweep_reads_its_part_by_an_index() {
     let database = Database::new().await;
     fill(&database).await;
-    // A page finds its users among as many rows of each table that it looks at.
-    let page = |tables: i64| i64::from(PAGE) * (tables * i64::from(ONE_IN) + 1);
+    // A page finds its users among as many rows of each table that it looks at. A merge join, which the planner takes
+    // or not by a sample of the rows, and the planner itself read a little further: seen once, by 1 %.
+    let page = |tables: i64| i64::from(PAGE) * (tables * i64::from(ONE_IN) + 1) * 105 / 100;
     // Resolved ones are in none of its indexes; of the others the planner may take the old ones first.
     let open_notifications = i64::from(ROWS / ONE_IN);
     let middle = Uuid::from_u128((0x4000 << 64) | 0x8000_0000_0000_0000 | u128::from(ROWS / 2));
