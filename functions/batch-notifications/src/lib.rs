@@ -6,7 +6,7 @@ use catchup::db::deliveries::Channel;
 use catchup::db::recipients::Recipients;
 use catchup::limits;
 use catchup::notify::message::Suggestion;
-use catchup::notify::{self, Delivery, Notifier, Recipient, Timeouts, zone};
+use catchup::notify::{self, Delivery, Notifier, Recipient, Timeouts};
 use catchup::payload::{self, BatchTime};
 use chrono::{Datelike, TimeDelta};
 use serde::Serialize;
@@ -120,8 +120,7 @@ impl BatchNotifications {
         if !person.email_enabled && person.phone.is_none() {
             return Ok(Outcome::Skipped("no_channel"));
         }
-        let zone = zone::choose(user_id, person.preferred_timezone.as_deref(), person.timezone.as_deref());
-        let recipient = Recipient { user_id, zone };
+        let recipient = Recipient::of(user_id, &person);
         let mut sent = Sent::default();
         let mut again_at = None;
         let texts = match person.phone {
@@ -183,6 +182,7 @@ impl BatchNotifications {
             start,
             end,
             reasoning,
+            acts: None,
         };
         Ok(pending.into_iter().map(suggestion).collect())
     }

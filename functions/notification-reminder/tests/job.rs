@@ -98,7 +98,7 @@ async fn a_sweep_finds_those_who_did_nothing_for_a_week_and_its_tasks_remind_the
     let messages = fixture.messaging.inbox.messages();
     for message in &messages {
         let text = message.text.as_deref().unwrap();
-        assert!(text.contains("https://app.example.test/api/calendar/google/authorize"), "{text}");
+        assert!(text.contains("https://app.example.test/app?view=preferences"), "{text}");
     }
     let marked = fixture.stack.rows::<(Uuid,)>(
         "SELECT user_id FROM token_health_notifications WHERE reminder_sent_at > created_at AND reminder_sent_at = updated_at",

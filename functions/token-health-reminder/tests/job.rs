@@ -26,5 +26,5 @@ async fn those_whose_token_ends_are_reminded() {
     let messages = messaging.inbox.messages();
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0].to, "soon@example.test");
-    assert!(messages[0].text.as_ref().unwrap().contains("/api/contacts/google/authorize"), "{messages:?}");
+    assert!(messages[0].text.as_ref().unwrap().contains("/app?view=preferences"), "{messages:?}");
 }

@@ -20,10 +20,16 @@ impl Application {
         Ok(Self { base: base.as_str().trim_end_matches('/').to_owned() })
     }
 
-    /// Its first page.
+    /// Where suggestions are.
     #[must_use]
-    pub fn home(&self) -> &str {
-        &self.base
+    pub fn suggestions(&self) -> String {
+        format!("{}/app", self.base)
+    }
+
+    /// Where people say what they want, and connect integrations again.
+    #[must_use]
+    pub fn preferences(&self) -> String {
+        format!("{}/app?view=preferences", self.base)
     }
 
     /// Where an integration is connected, for the first time or again.

@@ -24,8 +24,10 @@ use uuid::Uuid;
 use crate::application::Application;
 pub use crate::db::deliveries::{Channel, NotificationId};
 use crate::db::deliveries::{Deliveries, DeliveryKey};
+use crate::db::recipients::Contactable;
 use crate::event::EventCode;
 use crate::limits;
+use crate::variables;
 
 mod email;
 mod exchange;
@@ -38,10 +40,11 @@ mod twilio;
 pub mod zone;
 
 use email::Mailer;
-use message::Notification;
+use message::{Frame, Notification};
 pub use result::ProviderError;
 use result::{SendError, SendResult};
 use twilio::Twilio;
+use zone::ReaderClock;
 
 /// How long to wait for providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,15 +86,34 @@ struct Inner {
     twilio: Twilio,
     mailer: Mailer,
     application: Application,
+    postal_address: Option<String>,
 }
 
 /// Who is notified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// The user: limits and the ledger go by the person, not by numbers and addresses, which change.
     pub user_id: Uuid,
+    /// Name of the account.
+    pub name: Option<String>,
     /// The zone in which times are given; see [`zone::choose`].
     pub zone: Tz,
+    /// The zone that the person lives in, as far as known.
+    pub own_zone: Option<Tz>,
+}
+
+impl Recipient {
+    /// The user, as the database has them.
+    #[must_use]
+    pub fn of(user_id: Uuid, person: &Contactable) -> Self {
+        let (preferred, own) = (person.preferred_timezone.as_deref(), person.timezone.as_deref());
+        Self {
+            user_id,
+            name: person.name.clone(),
+            zone: zone::choose(user_id, preferred, own),
+            own_zone: own.and_then(|name| name.parse().ok()),
+        }
+    }
 }
 
 /// What became of a message.
@@ -150,6 +172,7 @@ impl Notifier {
         let twilio = Twilio::from_config(config, http.clone());
         let mailer = Mailer::from_config(config, http, clock.clone(), timeouts);
         let application = Application::from_config(config);
+        let postal_address = config.optional(&variables::POSTAL_ADDRESS);
         let inner = Inner {
             deliveries: deliveries?,
             limiter: limiter?,
@@ -157,6 +180,7 @@ impl Notifier {
             twilio: twilio?,
             mailer: mailer?,
             application: application?,
+            postal_address: postal_address?,
         };
         Ok(Self { inner: Arc::new(inner), plan: None })
     }
@@ -186,7 +210,7 @@ impl Notifier {
             Claim::Granted(claimed) => claimed,
             Claim::Not(delivery) => return Ok(delivery),
         };
-        let sms = notification.sms(recipient.zone, &inner.application);
+        let sms = S::sms(&[notification], &inner.frame(recipient));
         let answer = inner.twilio.send(number, &sms).await;
         inner.settle(&claimed, Twilio::NAME, answer).await
     }
@@ -211,7 +235,7 @@ impl Notifier {
             .iter()
             .filter(|notification| claimed.notifications.contains(&name(notification)))
             .collect();
-        let email = S::email(&included, recipient.zone, &inner.application);
+        let email = S::email(&included, &inner.frame(recipient));
         let answer = inner.mailer.send(address, &email).await;
         inner.settle(&claimed, inner.mailer.name(), answer).await
     }
@@ -258,6 +282,19 @@ impl Notifier {
 }
 
 impl Inner {
+    fn frame(&self, recipient: &Recipient) -> Frame {
+        Frame {
+            name: recipient.name.clone(),
+            clock: ReaderClock::new(recipient.zone, recipient.own_zone),
+            now: self.clock.now(),
+            suggestions_url: self.application.suggestions(),
+            preferences_url: self.application.preferences(),
+            unsubscribe_url: None,
+            postal_address: self.postal_address.clone(),
+            is_first_text: false,
+        }
+    }
+
     /// Writes into the ledger what the provider said, and says what that means.
     async fn settle(
         &self,

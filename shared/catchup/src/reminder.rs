@@ -15,7 +15,7 @@ use crate::db::recipients::Recipients;
 use crate::db::reminders::{DueReminder, TokenNotices};
 use crate::db::token_health::NoticeKind;
 use crate::notify::message::TokenNotice;
-use crate::notify::{self, Delivery, Notifier, Recipient, Timeouts, zone};
+use crate::notify::{self, Delivery, Notifier, Recipient, Timeouts};
 
 /// Sends reminders, and finds those that are due.
 pub struct Reminders {
@@ -95,12 +95,15 @@ impl Reminders {
         if due.is_empty() {
             return Ok(Outcome::Skipped("nothing_due"));
         }
-        let notice =
-            |due: DueReminder| TokenNotice { id: due.id, integration: due.integration, kind: self.kind };
+        let notice = |due: DueReminder| TokenNotice {
+            id: due.id,
+            integration: due.integration,
+            kind: self.kind,
+            at: None,
+        };
         let notices: Vec<_> = due.into_iter().map(notice).collect();
 
-        let zone = zone::choose(user_id, person.preferred_timezone.as_deref(), person.timezone.as_deref());
-        let recipient = Recipient { user_id, zone };
+        let recipient = Recipient::of(user_id, &person);
         let mut reminded = Reminded::default();
         if !notify::has_time_to_send(context) {
             return Ok(Outcome::Snooze(context.now()));
