@@ -9,6 +9,8 @@ pub(crate) const RETENTION: Retention = Retention {
     aged: &[
         // What ended without a success: the user disconnected, or is gone.
         Aged { table: "google_waits", time: "until", days: 30 },
+        // Longer than any vendor repeats one.
+        Aged { table: "handled_callbacks", time: "handled_at", days: 30 },
         Aged { table: "notification_deliveries", time: "claimed_at", days: 400 },
         // Google has forgotten them, too.
         Aged { table: "push_channels", time: "ends_at", days: 0 },
@@ -26,9 +28,11 @@ pub(crate) const RETENTION: Retention = Retention {
         // Of revisions before contacts_sync_state. Rows of other tables belong to each, as many as an address book has.
         Personal { table: "contacts_sync_runs", step: 10 },
         Personal { table: "contacts_sync_state", step: STEP },
+        Personal { table: "excluded_contacts", step: STEP },
         Personal { table: "google_waits", step: STEP },
         Personal { table: "next_meetings", step: STEP },
         Personal { table: "notification_deliveries", step: STEP },
+        Personal { table: "opt_outs", step: STEP },
         Personal { table: "push_channels", step: STEP },
         Personal { table: "refused_tokens", step: STEP },
         Personal { table: "sync_locks", step: STEP },

@@ -1,11 +1,14 @@
 //! What an e-mail says, from its bytes (RFC 5322, MIME).
 
+use std::collections::BTreeMap;
+
 use mail_parser::{MessageParser, MimeHeaders as _, PartType};
 
 /// As much of an e-mail as the inbox keeps.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mail {
     pub(crate) id: Option<String>,
+    pub(crate) headers: BTreeMap<String, String>,
     pub(crate) from: String,
     pub(crate) subject: Option<String>,
     pub(crate) text: Option<String>,
@@ -18,7 +21,9 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Mail> {
     message.date()?;
     let from = message.from()?.first()?.address()?.to_owned();
     let (id, subject) = (message.message_id().map(str::to_owned), message.subject().map(str::to_owned));
-    let mut mail = Mail { id, from, subject, text: None, html: None };
+    let list_headers = message.headers_raw().filter(|(name, _)| name.starts_with("List-"));
+    let headers = list_headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+    let mut mail = Mail { id, headers, from, subject, text: None, html: None };
     for part in message.parts.iter().filter(|part| part.attachment_name().is_none()) {
         match &part.body {
             PartType::Text(text) => {

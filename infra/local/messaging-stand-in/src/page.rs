@@ -107,6 +107,8 @@ mod tests {
             html: Some(attack.clone()),
             provider_id: attack,
             our_id: None,
+            headers: std::collections::BTreeMap::default(),
+            status_callback: None,
             received_at: chrono::DateTime::UNIX_EPOCH,
         };
         let page = render(&[message]);

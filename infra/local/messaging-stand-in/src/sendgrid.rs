@@ -1,7 +1,7 @@
 //! `SendGrid`'s Mail Send: `POST /v3/mail/send`.
 //! <https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send>
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -54,6 +54,8 @@ struct Mail {
     content: Vec<Content>,
     #[serde(default)]
     custom_args: HashMap<String, String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
     #[serde(rename = "mail_settings")]
     settings: Option<Settings>,
 }
@@ -270,6 +272,8 @@ impl Mail {
                 .chain(bcc)
                 .map(move |mailbox| (mailbox, subject.as_ref().or(self.subject.as_ref())))
         });
+        // 202 says nothing of suppressions: an event does, later.
+        let messages = messages.filter(|(mailbox, _)| !inbox.is_suppressed(&mailbox.email));
         inbox.accept(messages.map(|(mailbox, subject)| Message {
             channel: Channel::Email,
             via: Via::SendGrid,
@@ -280,6 +284,8 @@ impl Mail {
             html: part("text/html"),
             provider_id: id.clone(),
             our_id: self.custom_args.get("message_id").cloned(),
+            headers: self.headers.clone(),
+            status_callback: None,
             received_at: inbox.now(),
         }));
         let mut answer = StatusCode::ACCEPTED.into_response();

@@ -287,6 +287,8 @@ impl Session {
             html: mail.html.clone(),
             provider_id: id.clone(),
             our_id: mail.id.clone(),
+            headers: mail.headers.clone(),
+            status_callback: None,
             received_at: now,
         }));
         match fault {

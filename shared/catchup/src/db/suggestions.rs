@@ -9,6 +9,10 @@ use uuid::Uuid;
 
 use crate::span::Span;
 
+mod acts;
+
+pub use acts::{Act, Acted, MET, NEVER, SNOOZED_FOR};
+
 /// Someone the user could meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contact {
