@@ -8,6 +8,7 @@ use catchup::limits;
 use catchup::notify::message::Suggestion;
 use catchup::notify::{self, Delivery, Notifier, Recipient, Timeouts, zone};
 use catchup::payload::{self, BatchTime};
+use catchup::suggestions;
 use chrono::{Datelike, TimeDelta};
 use serde::Serialize;
 use shared::config::InvalidConfig;
@@ -175,8 +176,9 @@ impl BatchNotifications {
         limit: u32,
         context: &Context,
     ) -> Result<Vec<Suggestion>, Failure> {
-        let from = context.now() + LEAD;
-        let pending = self.batches.suggestions_to_send(user_id, channel, from, limit).await?;
+        let (now, next) = (context.now(), context.now() + TimeDelta::weeks(1));
+        let times = [now + LEAD, next + suggestions::AFTER_BATCH];
+        let pending = self.batches.suggestions_to_send(user_id, channel, times, limit).await?;
         let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
             id,
             contacts,
