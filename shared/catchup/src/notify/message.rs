@@ -18,8 +18,8 @@ pub trait Notification: Sync {
     /// Names it in the ledger.
     fn id(&self) -> NotificationId;
 
-    /// The text message about it.
-    fn sms(&self, zone: Tz, application: &Application) -> Sms;
+    /// The text message about all these.
+    fn sms(notifications: &[&Self], zone: Tz, application: &Application) -> Sms;
 
     /// The e-mail about all these.
     fn email(notifications: &[&Self], zone: Tz, application: &Application) -> Email;

@@ -49,12 +49,18 @@ impl Notification for Suggestion {
         NotificationId::Suggestion(self.id)
     }
 
-    fn sms(&self, zone: Tz, application: &Application) -> Sms {
-        let slot = zone::slot(self.start, self.end, zone);
-        let head = format!("CatchUp: time for {}? {slot}.", self.people());
-        let reasoning = one_line(&self.reasoning);
-        let body = if reasoning.is_empty() { reasoning } else { format!(" {reasoning}") };
-        Sms::new(&head, &body, &format!(" {}", application.home()))
+    fn sms(notifications: &[&Self], zone: Tz, application: &Application) -> Sms {
+        let tail = format!(" {}", application.home());
+        let when = |it: &Self| zone::slot(it.start, it.end, zone);
+        if let [one] = notifications {
+            let head = format!("CatchUp: time for {}? {}.", one.people(), when(one));
+            let reasoning = one_line(&one.reasoning);
+            let body = if reasoning.is_empty() { reasoning } else { format!(" {reasoning}") };
+            return Sms::new(&head, &body, &tail);
+        }
+        let ideas: Vec<_> = notifications.iter().map(|it| format!(" {} {}", it.people(), when(it))).collect();
+        let head = format!("CatchUp: {} ideas:", notifications.len());
+        Sms::new(&head, &ideas.join(";"), &tail)
     }
 
     fn email(notifications: &[&Self], zone: Tz, application: &Application) -> Email {

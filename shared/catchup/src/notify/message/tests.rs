@@ -28,12 +28,12 @@ fn suggestion(contacts: &[&str], reasoning: &str) -> Suggestion {
 }
 
 fn notice(integration: Integration, kind: NoticeKind) -> TokenNotice {
-    TokenNotice { id: Uuid::nil(), integration, kind }
+    TokenNotice { id: Uuid::nil(), integration, kind, ends_at: None }
 }
 
 #[track_caller]
-fn check_sms(notification: &impl Notification, expected: &str) {
-    let sms = notification.sms(BERLIN, &application());
+fn check_sms<N: Notification>(notification: &N, expected: &str) {
+    let sms = N::sms(&[notification], BERLIN, &application());
     assert_eq!(sms.text(), expected);
     assert!(segments(expected) <= MAX_SEGMENTS);
 }
@@ -42,20 +42,34 @@ fn check_sms(notification: &impl Notification, expected: &str) {
 fn a_suggestion_is_one_text_message() {
     check_sms(
         &suggestion(&["Ana"], "You last met 40 days ago."),
-        "CatchUp: time for Ana? Tue 24 Nov, 18:30-19:30 CET. You last met 40 days ago. https://app.catchup.example",
+        "CatchUp: time for Ana? Tue 24 Nov, 18:30-19:30 CET. You last met 40 days ago. https://app.catchup.example/app",
     );
     check_sms(
         &suggestion(&["Ana", "Ben"], ""),
-        "CatchUp: time for Ana and Ben? Tue 24 Nov, 18:30-19:30 CET. https://app.catchup.example",
+        "CatchUp: time for Ana and Ben? Tue 24 Nov, 18:30-19:30 CET. https://app.catchup.example/app",
     );
 }
 
 #[test]
-fn typographic_signs_do_not_halve_a_text_message() {
-    let sms = suggestion(&["Zoë O’Hara"], "“Soon” – she said…").sms(BERLIN, &application());
+fn several_suggestions_are_one_text_message() {
+    let three = ["Ana", "Ben", "Cem"].map(|name| suggestion(&[name], "It is time."));
+    let sms = Suggestion::sms(&three.each_ref(), BERLIN, &application());
     assert_eq!(
         sms.text(),
-        "CatchUp: time for Zoë O'Hara? Tue 24 Nov, 18:30-19:30 CET. \"Soon\" - she said... https://app.catchup.example"
+        "CatchUp: 3 ideas: Ana Tue 24 Nov, 18:30-19:30 CET; Ben Tue 24 Nov, 18:30-19:30 CET; \
+         Cem Tue 24 Nov, 18:30-19:30 CET https://app.catchup.example/app"
+    );
+    let long = [(); 3].map(|()| suggestion(&[&"Ана ".repeat(60)], ""));
+    let sms = Suggestion::sms(&long.each_ref(), BERLIN, &application());
+    assert!(segments(sms.text()) <= MAX_SEGMENTS && sms.text().ends_with("/app"), "{sms:?}");
+}
+
+#[test]
+fn typographic_signs_do_not_halve_a_text_message() {
+    let sms = Suggestion::sms(&[&suggestion(&["Zoë O’Hara"], "“Soon” – she said…")], BERLIN, &application());
+    assert_eq!(
+        sms.text(),
+        "CatchUp: time for Zoë O'Hara? Tue 24 Nov, 18:30-19:30 CET. \"Soon\" - she said... https://app.catchup.example/app"
     );
     assert_eq!(Alphabet::of(&sms.text().replace('ë', "e")), Alphabet::Gsm7);
 }
@@ -63,9 +77,9 @@ fn typographic_signs_do_not_halve_a_text_message() {
 #[test]
 fn whatever_people_are_called_a_text_message_keeps_its_link_and_two_segments() {
     for name in ["Ана ".repeat(60), "🙂".repeat(255), "a".repeat(255), "€[]".repeat(80)] {
-        let sms = suggestion(&[&name], &"reason ".repeat(300)).sms(BERLIN, &application());
+        let sms = Suggestion::sms(&[&suggestion(&[&name], &"reason ".repeat(300))], BERLIN, &application());
         assert!(segments(sms.text()) <= MAX_SEGMENTS, "{sms:?}");
-        assert!(sms.text().ends_with(" https://app.catchup.example"), "{sms:?}");
+        assert!(sms.text().ends_with(" https://app.catchup.example/app"), "{sms:?}");
         assert!(sms.text().contains("Tue 24 Nov, 18:30-19:30 CET"), "{sms:?}");
     }
 }
@@ -74,13 +88,13 @@ fn whatever_people_are_called_a_text_message_keeps_its_link_and_two_segments() {
 fn a_notice_says_what_to_do_and_where() {
     check_sms(
         &notice(Integration::GoogleCalendar, NoticeKind::TokenInvalid),
-        "CatchUp can no longer read your Google Calendar. Connect it again: \
-         https://app.catchup.example/api/calendar/google/authorize",
+        "CatchUp can no longer read your Google Calendar. Connect again: \
+         https://app.catchup.example/app?view=preferences",
     );
     check_sms(
         &notice(Integration::GoogleContacts, NoticeKind::TokenExpiringSoon),
-        "CatchUp's access to your Google Contacts ends soon. Connect it again: \
-         https://app.catchup.example/api/contacts/google/authorize",
+        "CatchUp's access to your Google Contacts ends soon. Connect again: \
+         https://app.catchup.example/app?view=preferences",
     );
 }
 
@@ -97,7 +111,7 @@ fn a_digest_names_each_suggestion_in_text_and_in_html() {
         "Your calendar has room for:\n\n\
          Ana <script> Bcc: x@y.z\n\nTue 24 Nov, 18:30-19:30 CET\n\nTom & \"Jerry\" are 'friends'\n\n\
          Ben, Cy and 2 others\n\nTue 24 Nov, 18:30-19:30 CET\n\nIt is time.\n\n\
-         Accept, snooze or dismiss in CatchUp: https://app.catchup.example\n"
+         Accept, snooze or dismiss in CatchUp: https://app.catchup.example/app\n"
     );
     let body = email.html.split_once("<body").unwrap().1.split_once(">\n").unwrap().1;
     assert_eq!(
@@ -109,7 +123,7 @@ fn a_digest_names_each_suggestion_in_text_and_in_html() {
          <h2 style=\"font-size:18px\">Ben, Cy and 2 others</h2>\n\
          <p>Tue 24 Nov, 18:30-19:30 CET</p>\n\
          <p>It is time.</p>\n\
-         <p><a href=\"https://app.catchup.example\">Accept, snooze or dismiss in CatchUp</a></p>\n\
+         <p><a href=\"https://app.catchup.example/app\">Accept, snooze or dismiss in CatchUp</a></p>\n\
          </body>\n</html>\n"
     );
 }
@@ -133,9 +147,9 @@ fn notices_about_both_integrations_are_one_e_mail() {
     assert_eq!(
         both.text,
         "CatchUp can no longer read your Google Calendar. Connect it again to keep it up to date.\n\n\
-         Connect again: https://app.catchup.example/api/calendar/google/authorize\n\n\
+         Connect again: https://app.catchup.example/app?view=preferences\n\n\
          CatchUp's access to your Google Contacts ends soon. Connect it again to keep it up to date.\n\n\
-         Connect again: https://app.catchup.example/api/contacts/google/authorize\n\n\
+         Connect again: https://app.catchup.example/app?view=preferences\n\n\
          CatchUp only reads, and you can take the permission back at any time.\n"
     );
 }

@@ -1,5 +1,6 @@
 //! Tokens that do not work, or soon will not: only the user can connect again.
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
@@ -18,6 +19,8 @@ pub struct TokenNotice {
     pub integration: Integration,
     /// What is the matter with it.
     pub kind: NoticeKind,
+    /// When it ends, of one that still works.
+    pub ends_at: Option<DateTime<Utc>>,
 }
 
 impl TokenNotice {
@@ -43,9 +46,10 @@ impl Notification for TokenNotice {
         NotificationId::TokenNotice(self.id)
     }
 
-    fn sms(&self, _zone: Tz, application: &Application) -> Sms {
-        let link = application.re_auth_link(self.integration);
-        Sms::new("", &format!("{} Connect it again:", self.matter()), &format!(" {link}"))
+    fn sms(notifications: &[&Self], _zone: Tz, application: &Application) -> Sms {
+        let matters: Vec<_> = notifications.iter().map(|notice| notice.matter()).collect();
+        let body = format!("{} Connect again:", matters.join(" "));
+        Sms::new("", &body, &format!(" {}", application.preferences()))
     }
 
     fn email(notifications: &[&Self], _zone: Tz, application: &Application) -> Email {
@@ -57,7 +61,7 @@ impl Notification for TokenNotice {
             .iter()
             .fold(EmailBody::new(&title), |body, notice| {
                 body.paragraph(format!("{} Connect it again to keep it up to date.", notice.matter()))
-                    .link("Connect again", application.re_auth_link(notice.integration))
+                    .link("Connect again", application.preferences())
             })
             .paragraph("CatchUp only reads, and you can take the permission back at any time.")
             .write()
