@@ -216,7 +216,8 @@ fn check_times(zone: Tz, day: &str, stored: &StoredAvailability, expected: &[(&s
 
 #[test]
 fn a_night_takes_what_the_clock_shows_whatever_the_clock_does() {
-    let night = stored(&[], &[], Some((22 * 60, 2 * 60 + 30)));
+    let week = [0, 1, 2, 3, 4, 5, 6].map(|day| (day, 0, 24 * 60));
+    let night = stored(&week, &[], Some((22 * 60, 2 * 60 + 30)));
     // Half past two is never shown: the night ends when the clock jumps over it.
     check_times(Tz::Europe__Berlin, "2026-03-29", &night, &[("03:00+02:00", "22:00+02:00")]);
     // It is shown twice, and the second time counts.

@@ -197,8 +197,8 @@ fn fill_up(situation: &Situation, times: &mut Times, plan: &mut Plan) {
     let is_question = |contact: &&Contact| contact.last_met.is_none() && !contact.has_word_of_user();
     let mut has_question = contacts.iter().filter(is_question).any(|contact| open.contains(&&contact.id));
     // One place of those who look into the application is for a time that no message announces.
-    let mut has_early_place =
-        horizon.has_batch() && acted_within(suggestions, ACTIVE, *now) && !times.has_early();
+    let is_active = situation.acted_at.is_some_and(|acted| acted + ACTIVE > *now);
+    let mut has_early_place = is_active && horizon.has_batch() && !times.has_early();
     for (_, contact, past, due) in due {
         let names: Vec<_> = identities(contact).collect();
         let verdict = if names.iter().any(|name| known.contains(name)) {

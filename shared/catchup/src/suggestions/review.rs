@@ -154,8 +154,17 @@ impl Tables {
         let Known { suggestions, excluded, paused_until, acted_at } = tx.known(now).await?;
         let acted_at = acted_at.max(history::acted_at(&suggestions));
         let (zone, horizon) = (person.clock.zone(), person.horizon);
-        let situation =
-            Situation { now, zone, horizon, contacts, suggestions, own_addresses, excluded, paused_until };
+        let situation = Situation {
+            now,
+            zone,
+            horizon,
+            contacts,
+            suggestions,
+            own_addresses,
+            excluded,
+            acted_at,
+            paused_until,
+        };
         Ok((tx, situation))
     }
 }
