@@ -103,6 +103,13 @@ impl Stack {
         self.time.advance(TimeDelta::seconds(seconds));
     }
 
+    /// Lets time pass until the next noon, UTC: a test of text messages must not depend on the hour at which it runs.
+    pub fn advance_to_noon(&self) {
+        let noon = self.now().date_naive().and_time(chrono::NaiveTime::MIN).and_utc() + TimeDelta::hours(12);
+        let ahead = if noon < self.now() { noon + TimeDelta::days(1) } else { noon } - self.now();
+        self.advance(ahead.num_seconds() + 1);
+    }
+
     /// Undoes every [`Stack::advance`]. Cloud Tasks, which has the machine's time, takes no task for a month from then.
     pub fn reset_clock(&self) {
         self.time.reset();

@@ -2,13 +2,11 @@
 //! it.
 
 use catchup::db::batches::{Batches, DueBatch, PendingSuggestion};
-use catchup::db::deliveries::Channel;
-use catchup::db::recipients::Recipients;
-use catchup::limits;
+use catchup::db::recipients::{Contactable, Recipients};
 use catchup::notify::message::Suggestion;
-use catchup::notify::{self, Delivery, Notifier, Recipient, Timeouts};
+use catchup::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours};
 use catchup::payload::{self, BatchTime};
-use chrono::{Datelike, TimeDelta};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
@@ -30,8 +28,8 @@ const QUEUE: Queue = <payload::BatchNotifications as Payload>::QUEUE;
 const RECENT_SWEEPS: u32 = 600;
 /// A suggestion that begins sooner is too late to be read, and to be arranged.
 const LEAD: TimeDelta = TimeDelta::hours(2);
-/// Suggestions in one e-mail.
-const MAX_DIGEST: u32 = 100;
+/// Suggestions in one message: the best, by whatever order they come in.
+const MAX_DIGEST: u32 = 3;
 
 /// Sends batches, and finds those that are due.
 pub struct BatchNotifications {
@@ -44,16 +42,24 @@ pub struct BatchNotifications {
 
 /// What became of one user's batch: suggestions, by what was done with them.
 #[derive(Debug, Default, Serialize)]
-struct Sent {
+struct Batch {
     emailed: usize,
     texted: usize,
     refused: usize,
+    unknown: usize,
+    /// When a channel that waits may be tried.
+    #[serde(skip)]
+    again_at: Option<DateTime<Utc>>,
 }
 
-/// A provider's answer did not come: its message is not sent again, and the others are later.
-#[derive(Debug, thiserror::Error)]
-#[error("delivery status of a message unknown: the rest is left for another attempt")]
-struct Unanswered;
+/// What one channel is to carry.
+struct Part<'a> {
+    channel: Channel,
+    address: &'a str,
+    /// Not before that time.
+    at: DateTime<Utc>,
+    suggestions: Vec<Suggestion>,
+}
 
 impl Job for BatchNotifications {
     type Payload = payload::BatchNotifications;
@@ -110,9 +116,9 @@ impl BatchNotifications {
         Ok(Window::after(&windows(true), &windows(false), until, period))
     }
 
-    /// Sends the suggestions that no earlier batch notified the user about. What the limits leave over waits for the
-    /// next batch. Only a run after one that was cut off, and had counted its messages, is tried again when the limits
-    /// allow it.
+    /// Sends the best suggestions that no earlier batch notified the user about, by each channel. What the user's limits
+    /// leave over waits for the next batch; what a provider does not take, and texts outside of texting hours, wait while they
+    /// are of use. What becomes of one channel does not concern the other.
     async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
         let Some(person) = self.recipients.contactable(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
@@ -121,61 +127,51 @@ impl BatchNotifications {
             return Ok(Outcome::Skipped("no_channel"));
         }
         let recipient = Recipient::of(user_id, &person);
-        let mut sent = Sent::default();
-        let mut again_at = None;
-        let texts = match person.phone {
-            Some(_) => self.suggestions(user_id, Channel::Sms, limits::SMS.max, context).await?,
-            None => Vec::new(),
-        };
-        let notifier = self.notifier.planning(user_id, person.email_enabled.into(), texts.len());
-        if person.email_enabled {
-            if !notify::has_time_to_send(context) {
-                return Ok(Outcome::Snooze(context.now()));
+        let parts = self.parts(&recipient, &person, context).await?;
+        let count = |channel| parts.iter().filter(|part| part.channel == channel).count();
+        let notifier = self.notifier.planning(user_id, count(Channel::Email), count(Channel::Sms));
+        let mut batch = Batch::default();
+        for part in parts {
+            if part.at > context.now() || !notifier.has_time_to_send(context) {
+                batch.wait(part.at);
+                continue;
             }
-            let suggestions = self.suggestions(user_id, Channel::Email, MAX_DIGEST, context).await?;
-            match notifier.send_email(&recipient, &person.email, &suggestions).await? {
-                Delivery::Sent { .. } => sent.emailed = suggestions.len(),
-                Delivery::AlreadyClaimed => {}
-                Delivery::LimitedUntil(until) => again_at = Some(until),
-                Delivery::Refused { .. } => sent.refused += suggestions.len(),
-                Delivery::Unknown => return Err(Failure::transient(Unanswered)),
-            }
+            let Part { channel, address, suggestions, .. } = part;
+            let delivery = notifier.send(&recipient, channel, address, &suggestions).await?;
+            batch.count(channel, suggestions.len(), &delivery, context);
         }
-        for suggestion in texts {
-            if !notify::has_time_to_send(context) {
-                return Ok(Outcome::Snooze(context.now()));
-            }
-            let Some(number) = &person.phone else { break };
-            match notifier.send_sms(&recipient, number, &suggestion).await? {
-                Delivery::Sent { .. } => sent.texted += 1,
-                Delivery::AlreadyClaimed => {}
-                // It is the number that is refused.
-                Delivery::Refused { .. } => {
-                    sent.refused += 1;
-                    break;
-                }
-                Delivery::Unknown => return Err(Failure::transient(Unanswered)),
-                Delivery::LimitedUntil(until) => {
-                    if sent.texted == 0 {
-                        again_at = again_at.max(Some(until));
-                    }
-                    break;
-                }
-            }
-        }
-        let again_at = again_at.filter(|_| context.dispatches > 0);
-        Ok(again_at.map_or_else(|| Outcome::done(sent), Outcome::Snooze))
+        Ok(batch.again_at.map_or_else(|| Outcome::done(batch), Outcome::Snooze))
     }
 
+    /// What there is to send, channel by channel, the e-mail first.
+    async fn parts<'a>(
+        &self,
+        recipient: &Recipient,
+        person: &'a Contactable,
+        context: &Context,
+    ) -> Result<Vec<Part<'a>>, Failure> {
+        let now = context.now();
+        let mut parts = Vec::new();
+        let email = person.email_enabled.then_some((Channel::Email, person.email.as_str(), now));
+        let text_at = texting_hours::next(now, recipient.zone, person.chosen_time());
+        let text = person.phone.as_ref().map(|number| (Channel::Sms, number.as_str(), text_at));
+        for (channel, address, at) in [email, text].into_iter().flatten() {
+            let suggestions = self.suggestions(recipient.user_id, channel, at).await?;
+            if !suggestions.is_empty() {
+                parts.push(Part { channel, address, at, suggestions });
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The best suggestions of which a message at that time is not too late, in the order of time.
     async fn suggestions(
         &self,
         user_id: Uuid,
         channel: Channel,
-        limit: u32,
-        context: &Context,
+        at: DateTime<Utc>,
     ) -> Result<Vec<Suggestion>, Failure> {
-        let from = context.now() + LEAD;
-        let pending = self.batches.suggestions_to_send(user_id, channel, from, limit).await?;
+        let pending = self.batches.suggestions_to_send(user_id, channel, at + LEAD, MAX_DIGEST).await?;
         let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
             id,
             contacts,
@@ -184,7 +180,34 @@ impl BatchNotifications {
             reasoning,
             acts: None,
         };
-        Ok(pending.into_iter().map(suggestion).collect())
+        let mut suggestions: Vec<_> = pending.into_iter().map(suggestion).collect();
+        suggestions.sort_by_key(|suggestion| suggestion.start);
+        Ok(suggestions)
+    }
+}
+
+impl Batch {
+    fn count(&mut self, channel: Channel, suggestions: usize, delivery: &Delivery, context: &Context) {
+        match *delivery {
+            Delivery::Sent { .. } => match channel {
+                Channel::Email => self.emailed += suggestions,
+                Channel::Sms => self.texted += suggestions,
+            },
+            Delivery::AlreadyClaimed => {}
+            Delivery::Refused { .. } => self.refused += suggestions,
+            Delivery::Unknown => self.unknown += suggestions,
+            // The next batch is the user's next one; but a run that was cut off, or whose message was not taken, may have counted.
+            Delivery::LimitedUntil(until) => {
+                if context.dispatches > 0 {
+                    self.wait(until);
+                }
+            }
+            Delivery::NotTaken { until } => self.wait(notify::retry_at(until, context)),
+        }
+    }
+
+    fn wait(&mut self, until: DateTime<Utc>) {
+        self.again_at = Some(self.again_at.map_or(until, |at| at.min(until)));
     }
 }
 

@@ -1,6 +1,8 @@
 //! The sweep and its tasks: over real servers and the stand-ins for Twilio and `SendGrid`.
 
-use catchup::queues;
+use catchup::db::deliveries::Deliveries;
+use catchup::{limits, queues};
+use chrono::TimeDelta;
 use messaging_stand_in::{Channel, Fault, Kind};
 use notification_reminder::NotificationReminder;
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let stack = Stack::start().await;
+        stack.advance_to_noon();
         let messaging = Messaging::start();
         let job = NotificationReminder::new(&mut stack.setup(messaging.environment())).unwrap();
         let service = stack.service_with(job, messaging.environment());
@@ -78,7 +81,7 @@ async fn a_sweep_finds_those_who_did_nothing_for_a_week_and_its_tasks_remind_the
     for (change, kind) in [
         ("resolved_at = created_at", "token_invalid"),
         ("reminder_sent_at = created_at", "token_invalid"),
-        ("created_at = timezone('UTC', now()) - interval '6 days'", "token_invalid"),
+        ("created_at = timezone('UTC', now()) - interval '5 days'", "token_invalid"),
         ("message = ''", "token_expiring_soon"),
     ] {
         let other = fixture.user().await;
@@ -112,12 +115,12 @@ async fn a_sweep_finds_those_who_did_nothing_for_a_week_and_its_tasks_remind_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_integrations_are_one_e_mail_and_two_text_messages_if_these_are_wanted() {
+async fn two_integrations_are_one_e_mail_and_one_text_message_if_that_is_wanted() {
     let fixture = Fixture::new().await;
     let user = fixture.user().await;
     fixture.notify(user, "google_contacts", "token_invalid").await;
     let answer = fixture.deliver(&json!({ "userId": user })).await;
-    answer.check_done(&json!({ "sent": 3, "refused": 0, "unknown": 0 }));
+    answer.check_done(&json!({ "sent": 2, "refused": 0, "unknown": 0 }));
 
     let quiet = fixture.user().await;
     fixture
@@ -134,26 +137,93 @@ async fn two_integrations_are_one_e_mail_and_two_text_messages_if_these_are_want
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_fails_is_tried_again_and_the_other_is_not() {
+    for kind in [
+        Kind::Status { status: 503, code: 0 },
+        Kind::Status { status: 401, code: 0 },
+        Kind::Status { status: 429, code: 0 },
+    ] {
+        let fixture = Fixture::new().await;
+        let user = fixture.user().await;
+        fixture.messaging.inbox.fault(Fault::new(Channel::Email, kind));
+        assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+        assert_eq!((fixture.reached(), fixture.marked().await), (vec![NUMBER.to_owned()], (0, 1)));
+        let [task] = fixture.stack.take_tasks(queues::NOTIFICATION_REMINDER).await.try_into().unwrap();
+        fixture.stack.advance_to(task.due);
+        let answer = fixture.service.deliver(task).await;
+        answer.check_done(&json!({ "sent": 1, "refused": 0, "unknown": 0 }));
+        assert_eq!(fixture.reached().len(), 2);
+        assert_eq!(fixture.marked().await, (1, 0));
+        assert!(fixture.stack.failures().await.is_empty(), "no run counts");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_wait_for_the_recipients_day_and_e_mail_does_not() {
     let fixture = Fixture::new().await;
     let user = fixture.user().await;
-    fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 503, code: 0 }));
-    let task = task(&json!({ "userId": user }));
-    assert_eq!(fixture.service.deliver(task.clone()).await.outcome(), "retry");
-    assert_eq!((fixture.reached(), fixture.marked().await), (vec![NUMBER.to_owned()], (0, 1)));
-    let answer = fixture.service.deliver(task.again(1)).await;
-    answer.check_done(&json!({ "sent": 1, "refused": 0, "unknown": 0 }));
-    assert_eq!(fixture.reached().len(), 2);
+    fixture.stack.run(&format!("UPDATE users SET timezone = 'Pacific/Honolulu' WHERE id = '{user}'")).await;
+    let answers = fixture.stack.follow(&fixture.service, task(&json!({ "userId": user }))).await;
+    let outcomes: Vec<_> = answers.iter().map(Answer::outcome).collect();
+    assert_eq!(outcomes, ["snoozed", "done"]);
+    assert_eq!(fixture.reached(), [format!("{user}@example.test"), NUMBER.to_owned()]);
     assert_eq!(fixture.marked().await, (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusal_or_unknown_status_ends_a_reminder() {
+async fn a_refusal_for_good_or_one_message_that_was_taken_ends_a_reminder() {
     let fixture = Fixture::new().await;
     let user = fixture.user().await;
     fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 400, code: 21614 }));
-    fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::ResetAfterAccept));
+    fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 400, code: 0 }));
     let answer = fixture.deliver(&json!({ "userId": user })).await;
-    answer.check_done(&json!({ "sent": 0, "refused": 1, "unknown": 1 }));
+    answer.check_done(&json!({ "sent": 0, "refused": 2, "unknown": 0 }));
+    assert_eq!(fixture.marked().await, (1, 0));
+
+    let other = fixture.user().await;
+    fixture.stack.run(&format!("UPDATE user_phone_numbers SET user_id = '{other}'")).await;
+    fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::ResetAfterAccept));
+    let answer = fixture.deliver(&json!({ "userId": other })).await;
+    answer.check_done(&json!({ "sent": 1, "refused": 0, "unknown": 1 }));
+    assert_eq!(fixture.marked().await, (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reminder_of_unknown_status_is_not_marked_and_is_sent_again_once_settled_as_not_sent() {
+    let fixture = Fixture::new().await;
+    fixture.user().await;
+    let user = fixture.user().await;
+    fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 500, code: 0 }));
+    let answer = fixture.deliver(&json!({ "userId": user })).await;
+    answer.check_done(&json!({ "sent": 0, "refused": 0, "unknown": 1 }));
+    assert_eq!(fixture.marked().await, (0, 2));
+    // Tomorrow's sweep finds it, and the ledger keeps it from being sent.
+    let answer = fixture.deliver(&json!({ "userId": user, "sweepId": "tomorrow" })).await;
+    answer.check_done(&json!({ "sent": 0, "refused": 0, "unknown": 0 }));
+    assert!(fixture.reached().is_empty());
+
+    let deliveries = Deliveries::from(fixture.stack.setup([]).database().unwrap());
+    let later = fixture.stack.now() + TimeDelta::minutes(1);
+    let unknown = deliveries.list_unknown(later, 10).await.unwrap();
+    assert!(deliveries.settle_not_sent(unknown[0].message_id, later).await.unwrap());
+    let answer = fixture.deliver(&json!({ "userId": user, "sweepId": "the day after" })).await;
+    answer.check_done(&json!({ "sent": 1, "refused": 0, "unknown": 0 }));
+    assert_eq!(fixture.marked().await, (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reminder_that_was_marked_is_due_again_when_its_message_is_settled_as_not_sent() {
+    let fixture = Fixture::new().await;
+    let user = fixture.user().await;
+    fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 500, code: 0 }));
+    fixture.deliver(&json!({ "userId": user })).await;
+    assert_eq!(fixture.marked().await, (1, 0), "the text was taken");
+    let deliveries = Deliveries::from(fixture.stack.setup([]).database().unwrap());
+    let later = fixture.stack.now() + TimeDelta::minutes(1);
+    let unknown = deliveries.list_unknown(later, 10).await.unwrap();
+    assert!(deliveries.settle_not_sent(unknown[0].message_id, later).await.unwrap());
+    assert_eq!(fixture.marked().await, (0, 1));
+    fixture.deliver(&json!({ "userId": user, "sweepId": "tomorrow" })).await;
+    assert_eq!(fixture.reached(), [NUMBER.to_owned(), format!("{user}@example.test")]);
     assert_eq!(fixture.marked().await, (1, 0));
 }
 
@@ -161,14 +231,17 @@ async fn refusal_or_unknown_status_ends_a_reminder() {
 async fn reminder_at_a_limit_is_rescheduled() {
     let fixture = Fixture::new().await;
     let user = fixture.user().await;
-    // More open notifications than text messages that an hour allows.
-    for _ in 0..10 {
+    let used_up = limits::SMS.max;
+    for n in 0..used_up {
         fixture.notify(user, "google_contacts", "token_invalid").await;
+        let data = json!({ "userId": user, "sweepId": n.to_string() });
+        fixture.deliver(&data).await;
     }
-    assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+    fixture.notify(user, "google_contacts", "token_invalid").await;
+    let limited = json!({ "userId": user, "sweepId": "last" });
+    assert_eq!(fixture.deliver(&limited).await.outcome(), "snoozed");
     assert_eq!(fixture.stack.take_tasks(queues::NOTIFICATION_REMINDER).await.len(), 1);
-    assert_eq!(fixture.reached().len(), 11);
-    assert_eq!(fixture.marked().await, (10, 1));
+    assert_eq!(fixture.marked().await.1, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

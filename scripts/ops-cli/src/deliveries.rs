@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use catchup::db::deliveries::{self, Channel, DeliveryKey};
-use clap::{Args, Subcommand, ValueEnum};
+use anyhow::bail;
+use catchup::db::deliveries;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::clock::Clock;
 use uuid::Uuid;
@@ -34,27 +35,17 @@ enum Verb {
 
 #[derive(Args)]
 struct Settle {
-    /// User to whom the message is addressed.
-    user: Uuid,
-    /// Channel of the message.
-    channel: ChannelName,
-    /// Subject of the message, as listed.
-    subject: String,
+    /// Id of the message, as listed.
+    message: Uuid,
     /// The provider accepted it under this id.
     #[arg(long, value_name = "ID", requires = "provider", required_unless_present = "not_sent")]
     sent: Option<String>,
     /// The provider that accepted it.
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// The provider does not know it: the next batch may send it.
+    /// The provider does not know it: the next batch, or the next sweep of reminders, may send it.
     #[arg(long, conflicts_with = "sent")]
     not_sent: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum ChannelName {
-    Sms,
-    Email,
 }
 
 /// Longer than the timeout of any job.
@@ -71,9 +62,10 @@ impl Deliveries {
                     if json {
                         let rows = unknown.iter().map(|it| {
                             json!({
+                                "message": it.message_id,
                                 "user": it.user_id,
                                 "channel": it.channel,
-                                "subject": it.subject,
+                                "subjects": it.subjects,
                                 "claimedAt": it.claimed_at.to_rfc3339(),
                             })
                         });
@@ -81,27 +73,29 @@ impl Deliveries {
                     } else {
                         for it in &unknown {
                             println!(
-                                "{}  {}  {:<5}  {}",
+                                "{}  {}  {}  {:<5}  {}",
                                 it.claimed_at.to_rfc3339(),
+                                it.message_id,
                                 it.user_id,
                                 it.channel,
-                                it.subject
+                                it.subjects.join(" ")
                             );
                         }
                     }
                 }
                 Verb::Settle(settle) => {
-                    let channel = match settle.channel {
-                        ChannelName::Sms => Channel::Sms,
-                        ChannelName::Email => Channel::Email,
-                    };
-                    let key =
-                        DeliveryKey { user_id: settle.user, channel, notifications: vec![settle.subject] };
-                    match (settle.sent, settle.provider) {
+                    let before = now - IN_TRANSIT;
+                    let is_settled = match (settle.sent, settle.provider) {
                         (Some(id), Some(provider)) => {
-                            db.mark_sent(&key, &provider, &id, now).await?;
+                            db.settle_sent(settle.message, &provider, &id, before, now).await?
                         }
-                        _ => db.release(&key).await?,
+                        _ => db.settle_not_sent(settle.message, before).await?,
+                    };
+                    if !is_settled {
+                        bail!(
+                            "no message of unknown status has this id and is older than {} minutes; see scripts/ops deliveries list",
+                            IN_TRANSIT.as_secs() / 60
+                        );
                     }
                 }
             }

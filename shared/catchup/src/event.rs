@@ -9,6 +9,14 @@ pub enum EventCode {
     DeliveryUnknown,
     /// A provider took a message, and Postgres did not take its id.
     DeliveryNotRecorded,
+    /// A provider took a message.
+    MessageTaken,
+    /// A provider refuses a message for good because of its recipient.
+    MessageRefused,
+    /// A provider refuses the application: its account, its sender or its request. Messages wait, and none is lost while it is of use.
+    ApplicationRefused,
+    /// A provider is out of order or cannot be reached. Messages wait.
+    ProviderUnavailable,
     /// More of a sweep's quiet push channels are broken than chance explains.
     ManyStaleChannels,
     /// More of a sweep's renewals of push channels failed than chance explains.

@@ -5,6 +5,10 @@
 //! is granted once. So a crash, or an answer that never came, leaves a notification `unknown`: it is not sent again by
 //! itself, and operators can list it ([`Deliveries::list_unknown`]). Only when a provider certainly did not take a
 //! message is the claim released.
+//!
+//! **Whose fault.** Booked on the recipient is only what concerns the recipient. What concerns the application or the provider
+//! says nothing about the person: the claim is released, an event is logged, and the job sends it later
+//! ([`Delivery::NotTaken`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +18,6 @@ use chrono_tz::Tz;
 use shared::clock::Clock;
 use shared::config::InvalidConfig;
 use shared::db;
-use shared::failure::Failure;
 use shared::http;
 use shared::job::{Context, Setup};
 use shared::rate_limit::{Decision, Limit, Limiter, Plan};
@@ -25,7 +28,6 @@ use crate::application::Application;
 pub use crate::db::deliveries::{Channel, NotificationId};
 use crate::db::deliveries::{Deliveries, DeliveryKey};
 use crate::db::recipients::Contactable;
-use crate::event::EventCode;
 use crate::limits;
 use crate::variables;
 
@@ -33,16 +35,18 @@ mod email;
 mod exchange;
 pub mod message;
 mod result;
+mod retry;
 mod sendgrid;
+mod settle;
 pub mod sms;
 mod smtp;
+pub mod texting_hours;
 mod twilio;
 pub mod zone;
 
 use email::Mailer;
 use message::{Frame, Notification};
-pub use result::ProviderError;
-use result::{SendError, SendResult};
+pub use retry::retry_at;
 use twilio::Twilio;
 use zone::ReaderClock;
 
@@ -61,14 +65,17 @@ impl Default for Timeouts {
     }
 }
 
-/// Time that a message may take, its provider's silence included.
-const SEND_BUDGET: Duration = Duration::from_secs(45);
-
-/// Whether there is time to send another message. A job asks before each: one that is cut off stays `unknown`.
-#[must_use]
-pub fn has_time_to_send(context: &Context) -> bool {
-    !context.is_cancelled() && context.time_left() >= SEND_BUDGET
+impl Timeouts {
+    /// Time that a message may take, its provider's silence included: the longest way is that of SMTP. What follows in the ledger
+    /// has [`SETTLING`].
+    #[must_use]
+    pub const fn send_budget(&self) -> Duration {
+        smtp::longest_exchange(self).saturating_add(SETTLING)
+    }
 }
+
+/// Time to record what the provider said.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// Sends messages. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -87,6 +94,7 @@ struct Inner {
     mailer: Mailer,
     application: Application,
     postal_address: Option<String>,
+    timeouts: Timeouts,
 }
 
 /// Who is notified.
@@ -134,33 +142,14 @@ pub enum Delivery {
     },
     /// It is unknown whether the provider took it. Recorded, and not sent again by itself.
     Unknown,
-    /// A rate limit of ours, or of the provider's, is met: nothing was sent or claimed, and may be not before that time.
+    /// The recipient's own limit is met: nothing was sent or claimed, and may be not before that time.
     LimitedUntil(DateTime<Utc>),
-}
-
-/// A message was not sent, and its notifications are free.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The ledger failed; after the provider took the message this leaves it `unknown`.
-    #[error("ledger of messages cannot be read or written")]
-    Ledger(#[from] db::Error),
-    /// The provider certainly did not take the message, for a reason that may pass or be put right.
-    #[error("message was not taken by {provider}")]
+    /// The provider certainly did not take it, for a reason that does not concern the recipient: its limit, an outage, or a
+    /// refusal of the application. The notifications are free; see [`retry_at`].
     NotTaken {
-        /// Who did not take it.
-        provider: &'static str,
-        /// Why.
-        source: ProviderError,
+        /// Not before that time, if the provider said so.
+        until: Option<DateTime<Utc>>,
     },
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Ledger(error) => error.into(),
-            Error::NotTaken { .. } => Self::transient(error),
-        }
-    }
 }
 
 impl Notifier {
@@ -181,6 +170,7 @@ impl Notifier {
             mailer: mailer?,
             application: application?,
             postal_address: postal_address?,
+            timeouts,
         };
         Ok(Self { inner: Arc::new(inner), plan: None })
     }
@@ -195,57 +185,63 @@ impl Notifier {
         Self { inner: Arc::clone(&self.inner), plan: Some((user_id, Arc::new(Mutex::new(plan)))) }
     }
 
-    /// Notifies a person of one notification by text message, to an E.164 number.
-    ///
-    /// Cancelled while under way, the message may stay `unknown`.
-    pub async fn send_sms<S: Notification>(
-        &self,
-        recipient: &Recipient,
-        number: &str,
-        notification: &S,
-    ) -> Result<Delivery, Error> {
-        let inner = &self.inner;
-        let notifications = [notification.id().to_string()].into();
-        let claimed = match self.claim(recipient.user_id, Channel::Sms, notifications).await? {
-            Claim::Granted(claimed) => claimed,
-            Claim::Not(delivery) => return Ok(delivery),
-        };
-        let sms = S::sms(&[notification], &inner.frame(recipient));
-        let answer = inner.twilio.send(number, &sms).await;
-        inner.settle(&claimed, Twilio::NAME, answer).await
+    /// Whether there is time to send another message. A job asks before each: one that is cut off stays `unknown`.
+    #[must_use]
+    pub fn has_time_to_send(&self, context: &Context) -> bool {
+        !context.is_cancelled() && context.time_left() >= self.inner.timeouts.send_budget()
     }
 
-    /// Notifies a person of several notifications in one e-mail: of those that no e-mail was about before.
+    /// Notifies a person of several notifications in one message: of those that no message of this channel was about
+    /// before. `address` is an E.164 number or an e-mail address, as the channel needs.
     ///
     /// Cancelled while under way, the message may stay `unknown`.
-    pub async fn send_email<S: Notification>(
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written; after the provider took the message this leaves it `unknown`.
+    pub async fn send<S: Notification>(
         &self,
         recipient: &Recipient,
+        channel: Channel,
         address: &str,
         notifications: &[S],
-    ) -> Result<Delivery, Error> {
+    ) -> Result<Delivery, db::Error> {
         let inner = &self.inner;
         let name = |notification: &S| notification.id().to_string();
         let asked = notifications.iter().map(name).collect();
-        let claimed = match self.claim(recipient.user_id, Channel::Email, asked).await? {
+        let claimed = match self.claim(recipient.user_id, channel, asked).await? {
             Claim::Granted(claimed) => claimed,
             Claim::Not(delivery) => return Ok(delivery),
         };
         let included: Vec<&S> = notifications
             .iter()
-            .filter(|notification| claimed.notifications.contains(&name(notification)))
+            .filter(|notification| claimed.key.notifications.contains(&name(notification)))
             .collect();
-        let email = S::email(&included, &inner.frame(recipient));
-        let answer = inner.mailer.send(address, &email).await;
-        inner.settle(&claimed, inner.mailer.name(), answer).await
+        let (provider, answer) = match channel {
+            Channel::Sms => {
+                let sms = S::sms(&included, &inner.frame(recipient));
+                (Twilio::NAME, inner.twilio.send(address, &sms).await)
+            }
+            Channel::Email => {
+                let email = S::email(&included, &inner.frame(recipient));
+                (inner.mailer.name(), inner.mailer.send(address, claimed.message_id, &email).await)
+            }
+        };
+        inner.settle(&claimed, provider, answer).await
     }
 }
 
 /// Whether a message may be sent.
 enum Claim {
     /// About these notifications, and no other task may.
-    Granted(DeliveryKey),
+    Granted(Claimed),
     Not(Delivery),
+}
+
+/// A message that is about to be sent.
+struct Claimed {
+    key: DeliveryKey,
+    /// Travels with the message, so that what the provider reports later finds it.
+    message_id: Uuid,
 }
 
 impl Notifier {
@@ -254,7 +250,7 @@ impl Notifier {
         user_id: Uuid,
         channel: Channel,
         notifications: Vec<String>,
-    ) -> Result<Claim, Error> {
+    ) -> Result<Claim, db::Error> {
         let inner = &self.inner;
         let asked = DeliveryKey { user_id, channel, notifications };
         // A task that is rescheduled must not spend the person's limits on what it sent before.
@@ -266,11 +262,12 @@ impl Notifier {
             return Ok(Claim::Not(Delivery::LimitedUntil(until)));
         }
         let free = DeliveryKey { notifications, ..asked };
-        let notifications = inner.deliveries.claim(&free, inner.clock.now()).await?;
+        let message_id = Uuid::new_v4();
+        let notifications = inner.deliveries.claim(&free, message_id, inner.clock.now()).await?;
         if notifications.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
-        Ok(Claim::Granted(DeliveryKey { notifications, ..free }))
+        Ok(Claim::Granted(Claimed { key: DeliveryKey { notifications, ..free }, message_id }))
     }
 
     async fn acquire(&self, user_id: Uuid, limit: &'static Limit) -> Decision {
@@ -287,65 +284,11 @@ impl Inner {
             name: recipient.name.clone(),
             clock: ReaderClock::new(recipient.zone, recipient.own_zone),
             now: self.clock.now(),
-            suggestions_url: self.application.suggestions(),
-            preferences_url: self.application.preferences(),
+            suggestions_url: self.application.home().to_owned(),
+            preferences_url: self.application.preferences().to_owned(),
             unsubscribe_url: None,
             postal_address: self.postal_address.clone(),
             is_first_text: false,
-        }
-    }
-
-    /// Writes into the ledger what the provider said, and says what that means.
-    async fn settle(
-        &self,
-        claimed: &DeliveryKey,
-        provider: &'static str,
-        answer: SendResult,
-    ) -> Result<Delivery, Error> {
-        let now = self.clock.now();
-        let (user_id, channel) = (claimed.user_id, claimed.channel.as_str());
-        match answer {
-            Ok(provider_id) => {
-                let recorded = self.deliveries.mark_sent(claimed, provider, &provider_id, now).await;
-                if recorded.is_err() {
-                    // What an operator needs to settle by hand what stays unknown.
-                    tracing::error!(
-                        event = %EventCode::DeliveryNotRecorded,
-                        %user_id,
-                        channel,
-                        provider,
-                        provider_id,
-                        "message sent, but not recorded"
-                    );
-                }
-                recorded?;
-                Ok(Delivery::Sent { provider_id })
-            }
-            Err(SendError::Refused(code)) => {
-                tracing::info!(%user_id, channel, provider, code, "a message was refused for good");
-                self.deliveries.mark_refused(claimed, provider, &code, now).await?;
-                Ok(Delivery::Refused { code })
-            }
-            Err(SendError::Limited(wait)) => {
-                self.deliveries.release(claimed).await?;
-                Ok(Delivery::LimitedUntil(now + wait))
-            }
-            Err(SendError::NotTaken(source)) => {
-                self.deliveries.release(claimed).await?;
-                Err(Error::NotTaken { provider, source })
-            }
-            Err(SendError::Unknown(error)) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(
-                    event = %EventCode::DeliveryUnknown,
-                    %user_id,
-                    channel,
-                    provider,
-                    error,
-                    "delivery status unknown"
-                );
-                Ok(Delivery::Unknown)
-            }
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::db::recipients::Recipients;
 use crate::db::reminders::{DueReminder, TokenNotices};
 use crate::db::token_health::NoticeKind;
 use crate::notify::message::TokenNotice;
-use crate::notify::{self, Delivery, Notifier, Recipient, Timeouts};
+use crate::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours};
 
 /// Sends reminders, and finds those that are due.
 pub struct Reminders {
@@ -27,17 +27,15 @@ pub struct Reminders {
     kind: NoticeKind,
 }
 
-/// What became of one user's reminders.
+/// What became of one user's reminders: messages, by what was done with them.
 #[derive(Debug, Default, Serialize)]
 struct Reminded {
     sent: u64,
     refused: u64,
     unknown: u64,
-    /// When what is left may be sent.
+    /// When a channel that waits may be tried.
     #[serde(skip)]
-    back_at: Option<DateTime<Utc>>,
-    #[serde(skip)]
-    failed: Option<notify::Error>,
+    again_at: Option<DateTime<Utc>>,
 }
 
 impl Reminders {
@@ -86,7 +84,8 @@ impl Reminders {
         sweep.fan_out(&self.sweeps, &self.tasks, due, payload).await
     }
 
-    /// A reminder is done with when each channel took it, or never will: what meets a limit or fails is rescheduled.
+    /// Each channel is sent one message about all that is due. What meets a limit or is not taken is rescheduled, and does not keep
+    /// the other channel waiting.
     async fn remind(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
         let Some(person) = self.recipients.contactable(user_id).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
@@ -99,61 +98,49 @@ impl Reminders {
             id: due.id,
             integration: due.integration,
             kind: self.kind,
-            at: None,
+            at: due.at,
         };
         let notices: Vec<_> = due.into_iter().map(notice).collect();
-
         let recipient = Recipient::of(user_id, &person);
+        let notifier = self.notifier.planning(user_id, 1, person.phone.iter().len());
         let mut reminded = Reminded::default();
-        if !notify::has_time_to_send(context) {
-            return Ok(Outcome::Snooze(context.now()));
-        }
-        let notifier = self.notifier.planning(user_id, 1, person.phone.as_ref().map_or(0, |_| notices.len()));
-        // One e-mail about all, whatever the preferences say of batches: the account depends on it.
-        let emailed = notifier.send_email(&recipient, &person.email, &notices).await;
-        let is_emailed = reminded.settles(emailed);
-        let mut sent = Vec::new();
-        for notice in &notices {
-            let is_texted = match &person.phone {
-                Some(_) if !notify::has_time_to_send(context) => {
-                    reminded.back_at = reminded.back_at.max(Some(context.now()));
-                    break;
-                }
-                Some(number) => reminded.settles(notifier.send_sms(&recipient, number, notice).await),
-                None => true,
+        // By e-mail whatever the preferences say of batches: the account depends on it.
+        let channels = [(Channel::Email, Some(&person.email)), (Channel::Sms, person.phone.as_ref())];
+        for (channel, address) in channels {
+            let Some(address) = address else { continue };
+            let may_send_at = match channel {
+                Channel::Email => context.now(),
+                Channel::Sms => texting_hours::next(context.now(), recipient.zone, None),
             };
-            if is_emailed && is_texted {
-                sent.push(notice.id);
+            if may_send_at > context.now() || !notifier.has_time_to_send(context) {
+                reminded.wait(may_send_at);
+                continue;
             }
+            let delivery = notifier.send(&recipient, channel, address, &notices).await?;
+            reminded.count(&delivery, context);
         }
-        self.notices.mark_sent(&sent, context.now()).await?;
-        match reminded {
-            Reminded { failed: Some(error), .. } => Err(error.into()),
-            Reminded { back_at: Some(at), .. } => Ok(Outcome::Snooze(at)),
-            reminded => Ok(Outcome::done(reminded)),
+        if let Some(at) = reminded.again_at {
+            return Ok(Outcome::Snooze(at));
         }
+        let ids: Vec<_> = notices.iter().map(|notice| notice.id).collect();
+        self.notices.mark_reminded(user_id, &ids, context.now()).await?;
+        Ok(Outcome::done(reminded))
     }
 }
 
 impl Reminded {
-    /// Counts a delivery, and says whether nothing is left to do about it.
-    fn settles(&mut self, delivery: Result<Delivery, notify::Error>) -> bool {
-        match delivery {
-            Ok(Delivery::Sent { .. }) => self.sent += 1,
-            Ok(Delivery::AlreadyClaimed) => {}
-            Ok(Delivery::Refused { .. }) => self.refused += 1,
-            Ok(Delivery::Unknown) => self.unknown += 1,
-            Ok(Delivery::LimitedUntil(until)) => {
-                self.back_at = self.back_at.max(Some(until));
-                return false;
-            }
-            Err(error) => {
-                // Of several failures the task reports one; each is logged.
-                tracing::warn!(error = &error as &dyn std::error::Error, "a reminder was not sent");
-                self.failed = Some(error);
-                return false;
-            }
+    fn count(&mut self, delivery: &Delivery, context: &Context) {
+        match *delivery {
+            Delivery::Sent { .. } => self.sent += 1,
+            Delivery::AlreadyClaimed => {}
+            Delivery::Refused { .. } => self.refused += 1,
+            Delivery::Unknown => self.unknown += 1,
+            Delivery::LimitedUntil(until) => self.wait(until),
+            Delivery::NotTaken { until } => self.wait(notify::retry_at(until, context)),
         }
-        true
+    }
+
+    fn wait(&mut self, until: DateTime<Utc>) {
+        self.again_at = Some(self.again_at.map_or(until, |at| at.min(until)));
     }
 }

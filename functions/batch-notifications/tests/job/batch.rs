@@ -1,9 +1,9 @@
 //! One user's batch.
 
-use catchup::queues;
+use catchup::{limits, queues};
 use chrono::TimeDelta;
-use messaging_stand_in::{Channel, Fault, Kind};
-use serde_json::json;
+use messaging_stand_in::{Channel, Fault, Kind, Times};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, number, task};
@@ -14,31 +14,31 @@ const BOTH: &str = "true, true";
 const NONE: &str = "false, false";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pending_suggestions_go_to_the_user_as_one_digest_and_as_text_messages_oldest_first() {
-    let fixture = Fixture::new().await;
+async fn pending_suggestions_go_to_the_user_as_one_message_per_channel_in_the_order_of_time() {
+    let fixture = Fixture::at_noon().await;
     let user = fixture.user("ada", BOTH).await;
-    for whom in ["Zoe", "Ben", "Cem"] {
-        fixture.suggest(user, whom).await;
+    for (whom, days) in [("Zoe", 9), ("Ben", 7), ("Cem", 8)] {
+        fixture.suggest_in(user, whom, TimeDelta::days(days)).await;
     }
     for change in ["calendar_event_id = 'event'", "status = 'dismissed'", "status = 'snoozed'"] {
         let other = fixture.suggest(user, "Stranger").await;
         fixture.stack.run(&format!("UPDATE suggestions SET {change} WHERE id = '{other}'")).await;
     }
     let batch = json!({ "userId": user, "dayOfWeek": 0, "time": "09:00" });
-    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 3, "texted": 3, "refused": 0 }));
+    fixture.deliver(&batch).await.check_done(&done(3, 3));
     let messages = fixture.messages();
     let to: Vec<_> = messages.iter().map(|(to, _)| to.as_str()).collect();
-    let number = number("ada");
-    assert_eq!(to, ["ada@example.test", &number, &number, &number]);
-    for ((_, text), whom) in messages[1..].iter().zip(["Zoe", "Ben", "Cem"]) {
-        assert!(text.contains(whom) && messages[0].1.contains(whom), "{messages:?}");
+    assert_eq!(to, ["ada@example.test", &number("ada")]);
+    for (_, text) in &messages {
+        let places = ["Ben", "Cem", "Zoe"].map(|whom| text.find(whom));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
+        assert!(!text.contains("Stranger"), "{text}");
     }
-    assert!(!messages.iter().any(|(_, text)| text.contains("Stranger")), "{messages:?}");
 
     // What was sent is not sent again; what came since is.
-    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
+    fixture.deliver(&batch).await.check_done(&done(0, 0));
     fixture.suggest(user, "Dov").await;
-    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 1, "texted": 1, "refused": 0 }));
+    fixture.deliver(&batch).await.check_done(&done(1, 1));
     assert_eq!(
         fixture.ledger().await,
         [("email".into(), "sent".into(), 4), ("sms".into(), "sent".into(), 4)]
@@ -46,8 +46,26 @@ async fn pending_suggestions_go_to_the_user_as_one_digest_and_as_text_messages_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_about_three_suggestions_at_most() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", BOTH).await;
+    for n in 0..5 {
+        fixture.suggest(user, &format!("Friend{n}")).await;
+    }
+    let batch = json!({ "userId": user });
+    fixture.deliver(&batch).await.check_done(&done(3, 3));
+    assert_eq!(fixture.messages().len(), 2);
+    fixture.deliver(&batch).await.check_done(&done(2, 2));
+}
+
+/// So many suggestions were sent by e-mail, and so many as texts.
+fn done(emailed: usize, texted: usize) -> Value {
+    json!({ "emailed": emailed, "texted": texted, "refused": 0, "unknown": 0 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_takes_the_channels_that_the_user_chose_and_has() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::at_noon().await;
     let (texts, mails) = (fixture.user("texts", SMS).await, fixture.user("mails", EMAIL).await);
     let (silent, default) = (fixture.user("silent", NONE).await, fixture.user("default", BOTH).await);
     let unverified = fixture.user("unverified", SMS).await;
@@ -71,13 +89,13 @@ async fn a_batch_takes_the_channels_that_the_user_chose_and_has() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_ended_or_begins_within_two_hours_is_not_sent() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::at_noon().await;
     let user = fixture.user("ada", BOTH).await;
     for (whom, minutes) in [("Yesterday", -1440), ("Now", 0), ("Soon", 119), ("Later", 121)] {
         fixture.suggest_in(user, whom, TimeDelta::minutes(minutes)).await;
     }
     let answer = fixture.deliver(&json!({ "userId": user })).await;
-    answer.check_done(&json!({ "emailed": 1, "texted": 1, "refused": 0 }));
+    answer.check_done(&done(1, 1));
     let messages = fixture.messages();
     assert_eq!(messages.len(), 2);
     for (_, text) in messages {
@@ -88,28 +106,25 @@ async fn what_has_ended_or_begins_within_two_hours_is_not_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_limits_leave_over_waits_for_the_next_batch() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::at_noon().await;
     let user = fixture.user("ada", SMS).await;
-    for n in 0..12 {
-        fixture.suggest(user, &format!("Friend{n:02}")).await;
-    }
     let batch = json!({ "userId": user });
-    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 10, "refused": 0 }));
-    let texts = fixture.messages();
-    assert!(texts[9].1.contains("Friend09"), "{texts:?}");
-
+    for n in 0..limits::SMS.max {
+        fixture.suggest(user, &format!("Friend{n:02}")).await;
+        fixture.deliver(&batch).await.check_done(&done(0, 1));
+    }
+    fixture.suggest(user, "Late").await;
     // Even a batch of which nothing can be sent is not rescheduled.
-    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 0, "refused": 0 }));
+    fixture.deliver(&batch).await.check_done(&done(0, 0));
     assert!(fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.is_empty());
-    assert_eq!(fixture.messages().len(), 10);
     fixture.stack.advance(3600);
-    fixture.deliver(&batch).await.check_done(&json!({ "emailed": 0, "texted": 2, "refused": 0 }));
+    fixture.deliver(&batch).await.check_done(&done(0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_has_to_stop_begins_no_message() {
     for channels in [EMAIL, SMS] {
-        let fixture = Fixture::new().await;
+        let fixture = Fixture::at_noon().await;
         let user = fixture.user("ada", channels).await;
         fixture.suggest(user, "Ben").await;
         fixture.service.shutdown.begin();
@@ -120,71 +135,132 @@ async fn an_instance_that_has_to_stop_begins_no_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_is_refused_is_not_tried_for_the_rest() {
-    let fixture = Fixture::new().await;
-    let user = fixture.user("ada", BOTH).await;
-    for whom in ["Ben", "Cem"] {
-        fixture.suggest(user, whom).await;
+async fn what_becomes_of_one_channel_never_stops_the_other() {
+    for (kind, outcome) in [
+        // A key that is wrong, a sender that is not verified, a limit, an outage, a lost answer, a recipient without a mailbox.
+        (Kind::Status { status: 401, code: 20003 }, "snoozed"),
+        (Kind::Status { status: 403, code: 21408 }, "snoozed"),
+        (Kind::Status { status: 429, code: 63038 }, "snoozed"),
+        (Kind::Status { status: 503, code: 20503 }, "snoozed"),
+        (Kind::ResetAfterAccept, "done"),
+        (Kind::Status { status: 400, code: 21610 }, "done"),
+    ] {
+        for (broken, working) in [(Channel::Email, Channel::Sms), (Channel::Sms, Channel::Email)] {
+            let fixture = Fixture::at_noon().await;
+            let user = fixture.user("ada", BOTH).await;
+            fixture.suggest(user, "Ben").await;
+            fixture.messaging.inbox.fault(Fault::new(broken, kind).times(Times::Forever));
+            let answer = fixture.deliver(&json!({ "userId": user })).await;
+            assert_eq!(answer.outcome(), outcome, "{broken:?} {kind:?}");
+            let arrived = fixture.messaging.inbox.messages();
+            assert!(arrived.iter().any(|message| message.channel == working), "{broken:?} {kind:?}");
+            assert!(fixture.stack.failures().await.is_empty(), "no run counts: {broken:?} {kind:?}");
+        }
     }
-    fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 400, code: 21610 }));
-    let answer = fixture.deliver(&json!({ "userId": user })).await;
-    answer.check_done(&json!({ "emailed": 2, "texted": 0, "refused": 1 }));
-    assert_eq!(fixture.messaging.inbox.requests(Channel::Sms), 1);
-    assert_eq!(
-        fixture.ledger().await,
-        [("email".into(), "sent".into(), 2), ("sms".into(), "refused".into(), 1)]
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn message_of_unknown_status_is_not_sent_again_and_the_rest_is_sent_later() {
-    let fixture = Fixture::new().await;
-    let user = fixture.user("ada", SMS).await;
-    for whom in ["Ben", "Cem"] {
-        fixture.suggest(user, whom).await;
-    }
-    fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::ResetAfterAccept));
-    let task = task(&json!({ "userId": user }));
-    assert_eq!(fixture.service.deliver(task.clone()).await.outcome(), "retry");
-    assert_eq!(fixture.ledger().await, [("sms".into(), "unknown".into(), 1)]);
-    let answer = fixture.service.deliver(task.again(1)).await;
-    answer.check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0 }));
-    let texts: Vec<_> = fixture.messages().into_iter().map(|(_, text)| text).collect();
-    assert_eq!(texts.len(), 2);
-    assert!(texts[0].contains("Ben") && texts[1].contains("Cem"), "{texts:?}");
-    assert_eq!(
-        fixture.ledger().await,
-        [("sms".into(), "sent".into(), 1), ("sms".into(), "unknown".into(), 1)]
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_was_not_taken_is_sent_by_the_next_attempt() {
-    let fixture = Fixture::new().await;
+async fn a_lost_answer_is_no_failure_and_its_message_is_not_sent_again() {
+    let fixture = Fixture::at_noon().await;
     let user = fixture.user("ada", BOTH).await;
     fixture.suggest(user, "Ben").await;
-    fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
+    fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::ResetAfterAccept));
     let task = task(&json!({ "userId": user }));
-    assert_eq!(fixture.service.deliver(task.clone()).await.outcome(), "retry");
-    fixture
-        .service
-        .deliver(task.again(1))
-        .await
-        .check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0 }));
-    assert_eq!(fixture.messages().len(), 2, "one e-mail and one text message");
+    let answer = fixture.service.deliver(task).await;
+    answer.check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0, "unknown": 1 }));
+    fixture.deliver(&json!({ "userId": user, "time": "09:01" })).await.check_done(&done(0, 0));
+    assert_eq!(fixture.messages().len(), 2);
+    assert_eq!(
+        fixture.ledger().await,
+        [("email".into(), "unknown".into(), 1), ("sms".into(), "sent".into(), 1)]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_run_counted_that_was_cut_off_is_sent_when_the_limits_allow_it() {
-    let fixture = Fixture::new().await;
-    let user = fixture.user("ada", SMS).await;
-    for n in 0..10 {
-        fixture.suggest(user, &format!("Friend{n:02}")).await;
+async fn an_hour_of_refusals_that_concern_us_delays_a_batch_and_loses_none() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", BOTH).await;
+    fixture.suggest(user, "Ben").await;
+    let broken = Fault::new(Channel::Email, Kind::Status { status: 401, code: 0 }).times(Times::Forever);
+    fixture.messaging.inbox.fault(broken);
+    let begun = fixture.stack.now();
+    let mut answer = fixture.deliver(&json!({ "userId": user })).await;
+    let mut waits = Vec::new();
+    while answer.outcome() == "snoozed" {
+        let [task] = fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.try_into().unwrap();
+        waits.push((task.due.unwrap() - fixture.stack.now()).num_minutes());
+        fixture.stack.advance_to(task.due);
+        if fixture.stack.now() - begun > TimeDelta::hours(1) {
+            fixture.messaging.inbox.clear_faults();
+        }
+        answer = fixture.service.deliver(task).await;
     }
+    answer.check_done(&done(1, 0));
+    assert!(fixture.stack.now() - begun < TimeDelta::hours(2), "{waits:?}");
+    assert!(waits.is_sorted() && waits.len() < 10, "they grow: {waits:?}");
+    assert_eq!(fixture.messages().len(), 2, "one e-mail and one text");
+    assert!(fixture.stack.dead_letters().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_sent_before_it_is_too_late_is_not_sent_at_all() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", EMAIL).await;
+    fixture.suggest_in(user, "Ben", TimeDelta::minutes(150)).await;
+    let broken = Fault::new(Channel::Email, Kind::Status { status: 401, code: 0 }).times(Times::Forever);
+    fixture.messaging.inbox.fault(broken);
+    let answers = fixture.stack.follow(&fixture.service, task(&json!({ "userId": user }))).await;
+    answers.last().unwrap().check_done(&done(0, 0));
+    assert!(fixture.ledger().await.is_empty() && fixture.stack.failures().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_wait_for_the_recipients_day_and_e_mail_does_not() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", BOTH).await;
+    // It is noon in London: two in the morning in Honolulu.
+    fixture.stack.run(&format!("UPDATE users SET timezone = 'Pacific/Honolulu' WHERE id = '{user}'")).await;
+    fixture.suggest(user, "Ben").await;
+    // Over by then.
+    fixture.suggest_in(user, "Early", TimeDelta::hours(7)).await;
+    assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+    assert_eq!(fixture.messages().len(), 1, "the e-mail");
+    let [text] = fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.try_into().unwrap();
+    assert_eq!(text.due.unwrap().format("%H:%M").to_string(), "19:00");
+    fixture.stack.advance_to(text.due);
+    fixture.service.deliver(text).await.check_done(&done(0, 1));
+    let (to, said) = fixture.messages().pop().unwrap();
+    assert!(to == number("ada") && said.contains("Ben") && !said.contains("Early"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_the_user_chose_holds_for_texts_too() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", SMS).await;
+    fixture.suggest(user, "Ben").await;
+    // It is noon in London, and eight in the evening there.
+    let chosen = |time: &str| {
+        format!(
+            "UPDATE notification_preferences SET batch_time = '{time}', timezone = 'Etc/GMT-8' WHERE user_id = '{user}'"
+        )
+    };
+    fixture.stack.run(&chosen("09:00")).await;
+    assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+    fixture.stack.run(&chosen("20:00")).await;
+    fixture.deliver(&json!({ "userId": user, "time": "20:00" })).await.check_done(&done(0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_cut_off_after_it_had_counted_is_sent_when_the_limits_allow_it() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", SMS).await;
+    for n in 1..limits::SMS.max {
+        fixture.suggest(user, &format!("Friend{n:02}")).await;
+        fixture.deliver(&json!({ "userId": user })).await.check_done(&done(0, 1));
+    }
+    fixture.suggest(user, "Last").await;
     fixture.messaging.inbox.fault(Fault::new(Channel::Sms, Kind::Status { status: 503, code: 20503 }));
-    let task = task(&json!({ "userId": user }));
-    assert_eq!(fixture.service.deliver(task.clone()).await.outcome(), "retry");
-    let answers = fixture.stack.follow(&fixture.service, task.again(1)).await;
-    assert_eq!(answers.last().unwrap().outcome(), "done", "{answers:?}");
-    assert_eq!(fixture.messages().len(), 10, "the week's texts");
+    let answers = fixture.stack.follow(&fixture.service, task(&json!({ "userId": user }))).await;
+    answers.last().unwrap().check_done(&done(0, 1));
+    assert_eq!(answers.len(), 3, "not taken, then at the limit: {answers:?}");
 }

@@ -23,6 +23,13 @@ impl Fixture {
         Self { stack, messaging, service }
     }
 
+    /// When texts may go out.
+    pub(crate) async fn at_noon() -> Self {
+        let fixture = Self::new().await;
+        fixture.stack.advance_to_noon();
+        fixture
+    }
+
     pub(crate) async fn deliver(&self, data: &Value) -> Answer {
         self.service.deliver(task(data)).await
     }

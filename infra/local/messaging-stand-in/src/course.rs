@@ -24,7 +24,9 @@ pub(crate) async fn run(
 ) -> Response {
     let fault = inbox.receive(channel, recipients);
     match fault {
-        Some(Kind::Status { status, code }) => return with_retry_after(refuse(status_of(status), code)),
+        Some(Kind::Status { status, code } | Kind::StatusAfterData { status, code }) => {
+            return with_retry_after(refuse(status_of(status), code));
+        }
         Some(Kind::Reset) => return reset(killer),
         Some(Kind::Slow { delay_ms }) => sleep(Duration::from_millis(delay_ms)).await,
         Some(
@@ -44,7 +46,8 @@ pub(crate) async fn run(
         Some(Kind::AcceptThenSlow { delay_ms }) => sleep(Duration::from_millis(delay_ms)).await,
         Some(Kind::AcceptThenStatus { status }) => return status_of(status).into_response(),
         Some(Kind::AcceptThenGarbage) => return (answer.status(), GARBAGE).into_response(),
-        Some(Kind::Status { .. } | Kind::Reset | Kind::Slow { .. }) | None => {}
+        Some(Kind::Status { .. } | Kind::StatusAfterData { .. } | Kind::Reset | Kind::Slow { .. }) | None => {
+        }
     }
     answer
 }

@@ -13,7 +13,15 @@ pub enum Kind {
     Status {
         /// HTTP status from 400, or SMTP reply code from 400.
         status: u16,
-        /// Twilio's error code, such as 21610; elsewhere unused.
+        /// Twilio's error code, such as 21610; of SMTP the enhanced status code without its dots, such as 571. 0 is none.
+        #[serde(default)]
+        code: u32,
+    },
+    /// As [`Kind::Status`], and over SMTP only when the whole mail was received.
+    StatusAfterData {
+        /// HTTP status from 400, or SMTP reply code from 400.
+        status: u16,
+        /// Likewise.
         #[serde(default)]
         code: u32,
     },

@@ -60,6 +60,8 @@ pub struct Message {
     pub html: Option<String>,
     /// The id that was returned to the caller; the same for all recipients of one e-mail.
     pub provider_id: String,
+    /// The sender's own id: `SendGrid`'s `custom_args.message_id`, or the header `Message-ID`.
+    pub our_id: Option<String>,
     /// When it was accepted.
     pub received_at: DateTime<Utc>,
 }

@@ -5,6 +5,7 @@ use mail_parser::{MessageParser, MimeHeaders as _, PartType};
 /// As much of an e-mail as the inbox keeps.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mail {
+    pub(crate) id: Option<String>,
     pub(crate) from: String,
     pub(crate) subject: Option<String>,
     pub(crate) text: Option<String>,
@@ -16,7 +17,8 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Mail> {
     let message = MessageParser::default().parse(bytes)?;
     message.date()?;
     let from = message.from()?.first()?.address()?.to_owned();
-    let mut mail = Mail { from, subject: message.subject().map(str::to_owned), text: None, html: None };
+    let (id, subject) = (message.message_id().map(str::to_owned), message.subject().map(str::to_owned));
+    let mut mail = Mail { id, from, subject, text: None, html: None };
     for part in message.parts.iter().filter(|part| part.attachment_name().is_none()) {
         match &part.body {
             PartType::Text(text) => {

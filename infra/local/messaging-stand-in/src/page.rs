@@ -106,6 +106,7 @@ mod tests {
             text: Some(attack.clone()),
             html: Some(attack.clone()),
             provider_id: attack,
+            our_id: None,
             received_at: chrono::DateTime::UNIX_EPOCH,
         };
         let page = render(&[message]);

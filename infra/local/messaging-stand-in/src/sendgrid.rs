@@ -1,7 +1,7 @@
 //! `SendGrid`'s Mail Send: `POST /v3/mail/send`.
 //! <https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send>
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -52,6 +52,8 @@ struct Mail {
     subject: Option<String>,
     #[serde(default)]
     content: Vec<Content>,
+    #[serde(default)]
+    custom_args: HashMap<String, String>,
     #[serde(rename = "mail_settings")]
     settings: Option<Settings>,
 }
@@ -277,6 +279,7 @@ impl Mail {
             text: part("text/plain"),
             html: part("text/html"),
             provider_id: id.clone(),
+            our_id: self.custom_args.get("message_id").cloned(),
             received_at: inbox.now(),
         }));
         let mut answer = StatusCode::ACCEPTED.into_response();

@@ -215,12 +215,11 @@ impl Session {
         }
         let fault = self.app.inbox.receive(Channel::Email, &[&to]);
         match fault {
-            Some(Kind::Status { status, .. }) => {
-                return self.answer(&format!("{status} {}.1.1 Refused", status / 100)).await;
-            }
+            Some(Kind::Status { status, code }) => return self.answer(&refusal(status, code)).await,
             Some(Kind::Reset) => return self.reset(),
             Some(
-                Kind::Slow { .. }
+                Kind::StatusAfterData { .. }
+                | Kind::Slow { .. }
                 | Kind::ResetAfterAccept
                 | Kind::AcceptThenSlow { .. }
                 | Kind::AcceptThenStatus { .. }
@@ -260,8 +259,18 @@ impl Session {
 
     async fn end_of_data(&mut self, bytes: &[u8]) -> io::Result<Next> {
         let Transaction { to, fault, .. } = std::mem::take(&mut self.transaction);
-        if let Some(Kind::Slow { delay_ms }) = fault {
-            sleep(Duration::from_millis(delay_ms)).await;
+        match fault {
+            Some(Kind::Slow { delay_ms }) => sleep(Duration::from_millis(delay_ms)).await,
+            Some(Kind::StatusAfterData { status, code }) => return self.answer(&refusal(status, code)).await,
+            Some(
+                Kind::Status { .. }
+                | Kind::Reset
+                | Kind::ResetAfterAccept
+                | Kind::AcceptThenSlow { .. }
+                | Kind::AcceptThenStatus { .. }
+                | Kind::AcceptThenGarbage,
+            )
+            | None => {}
         }
         let Some(mail) = mail::read(bytes) else {
             return self.answer("554 5.6.0 No message of RFC 5322: Date or From is missing").await;
@@ -277,6 +286,7 @@ impl Session {
             text: mail.text.clone(),
             html: mail.html.clone(),
             provider_id: id.clone(),
+            our_id: mail.id.clone(),
             received_at: now,
         }));
         match fault {
@@ -286,7 +296,8 @@ impl Session {
                 return self.answer(&format!("{status} 4.0.0 Sorry")).await;
             }
             Some(Kind::AcceptThenGarbage) => return self.answer("\u{1f4a5}").await,
-            Some(Kind::Status { .. } | Kind::Reset | Kind::Slow { .. }) | None => {}
+            Some(Kind::Status { .. } | Kind::StatusAfterData { .. } | Kind::Reset | Kind::Slow { .. })
+            | None => {}
         }
         self.answer(&format!("250 2.0.0 Ok: queued as {id}")).await
     }
@@ -295,6 +306,14 @@ impl Session {
     fn reset(&self) -> io::Result<Next> {
         self.stream.get_ref().set_zero_linger()?;
         Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
+/// A refusal with its enhanced status code, if it has one.
+fn refusal(status: u16, code: u32) -> String {
+    match code {
+        0 => format!("{status} Refused"),
+        code => format!("{status} {}.{}.{} Refused", code / 100, code / 10 % 10, code % 10),
     }
 }
 

@@ -164,6 +164,7 @@ fn accept(app: &App, inbox: &Inbox, message: Sound) -> Response {
         text: Some(body),
         html: None,
         provider_id: sid,
+        our_id: None,
         received_at: now,
     }]);
     (StatusCode::CREATED, Json(answer)).into_response()

@@ -59,12 +59,14 @@ pub struct DeliveryKey {
 /// A message whose delivery status is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownDelivery {
+    /// Our id of the message, which travelled with it.
+    pub message_id: Uuid,
     /// Who would have got it.
     pub user_id: Uuid,
     /// `sms` or `email`.
     pub channel: String,
     /// What it would have been about.
-    pub subject: String,
+    pub subjects: Vec<String>,
     /// When it was about to be sent.
     pub claimed_at: DateTime<Utc>,
 }
@@ -94,18 +96,24 @@ impl Deliveries {
         Ok(notifications)
     }
 
-    /// Claims the notifications, and returns those that were not claimed before: only they may be sent now.
-    pub async fn claim(&self, key: &DeliveryKey, now: DateTime<Utc>) -> Result<Vec<String>, Error> {
+    /// Claims the notifications for a message, and returns those that were not claimed before: only they may be sent now.
+    pub async fn claim(
+        &self,
+        key: &DeliveryKey,
+        message_id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<String>, Error> {
         let notifications = sqlx::query_scalar!(
             "
-            INSERT INTO jobs.notification_deliveries (user_id, channel, subject, claimed_at)
-            SELECT $1, $2, subject, $4 FROM UNNEST($3::text[]) AS asked (subject) ORDER BY subject
+            INSERT INTO jobs.notification_deliveries (user_id, channel, subject, message_id, claimed_at)
+            SELECT $1, $2, subject, $4, $5 FROM UNNEST($3::text[]) AS asked (subject) ORDER BY subject
             ON CONFLICT DO NOTHING
             RETURNING subject
             ",
             key.user_id,
             key.channel.as_str(),
             &key.notifications,
+            message_id,
             now,
         )
         .fetch_all(self.0.statement())
@@ -113,31 +121,31 @@ impl Deliveries {
         Ok(notifications)
     }
 
-    /// The provider took the message about claimed notifications.
+    /// The provider took the message.
     pub async fn mark_sent(
         &self,
-        key: &DeliveryKey,
+        message_id: Uuid,
         provider: &str,
         provider_id: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.settle(key, "sent", provider, [Some(provider_id), None], now).await
+        self.settle(message_id, "sent", provider, [Some(provider_id), None], now).await
     }
 
-    /// The provider will never take the message about claimed notifications.
+    /// The provider will never take the message.
     pub async fn mark_refused(
         &self,
-        key: &DeliveryKey,
+        message_id: Uuid,
         provider: &str,
         refusal: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.settle(key, "refused", provider, [None, Some(refusal)], now).await
+        self.settle(message_id, "refused", provider, [None, Some(refusal)], now).await
     }
 
     async fn settle(
         &self,
-        key: &DeliveryKey,
+        message_id: Uuid,
         state: &str,
         provider: &str,
         [provider_id, refusal]: [Option<&str>; 2],
@@ -146,12 +154,10 @@ impl Deliveries {
         sqlx::query!(
             "
             UPDATE jobs.notification_deliveries
-            SET state = $4, provider = $5, provider_id = $6, refusal = $7, settled_at = $8
-            WHERE user_id = $1 AND channel = $2 AND subject = ANY($3) AND state = 'unknown'
+            SET state = $2, provider = $3, provider_id = $4, refusal = $5, settled_at = $6
+            WHERE message_id = $1 AND state = 'unknown'
             ",
-            key.user_id,
-            key.channel.as_str(),
-            &key.notifications,
+            message_id,
             state,
             provider,
             provider_id,
@@ -164,15 +170,10 @@ impl Deliveries {
     }
 
     /// Releases the claim: nothing was sent.
-    pub async fn release(&self, key: &DeliveryKey) -> Result<(), Error> {
+    pub async fn release(&self, message_id: Uuid) -> Result<(), Error> {
         sqlx::query!(
-            "
-            DELETE FROM jobs.notification_deliveries
-            WHERE user_id = $1 AND channel = $2 AND subject = ANY($3) AND state = 'unknown'
-            ",
-            key.user_id,
-            key.channel.as_str(),
-            &key.notifications,
+            "DELETE FROM jobs.notification_deliveries WHERE message_id = $1 AND state = 'unknown'",
+            message_id,
         )
         .execute(self.0.statement())
         .await?;
@@ -188,15 +189,71 @@ impl Deliveries {
     ) -> Result<Vec<UnknownDelivery>, Error> {
         let unknown = sqlx::query_as!(
             UnknownDelivery,
-            "
-            SELECT user_id, channel, subject, claimed_at FROM jobs.notification_deliveries
-            WHERE state = 'unknown' AND claimed_at < $1 ORDER BY claimed_at LIMIT $2
-            ",
+            r#"
+            SELECT message_id, user_id, channel, array_agg(subject ORDER BY subject) AS "subjects!",
+                min(claimed_at) AS "claimed_at!"
+            FROM jobs.notification_deliveries
+            WHERE state = 'unknown' AND claimed_at < $1
+            GROUP BY message_id, user_id, channel
+            ORDER BY min(claimed_at), message_id LIMIT $2
+            "#,
             before,
             i64::from(limit),
         )
         .fetch_all(self.0.statement())
         .await?;
         Ok(unknown)
+    }
+
+    /// An operator knows that the provider took a message of unknown status, claimed before `before`. `false` when there is no
+    /// such message.
+    pub async fn settle_sent(
+        &self,
+        message_id: Uuid,
+        provider: &str,
+        provider_id: &str,
+        before: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let settled = sqlx::query!(
+            "
+            UPDATE jobs.notification_deliveries
+            SET state = 'sent', provider = $2, provider_id = $3, settled_at = $5
+            WHERE message_id = $1 AND state = 'unknown' AND claimed_at < $4
+            ",
+            message_id,
+            provider,
+            provider_id,
+            before,
+            now,
+        )
+        .execute(self.0.statement())
+        .await?;
+        Ok(settled.rows_affected() > 0)
+    }
+
+    /// An operator knows that the provider does not know a message of unknown status, claimed before `before`: what it was
+    /// about may be sent, and a reminder is due again. `false` when there is no such message.
+    pub async fn settle_not_sent(&self, message_id: Uuid, before: DateTime<Utc>) -> Result<bool, Error> {
+        let settled = sqlx::query_scalar!(
+            r#"
+            WITH released AS (
+                DELETE FROM jobs.notification_deliveries
+                WHERE message_id = $1 AND state = 'unknown' AND claimed_at < $2
+                RETURNING user_id, subject
+            ), due_again AS (
+                UPDATE token_health_notifications notice SET reminder_sent_at = NULL
+                FROM released
+                WHERE notice.user_id = released.user_id AND released.subject = 'token_notice:' || notice.id
+                  AND notice.reminder_sent_at IS NOT NULL AND notice.resolved_at IS NULL
+            )
+            SELECT EXISTS (SELECT FROM released) AS "settled!"
+            "#,
+            message_id,
+            before,
+        )
+        .fetch_one(self.0.statement())
+        .await?;
+        Ok(settled)
     }
 }

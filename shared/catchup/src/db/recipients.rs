@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chrono::NaiveTime;
 use shared::db::Error;
 use uuid::Uuid;
 
@@ -16,10 +17,20 @@ pub struct Contactable {
     pub email_enabled: bool,
     /// The verified number, if there is one and the user wants text messages: E.164.
     pub phone: Option<String>,
+    /// The time of the day that the user chose for batches, `HH:MM`.
+    pub batch_time: Option<String>,
     /// IANA name of the zone of the preferences; the default `UTC` is no choice.
     pub preferred_timezone: Option<String>,
     /// IANA name of the user's zone.
     pub timezone: Option<String>,
+}
+
+impl Contactable {
+    /// The time of the day that the user chose for batches, if it is one.
+    #[must_use]
+    pub fn chosen_time(&self) -> Option<NaiveTime> {
+        NaiveTime::parse_from_str(self.batch_time.as_deref()?, "%H:%M").ok()
+    }
 }
 
 impl fmt::Debug for Contactable {
@@ -45,7 +56,7 @@ impl Recipients {
                     WHERE n.user_id = u.id AND n.verified AND COALESCE(p.sms_enabled, true)
                     ORDER BY n.created_at DESC, n.id LIMIT 1
                 ) AS phone,
-                p.timezone AS preferred_timezone, u.timezone
+                p.batch_time, p.timezone AS preferred_timezone, u.timezone
             FROM users u
             LEFT JOIN notification_preferences p ON p.user_id = u.id
             WHERE u.id = $1

@@ -377,7 +377,7 @@ impl Tokens {
         finding: Finding,
     ) -> Result<bool, TokenError> {
         let text = notices::text(integration, finding)
-            .map(|(kind, text)| (kind, text, self.inner.application.re_auth_link(integration)));
+            .map(|(kind, text)| (kind, text, self.inner.application.preferences()));
         let notice =
             text.as_ref().map(|(kind, message, re_auth_link)| Notice { kind: *kind, message, re_auth_link });
         let (status, error) = finding.health();

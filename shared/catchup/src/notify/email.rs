@@ -1,7 +1,9 @@
 //! The provider of e-mail that the configuration chose.
 
+use lettre::address::Address;
 use shared::clock::Clock;
-use shared::config::{Config, InvalidConfig};
+use shared::config::{Config, InvalidConfig, Variable};
+use uuid::Uuid;
 
 use super::Timeouts;
 use super::message::Email;
@@ -50,12 +52,22 @@ impl Mailer {
         }
     }
 
-    /// Sends an e-mail to one address.
-    pub(super) async fn send(&self, to: &str, email: &Email) -> SendResult {
+    /// Sends an e-mail to one address; our id of the message travels with it.
+    pub(super) async fn send(&self, to: &str, message_id: Uuid, email: &Email) -> SendResult {
         match self {
-            Self::SendGrid(sendgrid) => sendgrid.send(to, email).await,
+            Self::SendGrid(sendgrid) => sendgrid.send(to, message_id, email).await,
             // Large, and rarely the one that runs.
-            Self::Smtp(smtp) => Box::pin(smtp.send(to, email)).await,
+            Self::Smtp(smtp) => Box::pin(smtp.send(to, message_id, email)).await,
         }
     }
+}
+
+/// The address that e-mail comes from. One that is none, or that not every server can take, would be found only with the first
+/// message.
+pub(super) fn sender(config: &mut Config, variable: &Variable) -> Result<Address, InvalidConfig> {
+    let address = config.required::<Address>(variable)?;
+    if !AsRef::<str>::as_ref(&address).is_ascii() || !address.domain().contains('.') {
+        return Err(config.problem(variable, "is no address that every mail server takes"));
+    }
+    Ok(address)
 }

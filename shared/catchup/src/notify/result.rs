@@ -22,7 +22,7 @@ pub(super) enum SendError {
 
 /// Why a provider gave no answer about the recipient. Carries no text of the provider's, which may quote an address.
 #[derive(Debug, thiserror::Error)]
-pub enum ProviderError {
+pub(super) enum ProviderError {
     /// No connection.
     #[error("provider cannot be reached")]
     Unreachable(#[source] BoxError),

@@ -4,13 +4,15 @@
 
 use std::fmt;
 
+use lettre::address::Address;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::config::{Config, InvalidConfig};
 use url::Url;
+use uuid::Uuid;
 
-use super::email::SENDER_NAME;
+use super::email::{SENDER_NAME, sender};
 use super::exchange::{Reply, endpoint, exchange};
 use super::message::Email;
 use super::result::{ProviderError, SendError, SendResult};
@@ -21,7 +23,7 @@ pub(super) struct SendGrid {
     http: reqwest::Client,
     send: Url,
     api_key: SecretString,
-    from: String,
+    from: Address,
 }
 
 #[derive(Deserialize)]
@@ -35,25 +37,28 @@ struct Problem {
     field: Option<String>,
 }
 
+/// Our id of a message, in `custom_args` and so in the events about it.
+pub(crate) const MESSAGE_ID: &str = "message_id";
+
 impl SendGrid {
     pub(super) const NAME: &str = "sendgrid";
 
     pub(super) fn from_config(config: &mut Config, http: reqwest::Client) -> Result<Self, InvalidConfig> {
         let base = endpoint(config, &variables::SENDGRID_API_URL);
         let api_key = config.secret(&variables::SENDGRID_API_KEY);
-        let from = config.required::<String>(&variables::SENDGRID_FROM_EMAIL);
+        let from = sender(config, &variables::SENDGRID_FROM_EMAIL);
         let mut send = base?;
         send.set_path("/v3/mail/send");
         Ok(Self { http, send, api_key: api_key?, from: from? })
     }
 
     /// Sends an e-mail to one address.
-    pub(super) async fn send(&self, to: &str, email: &Email) -> SendResult {
+    pub(super) async fn send(&self, to: &str, message_id: Uuid, email: &Email) -> SendResult {
         let request = self
             .http
             .post(self.send.clone())
             .bearer_auth(self.api_key.expose_secret())
-            .json(&body(&self.from, to, email));
+            .json(&body(self.from.as_ref(), to, message_id, email));
         exchange("sendgrid.mail.send", request, classify).await
     }
 }
@@ -64,7 +69,7 @@ impl fmt::Debug for SendGrid {
     }
 }
 
-fn body(from: &str, to: &str, email: &Email) -> Value {
+fn body(from: &str, to: &str, message_id: Uuid, email: &Email) -> Value {
     json!({
         "personalizations": [{ "to": [{ "email": to }] }],
         "from": { "email": from, "name": SENDER_NAME },
@@ -73,6 +78,8 @@ fn body(from: &str, to: &str, email: &Email) -> Value {
             { "type": "text/plain", "value": email.text },
             { "type": "text/html", "value": email.html },
         ],
+        // In every event about this message.
+        "custom_args": { (MESSAGE_ID): message_id },
         // Links must lead to the application, not through a service that counts clicks.
         "tracking_settings": { "click_tracking": { "enable": false }, "open_tracking": { "enable": false } },
     })
@@ -127,12 +134,13 @@ mod tests {
                 { "type": "text/plain", "value": "T\n" },
                 { "type": "text/html", "value": "<p>T</p>\n" },
             ],
+            "custom_args": { "message_id": "00000000-0000-0000-0000-000000000000" },
             "tracking_settings": {
                 "click_tracking": { "enable": false },
                 "open_tracking": { "enable": false },
             },
         });
-        assert_eq!(body("hello@catchup.example", "ana@example.org", &email), expected);
+        assert_eq!(body("hello@catchup.example", "ana@example.org", Uuid::nil(), &email), expected);
     }
 
     #[track_caller]
@@ -154,6 +162,8 @@ mod tests {
         check(400, &[], &field("from.email"), r#"Err(NotTaken(Refused { status: 400, code: "" }))"#);
         check(400, &[], r#"{"errors": []}"#, r#"Err(NotTaken(Refused { status: 400, code: "" }))"#);
         check(400, &[], "", r#"Err(NotTaken(Refused { status: 400, code: "" }))"#);
+        // Credits that are used up are a 401, too; a sender that is not verified is a 403.
+        check(403, &[], &field("from"), r#"Err(NotTaken(Refused { status: 403, code: "" }))"#);
         check(401, &[], "", r#"Err(NotTaken(Refused { status: 401, code: "" }))"#);
         check(413, &[], "", r#"Err(NotTaken(Refused { status: 413, code: "" }))"#);
         check(429, &[], "", "Err(Limited(60s))");

@@ -13,7 +13,7 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
-use lettre::transport::smtp::response::{Category, Code, Severity};
+use lettre::transport::smtp::response::{Code, Severity};
 use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 use shared::clock::Clock;
@@ -25,7 +25,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::Timeouts;
-use super::email::SENDER_NAME;
+use super::email::{SENDER_NAME, sender};
 use super::message::Email;
 use super::result::{ProviderError, SendError, SendResult};
 use crate::variables;
@@ -35,6 +35,11 @@ const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// To RCPT: the address is none.
 const WRONG_ARGUMENT: u16 = 501;
+
+/// Longest time that one message takes: up to the server's leave to send it, the message, and the polite end.
+pub(super) const fn longest_exchange(timeouts: &Timeouts) -> Duration {
+    timeouts.answer.saturating_mul(2).saturating_add(QUIT_TIMEOUT)
+}
 
 const SUBMISSION_PORT: u16 = 587;
 const SUBMISSIONS_PORT: u16 = 465;
@@ -80,18 +85,18 @@ impl Smtp {
         timeouts: Timeouts,
     ) -> Result<Self, InvalidConfig> {
         let server = server(config);
-        let from = config.required::<Address>(&variables::SMTP_FROM_EMAIL);
+        let from = sender(config, &variables::SMTP_FROM_EMAIL);
         let (host, port, encryption, credentials) = server?;
         let from = Mailbox::new(Some(SENDER_NAME.to_owned()), from?);
         Ok(Self { host, port, encryption, credentials, from, clock, timeouts })
     }
 
     /// Sends an e-mail to one address.
-    pub(super) async fn send(&self, to: &str, email: &Email) -> SendResult {
+    pub(super) async fn send(&self, to: &str, message_id: Uuid, email: &Email) -> SendResult {
         let Ok(to) = to.parse::<Address>() else {
             return Err(SendError::Refused("invalid_address".to_owned()));
         };
-        let id = format!("<{}@{}>", Uuid::new_v4(), self.from.email.domain());
+        let id = format!("<{message_id}@{}>", self.from.email.domain());
         let message = lettre::Message::builder()
             .message_id(Some(id.clone()))
             .date(self.clock.now().into())
@@ -126,8 +131,8 @@ impl Smtp {
         let recipient = |error| classify(Step::Recipient, error);
         let mut connection = self.connect().await.map_err(opening)?;
         let mut parameters = Vec::new();
-        let mut addresses = envelope.to().iter().chain(envelope.from());
-        if addresses.any(|address| !AsRef::<str>::as_ref(address).is_ascii()) {
+        // Our own address is ASCII.
+        if envelope.to().iter().any(|address| !AsRef::<str>::as_ref(address).is_ascii()) {
             if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
                 return Err(SendError::Refused("smtputf8".to_owned()));
             }
@@ -209,21 +214,43 @@ fn classify(step: Step, error: smtp::Error) -> SendError {
             Step::Message => SendError::Unknown(error),
         };
     };
-    classify_code(step, code)
+    classify_code(step, code, enhanced_code(&error))
 }
 
-fn classify_code(step: Step, code: Code) -> SendError {
+/// The enhanced status code of a refusal (RFC 3463), which stands before the server's words.
+fn enhanced_code(error: &smtp::Error) -> Option<[u16; 3]> {
+    let text = std::error::Error::source(error)?.to_string();
+    let mut numbers = text.split_ascii_whitespace().next()?.splitn(3, '.').map(str::parse);
+    let code = [numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?];
+    matches!(code[0], 2 | 4 | 5).then_some(code)
+}
+
+/// Whether a refusal for good is one of the recipient's mailbox. Not among these are a full mailbox, which may be emptied, and the
+/// codes about the sender's address (5.1.7 and 5.1.8), policy (5.7), the server (5.3) and the quota of the account (5.4.5).
+fn concerns_recipient(step: Step, status: u16, enhanced: Option<[u16; 3]>) -> bool {
+    match (step, enhanced) {
+        (Step::Opening, _) | (Step::Message, None) => false,
+        (Step::Recipient | Step::Message, Some([_, subject, detail])) => match subject {
+            1 => !matches!(detail, 7 | 8),
+            2 => detail == 1,
+            _ => false,
+        },
+        // Without a code of its own a 550 may say that relaying is denied: only that the address is none is certain.
+        (Step::Recipient, None) => status == WRONG_ARGUMENT,
+    }
+}
+
+fn classify_code(step: Step, code: Code, enhanced: Option<[u16; 3]>) -> SendError {
     let status = u16::from(code);
     let is_permanent = code.severity == Severity::PermanentNegativeCompletion;
-    let concerns_recipient = match step {
-        Step::Opening => false,
-        Step::Recipient => code.category == Category::MailSystem || status == WRONG_ARGUMENT,
-        Step::Message => code.category == Category::MailSystem,
-    };
-    if is_permanent && concerns_recipient {
-        SendError::Refused(status.to_string())
+    let text = enhanced.map(|[class, subject, detail]| format!("{class}.{subject}.{detail}"));
+    if is_permanent && concerns_recipient(step, status, enhanced) {
+        SendError::Refused(text.unwrap_or_else(|| status.to_string()))
+    } else if is_permanent && enhanced.is_some_and(|[_, subject, _]| subject == 2) {
+        // The recipient's mailbox, and not for good.
+        SendError::NotTaken(ProviderError::Unavailable(status))
     } else if is_permanent {
-        SendError::NotTaken(ProviderError::Refused { status, code: String::new() })
+        SendError::NotTaken(ProviderError::Refused { status, code: text.unwrap_or_default() })
     } else {
         SendError::NotTaken(ProviderError::Unavailable(status))
     }
@@ -231,7 +258,7 @@ fn classify_code(step: Step, code: Code) -> SendError {
 
 #[cfg(test)]
 mod tests {
-    use lettre::transport::smtp::response::Detail;
+    use lettre::transport::smtp::response::{Category, Detail};
 
     use super::*;
 
@@ -269,14 +296,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_class(step: Step, code: u16, expected: &str) {
-        let severity = match code / 100 {
-            2 => Severity::PositiveCompletion,
-            3 => Severity::PositiveIntermediate,
+    fn check_class(step: Step, reply: &str, expected: &str) {
+        let (code, text) = reply.split_at(3);
+        let digit = |place: usize| code.as_bytes()[place] - b'0';
+        let severity = match digit(0) {
             4 => Severity::TransientNegativeCompletion,
             _ => Severity::PermanentNegativeCompletion,
         };
-        let category = match code / 10 % 10 {
+        let category = match digit(1) {
             0 => Category::Syntax,
             1 => Category::Information,
             2 => Category::Connections,
@@ -284,26 +311,47 @@ mod tests {
             4 => Category::Unspecified4,
             _ => Category::MailSystem,
         };
-        let code = Code::new(
-            severity,
-            category,
-            [Detail::Zero, Detail::One, Detail::Two, Detail::Three, Detail::Four, Detail::Five]
-                [usize::from(code % 10)],
-        );
-        assert_eq!(format!("{:?}", classify_code(step, code)), expected);
+        let details = [Detail::Zero, Detail::One, Detail::Two, Detail::Three, Detail::Four, Detail::Five];
+        let code = Code::new(severity, category, details[usize::from(digit(2))]);
+        let numbers: Vec<u16> = text.trim().split('.').filter_map(|number| number.parse().ok()).collect();
+        let enhanced = numbers.try_into().ok();
+        assert_eq!(format!("{:?}", classify_code(step, code, enhanced)), expected, "{step:?} {reply}");
+    }
+
+    fn ours(status: u16, code: &str) -> String {
+        format!("NotTaken(Refused {{ status: {status}, code: {code:?} }})")
     }
 
     #[test]
-    fn only_what_is_said_of_the_recipient_or_the_message_is_for_good() {
-        check_class(Step::Recipient, 550, r#"Refused("550")"#);
-        check_class(Step::Recipient, 501, r#"Refused("501")"#);
-        check_class(Step::Recipient, 450, "NotTaken(Unavailable(450))");
-        check_class(Step::Recipient, 503, r#"NotTaken(Refused { status: 503, code: "" })"#);
-        check_class(Step::Recipient, 530, r#"NotTaken(Refused { status: 530, code: "" })"#);
-        check_class(Step::Opening, 535, r#"NotTaken(Refused { status: 535, code: "" })"#);
-        check_class(Step::Opening, 550, r#"NotTaken(Refused { status: 550, code: "" })"#);
-        check_class(Step::Opening, 421, "NotTaken(Unavailable(421))");
-        check_class(Step::Message, 554, r#"Refused("554")"#);
-        check_class(Step::Message, 451, "NotTaken(Unavailable(451))");
+    fn only_what_is_said_of_the_recipients_mailbox_is_for_good() {
+        for step in [Step::Recipient, Step::Message] {
+            check_class(step, "550 5.1.1", r#"Refused("5.1.1")"#);
+            check_class(step, "553 5.1.3", r#"Refused("5.1.3")"#);
+            check_class(step, "555 5.1.10", r#"Refused("5.1.10")"#);
+            check_class(step, "550 5.2.1", r#"Refused("5.2.1")"#);
+            check_class(step, "552 5.2.2", "NotTaken(Unavailable(552))");
+            check_class(step, "450 4.2.1", "NotTaken(Unavailable(450))");
+        }
+        check_class(Step::Recipient, "501", r#"Refused("501")"#);
+    }
+
+    #[test]
+    fn what_a_mail_server_says_of_sender_quota_and_policy_is_not_the_recipients_fault() {
+        // As SendGrid, SES, Gmail and Postfix word it.
+        check_class(Step::Message, "550", &ours(550, ""));
+        check_class(Step::Message, "554", &ours(554, ""));
+        check_class(Step::Message, "554 5.7.0", &ours(554, "5.7.0"));
+        check_class(Step::Message, "550 5.4.5", &ours(550, "5.4.5"));
+        check_class(Step::Message, "552 5.3.4", &ours(552, "5.3.4"));
+        check_class(Step::Recipient, "550", &ours(550, ""));
+        check_class(Step::Recipient, "554", &ours(554, ""));
+        check_class(Step::Recipient, "550 5.7.1", &ours(550, "5.7.1"));
+        check_class(Step::Recipient, "553 5.1.8", &ours(553, "5.1.8"));
+        check_class(Step::Recipient, "503 5.5.1", &ours(503, "5.5.1"));
+        check_class(Step::Recipient, "530 5.7.0", &ours(530, "5.7.0"));
+        check_class(Step::Opening, "535 5.7.8", &ours(535, "5.7.8"));
+        check_class(Step::Opening, "550 5.1.1", &ours(550, "5.1.1"));
+        check_class(Step::Opening, "421 4.7.0", "NotTaken(Unavailable(421))");
+        check_class(Step::Message, "451", "NotTaken(Unavailable(451))");
     }
 }

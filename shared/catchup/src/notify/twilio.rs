@@ -15,20 +15,30 @@ use super::message::Sms;
 use super::result::{ProviderError, SendError, SendResult};
 use crate::variables;
 
-/// Codes that concern the recipient's number and will not pass: <https://www.twilio.com/docs/api/errors>.
-const RECIPIENT_CODES: [u32; 11] = [
-    21211, // not a number
-    21217, // no number of any network
-    21265, // a short code
-    21266, // our own number
-    21268, // a premium number
-    21408, // a region that the account does not send to
-    21610, // unsubscribed
-    21612, // not reachable from our number
-    21614, // not a mobile number
-    21635, // a landline
-    21656, // content that this recipient cannot be sent
-];
+/// Whose fault a refusal is: <https://www.twilio.com/docs/api/errors>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The recipient's number, and it will not pass.
+    Recipient,
+    /// A limit of the provider's, whatever the status.
+    Limit,
+    /// The account, its sender or the request: every other code.
+    Application,
+}
+
+impl Fault {
+    fn of(code: u32) -> Self {
+        match code {
+            // Not a number; of no network; a short code; our own number; a premium number; unsubscribed; not a mobile number; a
+            // landline.
+            21211 | 21217 | 21265 | 21266 | 21268 | 21610 | 21614 | 21635 => Self::Recipient,
+            // The queue of the sender is full; the account's messages of a day; too many requests; messages of the account too fast.
+            14107 | 20429 | 21611 | 63038 => Self::Limit,
+            // Among these: regions that the account does not send to (21408), routes that it lacks (21612), content (21656).
+            _ => Self::Application,
+        }
+    }
+}
 
 /// Twilio's own word for a 503; one without it may come from something in between.
 const UNAVAILABLE_CODE: u32 = 20503;
@@ -39,7 +49,16 @@ pub(super) struct Twilio {
     messages: Url,
     account_sid: String,
     auth_token: SecretString,
-    from: String,
+    sender: Sender,
+}
+
+/// Whom a text message comes from.
+#[derive(Debug, PartialEq, Eq)]
+enum Sender {
+    /// A number, a short code or a name.
+    From(String),
+    /// A service that chooses among several.
+    MessagingService(String),
 }
 
 #[derive(Deserialize)]
@@ -66,17 +85,11 @@ impl Twilio {
             }
         });
         let auth_token = config.secret(&variables::TWILIO_AUTH_TOKEN);
-        let from = config.required::<String>(&variables::TWILIO_PHONE_NUMBER).and_then(|number| {
-            if is_e164(&number) {
-                Ok(number)
-            } else {
-                Err(config.problem(&variables::TWILIO_PHONE_NUMBER, "is no phone number"))
-            }
-        });
+        let sender = sender(config);
         let account_sid = account_sid?;
         let mut messages = base?;
         messages.set_path(&format!("/2010-04-01/Accounts/{account_sid}/Messages.json"));
-        Ok(Self { http, messages, account_sid, auth_token: auth_token?, from: from? })
+        Ok(Self { http, messages, account_sid, auth_token: auth_token?, sender: sender? })
     }
 
     /// Sends a message to an E.164 number.
@@ -85,16 +98,37 @@ impl Twilio {
     }
 
     fn request(&self, to: &str, sms: &Sms) -> RequestBuilder {
+        let sender = match &self.sender {
+            Sender::From(sender) => ("From", sender.as_str()),
+            Sender::MessagingService(service) => ("MessagingServiceSid", service.as_str()),
+        };
         self.http
             .post(self.messages.clone())
             .basic_auth(&self.account_sid, Some(self.auth_token.expose_secret()))
-            .form(&[("To", to), ("From", &self.from), ("Body", sms.text())])
+            .form(&[("To", to), sender, ("Body", sms.text())])
     }
 }
 
 impl fmt::Debug for Twilio {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Twilio({})", self.messages.host_str().unwrap_or_default())
+    }
+}
+
+/// A messaging service, which has senders of its own, or else the one sender.
+fn sender(config: &mut Config) -> Result<Sender, InvalidConfig> {
+    if let Some(service) = config.optional::<String>(&variables::TWILIO_MESSAGING_SERVICE_SID)? {
+        return if service.starts_with("MG") && service.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Ok(Sender::MessagingService(service))
+        } else {
+            Err(config.problem(&variables::TWILIO_MESSAGING_SERVICE_SID, "is malformed"))
+        };
+    }
+    let sender = config.required::<String>(&variables::TWILIO_PHONE_NUMBER)?;
+    if is_e164(&sender) || is_short_code(&sender) || is_sender_name(&sender) {
+        Ok(Sender::From(sender))
+    } else {
+        Err(config.problem(&variables::TWILIO_PHONE_NUMBER, "is no phone number, short code or sender name"))
     }
 }
 
@@ -105,6 +139,19 @@ fn is_e164(number: &str) -> bool {
             && !digits.starts_with('0')
             && digits.bytes().all(|digit| digit.is_ascii_digit())
     })
+}
+
+/// Three to eight digits, as countries give them out.
+fn is_short_code(sender: &str) -> bool {
+    (3..=8).contains(&sender.len()) && sender.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Up to eleven letters, digits and a few signs, and not digits alone:
+/// <https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id>.
+fn is_sender_name(sender: &str) -> bool {
+    (1..=11).contains(&sender.len())
+        && sender.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" +-_&".contains(&byte))
+        && sender.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 fn classify(reply: &Reply) -> SendResult {
@@ -118,11 +165,16 @@ fn classify(reply: &Reply) -> SendResult {
         503 if code(&reply.body) == Some(UNAVAILABLE_CODE) => {
             Err(SendError::NotTaken(ProviderError::Unavailable(status)))
         }
-        400..=407 | 409..=428 | 430..=499 => match code(&reply.body) {
-            Some(code) if RECIPIENT_CODES.contains(&code) => Err(SendError::Refused(code.to_string())),
-            Some(code) => Err(SendError::NotTaken(ProviderError::Refused { status, code: code.to_string() })),
-            None => Err(SendError::NotTaken(ProviderError::Refused { status, code: String::new() })),
-        },
+        400..=407 | 409..=428 | 430..=499 => {
+            Err(match code(&reply.body).map(|code| (code, Fault::of(code))) {
+                Some((code, Fault::Recipient)) => SendError::Refused(code.to_string()),
+                Some((_, Fault::Limit)) => SendError::Limited(reply.retry_after()),
+                Some((code, Fault::Application)) => {
+                    SendError::NotTaken(ProviderError::Refused { status, code: code.to_string() })
+                }
+                None => SendError::NotTaken(ProviderError::Refused { status, code: String::new() }),
+            })
+        }
         // 408 and 5xx may come from something in between, after the message was passed on.
         0..=199 | 300..=399 | 408 | 500.. => Err(SendError::Unknown(ProviderError::Unavailable(status))),
     }
@@ -193,6 +245,28 @@ mod tests {
     }
 
     #[track_caller]
+    fn check_sender(pairs: &[(&'static str, &'static str)], expected: Option<&Sender>) {
+        let mut config = Config::from_pairs(pairs.iter().copied());
+        assert_eq!(sender(&mut config).ok().as_ref(), expected, "{pairs:?}");
+    }
+
+    #[test]
+    fn sender_is_a_number_a_short_code_a_name_or_a_service() {
+        let from = |sender: &str| Sender::From(sender.to_owned());
+        for sender in
+            ["+15005550006", "12345", "78", "CatchUp", "Catch Up 24", "015005550006", "CatchUp Social", ""]
+        {
+            let is_right = ["+15005550006", "12345", "CatchUp", "Catch Up 24"].contains(&sender);
+            check_sender(&[("TWILIO_PHONE_NUMBER", sender)], is_right.then(|| from(sender)).as_ref());
+        }
+        let service = ("TWILIO_MESSAGING_SERVICE_SID", "MG0123456789abcdef0123456789abcdef");
+        let expected = Sender::MessagingService(service.1.to_owned());
+        check_sender(&[service], Some(&expected));
+        check_sender(&[service, ("TWILIO_PHONE_NUMBER", "+15005550006")], Some(&expected));
+        check_sender(&[("TWILIO_MESSAGING_SERVICE_SID", "AC0123")], None);
+    }
+
+    #[track_caller]
     fn check(status: u16, body: &str, expected: &str) {
         let status = StatusCode::from_u16(status).unwrap();
         let body = body.to_owned().into();
@@ -205,10 +279,16 @@ mod tests {
         check(201, r#"{"sid": "SM1", "status": "queued"}"#, r#"Ok("SM1")"#);
         check(201, "{", "Err(Unknown(Garbage))");
         check(204, "", "Err(Unknown(Garbage))");
-        for code in RECIPIENT_CODES {
+        for code in [21211, 21217, 21265, 21266, 21268, 21610, 21614, 21635] {
             let body = format!(r#"{{"code": {code}, "message": "+49151 is wrong", "status": 400}}"#);
             check(400, &body, &format!(r#"Err(Refused("{code}"))"#));
         }
+        for code in [21408, 21612, 21656, 21659] {
+            let expected = format!(r#"Err(NotTaken(Refused {{ status: 400, code: "{code}" }}))"#);
+            check(400, &format!(r#"{{"code": {code}}}"#), &expected);
+        }
+        check(400, r#"{"code": 21611}"#, "Err(Limited(60s))");
+        check(429, r#"{"code": 63038}"#, "Err(Limited(60s))");
         check(400, r#"{"code": 21606}"#, r#"Err(NotTaken(Refused { status: 400, code: "21606" }))"#);
         check(401, r#"{"code": 20003}"#, r#"Err(NotTaken(Refused { status: 401, code: "20003" }))"#);
         check(404, "<html>", r#"Err(NotTaken(Refused { status: 404, code: "" }))"#);

@@ -1,6 +1,7 @@
 //! How users are reached, and when their weekly batch is.
 
 use catchup::google::TokenCipher;
+use catchup::notify::texting_hours;
 use chrono::{DateTime, Datelike, Days, DurationRound as _, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use google_stand_in::User;
@@ -9,6 +10,10 @@ use sqlx::PgConnection;
 
 /// The sweep of a quarter hour finds the batches that are due at its beginning.
 const QUARTER: TimeDelta = TimeDelta::minutes(15);
+/// What is due now may run so much later.
+const LATENESS: TimeDelta = TimeDelta::hours(1);
+/// Of these it is day in one at every time.
+const DAYTIME: [&str; 4] = ["Asia/Kolkata", "Europe/Lisbon", "America/Los_Angeles", "Pacific/Auckland"];
 /// The other batches are a day later, at this time.
 const NOT_YET: (u32, u32) = (18, 7);
 
@@ -28,6 +33,13 @@ pub struct Reach {
     stored: Option<Stored>,
     /// The number in the database, and whether it is verified.
     known_number: Option<(String, bool)>,
+}
+
+/// Whether texts go out there now and for some time.
+fn is_day(at: DateTime<Utc>, zone: Tz) -> bool {
+    [at - LATENESS, at, at + LATENESS]
+        .into_iter()
+        .all(|moment| texting_hours::next(moment, zone, None) == moment)
 }
 
 /// The row of `notification_preferences`.
@@ -55,12 +67,11 @@ impl Reach {
     /// By the user's place in the world. `is_free`: nothing else is sent to the user, so that no limit is met.
     pub(super) fn plan(user: &User, place: usize, at: DateTime<Utc>, is_free: bool) -> Self {
         let number = format!("+442079{place:06}");
-        let is_verified = place % 4 != 3;
         let mut reach = Self::unknown(user);
         if place % 5 != 4 {
             let sms = place % 7 != 1;
             let zone = match place % 5 {
-                0 => Some("Asia/Kolkata"),
+                0 => DAYTIME.into_iter().find(|name| name.parse().is_ok_and(|zone| is_day(at, zone))),
                 1 => None,
                 2 => Some("UTC"),
                 _ => Some("Mars/Olympus"),
@@ -71,7 +82,7 @@ impl Reach {
                 Some(name) => name.parse().unwrap_or(Tz::UTC),
             };
             let local = at.duration_trunc(QUARTER).unwrap_or(at).with_timezone(&reach.zone);
-            let is_due = is_free && !place.is_multiple_of(3);
+            let is_due = is_free && !place.is_multiple_of(3) && is_day(at, reach.zone);
             let date = if is_due { local.date_naive() } else { local.date_naive() + Days::new(1) };
             let (hour, minute) = if is_due { (local.hour(), local.minute()) } else { NOT_YET };
             reach.day = date.weekday().num_days_from_sunday();
@@ -79,6 +90,8 @@ impl Reach {
             reach.email = place.is_multiple_of(2);
             reach.stored = Some(Stored { sms, zone });
         }
+        // A reminder is due now, and its text would wait for the morning.
+        let is_verified = place % 4 != 3 && (is_free || is_day(at, reach.zone));
         let wants_sms = reach.stored.as_ref().is_none_or(|stored| stored.sms);
         reach.number = (is_verified && wants_sms).then(|| number.clone());
         reach.known_number = Some((number, is_verified));

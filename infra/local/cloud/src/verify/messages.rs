@@ -1,5 +1,6 @@
 //! Who was told what: the ledger, the inbox, batches and reminders.
 
+use catchup::notify::texting_hours;
 use catchup::queues;
 use std::collections::{HashMap, HashSet};
 
@@ -15,8 +16,8 @@ use crate::seed::{Seeded, SeededUser};
 
 /// A text message costs by the segment.
 const MAX_SEGMENTS: usize = 2;
-/// Text messages to one person within an hour.
-const MAX_SMS: usize = 10;
+/// Suggestions in one message.
+const MAX_DIGEST: i64 = 3;
 /// Time between two sweeps of batches; what is due is what became due by the beginning of the present one.
 pub(crate) const QUARTER: TimeDelta = TimeDelta::minutes(15);
 /// An open notice of this age was found by a daily sweep that looks for those of seven days.
@@ -70,7 +71,7 @@ pub(super) async fn ledger(
         if address != Some(&message.to) || deliveries.iter().any(|delivery| delivery.channel != channel) {
             differences.push(of(deliveries[0], "reached another person"));
         }
-        differences.extend(form(message, deliveries).map(|what| of(deliveries[0], what)));
+        differences.extend(form(message).map(|what| of(deliveries[0], what)));
     }
     for (_, deliveries) in told.iter().filter(|(id, _)| !seen.contains(*id)) {
         differences.push(of(deliveries[0], "is recorded as sent, and was not received"));
@@ -79,10 +80,9 @@ pub(super) async fn ledger(
 }
 
 /// What is wrong with how a message looks.
-fn form(message: &Message, deliveries: &[&Delivery]) -> Option<&'static str> {
+fn form(message: &Message) -> Option<&'static str> {
     let text = message.text.as_deref().unwrap_or_default();
     match message.channel {
-        Channel::Sms if deliveries.len() > 1 => Some("shares a text message with others"),
         Channel::Sms if segments(text).1 > MAX_SEGMENTS => Some("is a text message of many segments"),
         Channel::Email if text.is_empty() || message.html.is_none() => Some("lacks text or HTML"),
         Channel::Sms | Channel::Email => None,
@@ -126,7 +126,7 @@ pub async fn batches(
         for (channel, is_wanted) in [("email", user.reach.email), ("sms", user.reach.number.is_some())] {
             let batch = Batch::read(&mut db, user, channel, swept_at).await?;
             sent += usize::from(batch.told > 0);
-            if let Some(what) = batch.wrong(channel, is_due && is_wanted) {
+            if let Some(what) = batch.wrong(is_due && is_wanted) {
                 differences
                     .push(Difference { user: Some(user.id), what: format!("batch by {channel}: {what}") });
             }
@@ -180,8 +180,11 @@ impl Batch {
         .await
     }
 
-    fn wrong(&self, channel: &str, is_expected: bool) -> Option<String> {
-        let is_full = channel == "sms" && usize::try_from(self.told) == Ok(MAX_SMS);
+    fn wrong(&self, is_expected: bool) -> Option<String> {
+        if self.told > MAX_DIGEST {
+            return Some(format!("a message is about {} suggestions", self.told));
+        }
+        let is_full = self.told == MAX_DIGEST;
         if !is_expected {
             return (self.told > 0)
                 .then(|| format!("a message about {} suggestions was sent, and none was due", self.told));
@@ -199,6 +202,7 @@ impl Batch {
 #[derive(FromRow)]
 struct NoticeRow {
     id: Uuid,
+    kind: String,
     open: bool,
     created_at: NaiveDateTime,
     reminded: bool,
@@ -210,7 +214,7 @@ impl Check<'_> {
     /// That exactly those were reminded who had to be.
     pub(super) async fn reminders(&mut self) -> anyhow::Result<()> {
         let notices: Vec<NoticeRow> = sqlx::query_as(
-            "SELECT n.id, n.resolved_at IS NULL AS open, n.created_at, n.reminder_sent_at IS NOT NULL AS reminded,
+            "SELECT n.id, n.notification_type AS kind, n.resolved_at IS NULL AS open, n.created_at, n.reminder_sent_at IS NOT NULL AS reminded,
                     ARRAY(SELECT d.channel FROM jobs.notification_deliveries d
                           WHERE d.user_id = n.user_id AND d.subject = 'token_notice:' || n.id ORDER BY 1) AS channels
              FROM token_health_notifications n WHERE n.user_id = $1",
@@ -222,7 +226,15 @@ impl Check<'_> {
             let before = self.before.notices.iter().find(|before| before.id == notice.id);
             let is_old = notice.created_at.and_utc() <= self.now - REMINDED_AFTER;
             let is_needless = before.is_some_and(|before| !before.is_due());
-            let is_expected = !is_needless && (notice.reminded || (notice.open && is_old));
+            // Of a token that ends, only while it works.
+            let is_due = notice.open && is_old && notice.kind == "token_invalid";
+            let is_expected = !is_needless && (notice.reminded || is_due);
+            let reach = &self.before.reach;
+            let is_night = texting_hours::next(self.now, reach.zone, None) > self.now;
+            if !notice.reminded && is_night && reach.number.is_some() && notice.channels == ["email"] {
+                // The text waits for the morning.
+                continue;
+            }
             let by_sms = self.before.reach.number.as_ref().map(|_| "sms");
             let expected: Vec<&str> = ["email"].into_iter().chain(by_sms).filter(|_| is_expected).collect();
             self.same(format!("reminder of notice {}", notice.id), notice.channels == expected, true);

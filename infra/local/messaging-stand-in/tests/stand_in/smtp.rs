@@ -111,11 +111,15 @@ async fn a_line_without_carriage_return_ends_the_session() {
 #[tokio::test]
 async fn faults_refuse_a_recipient_or_lose_the_reply() {
     let site = Site::start();
-    site.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 550, code: 0 }).to(TO));
+    site.inbox.fault(Fault::new(Channel::Email, Kind::Status { status: 550, code: 511 }).to(TO));
     let mut talk = Talk::begin(&site).await;
     talk.say(&format!("MAIL FROM:<{}>", site.config.from_email)).await;
     assert!(talk.say(&format!("RCPT TO:<{TO}>")).await.starts_with("550 5.1.1"));
     talk.say("RSET").await;
+
+    site.inbox.fault(Fault::new(Channel::Email, Kind::StatusAfterData { status: 554, code: 0 }));
+    assert!(talk.mail(&site).await.starts_with("554 Refused"));
+    assert_eq!(site.inbox.messages(), []);
 
     site.inbox.fault(Fault::new(Channel::Email, Kind::ResetAfterAccept));
     assert_eq!(talk.mail(&site).await, "");

@@ -102,7 +102,7 @@ struct Texting {
 /// In the order of time, whatever the order in which they were found.
 fn in_order<'a>(suggestions: &[&'a Suggestion]) -> Vec<&'a Suggestion> {
     let mut suggestions = suggestions.to_vec();
-    suggestions.sort_by_key(|suggestion| (suggestion.start, suggestion.id));
+    suggestions.sort_by_key(|suggestion| suggestion.start);
     suggestions
 }
 

@@ -66,4 +66,10 @@ async fn only_the_chosen_provider_of_e_mail_is_asked_for() {
         &["SMTP_FROM_EMAIL"],
     );
     check(&with(&[("EMAIL_PROVIDER", "pigeon")]), &["EMAIL_PROVIDER"]);
+    for address in ["no-address", "a@localhost", "ä@b.example"] {
+        check(
+            &with(&[("SENDGRID_API_KEY", "hunter2"), ("SENDGRID_FROM_EMAIL", address)]),
+            &["SENDGRID_FROM_EMAIL"],
+        );
+    }
 }

@@ -1,8 +1,11 @@
 //! Text messages, and what becomes of them when something breaks.
 
-use catchup::notify::{Delivery, Error};
+use std::slice::from_ref;
+
+use catchup::notify::Channel::Sms;
+use catchup::notify::Delivery;
 use messaging_stand_in::{Channel, Kind, Via};
-use shared::failure::Failure;
+use shared::db;
 use shared::telemetry::{Counter, Scope};
 
 use crate::notify::stack::{NUMBER, Stack, recipient, suggestion};
@@ -13,8 +16,8 @@ const CHANNEL: Channel = Channel::Sms;
 async fn a_suggestion_reaches_a_phone_once() {
     let stack = Stack::start().await;
     let (person, subject) = (recipient(), suggestion("Ana"));
-    let sent = stack.notifier.send_sms(&person, NUMBER, &subject).await.unwrap();
-    let again = stack.notifier.send_sms(&person, NUMBER, &subject).await.unwrap();
+    let sent = stack.notifier.send(&person, Sms, NUMBER, from_ref(&subject)).await.unwrap();
+    let again = stack.notifier.send(&person, Sms, NUMBER, from_ref(&subject)).await.unwrap();
 
     let messages = stack.messages();
     let [message] = messages.as_slice() else { panic!("{messages:?}") };
@@ -38,14 +41,14 @@ async fn a_suggestion_reaches_a_phone_once() {
 async fn many_concurrent_senders_send_one_message() {
     let stack = Stack::start().await;
     let (person, subject) = (recipient(), suggestion("Ana"));
-    let sending = (0..8).map(|_| stack.notifier.send_sms(&person, NUMBER, &subject));
+    let sending = (0..8).map(|_| stack.notifier.send(&person, Sms, NUMBER, from_ref(&subject)));
     let deliveries = futures_util::future::join_all(sending).await;
     let sent = deliveries.iter().filter(|delivery| matches!(delivery, Ok(Delivery::Sent { .. }))).count();
     assert_eq!((sent, stack.messages().len()), (1, 1), "{deliveries:?}");
 }
 
 #[track_caller]
-fn assert_told(told: &Result<Delivery, Error>, expected: &str) {
+fn assert_told(told: &Result<Delivery, db::Error>, expected: &str) {
     assert!(format!("{told:?}").contains(expected), "{told:?} is not {expected}");
 }
 
@@ -53,15 +56,18 @@ fn assert_told(told: &Result<Delivery, Error>, expected: &str) {
 async fn a_number_that_is_none_or_has_unsubscribed_is_recorded_and_not_asked_again() {
     let stack = Stack::start().await;
     let (person, subject, other) = (recipient(), suggestion("Ana"), suggestion("Ben"));
-    let told = stack.notifier.send_sms(&person, "015112345678", &subject).await;
+    let told = stack.notifier.send(&person, Sms, "015112345678", from_ref(&subject)).await;
     assert_told(&told, r#"Refused { code: "21211" }"#);
     stack.fault(CHANNEL, Kind::Status { status: 400, code: 21610 });
-    let told = stack.notifier.send_sms(&person, NUMBER, &other).await;
+    let told = stack.notifier.send(&person, Sms, NUMBER, from_ref(&other)).await;
     assert_told(&told, r#"Refused { code: "21610" }"#);
 
     assert_eq!(stack.states().await, ["refused", "refused"]);
     let asked = stack.inbox.requests(CHANNEL);
-    assert_eq!(stack.notifier.send_sms(&person, NUMBER, &subject).await.unwrap(), Delivery::AlreadyClaimed);
+    assert_eq!(
+        stack.notifier.send(&person, Sms, NUMBER, from_ref(&subject)).await.unwrap(),
+        Delivery::AlreadyClaimed
+    );
     assert_eq!((stack.inbox.requests(CHANNEL), stack.messages().len()), (asked, 0));
 }
 
@@ -74,26 +80,34 @@ async fn what_was_certainly_not_taken_is_sent_again() {
         format!("http://{}", listener.local_addr().unwrap())
     };
     let unreachable = stack.notifier_with("TWILIO_API_URL", &closed);
-    let told = unreachable.send_sms(&person, NUMBER, &subject).await;
-    assert_told(&told, "Unreachable");
-    assert!(matches!(Failure::from(told.unwrap_err()), Failure::Transient(_)));
+    let told = unreachable.send(&person, Sms, NUMBER, from_ref(&subject)).await;
+    assert_told(&told, "NotTaken { until: None }");
 
     let stranger = stack.notifier_with("TWILIO_AUTH_TOKEN", "wrong");
-    let told = stranger.send_sms(&person, NUMBER, &subject).await;
-    assert_told(&told, r#"Refused { status: 401, code: "20003" }"#);
+    let told = stranger.send(&person, Sms, NUMBER, from_ref(&subject)).await;
+    assert_told(&told, "NotTaken { until: None }");
 
     stack.fault(CHANNEL, Kind::Status { status: 503, code: 20503 });
-    let told = stack.notifier.send_sms(&person, NUMBER, &subject).await;
-    assert_told(&told, "Unavailable(503)");
+    let told = stack.notifier.send(&person, Sms, NUMBER, from_ref(&subject)).await;
+    assert_told(&told, "NotTaken { until: None }");
 
-    stack.fault(CHANNEL, Kind::Status { status: 429, code: 20429 });
-    let before = stack.now();
-    let told = stack.notifier.send_sms(&person, NUMBER, &subject).await.unwrap();
-    let Delivery::LimitedUntil(until) = told else { panic!("{told:?}") };
-    assert!(until > before);
+    // A region or a route that the account lacks, and content that the request lacks, are not the recipient's fault.
+    for code in [21408, 21612, 21656] {
+        stack.fault(CHANNEL, Kind::Status { status: 400, code });
+        let told = stack.notifier.send(&person, Sms, NUMBER, from_ref(&subject)).await;
+        assert_told(&told, "NotTaken { until: None }");
+    }
+
+    for (status, code) in [(429, 20429), (429, 63038), (400, 21611)] {
+        stack.fault(CHANNEL, Kind::Status { status, code });
+        let before = stack.now();
+        let told = stack.notifier.send(&person, Sms, NUMBER, from_ref(&subject)).await.unwrap();
+        let Delivery::NotTaken { until: Some(until) } = told else { panic!("{told:?}") };
+        assert!(until > before);
+    }
 
     assert_eq!(stack.states().await, [""; 0]);
-    let told = stack.notifier.send_sms(&person, NUMBER, &subject).await;
+    let told = stack.notifier.send(&person, Sms, NUMBER, from_ref(&subject)).await;
     assert_told(&told, "Sent");
     assert_eq!(stack.messages().len(), 1);
 }
@@ -103,10 +117,14 @@ async fn check_unknown(kind: Kind, arrives: bool) {
     let (person, subject) = (recipient(), suggestion("Ana"));
     stack.fault(CHANNEL, kind);
     let notifier = stack.notifier_for(kind);
-    assert_eq!(notifier.send_sms(&person, NUMBER, &subject).await.unwrap(), Delivery::Unknown, "{kind:?}");
+    assert_eq!(
+        notifier.send(&person, Sms, NUMBER, from_ref(&subject)).await.unwrap(),
+        Delivery::Unknown,
+        "{kind:?}"
+    );
     assert_eq!(stack.states().await, ["unknown"], "{kind:?}");
     assert_eq!(
-        stack.notifier.send_sms(&person, NUMBER, &subject).await.unwrap(),
+        stack.notifier.send(&person, Sms, NUMBER, from_ref(&subject)).await.unwrap(),
         Delivery::AlreadyClaimed,
         "{kind:?}"
     );
@@ -136,9 +154,9 @@ async fn calls_are_counted_for_the_task_and_timed_for_the_process() {
     let person = recipient();
     scope
         .enter(async {
-            let taken = stack.notifier.send_sms(&person, NUMBER, &suggestion("Ana")).await;
+            let taken = stack.notifier.send(&person, Sms, NUMBER, from_ref(&suggestion("Ana"))).await;
             assert_told(&taken, "Sent");
-            let refused = stack.notifier.send_sms(&person, "no-number", &suggestion("Ben")).await;
+            let refused = stack.notifier.send(&person, Sms, "no-number", from_ref(&suggestion("Ben"))).await;
             assert_told(&refused, "Refused");
         })
         .await;

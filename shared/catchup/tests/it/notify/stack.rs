@@ -79,6 +79,7 @@ impl Stack {
         let answer = match kind {
             Kind::Slow { .. } | Kind::AcceptThenSlow { .. } => Duration::from_secs(2),
             Kind::Status { .. }
+            | Kind::StatusAfterData { .. }
             | Kind::Reset
             | Kind::ResetAfterAccept
             | Kind::AcceptThenStatus { .. }
@@ -125,6 +126,14 @@ impl Stack {
     /// The states in the ledger.
     pub(crate) async fn states(&self) -> Vec<String> {
         self.ledger().await.into_iter().map(|(_, _, state, _)| state).collect()
+    }
+
+    /// Our ids of the messages in the ledger.
+    pub(crate) async fn message_ids(&self) -> Vec<Uuid> {
+        sqlx::query_scalar("SELECT DISTINCT message_id FROM jobs.notification_deliveries")
+            .fetch_all(&mut self.connect().await)
+            .await
+            .unwrap()
     }
 
     async fn connect(&self) -> PgConnection {
