@@ -49,7 +49,7 @@ pub(super) fn message(kind: Kind, reader: &Reader, suggestions: usize) -> Sample
         }
         Kind::Reminder => of(&[notice(NoticeKind::TokenInvalid, now() - TimeDelta::days(7))], &frame),
         Kind::ExpiryReminder => {
-            of(&[notice(NoticeKind::TokenExpiringSoon, now() + TimeDelta::hours(20))], &frame)
+            of(&[notice(NoticeKind::TokenExpiringSoon, now() + TimeDelta::hours(30))], &frame)
         }
         Kind::Question => {
             let yes_url = format!("{APPLICATION}/app");
