@@ -164,7 +164,7 @@ impl BatchNotifications {
         Ok(parts)
     }
 
-    /// The best suggestions of which a message at that time is not too late, in the order of time.
+    /// The best suggestions of which a message at that time is not too late.
     async fn suggestions(
         &self,
         user_id: Uuid,
@@ -180,9 +180,7 @@ impl BatchNotifications {
             reasoning,
             acts: None,
         };
-        let mut suggestions: Vec<_> = pending.into_iter().map(suggestion).collect();
-        suggestions.sort_by_key(|suggestion| suggestion.start);
-        Ok(suggestions)
+        Ok(pending.into_iter().map(suggestion).collect())
     }
 }
 

@@ -284,7 +284,7 @@ impl Inner {
             name: recipient.name.clone(),
             clock: ReaderClock::new(recipient.zone, recipient.own_zone),
             now: self.clock.now(),
-            suggestions_url: self.application.home().to_owned(),
+            suggestions_url: self.application.suggestions().to_owned(),
             preferences_url: self.application.preferences().to_owned(),
             unsubscribe_url: None,
             postal_address: self.postal_address.clone(),

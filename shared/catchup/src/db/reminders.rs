@@ -23,7 +23,7 @@ pub struct DueReminder {
     pub id: Uuid,
     /// Whose token it is about.
     pub integration: Integration,
-    /// Since when it does not work, or until when it still does.
+    /// Since when the token does not work, or when one ends that still does.
     pub at: Option<DateTime<Utc>>,
 }
 
@@ -93,8 +93,8 @@ impl TokenNotices {
         )
         .fetch_all(self.0.statement())
         .await?;
-        let at = |noticed_at: Option<NaiveDateTime>, expires_at| match kind {
-            NoticeKind::TokenInvalid => noticed_at.map(|at| at.and_utc()),
+        let at = |created_at: Option<NaiveDateTime>, expires_at| match kind {
+            NoticeKind::TokenInvalid => created_at.map(|at| at.and_utc()),
             NoticeKind::TokenExpiringSoon => expires_at,
         };
         let reminders = rows.into_iter().filter_map(|row| {

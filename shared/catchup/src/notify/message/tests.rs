@@ -72,10 +72,6 @@ fn one_suggestion_is_a_text_message_with_its_reason() {
         sms(&[suggestion(&["Ana", "Ben"], "")], &frame()),
         format!("CatchUp: time for Ana and Ben? Tue 6 PM. {APP}")
     );
-    assert_eq!(
-        sms(&[suggestion(&["Ana"], "Keep in touch with Ana?")], &frame()),
-        format!("CatchUp: time for Ana? Tue 6 PM. {APP}")
-    );
 }
 
 #[test]
