@@ -4,7 +4,7 @@
 use catchup::db::batches::{Batches, DueBatch, PendingSuggestion};
 use catchup::db::recipients::{Contactable, Recipients};
 use catchup::notify::message::Suggestion;
-use catchup::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours, zone};
+use catchup::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours};
 use catchup::payload::{self, BatchTime};
 use catchup::suggestions;
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
@@ -127,8 +127,7 @@ impl BatchNotifications {
         if !person.email_enabled && person.phone.is_none() {
             return Ok(Outcome::Skipped("no_channel"));
         }
-        let zone = zone::choose(user_id, person.preferred_timezone.as_deref(), person.timezone.as_deref());
-        let recipient = Recipient { user_id, zone };
+        let recipient = Recipient::of(user_id, &person);
         let parts = self.parts(&recipient, &person, context).await?;
         let count = |channel| parts.iter().filter(|part| part.channel == channel).count();
         let notifier = self.notifier.planning(user_id, count(Channel::Email), count(Channel::Sms));
@@ -166,7 +165,7 @@ impl BatchNotifications {
         Ok(parts)
     }
 
-    /// The best suggestions of which a message at that time is not too late, in the order of time.
+    /// The best suggestions of which a message at that time is not too late.
     async fn suggestions(
         &self,
         user_id: Uuid,
@@ -182,10 +181,9 @@ impl BatchNotifications {
             start,
             end,
             reasoning,
+            acts: None,
         };
-        let mut suggestions: Vec<_> = pending.into_iter().map(suggestion).collect();
-        suggestions.sort_by_key(|suggestion| suggestion.start);
-        Ok(suggestions)
+        Ok(pending.into_iter().map(suggestion).collect())
     }
 }
 

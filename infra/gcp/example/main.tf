@@ -77,6 +77,7 @@ module "jobs" {
     LEGACY_SLOT_CACHE    = "true"
     APP_BASE_URL         = "https://app.example.com"
     CALENDAR_WEBHOOK_URL = "https://webhooks-123456789012.europe-west1.run.app/google-calendar"
+    POSTAL_ADDRESS       = "Example Inc., 1 Example Street, Springfield, IL 62701, USA"
     TWILIO_PHONE_NUMBER  = "+15550100"
     SENDGRID_FROM_EMAIL  = "hello@example.com"
   }

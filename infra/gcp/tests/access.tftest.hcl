@@ -128,6 +128,7 @@ run "the_mail_server_replaces_sendgrid_with_all_its_rights" {
       LEGACY_SLOT_CACHE    = "false"
       APP_BASE_URL         = "https://app.example.com"
       CALENDAR_WEBHOOK_URL = "https://webhooks-123456789012.europe-west1.run.app/google-calendar"
+      POSTAL_ADDRESS       = "Example Inc., 1 Example Street"
       TWILIO_PHONE_NUMBER  = "+15550100"
       SMTP_FROM_EMAIL      = "hello@example.com"
     }

@@ -14,6 +14,7 @@ settings = {
   LEGACY_SLOT_CACHE    = "false"
   APP_BASE_URL         = "https://app.example.com"
   CALENDAR_WEBHOOK_URL = "https://webhooks-123456789012.europe-west1.run.app/google-calendar"
+  POSTAL_ADDRESS       = "Example Inc., 1 Example Street"
   TWILIO_PHONE_NUMBER  = "+15550100"
   SENDGRID_FROM_EMAIL  = "hello@example.com"
 }

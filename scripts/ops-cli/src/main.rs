@@ -11,6 +11,7 @@ mod deliveries;
 mod deploy;
 mod gcloud;
 mod image;
+mod messages;
 mod new_function;
 mod pause;
 mod program;
@@ -59,6 +60,8 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Image(image::Image),
     #[command(after_help = EXIT_CODES)]
+    Messages(messages::Messages),
+    #[command(after_help = EXIT_CODES)]
     Migrate(database::Migrate),
     #[command(after_help = EXIT_CODES)]
     NewFunction(new_function::NewFunction),
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Deliveries(deliveries) => deliveries.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Image(image) => image.run(),
+        Command::Messages(messages) => Ok(messages.run()),
         Command::Migrate(migrate) => migrate.run(),
         Command::NewFunction(new_function) => new_function.run(),
         Command::Pause(queues) => queues.pause(),

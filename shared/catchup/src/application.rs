@@ -31,7 +31,7 @@ impl Application {
 
     /// Its page of suggestions.
     #[must_use]
-    pub fn home(&self) -> &str {
+    pub fn suggestions(&self) -> &str {
         &self.suggestions
     }
 
@@ -58,7 +58,7 @@ mod tests {
     fn links_lead_to_pages_that_open_for_people_and_can_be_configured() {
         let base = ("APP_BASE_URL", "https://app.catchup.example/");
         let application = Application::from_config(&mut Config::from_pairs([base])).unwrap();
-        assert_eq!(application.home(), "https://app.catchup.example/app");
+        assert_eq!(application.suggestions(), "https://app.catchup.example/app");
         assert_eq!(application.preferences(), "https://app.catchup.example/app?view=preferences");
         let configured = [
             base,
@@ -66,7 +66,7 @@ mod tests {
             ("APP_PREFERENCES_URL", "https://catchup.example/settings"),
         ];
         let application = Application::from_config(&mut Config::from_pairs(configured)).unwrap();
-        assert_eq!(application.home(), "https://catchup.example/ideas");
+        assert_eq!(application.suggestions(), "https://catchup.example/ideas");
         assert_eq!(application.preferences(), "https://catchup.example/settings");
     }
 

@@ -27,7 +27,9 @@ use uuid::Uuid;
 use crate::application::Application;
 pub use crate::db::deliveries::{Channel, NotificationId};
 use crate::db::deliveries::{Deliveries, DeliveryKey};
+use crate::db::recipients::Contactable;
 use crate::limits;
+use crate::variables;
 
 mod email;
 mod exchange;
@@ -43,9 +45,10 @@ mod twilio;
 pub mod zone;
 
 use email::Mailer;
-use message::Notification;
+use message::{Frame, Notification};
 pub use retry::retry_at;
 use twilio::Twilio;
+use zone::ReaderClock;
 
 /// How long to wait for providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,16 +93,35 @@ struct Inner {
     twilio: Twilio,
     mailer: Mailer,
     application: Application,
+    postal_address: Option<String>,
     timeouts: Timeouts,
 }
 
 /// Who is notified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// The user: limits and the ledger go by the person, not by numbers and addresses, which change.
     pub user_id: Uuid,
+    /// Name of the account.
+    pub name: Option<String>,
     /// The zone in which times are given; see [`zone::choose`].
     pub zone: Tz,
+    /// The zone that the person lives in, as far as known.
+    pub own_zone: Option<Tz>,
+}
+
+impl Recipient {
+    /// The user, as the database has them.
+    #[must_use]
+    pub fn of(user_id: Uuid, person: &Contactable) -> Self {
+        let (preferred, own) = (person.preferred_timezone.as_deref(), person.timezone.as_deref());
+        Self {
+            user_id,
+            name: person.name.clone(),
+            zone: zone::choose(user_id, preferred, own),
+            own_zone: own.and_then(|name| name.parse().ok()),
+        }
+    }
 }
 
 /// What became of a message.
@@ -139,6 +161,7 @@ impl Notifier {
         let twilio = Twilio::from_config(config, http.clone());
         let mailer = Mailer::from_config(config, http, clock.clone(), timeouts);
         let application = Application::from_config(config);
+        let postal_address = config.optional(&variables::POSTAL_ADDRESS);
         let inner = Inner {
             deliveries: deliveries?,
             limiter: limiter?,
@@ -146,6 +169,7 @@ impl Notifier {
             twilio: twilio?,
             mailer: mailer?,
             application: application?,
+            postal_address: postal_address?,
             timeouts,
         };
         Ok(Self { inner: Arc::new(inner), plan: None })
@@ -194,11 +218,11 @@ impl Notifier {
             .collect();
         let (provider, answer) = match channel {
             Channel::Sms => {
-                let sms = S::sms(&included, recipient.zone, &inner.application);
+                let sms = S::sms(&included, &inner.frame(recipient));
                 (Twilio::NAME, inner.twilio.send(address, &sms).await)
             }
             Channel::Email => {
-                let email = S::email(&included, recipient.zone, &inner.application);
+                let email = S::email(&included, &inner.frame(recipient));
                 (inner.mailer.name(), inner.mailer.send(address, claimed.message_id, &email).await)
             }
         };
@@ -250,6 +274,21 @@ impl Notifier {
         match &self.plan {
             Some((planned_for, plan)) if *planned_for == user_id => plan.lock().await.acquire(limit).await,
             Some(_) | None => self.inner.limiter.acquire(limit, user_id).await,
+        }
+    }
+}
+
+impl Inner {
+    fn frame(&self, recipient: &Recipient) -> Frame {
+        Frame {
+            name: recipient.name.clone(),
+            clock: ReaderClock::new(recipient.zone, recipient.own_zone),
+            now: self.clock.now(),
+            suggestions_url: self.application.suggestions().to_owned(),
+            preferences_url: self.application.preferences().to_owned(),
+            unsubscribe_url: None,
+            postal_address: self.postal_address.clone(),
+            is_first_text: false,
         }
     }
 }

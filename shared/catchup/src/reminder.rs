@@ -15,7 +15,7 @@ use crate::db::recipients::Recipients;
 use crate::db::reminders::{DueReminder, TokenNotices};
 use crate::db::token_health::NoticeKind;
 use crate::notify::message::TokenNotice;
-use crate::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours, zone};
+use crate::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours};
 
 /// Sends reminders, and finds those that are due.
 pub struct Reminders {
@@ -98,11 +98,10 @@ impl Reminders {
             id: due.id,
             integration: due.integration,
             kind: self.kind,
-            ends_at: due.ends_at,
+            at: due.at,
         };
         let notices: Vec<_> = due.into_iter().map(notice).collect();
-        let zone = zone::choose(user_id, person.preferred_timezone.as_deref(), person.timezone.as_deref());
-        let recipient = Recipient { user_id, zone };
+        let recipient = Recipient::of(user_id, &person);
         let notifier = self.notifier.planning(user_id, 1, person.phone.iter().len());
         let mut reminded = Reminded::default();
         // By e-mail whatever the preferences say of batches: the account depends on it.
@@ -111,7 +110,7 @@ impl Reminders {
             let Some(address) = address else { continue };
             let may_send_at = match channel {
                 Channel::Email => context.now(),
-                Channel::Sms => texting_hours::next(context.now(), zone, None),
+                Channel::Sms => texting_hours::next(context.now(), recipient.zone, None),
             };
             if may_send_at > context.now() || !notifier.has_time_to_send(context) {
                 reminded.wait(may_send_at);

@@ -9,6 +9,7 @@ shared::variables! {
     GOOGLE_TOKEN_URL: "Token endpoint.", "https://host/path (http on loopback)", Some("https://oauth2.googleapis.com/token"), SERVICE;
     GOOGLE_API_URL: "Endpoint of Calendar and People when it is not Google's.", "https://host (http on loopback)", None, SERVICE;
     APP_BASE_URL: "Where people use the application: links to it begin with this.", "https://host", None, SERVICE;
+    POSTAL_ADDRESS: "Postal address of the sender, at the end of every e-mail, which laws such as CAN-SPAM want.", "one line", None, SERVICE;
     APP_SUGGESTIONS_URL: "Page of the application that shows suggestions, when it is not `APP_BASE_URL/app`.", "https://host/path", None, SERVICE;
     APP_PREFERENCES_URL: "Page of the application where people connect Google again and choose messages, when it is not `APP_BASE_URL/app?view=preferences`.", "https://host/path", None, SERVICE;
     TWILIO_ACCOUNT_SID: "Account at Twilio, which carries text messages.", "AC and 32 hexadecimal digits", None, SECRET;

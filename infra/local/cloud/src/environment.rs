@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use catchup::variables::{
     APP_BASE_URL, CALENDAR_WEBHOOK_URL, ENCRYPTION_KEY, GOOGLE_API_URL, GOOGLE_CLIENT_ID,
-    GOOGLE_CLIENT_SECRET, GOOGLE_TOKEN_URL, SENDGRID_API_KEY, SENDGRID_API_URL, SENDGRID_FROM_EMAIL,
-    TWILIO_ACCOUNT_SID, TWILIO_API_URL, TWILIO_AUTH_TOKEN, TWILIO_PHONE_NUMBER,
+    GOOGLE_CLIENT_SECRET, GOOGLE_TOKEN_URL, POSTAL_ADDRESS, SENDGRID_API_KEY, SENDGRID_API_URL,
+    SENDGRID_FROM_EMAIL, TWILIO_ACCOUNT_SID, TWILIO_API_URL, TWILIO_AUTH_TOKEN, TWILIO_PHONE_NUMBER,
 };
 use shared::config::Variable;
 use shared::config::variables::{
@@ -106,6 +106,7 @@ impl<'a> Endpoints<'a> {
             (&GOOGLE_TOKEN_URL, &token_url),
             (&OIDC_ISSUER, self.oidc_issuer),
             (&OIDC_JWKS_URL, self.oidc_jwks_url),
+            (&POSTAL_ADDRESS, "CatchUp, 1 Sample Street, Springfield"),
             (&RETRY_BACKOFF_DIVISOR, &settings.backoff_divisor.max(1).to_string()),
             (&DEBOUNCE_DIVISOR, &settings.debounce_divisor.max(1).to_string()),
             (&LEASE_DIVISOR, &settings.lease_divisor.max(1).to_string()),

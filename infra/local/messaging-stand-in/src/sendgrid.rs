@@ -1,7 +1,7 @@
 //! `SendGrid`'s Mail Send: `POST /v3/mail/send`.
 //! <https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send>
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -54,6 +54,8 @@ struct Mail {
     content: Vec<Content>,
     #[serde(default)]
     custom_args: HashMap<String, String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
     #[serde(rename = "mail_settings")]
     settings: Option<Settings>,
 }
@@ -278,6 +280,7 @@ impl Mail {
             subject: subject.cloned(),
             text: part("text/plain"),
             html: part("text/html"),
+            headers: self.headers.clone().into_iter().collect(),
             provider_id: id.clone(),
             our_id: self.custom_args.get("message_id").cloned(),
             received_at: inbox.now(),

@@ -5,6 +5,7 @@ mod arguments;
 mod delivery;
 mod entry;
 mod history;
+mod messages;
 mod new_function;
 mod output;
 mod pages;

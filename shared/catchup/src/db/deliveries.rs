@@ -31,6 +31,8 @@ pub enum NotificationId {
     Suggestion(Uuid),
     /// A row of `token_health_notifications`.
     TokenNotice(Uuid),
+    /// The question whether suggestions are still useful, after this row of `suggestions`.
+    StillUseful(Uuid),
 }
 
 impl fmt::Display for NotificationId {
@@ -38,6 +40,7 @@ impl fmt::Display for NotificationId {
         match self {
             Self::Suggestion(id) => write!(formatter, "suggestion:{id}"),
             Self::TokenNotice(id) => write!(formatter, "token_notice:{id}"),
+            Self::StillUseful(id) => write!(formatter, "still_useful:{id}"),
         }
     }
 }

@@ -9,6 +9,8 @@ use uuid::Uuid;
 /// How a user is reached.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Contactable {
+    /// Name of the account.
+    pub name: Option<String>,
     /// E-mail address of the account.
     pub email: String,
     /// Whether the user wants e-mail.
@@ -48,7 +50,7 @@ impl Recipients {
         let contactable = sqlx::query_as!(
             Contactable,
             r#"
-            SELECT u.email, COALESCE(p.email_enabled, false) AS "email_enabled!",
+            SELECT u.name, u.email, COALESCE(p.email_enabled, false) AS "email_enabled!",
                 (
                     SELECT phone_number FROM user_phone_numbers n
                     WHERE n.user_id = u.id AND n.verified AND COALESCE(p.sms_enabled, true)

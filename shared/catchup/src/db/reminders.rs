@@ -1,6 +1,6 @@
 //! Who is reminded of a token that does not work, and who was.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use shared::db::{Error, Page};
 use uuid::Uuid;
 
@@ -23,8 +23,8 @@ pub struct DueReminder {
     pub id: Uuid,
     /// Whose token it is about.
     pub integration: Integration,
-    /// When the token ends, of one that still works.
-    pub ends_at: Option<DateTime<Utc>>,
+    /// Since when the token does not work, or when one ends that still does.
+    pub at: Option<DateTime<Utc>>,
 }
 
 handle! {
@@ -77,7 +77,7 @@ impl TokenNotices {
         let kind_name: &str = kind.into();
         let rows = sqlx::query!(
             "
-            SELECT n.id, n.integration_type, t.expires_at
+            SELECT n.id, n.integration_type, n.created_at, t.expires_at
             FROM token_health_notifications n
             LEFT JOIN oauth_tokens t
                 ON t.user_id = n.user_id AND t.provider = n.integration_type AND t.expires_at > $4
@@ -93,13 +93,13 @@ impl TokenNotices {
         )
         .fetch_all(self.0.statement())
         .await?;
-        let ends_at = |expires_at| match kind {
-            NoticeKind::TokenInvalid => None,
+        let at = |created_at: Option<NaiveDateTime>, expires_at| match kind {
+            NoticeKind::TokenInvalid => created_at.map(|at| at.and_utc()),
             NoticeKind::TokenExpiringSoon => expires_at,
         };
         let reminders = rows.into_iter().filter_map(|row| {
             let integration = row.integration_type.parse().ok()?;
-            Some(DueReminder { id: row.id, integration, ends_at: ends_at(row.expires_at) })
+            Some(DueReminder { id: row.id, integration, at: at(row.created_at, row.expires_at) })
         });
         Ok(reminders.collect())
     }

@@ -1,17 +1,22 @@
 //! The texts of messages: plain values become texts, and no other module writes to people.
+//!
+//! What they say is in `templates`, next to `src`: one folder per kind of message, and a letterhead for all e-mails. The
+//! compiler checks the templates; `scripts/ops messages preview` shows what becomes of them.
 
-use chrono_tz::Tz;
+use askama::Template;
 
 use super::sms;
-use crate::application::Application;
 use crate::db::deliveries::NotificationId;
 
-mod email_body;
-mod suggestion;
-mod token_notice;
+mod digest;
+mod frame;
+mod reminder;
+mod still_useful;
 
-pub use suggestion::Suggestion;
-pub use token_notice::TokenNotice;
+pub use digest::{Acts, Suggestion};
+pub use frame::Frame;
+pub use reminder::TokenNotice;
+pub use still_useful::StillUseful;
 
 /// Something that people are notified about.
 pub trait Notification: Sync {
@@ -19,21 +24,43 @@ pub trait Notification: Sync {
     fn id(&self) -> NotificationId;
 
     /// The text message about all these.
-    fn sms(notifications: &[&Self], zone: Tz, application: &Application) -> Sms;
+    fn sms(notifications: &[&Self], frame: &Frame) -> Sms;
 
     /// The e-mail about all these.
-    fn email(notifications: &[&Self], zone: Tz, application: &Application) -> Email;
+    fn email(notifications: &[&Self], frame: &Frame) -> Email;
 }
 
 /// A text message of at most [`sms::MAX_SEGMENTS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sms(String);
 
+/// What every text message ends with.
+#[derive(Template)]
+#[template(path = "tail.sms.txt")]
+struct Tail<'a> {
+    url: &'a str,
+    frame: &'a Frame,
+}
+
 impl Sms {
     /// The three in a row; of the `body`, as much as fits.
     #[must_use]
     pub fn new(head: &str, body: &str, tail: &str) -> Self {
         Self(sms::fit(&plain(head), &plain(body), tail))
+    }
+
+    /// The first of `wordings` that fits in front of the link, or as much of the last as fits.
+    fn first_that_fits(wordings: impl IntoIterator<Item = String>, url: &str, frame: &Frame) -> Self {
+        let tail = format!(" {}", written(&Tail { url, frame }));
+        let mut words = String::new();
+        for wording in wordings {
+            words = plain(&wording);
+            let whole = format!("{words}{tail}");
+            if sms::segments(&whole) <= sms::MAX_SEGMENTS {
+                return Self(whole);
+            }
+        }
+        Self::new("", &words, &tail)
     }
 
     /// What it says.
@@ -52,6 +79,28 @@ pub struct Email {
     pub text: String,
     /// A whole document.
     pub html: String,
+}
+
+impl Email {
+    fn new(subject: String, text: &impl Template, html: &impl Template) -> Self {
+        Self { subject, text: paragraphs(&written(text)), html: written(html) }
+    }
+}
+
+/// What a template says. Only the memory to write it into could fail.
+fn written(template: &impl Template) -> String {
+    template.render().unwrap_or_default().trim().to_owned()
+}
+
+/// Lines without blanks at their ends, and never two empty ones: so templates may have them where they are easily read.
+fn paragraphs(text: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if !(line.is_empty() && lines.last().is_none_or(|last| last.is_empty())) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 /// `text` on one line, without control characters: a name must not begin a header of its own.
@@ -77,7 +126,7 @@ fn brief(text: &str, max_units: usize) -> String {
 /// Typographic signs as GSM's alphabet has them: one of them would halve what a message holds.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in text.replace(" · ", ", ").chars() {
         match c {
             '‘' | '’' | '‚' | '‛' | '′' | '`' => plain.push('\''),
             '“' | '”' | '„' | '‟' | '″' => plain.push('"'),

@@ -35,14 +35,17 @@ async fn a_digest_tells_only_of_what_is_new() {
             Mail::Smtp => Via::Smtp,
         };
         assert_eq!((first.via, first.to.as_str()), (via, ADDRESS));
-        assert_eq!(first.subject.as_deref(), Some("2 ideas for catching up"));
+        assert_eq!(first.subject.as_deref(), Some("Time to catch up with Ana or Zoë <b>?"));
         let text = first.text.as_deref().unwrap().replace("\r\n", "\n");
         assert!(
-            text.contains("Ana\n\nTue 24 Nov, 18:30-19:30 CET\n\nYou last met 40 days ago.\n\nZoë <b>\n"),
+            text.contains(
+                "\n\nAna\nTue 24 Nov · 18:30–19:30\nYou last met 40 days ago.\n\
+                 Open in CatchUp: https://app.example.test/app\n\nZoë <b>\n"
+            ),
             "{text}"
         );
-        assert!(first.html.as_deref().unwrap().contains(">Zoë &lt;b&gt;</h2>"), "{:?}", first.html);
-        assert_eq!(second.subject.as_deref(), Some("Time to catch up with Cy"));
+        assert!(first.html.as_deref().unwrap().contains(">Zoë &#60;b&#62;</h2>"), "{:?}", first.html);
+        assert_eq!(second.subject.as_deref(), Some("Time to catch up with Cy?"));
         assert!(!second.text.as_deref().unwrap().contains("Ana"), "{second:?}");
 
         let ledger = stack.ledger().await;
@@ -62,7 +65,7 @@ async fn a_notice_brings_its_link() {
         id: Uuid::new_v4(),
         integration: Integration::GoogleContacts,
         kind: NoticeKind::TokenInvalid,
-        ends_at: None,
+        at: None,
     };
     let sent = stack.notifier.send(&recipient(), Email, ADDRESS, &[notice]).await.unwrap();
     assert!(matches!(sent, Delivery::Sent { .. }), "{sent:?}");

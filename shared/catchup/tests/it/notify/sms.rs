@@ -25,7 +25,7 @@ async fn a_suggestion_reaches_a_phone_once() {
     assert_eq!(
         message.text.as_deref(),
         Some(
-            "CatchUp: time for Ana? Tue 24 Nov, 18:30-19:30 CET. You last met 40 days ago. https://app.example.test/app"
+            "CatchUp: time for Ana? Tue 24 Nov 18:30 (You last met 40 days ago). https://app.example.test/app"
         )
     );
     let provider_id = message.provider_id.clone();

@@ -148,7 +148,8 @@ fn notifier(environment: BTreeMap<&'static str, String>, time: &AheadClock, time
 }
 
 pub(crate) fn recipient() -> Recipient {
-    Recipient { user_id: Uuid::new_v4(), zone: Tz::Europe__Berlin }
+    let zone = Tz::Europe__Berlin;
+    Recipient { user_id: Uuid::new_v4(), name: Some("Sam".to_owned()), zone, own_zone: Some(zone) }
 }
 
 pub(crate) fn suggestion(name: &str) -> Suggestion {
@@ -159,5 +160,6 @@ pub(crate) fn suggestion(name: &str) -> Suggestion {
         start,
         end: start + TimeDelta::hours(1),
         reasoning: "You last met 40 days ago.".to_owned(),
+        acts: None,
     }
 }
