@@ -49,7 +49,7 @@ pub(super) fn message(kind: Kind, reader: &Reader, suggestions: usize) -> Sample
         }
         Kind::Reminder => of(&[notice(NoticeKind::TokenInvalid, now() - TimeDelta::days(7))], &frame),
         Kind::ExpiryReminder => {
-            of(&[notice(NoticeKind::TokenExpiringSoon, now() + TimeDelta::hours(20))], &frame)
+            of(&[notice(NoticeKind::TokenExpiringSoon, now() + TimeDelta::hours(30))], &frame)
         }
         Kind::Question => {
             let yes_url = format!("{APPLICATION}/app");
@@ -65,9 +65,14 @@ const WEBHOOKS: &str = "https://hooks.catchup.example";
 type Person = (&'static [&'static str], &'static str, u32, u32);
 
 const PEOPLE: [Person; 3] = [
-    (&["Alexandra Konstantinopoulou-Featherstonehaugh"], "Alexandra · monthly · last 12 October", 2, 18),
-    (&["Ben O’Neill", "Zoë Müller"], "Ben and Zoë · quarterly · last 3 August", 5, 19),
-    (&["Mei 陈"], "no catch-up logged yet", 9, 11),
+    (
+        &["Alexandra Konstantinopoulou-Featherstonehaugh"],
+        "Alexandra Konstantinopoulou-Featherstonehaugh · monthly · last 12 October",
+        2,
+        18,
+    ),
+    (&["Ben O’Neill", "Zoë Müller"], "Ben O’Neill · quarterly · last 3 August", 5, 19),
+    (&["Mei 陈"], "Keep in touch with Mei 陈?", 9, 11),
 ];
 
 /// A Friday morning.

@@ -103,7 +103,6 @@ impl ReaderClock {
     fn clock(self, local: NaiveDateTime) -> String {
         match (self.habit.hours, self.habit.date) {
             (Hours::TwentyFour, _) => local.format("%H:%M").to_string(),
-            (Hours::Twelve, _) if local.time() == NaiveTime::MIN => "midnight".to_owned(),
             (Hours::Twelve, _) if is_noon(local) => "noon".to_owned(),
             (Hours::Twelve, DateOrder::Month) => format!("{} {}", bare(local), local.format("%p")),
             (Hours::Twelve, DateOrder::Day) => format!("{} {}", bare(local), local.format("%P")),
@@ -132,8 +131,7 @@ fn is_noon(local: NaiveDateTime) -> bool {
 
 /// Whether one `AM` or `PM` says it for both: `6–7 PM`, but `11 AM–1 PM` and `noon–1 PM`.
 fn is_half_said_once(from: NaiveDateTime, to: NaiveDateTime) -> bool {
-    let is_word = |local| is_noon(local) || local.time() == NaiveTime::MIN;
-    from.date() == to.date() && from.hour12().0 == to.hour12().0 && !is_word(from) && !is_word(to)
+    from.date() == to.date() && from.hour12().0 == to.hour12().0 && !is_noon(from)
 }
 
 /// `CET`, or `UTC-3` where people have no letters for it.

@@ -1,10 +1,14 @@
 //! What people say about a suggestion in the links of a message: the last word counts, whatever was said before.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::db::Error;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Suggestions, SuggestionsTx};
+use crate::db::later_tables::LaterTables;
 
 /// How long "not now" lasts.
 pub const SNOOZED_FOR: TimeDelta = TimeDelta::days(7);
@@ -52,6 +56,7 @@ impl Suggestions {
                 tx.close(suggestion, NEVER).await?;
             }
         }
+        tx.note_act(Some(now)).await?;
         tx.commit().await?;
         Ok(Some(acted))
     }
@@ -132,29 +137,32 @@ impl SuggestionsTx {
         Ok(())
     }
 
-    /// The contacts are never suggested again.
+    /// The contacts are never suggested again: where the application shows it, if it has a place for that.
     async fn exclude(&mut self, contacts: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
         let user_id = self.user_id();
-        sqlx::query!(
-            "
-            INSERT INTO jobs.excluded_contacts (user_id, contact_id, since)
-            SELECT $1, contact_id, $3 FROM unnest($2::uuid[]) contact_id
-            ON CONFLICT DO NOTHING
-            ",
-            user_id,
-            contacts,
-            now,
-        )
-        .execute(self.tx.statement())
-        .await?;
-        if self.has_exclusions().await? {
-            // Where the application shows it. It is there in its newest migrations only, so the statement cannot be checked.
-            sqlx::query(
-                "INSERT INTO suggestion_exclusions (user_id, contact_id)
-                 SELECT $1, contact_id FROM unnest($2::uuid[]) contact_id ON CONFLICT DO NOTHING",
+        if LaterTables::find(self.tx.statement()).await?.exclusions {
+            sqlx::query!(
+                "
+                INSERT INTO suggestion_exclusions (user_id, contact_id)
+                SELECT $1, contact_id FROM unnest($2::uuid[]) contact_id
+                ON CONFLICT DO NOTHING
+                ",
+                user_id,
+                contacts,
             )
-            .bind(user_id)
-            .bind(contacts)
+            .execute(self.tx.statement())
+            .await?;
+        } else {
+            sqlx::query!(
+                "
+                INSERT INTO jobs.excluded_contacts (user_id, contact_id, since)
+                SELECT $1, contact_id, $3 FROM unnest($2::uuid[]) contact_id
+                ON CONFLICT DO NOTHING
+                ",
+                user_id,
+                contacts,
+                now,
+            )
             .execute(self.tx.statement())
             .await?;
         }
@@ -164,30 +172,34 @@ impl SuggestionsTx {
     /// The contacts may be suggested again.
     async fn include(&mut self, contacts: &[Uuid]) -> Result<(), Error> {
         let user_id = self.user_id();
-        let was_excluded = sqlx::query!(
+        sqlx::query!(
             "DELETE FROM jobs.excluded_contacts WHERE user_id = $1 AND contact_id = ANY ($2)",
             user_id,
             contacts,
         )
         .execute(self.tx.statement())
-        .await?
-        .rows_affected();
-        if was_excluded > 0 && self.has_exclusions().await? {
-            sqlx::query("DELETE FROM suggestion_exclusions WHERE user_id = $1 AND contact_id = ANY ($2)")
-                .bind(user_id)
-                .bind(contacts)
-                .execute(self.tx.statement())
-                .await?;
+        .await?;
+        if LaterTables::find(self.tx.statement()).await?.exclusions {
+            sqlx::query!(
+                "DELETE FROM suggestion_exclusions WHERE user_id = $1 AND contact_id = ANY ($2)",
+                user_id,
+                contacts,
+            )
+            .execute(self.tx.statement())
+            .await?;
         }
         Ok(())
     }
+}
 
-    /// Whether the application has a table of its own for contacts that are never suggested.
-    async fn has_exclusions(&mut self) -> Result<bool, Error> {
-        let found =
-            sqlx::query_scalar!(r#"SELECT to_regclass('suggestion_exclusions') IS NOT NULL AS "found!""#)
-                .fetch_one(self.tx.statement())
-                .await?;
-        Ok(found)
-    }
+/// Contacts that the user never wants to be suggested, said while the application had no place for that.
+pub(in crate::db) async fn excluded_here(
+    statement: impl PgExecutor<'_>,
+    user_id: Uuid,
+) -> Result<HashSet<Uuid>, Error> {
+    let excluded =
+        sqlx::query_scalar!("SELECT contact_id FROM jobs.excluded_contacts WHERE user_id = $1", user_id)
+            .fetch_all(statement)
+            .await?;
+    Ok(excluded.into_iter().collect())
 }

@@ -54,6 +54,21 @@ impl Suggestion {
         };
         one_line(&people)
     }
+
+    /// The reason without the name that it begins with, which stands above it.
+    fn reason(&self) -> String {
+        let reason = one_line(&self.reasoning);
+        let name = self.contacts.first().map(|name| one_line(name) + " · ");
+        let without_name = name.and_then(|name| reason.strip_prefix(&name));
+        without_name.unwrap_or(&reason).to_owned()
+    }
+}
+
+/// As a sentence begins.
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(characters).collect()
 }
 
 /// A suggestion in words.
@@ -102,7 +117,7 @@ struct Texting {
 /// In the order of time, whatever the order in which they were found.
 fn in_order<'a>(suggestions: &[&'a Suggestion]) -> Vec<&'a Suggestion> {
     let mut suggestions = suggestions.to_vec();
-    suggestions.sort_by_key(|suggestion| (suggestion.start, suggestion.id));
+    suggestions.sort_by_key(|suggestion| suggestion.start);
     suggestions
 }
 
@@ -117,7 +132,7 @@ impl Notification for Suggestion {
             Line {
                 people: brief(&suggestion.people(), people_units),
                 begins: frame.clock.brief(suggestion.start, frame.now),
-                reason: one_line(&suggestion.reasoning).trim_end_matches('.').to_owned(),
+                reason: suggestion.reason().trim_end_matches('.').to_owned(),
             }
             .with_reason_of(reason_units)
         };
@@ -136,7 +151,7 @@ impl Notification for Suggestion {
             .map(|suggestion| Idea {
                 people: suggestion.people(),
                 slot: frame.clock.slot(suggestion.start, suggestion.end),
-                reason: brief(&suggestion.reasoning, MAX_REASON_UNITS),
+                reason: capitalized(&brief(&suggestion.reason(), MAX_REASON_UNITS)),
                 acts: suggestion.acts.as_ref(),
             })
             .collect();
@@ -152,9 +167,9 @@ impl Notification for Suggestion {
 }
 
 impl Line {
-    /// With a reason only if it is that short.
+    /// With a reason only if it is that short, and no question: a text message asks one already.
     fn with_reason_of(mut self, max_units: usize) -> Self {
-        if self.reason.encode_utf16().count() > max_units {
+        if self.reason.ends_with('?') || self.reason.encode_utf16().count() > max_units {
             self.reason.clear();
         }
         self

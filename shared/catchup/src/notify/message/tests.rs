@@ -66,7 +66,7 @@ fn email<N: Notification>(notifications: &[N], frame: &Frame) -> Email {
 fn one_suggestion_is_a_text_message_with_its_reason() {
     assert_eq!(
         sms(&[suggestion(&["Ana"], "Ana · monthly · last 12 October")], &frame()),
-        format!("CatchUp: time for Ana? Tue 6 PM (Ana, monthly, last 12 October). {APP}")
+        format!("CatchUp: time for Ana? Tue 6 PM (monthly, last 12 October). {APP}")
     );
     assert_eq!(
         sms(&[suggestion(&["Ana", "Ben"], "")], &frame()),
@@ -209,6 +209,19 @@ fn a_digest_says_who_when_and_why_and_how_to_end_it() {
     );
     assert!(!email.html.contains("<script>"), "{}", email.html);
     assert!(email.html.contains("Ana &#60;script&#62; Bcc: x@y.z</h2>"), "{}", email.html);
+}
+
+#[test]
+fn a_reason_does_not_repeat_the_name_above_it() {
+    for (reasoning, expected) in [
+        ("Ana · monthly · last 12 October", "Monthly · last 12 October"),
+        ("Anabel · monthly", "Anabel · monthly"),
+        ("Keep in touch with Ana?", "Keep in touch with Ana?"),
+        ("no catch-up logged yet", "No catch-up logged yet"),
+    ] {
+        let email = email(&[suggestion(&["Ana"], reasoning)], &frame());
+        assert!(email.text.contains(&format!("7 PM\n{expected}\nOpen")), "{}", email.text);
+    }
 }
 
 #[test]

@@ -45,11 +45,12 @@ fn a_slot_is_written_in_the_habit_of_the_readers_country() {
 }
 
 #[test]
-fn noon_and_midnight_are_words_for_those_who_count_to_twelve() {
+fn noon_is_a_word_for_those_who_count_to_twelve_and_so_is_midnight_at_an_end() {
     check("2026-11-30T16:00:00Z", "2026-11-30T17:00:00Z", NEW_YORK, "Mon, Nov 30 · 11 AM–noon");
     check("2026-11-30T17:00:00Z", "2026-11-30T18:00:00Z", NEW_YORK, "Mon, Nov 30 · noon–1 PM");
     check("2026-11-30T16:30:00Z", "2026-11-30T17:30:00Z", NEW_YORK, "Mon, Nov 30 · 11:30 AM–12:30 PM");
     check("2026-12-01T04:00:00Z", "2026-12-01T05:00:00Z", NEW_YORK, "Mon, Nov 30 · 11 PM–midnight");
+    check("2026-12-01T05:00:00Z", "2026-12-01T06:00:00Z", NEW_YORK, "Tue, Dec 1 · 12–1 AM");
     check("2026-11-30T22:00:00Z", "2026-11-30T23:00:00Z", BERLIN, "Mon 30 Nov · 23:00–midnight");
     check("2026-11-30T23:00:00Z", "2026-12-01T00:00:00Z", BERLIN, "Tue 1 Dec · 00:00–01:00");
 }
