@@ -2,6 +2,7 @@
 //! it.
 
 use catchup::db::batches::{Attention, Batches, DueBatch, PendingSuggestion};
+use catchup::db::opt_outs::List;
 use catchup::db::recipients::{Contactable, Recipients};
 use catchup::notify::message::{StillUseful, Suggestion};
 use catchup::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours};
@@ -127,10 +128,10 @@ impl BatchNotifications {
     /// leave over waits for the next batch; what a provider does not take, and texts outside of texting hours, wait while they
     /// are of use. What becomes of one channel does not concern the other.
     async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
-        let Some(person) = self.recipients.contactable(user_id).await? else {
+        let Some(person) = self.recipients.contactable(user_id, context.now()).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
-        if !person.email_enabled && person.phone.is_none() {
+        if person.channels(List::Ideas).is_empty() {
             return Ok(Outcome::Skipped("no_channel"));
         }
         let recipient = Recipient::of(user_id, &person);
@@ -167,14 +168,15 @@ impl BatchNotifications {
         let now = context.now();
         let digests = self.batches.digests(recipient.user_id, now).await?;
         let mut parts = Vec::new();
-        let email = person.email_enabled.then_some((Channel::Email, person.email.as_str(), now));
-        let text_at = texting_hours::next(now, recipient.zone, person.chosen_time());
-        let text = person.phone.as_ref().map(|number| (Channel::Sms, number.as_str(), text_at));
-        for (channel, address, at) in [email, text].into_iter().flatten() {
+        for (channel, address) in person.channels(List::Ideas) {
             // A batch whose other channel had to wait is no second one.
             if digests.has_batch(channel, now) {
                 continue;
             }
+            let at = match channel {
+                Channel::Email => now,
+                Channel::Sms => texting_hours::next(now, recipient.zone, person.chosen_time()),
+            };
             let max = match digests.attention() {
                 Attention::Usual => MAX_DIGEST,
                 Attention::Little => 1,
@@ -210,7 +212,7 @@ impl BatchNotifications {
             start,
             end,
             reasoning,
-            acts: None,
+            acts: Some(self.notifier.acts(id)),
         };
         Ok(pending.into_iter().map(suggestion).collect())
     }

@@ -1,11 +1,14 @@
 //! What an e-mail says, from its bytes (RFC 5322, MIME).
 
+use std::collections::BTreeMap;
+
 use mail_parser::{MessageParser, MimeHeaders as _, PartType};
 
 /// As much of an e-mail as the inbox keeps.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mail {
     pub(crate) id: Option<String>,
+    pub(crate) headers: BTreeMap<String, String>,
     pub(crate) from: String,
     pub(crate) subject: Option<String>,
     pub(crate) text: Option<String>,

@@ -145,6 +145,8 @@ mod tests {
             headers: vec![(text.to_owned(), text.to_owned())],
             provider_id: text.to_owned(),
             our_id: None,
+            headers: std::collections::BTreeMap::default(),
+            status_callback: None,
             received_at: chrono::DateTime::UNIX_EPOCH,
         }
     }

@@ -288,6 +288,8 @@ impl Session {
             headers: mail.headers.clone(),
             provider_id: id.clone(),
             our_id: mail.id.clone(),
+            headers: mail.headers.clone(),
+            status_callback: None,
             received_at: now,
         }));
         match fault {

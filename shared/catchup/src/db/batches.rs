@@ -236,7 +236,8 @@ impl Batches {
         if later.pauses && later_tables::paused_until(self.0.statement(), user_id, from).await?.is_some() {
             return Ok(Vec::new());
         }
-        let mut excluded = Vec::new();
+        let mut excluded: Vec<_> =
+            later_tables::excluded_by_link(self.0.statement(), user_id).await?.into_iter().collect();
         if later.exclusions {
             excluded.extend(later_tables::excluded(self.0.statement(), user_id).await?);
         }
