@@ -40,6 +40,9 @@ fn new_name() -> String {
     format!("test_{}", Uuid::new_v4().simple())
 }
 
+/// Tables that some versions of the application have, for tests of both.
+pub const LATER_SCHEMA: &str = include_str!("../../infra/local/cloud/schema/application-later.sql");
+
 /// A database with all tables, gone when dropped.
 pub struct Database {
     /// A handle on it.

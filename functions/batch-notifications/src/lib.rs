@@ -6,6 +6,7 @@ use catchup::db::recipients::{Contactable, Recipients};
 use catchup::notify::message::Suggestion;
 use catchup::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours};
 use catchup::payload::{self, BatchTime};
+use catchup::suggestions;
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
@@ -171,7 +172,9 @@ impl BatchNotifications {
         channel: Channel,
         at: DateTime<Utc>,
     ) -> Result<Vec<Suggestion>, Failure> {
-        let pending = self.batches.suggestions_to_send(user_id, channel, at + LEAD, MAX_DIGEST).await?;
+        let next_batch = at + TimeDelta::weeks(1);
+        let times = [at + LEAD, next_batch + suggestions::AFTER_BATCH];
+        let pending = self.batches.suggestions_to_send(user_id, channel, times, MAX_DIGEST).await?;
         let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
             id,
             contacts,

@@ -31,8 +31,10 @@ impl Fixture {
         let service = stack.service(SuggestionRegeneration::new(&mut stack.setup([])).unwrap());
         let fixture = Self { stack, service, user: Uuid::new_v4() };
         fixture
-            .stack.run(&format!(
-                "INSERT INTO users (id, email, google_id, timezone) VALUES ('{}', 'a@example.test', 'a', '{}')",
+            .stack
+            .run(&format!(
+                "INSERT INTO users (id, email, google_id, timezone, last_calendar_sync)
+                 VALUES ('{}', 'a@example.test', 'a', '{}', now())",
                 fixture.user,
                 zone.name()
             ))
@@ -44,12 +46,12 @@ impl Fixture {
         Delivery::of(queue, &json!({ "userId": self.user, "reason": reason }))
     }
 
-    /// Runs the job: how many were resumed, dismissed and created.
+    /// Runs the job: how many were moved, dismissed and created.
     async fn regenerate(&self) -> (u64, u64, u64) {
         let answer = self.service.deliver(self.task(queues::SUGGESTION_REGENERATION, "calendar_sync")).await;
         assert_eq!((answer.status, answer.outcome()), (200, "done"), "{answer:?}");
         let count = |name: &str| answer.body["result"][name].as_u64().unwrap();
-        (count("resumed"), count("dismissed"), count("created"))
+        (count("moved"), count("dismissed"), count("created"))
     }
 
     /// A contact who is not overdue, so that nothing new comes in between.
@@ -111,6 +113,25 @@ impl Fixture {
             .remove(0)
     }
 
+    /// Which of the suggestions are pending, for another time than the given minutes after `day`.
+    async fn moved(&self, suggestions: &[(Uuid, i64)], day: DateTime<Utc>) -> Vec<bool> {
+        let mut moved = Vec::new();
+        for (suggestion, start) in suggestions {
+            let query = format!(
+                "SELECT status::text, proposed_timeslot_start FROM suggestions WHERE id = '{suggestion}'"
+            );
+            let (status, found) = self.stack.rows::<(String, DateTime<Utc>)>(&query).await.remove(0);
+            assert_eq!(status, "pending");
+            moved.push(found != day + TimeDelta::minutes(*start));
+        }
+        moved
+    }
+
+    /// No time is left in which a suggestion could be.
+    async fn leave_nothing_free(&self) {
+        self.event(day(0), -DAY_MINUTES, 60 * DAY_MINUTES, "", "").await;
+    }
+
     #[track_caller]
     fn check_status<'a>(
         &'a self,
@@ -134,11 +155,11 @@ fn day(number: u64) -> DateTime<Utc> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn snoozed_suggestions_are_pending_again_when_the_snooze_has_expired() {
+async fn snoozed_suggestions_are_pending_for_a_new_time_when_the_snooze_has_expired() {
     let fixture = Fixture::new(Tz::UTC).await;
     let mut suggestions = Vec::new();
     for until in ["now() - interval '1 minute'", "now() + interval '1 hour'", "NULL"] {
-        let suggestion = fixture.suggestion("snoozed", day(3), 600, 660).await;
+        let suggestion = fixture.suggestion("snoozed", day(0), -120, -60).await;
         fixture
             .stack
             .run(&format!("UPDATE suggestions SET snoozed_until = {until} WHERE id = '{suggestion}'"))
@@ -147,6 +168,7 @@ async fn snoozed_suggestions_are_pending_again_when_the_snooze_has_expired() {
     }
     assert_eq!(fixture.regenerate().await, (1, 0, 0));
     fixture.check_status(&suggestions[..1], "pending").await;
+    assert_eq!(fixture.moved(&[(suggestions[0], -120)], day(0)).await, [true]);
     fixture.check_status(&suggestions[1..], "snoozed").await;
     fixture.stack.advance(3600);
     assert_eq!(fixture.regenerate().await, (1, 0, 0));
@@ -154,20 +176,33 @@ async fn snoozed_suggestions_are_pending_again_when_the_snooze_has_expired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_added_event_dismisses_exactly_the_overlapping_suggestions() {
+async fn a_snoozed_suggestion_waits_for_a_free_slot() {
+    let fixture = Fixture::new(Tz::UTC).await;
+    let suggestion = fixture.suggestion("snoozed", day(3), 600, 660).await;
+    fixture.stack.run("UPDATE suggestions SET snoozed_until = now()").await;
+    fixture.leave_nothing_free().await;
+    assert_eq!(fixture.regenerate().await, (0, 0, 0));
+    fixture.check_status(&[suggestion], "snoozed").await;
+    fixture.stack.run("DELETE FROM calendar_events").await;
+    assert_eq!(fixture.regenerate().await, (1, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_event_moves_exactly_the_overlapping_suggestions() {
     let fixture = Fixture::new(Tz::UTC).await;
     let of = async |status, slots: &[(i64, i64)]| {
         let mut suggestions = Vec::new();
         for (start, end) in slots {
-            suggestions.push(fixture.suggestion(status, day(3), *start, *end).await);
+            suggestions.push((fixture.suggestion(status, day(3), *start, *end).await, *start));
         }
         suggestions
     };
     let apart = of("pending", &[(540, 600), (720, 780), (600 + DAY_MINUTES, 660 + DAY_MINUTES)]).await;
     let overlapping =
         of("pending", &[(570, 601), (719, 780), (600, 720), (630, 660), (540, 780), (500, 2000)]).await;
-    let snoozed = of("snoozed", &[(600, 660)]).await;
-    let accepted = of("accepted", &[(600, 660)]).await;
+    let ids = |suggestions: &[(Uuid, i64)]| suggestions.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+    let snoozed = ids(&of("snoozed", &[(600, 660)]).await);
+    let accepted = ids(&of("accepted", &[(600, 660)]).await);
     assert_eq!(fixture.regenerate().await, (0, 0, 0));
 
     // Declined, transparent or empty events change nothing.
@@ -176,43 +211,43 @@ async fn an_added_event_dismisses_exactly_the_overlapping_suggestions() {
     assert_eq!(fixture.regenerate().await, (0, 0, 0));
 
     fixture.event(day(3), 600, 720, "", "").await;
-    assert_eq!(fixture.regenerate().await, (0, 6, 0));
-    fixture.check_status(&overlapping, "dismissed").await;
-    fixture.check_status(&apart, "pending").await;
+    assert_eq!(fixture.regenerate().await, (6, 0, 0));
+    assert_eq!(fixture.moved(&overlapping, day(3)).await, [true; 6]);
+    assert_eq!(fixture.moved(&apart, day(3)).await, [false; 3]);
     fixture.check_status(&snoozed, "snoozed").await;
     fixture.check_status(&accepted, "accepted").await;
+    assert_eq!(fixture.regenerate().await, (0, 0, 0));
 
-    // A resumed suggestion finds its time taken.
-    fixture.stack.run("UPDATE suggestions SET snoozed_until = now() WHERE status = 'snoozed'").await;
-    fixture.stack.advance(60);
-    assert_eq!(fixture.regenerate().await, (1, 1, 0));
-    fixture.check_status(&snoozed, "dismissed").await;
+    fixture.leave_nothing_free().await;
+    assert_eq!(fixture.regenerate().await, (0, 9, 0));
+    fixture.check_status(&ids(&overlapping), "dismissed").await;
+    fixture.check_status(&ids(&apart), "dismissed").await;
+    let states = "SELECT DISTINCT reason FROM jobs.ended_suggestions";
+    assert_eq!(fixture.stack.rows::<(String,)>(states).await, [("conflict".to_owned(),)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_next_thirty_days_are_compared() {
     let fixture = Fixture::new(Tz::UTC).await;
-    let past = fixture.suggestion("pending", day(0) - TimeDelta::days(2), 600, 660).await;
     let near = fixture.suggestion("pending", day(29), 0, 60).await;
     let far = fixture.suggestion("pending", day(32), 0, 60).await;
-    // It spans them all.
-    fixture.event(day(0) - TimeDelta::days(5), 0, 60 * DAY_MINUTES, "", "").await;
+    fixture.leave_nothing_free().await;
     assert_eq!(fixture.regenerate().await, (0, 1, 0));
-    fixture.check_status(&[past, far], "pending").await;
+    fixture.check_status(&[far], "pending").await;
     fixture.check_status(&[near], "dismissed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_all_day_event_is_the_users_day_wherever_the_calendar_is_kept() {
     let fixture = Fixture::new(Tz::Asia__Kolkata).await;
-    let before = fixture.suggestion("pending", day(3), MIDNIGHT - 60, MIDNIGHT).await;
-    let first = fixture.suggestion("pending", day(3), MIDNIGHT, MIDNIGHT + 60).await;
-    let last = fixture.suggestion("pending", day(5), MIDNIGHT - 60, MIDNIGHT).await;
-    let after = fixture.suggestion("pending", day(5), MIDNIGHT, MIDNIGHT + 60).await;
+    let mut suggestions = Vec::new();
+    for (date, start) in [(3, MIDNIGHT - 60), (3, MIDNIGHT), (5, MIDNIGHT - 60), (5, MIDNIGHT)] {
+        let suggestion = fixture.suggestion("pending", day(date), start, start + 60).await;
+        suggestions.push((suggestion, start + i64::try_from(date - 3).unwrap() * DAY_MINUTES));
+    }
     fixture.event(day(3), 0, 2 * DAY_MINUTES, ", is_all_day", ", true").await;
-    assert_eq!(fixture.regenerate().await, (0, 2, 0));
-    fixture.check_status(&[first, last], "dismissed").await;
-    fixture.check_status(&[before, after], "pending").await;
+    assert_eq!(fixture.regenerate().await, (2, 0, 0));
+    assert_eq!(fixture.moved(&suggestions, day(3)).await, [false, true, true, false]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,16 +260,15 @@ async fn the_event_of_a_suggestion_is_no_conflict_with_it() {
         .stack
         .run(&format!("UPDATE suggestions SET calendar_event_id = '{event}' WHERE id = '{own}'"))
         .await;
-    assert_eq!(fixture.regenerate().await, (0, 1, 0));
-    fixture.check_status(&[own], "pending").await;
-    fixture.check_status(&[other], "dismissed").await;
+    assert_eq!(fixture.regenerate().await, (1, 0, 0));
+    assert_eq!(fixture.moved(&[(own, 600), (other, 600)], day(3)).await, [false, true]);
     fixture.event(day(3), 630, 690, "", "").await;
-    assert_eq!(fixture.regenerate().await, (0, 1, 0));
-    fixture.check_status(&[own], "dismissed").await;
+    assert_eq!(fixture.regenerate().await, (1, 0, 0));
+    assert_eq!(fixture.moved(&[(own, 600)], day(3)).await, [true]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_most_ten_new_ones_an_hour_long_and_by_day() {
+async fn a_look_again_fills_up_by_the_same_rules_as_a_generation() {
     let zone = Tz::Australia__Lord_Howe;
     let fixture = Fixture::new(zone).await;
     fixture.overdue_contacts(30).await;
@@ -245,46 +279,26 @@ async fn at_most_ten_new_ones_an_hour_long_and_by_day() {
             fixture.user
         ))
         .await;
-    for round in 1..=3_usize {
-        assert_eq!(fixture.regenerate().await, (0, 0, 10));
-        let slots = fixture.stack.rows::<(DateTime<Utc>, DateTime<Utc>)>(
-            "SELECT proposed_timeslot_start, proposed_timeslot_end FROM suggestions ORDER BY 1",
-        );
-        let slots = slots.await;
-        assert_eq!(slots.len(), 10 * round);
-        assert!(slots.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{slots:?}");
-        for (start, end) in slots {
-            let (from, to) = (start.with_timezone(&zone), end.with_timezone(&zone));
-            let minute = |time: DateTime<Tz>| time.hour() * 60 + time.minute();
-            assert_eq!(end - start, TimeDelta::hours(1));
-            assert!(minute(from) >= 9 * 60 && minute(to) <= 21 * 60, "{from}");
-            assert!(minute(to) <= 11 * 60 || minute(from) >= 17 * 60 + 45, "{from}");
-        }
+    assert_eq!(fixture.regenerate().await, (0, 0, 5));
+    let slots = fixture.stack.rows::<(DateTime<Utc>, DateTime<Utc>)>(
+        "SELECT proposed_timeslot_start, proposed_timeslot_end FROM suggestions ORDER BY 1",
+    );
+    for (start, end) in slots.await {
+        let (from, to) = (start.with_timezone(&zone), end.with_timezone(&zone));
+        let minute = |time: DateTime<Tz>| time.hour() * 60 + time.minute();
+        assert!(minute(from) >= 9 * 60 && minute(to) <= 21 * 60, "{from}");
+        assert!(minute(to) <= 11 * 60 || minute(from) >= 17 * 60 + 45, "{from}");
     }
     assert_eq!(fixture.regenerate().await, (0, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_contact_whose_time_got_busy_is_suggested_for_another() {
+async fn the_cached_list_is_dropped() {
     let fixture = Fixture::new(Tz::UTC).await;
-    fixture.overdue_contacts(1).await;
-    assert_eq!(fixture.regenerate().await, (0, 0, 1));
-    fixture
-        .stack.run(
-            "INSERT INTO calendar_events (user_id, google_event_id, calendar_id, start_time, end_time, timezone)
-             SELECT user_id, 'new', 'primary', proposed_timeslot_start, proposed_timeslot_end, 'UTC' FROM suggestions",
-        )
-        .await;
     let key = format!("suggestion:list:{}", fixture.user);
     fixture.stack.redis(&["SET", &key, "[]"]).await;
-    assert_eq!(fixture.regenerate().await, (0, 1, 1));
+    assert_eq!(fixture.regenerate().await, (0, 0, 0));
     assert_eq!(fixture.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
-    let rows = fixture.stack.rows::<(String, bool)>(
-        "SELECT s.status::text, EXISTS (SELECT FROM calendar_events e
-             WHERE e.start_time < s.proposed_timeslot_end AND e.end_time > s.proposed_timeslot_start)
-         FROM suggestions s ORDER BY s.created_at",
-    );
-    assert_eq!(rows.await, [("dismissed".to_owned(), true), ("pending".to_owned(), false)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,8 +313,8 @@ async fn an_event_that_comes_while_a_run_waits_for_another_is_seen() {
     fixture.event(day(3), 600, 660, "", "").await;
     drop(lock);
     let answer = run.await.unwrap();
-    assert_eq!((answer.outcome(), &answer.body["result"]["dismissed"]), ("done", &json!(1)), "{answer:?}");
-    fixture.check_status(&[suggestion], "dismissed").await;
+    assert_eq!((answer.outcome(), &answer.body["result"]["moved"]), ("done", &json!(1)), "{answer:?}");
+    assert_eq!(fixture.moved(&[(suggestion, 600)], day(3)).await, [true]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -325,8 +339,8 @@ async fn concurrent_generation_and_regeneration_never_make_two_open_suggestions_
         }
         let open = "SELECT count(*), count(DISTINCT contact_id), count(DISTINCT proposed_timeslot_start)
                     FROM suggestions WHERE status IN ('pending', 'snoozed')";
-        assert_eq!(fixture.stack.rows::<(i64, i64, i64)>(open).await, [(25, 25, 25)], "round {round}");
-        assert_eq!(created, 25);
+        assert_eq!(fixture.stack.rows::<(i64, i64, i64)>(open).await, [(5, 5, 5)], "round {round}");
+        assert_eq!(created, 5);
         fixture.stack.run("DELETE FROM suggestions").await;
     }
 }
@@ -356,6 +370,6 @@ async fn a_list_that_could_not_be_dropped_is_dropped_by_the_next_delivery_which_
     assert_eq!(fixture.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(1));
     fails.store(false, Ordering::SeqCst);
     let answer = service.deliver(task.again(1)).await;
-    answer.check_done(&json!({ "resumed": 0, "dismissed": 0, "created": 0 }));
+    answer.check_done(&json!({ "created": 0, "moved": 0, "dismissed": 0 }));
     assert_eq!(fixture.stack.redis(&["EXISTS", &key]).await, redis::Value::Int(0));
 }

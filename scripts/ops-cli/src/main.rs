@@ -20,6 +20,7 @@ mod repository;
 mod rollback;
 mod service;
 mod settings;
+mod suggestions;
 mod takeover;
 mod usage_error;
 
@@ -73,6 +74,8 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Rollback(rollback::Rollback),
     #[command(after_help = EXIT_CODES)]
+    Suggestions(suggestions::Suggestions),
+    #[command(after_help = EXIT_CODES)]
     Takeover(takeover::Takeover),
 }
 
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Pause(queues) => queues.pause(),
         Command::Resume(queues) => queues.resume(),
         Command::Rollback(rollback) => rollback.run(),
+        Command::Suggestions(suggestions) => suggestions.run(),
         Command::Takeover(takeover) => takeover.run(),
     };
     result.unwrap_or_else(|error| {

@@ -5,7 +5,7 @@
 //! | `manual_time_blocks` | when there are any, only what is in one of them is kept: nothing, if none can be read |
 //! | `commute_windows` | are removed |
 //! | `nighttime_start` to `nighttime_end` | is removed, every day |
-//! | neither blocks nor a night | [`UNTOLD_NIGHT`] is removed: no user wants a suggestion for three in the morning |
+//! | no blocks | [`NIGHT`] is removed, too: who only says when the night is does not want to meet people at seven |
 //!
 //! A window whose end is before its start ends on the next day. What is malformed is skipped and logged.
 
@@ -24,8 +24,8 @@ pub use wall_clock::WallClock;
 
 use weekly::{Weekly, every_day};
 
-/// The night of users who said nothing about their days.
-pub const UNTOLD_NIGHT: (&str, &str) = ("21:00", "09:00");
+/// When nobody is met, unless the user's blocks say so.
+pub const NIGHT: (&str, &str) = ("21:00", "09:00");
 
 /// What a user said about the times of a week.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,14 +52,8 @@ impl Availability {
         let kept = blocks("manual_time_blocks", stored.manual_time_blocks.as_ref());
         let mut removed = blocks("commute_windows", stored.commute_windows.as_ref()).unwrap_or_default();
         let night = night(stored.nighttime_start.as_deref(), stored.nighttime_end.as_deref());
-        removed.extend(
-            match night {
-                None if kept.is_none() => every_day(UNTOLD_NIGHT.0, UNTOLD_NIGHT.1),
-                night => night,
-            }
-            .into_iter()
-            .flatten(),
-        );
+        let default = if kept.is_none() { every_day(NIGHT.0, NIGHT.1) } else { None };
+        removed.extend([night, default].into_iter().flatten().flatten());
         Self { kept, removed }
     }
 
@@ -70,12 +64,6 @@ impl Availability {
         let kept = self.kept.as_ref().map_or(window, |kept| weekly::moments(kept, clock));
         kept.except(&weekly::moments(&self.removed, clock))
     }
-}
-
-/// The time of the clock's window between two times of the day, `HH:mm`.
-#[must_use]
-pub fn daily(clock: &WallClock, start: &str, end: &str) -> Spans {
-    every_day(start, end).map(|days| weekly::moments(&days, clock)).unwrap_or_default()
 }
 
 fn night(start: Option<&str>, end: Option<&str>) -> Option<[Weekly; 7]> {

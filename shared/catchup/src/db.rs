@@ -25,7 +25,9 @@ macro_rules! handle {
 }
 pub(crate) use handle;
 
+#[cfg(feature = "suggestions")]
 pub mod availability;
+#[cfg(feature = "suggestions")]
 pub mod batches;
 pub mod calendar_events;
 pub mod calendar_sync_runs;
@@ -35,6 +37,8 @@ pub mod contact_groups;
 pub mod contacts;
 pub mod deliveries;
 pub mod google_waits;
+#[cfg(feature = "suggestions")]
+mod later_tables;
 pub mod meetings;
 #[cfg(feature = "migrate")]
 pub mod migrations;
@@ -43,6 +47,7 @@ pub mod push_notifications;
 pub mod recipients;
 pub mod refused_tokens;
 pub mod reminders;
+#[cfg(feature = "suggestions")]
 pub mod suggestions;
 pub(crate) mod sync_locks;
 pub(crate) mod sync_metrics;

@@ -7,6 +7,8 @@ const STEP: i64 = 5_000;
 pub(crate) const RETENTION: Retention = Retention {
     users: "users",
     aged: &[
+        // Longer than a suggestion is looked back at.
+        Aged { table: "ended_suggestions", time: "ended_at", days: 760 },
         // What ended without a success: the user disconnected, or is gone.
         Aged { table: "google_waits", time: "until", days: 30 },
         Aged { table: "notification_deliveries", time: "claimed_at", days: 400 },
@@ -26,7 +28,9 @@ pub(crate) const RETENTION: Retention = Retention {
         // Of revisions before contacts_sync_state. Rows of other tables belong to each, as many as an address book has.
         Personal { table: "contacts_sync_runs", step: 10 },
         Personal { table: "contacts_sync_state", step: STEP },
+        Personal { table: "ended_suggestions", step: STEP },
         Personal { table: "google_waits", step: STEP },
+        Personal { table: "last_acts", step: STEP },
         Personal { table: "next_meetings", step: STEP },
         Personal { table: "notification_deliveries", step: STEP },
         Personal { table: "push_channels", step: STEP },

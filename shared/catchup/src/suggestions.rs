@@ -1,62 +1,78 @@
-//! Whom to suggest when: the rules that generation and regeneration share.
+//! Whom to suggest when: the rules that generation and regeneration share, in one place.
 //!
-//! Contacts that are overdue are put in order, free time is cut into slots, and the first contact gets the first slot.
-//! No slot is used twice: time for which a suggestion is open or accepted is not free.
+//! A suggestion is *open* while it is pending or snoozed. It ends by the user's word (accepted, dismissed), or by ours, which
+//! is recorded ([`Ending`](crate::db::suggestions::Ending)): its time begins, its time is not free any more and there is no
+//! other, or the contact is not wanted any more.
+//!
+//! | rule | where |
+//! |---|---|
+//! | few: [`MAX_OPEN`] open ones, one per contact, one question | [`plan`] |
+//! | in time: a day ahead, and half a day after the batch that announces it | [`Horizon`] |
+//! | when: evenings and weekends first, two a day, by day for the contact, too | `times` |
+//! | whom: by how overdue they are, close friends first, nobody waits for ever | `ranking` |
+//! | not whom: what the user dismissed, and for how long | `history` |
+//! | not whom: robots, organisations, the same person twice | `person` |
+//! | why: facts that stay true | `reason` |
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use shared::db;
-use shared::failure::Failure;
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use uuid::Uuid;
 
-use crate::availability::WallClock;
-use crate::cache::Cache;
-use crate::db::suggestions::{NewSuggestion, SuggestionsTx};
-use crate::span::Span;
-
-mod overdue;
+mod batch;
+mod conflicts;
+mod frequency;
+mod history;
+mod part_of_week;
+mod person;
+mod plan;
+mod ranking;
+mod reason;
+mod review;
 mod slots;
+mod times;
 
-pub use overdue::{Frequency, Overdue, overdue};
-pub use slots::{SLOT, slots};
+pub use batch::WeeklyTime;
+pub use frequency::Frequency;
+pub use plan::{MAX_OPEN, Plan, Situation, Verdict, plan};
+pub use review::{Reviews, explain};
+pub use times::{AFTER_BATCH, Horizon, MAX_PER_BATCH};
 
-/// Suggestions are made for this time ahead.
-const HORIZON: TimeDelta = TimeDelta::days(14);
-/// The first slot does not begin at an odd minute.
-const FIRST_STEP: TimeDelta = TimeDelta::minutes(15);
-
-/// The time for which suggestions are made at that moment: 14 days, without the rest of this quarter of an hour.
-#[must_use]
-pub fn horizon(now: DateTime<Utc>) -> Span {
-    Span { start: now.duration_round_up(FIRST_STEP).unwrap_or(now), end: now + HORIZON }
+/// Someone the user could meet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contact {
+    /// The contact.
+    pub id: Uuid,
+    /// What the user calls them.
+    pub name: String,
+    /// Its e-mail address.
+    pub email: Option<String>,
+    /// Its number, as somebody wrote it.
+    pub phone: Option<String>,
+    /// Its time zone.
+    pub zone: Option<Tz>,
+    /// How often the user wants to be in touch.
+    pub frequency: Option<Frequency>,
+    /// When the two were last in touch: the latest of what the contact, past interactions and the calendar say.
+    pub last_met: Option<DateTime<Utc>>,
+    /// When the calendar shows the two next.
+    pub next_meeting: Option<DateTime<Utc>>,
+    /// Since when the user has the contact.
+    pub created_at: Option<DateTime<Utc>>,
+    /// A close friend, by circle or group.
+    pub is_close: bool,
+    /// It is in a group or a circle.
+    pub is_in_group: bool,
+    /// It is kept, and not to be suggested.
+    pub is_archived: bool,
 }
 
-/// Suggests one contact for each slot as long as there are both, and returns how many.
-pub async fn suggest(
-    tx: &mut SuggestionsTx,
-    overdue: &[Overdue],
-    slots: impl IntoIterator<Item = Span> + Send,
-    clock: &WallClock,
-    now: DateTime<Utc>,
-) -> Result<u64, db::Error> {
-    let new: Vec<NewSuggestion> = overdue
-        .iter()
-        .zip(slots)
-        .map(|(overdue, slot)| NewSuggestion {
-            contact_id: overdue.contact.id,
-            slot,
-            reasoning: overdue.reasoning(now),
-            priority: overdue.priority(),
-        })
-        .collect();
-    if new.is_empty() {
-        return Ok(0);
+impl Contact {
+    /// Whether the user said anything about how close the two are.
+    #[must_use]
+    pub fn has_word_of_user(&self) -> bool {
+        self.frequency.is_some() || self.is_in_group
     }
-    tx.add(&new, clock.zone().name(), now).await
 }
 
-/// Commits, and drops the user's cached list, which lives until it is dropped: also if nothing changed, since an earlier
-/// run of this task may have committed what it could not drop.
-pub async fn commit(tx: SuggestionsTx, cache: &Cache) -> Result<(), Failure> {
-    let user_id = tx.user_id();
-    tx.commit().await?;
-    Ok(cache.suggestions_changed(user_id).await?)
-}
+#[cfg(test)]
+mod tests;

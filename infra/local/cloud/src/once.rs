@@ -85,11 +85,12 @@ async fn until_idle(
 struct Change {
     user: Uuid,
     suggestion: Uuid,
+    start: DateTime<Utc>,
     event: String,
 }
 
 /// Lets users enter events at times that are suggested to them for a meeting: Google notifies, the calendar is synced,
-/// and the suggestion is dismissed, all by itself.
+/// and the suggestion gets another time, or is dismissed, all by itself.
 async fn change(
     cloud: &mut LocalCloud,
     time: Option<&mut SimulatedTime>,
@@ -121,9 +122,10 @@ async fn change(
     });
     let mut differences: Vec<Difference> = unheard.collect();
     for change in &changes {
-        let (is_known, is_dismissed, conflicts): (bool, bool, i64) = sqlx::query_as(
+        let (is_known, has_lost_its_time, conflicts): (bool, bool, i64) = sqlx::query_as(
             "SELECT EXISTS (SELECT FROM calendar_events WHERE user_id = $1 AND google_event_id = $2),
-                    EXISTS (SELECT FROM suggestions WHERE id = $3 AND status = 'dismissed'),
+                    EXISTS (SELECT FROM suggestions WHERE id = $3
+                            AND (status = 'dismissed' OR proposed_timeslot_start <> $4)),
                     (SELECT count(*) FROM suggestions s JOIN calendar_events e ON e.user_id = s.user_id
                      WHERE s.user_id = $1 AND e.google_event_id = $2 AND s.status = 'pending'
                        AND s.proposed_timeslot_start < e.end_time AND e.start_time < s.proposed_timeslot_end)",
@@ -131,11 +133,12 @@ async fn change(
         .bind(change.user)
         .bind(&change.event)
         .bind(change.suggestion)
+        .bind(change.start)
         .fetch_one(&mut db)
         .await?;
-        if !(is_known && is_dismissed && conflicts == 0) {
+        if !(is_known && has_lost_its_time && conflicts == 0) {
             let what = format!(
-                "an event was entered: known {is_known}, suggestion dismissed {is_dismissed}, conflicts {conflicts}"
+                "an event was entered: known {is_known}, suggestion moved or dismissed {has_lost_its_time}, conflicts {conflicts}"
             );
             differences.push(Difference { user: Some(change.user), what });
         }
@@ -160,7 +163,7 @@ async fn conflict(db: &mut PgConnection, world: &World, user: Uuid) -> anyhow::R
     .await?;
     let Some((suggestion, start, calendar)) = found else { return Ok(None) };
     let event = world.add_event(user, &calendar, Event::timed("Dentist", start, TimeDelta::minutes(45)))?;
-    Ok(Some(Change { user, suggestion, event: event.id }))
+    Ok(Some(Change { user, suggestion, start, event: event.id }))
 }
 
 /// Waits until Google's notifications have arrived, and returns the users who got none.

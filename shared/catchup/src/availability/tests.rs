@@ -10,7 +10,6 @@ use serde_json::json;
 use super::*;
 use crate::db::availability::BusyEvent;
 use crate::span::Span;
-use crate::suggestions::slots;
 
 const WINDOW_MINUTES: i64 = 3 * 24 * 60;
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
@@ -60,7 +59,6 @@ fn stored(kept: &[Window], removed: &[Window], night: Option<(u16, u16)>) -> Sto
         Some(windows.iter().map(block).collect())
     };
     StoredAvailability {
-        timezone: None,
         manual_time_blocks: blocks(kept),
         commute_windows: blocks(removed),
         nighttime_start: night.map(|(start, _)| text(start)),
@@ -154,7 +152,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn slots_are_the_free_minutes_of_a_model(
+    fn free_time_is_that_of_a_model(
         place in prop::sample::select(DAYS.to_vec()),
         hours_before in 12..60_i64,
         odd_minutes in 0..4_i64,
@@ -162,7 +160,6 @@ proptest! {
         removed in windows(4),
         night in prop::option::of(minutes_of_day()),
         events in events(),
-        shortest in prop::sample::select(vec![30_i64, 60]),
     ) {
         let (zone, day) = place;
         let day: NaiveDate = day.parse().unwrap();
@@ -183,10 +180,8 @@ proptest! {
             let now = moment.with_timezone(&zone).naive_local();
             (is_whole || kept.iter().any(|window| shows(*window, now)))
                 && !removed.iter().any(|window| shows(*window, now))
-                && !match night {
-                    Some(night) => daily_shows(night, now),
-                    None => is_whole && daily_shows((21 * 60, 9 * 60), now),
-                }
+                && !night.is_some_and(|night| daily_shows(night, now))
+                && !(is_whole && daily_shows((21 * 60, 9 * 60), now))
                 && !events.iter().zip(&rows).any(|(event, row)| event.takes(row, day, moment, now))
         };
         let model: Vec<bool> = (0..WINDOW_MINUTES).map(|minute| is_free(start + TimeDelta::minutes(minute))).collect();
@@ -200,20 +195,6 @@ proptest! {
         for (minute, (found, expected)) in found.iter().zip(&model).enumerate() {
             let moment = start + TimeDelta::minutes(i64::try_from(minute).unwrap());
             prop_assert_eq!(found, expected, "{} {}", zone, moment.with_timezone(&zone));
-        }
-
-        // Slots are inside of the free runs, and none is missing.
-        let mut expected = 0;
-        for run in model.chunk_by(|a, b| a == b).filter(|run| run[0]) {
-            let minutes = i64::try_from(run.len()).unwrap();
-            expected += minutes / 60 + i64::from(minutes % 60 >= shortest);
-        }
-        let slots: Vec<Span> = slots(&free, TimeDelta::minutes(shortest)).collect();
-        prop_assert_eq!(i64::try_from(slots.len()).unwrap(), expected);
-        prop_assert!(slots.windows(2).all(|pair| pair[0].end <= pair[1].start));
-        for slot in slots {
-            prop_assert!((shortest..=60).contains(&slot.length().num_minutes()));
-            prop_assert!((0..slot.length().num_minutes()).all(|minute| is_free(slot.start + TimeDelta::minutes(minute))));
         }
     }
 }
@@ -235,7 +216,8 @@ fn check_times(zone: Tz, day: &str, stored: &StoredAvailability, expected: &[(&s
 
 #[test]
 fn a_night_takes_what_the_clock_shows_whatever_the_clock_does() {
-    let night = stored(&[], &[], Some((22 * 60, 2 * 60 + 30)));
+    let week = [0, 1, 2, 3, 4, 5, 6].map(|day| (day, 0, 24 * 60));
+    let night = stored(&week, &[], Some((22 * 60, 2 * 60 + 30)));
     // Half past two is never shown: the night ends when the clock jumps over it.
     check_times(Tz::Europe__Berlin, "2026-03-29", &night, &[("03:00+02:00", "22:00+02:00")]);
     // It is shown twice, and the second time counts.

@@ -1,6 +1,6 @@
-//! `availability_params` and busy `calendar_events`: when a user can meet people. Read only.
+//! Users as suggestions are made for them, `availability_params` and busy `calendar_events`: when a user can meet people. Read only.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use shared::db::Error;
 use sqlx::PgExecutor;
@@ -15,8 +15,6 @@ const DAY_ELSEWHERE: TimeDelta = TimeDelta::days(3);
 /// What a user said about the times of a week, as it is stored: not checked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StoredAvailability {
-    /// The user's zone, an IANA name.
-    pub timezone: Option<String>,
     /// `[{"dayOfWeek":0-6,"startTime":"HH:mm","endTime":"HH:mm"}]`.
     pub manual_time_blocks: Option<Value>,
     /// The same shape.
@@ -25,6 +23,27 @@ pub struct StoredAvailability {
     pub nighttime_start: Option<String>,
     /// `HH:mm`.
     pub nighttime_end: Option<String>,
+}
+
+/// What there is to know of a user for whom suggestions are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredUser {
+    /// The user's zone, an IANA name: what the user set, else that of most of the primary calendar's events.
+    pub timezone: Option<String>,
+    /// The zone of the batch's time, an IANA name.
+    pub batch_timezone: Option<String>,
+    /// When the user can meet people.
+    pub availability: StoredAvailability,
+    /// Weekday of the batch, 0 is Sunday.
+    pub batch_day: Option<i32>,
+    /// Time of the batch, `HH:mm`.
+    pub batch_time: Option<String>,
+    /// A message may reach the user.
+    pub has_channel: bool,
+    /// When the user's calendars were last read without a failure.
+    pub synced_at: Option<DateTime<Utc>>,
+    /// Since then the token was found revoked.
+    pub is_revoked: bool,
 }
 
 /// An event that takes the user's time.
@@ -46,22 +65,58 @@ handle! {
 }
 
 impl Availabilities {
-    /// The user's zone and availability; `None` when there is no such user.
-    pub async fn get(&self, user_id: Uuid) -> Result<Option<StoredAvailability>, Error> {
-        let stored = sqlx::query_as!(
-            StoredAvailability,
+    /// The user; `None` when there is no such user.
+    pub async fn get(&self, user_id: Uuid) -> Result<Option<StoredUser>, Error> {
+        let row = sqlx::query!(
             r#"
-            SELECT u.timezone, a.manual_time_blocks AS "manual_time_blocks?",
-                   a.commute_windows AS "commute_windows?", a.nighttime_start AS "nighttime_start?",
-                   a.nighttime_end AS "nighttime_end?"
-            FROM users u LEFT JOIN availability_params a ON a.user_id = u.id
+            SELECT COALESCE(
+                    NULLIF(u.timezone, 'UTC'),
+                    NULLIF(p.timezone, 'UTC'),
+                    (
+                        SELECT mode() WITHIN GROUP (ORDER BY e.timezone)
+                        FROM google_calendars c
+                        JOIN calendar_events e ON e.user_id = c.user_id AND e.calendar_id = c.calendar_id
+                        WHERE c.user_id = u.id AND c.is_primary
+                    ),
+                    u.timezone
+                ) AS timezone,
+                COALESCE(NULLIF(p.timezone, 'UTC'), u.timezone) AS batch_timezone,
+                a.manual_time_blocks AS "manual_time_blocks?", a.commute_windows AS "commute_windows?",
+                a.nighttime_start AS "nighttime_start?", a.nighttime_end AS "nighttime_end?",
+                p.batch_day AS "batch_day?", p.batch_time AS "batch_time?",
+                COALESCE(p.email_enabled, false) OR COALESCE(p.sms_enabled, true) AND EXISTS (
+                    SELECT FROM user_phone_numbers n WHERE n.user_id = u.id AND n.verified
+                ) AS "has_channel!",
+                u.last_calendar_sync,
+                EXISTS (
+                    SELECT FROM token_health h
+                    WHERE h.user_id = u.id AND h.integration_type = 'google_calendar' AND h.status = 'revoked'
+                      AND h.last_checked AT TIME ZONE 'UTC' >= u.last_calendar_sync
+                ) AS "is_revoked!"
+            FROM users u
+            LEFT JOIN availability_params a ON a.user_id = u.id
+            LEFT JOIN notification_preferences p ON p.user_id = u.id
             WHERE u.id = $1
             "#,
             user_id,
         )
         .fetch_optional(self.0.statement())
         .await?;
-        Ok(stored)
+        Ok(row.map(|row| StoredUser {
+            timezone: row.timezone,
+            batch_timezone: row.batch_timezone,
+            availability: StoredAvailability {
+                manual_time_blocks: row.manual_time_blocks,
+                commute_windows: row.commute_windows,
+                nighttime_start: row.nighttime_start,
+                nighttime_end: row.nighttime_end,
+            },
+            batch_day: row.batch_day,
+            batch_time: row.batch_time,
+            has_channel: row.has_channel,
+            synced_at: row.last_calendar_sync,
+            is_revoked: row.is_revoked,
+        }))
     }
 
     /// The busy events that may take time of the window. Spans that reach far beyond it are cut.

@@ -6,6 +6,7 @@ use shared::db::Error;
 use uuid::Uuid;
 
 use super::deliveries::Channel;
+use super::later_tables::{self, LaterTables};
 
 /// Users that one page of the batch sweep looks at. No index knows when a user's batch is due, so a page ends after so many
 /// users, due or not.
@@ -118,40 +119,58 @@ impl Batches {
         Ok(BatchPage { due, next })
     }
 
-    /// The user's pending suggestions without a calendar event that begin at `from` or later and that the ledger does not know
-    /// on `channel`, oldest first.
+    /// The best of the user's pending suggestions that are still wanted, have no calendar event, begin at `from` or later, and
+    /// that the ledger does not know on `channel`. Those that begin before `next`, when the next batch can announce something,
+    /// come first.
     pub async fn suggestions_to_send(
         &self,
         user_id: Uuid,
         channel: Channel,
-        from: DateTime<Utc>,
+        [from, next]: [DateTime<Utc>; 2],
         limit: u32,
     ) -> Result<Vec<PendingSuggestion>, Error> {
         let channel: &str = channel.into();
+        let later = LaterTables::find(self.0.statement()).await?;
+        if later.pauses && later_tables::paused_until(self.0.statement(), user_id, from).await?.is_some() {
+            return Ok(Vec::new());
+        }
+        let mut excluded = Vec::new();
+        if later.exclusions {
+            excluded.extend(later_tables::excluded(self.0.statement(), user_id).await?);
+        }
         let suggestions = sqlx::query_as!(
             PendingSuggestion,
             r#"
             SELECT s.id, s.proposed_timeslot_start AS start, s.proposed_timeslot_end AS end, s.reasoning,
-                ARRAY(
-                    SELECT c.name FROM contacts c
-                    WHERE c.id = s.contact_id
-                       OR c.id IN (SELECT contact_id FROM suggestion_contacts WHERE suggestion_id = s.id)
-                    ORDER BY c.id <> s.contact_id, c.name
-                ) AS "contacts!"
+                names AS "contacts!"
             FROM suggestions s
+            CROSS JOIN LATERAL (
+                SELECT array_agg(c.name ORDER BY c.id <> s.contact_id, c.name)::text[] AS names,
+                    bool_or(
+                        c.archived IS TRUE OR c.id = ANY ($6) OR c.last_contact_date > s.created_at OR EXISTS (
+                            SELECT FROM interaction_logs l
+                            WHERE l.contact_id = c.id AND l.date > s.created_at AND l.date <= $4
+                        )
+                    ) AS is_unwanted
+                FROM contacts c
+                WHERE c.id = s.contact_id
+                   OR c.id IN (SELECT contact_id FROM suggestion_contacts WHERE suggestion_id = s.id)
+            ) whom
             WHERE s.user_id = $1 AND s.status = 'pending' AND s.calendar_event_id IS NULL
-              AND s.proposed_timeslot_start >= $4
+              AND s.proposed_timeslot_start >= $4 AND is_unwanted IS NOT TRUE
               AND NOT EXISTS (
                 SELECT FROM jobs.notification_deliveries d
                 WHERE d.user_id = s.user_id AND d.channel = $2 AND d.subject = 'suggestion:' || s.id
               )
-            ORDER BY s.created_at, s.id
+            ORDER BY s.proposed_timeslot_start >= $5, s.priority DESC, s.proposed_timeslot_start, s.id
             LIMIT $3
             "#,
             user_id,
             channel,
             i64::from(limit),
             from,
+            next,
+            &excluded,
         )
         .fetch_all(self.0.statement())
         .await?;

@@ -1,40 +1,97 @@
-//! `suggestions`: whom to meet when.
-//!
-//! A suggestion is *open* while it is pending or snoozed. A contact *has an open suggestion* with one of these, and
-//! with an accepted one until its time has passed: no contact is suggested for another meeting before that.
+//! `suggestions`: whom to meet when; and `jobs.ended_suggestions`, which of them we dismissed.
 
-use chrono::{DateTime, Utc};
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use shared::db::{Error, Page, Transaction};
 use uuid::Uuid;
 
+use super::later_tables::{self, LaterTables};
 use crate::span::Span;
+use crate::suggestions::{Contact, Plan};
 
-/// Someone the user could meet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contact {
-    /// The contact.
-    pub id: Uuid,
-    /// What the user calls them.
-    pub name: String,
-    /// `frequency_option`, as the database spells it.
-    pub frequency: Option<String>,
-    /// When the two were last in touch: the later of what the contact and past interactions say.
-    pub last_contact: Option<DateTime<Utc>>,
-    /// Since when the user has the contact.
-    pub created_at: Option<DateTime<Utc>>,
-    /// A close friend, by circle or group.
-    pub is_close: bool,
-}
+/// Earlier suggestions are looked back at for this time: the longest that a user's word about one lasts, twice a year.
+const LOOK_BACK: TimeDelta = TimeDelta::days(731);
 
-/// A suggestion that waits for the user.
+/// A suggestion, open or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
-    /// The suggestion.
+pub struct Suggestion {
+    /// Which.
     pub id: Uuid,
+    /// Whom to meet, the main contact first.
+    pub contacts: Vec<Uuid>,
+    /// How it stands.
+    pub status: Status,
     /// The proposed time.
     pub slot: Span,
+    /// Until when the user does not want to hear of it.
+    pub snoozed_until: Option<DateTime<Utc>>,
     /// Google's id of the event that was made for it.
     pub calendar_event_id: Option<String>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When its status changed.
+    pub changed_at: DateTime<Utc>,
+    /// The user was told of it, as far as is known.
+    pub was_notified: bool,
+    /// Why we dismissed it; otherwise the user did.
+    pub ended_as: Option<Ending>,
+    /// What the user says about dismissing it.
+    pub feedback: Option<Feedback>,
+}
+
+impl Suggestion {
+    /// Whether it waits for the user.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.status, Status::Pending | Status::Snoozed)
+    }
+}
+
+/// `suggestion_status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "suggestion_status", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Status {
+    Pending,
+    Accepted,
+    Dismissed,
+    Snoozed,
+}
+
+/// Why we dismissed a suggestion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Ending {
+    /// Its time has begun.
+    Expired,
+    /// Its time is not free any more, and there is no other.
+    Conflict,
+    /// The two met, or the user does not want to hear of the contact any more.
+    Unwanted,
+}
+
+impl Ending {
+    /// The value of `dismissal_reason`, for the user to read.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Expired => "Expired: the proposed time has passed",
+            Self::Conflict => "Calendar conflict: a busy event now overlaps the proposed time",
+            Self::Unwanted => "No longer needed: you met, or the contact is not suggested any more",
+        }
+    }
+}
+
+/// `suggestion_feedback.preset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Feedback {
+    AlreadyInTouch,
+    NotRelevant,
+    TimingOff,
+    DontSuggestContact,
+    Other,
 }
 
 /// A suggestion to be made.
@@ -48,6 +105,28 @@ pub struct NewSuggestion {
     pub reasoning: String,
     /// The higher, the sooner.
     pub priority: i32,
+}
+
+/// Another time for an open suggestion, which is pending then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewTime {
+    /// Which.
+    pub id: Uuid,
+    /// When.
+    pub slot: Span,
+}
+
+/// What is known of a user's suggestions.
+#[derive(Debug)]
+pub struct Known {
+    /// Open ones, and earlier ones.
+    pub suggestions: Vec<Suggestion>,
+    /// Contacts that the user does not want to hear of.
+    pub excluded: HashSet<Uuid>,
+    /// Until when the user does not want to hear of anybody.
+    pub paused_until: Option<DateTime<Utc>>,
+    /// When the user acted last, as it was noted: [`SuggestionsTx::note_act`].
+    pub acted_at: Option<DateTime<Utc>>,
 }
 
 handle! {
@@ -102,125 +181,236 @@ impl SuggestionsTx {
         self.user_id
     }
 
-    /// Makes snoozed suggestions pending whose time has come, and returns how many.
-    pub async fn resume_snoozed(&mut self, now: DateTime<Utc>) -> Result<u64, Error> {
-        let resumed = sqlx::query!(
-            "
-            UPDATE suggestions SET status = 'pending', snoozed_until = NULL
-            WHERE user_id = $1 AND status = 'snoozed' AND snoozed_until <= $2
-            ",
-            self.user_id,
-            now,
-        )
-        .execute(self.tx.statement())
-        .await?;
-        Ok(resumed.rows_affected())
-    }
-
-    /// The pending suggestions that propose time of the window.
-    pub async fn pending(&mut self, window: Span) -> Result<Vec<Pending>, Error> {
-        let rows = sqlx::query!(
-            "
-            SELECT id, proposed_timeslot_start, proposed_timeslot_end, calendar_event_id
-            FROM suggestions
-            WHERE user_id = $1 AND status = 'pending' AND proposed_timeslot_start < $3 AND proposed_timeslot_end > $2
-            ",
-            self.user_id,
-            window.start,
-            window.end,
-        )
-        .fetch_all(self.tx.statement())
-        .await?;
-        let pending = rows.into_iter().map(|row| Pending {
-            id: row.id,
-            slot: Span { start: row.proposed_timeslot_start, end: row.proposed_timeslot_end },
-            calendar_event_id: row.calendar_event_id,
-        });
-        Ok(pending.collect())
-    }
-
-    /// Dismisses those of these suggestions that are still pending, and returns how many.
-    pub async fn dismiss(&mut self, suggestions: &[Uuid], reason: &str) -> Result<u64, Error> {
-        let dismissed = sqlx::query!(
-            "
-            UPDATE suggestions SET status = 'dismissed', dismissal_reason = $3
-            WHERE user_id = $1 AND id = ANY ($2) AND status = 'pending'
-            ",
-            self.user_id,
-            suggestions,
-            reason,
-        )
-        .execute(self.tx.statement())
-        .await?;
-        Ok(dismissed.rows_affected())
-    }
-
-    /// The time, from now on, for which a suggestion is open or accepted.
-    pub async fn taken(&mut self, now: DateTime<Utc>) -> Result<Vec<Span>, Error> {
-        let rows = sqlx::query!(
-            "
-            SELECT proposed_timeslot_start, proposed_timeslot_end FROM suggestions
-            WHERE user_id = $1 AND status IN ('pending', 'snoozed', 'accepted') AND proposed_timeslot_end > $2
-            ",
-            self.user_id,
-            now,
-        )
-        .fetch_all(self.tx.statement())
-        .await?;
-        let taken = rows
-            .into_iter()
-            .map(|row| Span { start: row.proposed_timeslot_start, end: row.proposed_timeslot_end });
-        Ok(taken.collect())
-    }
-
-    /// The user's contacts that are not archived and have no open suggestion.
+    /// The user's contacts, archived ones included.
     pub async fn contacts(&mut self, now: DateTime<Utc>) -> Result<Vec<Contact>, Error> {
-        let contacts = sqlx::query_as!(
-            Contact,
+        let rows = sqlx::query!(
             r#"
-            WITH standing AS MATERIALIZED (
-                SELECT id, contact_id FROM suggestions
-                WHERE user_id = $1
-                  AND (status IN ('pending', 'snoozed') OR (status = 'accepted' AND proposed_timeslot_end > $2))
-            ), has_open_suggestion AS MATERIALIZED (
-                SELECT contact_id FROM standing
-                UNION
-                SELECT c.contact_id FROM standing s JOIN suggestion_contacts c ON c.suggestion_id = s.id
-            ), met AS MATERIALIZED (
-                SELECT contact_id, max(at) AS at FROM (
-                    SELECT contact_id, date AS at FROM interaction_logs WHERE user_id = $1
+            WITH met AS MATERIALIZED (
+                SELECT contact_id, max(at) FILTER (WHERE at <= $2) AS last, min(at) FILTER (WHERE at > $2) AS next
+                FROM (
+                    SELECT contact_id, date AS at FROM interaction_logs WHERE user_id = $1 AND date <= $2
                     UNION ALL
-                    -- It took place since the last sync of the calendars.
+                    -- What is over took place since the last sync of the calendars.
                     SELECT contact_id, starts_at FROM jobs.next_meetings WHERE user_id = $1
                 ) meetings
-                WHERE at <= $2
                 GROUP BY contact_id
-            ), close AS MATERIALIZED (
-                SELECT m.contact_id FROM groups g JOIN contact_groups m ON m.group_id = g.id
-                WHERE g.user_id = $1 AND g.archived IS NOT TRUE AND g.name ILIKE '%close%'
+            ), grouped AS MATERIALIZED (
+                SELECT m.contact_id, bool_or(lower(btrim(g.name)) IN ('close', 'close friends')) AS is_close
+                FROM groups g JOIN contact_groups m ON m.group_id = g.id
+                WHERE g.user_id = $1 AND g.archived IS NOT TRUE
+                GROUP BY m.contact_id
             )
-            SELECT c.id, c.name, c.frequency_preference::text AS frequency,
-                   greatest(c.last_contact_date, m.at) AS last_contact, c.created_at,
-                   COALESCE(c.circle IN ('inner', 'close'), false) OR c.id IN (SELECT contact_id FROM close)
-                       AS "is_close!"
-            FROM contacts c LEFT JOIN met m ON m.contact_id = c.id
-            WHERE c.user_id = $1 AND c.archived IS NOT TRUE AND c.id NOT IN (SELECT contact_id FROM has_open_suggestion)
+            SELECT c.id, c.name, c.email, c.phone, c.timezone, c.frequency_preference::text AS frequency,
+                greatest(c.last_contact_date, m.last) AS last_met, m.next AS "next_meeting?", c.created_at,
+                COALESCE(c.circle IN ('inner', 'close'), false) OR COALESCE(g.is_close, false) AS "is_close!",
+                c.circle IS NOT NULL OR g.contact_id IS NOT NULL AS "is_in_group!",
+                c.archived IS TRUE AS "is_archived!"
+            FROM contacts c
+            LEFT JOIN met m ON m.contact_id = c.id
+            LEFT JOIN grouped g ON g.contact_id = c.id
+            WHERE c.user_id = $1
             "#,
             self.user_id,
             now,
         )
         .fetch_all(self.tx.statement())
         .await?;
-        Ok(contacts)
+        let contacts = rows.into_iter().map(|row| Contact {
+            id: row.id,
+            name: row.name,
+            email: row.email,
+            phone: row.phone,
+            zone: row.timezone.and_then(|name| name.parse().ok()),
+            frequency: row.frequency.and_then(|name| name.parse().ok()),
+            last_met: row.last_met,
+            next_meeting: row.next_meeting,
+            created_at: row.created_at,
+            is_close: row.is_close,
+            is_in_group: row.is_in_group,
+            is_archived: row.is_archived,
+        });
+        Ok(contacts.collect())
+    }
+
+    /// The user's open suggestions, earlier ones of two years, and what the user said.
+    pub async fn known(&mut self, now: DateTime<Utc>) -> Result<Known, Error> {
+        // What the old jobs dismissed has no row of ours, and a reason that no user wrote.
+        let rows = sqlx::query!(
+            r#"
+            WITH notified AS MATERIALIZED (
+                SELECT DISTINCT split_part(subject, ':', 2) AS id FROM jobs.notification_deliveries
+                WHERE user_id = $1 AND subject LIKE 'suggestion:%' AND state <> 'refused'
+            )
+            SELECT s.id, s.contact_id, s.status AS "status: Status", s.proposed_timeslot_start AS start,
+                s.proposed_timeslot_end AS end, s.snoozed_until, s.calendar_event_id,
+                COALESCE(s.created_at, $2) AS "created_at!", COALESCE(s.updated_at, $2) AS "changed_at!",
+                COALESCE(j.reason, CASE
+                    WHEN s.dismissal_reason LIKE 'Conflicts with calendar event%' THEN 'conflict'
+                    WHEN s.dismissal_reason LIKE 'Calendar conflict:%' THEN 'conflict'
+                END) AS ended_as,
+                s.id::text IN (SELECT id FROM notified) AS "was_notified!",
+                ARRAY(
+                    SELECT c.contact_id FROM suggestion_contacts c
+                    WHERE c.suggestion_id = s.id AND c.contact_id <> s.contact_id
+                ) AS "others!"
+            FROM suggestions s
+            LEFT JOIN jobs.ended_suggestions j ON j.user_id = $1 AND j.suggestion_id = s.id
+            WHERE s.user_id = $1 AND (s.status IN ('pending', 'snoozed') OR s.created_at > $3)
+            "#,
+            self.user_id,
+            now,
+            now - LOOK_BACK,
+        )
+        .fetch_all(self.tx.statement())
+        .await?;
+        let later = LaterTables::find(self.tx.statement()).await?;
+        let mut feedback = HashMap::new();
+        if later.feedback {
+            feedback = later_tables::feedback(self.tx.statement(), self.user_id).await?;
+        }
+        let suggestions = rows.into_iter().map(|row| Suggestion {
+            id: row.id,
+            contacts: std::iter::once(row.contact_id).chain(row.others).collect(),
+            status: row.status,
+            slot: Span { start: row.start, end: row.end },
+            snoozed_until: row.snoozed_until,
+            calendar_event_id: row.calendar_event_id,
+            created_at: row.created_at,
+            changed_at: row.changed_at,
+            was_notified: row.was_notified,
+            ended_as: row.ended_as.and_then(|ended_as| ended_as.parse().ok()),
+            feedback: feedback.remove(&row.id),
+        });
+        let mut known = Known {
+            suggestions: suggestions.collect(),
+            excluded: HashSet::new(),
+            paused_until: None,
+            acted_at: self.acted_at().await?,
+        };
+        if later.exclusions {
+            known.excluded = later_tables::excluded(self.tx.statement(), self.user_id).await?;
+        }
+        if later.pauses {
+            known.paused_until = later_tables::paused_until(self.tx.statement(), self.user_id, now).await?;
+        }
+        Ok(known)
+    }
+
+    async fn acted_at(&mut self) -> Result<Option<DateTime<Utc>>, Error> {
+        let acted_at =
+            sqlx::query_scalar!("SELECT acted_at FROM jobs.last_acts WHERE user_id = $1", self.user_id)
+                .fetch_optional(self.tx.statement())
+                .await?;
+        Ok(acted_at)
+    }
+
+    /// Notes when the user acted last: a snoozed suggestion that is pending again does not tell any more.
+    pub async fn note_act(&mut self, acted_at: Option<DateTime<Utc>>) -> Result<(), Error> {
+        let Some(acted_at) = acted_at else { return Ok(()) };
+        sqlx::query!(
+            "
+            INSERT INTO jobs.last_acts AS l (user_id, acted_at) VALUES ($1, $2)
+            ON CONFLICT (user_id) DO UPDATE SET acted_at = excluded.acted_at WHERE l.acted_at < excluded.acted_at
+            ",
+            self.user_id,
+            acted_at,
+        )
+        .execute(self.tx.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// Ends, moves and makes suggestions; what changed since it was planned stays as it is.
+    pub async fn carry_out(
+        &mut self,
+        plan: &Plan,
+        timezone: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Changes, Error> {
+        let ended = self.end(&plan.ended, now).await?;
+        let moved = self.change_times(&plan.moved, now).await?;
+        let created = self.add(&plan.new, timezone, now).await?;
+        Ok(Changes { created, moved, dismissed: ended })
+    }
+
+    async fn end(&mut self, endings: &[(Uuid, Ending)], now: DateTime<Utc>) -> Result<u64, Error> {
+        if endings.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<_> = endings.iter().map(|(id, _)| *id).collect();
+        let names: Vec<&str> = endings.iter().map(|(_, ending)| ending.into()).collect();
+        let reasons: Vec<_> = endings.iter().map(|(_, ending)| ending.reason()).collect();
+        let ended = sqlx::query_scalar!(
+            r#"
+            WITH ended AS (
+                UPDATE suggestions s SET status = 'dismissed', dismissal_reason = e.reason
+                FROM unnest($2::uuid[], $3::text[], $4::text[]) AS e(id, ended_as, reason)
+                WHERE s.user_id = $1 AND s.id = e.id AND s.status IN ('pending', 'snoozed')
+                RETURNING s.id, e.ended_as
+            ), noted AS (
+                INSERT INTO jobs.ended_suggestions (user_id, suggestion_id, reason, ended_at)
+                SELECT $1, id, ended_as, $5 FROM ended
+                -- The application made it pending again in between.
+                ON CONFLICT (user_id, suggestion_id)
+                DO UPDATE SET reason = excluded.reason, ended_at = excluded.ended_at
+            )
+            SELECT count(*) AS "ended!" FROM ended
+            "#,
+            self.user_id,
+            &ids,
+            names.as_slice() as _,
+            reasons.as_slice() as _,
+            now,
+        )
+        .fetch_one(self.tx.statement())
+        .await?;
+        Ok(ended.cast_unsigned())
+    }
+
+    /// Messages about the old times are kept under other names: each new time is another subject of a message.
+    async fn change_times(&mut self, times: &[NewTime], now: DateTime<Utc>) -> Result<u64, Error> {
+        if times.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<_> = times.iter().map(|time| time.id).collect();
+        let starts: Vec<_> = times.iter().map(|time| time.slot.start).collect();
+        let ends: Vec<_> = times.iter().map(|time| time.slot.end).collect();
+        let moved = sqlx::query_scalar!(
+            r#"
+            WITH moved AS (
+                UPDATE suggestions s SET status = 'pending', snoozed_until = NULL,
+                    proposed_timeslot_start = t.starts_at, proposed_timeslot_end = t.ends_at
+                FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[]) AS t(id, starts_at, ends_at)
+                WHERE s.user_id = $1 AND s.id = t.id AND s.status IN ('pending', 'snoozed')
+                RETURNING s.id
+            ), noted AS (
+                UPDATE jobs.notification_deliveries d
+                SET subject = d.subject || ':until:' || extract(epoch FROM $5::timestamptz)::bigint
+                FROM moved WHERE d.user_id = $1 AND d.subject = 'suggestion:' || moved.id
+            )
+            SELECT count(*) AS "moved!" FROM moved
+            "#,
+            self.user_id,
+            &ids,
+            &starts,
+            &ends,
+            now,
+        )
+        .fetch_one(self.tx.statement())
+        .await?;
+        Ok(moved.cast_unsigned())
     }
 
     /// Makes those suggestions whose contact is still there and has no open one, and returns how many.
-    pub async fn add(
+    async fn add(
         &mut self,
         suggestions: &[NewSuggestion],
         timezone: &str,
         now: DateTime<Utc>,
     ) -> Result<u64, Error> {
+        if suggestions.is_empty() {
+            return Ok(0);
+        }
         let contacts: Vec<Uuid> = suggestions.iter().map(|new| new.contact_id).collect();
         let starts: Vec<_> = suggestions.iter().map(|new| new.slot.start).collect();
         let ends: Vec<_> = suggestions.iter().map(|new| new.slot.end).collect();
@@ -265,4 +455,15 @@ impl SuggestionsTx {
     pub async fn commit(self) -> Result<(), Error> {
         self.tx.commit().await
     }
+}
+
+/// What became of one user's suggestions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Changes {
+    /// New ones.
+    pub created: u64,
+    /// Those with another time.
+    pub moved: u64,
+    /// Those that ended.
+    pub dismissed: u64,
 }

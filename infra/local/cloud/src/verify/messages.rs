@@ -142,7 +142,7 @@ struct Batch {
     told: i64,
     /// Suggestions that were pending at the sweep and that the user was never notified about.
     untold: i64,
-    /// Of these, older than the newest that the user was notified about since.
+    /// Of these, before the next batch announces anything, of a higher priority than one that the user was notified about.
     overtaken: i64,
     /// Of those that the user was notified about, less than two hours before they began.
     late: i64,
@@ -157,12 +157,12 @@ impl Batch {
     ) -> sqlx::Result<Self> {
         sqlx::query_as(
             "WITH told AS (
-                 SELECT s.created_at, s.proposed_timeslot_start < d.claimed_at + interval '2 hours' AS late
+                 SELECT s.priority, s.proposed_timeslot_start < d.claimed_at + interval '2 hours' AS late
                  FROM jobs.notification_deliveries d JOIN suggestions s
                      ON d.subject = 'suggestion:' || s.id
                  WHERE d.user_id = $1 AND d.channel = $2 AND d.claimed_at >= $3
              ), untold AS (
-                 SELECT s.created_at FROM suggestions s
+                 SELECT s.priority, s.proposed_timeslot_start < $3 + interval '7 days' AS is_soon FROM suggestions s
                  WHERE s.user_id = $1 AND s.status = 'pending' AND s.calendar_event_id IS NULL AND s.created_at < $3
                    -- The batch may have come some minutes after the sweep.
                    AND s.proposed_timeslot_start > $3 + interval '3 hours'
@@ -170,7 +170,8 @@ impl Batch {
                                    WHERE d.user_id = $1 AND d.channel = $2 AND d.subject = 'suggestion:' || s.id)
              )
              SELECT (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM untold) AS untold,
-                    (SELECT count(*) FROM untold WHERE created_at < (SELECT max(created_at) FROM told)) AS overtaken,
+                    (SELECT count(*) FROM untold
+                     WHERE is_soon AND priority > (SELECT min(priority) FROM told)) AS overtaken,
                     (SELECT count(*) FROM told WHERE late) AS late",
         )
         .bind(user.id)
@@ -195,7 +196,8 @@ impl Batch {
         if self.untold > 0 && !is_full {
             return Some(format!("{} suggestions are missing, {} were sent", self.untold, self.told));
         }
-        (self.overtaken > 0).then(|| format!("{} older suggestions wait behind newer ones", self.overtaken))
+        (self.overtaken > 0)
+            .then(|| format!("{} suggestions wait behind others of a lower priority", self.overtaken))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Suggestions, by a model that looks at every minute of two weeks.
+//! Suggestions, by a model that looks at every minute of the time for which they are made.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,12 +11,17 @@ use super::Check;
 use super::week::Week;
 use crate::seed::SuggestionState;
 
+const LEAD: TimeDelta = TimeDelta::hours(24);
+const AFTER_BATCH: TimeDelta = TimeDelta::hours(12);
 const HORIZON: TimeDelta = TimeDelta::days(14);
+const WEEK: TimeDelta = TimeDelta::weeks(1);
 const SHORTEST: TimeDelta = TimeDelta::minutes(30);
 const LONGEST: TimeDelta = TimeDelta::minutes(60);
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
-const MAX_PER_DAY: usize = 4;
-/// What was free when suggestions were made and is nearly over now says nothing.
+const MAX_OPEN: usize = 5;
+const MAX_PER_DAY: usize = 2;
+const MAX_PER_BATCH: usize = 3;
+/// What was free when suggestions were made and is nearly over now says nothing; nor does what begins at an odd minute.
 const MARGIN: TimeDelta = TimeDelta::hours(1);
 
 #[derive(FromRow)]
@@ -27,26 +32,20 @@ struct Row {
     start: DateTime<Utc>,
     end: DateTime<Utc>,
     created_at: DateTime<Utc>,
-    priority: i32,
     contacts: i64,
-    has_reason: bool,
+    /// Since it was made.
+    was_met: bool,
 }
 
 impl Row {
     /// No other contact can be met at that time.
     fn takes_time(&self) -> bool {
-        ["pending", "snoozed", "accepted"].contains(&self.status.as_str())
+        ["pending", "accepted"].contains(&self.status.as_str())
     }
 
     fn is_open(&self) -> bool {
         ["pending", "snoozed"].contains(&self.status.as_str())
     }
-}
-
-#[derive(FromRow)]
-struct Contact {
-    id: Uuid,
-    days_overdue: i32,
 }
 
 impl Check<'_> {
@@ -56,28 +55,27 @@ impl Check<'_> {
         let week = self.week()?;
         let is_changed = self.is_synced(Integration::GoogleCalendar) && week.has_events();
         for before in &self.before.suggestions {
-            let is_conflict = is_changed && week.is_busy_between(before.start, before.end);
-            let expected = match before.state {
-                SuggestionState::SnoozedUntilNow if !is_changed => "snoozed",
-                SuggestionState::Pending
-                | SuggestionState::PendingWithEvent
-                | SuggestionState::SnoozedUntilNow
-                    if is_conflict =>
-                {
-                    "dismissed"
-                }
-                SuggestionState::Pending
-                | SuggestionState::PendingWithEvent
-                | SuggestionState::SnoozedUntilNow => "pending",
-                SuggestionState::SnoozedOn | SuggestionState::Accepted => before.state.status(),
+            let Some(found) = rows.iter().find(|row| row.id == before.id) else {
+                self.same(format!("suggestion from before ({:?})", before.state), false, true);
+                continue;
             };
-            let found =
-                rows.iter().find(|row| row.id == before.id).map(|row| (row.status.as_str(), row.has_reason));
+            let is_conflict = is_changed && week.is_busy_between(before.start, before.end);
+            let is_moved = found.start != before.start;
+            let expected: &[(&str, bool)] = match before.state {
+                SuggestionState::Accepted => &[("accepted", false)],
+                _ if found.was_met => &[("dismissed", false), ("pending", false), ("snoozed", false)],
+                SuggestionState::SnoozedOn => &[("snoozed", false)],
+                SuggestionState::SnoozedUntilNow => &[("pending", true), ("snoozed", false)],
+                SuggestionState::Pending | SuggestionState::PendingWithEvent if is_conflict => {
+                    &[("pending", true), ("dismissed", false)]
+                }
+                SuggestionState::Pending | SuggestionState::PendingWithEvent => &[("pending", false)],
+            };
             let what = format!("suggestion from before ({:?})", before.state);
-            self.same(what, found, Some((expected, expected == "dismissed")));
+            self.same(what, expected.contains(&(found.status.as_str(), is_moved)), true);
         }
-        self.sound(&rows, &week).await?;
-        if self.user.grant(Integration::GoogleCalendar).is_some() {
+        self.sound(&rows, &week);
+        if self.is_synced(Integration::GoogleCalendar) {
             self.complete(&rows, &week).await?;
         }
         Ok(())
@@ -87,22 +85,28 @@ impl Check<'_> {
     pub(super) async fn current_suggestions(&mut self) -> anyhow::Result<()> {
         let rows = self.suggestion_rows().await?;
         let week = self.week()?;
-        let mut open = HashSet::new();
-        for row in rows.iter().filter(|row| row.is_open()) {
-            self.same("only open suggestion of its contact", open.insert(row.contact_id), true);
-        }
+        self.one_each(&rows);
         let pending = rows.iter().filter(|row| row.status == "pending" && row.start > self.now);
         let conflicts = pending.filter(|row| week.is_busy_between(row.start, row.end)).count();
         self.same("number of pending suggestions at busy times", conflicts, 0);
         Ok(())
     }
 
+    fn one_each(&mut self, rows: &[Row]) {
+        let mut open = HashSet::new();
+        for row in rows.iter().filter(|row| row.is_open()) {
+            self.same("only open suggestion of its contact", open.insert(row.contact_id), true);
+        }
+        self.same("number of open suggestions", open.len() <= MAX_OPEN, true);
+    }
+
     async fn suggestion_rows(&mut self) -> sqlx::Result<Vec<Row>> {
         sqlx::query_as(
             "SELECT s.id, s.contact_id, s.status::text, s.proposed_timeslot_start AS start,
-                    s.proposed_timeslot_end AS end, s.created_at, s.priority,
+                    s.proposed_timeslot_end AS end, s.created_at,
                     (SELECT count(*) FROM suggestion_contacts c WHERE c.suggestion_id = s.id) AS contacts,
-                    s.dismissal_reason IS NOT NULL AS has_reason
+                    EXISTS (SELECT FROM contacts c WHERE c.id = s.contact_id
+                            AND (c.last_contact_date > s.created_at OR c.archived)) AS was_met
              FROM suggestions s WHERE s.user_id = $1 ORDER BY s.proposed_timeslot_start",
         )
         .bind(self.user.id)
@@ -110,84 +114,98 @@ impl Check<'_> {
         .await
     }
 
-    /// Contacts that are overdue at this moment: days since the last meeting, or since the contact is known, beyond the
-    /// frequency.
-    async fn overdue(&mut self) -> sqlx::Result<Vec<Contact>> {
-        sqlx::query_as(
-            "SELECT id, days_overdue FROM (
-                 SELECT id, EXTRACT(day FROM $2 - COALESCE(last_contact_date, created_at))::int
-                     - CASE WHEN last_contact_date IS NULL THEN 0 ELSE CASE frequency_preference
-                           WHEN 'daily' THEN 1 WHEN 'weekly' THEN 7 WHEN 'biweekly' THEN 14 WHEN 'quarterly' THEN 90
-                           WHEN 'yearly' THEN 365 WHEN 'flexible' THEN 60 WHEN 'na' THEN 365 ELSE 30 END
-                       END AS days_overdue
-                 FROM contacts WHERE user_id = $1 AND archived IS NOT TRUE
-             ) AS c WHERE days_overdue >= 0",
+    /// Contacts that the user was in touch with longer ago than the frequency says, and not those of whom something else may
+    /// keep them from being suggested.
+    async fn due(&mut self) -> sqlx::Result<HashSet<Uuid>> {
+        let due = sqlx::query_scalar(
+            "SELECT id FROM contacts c
+             WHERE user_id = $1 AND archived IS NOT TRUE AND timezone IS NULL
+               AND $2 - last_contact_date >= make_interval(days => CASE frequency_preference
+                   WHEN 'daily' THEN 1 WHEN 'weekly' THEN 7 WHEN 'biweekly' THEN 14 WHEN 'quarterly' THEN 90
+                   WHEN 'yearly' THEN 365 WHEN 'flexible' THEN 60 WHEN 'na' THEN 10000 ELSE 30 END)
+               AND NOT EXISTS (SELECT FROM jobs.next_meetings n WHERE n.contact_id = c.id)
+               AND NOT EXISTS (SELECT FROM contacts o WHERE o.user_id = $1 AND o.id <> c.id
+                               AND (lower(o.name) = lower(c.name) OR lower(o.email) = lower(c.email) OR o.phone = c.phone))",
         )
         .bind(self.user.id)
-        .bind(self.now)
-        .fetch_all(&mut *self.db)
-        .await
+        .bind(self.now);
+        Ok(due.fetch_all(&mut *self.db).await?.into_iter().collect())
+    }
+
+    /// From when on a batch announces what was suggested at a moment.
+    fn announced_from(&self, made_at: DateTime<Utc>) -> DateTime<Utc> {
+        let reach = &self.before.reach;
+        let has_channel = reach.email || reach.number.is_some();
+        let next =
+            has_channel.then(|| reach.batches(made_at, made_at + WEEK + LEAD).first().copied()).flatten();
+        next.map_or(made_at + LEAD, |batch| (batch + AFTER_BATCH).max(made_at + LEAD))
     }
 
     /// That nothing was suggested that should not be.
-    async fn sound(&mut self, rows: &[Row], week: &Week) -> sqlx::Result<()> {
-        let overdue: BTreeMap<Uuid, i32> =
-            self.overdue().await?.into_iter().map(|contact| (contact.id, contact.days_overdue)).collect();
-        let mut open = HashSet::new();
-        for row in rows.iter().filter(|row| row.is_open()) {
-            self.same("only open suggestion of its contact", open.insert(row.contact_id), true);
-        }
+    fn sound(&mut self, rows: &[Row], week: &Week) {
+        self.one_each(rows);
         let is_new = |row: &&Row| self.before.suggestions.iter().all(|before| before.id != row.id);
+        let mut early = 0;
         for row in rows.iter().filter(is_new) {
             let id = row.id;
             self.same(format!("suggestion {id}: number of contacts"), row.contacts, 1);
             let length = row.end - row.start;
+            let from = self.announced_from(row.created_at);
+            early += usize::from(row.start < from);
             let is_slot = (SHORTEST..=LONGEST).contains(&length)
-                && row.start >= row.created_at
-                && row.end <= row.created_at + HORIZON;
-            self.same(format!("suggestion {id}: a slot of the next 14 days"), is_slot, true);
+                && row.start >= row.created_at + LEAD
+                && row.end <= from + HORIZON;
+            self.same(format!("suggestion {id}: a slot in time"), is_slot, true);
             self.same(format!("suggestion {id}: free time"), week.is_free_between(row.start, row.end), true);
             let overlaps = rows.iter().filter(|other| {
                 other.id != id && other.takes_time() && other.start < row.end && row.start < other.end
             });
             self.same(format!("suggestion {id}: others at the same time"), overlaps.count(), 0);
-            let priority =
-                overdue.get(&row.contact_id).map(|days| (100.0 + 50.0 * f64::from(*days).ln_1p()).round());
-            self.same(format!("suggestion {id}: priority"), Some(f64::from(row.priority)), priority);
+            let same_day = rows
+                .iter()
+                .filter(|other| other.takes_time() && week.date(other.start) == week.date(row.start));
+            self.same(
+                format!("suggestion {id}: others on the same day"),
+                same_day.count() <= MAX_PER_DAY,
+                true,
+            );
         }
-        Ok(())
+        self.same("suggestions that no batch announces", early <= 1, true);
     }
 
     /// That no contact is left who could be met at a time that is left.
     async fn complete(&mut self, rows: &[Row], week: &Week) -> sqlx::Result<()> {
-        let has_open_suggestion: HashSet<Uuid> =
-            rows.iter().filter(|row| row.takes_time()).map(|row| row.contact_id).collect();
-        let overdue = self.overdue().await?;
-        let left: Vec<&Contact> =
-            overdue.iter().filter(|contact| !has_open_suggestion.contains(&contact.id)).collect();
-        if left.is_empty() {
+        let is_suggested: HashSet<Uuid> = rows.iter().map(|row| row.contact_id).collect();
+        let left = self.due().await?.iter().filter(|contact| !is_suggested.contains(contact)).count();
+        let open = rows.iter().filter(|row| row.is_open()).count();
+        if left == 0 || open >= MAX_OPEN {
             return Ok(());
         }
-        let mut used: BTreeMap<NaiveDate, usize> = BTreeMap::new();
+        let from = self.announced_from(self.now);
+        let batch = |start: DateTime<Utc>| (start - from).num_seconds() / WEEK.num_seconds();
+        let mut per_day: BTreeMap<NaiveDate, usize> = BTreeMap::new();
+        let mut per_batch: BTreeMap<i64, usize> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.takes_time()) {
-            *used.entry(week.date(row.start)).or_default() += 1;
+            *per_day.entry(week.date(row.start)).or_default() += 1;
+            if row.start >= from {
+                *per_batch.entry(batch(row.start)).or_default() += 1;
+            }
         }
         let is_taken = |moment: DateTime<Utc>| {
             rows.iter().any(|row| row.takes_time() && row.start <= moment && moment < row.end)
         };
-        let from = (self.now + MARGIN).duration_trunc(MINUTE).unwrap_or(self.now);
-        let until = self.seeded.at + HORIZON;
+        let begin = (from + MARGIN).duration_trunc(MINUTE).unwrap_or(from);
+        let until = from + HORIZON - MARGIN;
         let mut unused = 0;
-        for (mut start, end) in week.free_runs(from, until, is_taken) {
-            while end - start >= SHORTEST {
-                unused += usize::from(used.get(&week.date(start)).copied().unwrap_or_default() < MAX_PER_DAY);
+        for (mut start, end) in week.free_runs(begin, until, is_taken) {
+            while end - start >= SHORTEST + MARGIN {
+                let is_day_full = per_day.get(&week.date(start)).is_some_and(|used| *used >= MAX_PER_DAY);
+                let is_batch_full = per_batch.get(&batch(start)).is_some_and(|used| *used >= MAX_PER_BATCH);
+                unused += usize::from(!is_day_full && !is_batch_full);
                 start += LONGEST;
             }
         }
-        self.same(format!("free slots while {} contacts wait", left.len()), unused, 0);
-        let friend = self.before.contacts.iter().find(|contact| contact.is_close_friend);
-        let forgotten = friend.is_some_and(|friend| left.iter().any(|contact| contact.id == friend.id));
-        self.same("close friend waits behind others", forgotten && !rows.is_empty(), false);
+        self.same(format!("free slots while {left} contacts wait"), unused, 0);
         Ok(())
     }
 }

@@ -8,8 +8,8 @@ use super::Check;
 use crate::seed::{Block, OwnAvailability};
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
-/// The night of users who say nothing of their days.
-const UNTOLD_NIGHT: (&str, &str) = ("21:00", "09:00");
+/// When users without blocks meet nobody.
+const NIGHT: (&str, &str) = ("21:00", "09:00");
 
 /// Weekday, beginning and end.
 type Window = (u32, NaiveTime, NaiveTime);
@@ -28,9 +28,11 @@ impl Check<'_> {
     pub(super) fn week(&self) -> anyhow::Result<Week> {
         let events = self.known_events()?;
         let OwnAvailability { blocks, commute, night } = self.before.availability;
-        let night = night.or(blocks.is_empty().then_some(UNTOLD_NIGHT));
-        let nights =
-            night.into_iter().flat_map(|(start, end)| (0..7).map(move |day| window(&(day, start, end))));
+        let default = blocks.is_empty().then_some(NIGHT);
+        let nights = night
+            .into_iter()
+            .chain(default)
+            .flat_map(|(start, end)| (0..7).map(move |day| window(&(day, start, end))));
         Ok(Week {
             zone: self.user.time_zone,
             kept: blocks.iter().map(window).collect(),

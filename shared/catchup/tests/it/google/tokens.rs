@@ -44,7 +44,7 @@ async fn a_renewed_token_is_stored_encrypted_and_used_until_it_nearly_expires() 
 async fn a_revoked_grant_is_notified_once_and_resolved_when_it_works_again() {
     let stack = Stack::start().await;
     let user_id = stack.user(USUAL);
-    for (integration, path) in [(GoogleCalendar, "calendar"), (GoogleContacts, "contacts")] {
+    for integration in [GoogleCalendar, GoogleContacts] {
         stack.world.revoke_grant(user_id, stand_in(integration)).unwrap();
         // The others were not asked since: for a day it is not believed.
         let refused = stack.tokens.refresh(user_id, integration).await;
@@ -56,7 +56,7 @@ async fn a_revoked_grant_is_notified_once_and_resolved_when_it_works_again() {
             stack.advance(TimeDelta::hours(24));
         }
         assert_eq!(stack.health(user_id, integration).await.as_deref(), Some("revoked"));
-        let link = format!("{APPLICATION}/api/{path}/google/authorize");
+        let link = format!("{APPLICATION}/app?view=preferences");
         assert_eq!(stack.notices(user_id, integration).await, [("token_invalid".to_owned(), link)]);
 
         stack.world.restore_grant(user_id, stand_in(integration)).unwrap();

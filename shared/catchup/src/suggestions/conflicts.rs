@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 
-use catchup::availability::Busy;
-use catchup::db::suggestions::Pending;
 use uuid::Uuid;
 
-/// The suggestions that overlap a busy event, other than the one that was made for them. O((n + m) log m).
-pub(crate) fn conflicts(pending: &[Pending], busy: &[Busy]) -> Vec<Uuid> {
+use crate::availability::Busy;
+use crate::db::suggestions::{Status, Suggestion};
+
+/// The pending suggestions that overlap a busy event, other than the one that was made for them. O((n + m) log m).
+pub(super) fn conflicts(suggestions: &[Suggestion], busy: &[Busy]) -> Vec<Uuid> {
     let mut starts: Vec<_> = busy.iter().map(|busy| busy.span.start).collect();
     let mut ends: Vec<_> = busy.iter().map(|busy| busy.span.end).collect();
     starts.sort_unstable();
     ends.sort_unstable();
     let events: HashMap<&str, &Busy> =
         busy.iter().map(|busy| (busy.google_event_id.as_str(), busy)).collect();
-    let is_taken = |suggestion: &&Pending| {
+    let is_taken = |suggestion: &&Suggestion| {
         let slot = suggestion.slot;
         let begun = starts.partition_point(|start| *start < slot.end);
         let over = ends.partition_point(|end| *end <= slot.start);
@@ -22,16 +23,18 @@ pub(crate) fn conflicts(pending: &[Pending], busy: &[Busy]) -> Vec<Uuid> {
         let own = own.is_some_and(|own| !own.span.and(&slot).is_empty());
         begun.saturating_sub(over) > usize::from(own)
     };
-    pending.iter().filter(is_taken).map(|suggestion| suggestion.id).collect()
+    let pending = suggestions.iter().filter(|suggestion| suggestion.status == Status::Pending);
+    pending.filter(is_taken).map(|suggestion| suggestion.id).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use catchup::span::Span;
     use chrono::{DateTime, Utc};
     use proptest::prelude::*;
 
+    use super::super::tests::suggestion;
     use super::*;
+    use crate::span::Span;
 
     fn span() -> impl Strategy<Value = Span> {
         let at = |hour: i64| -> DateTime<Utc> { DateTime::from_timestamp(hour * 3600, 0).unwrap() };
@@ -47,7 +50,7 @@ mod tests {
         ) {
             let pending: Vec<_> = slots
                 .into_iter()
-                .map(|(slot, own)| Pending { id: Uuid::new_v4(), slot, calendar_event_id: own.map(|own| own.to_string()) })
+                .map(|(slot, own)| Suggestion { id: Uuid::new_v4(), slot, calendar_event_id: own.map(|own| own.to_string()), ..suggestion(1) })
                 .collect();
             let busy: Vec<_> = spans
                 .into_iter()

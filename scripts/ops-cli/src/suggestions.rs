@@ -1,0 +1,110 @@
+//! `ops suggestions`: whom a user would be suggested to meet now, and why not the others.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use catchup::suggestions::{Contact, Plan, Verdict, explain};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use uuid::Uuid;
+
+use crate::database::{open, wait_for};
+
+/// Explain whom a user would be suggested to meet now, and why not the others. Changes nothing.
+#[derive(Args)]
+pub(crate) struct Suggestions {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List a user's contacts by what keeps them from being suggested, those that would be suggested first.
+    Explain {
+        /// The user.
+        user: Uuid,
+        /// Show names of contacts, which are personal data; otherwise their ids only.
+        #[arg(long)]
+        names: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Suggestions {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let Verb::Explain { user, names, json } = self.verb;
+        wait_for(async {
+            let Some((contacts, plan)) = explain(&open()?, user, Clock::system().now()).await? else {
+                bail!("there is no user {user}");
+            };
+            if json {
+                println!("{}", as_json(&contacts, &plan, names));
+            } else {
+                print(&contacts, &plan, names);
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+fn as_json(contacts: &[Contact], plan: &Plan, with_names: bool) -> Value {
+    let names = names(contacts);
+    let contacts = plan.verdicts.iter().map(|(id, verdict)| {
+        let name = with_names.then(|| names.get(id));
+        json!({ "contact": id, "name": name, "verdict": <&str>::from(verdict), "detail": detail(verdict) })
+    });
+    let moved = plan.moved.iter().map(|moved| json!({ "suggestion": moved.id, "start": moved.slot.start }));
+    let ended =
+        plan.ended.iter().map(|(id, ending)| json!({ "suggestion": id, "reason": <&str>::from(ending) }));
+    json!({
+        "contacts": contacts.collect::<Value>(),
+        "moved": moved.collect::<Value>(),
+        "ended": ended.collect::<Value>(),
+    })
+}
+
+fn print(contacts: &[Contact], plan: &Plan, with_names: bool) {
+    let names = names(contacts);
+    for (id, ending) in &plan.ended {
+        println!("suggestion {id} would end: {}", <&str>::from(ending));
+    }
+    for moved in &plan.moved {
+        println!("suggestion {} would get another time: {}", moved.id, moved.slot.start.to_rfc3339());
+    }
+    let (suggested, others): (Vec<_>, Vec<_>) =
+        plan.verdicts.iter().copied().partition(|(_, verdict)| matches!(verdict, Verdict::Suggested(_)));
+    for (id, verdict) in suggested.into_iter().chain(others) {
+        let name = names.get(&id).filter(|_| with_names).copied().unwrap_or_default();
+        let line =
+            format!("{id}  {:<13} {:<26}{name}", <&str>::from(verdict), detail(&verdict).unwrap_or_default());
+        println!("{}", line.trim_end());
+    }
+    if plan.verdicts.is_empty() {
+        println!("The user has no contacts.");
+    }
+}
+
+fn names(contacts: &[Contact]) -> HashMap<Uuid, &str> {
+    contacts.iter().map(|contact| (contact.id, contact.name.as_str())).collect()
+}
+
+/// For when, or until when.
+fn detail(verdict: &Verdict) -> Option<String> {
+    let time = match verdict {
+        Verdict::Suggested(slot) => slot.start,
+        Verdict::NotDue(time) | Verdict::LeftAlone(time) | Verdict::MeetsAnyway(time) => *time,
+        Verdict::Open
+        | Verdict::Accepted
+        | Verdict::Excluded
+        | Verdict::Archived
+        | Verdict::NoPerson
+        | Verdict::SamePerson
+        | Verdict::NoPlace
+        | Verdict::NoTime => return None,
+    };
+    Some(time.to_rfc3339())
+}

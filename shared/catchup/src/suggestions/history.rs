@@ -1,0 +1,175 @@
+//! What became of earlier suggestions, contact by contact: the user's word above all.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use uuid::Uuid;
+
+use super::frequency::Frequency;
+use super::part_of_week::PartOfWeek;
+use crate::db::suggestions::{Ending, Feedback, Status, Suggestion};
+
+/// Whoever reacts is left alone for so long, at least.
+const WEEK: TimeDelta = TimeDelta::weeks(1);
+
+/// What earlier suggestions say about a contact.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Past {
+    /// When the contact was suggested last.
+    pub suggested_at: Option<DateTime<Utc>>,
+    /// When the user said that the two are in touch.
+    pub met_at: Option<DateTime<Utc>>,
+    pub block: Option<Block>,
+    /// Parts of the week that do not suit the user for this contact.
+    pub unsuitable: Vec<PartOfWeek>,
+}
+
+/// Why a contact is not suggested, due or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Block {
+    /// Until then: the user dismissed the contact, or did not react.
+    Until(DateTime<Utc>),
+    /// The two have an appointment.
+    Accepted,
+    /// There is a suggestion already.
+    Open,
+    /// The user does not want it.
+    Never,
+}
+
+/// The past of each contact with one. `frequencies` are those of the contacts.
+pub(super) fn pasts(
+    suggestions: &[Suggestion],
+    frequencies: &HashMap<Uuid, Frequency>,
+    zone: Tz,
+    now: DateTime<Utc>,
+) -> HashMap<Uuid, Past> {
+    let mut pasts: HashMap<Uuid, Past> = HashMap::new();
+    for suggestion in suggestions {
+        for contact in &suggestion.contacts {
+            let past = pasts.entry(*contact).or_default();
+            let frequency = frequencies.get(contact).copied().unwrap_or_default();
+            past.suggested_at = past.suggested_at.max(Some(suggestion.created_at));
+            past.block = past.block.max(block(suggestion, frequency, now));
+            match suggestion.feedback {
+                Some(Feedback::AlreadyInTouch) => past.met_at = past.met_at.max(Some(suggestion.changed_at)),
+                Some(Feedback::TimingOff) => {
+                    past.unsuitable.push(PartOfWeek::of(suggestion.slot.start, zone));
+                }
+                Some(Feedback::NotRelevant | Feedback::DontSuggestContact | Feedback::Other) | None => {}
+            }
+        }
+    }
+    pasts
+}
+
+fn block(suggestion: &Suggestion, frequency: Frequency, now: DateTime<Utc>) -> Option<Block> {
+    let until = |time: DateTime<Utc>| (time > now).then_some(Block::Until(time));
+    let changed = suggestion.changed_at;
+    match suggestion.status {
+        Status::Pending | Status::Snoozed => Some(Block::Open),
+        Status::Accepted => (suggestion.slot.end > now).then_some(Block::Accepted),
+        Status::Dismissed => match (suggestion.ended_as, suggestion.feedback) {
+            // Our word is not the user's.
+            (Some(Ending::Expired), _) => until(changed + WEEK).filter(|_| suggestion.was_notified),
+            (Some(Ending::Conflict | Ending::Unwanted), _) | (None, Some(Feedback::AlreadyInTouch)) => None,
+            (None, Some(Feedback::DontSuggestContact)) => Some(Block::Never),
+            (None, Some(Feedback::TimingOff)) => until(changed + WEEK),
+            (None, Some(Feedback::NotRelevant)) => until(changed + frequency.cool_down() * 2),
+            (None, Some(Feedback::Other) | None) => until(changed + frequency.cool_down()),
+        },
+    }
+}
+
+/// When the user acted last on one of these suggestions, as far as they show it: one that was snoozed until now does not
+/// any more.
+pub(super) fn acted_at(suggestions: &[Suggestion]) -> Option<DateTime<Utc>> {
+    let is_by_user = |suggestion: &&Suggestion| match suggestion.status {
+        Status::Pending => false,
+        Status::Snoozed | Status::Accepted => true,
+        Status::Dismissed => suggestion.ended_as.is_none(),
+    };
+    suggestions.iter().filter(is_by_user).map(|suggestion| suggestion.changed_at).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{now, suggestion};
+    use super::*;
+
+    #[track_caller]
+    fn check(suggestion: &Suggestion, frequency: Frequency, expected: Option<Block>) {
+        let frequencies = suggestion.contacts.iter().map(|contact| (*contact, frequency)).collect();
+        let pasts = pasts(std::slice::from_ref(suggestion), &frequencies, Tz::UTC, now());
+        for contact in &suggestion.contacts {
+            assert_eq!(pasts[contact].block, expected, "{suggestion:?}");
+        }
+    }
+
+    fn until(days: i64) -> Option<Block> {
+        Some(Block::Until(now() + TimeDelta::days(days)))
+    }
+
+    fn dismissed(days_ago: i64, feedback: Option<Feedback>) -> Suggestion {
+        let changed_at = now() - TimeDelta::days(days_ago);
+        Suggestion { status: Status::Dismissed, changed_at, feedback, ..suggestion(1) }
+    }
+
+    #[test]
+    fn who_was_dismissed_is_left_alone_for_their_own_interval_and_a_week_at_least() {
+        check(&dismissed(1, None), Frequency::Monthly, until(29));
+        check(&dismissed(1, None), Frequency::Daily, until(6));
+        check(&dismissed(31, None), Frequency::Monthly, None);
+        check(&dismissed(1, Some(Feedback::Other)), Frequency::Monthly, until(29));
+    }
+
+    #[test]
+    fn what_the_user_says_about_a_dismissal_counts() {
+        check(&dismissed(1, Some(Feedback::NotRelevant)), Frequency::Monthly, until(59));
+        check(&dismissed(1, Some(Feedback::TimingOff)), Frequency::Monthly, until(6));
+        check(&dismissed(1, Some(Feedback::AlreadyInTouch)), Frequency::Monthly, None);
+        check(&dismissed(900, Some(Feedback::DontSuggestContact)), Frequency::Monthly, Some(Block::Never));
+        let zone = Tz::UTC;
+        let told = |feedback| {
+            pasts(&[dismissed(1, Some(feedback))], &HashMap::new(), zone, now())
+                .remove(&Uuid::from_u128(1))
+                .unwrap()
+        };
+        assert_eq!(told(Feedback::AlreadyInTouch).met_at, Some(now() - TimeDelta::days(1)));
+        assert_eq!(told(Feedback::TimingOff).unsuitable, [PartOfWeek::of(suggestion(1).slot.start, zone)]);
+    }
+
+    #[test]
+    fn what_we_dismissed_is_not_the_users_word() {
+        let ended = |ended_as, was_notified| Suggestion {
+            ended_as: Some(ended_as),
+            was_notified,
+            ..dismissed(1, None)
+        };
+        check(&ended(Ending::Expired, true), Frequency::Monthly, until(6));
+        check(&ended(Ending::Expired, false), Frequency::Monthly, None);
+        check(&ended(Ending::Conflict, true), Frequency::Monthly, None);
+        check(&ended(Ending::Unwanted, true), Frequency::Monthly, None);
+        let one = std::slice::from_ref;
+        assert_eq!(acted_at(one(&ended(Ending::Expired, true))), None);
+        assert_eq!(acted_at(one(&suggestion(1))), None);
+        assert_eq!(acted_at(one(&dismissed(1, None))), Some(now() - TimeDelta::days(1)));
+    }
+
+    #[test]
+    fn who_has_a_suggestion_or_an_appointment_gets_no_other() {
+        for status in [Status::Pending, Status::Snoozed] {
+            let group = vec![Uuid::from_u128(1), Uuid::from_u128(2)];
+            check(
+                &Suggestion { status, contacts: group, ..suggestion(1) },
+                Frequency::Monthly,
+                Some(Block::Open),
+            );
+        }
+        let accepted = Suggestion { status: Status::Accepted, ..suggestion(1) };
+        check(&accepted, Frequency::Monthly, Some(Block::Accepted));
+        let slot = crate::span::Span { start: now() - TimeDelta::hours(2), end: now() };
+        check(&Suggestion { slot, ..accepted }, Frequency::Monthly, None);
+    }
+}

@@ -1,0 +1,231 @@
+//! Plans for whole situations.
+
+use std::collections::HashSet;
+
+use chrono::{NaiveTime, TimeDelta};
+
+use super::*;
+use crate::db::suggestions::{Ending, Feedback, Status, Suggestion};
+use crate::span::{Span, Spans};
+
+/// A Sunday.
+pub(super) fn now() -> DateTime<Utc> {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+/// Someone of whom nothing is known.
+pub(super) fn contact(number: u128) -> Contact {
+    Contact {
+        id: Uuid::from_u128(number),
+        name: format!("Contact{number}"),
+        email: None,
+        phone: None,
+        zone: None,
+        frequency: None,
+        last_met: None,
+        next_meeting: None,
+        created_at: Some(now() - TimeDelta::days(1_000)),
+        is_close: false,
+        is_in_group: false,
+        is_archived: false,
+    }
+}
+
+/// A pending one for that contact, made yesterday for a week from now.
+pub(super) fn suggestion(contact: u128) -> Suggestion {
+    let start = now() + TimeDelta::days(7);
+    Suggestion {
+        id: Uuid::from_u128(1_000 + contact),
+        contacts: vec![Uuid::from_u128(contact)],
+        status: Status::Pending,
+        slot: Span { start, end: start + TimeDelta::hours(1) },
+        snoozed_until: None,
+        calendar_event_id: None,
+        created_at: now() - TimeDelta::days(1),
+        changed_at: now() - TimeDelta::days(1),
+        was_notified: false,
+        ended_as: None,
+        feedback: None,
+    }
+}
+
+fn weekly(number: u128) -> Contact {
+    Contact {
+        frequency: Some(Frequency::Weekly),
+        last_met: Some(now() - TimeDelta::days(30)),
+        ..contact(number)
+    }
+}
+
+fn situation(contacts: Vec<Contact>, suggestions: Vec<Suggestion>) -> Situation {
+    Situation {
+        now: now(),
+        zone: Tz::UTC,
+        horizon: Horizon::new(now(), Some(now() + TimeDelta::days(7))),
+        contacts,
+        suggestions,
+        own_addresses: HashSet::new(),
+        excluded: HashSet::new(),
+        acted_at: None,
+        paused_until: None,
+    }
+}
+
+/// From 9 to 21 o'clock on each of the next days.
+fn free() -> Spans {
+    let midnight = now().date_naive().and_time(NaiveTime::MIN).and_utc();
+    let at = |day: i64, hour| midnight + TimeDelta::days(day) + TimeDelta::hours(hour);
+    (0..40).map(|day| Span { start: at(day, 9), end: at(day, 21) }).collect()
+}
+
+fn made(situation: Situation) -> Plan {
+    plan(situation, &free(), &[])
+}
+
+fn verdict_of(plan: &Plan, contact: u128) -> Verdict {
+    let found = plan.verdicts.iter().find(|(id, _)| *id == Uuid::from_u128(contact));
+    found.unwrap_or_else(|| panic!("no verdict on {contact}: {plan:?}")).1
+}
+
+fn hours_ahead(plan: &Plan) -> Vec<i64> {
+    plan.new.iter().map(|new| (new.slot.start - now()).num_hours()).collect()
+}
+
+#[test]
+fn a_user_has_five_open_ones_of_which_a_batch_announces_three() {
+    let plan = made(situation((1..=12).map(weekly).collect(), Vec::new()));
+    // The batch is next Sunday noon: two on Monday evening, one on Tuesday; the others after the batch of the week after.
+    assert_eq!(hours_ahead(&plan), [197, 198, 221, 365, 366]);
+    assert_eq!(verdict_of(&plan, 6), Verdict::NoPlace);
+
+    let open: Vec<_> = (1..=4).map(suggestion).collect();
+    assert_eq!(made(situation((1..=12).map(weekly).collect(), open)).new.len(), 1);
+    let snoozed = (1..=5).map(|number| Suggestion { status: Status::Snoozed, ..suggestion(number) });
+    assert_eq!(made(situation((1..=12).map(weekly).collect(), snoozed.collect())).new.len(), 0);
+}
+
+#[test]
+fn a_question_is_asked_last_and_once_at_a_time() {
+    let plan = made(situation(vec![contact(1), contact(2), weekly(3)], Vec::new()));
+    let names: Vec<_> = plan.new.iter().map(|new| new.reasoning.as_str()).collect();
+    assert_eq!(names, ["Contact3 · weekly · last 30 January", "Keep in touch with Contact1?"]);
+    assert_eq!(verdict_of(&plan, 2), Verdict::NoPlace);
+    let plan = made(situation(vec![contact(1), contact(2)], vec![suggestion(1)]));
+    assert_eq!(plan.new, []);
+}
+
+#[test]
+fn five_hundred_imported_contacts_are_one_question() {
+    let plan = made(situation((1..=500).map(contact).collect(), Vec::new()));
+    assert_eq!(plan.new.len(), 1);
+}
+
+#[test]
+fn one_who_acts_gets_one_place_that_needs_no_message_and_another_that_is_announced() {
+    let mut acting = situation((1..=3).map(weekly).collect(), Vec::new());
+    acting.acted_at = Some(now() - TimeDelta::days(13));
+    assert_eq!(hours_ahead(&made(acting.clone())), [197, 29, 198]);
+    acting.acted_at = Some(now() - TimeDelta::days(14));
+    assert_eq!(hours_ahead(&made(acting)), [197, 198, 221]);
+}
+
+#[test]
+fn a_pending_one_whose_time_has_begun_ends_and_the_contact_is_free_unless_the_user_was_told() {
+    let begun = Span { start: now(), end: now() + TimeDelta::hours(1) };
+    let expired = Suggestion { slot: begun, ..suggestion(1) };
+    let plan = made(situation(vec![weekly(1)], vec![expired.clone()]));
+    assert_eq!(plan.ended, [(expired.id, Ending::Expired)]);
+    assert_eq!(plan.new.len(), 1);
+
+    let told = Suggestion { was_notified: true, ..expired };
+    let plan = made(situation(vec![weekly(1)], vec![told]));
+    assert_eq!(verdict_of(&plan, 1), Verdict::LeftAlone(now() + TimeDelta::days(7)));
+}
+
+#[test]
+fn what_is_not_wanted_any_more_ends() {
+    let archived = Contact { is_archived: true, ..weekly(1) };
+    let met = Contact { last_met: Some(now() - TimeDelta::hours(1)), ..weekly(2) };
+    let mut situation =
+        situation(vec![archived, met, weekly(3), weekly(4)], (1..=4).map(suggestion).collect());
+    situation.excluded.insert(Uuid::from_u128(3));
+    let plan = made(situation);
+    let ended: Vec<_> = (1..=3).map(|number| (suggestion(number).id, Ending::Unwanted)).collect();
+    assert_eq!(plan.ended, ended);
+    assert_eq!(verdict_of(&plan, 1), Verdict::Archived);
+    assert_eq!(verdict_of(&plan, 2), Verdict::NotDue(now() + TimeDelta::hours(7 * 24 - 1)));
+    assert_eq!(verdict_of(&plan, 3), Verdict::Excluded);
+    assert_eq!(verdict_of(&plan, 4), Verdict::Open);
+}
+
+#[test]
+fn a_time_that_is_lost_is_replaced_and_only_without_another_the_suggestion_ends() {
+    let lost = [suggestion(1).id];
+    let found = plan(situation(vec![weekly(1)], vec![suggestion(1)]), &free(), &lost);
+    assert_eq!((found.moved.len(), found.ended.len(), found.new.len()), (1, 0, 0));
+    let none = plan(situation(vec![weekly(1)], vec![suggestion(1)]), &Spans::default(), &lost);
+    assert_eq!((none.moved.len(), none.ended.as_slice()), (0, [(lost[0], Ending::Conflict)].as_slice()));
+    assert_eq!(verdict_of(&none, 1), Verdict::NoTime);
+}
+
+#[test]
+fn a_snoozed_one_whose_time_has_come_gets_a_new_time_or_waits() {
+    let snoozed = |until| Suggestion {
+        status: Status::Snoozed,
+        snoozed_until: Some(until),
+        slot: Span { start: now() - TimeDelta::days(3), end: now() - TimeDelta::days(2) },
+        ..suggestion(1)
+    };
+    let due = made(situation(vec![weekly(1)], vec![snoozed(now())]));
+    assert_eq!(due.moved.len(), 1);
+    let later = made(situation(vec![weekly(1)], vec![snoozed(now() + TimeDelta::hours(1))]));
+    assert_eq!((later.moved.len(), later.ended.len()), (0, 0));
+    let busy = plan(situation(vec![weekly(1)], vec![snoozed(now())]), &Spans::default(), &[]);
+    assert_eq!(busy, Plan { verdicts: vec![(Uuid::from_u128(1), Verdict::Open)], ..Plan::default() });
+}
+
+#[test]
+fn the_same_person_is_suggested_once() {
+    let twice = |number| Contact { email: Some("ana@example.test".to_owned()), ..weekly(number) };
+    let plan = made(situation(vec![twice(1), twice(2), weekly(3)], Vec::new()));
+    assert_eq!(plan.new.len(), 2);
+    assert_eq!(verdict_of(&plan, 2), Verdict::SamePerson);
+    let plan = made(situation(vec![twice(1), twice(2)], vec![suggestion(2)]));
+    assert_eq!(verdict_of(&plan, 1), Verdict::SamePerson);
+    let archived = Contact { is_archived: true, ..twice(2) };
+    assert_eq!(made(situation(vec![twice(1), archived], Vec::new())).new.len(), 1);
+}
+
+#[test]
+fn whom_the_calendar_shows_soon_needs_no_suggestion() {
+    let meets = |days| Contact { next_meeting: Some(now() + TimeDelta::days(days)), ..weekly(1) };
+    let plan = made(situation(vec![meets(14)], Vec::new()));
+    assert_eq!(verdict_of(&plan, 1), Verdict::MeetsAnyway(now() + TimeDelta::days(14)));
+    assert_eq!(made(situation(vec![meets(15)], Vec::new())).new.len(), 1);
+}
+
+#[test]
+fn nothing_is_suggested_for_a_pause() {
+    let mut paused = situation(vec![weekly(1)], Vec::new());
+    paused.paused_until = Some(now() + TimeDelta::days(12));
+    assert_eq!(hours_ahead(&made(paused.clone())), [293]);
+    paused.paused_until = Some(now() + TimeDelta::days(100));
+    assert_eq!(verdict_of(&made(paused), 1), Verdict::NoTime);
+}
+
+#[test]
+fn a_dismissal_with_a_reason_is_followed() {
+    let dismissed = |feedback| Suggestion {
+        status: Status::Dismissed,
+        feedback: Some(feedback),
+        changed_at: now() - TimeDelta::days(8),
+        ..suggestion(1)
+    };
+    let never = made(situation(vec![weekly(1)], vec![dismissed(Feedback::DontSuggestContact)]));
+    assert_eq!(verdict_of(&never, 1), Verdict::Excluded);
+    let again = made(situation(vec![weekly(1)], vec![dismissed(Feedback::TimingOff)]));
+    let leisure = plan(situation(vec![weekly(1)], Vec::new()), &free(), &[]);
+    assert_eq!((again.new.len(), leisure.new.len()), (1, 1));
+    let met = made(situation(vec![weekly(1)], vec![dismissed(Feedback::AlreadyInTouch)]));
+    assert_eq!(met.new.len(), 1, "a week and a day later");
+}

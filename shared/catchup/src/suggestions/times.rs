@@ -1,0 +1,252 @@
+//! When to meet: the slots of a user, best first, and the limits on how many are used.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+
+use super::part_of_week::PartOfWeek;
+use super::slots::slots;
+use crate::span::{Span, Spans};
+
+/// And so long ahead in any case: people need time to arrange something.
+const LEAD: TimeDelta = TimeDelta::hours(24);
+/// A slot begins so long after the message that announces it, at least.
+pub const AFTER_BATCH: TimeDelta = TimeDelta::hours(12);
+/// And within this time of the first moment at which one may begin.
+const HORIZON: TimeDelta = TimeDelta::days(14);
+const WEEK: TimeDelta = TimeDelta::weeks(1);
+/// Suggestions on one of the user's days, those that are there included.
+const MAX_PER_DAY: usize = 2;
+/// Suggestions that one batch announces.
+pub const MAX_PER_BATCH: usize = 3;
+/// No contact is to be called earlier or later than this by the contact's own clock.
+const CONTACTS_DAY: (u32, u32) = (8, 22);
+
+/// The time for which suggestions are made: which part of it a slot may be in depends on what announces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    now: DateTime<Utc>,
+    next_batch: Option<DateTime<Utc>>,
+}
+
+impl Horizon {
+    /// `next_batch` is when the user is told of suggestions next; `None` when no message reaches the user.
+    #[must_use]
+    pub fn new(now: DateTime<Utc>, next_batch: Option<DateTime<Utc>>) -> Self {
+        Self { now, next_batch }
+    }
+
+    /// From the first to the last moment in which a slot may be.
+    #[must_use]
+    pub fn span(self) -> Span {
+        Span { start: self.now + LEAD, end: self.announced_from() + HORIZON }
+    }
+
+    pub(super) fn has_batch(self) -> bool {
+        self.next_batch.is_some()
+    }
+
+    /// Slots from here on are announced before they begin.
+    fn announced_from(self) -> DateTime<Utc> {
+        self.next_batch.map_or(self.now + LEAD, |batch| (batch + AFTER_BATCH).max(self.now + LEAD))
+    }
+
+    /// Which of the next batches announces a slot that begins then; `None`: it begins too early for any.
+    fn batch_of(self, start: DateTime<Utc>) -> Option<i64> {
+        let behind = start - self.announced_from();
+        (behind >= TimeDelta::zero()).then(|| behind.num_seconds() / WEEK.num_seconds())
+    }
+}
+
+/// The free slots of a user, and what is used of them.
+pub(super) struct Times {
+    zone: Tz,
+    horizon: Horizon,
+    /// The best ones first.
+    slots: Vec<(Span, PartOfWeek)>,
+    /// Suggested and accepted ones.
+    used: Vec<Span>,
+    per_day: HashMap<NaiveDate, usize>,
+}
+
+impl Times {
+    pub(super) fn new(
+        zone: Tz,
+        horizon: Horizon,
+        free: &Spans,
+        used: &[Span],
+        accepted: &[PartOfWeek],
+    ) -> Self {
+        let taken = used.iter().copied().collect();
+        let part = |slot: Span| (slot, PartOfWeek::of(slot.start, zone));
+        let mut slots: Vec<_> = slots(&free.and(&horizon.span().into()).except(&taken)).map(part).collect();
+        slots.sort_by_key(|(slot, part)| (!part.is_leisure(), !accepted.contains(part), slot.start));
+        let mut times = Self { zone, horizon, slots, used: Vec::new(), per_day: HashMap::new() };
+        for slot in used {
+            times.note(*slot);
+        }
+        times
+    }
+
+    /// Takes the best slot that is left for a contact. `is_early`: one that no message announces will do, and is taken if
+    /// there is one.
+    pub(super) fn take(
+        &mut self,
+        contacts_zone: Option<Tz>,
+        unsuitable: &[PartOfWeek],
+        is_early: bool,
+    ) -> Option<Span> {
+        let fits = |(slot, part): &(Span, PartOfWeek)| {
+            self.has_room(*slot, is_early)
+                && !unsuitable.contains(part)
+                && contacts_zone.is_none_or(|zone| is_daytime(*slot, zone))
+        };
+        let place = self.slots.iter().position(fits)?;
+        let (slot, _) = self.slots.remove(place);
+        self.note(slot);
+        Some(slot)
+    }
+
+    /// Whether a slot that begins before the next batch is in use.
+    pub(super) fn has_early(&self) -> bool {
+        self.used.iter().any(|slot| self.horizon.span().start <= slot.start && self.is_early(*slot))
+    }
+
+    fn is_early(&self, slot: Span) -> bool {
+        self.horizon.batch_of(slot.start).is_none()
+    }
+
+    fn has_room(&self, slot: Span, is_early: bool) -> bool {
+        let used_on = |date| self.per_day.get(&date).copied().unwrap_or_default();
+        let batch = self.horizon.batch_of(slot.start);
+        let is_announced = match batch {
+            None => is_early,
+            Some(_) if is_early => false,
+            Some(_) if self.horizon.next_batch.is_none() => true,
+            Some(batch) => {
+                let announced =
+                    self.used.iter().filter(|used| self.horizon.batch_of(used.start) == Some(batch));
+                announced.count() < MAX_PER_BATCH
+            }
+        };
+        is_announced && used_on(self.date(slot)) < MAX_PER_DAY
+    }
+
+    fn note(&mut self, slot: Span) {
+        *self.per_day.entry(self.date(slot)).or_default() += 1;
+        self.used.push(slot);
+    }
+
+    fn date(&self, slot: Span) -> NaiveDate {
+        slot.start.with_timezone(&self.zone).date_naive()
+    }
+}
+
+fn is_daytime(slot: Span, zone: Tz) -> bool {
+    let (start, end) = (slot.start.with_timezone(&zone), slot.end.with_timezone(&zone));
+    let hour = |hour| NaiveTime::from_hms_opt(hour, 0, 0).unwrap_or_default();
+    start.date_naive() == end.date_naive()
+        && start.time() >= hour(CONTACTS_DAY.0)
+        && end.time() <= hour(CONTACTS_DAY.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::now;
+    use super::*;
+
+    /// Free from 9 to 21 o'clock on each of the next 28 days, from a Sunday noon on.
+    fn free() -> Spans {
+        let day = |day: i64| {
+            let midnight = now().date_naive().and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(day);
+            Span { start: midnight + TimeDelta::hours(9), end: midnight + TimeDelta::hours(21) }
+        };
+        (0..28).map(day).collect()
+    }
+
+    fn times(next_batch: Option<i64>, used: &[Span]) -> Times {
+        let horizon = Horizon::new(now(), next_batch.map(|hours| now() + TimeDelta::hours(hours)));
+        Times::new(Tz::UTC, horizon, &free(), used, &[])
+    }
+
+    fn take(times: &mut Times) -> Option<Span> {
+        times.take(None, &[], false)
+    }
+
+    fn hours_ahead(slot: Option<Span>) -> Option<i64> {
+        slot.map(|slot| (slot.start - now()).num_hours())
+    }
+
+    #[test]
+    fn without_a_message_a_slot_begins_a_day_ahead_and_within_fourteen() {
+        let mut times = times(None, &[]);
+        // Monday evening, at 17 and 18 o'clock; then Tuesday evening.
+        assert_eq!(hours_ahead(take(&mut times)), Some(29));
+        assert_eq!(hours_ahead(take(&mut times)), Some(30));
+        assert_eq!(hours_ahead(take(&mut times)), Some(53));
+        let mut last = 0;
+        while let Some(ahead) = hours_ahead(take(&mut times)) {
+            last = last.max(ahead);
+        }
+        assert!((14 * 24..15 * 24).contains(&last), "{last}");
+    }
+
+    #[test]
+    fn a_slot_begins_half_a_day_after_the_batch_that_announces_it_which_announces_three() {
+        // The batch is on Wednesday at noon.
+        let mut times = times(Some(72), &[]);
+        let slots: Vec<_> = std::iter::from_fn(|| hours_ahead(take(&mut times))).collect();
+        assert_eq!(slots, [101, 102, 125, 269, 270, 293]);
+    }
+
+    #[test]
+    fn an_early_slot_is_one_before_the_batch() {
+        let mut times = times(Some(72), &[]);
+        assert!(!times.has_early());
+        assert_eq!(hours_ahead(times.take(None, &[], true)), Some(29));
+        assert!(times.has_early());
+    }
+
+    #[test]
+    fn a_day_has_two_with_those_that_are_there() {
+        let used = take(&mut times(None, &[])).unwrap();
+        let mut times = times(None, &[used]);
+        assert_eq!(hours_ahead(take(&mut times)), Some(30));
+        assert_eq!(hours_ahead(take(&mut times)), Some(53));
+    }
+
+    #[test]
+    fn a_slot_suits_the_user_and_the_contacts_day() {
+        let evening = PartOfWeek::of(now() + TimeDelta::hours(29), Tz::UTC);
+        let slot = times(None, &[]).take(None, &[evening], false);
+        // Saturday morning: not an evening of a weekday.
+        assert_eq!(hours_ahead(slot), Some(141));
+        // It is night in Auckland when it is evening here, and morning when it is 21 o'clock.
+        let slot = times(None, &[]).take(Some(Tz::Pacific__Auckland), &[], false).unwrap();
+        assert!(is_daytime(slot, Tz::Pacific__Auckland), "{slot:?}");
+    }
+
+    #[test]
+    fn what_the_user_accepted_before_comes_next() {
+        let morning = PartOfWeek::of(now() + TimeDelta::hours(45), Tz::UTC);
+        let horizon = Horizon::new(now(), None);
+        let weekdays: Spans = free().except(
+            &(0..4)
+                .map(|week| {
+                    let saturday = now() + TimeDelta::days(6 + week * 7) - TimeDelta::hours(12);
+                    Span { start: saturday, end: saturday + TimeDelta::days(2) }
+                })
+                .collect(),
+        );
+        let work: Spans = weekdays
+            .iter()
+            .map(|span| Span { start: span.start, end: span.end - TimeDelta::hours(4) })
+            .collect();
+        let first = |accepted: &[PartOfWeek]| {
+            hours_ahead(Times::new(Tz::UTC, horizon, &work, &[], accepted).take(None, &[], false))
+        };
+        assert_eq!(first(&[]), Some(24));
+        assert_eq!(first(&[morning]), Some(45));
+    }
+}
