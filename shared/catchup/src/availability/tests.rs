@@ -178,10 +178,14 @@ proptest! {
         let night = night.filter(|(start, end)| start != end);
         let is_free = |moment: DateTime<Utc>| {
             let now = moment.with_timezone(&zone).naive_local();
-            (is_whole || kept.iter().any(|window| shows(*window, now)))
+            let is_kept = if is_whole {
+                !daily_shows((21 * 60, 9 * 60), now)
+            } else {
+                kept.iter().any(|window| shows(*window, now))
+            };
+            is_kept
                 && !removed.iter().any(|window| shows(*window, now))
                 && !night.is_some_and(|night| daily_shows(night, now))
-                && !(is_whole && daily_shows((21 * 60, 9 * 60), now))
                 && !events.iter().zip(&rows).any(|(event, row)| event.takes(row, day, moment, now))
         };
         let model: Vec<bool> = (0..WINDOW_MINUTES).map(|minute| is_free(start + TimeDelta::minutes(minute))).collect();

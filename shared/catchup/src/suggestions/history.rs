@@ -99,7 +99,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(suggestion: &Suggestion, frequency: Frequency, expected: Option<Block>) {
+    fn check(suggestion: &Suggestion, frequency: Frequency, expected: impl Into<Option<Block>>) {
+        let expected = expected.into();
         let frequencies = suggestion.contacts.iter().map(|contact| (*contact, frequency)).collect();
         let pasts = pasts(std::slice::from_ref(suggestion), &frequencies, Tz::UTC, now());
         for contact in &suggestion.contacts {
@@ -107,8 +108,8 @@ mod tests {
         }
     }
 
-    fn until(days: i64) -> Option<Block> {
-        Some(Block::Until(now() + TimeDelta::days(days)))
+    fn until(days: i64) -> Block {
+        Block::Until(now() + TimeDelta::days(days))
     }
 
     fn dismissed(days_ago: i64, feedback: Option<Feedback>) -> Suggestion {
@@ -129,7 +130,7 @@ mod tests {
         check(&dismissed(1, Some(Feedback::NotRelevant)), Frequency::Monthly, until(59));
         check(&dismissed(1, Some(Feedback::TimingOff)), Frequency::Monthly, until(6));
         check(&dismissed(1, Some(Feedback::AlreadyInTouch)), Frequency::Monthly, None);
-        check(&dismissed(900, Some(Feedback::DontSuggestContact)), Frequency::Monthly, Some(Block::Never));
+        check(&dismissed(900, Some(Feedback::DontSuggestContact)), Frequency::Monthly, Block::Never);
         let zone = Tz::UTC;
         let told = |feedback| {
             pasts(&[dismissed(1, Some(feedback))], &HashMap::new(), zone, now())
@@ -161,14 +162,10 @@ mod tests {
     fn who_has_a_suggestion_or_an_appointment_gets_no_other() {
         for status in [Status::Pending, Status::Snoozed] {
             let group = vec![Uuid::from_u128(1), Uuid::from_u128(2)];
-            check(
-                &Suggestion { status, contacts: group, ..suggestion(1) },
-                Frequency::Monthly,
-                Some(Block::Open),
-            );
+            check(&Suggestion { status, contacts: group, ..suggestion(1) }, Frequency::Monthly, Block::Open);
         }
         let accepted = Suggestion { status: Status::Accepted, ..suggestion(1) };
-        check(&accepted, Frequency::Monthly, Some(Block::Accepted));
+        check(&accepted, Frequency::Monthly, Block::Accepted);
         let slot = crate::span::Span { start: now() - TimeDelta::hours(2), end: now() };
         check(&Suggestion { slot, ..accepted }, Frequency::Monthly, None);
     }
