@@ -59,8 +59,6 @@ pub struct Message {
     pub text: Option<String>,
     /// An e-mail's HTML part.
     pub html: Option<String>,
-    /// Of an e-mail: the headers that its sender wrote, in their order.
-    pub headers: Vec<(String, String)>,
     /// The id that was returned to the caller; the same for all recipients of one e-mail.
     pub provider_id: String,
     /// The sender's own id: `SendGrid`'s `custom_args.message_id`, or the header `Message-ID`.

@@ -13,7 +13,6 @@ pub(crate) struct Mail {
     pub(crate) subject: Option<String>,
     pub(crate) text: Option<String>,
     pub(crate) html: Option<String>,
-    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// Reads an e-mail; `None` if it is none, or lacks a header that RFC 5322 requires: `Date` and `From`.
@@ -27,7 +26,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Mail> {
         (name.to_owned(), value.split_whitespace().collect::<Vec<_>>().join(" "))
     };
     let headers = message.headers_raw().map(header).collect();
-    let mut mail = Mail { id, from, subject, text: None, html: None, headers };
+    let mut mail = Mail { id, headers, from, subject, text: None, html: None };
     for part in message.parts.iter().filter(|part| part.attachment_name().is_none()) {
         match &part.body {
             PartType::Text(text) => {

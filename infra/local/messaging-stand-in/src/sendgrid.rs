@@ -282,7 +282,6 @@ impl Mail {
             subject: subject.cloned(),
             text: part("text/plain"),
             html: part("text/html"),
-            headers: self.headers.clone().into_iter().collect(),
             provider_id: id.clone(),
             our_id: self.custom_args.get("message_id").cloned(),
             headers: self.headers.clone(),

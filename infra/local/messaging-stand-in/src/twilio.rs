@@ -175,7 +175,6 @@ fn accept(app: &App, inbox: &Inbox, message: Sound) -> Response {
         subject: None,
         text: Some(body),
         html: None,
-        headers: Vec::new(),
         provider_id: sid,
         our_id: None,
         headers: BTreeMap::new(),

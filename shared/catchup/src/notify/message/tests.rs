@@ -193,7 +193,7 @@ fn a_digest_says_who_when_and_why_and_how_to_end_it() {
     assert_eq!(
         email.text,
         "CatchUp\n\nHi Sam,\n\n\
-         These are your 2 ideas for whom to meet, and when.\n\n\
+         Here are 2 ideas for catching up:\n\n\
          Ana <script> Bcc: x@y.z\nTue, Nov 24 · 6–7 PM\nTom & \"Jerry\" are 'friends'\n\
          Open in CatchUp: https://app.catchup.example/app\n\
          We met: https://hooks.example/met/1\n\
