@@ -10,6 +10,7 @@
 //! says nothing about the person: the claim is released, an event is logged, and the job sends it later
 //! ([`Delivery::NotTaken`]).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,7 +103,7 @@ struct Inner {
 }
 
 /// Who is notified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// The user: limits and the ledger go by the person, not by numbers and addresses, which change.
     pub user_id: Uuid,
@@ -128,6 +129,13 @@ impl Recipient {
             own_zone: own.and_then(|name| name.parse().ok()),
             is_first_text: !person.was_texted,
         }
+    }
+}
+
+/// Without the person's name.
+impl fmt::Debug for Recipient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Recipient").field("user_id", &self.user_id).finish_non_exhaustive()
     }
 }
 

@@ -5,9 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+/// What the words of messages are compiled into.
+const TEMPLATES: (&str, &str) = ("shared/catchup/templates/", "notify");
+
 /// Features that all must be on for `path` (relative to `root`) to be compiled; none when in doubt.
 pub(super) fn features(root: &Path, path: &str) -> anyhow::Result<BTreeSet<String>> {
     let mut needed = BTreeSet::new();
+    if path.starts_with(TEMPLATES.0) {
+        needed.insert(TEMPLATES.1.to_owned());
+    }
     let Some((package, inside)) = path.split_once("/src/") else { return Ok(needed) };
     let Some(inside) = inside.strip_suffix(".rs") else { return Ok(needed) };
     let source = root.join(package).join("src");
@@ -80,5 +86,6 @@ mod tests {
         check("shared/src/lib.rs", &[]);
         check("shared/src/undeclared.rs", &[]);
         check("shared/build.rs", &[]);
+        check("shared/catchup/templates/digest/mail.html", &["notify"]);
     }
 }

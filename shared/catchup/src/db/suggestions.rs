@@ -12,7 +12,6 @@ use crate::suggestions::{Contact, Plan};
 
 mod acts;
 
-pub(super) use acts::excluded_here;
 pub use acts::{Act, Acted, MET, NEVER, SNOOZED_FOR};
 
 /// Earlier suggestions are looked back at for this time: the longest that a user's word about one lasts, twice a year.
@@ -288,7 +287,7 @@ impl SuggestionsTx {
         });
         let mut known = Known {
             suggestions: suggestions.collect(),
-            excluded: excluded_here(self.tx.statement(), self.user_id).await?,
+            excluded: later_tables::excluded_by_link(self.tx.statement(), self.user_id).await?,
             paused_until: None,
             acted_at: self.acted_at().await?,
         };

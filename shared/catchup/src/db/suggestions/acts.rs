@@ -1,10 +1,7 @@
 //! What people say about a suggestion in the links of a message: the last word counts, whatever was said before.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::db::Error;
-use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Suggestions, SuggestionsTx};
@@ -42,6 +39,7 @@ impl Suggestions {
     pub async fn act(&self, suggestion: Uuid, act: Act, now: DateTime<Utc>) -> Result<Option<Acted>, Error> {
         let Some(acted) = self.acted(suggestion).await? else { return Ok(None) };
         let mut tx = self.begin(acted.user_id).await?;
+        tx.forget_ending(suggestion).await?;
         match act {
             Act::WeMet => {
                 tx.move_last_contact(&acted.contacts, now).await?;
@@ -56,7 +54,6 @@ impl Suggestions {
                 tx.close(suggestion, NEVER).await?;
             }
         }
-        tx.note_act(Some(now)).await?;
         tx.commit().await?;
         Ok(Some(acted))
     }
@@ -137,7 +134,21 @@ impl SuggestionsTx {
         Ok(())
     }
 
-    /// The contacts are never suggested again: where the application shows it, if it has a place for that.
+    /// What we did with it counts no more: this is the user's word.
+    async fn forget_ending(&mut self, suggestion: Uuid) -> Result<(), Error> {
+        let user_id = self.user_id();
+        sqlx::query!(
+            "DELETE FROM jobs.ended_suggestions WHERE user_id = $1 AND suggestion_id = $2",
+            user_id,
+            suggestion,
+        )
+        .execute(self.tx.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// The contacts are never suggested again: where the application shows it, if it can, so that the user can change it
+    /// there.
     async fn exclude(&mut self, contacts: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
         let user_id = self.user_id();
         if LaterTables::find(self.tx.statement()).await?.exclusions {
@@ -190,16 +201,4 @@ impl SuggestionsTx {
         }
         Ok(())
     }
-}
-
-/// Contacts that the user never wants to be suggested, said while the application had no place for that.
-pub(in crate::db) async fn excluded_here(
-    statement: impl PgExecutor<'_>,
-    user_id: Uuid,
-) -> Result<HashSet<Uuid>, Error> {
-    let excluded =
-        sqlx::query_scalar!("SELECT contact_id FROM jobs.excluded_contacts WHERE user_id = $1", user_id)
-            .fetch_all(statement)
-            .await?;
-    Ok(excluded.into_iter().collect())
 }

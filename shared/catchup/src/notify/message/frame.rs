@@ -1,12 +1,14 @@
 //! What every message has besides what it is about: who reads it, and the ways on and out.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 
 use super::one_line;
 use crate::notify::zone::ReaderClock;
 
 /// What every message has besides what it is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     /// The reader's name, as the account has it.
     pub name: Option<String>,
@@ -24,6 +26,12 @@ pub struct Frame {
     pub postal_address: Option<String>,
     /// Whether this is the first text message to the number: then it says how to stop them.
     pub is_first_text: bool,
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Frame").finish_non_exhaustive()
+    }
 }
 
 impl Frame {

@@ -193,7 +193,7 @@ fn a_digest_says_who_when_and_why_and_how_to_end_it() {
     assert_eq!(
         email.text,
         "CatchUp\n\nHi Sam,\n\n\
-         These are your 2 ideas for whom to meet, and when.\n\n\
+         Here are 2 ideas for catching up:\n\n\
          Ana <script> Bcc: x@y.z\nTue, Nov 24 · 6–7 PM\nTom & \"Jerry\" are 'friends'\n\
          Open in CatchUp: https://app.catchup.example/app\n\
          We met: https://hooks.example/met/1\n\
@@ -249,7 +249,7 @@ fn a_reader_is_greeted_by_the_first_name() {
 
 #[test]
 fn the_question_is_one_and_asks_for_nothing_when_the_answer_is_no() {
-    let question = StillUseful { last_suggestion_id: Uuid::nil(), yes_url: format!("{APP}/yes") };
+    let question = StillUseful { last_suggestion_id: Uuid::nil(), yes_url: Some(format!("{APP}/yes")) };
     assert_eq!(
         sms(std::slice::from_ref(&question), &frame()),
         format!(
