@@ -1,10 +1,11 @@
 //! The function next to its servers, and users with suggestions.
 
 use batch_notifications::BatchNotifications;
-use catchup::queues;
+use catchup::{limits, queues};
 use chrono::TimeDelta;
 use serde_json::Value;
 use shared::job::Job;
+use shared::rate_limit::Decision;
 use tests::{Answer, Delivery, Messaging, Service, Stack};
 use uuid::Uuid;
 
@@ -46,6 +47,14 @@ impl Fixture {
         ))
         .await;
         id
+    }
+
+    /// So many texts were sent to the user for other reasons.
+    pub(crate) async fn count_texts(&self, user: Uuid, count: u32) {
+        let limiter = self.stack.setup([]).limiter().unwrap();
+        for _ in 0..count {
+            assert_eq!(limiter.acquire(&limits::SMS, user).await, Decision::Allowed);
+        }
     }
 
     /// A pending suggestion to meet a contact of that name, younger than those before.
