@@ -67,3 +67,15 @@ async fn sendgrid_stand_in_refuses_with_the_field() {
     assert_eq!(send(&site, "wrong", &mail(&site)).await.status(), 401);
     assert_eq!(site.inbox.messages(), []);
 }
+
+#[tokio::test]
+async fn mail_to_a_suppressed_address_is_accepted_and_does_not_arrive() {
+    let site = Site::start();
+    site.inbox.suppress(TO);
+    let answer = send(&site, &site.config.api_key, &mail(&site)).await;
+    assert!(answer.status() == 202 && answer.headers().contains_key("x-message-id"));
+    assert_eq!(site.inbox.messages(), []);
+    site.inbox.restore(TO);
+    send(&site, &site.config.api_key, &mail(&site)).await;
+    assert_eq!(site.inbox.messages().len(), 1);
+}

@@ -97,3 +97,15 @@ async fn faults_are_added_and_removed_over_http() {
     site.http.delete(&url).send().await.unwrap().error_for_status().unwrap();
     assert_eq!(site.text().await.unwrap().0, 201);
 }
+
+#[tokio::test]
+async fn who_replied_stop_is_refused_until_start_and_a_service_chooses_the_sender() {
+    let site = Site::start();
+    let by_service = [("To", TO), ("MessagingServiceSid", "MG1"), ("Body", "Hello")];
+    site.inbox.suppress(TO);
+    let (status, answer) = site.twilio(&by_service).await;
+    assert_eq!((status, &answer["code"]), (400, &21610.into()));
+    site.inbox.restore(TO);
+    let (status, answer) = site.twilio(&by_service).await;
+    assert_eq!((status, answer["from"].as_str()), (201, Some(site.config.phone_number.as_str())));
+}
