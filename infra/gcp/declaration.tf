@@ -25,6 +25,12 @@ locals {
     { for name, service in local.services : name => toset(service.variables) },
   )
 
+  # What each of them is told only where it is set.
+  optional = merge(
+    { for name, features in local.features : name => toset(flatten([for feature in features : try(feature.optional, [])])) },
+    { for name, service in local.services : name => toset(try(service.optional, [])) },
+  )
+
   secret_names  = toset(flatten([for names in local.secrets : tolist(names)]))
   setting_names = toset(flatten([for names in local.variables : tolist(names)]))
 

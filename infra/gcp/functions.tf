@@ -46,6 +46,7 @@ module "function" {
   environment = merge(
     local.database,
     { for name in local.variables[each.key] : name => var.settings[name] },
+    { for name in local.optional[each.key] : name => var.settings[name] if contains(keys(var.settings), name) },
     contains(each.value.features, "email") ? { EMAIL_PROVIDER = var.email_provider } : {},
   )
   secrets = {
@@ -81,6 +82,7 @@ module "service" {
   environment = merge(
     local.database,
     { for name in local.variables[each.key] : name => var.settings[name] },
+    { for name in local.optional[each.key] : name => var.settings[name] if contains(keys(var.settings), name) },
   )
   secrets = {
     for name in local.secrets[each.key] :

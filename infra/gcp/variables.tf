@@ -58,7 +58,7 @@ variable "release" {
 }
 
 variable "settings" {
-  description = "Values of the plain variables that functions.json names."
+  description = "Values of the plain variables that functions.json names; the optional ones only if wanted."
   type        = map(string)
 
   validation {

@@ -402,7 +402,8 @@ fn tea(google: &Google) -> Event {
 async fn one_meeting_with_many_guests_leads_to_a_sync_for_each_of_them() {
     let stack = Stack::start().await;
     let google = google(&stack, GUESTS).await;
-    let (router, _) = service_router(&SERVICE, &mut stack.setup([])).unwrap();
+    let mut setup = stack.setup(Messaging::start().environment());
+    let (router, _) = service_router(&SERVICE, &mut setup).unwrap();
     let served = Background::start("webhooks", |listener| async move { axum::serve(listener, router).await });
     let address = format!("{}{}", served.as_ref().unwrap().url(), PATHS[1]);
     let users = channels(&stack, &google, &address).await;

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use catchup::db::deliveries::{Channel, Deliveries, Fate, Report};
+use catchup::db::deliveries::{Channel, Deliveries, DeliveryStatus, Report};
 use catchup::db::opt_outs::{List, OptOut, OptOuts, Reason};
 use catchup::event::EventCode;
 use catchup::variables::SENDGRID_WEBHOOK_PUBLIC_KEY;
@@ -115,7 +115,7 @@ impl Receiver {
         let mut reports: BTreeMap<Uuid, Report> = BTreeMap::new();
         for report in events.iter().filter_map(report) {
             let known = reports.entry(report.message_id).or_insert_with(|| report.clone());
-            if known.fate < report.fate {
+            if known.delivery_status < report.delivery_status {
                 *known = report;
             }
         }
@@ -144,24 +144,26 @@ impl Receiver {
     }
 }
 
-/// What an event says about the fate of a message of ours.
+/// What an event says about what became of a message of ours.
 fn report(event: &Event) -> Option<Report> {
-    let (fate, code) = match event.what.as_str() {
-        "processed" => (Fate::Sent, None),
-        "delivered" => (Fate::Delivered, None),
+    let (delivery_status, code) = match event.what.as_str() {
+        "processed" => (DeliveryStatus::Sent, None),
+        "delivered" => (DeliveryStatus::Delivered, None),
         // A block is about us, or passes.
-        "bounce" if event.kind.as_deref() == Some("blocked") => (Fate::Failed, Some(code(event, "blocked"))),
-        "bounce" => (Fate::Bounced, Some(code(event, "bounce"))),
+        "bounce" if event.kind.as_deref() == Some("blocked") => {
+            (DeliveryStatus::Failed, Some(code(event, "blocked")))
+        }
+        "bounce" => (DeliveryStatus::Bounced, Some(code(event, "bounce"))),
         "dropped" => match suppression(event) {
-            Some(Suppression::Bounced) => (Fate::Bounced, Some("dropped".to_owned())),
+            Some(Suppression::Bounced) => (DeliveryStatus::Bounced, Some("dropped".to_owned())),
             Some(Suppression::Spam | Suppression::Unsubscribed) | None => {
-                (Fate::Failed, Some("dropped".to_owned()))
+                (DeliveryStatus::Failed, Some("dropped".to_owned()))
             }
         },
-        "spamreport" => (Fate::Complained, None),
+        "spamreport" => (DeliveryStatus::Complained, None),
         _ => return None,
     };
-    Some(Report { message_id: event.message_id?, fate, provider_id: provider_id(event), code })
+    Some(Report { message_id: event.message_id?, delivery_status, provider_id: provider_id(event), code })
 }
 
 /// Which message leads to leaving, why, and the id of the event.

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use catchup::db::deliveries::{Channel, Deliveries, Fate, Report};
+use catchup::db::deliveries::{Channel, Deliveries, DeliveryStatus, Report};
 use catchup::db::opt_outs::{List, OptOut, OptOuts, Reason};
 use catchup::event::EventCode;
 use catchup::links::{Links, MESSAGE, TWILIO_STATUS_PATH};
@@ -31,7 +31,7 @@ use crate::unknown_callers;
 
 /// Where texts to our number are reported.
 pub const INCOMING_PATH: &str = "/twilio/incoming";
-/// Where the fate of texts is reported.
+/// Where what became of texts is reported.
 pub const STATUS_PATH: &str = TWILIO_STATUS_PATH;
 /// Longest form that is read; Twilio's are a few kilobytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -94,15 +94,17 @@ impl Receiver {
 
     async fn record(&self, message: Option<Uuid>, form: &[(String, String)]) -> Result<Handled, db::Error> {
         let code = field(form, "ErrorCode").filter(|code| is_code(code));
-        let fate = field(form, "MessageStatus").and_then(|status| fate(status, code));
-        let (Some(message_id), Some(fate), Some(sid)) = (message, fate, field(form, "MessageSid")) else {
+        let delivery_status = field(form, "MessageStatus").and_then(|status| delivery_status(status, code));
+        let (Some(message_id), Some(delivery_status), Some(sid)) =
+            (message, delivery_status, field(form, "MessageSid"))
+        else {
             return Ok(accepted(OutcomeCode::Skipped).because("not_about_a_message"));
         };
-        let code = match fate {
-            Fate::Failed | Fate::Bounced => Some(code.unwrap_or("unknown").to_owned()),
-            Fate::Sent | Fate::Delivered | Fate::Complained => None,
+        let code = match delivery_status {
+            DeliveryStatus::Failed | DeliveryStatus::Bounced => Some(code.unwrap_or("unknown").to_owned()),
+            DeliveryStatus::Sent | DeliveryStatus::Delivered | DeliveryStatus::Complained => None,
         };
-        let report = Report { message_id, fate, provider_id: sid.to_owned(), code };
+        let report = Report { message_id, delivery_status, provider_id: sid.to_owned(), code };
         let now = self.clock.now();
         let reported = self.deliveries.report(PROVIDER, std::slice::from_ref(&report), now).await?;
         let Some(new) = reported.first() else { return Ok(accepted(OutcomeCode::Duplicate)) };
@@ -169,13 +171,13 @@ impl Word {
 }
 
 /// What a status means; `None` for one that says nothing yet.
-fn fate(status: &str, code: Option<&str>) -> Option<Fate> {
+fn delivery_status(status: &str, code: Option<&str>) -> Option<DeliveryStatus> {
     match (status, code) {
-        ("sent", _) => Some(Fate::Sent),
-        ("delivered" | "read", _) => Some(Fate::Delivered),
+        ("sent", _) => Some(DeliveryStatus::Sent),
+        ("delivered" | "read", _) => Some(DeliveryStatus::Delivered),
         // An unknown destination and a landline, or a carrier that carries no texts.
-        ("undelivered" | "failed", Some("30005" | "30006")) => Some(Fate::Bounced),
-        ("undelivered" | "failed" | "canceled", _) => Some(Fate::Failed),
+        ("undelivered" | "failed", Some("30005" | "30006")) => Some(DeliveryStatus::Bounced),
+        ("undelivered" | "failed" | "canceled", _) => Some(DeliveryStatus::Failed),
         _ => None,
     }
 }

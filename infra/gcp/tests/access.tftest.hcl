@@ -51,7 +51,7 @@ run "the_webhook_receiver_may_enqueue_syncs_and_read_the_database" {
     error_message = "It may fill other queues."
   }
   assert {
-    condition     = module.service["webhooks"].secrets == toset(["DATABASE_PASSWORD"])
+    condition     = module.service["webhooks"].secrets == toset(["DATABASE_PASSWORD", "LINK_SIGNING_KEYS", "TWILIO_AUTH_TOKEN", "UPSTASH_REDIS_REST_TOKEN", "UPSTASH_REDIS_REST_URL"])
     error_message = "It may read other secrets."
   }
   assert {
@@ -101,9 +101,9 @@ run "each_service_reads_its_secrets_and_no_others" {
         google-contacts-sync  = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
         webhook-renewal       = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
         webhook-health-check  = ["ENCRYPTION_KEY", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"]
-        batch-notifications   = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
-        notification-reminder = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
-        token-health-reminder = ["SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+        batch-notifications   = ["LINK_SIGNING_KEYS", "SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+        notification-reminder = ["LINK_SIGNING_KEYS", "SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
+        token-health-reminder = ["LINK_SIGNING_KEYS", "SENDGRID_API_KEY", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]
       }, name, [])
     })
     error_message = "A service may read other secrets."
@@ -130,6 +130,7 @@ run "the_mail_server_replaces_sendgrid_with_all_its_rights" {
       CALENDAR_WEBHOOK_URL = "https://webhooks-123456789012.europe-west1.run.app/google-calendar"
       POSTAL_ADDRESS       = "Example Inc., 1 Example Street"
       TWILIO_PHONE_NUMBER  = "+15550100"
+      WEBHOOKS_URL         = "https://webhooks-123456789012.europe-west1.run.app"
       SMTP_FROM_EMAIL      = "hello@example.com"
     }
   }

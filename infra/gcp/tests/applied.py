@@ -33,6 +33,7 @@ SECRETS = {
     "ENCRYPTION_KEY": "00" * 32,
     "GOOGLE_CLIENT_ID": "example",
     "GOOGLE_CLIENT_SECRET": "example",
+    "LINK_SIGNING_KEYS": "00" * 32,
     "SENDGRID_API_KEY": "SG.example",
     "TWILIO_ACCOUNT_SID": "AC" + "00" * 16,
     "TWILIO_AUTH_TOKEN": "example",

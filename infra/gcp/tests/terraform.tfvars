@@ -16,6 +16,7 @@ settings = {
   CALENDAR_WEBHOOK_URL = "https://webhooks-123456789012.europe-west1.run.app/google-calendar"
   POSTAL_ADDRESS       = "Example Inc., 1 Example Street"
   TWILIO_PHONE_NUMBER  = "+15550100"
+  WEBHOOKS_URL         = "https://webhooks-123456789012.europe-west1.run.app"
   SENDGRID_FROM_EMAIL  = "hello@example.com"
 }
 

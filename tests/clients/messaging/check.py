@@ -6,14 +6,17 @@ Needs MESSAGING_STAND_IN_URL, MESSAGING_STAND_IN_SMTP and MESSAGING_STAND_IN_ACC
 import json
 import os
 import smtplib
+import urllib.parse
 import urllib.request
 from email.message import EmailMessage
 from email.utils import formatdate
 
 from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
+from sendgrid.helpers.eventwebhook import EventWebhook, EventWebhookHeader
 from sendgrid.helpers.mail import Mail
 from twilio.base.exceptions import TwilioRestException
+from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
 base = os.environ["MESSAGING_STAND_IN_URL"]
@@ -55,6 +58,44 @@ assert answer.status_code == 202
 assert inbox()[-1]["provider_id"] == answer.headers["X-Message-Id"]
 error = refused(HTTPError, lambda: SendGridAPIClient("SG.wrong", host=base).send(letter))
 assert error.status_code == 401 and error.to_dict["errors"][0]["field"] is None
+
+
+
+def admin(path, value, method="POST"):
+    body = json.dumps(value).encode()
+    headers = {"content-type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(base + path, body, headers, method=method)) as answer:
+        return json.loads(answer.read() or "null")
+
+
+# Who replied STOP is refused; whom SendGrid suppresses gets nothing, and the caller 202.
+admin("/admin/suppressions", {"to": TO_NUMBER})
+error = refused(TwilioRestException, lambda: texting().create(to=TO_NUMBER, from_=account["number"], body="x"))
+assert (error.status, error.code) == (400, 21610), error
+admin("/admin/suppressions", {"to": TO_NUMBER}, "DELETE")
+admin("/admin/suppressions", {"to": TO_ADDRESS})
+before = len(inbox())
+assert SendGridAPIClient(account["key"], host=base).send(letter).status_code == 202
+assert len(inbox()) == before
+admin("/admin/suppressions", {"to": TO_ADDRESS}, "DELETE")
+
+# The vendors' own libraries accept what the stand-in signs, and nothing else.
+URL = "https://hooks.example.test/twilio/status?message=1"
+callback = admin("/admin/callbacks/twilio", {"url": URL, "sid": text.sid, "status": "undelivered", "code": 30006})
+form, headers = dict(urllib.parse.parse_qsl(callback["body"])), dict(callback["headers"])
+validator = RequestValidator(account["token"])
+assert validator.validate(URL, form, headers["x-twilio-signature"])
+assert not validator.validate(URL, form | {"MessageStatus": "delivered"}, headers["x-twilio-signature"])
+assert not RequestValidator("other").validate(URL, form, headers["x-twilio-signature"])
+
+events = [{"event": "delivered", "email": TO_ADDRESS, "message_id": "1"}]
+callback = admin("/admin/callbacks/sendgrid", {"url": "https://hooks.example.test/sendgrid/events", "events": events})
+headers = dict(callback["headers"])
+signature = headers[EventWebhookHeader.SIGNATURE.lower()]
+timestamp = headers[EventWebhookHeader.TIMESTAMP.lower()]
+webhook = EventWebhook(account["webhook_key"])
+assert webhook.verify_signature(callback["body"], signature, timestamp)
+assert not webhook.verify_signature(callback["body"] + " ", signature, timestamp)
 
 mail = EmailMessage()
 mail["From"], mail["To"], mail["Subject"] = account["sender"], TO_ADDRESS, "Grüße"

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use serde::Serialize;
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -20,7 +21,7 @@ const SENDGRID_PRIVATE_KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIB
 pub const SENDGRID_PUBLIC_KEY: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEshXIPhKlXKlRJ1WnMdAlfcUwXaNBmTS8ekvlWtmPNdq3NlgXKfySGsQJNWne58mGI7XjMGMzrtsPS45HUJdaEw==";
 
 /// A request of a provider's, which is a `POST`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Callback {
     /// Where it goes.
     pub url: String,
@@ -31,7 +32,7 @@ pub struct Callback {
 }
 
 impl Callback {
-    /// Twilio reports the fate of a text message.
+    /// Twilio reports what became of a text message.
     #[must_use]
     pub fn twilio_status(config: &Config, url: &str, sid: &str, status: &str, code: Option<u32>) -> Self {
         let code = code.map(|code| code.to_string());

@@ -8,8 +8,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::callbacks::Callback;
 use crate::fault::Fault;
 use crate::inbox::{Inbox, Message};
 use crate::{page, sendgrid, twilio};
@@ -75,8 +78,54 @@ fn router(app: App) -> Router {
         .route("/messages", get(messages).delete(clear))
         .route("/messages/clear", post(clear_and_return))
         .route("/admin/faults", get(faults).post(inject).delete(clear_faults))
+        .route("/admin/callbacks/twilio", post(sign_twilio))
+        .route("/admin/callbacks/sendgrid", post(sign_sendgrid))
+        .route("/admin/suppressions", post(suppress).delete(restore))
         .layer(DefaultBodyLimit::max(LONGEST_REQUEST_BYTES))
         .with_state(app)
+}
+
+/// What is to be reported of a text message.
+#[derive(Debug, Deserialize)]
+struct TwilioStatus {
+    url: String,
+    sid: String,
+    status: String,
+    code: Option<u32>,
+}
+
+/// The callback with which Twilio would report it; the test that asks for it delivers it.
+async fn sign_twilio(State(app): State<App>, Json(status): Json<TwilioStatus>) -> Json<Callback> {
+    let TwilioStatus { url, sid, status, code } = status;
+    Json(Callback::twilio_status(&app.config, &url, &sid, &status, code))
+}
+
+/// What is to be reported of e-mails.
+#[derive(Debug, Deserialize)]
+struct Events {
+    url: String,
+    events: Value,
+}
+
+/// The callback with which `SendGrid` would report it.
+async fn sign_sendgrid(State(app): State<App>, Json(Events { url, events }): Json<Events>) -> Json<Callback> {
+    Json(Callback::sendgrid(&url, &events, app.inbox.now().timestamp()))
+}
+
+/// Who replies STOP, or is on a suppression list.
+#[derive(Debug, Deserialize)]
+struct Suppression {
+    to: String,
+}
+
+async fn suppress(State(app): State<App>, Json(Suppression { to }): Json<Suppression>) -> StatusCode {
+    app.inbox.suppress(to);
+    StatusCode::NO_CONTENT
+}
+
+async fn restore(State(app): State<App>, Json(Suppression { to }): Json<Suppression>) -> StatusCode {
+    app.inbox.restore(&to);
+    StatusCode::NO_CONTENT
 }
 
 async fn messages(State(app): State<App>) -> Json<Vec<Message>> {

@@ -10,7 +10,7 @@ use super::opt_outs::List;
 
 mod reports;
 
-pub use reports::{Fate, Report, Reported, SentTo};
+pub use reports::{DeliveryStatus, Report, Reported, SentTo};
 
 /// A way to reach a person, as the database spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]

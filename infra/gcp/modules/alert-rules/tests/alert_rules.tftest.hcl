@@ -41,6 +41,10 @@ run "the_list_has_what_operators_were_promised" {
 
       refused-tokens-critical       = 0
       google-misconfigured-critical = 0
+
+      application-refused-critical = 0
+      provider-unavailable-warning = 10
+      failed-messages-warning      = 0.05
     })
     error_message = "A threshold is missing or another one."
   }

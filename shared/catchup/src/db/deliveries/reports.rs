@@ -10,7 +10,7 @@ use super::{Deliveries, List, NotificationId};
 /// What became of a message. Of two that are reported of the same message, the later one in this order stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Fate {
+pub enum DeliveryStatus {
     /// The provider has it.
     Sent,
     /// It arrived.
@@ -29,7 +29,7 @@ pub struct Report {
     /// Our id of the message.
     pub message_id: Uuid,
     /// What became of it.
-    pub fate: Fate,
+    pub delivery_status: DeliveryStatus,
     /// The provider's id of it.
     pub provider_id: String,
     /// The provider's code of a failure.
@@ -65,7 +65,7 @@ impl Deliveries {
         now: DateTime<Utc>,
     ) -> Result<Vec<Reported>, Error> {
         let ids: Vec<Uuid> = reports.iter().map(|report| report.message_id).collect();
-        let states: Vec<&str> = reports.iter().map(|report| report.fate.into()).collect();
+        let states: Vec<&str> = reports.iter().map(|report| report.delivery_status.into()).collect();
         let provider_ids: Vec<&str> = reports.iter().map(|report| report.provider_id.as_str()).collect();
         let codes: Vec<Option<&str>> = reports.iter().map(|report| report.code.as_deref()).collect();
         let reported = sqlx::query_as!(
