@@ -3,6 +3,7 @@
 mod amnesia;
 mod attempts;
 mod bad_input;
+mod callbacks;
 mod configuration;
 mod deliveries;
 mod end_to_end;

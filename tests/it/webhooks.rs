@@ -20,7 +20,7 @@ use shared::config::Config;
 use shared::job::Setup;
 use shared::runtime::{TURNED_AWAY, service_router};
 use sqlx::PgConnection;
-use tests::{Google, Stack, within};
+use tests::{Google, Messaging, Stack, within};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -51,9 +51,8 @@ impl Fixture {
 
     async fn with(other: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         let stack = Stack::start().await;
-        // It needs nothing of Redis.
         let mut environment = stack.environment();
-        environment.retain(|name, _| !name.starts_with("UPSTASH"));
+        environment.extend(Messaging::start().environment());
         environment.extend(other);
         let mut setup = Setup::new(Config::from_pairs(environment));
         let (router, _) = service_router(&SERVICE, &mut setup)

@@ -4,7 +4,12 @@ use std::net::SocketAddr;
 
 use local_cloud::Background;
 use local_cloud::stack::serve_messaging;
-use messaging_stand_in::{Config, Inbox};
+use messaging_stand_in::{Config, Inbox, SENDGRID_PUBLIC_KEY};
+
+/// Where links in messages and providers' callbacks lead.
+pub const WEBHOOKS_URL: &str = "https://webhooks.example.test";
+/// The key of the links in messages.
+pub const LINK_SIGNING_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// A mail server for the same inbox.
 pub struct Smtp(Background);
@@ -68,13 +73,16 @@ impl Messaging {
 
     /// What a function's environment says about messages.
     #[must_use]
-    pub fn environment(&self) -> [(&'static str, String); 8] {
+    pub fn environment(&self) -> [(&'static str, String); 11] {
         let account = Config::default();
         [
             ("APP_BASE_URL", "https://app.example.test".to_owned()),
             ("SENDGRID_API_KEY", account.api_key),
             ("SENDGRID_API_URL", self.server.url()),
             ("SENDGRID_FROM_EMAIL", account.from_email),
+            ("SENDGRID_WEBHOOK_PUBLIC_KEY", SENDGRID_PUBLIC_KEY.to_owned()),
+            ("LINK_SIGNING_KEYS", LINK_SIGNING_KEY.to_owned()),
+            ("WEBHOOKS_URL", WEBHOOKS_URL.to_owned()),
             ("TWILIO_ACCOUNT_SID", account.account_sid),
             ("TWILIO_API_URL", self.server.url()),
             ("TWILIO_AUTH_TOKEN", account.auth_token),

@@ -1,9 +1,10 @@
 //! Tells users once a week what was suggested to them: a sweep finds whose batch is due, and one task per user sends
 //! it.
 
-use catchup::db::batches::{Batches, DueBatch, PendingSuggestion};
+use catchup::db::batches::{Attention, Batches, DueBatch, PendingSuggestion};
+use catchup::db::opt_outs::List;
 use catchup::db::recipients::{Contactable, Recipients};
-use catchup::notify::message::Suggestion;
+use catchup::notify::message::{StillUseful, Suggestion};
 use catchup::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours};
 use catchup::payload::{self, BatchTime};
 use catchup::suggestions;
@@ -59,7 +60,13 @@ struct Part<'a> {
     address: &'a str,
     /// Not before that time.
     at: DateTime<Utc>,
-    suggestions: Vec<Suggestion>,
+    content: Content,
+}
+
+/// What a message is about.
+enum Content {
+    Suggestions(Vec<Suggestion>),
+    Question(StillUseful),
 }
 
 impl Job for BatchNotifications {
@@ -121,10 +128,10 @@ impl BatchNotifications {
     /// leave over waits for the next batch; what a provider does not take, and texts outside of texting hours, wait while they
     /// are of use. What becomes of one channel does not concern the other.
     async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
-        let Some(person) = self.recipients.contactable(user_id).await? else {
+        let Some(person) = self.recipients.contactable(user_id, context.now()).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
-        if !person.email_enabled && person.phone.is_none() {
+        if person.channels(List::Ideas).is_empty() {
             return Ok(Outcome::Skipped("no_channel"));
         }
         let recipient = Recipient::of(user_id, &person);
@@ -137,9 +144,16 @@ impl BatchNotifications {
                 batch.wait(part.at);
                 continue;
             }
-            let Part { channel, address, suggestions, .. } = part;
-            let delivery = notifier.send(&recipient, channel, address, &suggestions).await?;
-            batch.count(channel, suggestions.len(), &delivery, context);
+            let Part { channel, address, content, .. } = part;
+            let (count, delivery) = match content {
+                Content::Suggestions(suggestions) => {
+                    (suggestions.len(), notifier.send(&recipient, channel, address, &suggestions).await?)
+                }
+                Content::Question(question) => {
+                    (0, notifier.send(&recipient, channel, address, &[question]).await?)
+                }
+            };
+            batch.count(channel, count, &delivery, context);
         }
         Ok(batch.again_at.map_or_else(|| Outcome::done(batch), Outcome::Snooze))
     }
@@ -152,14 +166,30 @@ impl BatchNotifications {
         context: &Context,
     ) -> Result<Vec<Part<'a>>, Failure> {
         let now = context.now();
+        let digests = self.batches.digests(recipient.user_id, now).await?;
         let mut parts = Vec::new();
-        let email = person.email_enabled.then_some((Channel::Email, person.email.as_str(), now));
-        let text_at = texting_hours::next(now, recipient.zone, person.chosen_time());
-        let text = person.phone.as_ref().map(|number| (Channel::Sms, number.as_str(), text_at));
-        for (channel, address, at) in [email, text].into_iter().flatten() {
-            let suggestions = self.suggestions(recipient.user_id, channel, at).await?;
+        for (channel, address) in person.channels(List::Ideas) {
+            // A batch whose other channel had to wait is no second one.
+            if digests.has_batch(channel, now) {
+                continue;
+            }
+            let at = match channel {
+                Channel::Email => now,
+                Channel::Sms => texting_hours::next(now, recipient.zone, person.chosen_time()),
+            };
+            let max = match digests.attention() {
+                Attention::Usual => MAX_DIGEST,
+                Attention::Little => 1,
+                Attention::Question(last_suggestion_id) => {
+                    let question = StillUseful { last_suggestion_id, yes_url: None };
+                    parts.push(Part { channel, address, at, content: Content::Question(question) });
+                    continue;
+                }
+                Attention::None => continue,
+            };
+            let suggestions = self.suggestions(recipient.user_id, channel, at, max).await?;
             if !suggestions.is_empty() {
-                parts.push(Part { channel, address, at, suggestions });
+                parts.push(Part { channel, address, at, content: Content::Suggestions(suggestions) });
             }
         }
         Ok(parts)
@@ -171,17 +201,18 @@ impl BatchNotifications {
         user_id: Uuid,
         channel: Channel,
         at: DateTime<Utc>,
+        max: u32,
     ) -> Result<Vec<Suggestion>, Failure> {
         let next_batch = at + TimeDelta::weeks(1);
         let times = [at + LEAD, next_batch + suggestions::AFTER_BATCH];
-        let pending = self.batches.suggestions_to_send(user_id, channel, times, MAX_DIGEST).await?;
+        let pending = self.batches.suggestions_to_send(user_id, channel, times, max).await?;
         let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
             id,
             contacts,
             start,
             end,
             reasoning,
-            acts: None,
+            acts: Some(self.notifier.acts(id)),
         };
         Ok(pending.into_iter().map(suggestion).collect())
     }

@@ -54,19 +54,22 @@ pub(crate) struct Receiver {
     notifications: Notifications,
     tasks: Tasks,
     clock: Clock,
-    unknown_callers: UnknownCallers,
+    unknown_callers: Arc<UnknownCallers>,
     known: KnownChannels,
     in_progress: Semaphore,
 }
 
 impl Receiver {
-    pub(crate) fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
+    pub(crate) fn new(
+        setup: &mut Setup,
+        unknown_callers: Arc<UnknownCallers>,
+    ) -> Result<Self, InvalidConfig> {
         let (notifications, tasks) = (Notifications::new(setup), setup.tasks());
         Ok(Self {
             notifications: notifications?,
             tasks: tasks?,
             clock: setup.clock(),
-            unknown_callers: UnknownCallers::default(),
+            unknown_callers,
             known: KnownChannels::default(),
             in_progress: Semaphore::new(MAX_IN_PROGRESS),
         })

@@ -89,6 +89,11 @@ impl Cache {
         self.engine.drop_scopes(&[format!("suggestion:list:{user_id}")]).await
     }
 
+    /// The user's preferences changed: one command.
+    pub async fn preferences_changed(&self, user_id: Uuid) -> Result<(), Error> {
+        self.engine.drop_scopes(&[format!("user:prefs:{user_id}")]).await
+    }
+
     /// The user's calendar events changed: one command, and with `LEGACY_SLOT_CACHE` a bounded search.
     pub async fn events_changed(&self, user_id: Uuid) -> Result<(), Error> {
         self.engine.drop_parts::<CalendarSlots>(&CalendarSlots::scope_of(user_id)).await?;

@@ -13,6 +13,10 @@ pub enum EventCode {
     MessageTaken,
     /// A provider refuses a message for good because of its recipient.
     MessageRefused,
+    /// A message did not arrive, its recipient calls it spam, or leaves a list: reported later.
+    MessageFailed,
+    /// A provider's callback was not accepted for a fault of ours; the provider sends it again.
+    CallbackNotAccepted,
     /// A provider refuses the application: its account, its sender or its request. Messages wait, and none is lost while it is of use.
     ApplicationRefused,
     /// A provider is out of order or cannot be reached. Messages wait.

@@ -6,7 +6,7 @@
 //! 2. `suggestions`, `availability`, [`sync`], [`webhooks`]: rules of several jobs
 //! 3. `google`, `notify`, `cache`: clients of external systems
 //! 4. [`db`]: SQL and nothing else
-//! 5. `sync_rules`, [`queues`], [`payload`], [`event`], [`span`], `limits`, `application`, `time_zone`, [`variables`]: plain data
+//! 5. `sync_rules`, [`queues`], [`payload`], [`event`], [`span`], `limits`, `links`, `application`, `time_zone`, [`variables`]: plain data
 
 #[cfg(any(feature = "google", feature = "notify"))]
 pub mod application;
@@ -20,6 +20,8 @@ pub mod event;
 pub mod google;
 #[cfg(feature = "rate-limit")]
 pub mod limits;
+#[cfg(feature = "links")]
+pub mod links;
 #[cfg(feature = "notify")]
 pub mod notify;
 pub mod payload;

@@ -28,8 +28,10 @@ use uuid::Uuid;
 use crate::application::Application;
 pub use crate::db::deliveries::{Channel, NotificationId};
 use crate::db::deliveries::{Deliveries, DeliveryKey};
+use crate::db::opt_outs::OptOuts;
 use crate::db::recipients::Contactable;
 use crate::limits;
+use crate::links::{Link, Links};
 use crate::variables;
 
 mod email;
@@ -45,8 +47,8 @@ pub mod texting_hours;
 mod twilio;
 pub mod zone;
 
-use email::Mailer;
-use message::{Frame, Notification};
+use email::{Mailer, Tracking};
+use message::{Acts, Frame, Notification};
 pub use retry::retry_at;
 use twilio::Twilio;
 use zone::ReaderClock;
@@ -89,11 +91,13 @@ pub struct Notifier {
 #[derive(Debug)]
 struct Inner {
     deliveries: Deliveries,
+    opt_outs: OptOuts,
     limiter: Limiter,
     clock: Clock,
     twilio: Twilio,
     mailer: Mailer,
     application: Application,
+    links: Links,
     postal_address: Option<String>,
     timeouts: Timeouts,
 }
@@ -109,6 +113,8 @@ pub struct Recipient {
     pub zone: Tz,
     /// The zone that the person lives in, as far as known.
     pub own_zone: Option<Tz>,
+    /// A text message to this number would be the first.
+    pub is_first_text: bool,
 }
 
 impl Recipient {
@@ -121,6 +127,7 @@ impl Recipient {
             name: person.name.clone(),
             zone: zone::choose(user_id, preferred, own),
             own_zone: own.and_then(|name| name.parse().ok()),
+            is_first_text: !person.was_texted,
         }
     }
 }
@@ -163,20 +170,24 @@ pub enum Delivery {
 impl Notifier {
     /// Reads the providers' accounts and the application's address; all problems are reported together.
     pub fn new(setup: &mut Setup, timeouts: Timeouts) -> Result<Self, InvalidConfig> {
-        let (deliveries, limiter, clock) = (Deliveries::new(setup), setup.limiter(), setup.clock());
+        let (deliveries, opt_outs) = (Deliveries::new(setup), OptOuts::new(setup));
+        let (limiter, clock) = (setup.limiter(), setup.clock());
         let config = setup.config();
         let http = http::client(timeouts.connect, timeouts.answer);
         let twilio = Twilio::from_config(config, http.clone());
         let mailer = Mailer::from_config(config, http, clock.clone(), timeouts);
         let application = Application::from_config(config);
+        let links = Links::from_config(config);
         let postal_address = config.optional(&variables::POSTAL_ADDRESS);
         let inner = Inner {
             deliveries: deliveries?,
+            opt_outs: opt_outs?,
             limiter: limiter?,
             clock,
             twilio: twilio?,
             mailer: mailer?,
             application: application?,
+            links: links?,
             postal_address: postal_address?,
             timeouts,
         };
@@ -191,6 +202,17 @@ impl Notifier {
         let expected = [(&limits::EMAIL, calls(emails)), (&limits::SMS, calls(texts))];
         let plan = Plan::new(&self.inner.limiter, user_id, expected);
         Self { inner: Arc::clone(&self.inner), plan: Some((user_id, Arc::new(Mutex::new(plan)))) }
+    }
+
+    /// The links with which the reader of a message says what becomes of a suggestion.
+    #[must_use]
+    pub fn acts(&self, suggestion: Uuid) -> Acts {
+        let url = |link| self.inner.links.url(link);
+        Acts {
+            met_url: url(Link::WeMet { suggestion }),
+            not_now_url: url(Link::NotNow { suggestion }),
+            never_url: url(Link::Never { suggestion }),
+        }
     }
 
     /// Whether there is time to send another message. A job asks before each: one that is cut off stays `unknown`.
@@ -216,7 +238,7 @@ impl Notifier {
         let inner = &self.inner;
         let name = |notification: &S| notification.id().to_string();
         let asked = notifications.iter().map(name).collect();
-        let claimed = match self.claim(recipient.user_id, channel, asked).await? {
+        let claimed = match self.claim(recipient.user_id, channel, address, asked).await? {
             Claim::Granted(claimed) => claimed,
             Claim::Not(delivery) => return Ok(delivery),
         };
@@ -224,14 +246,18 @@ impl Notifier {
             .iter()
             .filter(|notification| claimed.key.notifications.contains(&name(notification)))
             .collect();
+        let message_id = claimed.message_id;
+        let frame = inner.frame(recipient, message_id);
         let (provider, answer) = match channel {
             Channel::Sms => {
-                let sms = S::sms(&included, &inner.frame(recipient));
-                (Twilio::NAME, inner.twilio.send(address, &sms).await)
+                let (sms, status_url) =
+                    (S::sms(&included, &frame), inner.links.twilio_status_url(message_id));
+                (Twilio::NAME, inner.twilio.send(address, &sms, &status_url).await)
             }
             Channel::Email => {
-                let email = S::email(&included, &inner.frame(recipient));
-                (inner.mailer.name(), inner.mailer.send(address, claimed.message_id, &email).await)
+                let tracking = Tracking { message_id, unsubscribe_url: &inner.unsubscribe_url(message_id) };
+                let email = S::email(&included, &frame);
+                (inner.mailer.name(), inner.mailer.send(address, tracking, &email).await)
             }
         };
         inner.settle(&claimed, provider, answer).await
@@ -257,6 +283,7 @@ impl Notifier {
         &self,
         user_id: Uuid,
         channel: Channel,
+        address: &str,
         notifications: Vec<String>,
     ) -> Result<Claim, db::Error> {
         let inner = &self.inner;
@@ -271,7 +298,7 @@ impl Notifier {
         }
         let free = DeliveryKey { notifications, ..asked };
         let message_id = Uuid::new_v4();
-        let notifications = inner.deliveries.claim(&free, message_id, inner.clock.now()).await?;
+        let notifications = inner.deliveries.claim(&free, message_id, address, inner.clock.now()).await?;
         if notifications.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
@@ -287,16 +314,20 @@ impl Notifier {
 }
 
 impl Inner {
-    fn frame(&self, recipient: &Recipient) -> Frame {
+    fn unsubscribe_url(&self, message: Uuid) -> String {
+        self.links.url(Link::Unsubscribe { message })
+    }
+
+    fn frame(&self, recipient: &Recipient, message_id: Uuid) -> Frame {
         Frame {
             name: recipient.name.clone(),
             clock: ReaderClock::new(recipient.zone, recipient.own_zone),
             now: self.clock.now(),
             suggestions_url: self.application.suggestions().to_owned(),
             preferences_url: self.application.preferences().to_owned(),
-            unsubscribe_url: None,
+            unsubscribe_url: Some(self.unsubscribe_url(message_id)),
             postal_address: self.postal_address.clone(),
-            is_first_text: false,
+            is_first_text: recipient.is_first_text,
         }
     }
 }

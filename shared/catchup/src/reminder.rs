@@ -11,6 +11,7 @@ use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use uuid::Uuid;
 
+use crate::db::opt_outs::List;
 use crate::db::recipients::Recipients;
 use crate::db::reminders::{DueReminder, TokenNotices};
 use crate::db::token_health::NoticeKind;
@@ -87,7 +88,7 @@ impl Reminders {
     /// Each channel is sent one message about all that is due. What meets a limit or is not taken is rescheduled, and does not keep
     /// the other channel waiting.
     async fn remind(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
-        let Some(person) = self.recipients.contactable(user_id).await? else {
+        let Some(person) = self.recipients.contactable(user_id, context.now()).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
         let due = self.notices.due_for(user_id, self.kind, context.now()).await?;
@@ -102,12 +103,14 @@ impl Reminders {
         };
         let notices: Vec<_> = due.into_iter().map(notice).collect();
         let recipient = Recipient::of(user_id, &person);
-        let notifier = self.notifier.planning(user_id, 1, person.phone.iter().len());
+        let channels = person.channels(List::Account);
+        if channels.is_empty() {
+            return Ok(Outcome::Skipped("no_channel"));
+        }
+        let count = |wanted| channels.iter().filter(|(channel, _)| *channel == wanted).count();
+        let notifier = self.notifier.planning(user_id, count(Channel::Email), count(Channel::Sms));
         let mut reminded = Reminded::default();
-        // By e-mail whatever the preferences say of batches: the account depends on it.
-        let channels = [(Channel::Email, Some(&person.email)), (Channel::Sms, person.phone.as_ref())];
         for (channel, address) in channels {
-            let Some(address) = address else { continue };
             let may_send_at = match channel {
                 Channel::Email => context.now(),
                 Channel::Sms => texting_hours::next(context.now(), recipient.zone, None),

@@ -11,6 +11,8 @@ pub(crate) const RETENTION: Retention = Retention {
         Aged { table: "ended_suggestions", time: "ended_at", days: 760 },
         // What ended without a success: the user disconnected, or is gone.
         Aged { table: "google_waits", time: "until", days: 30 },
+        // Longer than any vendor repeats one.
+        Aged { table: "handled_callbacks", time: "handled_at", days: 30 },
         Aged { table: "notification_deliveries", time: "claimed_at", days: 400 },
         // Google has forgotten them, too.
         Aged { table: "push_channels", time: "ends_at", days: 0 },
@@ -29,10 +31,12 @@ pub(crate) const RETENTION: Retention = Retention {
         Personal { table: "contacts_sync_runs", step: 10 },
         Personal { table: "contacts_sync_state", step: STEP },
         Personal { table: "ended_suggestions", step: STEP },
+        Personal { table: "excluded_contacts", step: STEP },
         Personal { table: "google_waits", step: STEP },
         Personal { table: "last_acts", step: STEP },
         Personal { table: "next_meetings", step: STEP },
         Personal { table: "notification_deliveries", step: STEP },
+        Personal { table: "opt_outs", step: STEP },
         Personal { table: "push_channels", step: STEP },
         Personal { table: "refused_tokens", step: STEP },
         Personal { table: "sync_locks", step: STEP },

@@ -12,6 +12,9 @@ shared::variables! {
     POSTAL_ADDRESS: "Postal address of the sender, at the end of every e-mail, which laws such as CAN-SPAM want.", "one line", None, SERVICE;
     APP_SUGGESTIONS_URL: "Page of the application that shows suggestions, when it is not `APP_BASE_URL/app`.", "https://host/path", None, SERVICE;
     APP_PREFERENCES_URL: "Page of the application where people connect Google again and choose messages, when it is not `APP_BASE_URL/app?view=preferences`.", "https://host/path", None, SERVICE;
+    WEBHOOKS_URL: "Public address of the service `webhooks`: links in messages and providers' callbacks lead there.", "https://host (http on loopback)", None, SERVICE;
+    LINK_SIGNING_KEYS: "Keys of the links in messages: the first signs, all are accepted. To rotate, put a new one before the old one, and remove the old one when its links may end.", "one or two keys of 64 hexadecimal digits, separated by a comma", None, SECRET;
+    SENDGRID_WEBHOOK_PUBLIC_KEY: "Key that SendGrid's signed event webhook shows; without it, its events are refused.", "the base64 text of the page `Signed Event Webhook`", None, SERVICE;
     TWILIO_ACCOUNT_SID: "Account at Twilio, which carries text messages.", "AC and 32 hexadecimal digits", None, SECRET;
     TWILIO_AUTH_TOKEN: "Token of that account.", "any text", None, SECRET;
     TWILIO_PHONE_NUMBER: "Sender of text messages, when no messaging service chooses one.", "a phone number such as +15551234567, a short code or a name of up to 11 letters", None, SERVICE;

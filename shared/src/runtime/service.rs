@@ -2,6 +2,7 @@
 //! dead letter. Everything else is as around a job: configuration, connections, shutdown, panics, health, and one canonical log
 //! line per request.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -47,20 +48,37 @@ type Handle = dyn Fn(Request) -> BoxFuture<'static, Handled> + Send + Sync;
 
 /// Paths, and who handles what is sent to them.
 #[derive(Default)]
-pub struct Endpoints(Vec<(&'static str, Arc<Handle>)>);
+pub struct Endpoints(Vec<(Method, &'static str, Arc<Handle>)>);
 
 impl Endpoints {
     /// Adds `POST path`. A request whose caller hangs up is handled to its end, and one that panics is answered with 500.
     #[must_use]
-    pub fn post<F>(
+    pub fn post<F>(self, path: &'static str, handle: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Handled> + Send + 'static,
+    {
+        self.add(Method::POST, path, handle)
+    }
+
+    /// Adds `GET path`, for people: it must change nothing.
+    #[must_use]
+    pub fn get<F>(self, path: &'static str, handle: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Handled> + Send + 'static,
+    {
+        self.add(Method::GET, path, handle)
+    }
+
+    fn add<F>(
         mut self,
+        method: Method,
         path: &'static str,
         handle: impl Fn(Request) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = Handled> + Send + 'static,
     {
-        self.0.push((path, Arc::new(move |request| handle(request).boxed())));
+        self.0.push((method, path, Arc::new(move |request| handle(request).boxed())));
         self
     }
 }
@@ -136,8 +154,12 @@ pub fn service_router(
     let (endpoints, database, tasks) = (endpoints?, database?, tasks?);
     let shutdown = Shutdown::new(tasks);
     let mut router = health::public_routes(database);
-    for (path, handle) in endpoints.0 {
-        let endpoint = Endpoint { service: service.name, path, handle, shutdown: shutdown.clone() };
+    let mut paths: BTreeMap<&'static str, Vec<(Method, Arc<Handle>)>> = BTreeMap::new();
+    for (method, path, handle) in endpoints.0 {
+        paths.entry(path).or_default().push((method, handle));
+    }
+    for (path, handles) in paths {
+        let endpoint = Endpoint { service: service.name, path, handles, shutdown: shutdown.clone() };
         router = router.merge(Router::new().route(path, any(receive)).with_state(Arc::new(endpoint)));
     }
     Ok((router, shutdown))
@@ -146,24 +168,23 @@ pub fn service_router(
 struct Endpoint {
     service: &'static str,
     path: &'static str,
-    handle: Arc<Handle>,
+    handles: Vec<(Method, Arc<Handle>)>,
     shutdown: Shutdown,
 }
 
 async fn receive(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
     // A path that is there looks to other methods like one that is not.
-    if request.method() != Method::POST {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    let running = endpoint.shutdown.running();
-    Detached::new(running, handle(endpoint, request)).await
+    let found = endpoint.handles.iter().find(|(method, _)| request.method() == *method);
+    let Some((_, respond)) = found else { return StatusCode::NOT_FOUND.into_response() };
+    let (respond, running) = (Arc::clone(respond), endpoint.shutdown.running());
+    Detached::new(running, handle(endpoint, respond, request)).await
 }
 
 /// Handles a request, and reports it, also when the handler panics.
-async fn handle(endpoint: Arc<Endpoint>, request: Request) -> Response {
+async fn handle(endpoint: Arc<Endpoint>, respond: Arc<Handle>, request: Request) -> Response {
     let Endpoint { service, path, .. } = *endpoint;
     report::reported(service, path.to_owned(), async move {
-        let handling = AssertUnwindSafe(async { (endpoint.handle)(request).await });
+        let handling = AssertUnwindSafe(async { respond(request).await });
         let handled = handling.catch_unwind().await.unwrap_or_else(|_panic| {
             Handled::new(OutcomeCode::Retry, StatusCode::INTERNAL_SERVER_ERROR).because("panic")
         });

@@ -12,6 +12,7 @@ const SMS: &str = "true, false";
 const EMAIL: &str = "false, true";
 const BOTH: &str = "true, true";
 const NONE: &str = "false, false";
+const WEEK: i64 = 7 * 86_400;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_suggestions_go_to_the_user_as_one_message_per_channel_in_the_order_of_time() {
@@ -35,9 +36,10 @@ async fn pending_suggestions_go_to_the_user_as_one_message_per_channel_in_the_or
         assert!(!text.contains("Stranger"), "{text}");
     }
 
-    // What was sent is not sent again; what came since is.
-    fixture.deliver(&batch).await.check_done(&done(0, 0));
+    // What was sent is not sent again; what came since is sent with the next batch.
     fixture.suggest(user, "Dov").await;
+    fixture.deliver(&batch).await.check_done(&done(0, 0));
+    fixture.stack.advance(WEEK);
     fixture.deliver(&batch).await.check_done(&done(1, 1));
     assert_eq!(
         fixture.ledger().await,
@@ -55,7 +57,45 @@ async fn a_message_is_about_three_suggestions_at_most() {
     let batch = json!({ "userId": user });
     fixture.deliver(&batch).await.check_done(&done(3, 3));
     assert_eq!(fixture.messages().len(), 2);
+    // A repetition of the same batch is no other one.
+    fixture.deliver(&batch).await.check_done(&done(0, 0));
+    fixture.stack.advance(WEEK);
     fixture.deliver(&batch).await.check_done(&done(2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reacts_to_nothing_is_told_less_and_less_until_they_act() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", EMAIL).await;
+    for n in 0..40 {
+        fixture.suggest_in(user, &format!("Friend{n}"), TimeDelta::days(150)).await;
+    }
+    let batch = json!({ "userId": user });
+    let mut sent = Vec::new();
+    for week in 0..12 {
+        if week == 9 {
+            fixture
+                .stack
+                .run(&format!(
+                    "UPDATE suggestions SET status = 'accepted'
+                     WHERE id = (SELECT id FROM suggestions WHERE user_id = '{user}' LIMIT 1);
+                     ALTER TABLE suggestions DISABLE TRIGGER ALL;
+                     UPDATE suggestions SET updated_at = '{}' WHERE status = 'accepted'",
+                    fixture.stack.now()
+                ))
+                .await;
+        }
+        let before = fixture.messages().len();
+        let answer = fixture.deliver(&batch).await;
+        let emailed = answer.body["result"]["emailed"].as_u64().unwrap();
+        sent.push((fixture.messages().len() - before, emailed));
+        fixture.stack.advance(WEEK);
+    }
+    let little = [(1, 3), (1, 3), (1, 3), (1, 1), (1, 1), (1, 1)];
+    // A question, and silence; then as usual.
+    assert_eq!(sent, [&little[..], &[(1, 0), (0, 0), (0, 0)], &little[..3]].concat());
+    let texts: Vec<_> = fixture.messages().into_iter().map(|(_, text)| text).collect();
+    assert!(texts[6].contains("still useful"), "{}", texts[6]);
 }
 
 /// So many suggestions were sent by e-mail, and so many as texts.

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 use catchup::variables::{
     APP_BASE_URL, CALENDAR_WEBHOOK_URL, ENCRYPTION_KEY, GOOGLE_API_URL, GOOGLE_CLIENT_ID,
-    GOOGLE_CLIENT_SECRET, GOOGLE_TOKEN_URL, POSTAL_ADDRESS, SENDGRID_API_KEY, SENDGRID_API_URL,
-    SENDGRID_FROM_EMAIL, TWILIO_ACCOUNT_SID, TWILIO_API_URL, TWILIO_AUTH_TOKEN, TWILIO_PHONE_NUMBER,
+    GOOGLE_CLIENT_SECRET, GOOGLE_TOKEN_URL, LINK_SIGNING_KEYS, POSTAL_ADDRESS, SENDGRID_API_KEY,
+    SENDGRID_API_URL, SENDGRID_FROM_EMAIL, SENDGRID_WEBHOOK_PUBLIC_KEY, TWILIO_ACCOUNT_SID, TWILIO_API_URL,
+    TWILIO_AUTH_TOKEN, TWILIO_PHONE_NUMBER, WEBHOOKS_URL,
 };
+use messaging_stand_in::SENDGRID_PUBLIC_KEY;
 use shared::config::Variable;
 use shared::config::variables::{
     CLOUD_RUN_URL, CLOUD_TASKS_URL, DATABASE_URL, DEBOUNCE_DIVISOR, GCP_PROJECT_ID, GCP_REGION, HOST,
@@ -22,6 +24,9 @@ pub type Environment = BTreeMap<&'static str, String>;
 
 /// Nothing listens on this port of loopback.
 const UNREACHABLE: &str = "http://127.0.0.1:1";
+
+/// Key of the links in messages.
+const LINK_SIGNING_KEY: &str = "5d1f6c0e3a9b4827d05e8c7f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
 
 /// Adds a variable by its declaration.
 fn set(environment: &mut Environment, variable: &Variable, value: &(impl ToString + ?Sized)) {
@@ -58,6 +63,8 @@ pub struct Endpoints<'a> {
     pub google_url: &'a str,
     /// Where Google sends push notifications.
     pub push_url: &'a str,
+    /// Where links in messages and providers' callbacks lead.
+    pub webhooks_url: &'a str,
     /// Twilio's and `SendGrid`'s endpoints.
     pub messaging_url: &'a str,
     /// Key of the tokens in the database.
@@ -78,6 +85,7 @@ impl<'a> Endpoints<'a> {
             oidc_jwks_url: UNREACHABLE,
             google_url: UNREACHABLE,
             push_url: UNREACHABLE,
+            webhooks_url: UNREACHABLE,
             messaging_url: UNREACHABLE,
             encryption_key: "0000000000000000000000000000000000000000000000000000000000000000",
         }
@@ -104,6 +112,7 @@ impl<'a> Endpoints<'a> {
             (&GOOGLE_CLIENT_ID, &google.client_id),
             (&GOOGLE_CLIENT_SECRET, &google.client_secret),
             (&GOOGLE_TOKEN_URL, &token_url),
+            (&LINK_SIGNING_KEYS, LINK_SIGNING_KEY),
             (&OIDC_ISSUER, self.oidc_issuer),
             (&OIDC_JWKS_URL, self.oidc_jwks_url),
             (&POSTAL_ADDRESS, "CatchUp, 1 Sample Street, Springfield"),
@@ -113,6 +122,7 @@ impl<'a> Endpoints<'a> {
             (&SENDGRID_API_KEY, &messaging.api_key),
             (&SENDGRID_API_URL, self.messaging_url),
             (&SENDGRID_FROM_EMAIL, &messaging.from_email),
+            (&SENDGRID_WEBHOOK_PUBLIC_KEY, SENDGRID_PUBLIC_KEY),
             (&SERVICE_ACCOUNT_EMAIL, &settings.caller),
             (&TWILIO_ACCOUNT_SID, &messaging.account_sid),
             (&TWILIO_API_URL, self.messaging_url),
@@ -120,6 +130,7 @@ impl<'a> Endpoints<'a> {
             (&TWILIO_PHONE_NUMBER, &messaging.phone_number),
             (&UPSTASH_REDIS_REST_TOKEN, self.redis_token),
             (&UPSTASH_REDIS_REST_URL, self.redis_url),
+            (&WEBHOOKS_URL, self.webhooks_url),
         ] {
             set(&mut environment, variable, value);
         }

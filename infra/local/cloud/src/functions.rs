@@ -138,6 +138,11 @@ impl DerefMut for FunctionProcess {
     }
 }
 
+/// An address of loopback at which nothing listens yet.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
+}
+
 /// A running service, with or without a queue. Dropping it ends it as Cloud Run does.
 #[derive(Debug)]
 pub struct ServiceProcess {
@@ -159,7 +164,17 @@ impl ServiceProcess {
         environment: &Environment,
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        Self::spawn_at(free_address()?, name, program, environment, log)
+    }
+
+    /// As [`ServiceProcess::spawn`], at an address that was chosen with [`free_address`].
+    pub fn spawn_at(
+        address: SocketAddr,
+        name: &'static str,
+        program: &Path,
+        environment: &Environment,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
         let mut environment = environment.clone();
         environment.extend(listening_on(address));
         let output = Arc::default();

@@ -164,9 +164,14 @@ impl Parts {
             encryption_key: &encryption_key,
             ..Endpoints::unreachable(tasks.settings())
         };
-        // What receives push notifications opens no channel, and need not know its own address.
+        let webhooks_address = functions::free_address()?;
+        let webhooks_url = format!("http://{webhooks_address}");
+        let endpoints = Endpoints { webhooks_url: &webhooks_url, ..endpoints };
+        // What receives push notifications opens no channel, and need not know where they are sent.
         let webhooks = match &options.programs {
-            Some(programs) => start_webhooks(programs, &options.logs, &endpoints.environment()).await?,
+            Some(programs) => {
+                start_webhooks(webhooks_address, programs, &options.logs, &endpoints.environment()).await?
+            }
             None => None,
         };
         let push_url = webhooks.as_ref().map_or_else(|| endpoints.push_url.to_owned(), push_url);
@@ -532,13 +537,14 @@ fn push_url(webhooks: &ServiceProcess) -> String {
 
 /// What takes Google's push notifications, if it was built.
 async fn start_webhooks(
+    address: SocketAddr,
     programs: &Path,
     logs: &Path,
     environment: &Environment,
 ) -> anyhow::Result<Option<ServiceProcess>> {
     let Some(program) = functions::program(programs, WEBHOOKS) else { return Ok(None) };
     let log = new_log(logs, WEBHOOKS)?;
-    let mut webhooks = ServiceProcess::spawn(WEBHOOKS, &program, environment, &log)?;
+    let mut webhooks = ServiceProcess::spawn_at(address, WEBHOOKS, &program, environment, &log)?;
     webhooks.ready().await?;
     Ok(Some(webhooks))
 }

@@ -1,6 +1,6 @@
 //! Where accepted messages are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -65,6 +65,8 @@ pub struct Message {
     pub our_id: Option<String>,
     /// Headers of an e-mail that its sender chose, such as `List-Unsubscribe`.
     pub headers: BTreeMap<String, String>,
+    /// Where the fate of a text message is to be reported.
+    pub status_callback: Option<String>,
     /// When it was accepted.
     pub received_at: DateTime<Utc>,
 }
@@ -81,6 +83,8 @@ struct State {
     messages: Vec<Message>,
     faults: Vec<Fault>,
     requests: [u64; 2],
+    /// Who replied STOP, and to whom `SendGrid` sends nothing any more.
+    left: BTreeSet<String>,
 }
 
 impl Inbox {
@@ -129,6 +133,21 @@ impl Inbox {
         self.lock().faults.clear();
     }
 
+    /// This number replies STOP, or this address is on a suppression list: Twilio refuses it, and `SendGrid` accepts and drops
+    /// what is sent there.
+    pub fn suppress(&self, to: impl Into<String>) {
+        self.lock().left.insert(to.into());
+    }
+
+    /// This number replies START, or the address is taken from the list.
+    pub fn restore(&self, to: &str) {
+        self.lock().left.remove(to);
+    }
+
+    pub(crate) fn is_suppressed(&self, to: &str) -> bool {
+        self.lock().left.contains(to)
+    }
+
     /// Counts a request to send, and says what goes wrong with it.
     pub(crate) fn receive(&self, channel: Channel, recipients: &[&str]) -> Option<Kind> {
         let mut state = self.lock();
@@ -137,6 +156,8 @@ impl Inbox {
     }
 
     pub(crate) fn accept(&self, messages: impl IntoIterator<Item = Message>) {
+        // What makes them may look into the inbox.
+        let messages: Vec<_> = messages.into_iter().collect();
         self.lock().messages.extend(messages);
     }
 

@@ -10,6 +10,7 @@
 //! a crate parses its commands and another its messages, and [`serve_smtp`] is the order of RFC 5321 between them.
 
 mod address;
+mod callbacks;
 mod course;
 mod fault;
 mod inbox;
@@ -21,6 +22,7 @@ mod serve;
 mod smtp;
 mod twilio;
 
+pub use callbacks::{Callback, SENDGRID_PUBLIC_KEY};
 pub use fault::{Fault, Kind};
 pub use inbox::{Channel, Inbox, Message, Via};
 pub use segments::{Alphabet, segments};

@@ -145,6 +145,7 @@ mod tests {
             provider_id: text.to_owned(),
             our_id: None,
             headers: [(text.to_owned(), text.to_owned())].into(),
+            status_callback: None,
             received_at: chrono::DateTime::UNIX_EPOCH,
         }
     }

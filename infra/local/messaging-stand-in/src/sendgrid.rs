@@ -272,6 +272,8 @@ impl Mail {
                 .chain(bcc)
                 .map(move |mailbox| (mailbox, subject.as_ref().or(self.subject.as_ref())))
         });
+        // 202 says nothing of suppressions: an event does, later.
+        let messages = messages.filter(|(mailbox, _)| !inbox.is_suppressed(&mailbox.email));
         inbox.accept(messages.map(|(mailbox, subject)| Message {
             channel: Channel::Email,
             via: Via::SendGrid,
@@ -283,6 +285,7 @@ impl Mail {
             provider_id: id.clone(),
             our_id: self.custom_args.get("message_id").cloned(),
             headers: self.headers.clone(),
+            status_callback: None,
             received_at: inbox.now(),
         }));
         let mut answer = StatusCode::ACCEPTED.into_response();

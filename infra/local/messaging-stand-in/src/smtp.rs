@@ -288,6 +288,7 @@ impl Session {
             provider_id: id.clone(),
             our_id: mail.id.clone(),
             headers: mail.headers.clone(),
+            status_callback: None,
             received_at: now,
         }));
         match fault {

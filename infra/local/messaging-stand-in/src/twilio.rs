@@ -29,6 +29,7 @@ enum Code {
     Authenticate = 20003,
     NotFound = 20404,
     UnsupportedMediaType = 20415,
+    Unsubscribed = 21610,
     InvalidTo = 21211,
     InvalidFrom = 21212,
     SameNumber = 21266,
@@ -44,7 +45,9 @@ enum Code {
 pub(crate) struct NewMessage {
     to: Option<String>,
     from: Option<String>,
+    messaging_service_sid: Option<String>,
     body: Option<String>,
+    status_callback: Option<String>,
 }
 
 /// What is sent when nothing is missing.
@@ -52,6 +55,7 @@ struct Sound {
     to: String,
     from: String,
     body: String,
+    status_callback: Option<String>,
 }
 
 pub(crate) async fn create(
@@ -107,8 +111,11 @@ fn check(app: &App, message: NewMessage) -> Result<Sound, (Code, String)> {
     if !is_e164(&to) {
         return Err((Code::InvalidTo, format!("Invalid 'To' Phone Number: {to}")));
     }
-    let from =
-        given(message.from).ok_or((Code::FromRequired, "A 'From' phone number is required.".to_owned()))?;
+    // A messaging service chooses among its senders: here, the account's one number.
+    let service = given(message.messaging_service_sid).map(|_| app.config.phone_number.clone());
+    let from = service
+        .or(given(message.from))
+        .ok_or((Code::FromRequired, "A 'From' phone number is required.".to_owned()))?;
     if !is_e164(&from) {
         return Err((Code::InvalidFrom, format!("Invalid 'From' Phone Number: {from}")));
     }
@@ -126,11 +133,14 @@ fn check(app: &App, message: NewMessage) -> Result<Sound, (Code, String)> {
         let text = format!("The concatenated message body exceeds the {LONGEST_BODY_CHARS} character limit");
         return Err((Code::BodyTooLong, text));
     }
-    Ok(Sound { to, from, body })
+    if app.inbox.is_suppressed(&to) {
+        return Err((Code::Unsubscribed, "Attempt to send to unsubscribed recipient".to_owned()));
+    }
+    Ok(Sound { to, from, body, status_callback: given(message.status_callback) })
 }
 
 fn accept(app: &App, inbox: &Inbox, message: Sound) -> Response {
-    let Sound { to, from, body } = message;
+    let Sound { to, from, body, status_callback } = message;
     let sid = format!("SM{}", Uuid::new_v4().simple());
     let now = inbox.now();
     let uri = format!("/2010-04-01/Accounts/{}/Messages/{sid}", app.config.account_sid);
@@ -168,6 +178,7 @@ fn accept(app: &App, inbox: &Inbox, message: Sound) -> Response {
         provider_id: sid,
         our_id: None,
         headers: BTreeMap::new(),
+        status_callback,
         received_at: now,
     }]);
     (StatusCode::CREATED, Json(answer)).into_response()

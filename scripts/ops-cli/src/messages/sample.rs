@@ -51,10 +51,7 @@ pub(super) fn message(kind: Kind, reader: &Reader, suggestions: usize) -> Sample
         Kind::ExpiryReminder => {
             of(&[notice(NoticeKind::TokenExpiringSoon, now() + TimeDelta::hours(30))], &frame)
         }
-        Kind::Question => {
-            let yes_url = format!("{APPLICATION}/app");
-            of(&[StillUseful { last_suggestion_id: Uuid::nil(), yes_url }], &frame)
-        }
+        Kind::Question => of(&[StillUseful { last_suggestion_id: Uuid::nil(), yes_url: None }], &frame),
     }
 }
 

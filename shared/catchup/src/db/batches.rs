@@ -1,6 +1,6 @@
 //! Weekly batches: whose is due, and which suggestions are in it.
 
-use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Timelike, Utc};
 use serde_json::{Value, json};
 use shared::db::Error;
 use uuid::Uuid;
@@ -64,6 +64,64 @@ pub struct PendingSuggestion {
     pub reasoning: String,
 }
 
+/// What a user was told of suggestions, and whether it was of use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digests {
+    email_at: Option<DateTime<Utc>>,
+    sms_at: Option<DateTime<Utc>>,
+    ignored: i64,
+    is_asked: bool,
+    last_suggestion_id: Option<Uuid>,
+}
+
+/// How much the next batch tells a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attention {
+    /// The best suggestions.
+    Usual,
+    /// The best one: the user reacted to none of the last batches.
+    Little,
+    /// Whether suggestions are still useful: nor to many more. The last row of `suggestions` that the user was told of.
+    Question(Uuid),
+    /// Nothing, until the user acts.
+    None,
+}
+
+/// Batches without a reaction after which a user is told little.
+const LITTLE_AFTER: i64 = 3;
+/// And after which a user is asked.
+const QUESTION_AFTER: i64 = 6;
+/// Messages of this time are of the same batch: one channel may wait for longer than the other.
+const SAME_BATCH: TimeDelta = TimeDelta::days(3);
+
+impl Digests {
+    /// When the user was told by a channel last.
+    #[must_use]
+    pub fn last(&self, channel: Channel) -> Option<DateTime<Utc>> {
+        match channel {
+            Channel::Email => self.email_at,
+            Channel::Sms => self.sms_at,
+        }
+    }
+
+    /// Whether the batch of that time was sent by a channel.
+    #[must_use]
+    pub fn has_batch(&self, channel: Channel, at: DateTime<Utc>) -> bool {
+        self.last(channel).is_some_and(|last| last + SAME_BATCH > at)
+    }
+
+    /// How much the next batch tells the user.
+    #[must_use]
+    pub fn attention(&self) -> Attention {
+        match self.last_suggestion_id {
+            Some(_) if self.is_asked => Attention::None,
+            Some(last) if self.ignored >= QUESTION_AFTER => Attention::Question(last),
+            Some(_) if self.ignored >= LITTLE_AFTER => Attention::Little,
+            Some(_) | None => Attention::Usual,
+        }
+    }
+}
+
 handle! {
     /// Weekly batches: whose is due, and which suggestions are in it.
     Batches
@@ -119,6 +177,50 @@ impl Batches {
         Ok(BatchPage { due, next })
     }
 
+    /// What the user was told of suggestions so far. Messages since the user acted last are ignored ones, but those of the batch
+    /// that is being sent.
+    pub async fn digests(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Digests, Error> {
+        let digests = sqlx::query_as!(
+            Digests,
+            r#"
+            WITH acted AS (
+                SELECT COALESCE(max(at), '-infinity') AS at FROM (
+                    SELECT acted_at AS at FROM jobs.last_acts WHERE user_id = $1
+                    UNION ALL
+                    SELECT created_at FROM interaction_logs WHERE user_id = $1
+                    UNION ALL
+                    SELECT s.updated_at FROM suggestions s
+                    WHERE s.user_id = $1 AND s.status <> 'pending' AND NOT EXISTS (
+                        SELECT FROM jobs.ended_suggestions e WHERE e.user_id = $1 AND e.suggestion_id = s.id
+                    )
+                ) acts
+            ), told AS (
+                SELECT d.channel, d.subject, d.message_id, d.claimed_at, d.subject LIKE 'suggestion:%' AS is_digest,
+                    d.claimed_at > acted.at AND d.claimed_at < $2 AND d.state <> 'refused' AS is_ignored
+                FROM jobs.notification_deliveries d, acted
+                WHERE d.user_id = $1 AND (d.subject LIKE 'suggestion:%' OR d.subject LIKE 'still_useful:%')
+            )
+            SELECT max(claimed_at) FILTER (WHERE channel = 'email') AS email_at,
+                max(claimed_at) FILTER (WHERE channel = 'sms') AS sms_at,
+                greatest(
+                    count(DISTINCT message_id) FILTER (WHERE is_ignored AND is_digest AND channel = 'email'),
+                    count(DISTINCT message_id) FILTER (WHERE is_ignored AND is_digest AND channel = 'sms')
+                ) AS "ignored!",
+                COALESCE(bool_or(is_ignored AND NOT is_digest), false) AS "is_asked!",
+                (
+                    array_agg(split_part(subject, ':', 2)::uuid ORDER BY claimed_at DESC, subject)
+                    FILTER (WHERE is_digest)
+                )[1] AS last_suggestion_id
+            FROM told
+            "#,
+            user_id,
+            now - SAME_BATCH,
+        )
+        .fetch_one(self.0.statement())
+        .await?;
+        Ok(digests)
+    }
+
     /// The best of the user's pending suggestions that are still wanted, have no calendar event, begin at `from` or later, and
     /// that the ledger does not know on `channel`. Those that begin before `next`, when the next batch can announce something,
     /// come first.
@@ -134,7 +236,8 @@ impl Batches {
         if later.pauses && later_tables::paused_until(self.0.statement(), user_id, from).await?.is_some() {
             return Ok(Vec::new());
         }
-        let mut excluded = Vec::new();
+        let mut excluded: Vec<_> =
+            later_tables::excluded_by_link(self.0.statement(), user_id).await?.into_iter().collect();
         if later.exclusions {
             excluded.extend(later_tables::excluded(self.0.statement(), user_id).await?);
         }

@@ -6,6 +6,12 @@ use chrono::{DateTime, Utc};
 use shared::db::Error;
 use uuid::Uuid;
 
+use super::opt_outs::List;
+
+mod reports;
+
+pub use reports::{Fate, Report, Reported, SentTo};
+
 /// A way to reach a person, as the database spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -56,6 +62,14 @@ pub struct DeliveryKey {
     pub notifications: Vec<String>,
 }
 
+impl NotificationId {
+    /// The list that messages about it belong to, by the `subject` in the ledger.
+    #[must_use]
+    pub fn list_of(subject: &str) -> List {
+        if subject.starts_with("token_notice:") { List::Account } else { List::Ideas }
+    }
+}
+
 /// A message whose delivery status is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownDelivery {
@@ -101,12 +115,15 @@ impl Deliveries {
         &self,
         key: &DeliveryKey,
         message_id: Uuid,
+        address: &str,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>, Error> {
         let notifications = sqlx::query_scalar!(
             "
-            INSERT INTO jobs.notification_deliveries (user_id, channel, subject, message_id, claimed_at)
-            SELECT $1, $2, subject, $4, $5 FROM UNNEST($3::text[]) AS asked (subject) ORDER BY subject
+            INSERT INTO jobs.notification_deliveries
+                (user_id, channel, subject, message_id, claimed_at, address_hash)
+            SELECT $1, $2, subject, $4, $5, sha256(convert_to($6, 'UTF8'))
+            FROM UNNEST($3::text[]) AS asked (subject) ORDER BY subject
             ON CONFLICT DO NOTHING
             RETURNING subject
             ",
@@ -115,6 +132,7 @@ impl Deliveries {
             &key.notifications,
             message_id,
             now,
+            address,
         )
         .fetch_all(self.0.statement())
         .await?;

@@ -1,10 +1,16 @@
-//! Who gets messages: addresses, numbers and preferences of users.
+//! Who gets messages: addresses, numbers and preferences of users, and of which lists they have left.
 
 use std::fmt;
 
-use chrono::NaiveTime;
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use shared::db::Error;
 use uuid::Uuid;
+
+use super::deliveries::Channel;
+use super::opt_outs::List;
+
+/// How long an address or a number counts as dead after a message to it failed for good: then it is tried once more.
+const DEAD_FOR: TimeDelta = TimeDelta::days(90);
 
 /// How a user is reached.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +29,12 @@ pub struct Contactable {
     pub preferred_timezone: Option<String>,
     /// IANA name of the user's zone.
     pub timezone: Option<String>,
+    /// The lists that the user has left, each as `sms:ideas`.
+    pub left: Vec<String>,
+    /// The channels of whose address or number a message failed for good.
+    pub dead: Vec<String>,
+    /// A text message was sent to this number before.
+    pub was_texted: bool,
 }
 
 impl Contactable {
@@ -30,6 +42,28 @@ impl Contactable {
     #[must_use]
     pub fn chosen_time(&self) -> Option<NaiveTime> {
         NaiveTime::parse_from_str(self.batch_time.as_deref()?, "%H:%M").ok()
+    }
+
+    /// The channels by which the user gets messages of a list, e-mail first.
+    ///
+    /// Reminders go out by e-mail whatever the preferences say of batches: the account depends on them. Who chose only texts, and
+    /// has a number that takes none, gets ideas by e-mail.
+    #[must_use]
+    pub fn channels(&self, list: List) -> Vec<(Channel, &str)> {
+        let has_left = |channel: Channel| {
+            let list: &str = list.into();
+            self.left.iter().any(|left| left.split_once(':') == Some((channel.as_str(), list)))
+        };
+        let is_dead = |channel: Channel| self.dead.iter().any(|dead| dead == channel.as_str());
+        let phone = self.phone.as_deref().filter(|_| !has_left(Channel::Sms));
+        let wants_email = match list {
+            List::Ideas => self.email_enabled || (phone.is_some() && is_dead(Channel::Sms)),
+            List::Account => true,
+        };
+        let email = (wants_email && !is_dead(Channel::Email) && !has_left(Channel::Email))
+            .then_some((Channel::Email, self.email.as_str()));
+        let text = phone.filter(|_| !is_dead(Channel::Sms)).map(|number| (Channel::Sms, number));
+        [email, text].into_iter().flatten().collect()
     }
 }
 
@@ -46,25 +80,106 @@ handle! {
 
 impl Recipients {
     /// How a user is reached; `None` when there is no such user. Without preferences: by text message only.
-    pub async fn contactable(&self, user_id: Uuid) -> Result<Option<Contactable>, Error> {
+    ///
+    /// What a person left ends when the application, where it is shown, says that it is wanted again.
+    pub async fn contactable(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<Contactable>, Error> {
         let contactable = sqlx::query_as!(
             Contactable,
             r#"
-            SELECT u.name, u.email, COALESCE(p.email_enabled, false) AS "email_enabled!",
-                (
-                    SELECT phone_number FROM user_phone_numbers n
-                    WHERE n.user_id = u.id AND n.verified AND COALESCE(p.sms_enabled, true)
-                    ORDER BY n.created_at DESC, n.id LIMIT 1
-                ) AS phone,
-                p.batch_time, p.timezone AS preferred_timezone, u.timezone
-            FROM users u
-            LEFT JOIN notification_preferences p ON p.user_id = u.id
-            WHERE u.id = $1
+            WITH person AS (
+                SELECT u.id, u.name, u.email, u.timezone, p.batch_time, p.timezone AS preferred_timezone,
+                    p.email_enabled, p.sms_enabled,
+                    (
+                        SELECT phone_number FROM user_phone_numbers n
+                        WHERE n.user_id = u.id AND n.verified AND COALESCE(p.sms_enabled, true)
+                        ORDER BY n.created_at DESC, n.id LIMIT 1
+                    ) AS phone
+                FROM users u
+                LEFT JOIN notification_preferences p ON p.user_id = u.id
+                WHERE u.id = $1
+            ), failed AS (
+                SELECT DISTINCT address_hash FROM jobs.notification_deliveries
+                WHERE user_id = $1 AND claimed_at > $2
+                  AND (state = 'bounced' OR (state = 'refused' AND refusal <> '21610'))
+            )
+            SELECT name, email, COALESCE(email_enabled, false) AS "email_enabled!", phone, batch_time,
+                preferred_timezone, timezone,
+                ARRAY(
+                    SELECT channel || ':' || list FROM jobs.opt_outs o
+                    WHERE o.user_id = $1 AND NOT (
+                        is_shown AND COALESCE(CASE channel WHEN 'sms' THEN sms_enabled ELSE email_enabled END, false)
+                    )
+                ) AS "left!",
+                ARRAY(
+                    SELECT channel FROM (VALUES ('email', email), ('sms', phone)) AS reached (channel, address)
+                    WHERE sha256(convert_to(address, 'UTF8')) IN (SELECT address_hash FROM failed)
+                ) AS "dead!",
+                EXISTS (
+                    SELECT FROM jobs.notification_deliveries d
+                    WHERE d.user_id = $1 AND d.channel = 'sms' AND d.state NOT IN ('unknown', 'refused')
+                      AND d.address_hash = sha256(convert_to(phone, 'UTF8'))
+                ) AS "was_texted!"
+            FROM person
             "#,
             user_id,
+            now - DEAD_FOR,
         )
         .fetch_optional(self.0.statement())
         .await?;
         Ok(contactable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person() -> Contactable {
+        Contactable {
+            name: None,
+            email: "ana@example.org".to_owned(),
+            email_enabled: true,
+            phone: Some("+4915112345678".to_owned()),
+            batch_time: None,
+            preferred_timezone: None,
+            timezone: None,
+            left: Vec::new(),
+            dead: Vec::new(),
+            was_texted: false,
+        }
+    }
+
+    #[track_caller]
+    fn check(person: &Contactable, ideas: &str, account: &str) {
+        let names = |list| {
+            let channels = person.channels(list).into_iter();
+            channels.map(|(channel, _)| channel.as_str()).collect::<Vec<_>>().join("+")
+        };
+        assert_eq!([names(List::Ideas), names(List::Account)], [ideas, account]);
+    }
+
+    #[test]
+    fn leaving_one_list_or_channel_does_not_leave_the_other() {
+        let left =
+            |left: &[&str]| Contactable { left: left.iter().map(ToString::to_string).collect(), ..person() };
+        check(&person(), "email+sms", "email+sms");
+        check(&left(&["email:ideas"]), "sms", "email+sms");
+        check(&left(&["email:account"]), "email+sms", "sms");
+        check(&left(&["sms:ideas", "sms:account"]), "email", "email");
+        check(&left(&["sms:ideas", "sms:account", "email:ideas", "email:account"]), "", "");
+    }
+
+    #[test]
+    fn a_number_or_an_address_that_is_dead_is_left_alone_and_the_other_channel_is_used() {
+        let dead = |channel: Channel| vec![channel.as_str().to_owned()];
+        check(&Contactable { dead: dead(Channel::Email), ..person() }, "sms", "sms");
+        check(&Contactable { dead: dead(Channel::Sms), ..person() }, "email", "email");
+        let texts = Contactable { email_enabled: false, ..person() };
+        check(&texts, "sms", "email+sms");
+        check(&Contactable { dead: dead(Channel::Sms), ..texts.clone() }, "email", "email");
+        // STOP is a word, and no failure.
+        let left = vec!["sms:ideas".to_owned(), "sms:account".to_owned()];
+        check(&Contactable { dead: dead(Channel::Sms), left, ..texts.clone() }, "", "email");
+        check(&Contactable { phone: None, ..texts }, "", "email");
     }
 }

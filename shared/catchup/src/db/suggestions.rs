@@ -10,6 +10,10 @@ use super::later_tables::{self, LaterTables};
 use crate::span::Span;
 use crate::suggestions::{Contact, Plan};
 
+mod acts;
+
+pub use acts::{Act, Acted, MET, NEVER, SNOOZED_FOR};
+
 /// Earlier suggestions are looked back at for this time: the longest that a user's word about one lasts, twice a year.
 const LOOK_BACK: TimeDelta = TimeDelta::days(731);
 
@@ -283,12 +287,12 @@ impl SuggestionsTx {
         });
         let mut known = Known {
             suggestions: suggestions.collect(),
-            excluded: HashSet::new(),
+            excluded: later_tables::excluded_by_link(self.tx.statement(), self.user_id).await?,
             paused_until: None,
             acted_at: self.acted_at().await?,
         };
         if later.exclusions {
-            known.excluded = later_tables::excluded(self.tx.statement(), self.user_id).await?;
+            known.excluded.extend(later_tables::excluded(self.tx.statement(), self.user_id).await?);
         }
         if later.pauses {
             known.paused_until = later_tables::paused_until(self.tx.statement(), self.user_id, now).await?;

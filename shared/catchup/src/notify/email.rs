@@ -15,6 +15,27 @@ use crate::variables;
 /// The sender of e-mails, in addition to the address.
 pub(super) const SENDER_NAME: &str = "CatchUp";
 
+/// What travels with an e-mail besides what it says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tracking<'a> {
+    /// Our id of the message.
+    pub(super) message_id: Uuid,
+    /// Where its list is left with one click (RFC 8058).
+    pub(super) unsubscribe_url: &'a str,
+}
+
+/// RFC 2369, and RFC 8058 for the one click that needs no page.
+pub(super) const LIST_UNSUBSCRIBE: &str = "List-Unsubscribe";
+pub(super) const LIST_UNSUBSCRIBE_POST: (&str, &str) =
+    ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
+
+impl Tracking<'_> {
+    /// The value of [`LIST_UNSUBSCRIBE`].
+    pub(super) fn list_unsubscribe(self) -> String {
+        format!("<{}>", self.unsubscribe_url)
+    }
+}
+
 #[derive(Debug, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
 enum Provider {
@@ -52,12 +73,12 @@ impl Mailer {
         }
     }
 
-    /// Sends an e-mail to one address; our id of the message travels with it.
-    pub(super) async fn send(&self, to: &str, message_id: Uuid, email: &Email) -> SendResult {
+    /// Sends an e-mail to one address.
+    pub(super) async fn send(&self, to: &str, tracking: Tracking<'_>, email: &Email) -> SendResult {
         match self {
-            Self::SendGrid(sendgrid) => sendgrid.send(to, message_id, email).await,
+            Self::SendGrid(sendgrid) => sendgrid.send(to, tracking, email).await,
             // Large, and rarely the one that runs.
-            Self::Smtp(smtp) => Box::pin(smtp.send(to, message_id, email)).await,
+            Self::Smtp(smtp) => Box::pin(smtp.send(to, tracking, email)).await,
         }
     }
 }

@@ -12,6 +12,8 @@ pub(super) type SendResult = Result<String, SendError>;
 pub(super) enum SendError {
     /// It will never take it for this recipient; its code for the reason.
     Refused(String),
+    /// It will not, as the recipient has left; its code for that.
+    OptedOut(String),
     /// It did not take it, and will not for that time.
     Limited(Duration),
     /// It certainly did not take it, for a reason that may pass or be put right.

@@ -10,9 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::config::{Config, InvalidConfig};
 use url::Url;
-use uuid::Uuid;
 
-use super::email::{SENDER_NAME, sender};
+use super::email::{LIST_UNSUBSCRIBE, LIST_UNSUBSCRIBE_POST, SENDER_NAME, Tracking, sender};
 use super::exchange::{Reply, endpoint, exchange};
 use super::message::Email;
 use super::result::{ProviderError, SendError, SendResult};
@@ -38,7 +37,7 @@ struct Problem {
 }
 
 /// Our id of a message, in `custom_args` and so in the events about it.
-pub(crate) const MESSAGE_ID: &str = "message_id";
+const MESSAGE_ID: &str = "message_id";
 
 impl SendGrid {
     pub(super) const NAME: &str = "sendgrid";
@@ -53,12 +52,12 @@ impl SendGrid {
     }
 
     /// Sends an e-mail to one address.
-    pub(super) async fn send(&self, to: &str, message_id: Uuid, email: &Email) -> SendResult {
+    pub(super) async fn send(&self, to: &str, tracking: Tracking<'_>, email: &Email) -> SendResult {
         let request = self
             .http
             .post(self.send.clone())
             .bearer_auth(self.api_key.expose_secret())
-            .json(&body(self.from.as_ref(), to, message_id, email));
+            .json(&body(self.from.as_ref(), to, tracking, email));
         exchange("sendgrid.mail.send", request, classify).await
     }
 }
@@ -69,7 +68,8 @@ impl fmt::Debug for SendGrid {
     }
 }
 
-fn body(from: &str, to: &str, message_id: Uuid, email: &Email) -> Value {
+fn body(from: &str, to: &str, tracking: Tracking<'_>, email: &Email) -> Value {
+    let (post, one_click) = LIST_UNSUBSCRIBE_POST;
     json!({
         "personalizations": [{ "to": [{ "email": to }] }],
         "from": { "email": from, "name": SENDER_NAME },
@@ -79,7 +79,8 @@ fn body(from: &str, to: &str, message_id: Uuid, email: &Email) -> Value {
             { "type": "text/html", "value": email.html },
         ],
         // In every event about this message.
-        "custom_args": { (MESSAGE_ID): message_id },
+        "custom_args": { (MESSAGE_ID): tracking.message_id },
+        "headers": { (LIST_UNSUBSCRIBE): tracking.list_unsubscribe(), (post): one_click },
         // Links must lead to the application, not through a service that counts clicks.
         "tracking_settings": { "click_tracking": { "enable": false }, "open_tracking": { "enable": false } },
     })
@@ -126,6 +127,7 @@ mod tests {
     #[test]
     fn an_e_mail_is_said_twice_and_its_links_are_left_alone() {
         let email = Email { subject: "S".to_owned(), text: "T\n".to_owned(), html: "<p>T</p>\n".to_owned() };
+        let tracking = Tracking { message_id: uuid::Uuid::nil(), unsubscribe_url: "https://h/u" };
         let expected = json!({
             "personalizations": [{ "to": [{ "email": "ana@example.org" }] }],
             "from": { "email": "hello@catchup.example", "name": "CatchUp" },
@@ -135,12 +137,16 @@ mod tests {
                 { "type": "text/html", "value": "<p>T</p>\n" },
             ],
             "custom_args": { "message_id": "00000000-0000-0000-0000-000000000000" },
+            "headers": {
+                "List-Unsubscribe": "<https://h/u>",
+                "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+            },
             "tracking_settings": {
                 "click_tracking": { "enable": false },
                 "open_tracking": { "enable": false },
             },
         });
-        assert_eq!(body("hello@catchup.example", "ana@example.org", Uuid::nil(), &email), expected);
+        assert_eq!(body("hello@catchup.example", "ana@example.org", tracking, &email), expected);
     }
 
     #[track_caller]

@@ -4,6 +4,7 @@ use shared::db;
 
 use super::result::{ProviderError, SendError, SendResult};
 use super::{Claimed, Delivery, Inner};
+use crate::db::opt_outs::{List, OptOut, Reason};
 use crate::event::EventCode;
 
 impl Inner {
@@ -54,6 +55,18 @@ impl Inner {
                     "a message was refused for good"
                 );
                 self.deliveries.mark_refused(message_id, provider, &code, now).await?;
+                Ok(Delivery::Refused { code })
+            }
+            Err(SendError::OptedOut(code)) => {
+                tracing::info!(%user_id, channel, provider, code, %message_id, "the recipient has left");
+                self.deliveries.mark_refused(message_id, provider, &code, now).await?;
+                let opt_out = OptOut {
+                    channel: claimed.key.channel,
+                    lists: &List::ALL,
+                    reason: Reason::Stop,
+                    callback: None,
+                };
+                self.opt_outs.leave(user_id, opt_out, now).await?;
                 Ok(Delivery::Refused { code })
             }
             Err(SendError::Limited(wait)) => {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use lettre::address::{Address, Envelope};
+use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
@@ -22,10 +23,9 @@ use shared::http;
 use shared::telemetry::vendor_call;
 use tokio::time::timeout;
 use url::Url;
-use uuid::Uuid;
 
 use super::Timeouts;
-use super::email::{SENDER_NAME, sender};
+use super::email::{LIST_UNSUBSCRIBE, LIST_UNSUBSCRIBE_POST, SENDER_NAME, Tracking, sender};
 use super::message::Email;
 use super::result::{ProviderError, SendError, SendResult};
 use crate::variables;
@@ -92,11 +92,11 @@ impl Smtp {
     }
 
     /// Sends an e-mail to one address.
-    pub(super) async fn send(&self, to: &str, message_id: Uuid, email: &Email) -> SendResult {
+    pub(super) async fn send(&self, to: &str, tracking: Tracking<'_>, email: &Email) -> SendResult {
         let Ok(to) = to.parse::<Address>() else {
             return Err(SendError::Refused("invalid_address".to_owned()));
         };
-        let id = format!("<{message_id}@{}>", self.from.email.domain());
+        let id = format!("<{}@{}>", tracking.message_id, self.from.email.domain());
         let message = lettre::Message::builder()
             .message_id(Some(id.clone()))
             .date(self.clock.now().into())
@@ -105,8 +105,15 @@ impl Smtp {
             .subject(&email.subject)
             .multipart(MultiPart::alternative_plain_html(email.text.clone(), email.html.clone()));
         vendor_call("smtp.send", async {
-            let message =
+            let mut message =
                 message.map_err(|error| SendError::NotTaken(ProviderError::Unreachable(error.into())))?;
+            let (post, one_click) = LIST_UNSUBSCRIBE_POST;
+            for (name, value) in
+                [(LIST_UNSUBSCRIBE, tracking.list_unsubscribe()), (post, one_click.to_owned())]
+            {
+                let name = HeaderName::new_from_ascii_str(name);
+                message.headers_mut().insert_raw(HeaderValue::new(name, value));
+            }
             self.hand_over(message.envelope(), &message.formatted()).await?;
             Ok(id)
         })

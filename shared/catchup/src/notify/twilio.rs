@@ -20,6 +20,8 @@ use crate::variables;
 enum Fault {
     /// The recipient's number, and it will not pass.
     Recipient,
+    /// The recipient replied STOP.
+    OptedOut,
     /// A limit of the provider's, whatever the status.
     Limit,
     /// The account, its sender or the request: every other code.
@@ -29,9 +31,9 @@ enum Fault {
 impl Fault {
     fn of(code: u32) -> Self {
         match code {
-            // Not a number; of no network; a short code; our own number; a premium number; unsubscribed; not a mobile number; a
-            // landline.
-            21211 | 21217 | 21265 | 21266 | 21268 | 21610 | 21614 | 21635 => Self::Recipient,
+            // Not a number; of no network; a short code; our own number; a premium number; not a mobile number; a landline.
+            21211 | 21217 | 21265 | 21266 | 21268 | 21614 | 21635 => Self::Recipient,
+            21610 => Self::OptedOut,
             // The queue of the sender is full; the account's messages of a day; too many requests; messages of the account too fast.
             14107 | 20429 | 21611 | 63038 => Self::Limit,
             // Among these: regions that the account does not send to (21408), routes that it lacks (21612), content (21656).
@@ -92,12 +94,12 @@ impl Twilio {
         Ok(Self { http, messages, account_sid, auth_token: auth_token?, sender: sender? })
     }
 
-    /// Sends a message to an E.164 number.
-    pub(super) async fn send(&self, to: &str, sms: &Sms) -> SendResult {
-        exchange("twilio.messages.create", self.request(to, sms), classify).await
+    /// Sends a message to an E.164 number; what becomes of it is reported to `status_url`.
+    pub(super) async fn send(&self, to: &str, sms: &Sms, status_url: &str) -> SendResult {
+        exchange("twilio.messages.create", self.request(to, sms, status_url), classify).await
     }
 
-    fn request(&self, to: &str, sms: &Sms) -> RequestBuilder {
+    fn request(&self, to: &str, sms: &Sms, status_url: &str) -> RequestBuilder {
         let sender = match &self.sender {
             Sender::From(sender) => ("From", sender.as_str()),
             Sender::MessagingService(service) => ("MessagingServiceSid", service.as_str()),
@@ -105,7 +107,7 @@ impl Twilio {
         self.http
             .post(self.messages.clone())
             .basic_auth(&self.account_sid, Some(self.auth_token.expose_secret()))
-            .form(&[("To", to), sender, ("Body", sms.text())])
+            .form(&[("To", to), sender, ("Body", sms.text()), ("StatusCallback", status_url)])
     }
 }
 
@@ -168,6 +170,7 @@ fn classify(reply: &Reply) -> SendResult {
         400..=407 | 409..=428 | 430..=499 => {
             Err(match code(&reply.body).map(|code| (code, Fault::of(code))) {
                 Some((code, Fault::Recipient)) => SendError::Refused(code.to_string()),
+                Some((code, Fault::OptedOut)) => SendError::OptedOut(code.to_string()),
                 Some((_, Fault::Limit)) => SendError::Limited(reply.retry_after()),
                 Some((code, Fault::Application)) => {
                     SendError::NotTaken(ProviderError::Refused { status, code: code.to_string() })
@@ -208,7 +211,11 @@ mod tests {
     #[test]
     fn a_message_is_a_form_to_the_account() {
         let twilio = twilio(&mut Config::from_pairs(environment())).unwrap();
-        let request = twilio.request("+4915112345678", &Sms::new("", "Zeit für Ana & Ben?", " https://a.b"));
+        let request = twilio.request(
+            "+4915112345678",
+            &Sms::new("", "Zeit für Ana & Ben?", " https://a.b"),
+            "https://h/s?m=1",
+        );
         let request = request.build().unwrap();
         assert_eq!(
             (request.method().as_str(), request.url().as_str()),
@@ -219,7 +226,7 @@ mod tests {
         assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
         assert_eq!(
             std::str::from_utf8(request.body().unwrap().as_bytes().unwrap()).unwrap(),
-            "To=%2B4915112345678&From=%2B15005550006&Body=Zeit+f%C3%BCr+Ana+%26+Ben%3F+https%3A%2F%2Fa.b"
+            "To=%2B4915112345678&From=%2B15005550006&Body=Zeit+f%C3%BCr+Ana+%26+Ben%3F+https%3A%2F%2Fa.b&StatusCallback=https%3A%2F%2Fh%2Fs%3Fm%3D1"
         );
     }
 
@@ -279,10 +286,11 @@ mod tests {
         check(201, r#"{"sid": "SM1", "status": "queued"}"#, r#"Ok("SM1")"#);
         check(201, "{", "Err(Unknown(Garbage))");
         check(204, "", "Err(Unknown(Garbage))");
-        for code in [21211, 21217, 21265, 21266, 21268, 21610, 21614, 21635] {
+        for code in [21211, 21217, 21265, 21266, 21268, 21614, 21635] {
             let body = format!(r#"{{"code": {code}, "message": "+49151 is wrong", "status": 400}}"#);
             check(400, &body, &format!(r#"Err(Refused("{code}"))"#));
         }
+        check(400, r#"{"code": 21610}"#, r#"Err(OptedOut("21610"))"#);
         for code in [21408, 21612, 21656, 21659] {
             let expected = format!(r#"Err(NotTaken(Refused {{ status: 400, code: "{code}" }}))"#);
             check(400, &format!(r#"{{"code": {code}}}"#), &expected);

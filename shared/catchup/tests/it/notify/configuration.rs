@@ -42,6 +42,8 @@ async fn everything_that_is_missing_is_reported_together() {
             "SENDGRID_API_KEY",
             "SENDGRID_FROM_EMAIL",
             "APP_BASE_URL",
+            "WEBHOOKS_URL",
+            "LINK_SIGNING_KEYS",
         ],
     );
 }
@@ -53,6 +55,8 @@ async fn only_the_chosen_provider_of_e_mail_is_asked_for() {
         ("UPSTASH_REDIS_REST_URL", "http://127.0.0.1:1"),
         ("UPSTASH_REDIS_REST_TOKEN", "hunter2"),
         ("APP_BASE_URL", "https://app.example.test"),
+        ("WEBHOOKS_URL", "https://webhooks.example.test"),
+        ("LINK_SIGNING_KEYS", tests::messaging::LINK_SIGNING_KEY),
     ];
     let with = |more: &[(&'static str, &'static str)]| [&rest[..], &TWILIO, more].concat();
     check(&with(&[]), &["SENDGRID_API_KEY", "SENDGRID_FROM_EMAIL"]);

@@ -149,7 +149,13 @@ fn notifier(environment: BTreeMap<&'static str, String>, time: &AheadClock, time
 
 pub(crate) fn recipient() -> Recipient {
     let zone = Tz::Europe__Berlin;
-    Recipient { user_id: Uuid::new_v4(), name: Some("Sam".to_owned()), zone, own_zone: Some(zone) }
+    Recipient {
+        user_id: Uuid::new_v4(),
+        name: Some("Sam".to_owned()),
+        zone,
+        own_zone: Some(zone),
+        is_first_text: false,
+    }
 }
 
 pub(crate) fn suggestion(name: &str) -> Suggestion {

@@ -1,0 +1,204 @@
+//! What people say about a suggestion in the links of a message: the last word counts, whatever was said before.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::db::Error;
+use uuid::Uuid;
+
+use super::{Suggestions, SuggestionsTx};
+use crate::db::later_tables::LaterTables;
+
+/// How long "not now" lasts.
+pub const SNOOZED_FOR: TimeDelta = TimeDelta::days(7);
+/// `dismissal_reason` of a suggestion whose contact the user has met.
+pub const MET: &str = "Already in touch";
+/// `dismissal_reason` of a suggestion of a contact that is never to be suggested.
+pub const NEVER: &str = "Never suggest this contact";
+
+/// What a person says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// The two have met, or were in touch.
+    WeMet,
+    /// Later.
+    NotNow,
+    /// Never again.
+    Never,
+}
+
+/// Whom an act was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acted {
+    /// The user.
+    pub user_id: Uuid,
+    /// The contacts of the suggestion.
+    pub contacts: Vec<Uuid>,
+}
+
+impl Suggestions {
+    /// Does what a person says about a suggestion; `None` when it is not there any more. Idempotent.
+    pub async fn act(&self, suggestion: Uuid, act: Act, now: DateTime<Utc>) -> Result<Option<Acted>, Error> {
+        let Some(acted) = self.acted(suggestion).await? else { return Ok(None) };
+        let mut tx = self.begin(acted.user_id).await?;
+        tx.forget_ending(suggestion).await?;
+        match act {
+            Act::WeMet => {
+                tx.move_last_contact(&acted.contacts, now).await?;
+                tx.close(suggestion, MET).await?;
+            }
+            Act::NotNow => {
+                tx.include(&acted.contacts).await?;
+                tx.snooze(suggestion, now + SNOOZED_FOR).await?;
+            }
+            Act::Never => {
+                tx.exclude(&acted.contacts, now).await?;
+                tx.close(suggestion, NEVER).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(Some(acted))
+    }
+
+    async fn acted(&self, suggestion: Uuid) -> Result<Option<Acted>, Error> {
+        let acted = sqlx::query_as!(
+            Acted,
+            r#"
+            SELECT s.user_id, ARRAY(
+                SELECT s.contact_id UNION SELECT contact_id FROM suggestion_contacts WHERE suggestion_id = s.id
+            ) AS "contacts!"
+            FROM suggestions s WHERE s.id = $1
+            "#,
+            suggestion,
+        )
+        .fetch_optional(self.0.statement())
+        .await?;
+        Ok(acted)
+    }
+}
+
+impl SuggestionsTx {
+    async fn move_last_contact(&mut self, contacts: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
+        let user_id = self.user_id();
+        sqlx::query!(
+            "
+            UPDATE contacts SET last_contact_date = $3
+            WHERE user_id = $1 AND id = ANY ($2) AND (last_contact_date IS NULL OR last_contact_date < $3)
+            ",
+            user_id,
+            contacts,
+            now,
+        )
+        .execute(self.tx.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// Closes the suggestion, and any other that is open for its contact.
+    async fn close(&mut self, suggestion: Uuid, reason: &str) -> Result<(), Error> {
+        let user_id = self.user_id();
+        sqlx::query!(
+            "
+            UPDATE suggestions SET status = 'dismissed', dismissal_reason = $3, snoozed_until = NULL
+            WHERE user_id = $1 AND (
+                id = $2 OR status IN ('pending', 'snoozed')
+                    AND contact_id = (SELECT contact_id FROM suggestions WHERE id = $2)
+            )
+            ",
+            user_id,
+            suggestion,
+            reason,
+        )
+        .execute(self.tx.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// Snoozes the suggestion, or, if another one is open for its contact, that one: a contact has one at a time.
+    async fn snooze(&mut self, suggestion: Uuid, until: DateTime<Utc>) -> Result<(), Error> {
+        let user_id = self.user_id();
+        sqlx::query!(
+            "
+            UPDATE suggestions SET status = 'snoozed', snoozed_until = $3, dismissal_reason = NULL
+            WHERE user_id = $1 AND id = COALESCE((
+                SELECT other.id FROM suggestions other
+                WHERE other.user_id = $1 AND other.status IN ('pending', 'snoozed')
+                  AND other.contact_id = (SELECT contact_id FROM suggestions WHERE id = $2)
+                ORDER BY other.id <> $2, other.created_at DESC LIMIT 1
+            ), $2)
+            ",
+            user_id,
+            suggestion,
+            until,
+        )
+        .execute(self.tx.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// What we did with it counts no more: this is the user's word.
+    async fn forget_ending(&mut self, suggestion: Uuid) -> Result<(), Error> {
+        let user_id = self.user_id();
+        sqlx::query!(
+            "DELETE FROM jobs.ended_suggestions WHERE user_id = $1 AND suggestion_id = $2",
+            user_id,
+            suggestion,
+        )
+        .execute(self.tx.statement())
+        .await?;
+        Ok(())
+    }
+
+    /// The contacts are never suggested again: where the application shows it, if it can, so that the user can change it
+    /// there.
+    async fn exclude(&mut self, contacts: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
+        let user_id = self.user_id();
+        if LaterTables::find(self.tx.statement()).await?.exclusions {
+            sqlx::query!(
+                "
+                INSERT INTO suggestion_exclusions (user_id, contact_id)
+                SELECT $1, contact_id FROM unnest($2::uuid[]) contact_id
+                ON CONFLICT DO NOTHING
+                ",
+                user_id,
+                contacts,
+            )
+            .execute(self.tx.statement())
+            .await?;
+        } else {
+            sqlx::query!(
+                "
+                INSERT INTO jobs.excluded_contacts (user_id, contact_id, since)
+                SELECT $1, contact_id, $3 FROM unnest($2::uuid[]) contact_id
+                ON CONFLICT DO NOTHING
+                ",
+                user_id,
+                contacts,
+                now,
+            )
+            .execute(self.tx.statement())
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// The contacts may be suggested again.
+    async fn include(&mut self, contacts: &[Uuid]) -> Result<(), Error> {
+        let user_id = self.user_id();
+        sqlx::query!(
+            "DELETE FROM jobs.excluded_contacts WHERE user_id = $1 AND contact_id = ANY ($2)",
+            user_id,
+            contacts,
+        )
+        .execute(self.tx.statement())
+        .await?;
+        if LaterTables::find(self.tx.statement()).await?.exclusions {
+            sqlx::query!(
+                "DELETE FROM suggestion_exclusions WHERE user_id = $1 AND contact_id = ANY ($2)",
+                user_id,
+                contacts,
+            )
+            .execute(self.tx.statement())
+            .await?;
+        }
+        Ok(())
+    }
+}
