@@ -460,7 +460,7 @@ async fn only_due_contacts_without_an_open_suggestion_are_suggested() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_over_ends_with_our_reason_and_is_no_word_of_the_user() {
+async fn what_has_passed_ends_with_our_reason_and_is_no_word_of_the_user() {
     let fixture = Fixture::new(1).await;
     let expired = fixture.contact("Expired", 100, "", "").await;
     let told = fixture.contact("Told", 100, "", "").await;

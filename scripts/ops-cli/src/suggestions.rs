@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use catchup::suggestions::{Contact, Plan, Verdict, explain};
+use catchup::suggestions::{Contact, Decision, Plan, explain};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -53,9 +53,9 @@ impl Suggestions {
 
 fn as_json(contacts: &[Contact], plan: &Plan, with_names: bool) -> Value {
     let names = names(contacts);
-    let contacts = plan.verdicts.iter().map(|(id, verdict)| {
+    let contacts = plan.decisions.iter().map(|(id, decision)| {
         let name = with_names.then(|| names.get(id));
-        json!({ "contact": id, "name": name, "verdict": <&str>::from(verdict), "detail": detail(verdict) })
+        json!({ "contact": id, "name": name, "decision": <&str>::from(decision), "detail": detail(decision) })
     });
     let moved = plan.moved.iter().map(|moved| json!({ "suggestion": moved.id, "start": moved.slot.start }));
     let ended =
@@ -76,14 +76,17 @@ fn print(contacts: &[Contact], plan: &Plan, with_names: bool) {
         println!("suggestion {} would get another time: {}", moved.id, moved.slot.start.to_rfc3339());
     }
     let (suggested, others): (Vec<_>, Vec<_>) =
-        plan.verdicts.iter().copied().partition(|(_, verdict)| matches!(verdict, Verdict::Suggested(_)));
-    for (id, verdict) in suggested.into_iter().chain(others) {
+        plan.decisions.iter().copied().partition(|(_, decision)| matches!(decision, Decision::Suggested(_)));
+    for (id, decision) in suggested.into_iter().chain(others) {
         let name = names.get(&id).filter(|_| with_names).copied().unwrap_or_default();
-        let line =
-            format!("{id}  {:<13} {:<26}{name}", <&str>::from(verdict), detail(&verdict).unwrap_or_default());
+        let line = format!(
+            "{id}  {:<13} {:<26}{name}",
+            <&str>::from(decision),
+            detail(&decision).unwrap_or_default()
+        );
         println!("{}", line.trim_end());
     }
-    if plan.verdicts.is_empty() {
+    if plan.decisions.is_empty() {
         println!("The user has no contacts.");
     }
 }
@@ -93,18 +96,18 @@ fn names(contacts: &[Contact]) -> HashMap<Uuid, &str> {
 }
 
 /// For when, or until when.
-fn detail(verdict: &Verdict) -> Option<String> {
-    let time = match verdict {
-        Verdict::Suggested(slot) => slot.start,
-        Verdict::NotDue(time) | Verdict::LeftAlone(time) | Verdict::MeetsAnyway(time) => *time,
-        Verdict::Open
-        | Verdict::Accepted
-        | Verdict::Excluded
-        | Verdict::Archived
-        | Verdict::NoPerson
-        | Verdict::SamePerson
-        | Verdict::NoPlace
-        | Verdict::NoTime => return None,
+fn detail(decision: &Decision) -> Option<String> {
+    let time = match decision {
+        Decision::Suggested(slot) => slot.start,
+        Decision::NotDue(time) | Decision::LeftAlone(time) | Decision::MeetsAnyway(time) => *time,
+        Decision::Open
+        | Decision::Accepted
+        | Decision::Excluded
+        | Decision::Archived
+        | Decision::NoPerson
+        | Decision::SamePerson
+        | Decision::NoPlace
+        | Decision::NoTime => return None,
     };
     Some(time.to_rfc3339())
 }

@@ -24,7 +24,7 @@ pub use wall_clock::WallClock;
 
 use weekly::{Weekly, every_day};
 
-/// When nobody is met, unless the user's blocks say so.
+/// When no contact is met, unless the user's blocks say so.
 pub const NIGHT: (&str, &str) = ("21:00", "09:00");
 
 /// What a user said about the times of a week.

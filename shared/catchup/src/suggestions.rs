@@ -9,7 +9,7 @@
 //! | few: [`MAX_OPEN`] open ones, one per contact, one question | [`plan`] |
 //! | in time: a day ahead, and half a day after the batch that announces it | [`Horizon`] |
 //! | when: evenings and weekends first, two a day, by day for the contact, too | `times` |
-//! | whom: by how overdue they are, close friends first, nobody waits for ever | `ranking` |
+//! | whom: by how overdue they are, close friends first, no due contact waits for ever | `ranking` |
 //! | not whom: what the user dismissed, and for how long | `history` |
 //! | not whom: robots, organisations, the same person twice | `person` |
 //! | why: facts that stay true | `reason` |
@@ -33,7 +33,7 @@ mod times;
 
 pub use batch::WeeklyTime;
 pub use frequency::Frequency;
-pub use plan::{MAX_OPEN, Plan, Situation, Verdict, plan};
+pub use plan::{Decision, MAX_OPEN, Plan, Situation, plan};
 pub use review::{Reviews, explain};
 pub use times::{AFTER_BATCH, Horizon, MAX_PER_BATCH};
 
@@ -46,7 +46,7 @@ pub struct Contact {
     pub name: String,
     /// Its e-mail address.
     pub email: Option<String>,
-    /// Its number, as somebody wrote it.
+    /// Its number, as it was entered.
     pub phone: Option<String>,
     /// Its time zone.
     pub zone: Option<Tz>,

@@ -64,7 +64,7 @@ async fn a_message_is_about_three_suggestions_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_reacts_to_nothing_is_told_less_and_less_until_they_act() {
+async fn a_user_who_reacts_to_nothing_is_sent_less_and_less_until_they_act() {
     let fixture = Fixture::at_noon().await;
     let user = fixture.user("ada", EMAIL).await;
     for n in 0..40 {

@@ -1,6 +1,6 @@
 //! Where accepted messages are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -59,13 +59,13 @@ pub struct Message {
     pub text: Option<String>,
     /// An e-mail's HTML part.
     pub html: Option<String>,
+    /// Of an e-mail: the headers that its sender wrote, in their order.
+    pub headers: Vec<(String, String)>,
     /// The id that was returned to the caller; the same for all recipients of one e-mail.
     pub provider_id: String,
     /// The sender's own id: `SendGrid`'s `custom_args.message_id`, or the header `Message-ID`.
     pub our_id: Option<String>,
-    /// Headers of an e-mail that its sender chose, such as `List-Unsubscribe`.
-    pub headers: BTreeMap<String, String>,
-    /// Where it is to be reported what becomes of a text message.
+    /// Where what became of a text message is to be reported.
     pub status_callback: Option<String>,
     /// When it was accepted.
     pub received_at: DateTime<Utc>,

@@ -1,18 +1,16 @@
 //! What an e-mail says, from its bytes (RFC 5322, MIME).
 
-use std::collections::BTreeMap;
-
 use mail_parser::{MessageParser, MimeHeaders as _, PartType};
 
 /// As much of an e-mail as the inbox keeps.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mail {
     pub(crate) id: Option<String>,
-    pub(crate) headers: BTreeMap<String, String>,
     pub(crate) from: String,
     pub(crate) subject: Option<String>,
     pub(crate) text: Option<String>,
     pub(crate) html: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// Reads an e-mail; `None` if it is none, or lacks a header that RFC 5322 requires: `Date` and `From`.
@@ -26,7 +24,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Mail> {
         (name.to_owned(), value.split_whitespace().collect::<Vec<_>>().join(" "))
     };
     let headers = message.headers_raw().map(header).collect();
-    let mut mail = Mail { id, headers, from, subject, text: None, html: None };
+    let mut mail = Mail { id, from, subject, text: None, html: None, headers };
     for part in message.parts.iter().filter(|part| part.attachment_name().is_none()) {
         match &part.body {
             PartType::Text(text) => {

@@ -142,9 +142,9 @@ mod tests {
             subject: Some(text.to_owned()),
             text: Some(text.to_owned()),
             html: Some(html.to_owned()),
+            headers: vec![(text.to_owned(), text.to_owned())],
             provider_id: text.to_owned(),
             our_id: None,
-            headers: [(text.to_owned(), text.to_owned())].into(),
             status_callback: None,
             received_at: chrono::DateTime::UNIX_EPOCH,
         }

@@ -282,9 +282,9 @@ impl Mail {
             subject: subject.cloned(),
             text: part("text/plain"),
             html: part("text/html"),
+            headers: self.headers.clone().into_iter().collect(),
             provider_id: id.clone(),
             our_id: self.custom_args.get("message_id").cloned(),
-            headers: self.headers.clone(),
             status_callback: None,
             received_at: inbox.now(),
         }));

@@ -285,9 +285,9 @@ impl Session {
             subject: mail.subject.clone(),
             text: mail.text.clone(),
             html: mail.html.clone(),
+            headers: mail.headers.clone(),
             provider_id: id.clone(),
             our_id: mail.id.clone(),
-            headers: mail.headers.clone(),
             status_callback: None,
             received_at: now,
         }));

@@ -1,8 +1,6 @@
 //! Twilio's Messages: `POST /2010-04-01/Accounts/{sid}/Messages.json`.
 //! <https://www.twilio.com/docs/messaging/api/message-resource>
 
-use std::collections::BTreeMap;
-
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -175,9 +173,9 @@ fn accept(app: &App, inbox: &Inbox, message: Sound) -> Response {
         subject: None,
         text: Some(body),
         html: None,
+        headers: Vec::new(),
         provider_id: sid,
         our_id: None,
-        headers: BTreeMap::new(),
         status_callback,
         received_at: now,
     }]);

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::deliveries::Channel;
 use super::later_tables::{self, LaterTables};
+use super::suggestions::excluded_here;
 
 /// Users that one page of the batch sweep looks at. No index knows when a user's batch is due, so a page ends after so many
 /// users, due or not.
@@ -64,7 +65,7 @@ pub struct PendingSuggestion {
     pub reasoning: String,
 }
 
-/// What a user was told of suggestions, and whether it was of use.
+/// The messages about suggestions that a user got, and whether the user reacted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digests {
     email_at: Option<DateTime<Utc>>,
@@ -81,7 +82,7 @@ pub enum Attention {
     Usual,
     /// The best one: the user reacted to none of the last batches.
     Little,
-    /// Whether suggestions are still useful: nor to many more. The last row of `suggestions` that the user was told of.
+    /// The question whether suggestions are still useful, after this row of `suggestions`, the last one that the user was notified about.
     Question(Uuid),
     /// Nothing, until the user acts.
     None,
@@ -177,7 +178,7 @@ impl Batches {
         Ok(BatchPage { due, next })
     }
 
-    /// What the user was told of suggestions so far. Messages since the user acted last are ignored ones, but those of the batch
+    /// The messages about suggestions that the user got so far. Those since the user acted last are ignored ones, but those of the batch
     /// that is being sent.
     pub async fn digests(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Digests, Error> {
         let digests = sqlx::query_as!(
@@ -236,8 +237,7 @@ impl Batches {
         if later.pauses && later_tables::paused_until(self.0.statement(), user_id, from).await?.is_some() {
             return Ok(Vec::new());
         }
-        let mut excluded: Vec<_> =
-            later_tables::excluded_by_link(self.0.statement(), user_id).await?.into_iter().collect();
+        let mut excluded: Vec<Uuid> = excluded_here(self.0.statement(), user_id).await?.into_iter().collect();
         if later.exclusions {
             excluded.extend(later_tables::excluded(self.0.statement(), user_id).await?);
         }

@@ -43,19 +43,6 @@ pub(super) async fn excluded(statement: impl PgExecutor<'_>, user_id: Uuid) -> R
     Ok(excluded.into_iter().collect())
 }
 
-/// Contacts that the user never wants to be suggested, said by the link of a message while the application had no place for
-/// it.
-pub(super) async fn excluded_by_link(
-    statement: impl PgExecutor<'_>,
-    user_id: Uuid,
-) -> Result<HashSet<Uuid>, Error> {
-    let excluded =
-        sqlx::query_scalar!("SELECT contact_id FROM jobs.excluded_contacts WHERE user_id = $1", user_id)
-            .fetch_all(statement)
-            .await?;
-    Ok(excluded.into_iter().collect())
-}
-
 /// Until when the user paused suggestions, if that is now, where `suggestion_pauses` is.
 pub(super) async fn paused_until(
     statement: impl PgExecutor<'_>,

@@ -12,6 +12,7 @@ use crate::suggestions::{Contact, Plan};
 
 mod acts;
 
+pub(super) use acts::excluded_here;
 pub use acts::{Act, Acted, MET, NEVER, SNOOZED_FOR};
 
 /// Earlier suggestions are looked back at for this time: the longest that a user's word about one lasts, twice a year.
@@ -36,7 +37,7 @@ pub struct Suggestion {
     pub created_at: DateTime<Utc>,
     /// When its status changed.
     pub changed_at: DateTime<Utc>,
-    /// The user was told of it, as far as is known.
+    /// The user was notified about it, as far as is known.
     pub was_notified: bool,
     /// Why we dismissed it; otherwise the user did.
     pub ended_as: Option<Ending>,
@@ -194,7 +195,7 @@ impl SuggestionsTx {
                 FROM (
                     SELECT contact_id, date AS at FROM interaction_logs WHERE user_id = $1 AND date <= $2
                     UNION ALL
-                    -- What is over took place since the last sync of the calendars.
+                    -- What has ended took place since the last sync of the calendars.
                     SELECT contact_id, starts_at FROM jobs.next_meetings WHERE user_id = $1
                 ) meetings
                 GROUP BY contact_id
@@ -287,7 +288,7 @@ impl SuggestionsTx {
         });
         let mut known = Known {
             suggestions: suggestions.collect(),
-            excluded: later_tables::excluded_by_link(self.tx.statement(), self.user_id).await?,
+            excluded: excluded_here(self.tx.statement(), self.user_id).await?,
             paused_until: None,
             acted_at: self.acted_at().await?,
         };

@@ -10,7 +10,7 @@ use super::frequency::Frequency;
 use super::part_of_week::PartOfWeek;
 use crate::db::suggestions::{Ending, Feedback, Status, Suggestion};
 
-/// Whoever reacts is left alone for so long, at least.
+/// A contact that the user dismissed is left alone for so long, at least.
 const WEEK: TimeDelta = TimeDelta::weeks(1);
 
 /// What earlier suggestions say about a contact.

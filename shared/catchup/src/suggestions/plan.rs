@@ -18,7 +18,7 @@ use crate::span::{Span, Spans};
 
 /// Open suggestions of one user.
 pub const MAX_OPEN: usize = 5;
-/// Whoever acts looks into the application, where a suggestion is seen without a message.
+/// A user who acts looks into the application, where a suggestion is seen without a message.
 const ACTIVE: TimeDelta = TimeDelta::days(14);
 /// Whom the calendar shows within this time needs no suggestion.
 const MEETS_ANYWAY: TimeDelta = TimeDelta::days(14);
@@ -56,13 +56,13 @@ pub struct Plan {
     /// Suggestions to be made.
     pub new: Vec<NewSuggestion>,
     /// One for each contact.
-    pub verdicts: Vec<(Uuid, Verdict)>,
+    pub decisions: Vec<(Uuid, Decision)>,
 }
 
 /// Why a contact is suggested, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Verdict {
+pub enum Decision {
     /// For this time, now.
     Suggested(Span),
     /// There is a suggestion already.
@@ -95,7 +95,7 @@ pub enum Verdict {
 pub fn plan(situation: Situation, free: &Spans, conflicts: &[Uuid]) -> Plan {
     let mut plan = Plan::default();
     let mut situation = situation;
-    end_what_is_over(&mut situation, &mut plan);
+    end_what_has_ended_or_is_unwanted(&mut situation, &mut plan);
     let mut times = times(&situation, free, conflicts);
     find_other_times(&mut situation, conflicts, &mut times, &mut plan);
     fill_up(&situation, &mut times, &mut plan);
@@ -103,7 +103,7 @@ pub fn plan(situation: Situation, free: &Spans, conflicts: &[Uuid]) -> Plan {
 }
 
 /// Ends those whose time has begun or whose contact is not wanted any more.
-fn end_what_is_over(situation: &mut Situation, plan: &mut Plan) {
+fn end_what_has_ended_or_is_unwanted(situation: &mut Situation, plan: &mut Plan) {
     let Situation { now, contacts, suggestions, excluded, .. } = situation;
     let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
     for suggestion in suggestions.iter_mut().filter(|it| it.is_open()) {
@@ -180,13 +180,13 @@ fn fill_up(situation: &Situation, times: &mut Times, plan: &mut Plan) {
     let mut known = HashSet::new();
     for contact in contacts {
         let past = pasts.remove(&contact.id).unwrap_or_default();
-        match verdict(situation, contact, &past, first_suggestion) {
+        match decision(situation, contact, &past, first_suggestion) {
             Ok(found) => due.push((found.order(contact, &past), contact, past, found)),
-            Err(verdict) => {
-                if verdict.concerns_the_person() {
+            Err(decision) => {
+                if decision.concerns_the_person() {
                     known.extend(identities(contact));
                 }
-                plan.verdicts.push((contact.id, verdict));
+                plan.decisions.push((contact.id, decision));
             }
         }
     }
@@ -201,10 +201,10 @@ fn fill_up(situation: &Situation, times: &mut Times, plan: &mut Plan) {
     let mut has_early_place = is_active && horizon.has_batch() && !times.has_early();
     for (_, contact, past, due) in due {
         let names: Vec<_> = identities(contact).collect();
-        let verdict = if names.iter().any(|name| known.contains(name)) {
-            Verdict::SamePerson
+        let decision = if names.iter().any(|name| known.contains(name)) {
+            Decision::SamePerson
         } else if open.len() >= MAX_OPEN || (due.is_question && has_question) {
-            Verdict::NoPlace
+            Decision::NoPlace
         } else {
             let mut take = |is_early| times.take(contact.zone, &past.unsuitable, is_early);
             let early = if has_early_place && !open.is_empty() { take(true) } else { None };
@@ -219,49 +219,51 @@ fn fill_up(situation: &Situation, times: &mut Times, plan: &mut Plan) {
                         reasoning: reason(contact, &due, *zone, *now),
                         priority: due.priority(),
                     });
-                    Verdict::Suggested(slot)
+                    Decision::Suggested(slot)
                 }
-                None => Verdict::NoTime,
+                None => Decision::NoTime,
             }
         };
         known.extend(names);
-        plan.verdicts.push((contact.id, verdict));
+        plan.decisions.push((contact.id, decision));
     }
 }
 
 /// How a contact is due, or why it is not suggested.
-fn verdict(
+fn decision(
     situation: &Situation,
     contact: &Contact,
     past: &Past,
     first_suggestion: Option<DateTime<Utc>>,
-) -> Result<Due, Verdict> {
+) -> Result<Due, Decision> {
     let now = situation.now;
     if contact.is_archived {
-        return Err(Verdict::Archived);
+        return Err(Decision::Archived);
     }
     if situation.excluded.contains(&contact.id) {
-        return Err(Verdict::Excluded);
+        return Err(Decision::Excluded);
     }
     match past.block {
-        Some(Block::Never) => return Err(Verdict::Excluded),
-        Some(Block::Open) => return Err(Verdict::Open),
-        Some(Block::Accepted) => return Err(Verdict::Accepted),
-        Some(Block::Until(time)) => return Err(Verdict::LeftAlone(time)),
+        Some(Block::Never) => return Err(Decision::Excluded),
+        Some(Block::Open) => return Err(Decision::Open),
+        Some(Block::Accepted) => return Err(Decision::Accepted),
+        Some(Block::Until(time)) => return Err(Decision::LeftAlone(time)),
         None => {}
     }
     if !is_person(contact, &situation.own_addresses) {
-        return Err(Verdict::NoPerson);
+        return Err(Decision::NoPerson);
     }
     let due = Due::of(contact, past, first_suggestion, now);
-    let due = due.map_err(|due_at| due_at.map_or(Verdict::Excluded, Verdict::NotDue))?;
+    let due = due.map_err(|due_at| due_at.map_or(Decision::Excluded, Decision::NotDue))?;
     match contact.next_meeting {
-        Some(meeting) if meeting > now && meeting <= now + MEETS_ANYWAY => Err(Verdict::MeetsAnyway(meeting)),
+        Some(meeting) if meeting > now && meeting <= now + MEETS_ANYWAY => {
+            Err(Decision::MeetsAnyway(meeting))
+        }
         Some(_) | None => Ok(due),
     }
 }
 
-impl Verdict {
+impl Decision {
     /// Whether it holds for the same person under another contact, too.
     fn concerns_the_person(self) -> bool {
         match self {

@@ -1,7 +1,7 @@
 //! Who is due, and who comes first.
 //!
 //! A contact's score is how overdue it is in proportion to its frequency, at most [`MOST_OVERDUE`]; close friends have as
-//! much more. Whoever waits gains a point for every [`POINT_OF_WAITING`] without a suggestion, so that in the end each due
+//! much more. A contact that waits gains a point for every [`POINT_OF_WAITING`] without a suggestion, so that in the end each due
 //! contact comes before any other.
 
 use std::cmp::Reverse;
@@ -12,7 +12,7 @@ use super::Contact;
 use super::frequency::Frequency;
 use super::history::Past;
 
-/// The score of whoever is overdue by this many of their intervals, or by more.
+/// The score of a contact that is overdue by this many of its intervals, or by more.
 const MOST_OVERDUE: f64 = 3.0;
 const CLOSE: f64 = 3.0;
 const POINT_OF_WAITING: TimeDelta = TimeDelta::weeks(4);
@@ -48,7 +48,7 @@ impl Due {
         }
         let since = last_met.or(contact.created_at).unwrap_or(now);
         let overdue = ratio(now - since, interval).clamp(1.0, MOST_OVERDUE);
-        // Nobody waited before there were suggestions.
+        // No contact waited before there were suggestions.
         let waits_since = past.suggested_at.max(first_suggestion).unwrap_or(now).max(due_at);
         let waited = ratio(now - waits_since, POINT_OF_WAITING).max(0.0);
         let close = if contact.is_close { CLOSE } else { 0.0 };
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_comes_before_close_friends_in_the_end() {
+    fn a_contact_that_waits_comes_before_close_friends_in_the_end() {
         let suggested =
             |weeks| Past { suggested_at: Some(now() - TimeDelta::weeks(weeks)), ..Past::default() };
         let close = Contact { is_close: true, ..met(1, Frequency::Weekly, 60) };

@@ -82,9 +82,9 @@ fn made(situation: Situation) -> Plan {
     plan(situation, &free(), &[])
 }
 
-fn verdict_of(plan: &Plan, contact: u128) -> Verdict {
-    let found = plan.verdicts.iter().find(|(id, _)| *id == Uuid::from_u128(contact));
-    found.unwrap_or_else(|| panic!("no verdict on {contact}: {plan:?}")).1
+fn decision_on(plan: &Plan, contact: u128) -> Decision {
+    let found = plan.decisions.iter().find(|(id, _)| *id == Uuid::from_u128(contact));
+    found.unwrap_or_else(|| panic!("no decision on {contact}: {plan:?}")).1
 }
 
 fn hours_ahead(plan: &Plan) -> Vec<i64> {
@@ -96,7 +96,7 @@ fn a_user_has_five_open_ones_of_which_a_batch_announces_three() {
     let plan = made(situation((1..=12).map(weekly).collect(), Vec::new()));
     // The batch is next Sunday noon: two on Monday evening, one on Tuesday; the others after the batch of the week after.
     assert_eq!(hours_ahead(&plan), [197, 198, 221, 365, 366]);
-    assert_eq!(verdict_of(&plan, 6), Verdict::NoPlace);
+    assert_eq!(decision_on(&plan, 6), Decision::NoPlace);
 
     let open: Vec<_> = (1..=4).map(suggestion).collect();
     assert_eq!(made(situation((1..=12).map(weekly).collect(), open)).new.len(), 1);
@@ -109,7 +109,7 @@ fn a_question_is_asked_last_and_once_at_a_time() {
     let plan = made(situation(vec![contact(1), contact(2), weekly(3)], Vec::new()));
     let names: Vec<_> = plan.new.iter().map(|new| new.reasoning.as_str()).collect();
     assert_eq!(names, ["Contact3 · weekly · last 30 January", "Keep in touch with Contact1?"]);
-    assert_eq!(verdict_of(&plan, 2), Verdict::NoPlace);
+    assert_eq!(decision_on(&plan, 2), Decision::NoPlace);
     let plan = made(situation(vec![contact(1), contact(2)], vec![suggestion(1)]));
     assert_eq!(plan.new, []);
 }
@@ -139,7 +139,7 @@ fn a_pending_one_whose_time_has_begun_ends_and_the_contact_is_free_unless_the_us
 
     let told = Suggestion { was_notified: true, ..expired };
     let plan = made(situation(vec![weekly(1)], vec![told]));
-    assert_eq!(verdict_of(&plan, 1), Verdict::LeftAlone(now() + TimeDelta::days(7)));
+    assert_eq!(decision_on(&plan, 1), Decision::LeftAlone(now() + TimeDelta::days(7)));
 }
 
 #[test]
@@ -152,10 +152,10 @@ fn what_is_not_wanted_any_more_ends() {
     let plan = made(situation);
     let ended: Vec<_> = (1..=3).map(|number| (suggestion(number).id, Ending::Unwanted)).collect();
     assert_eq!(plan.ended, ended);
-    assert_eq!(verdict_of(&plan, 1), Verdict::Archived);
-    assert_eq!(verdict_of(&plan, 2), Verdict::NotDue(now() + TimeDelta::hours(7 * 24 - 1)));
-    assert_eq!(verdict_of(&plan, 3), Verdict::Excluded);
-    assert_eq!(verdict_of(&plan, 4), Verdict::Open);
+    assert_eq!(decision_on(&plan, 1), Decision::Archived);
+    assert_eq!(decision_on(&plan, 2), Decision::NotDue(now() + TimeDelta::hours(7 * 24 - 1)));
+    assert_eq!(decision_on(&plan, 3), Decision::Excluded);
+    assert_eq!(decision_on(&plan, 4), Decision::Open);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_time_that_is_lost_is_replaced_and_only_without_another_the_suggestion_ends(
     assert_eq!((found.moved.len(), found.ended.len(), found.new.len()), (1, 0, 0));
     let none = plan(situation(vec![weekly(1)], vec![suggestion(1)]), &Spans::default(), &lost);
     assert_eq!((none.moved.len(), none.ended.as_slice()), (0, [(lost[0], Ending::Conflict)].as_slice()));
-    assert_eq!(verdict_of(&none, 1), Verdict::NoTime);
+    assert_eq!(decision_on(&none, 1), Decision::NoTime);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_snoozed_one_whose_time_has_come_gets_a_new_time_or_waits() {
     let later = made(situation(vec![weekly(1)], vec![snoozed(now() + TimeDelta::hours(1))]));
     assert_eq!((later.moved.len(), later.ended.len()), (0, 0));
     let busy = plan(situation(vec![weekly(1)], vec![snoozed(now())]), &Spans::default(), &[]);
-    assert_eq!(busy, Plan { verdicts: vec![(Uuid::from_u128(1), Verdict::Open)], ..Plan::default() });
+    assert_eq!(busy, Plan { decisions: vec![(Uuid::from_u128(1), Decision::Open)], ..Plan::default() });
 }
 
 #[test]
@@ -189,9 +189,9 @@ fn the_same_person_is_suggested_once() {
     let twice = |number| Contact { email: Some("ana@example.test".to_owned()), ..weekly(number) };
     let plan = made(situation(vec![twice(1), twice(2), weekly(3)], Vec::new()));
     assert_eq!(plan.new.len(), 2);
-    assert_eq!(verdict_of(&plan, 2), Verdict::SamePerson);
+    assert_eq!(decision_on(&plan, 2), Decision::SamePerson);
     let plan = made(situation(vec![twice(1), twice(2)], vec![suggestion(2)]));
-    assert_eq!(verdict_of(&plan, 1), Verdict::SamePerson);
+    assert_eq!(decision_on(&plan, 1), Decision::SamePerson);
     let archived = Contact { is_archived: true, ..twice(2) };
     assert_eq!(made(situation(vec![twice(1), archived], Vec::new())).new.len(), 1);
 }
@@ -200,7 +200,7 @@ fn the_same_person_is_suggested_once() {
 fn whom_the_calendar_shows_soon_needs_no_suggestion() {
     let meets = |days| Contact { next_meeting: Some(now() + TimeDelta::days(days)), ..weekly(1) };
     let plan = made(situation(vec![meets(14)], Vec::new()));
-    assert_eq!(verdict_of(&plan, 1), Verdict::MeetsAnyway(now() + TimeDelta::days(14)));
+    assert_eq!(decision_on(&plan, 1), Decision::MeetsAnyway(now() + TimeDelta::days(14)));
     assert_eq!(made(situation(vec![meets(15)], Vec::new())).new.len(), 1);
 }
 
@@ -210,7 +210,7 @@ fn nothing_is_suggested_for_a_pause() {
     paused.paused_until = Some(now() + TimeDelta::days(12));
     assert_eq!(hours_ahead(&made(paused.clone())), [293]);
     paused.paused_until = Some(now() + TimeDelta::days(100));
-    assert_eq!(verdict_of(&made(paused), 1), Verdict::NoTime);
+    assert_eq!(decision_on(&made(paused), 1), Decision::NoTime);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_dismissal_with_a_reason_is_followed() {
         ..suggestion(1)
     };
     let never = made(situation(vec![weekly(1)], vec![dismissed(Feedback::DontSuggestContact)]));
-    assert_eq!(verdict_of(&never, 1), Verdict::Excluded);
+    assert_eq!(decision_on(&never, 1), Decision::Excluded);
     let again = made(situation(vec![weekly(1)], vec![dismissed(Feedback::TimingOff)]));
     let leisure = plan(situation(vec![weekly(1)], Vec::new()), &free(), &[]);
     assert_eq!((again.new.len(), leisure.new.len()), (1, 1));

@@ -31,7 +31,7 @@ pub struct Horizon {
 }
 
 impl Horizon {
-    /// `next_batch` is when the user is told of suggestions next; `None` when no message reaches the user.
+    /// `next_batch` is when the user is next notified about suggestions; `None` when no message reaches the user.
     #[must_use]
     pub fn new(now: DateTime<Utc>, next_batch: Option<DateTime<Utc>>) -> Self {
         Self { now, next_batch }
@@ -98,7 +98,7 @@ impl Times {
         is_early: bool,
     ) -> Option<Span> {
         let fits = |(slot, part): &(Span, PartOfWeek)| {
-            self.has_room(*slot, is_early)
+            self.is_available(*slot, is_early)
                 && !unsuitable.contains(part)
                 && contacts_zone.is_none_or(|zone| is_daytime(*slot, zone))
         };
@@ -117,7 +117,7 @@ impl Times {
         self.horizon.batch_of(slot.start).is_none()
     }
 
-    fn has_room(&self, slot: Span, is_early: bool) -> bool {
+    fn is_available(&self, slot: Span, is_early: bool) -> bool {
         let used_on = |date| self.per_day.get(&date).copied().unwrap_or_default();
         let batch = self.horizon.batch_of(slot.start);
         let is_announced = match batch {

@@ -8,7 +8,7 @@ use super::Check;
 use crate::seed::{Block, OwnAvailability};
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
-/// When users without blocks meet nobody.
+/// When users without blocks meet no contact.
 const NIGHT: (&str, &str) = ("21:00", "09:00");
 
 /// Weekday, beginning and end.

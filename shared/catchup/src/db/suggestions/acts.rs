@@ -1,7 +1,10 @@
 //! What people say about a suggestion in the links of a message: the last word counts, whatever was said before.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::db::Error;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Suggestions, SuggestionsTx};
@@ -54,6 +57,7 @@ impl Suggestions {
                 tx.close(suggestion, NEVER).await?;
             }
         }
+        tx.note_act(Some(now)).await?;
         tx.commit().await?;
         Ok(Some(acted))
     }
@@ -147,8 +151,7 @@ impl SuggestionsTx {
         Ok(())
     }
 
-    /// The contacts are never suggested again: where the application shows it, if it can, so that the user can change it
-    /// there.
+    /// The contacts are never suggested again: where the application shows it, if it has a place for that.
     async fn exclude(&mut self, contacts: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
         let user_id = self.user_id();
         if LaterTables::find(self.tx.statement()).await?.exclusions {
@@ -201,4 +204,16 @@ impl SuggestionsTx {
         }
         Ok(())
     }
+}
+
+/// Contacts that the user never wants to be suggested, said while the application had no place for that.
+pub(in crate::db) async fn excluded_here(
+    statement: impl PgExecutor<'_>,
+    user_id: Uuid,
+) -> Result<HashSet<Uuid>, Error> {
+    let excluded =
+        sqlx::query_scalar!("SELECT contact_id FROM jobs.excluded_contacts WHERE user_id = $1", user_id)
+            .fetch_all(statement)
+            .await?;
+    Ok(excluded.into_iter().collect())
 }
