@@ -424,6 +424,7 @@ async fn a_notification_whose_receiver_is_killed_before_its_task_exists_is_not_l
     let google = google(&stack, 1).await;
     let gate = Gate::start(&stack.tasks.url().parse().unwrap());
     let mut environment = stack.environment();
+    environment.extend(Messaging::start().environment());
     environment.insert("CLOUD_TASKS_URL", gate.server.url());
     let program = program(&built_programs().unwrap(), SERVICE.name)
         .expect("the service is not built: run cargo build --workspace first");
