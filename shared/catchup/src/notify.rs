@@ -8,7 +8,8 @@
 //!
 //! **Whose fault.** Booked on the recipient is only what concerns the recipient. What concerns the application or the provider
 //! says nothing about the person: the claim is released, an event is logged, and the job sends it later
-//! ([`Delivery::NotTaken`]).
+//! ([`Delivery::NotTaken`]). A provider that leaves five messages in a row without an answer is silent: the others wait, and
+//! every few minutes one of them tries, so that an hour of silence leaves few of them `unknown`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use uuid::Uuid;
 
 use crate::application::Application;
 pub use crate::db::deliveries::{Channel, NotificationId};
-use crate::db::deliveries::{Deliveries, DeliveryKey};
+use crate::db::deliveries::{Deliveries, DeliveryKey, Unclaimed};
 use crate::db::opt_outs::OptOuts;
 use crate::db::recipients::Contactable;
 use crate::limits;
@@ -283,6 +284,8 @@ struct Claimed {
     key: DeliveryKey,
     /// Travels with the message, so that what the provider reports later finds it.
     message_id: Uuid,
+    /// The provider left the last one unanswered.
+    is_after_silence: bool,
 }
 
 impl Notifier {
@@ -296,20 +299,27 @@ impl Notifier {
         let inner = &self.inner;
         let asked = DeliveryKey { user_id, channel, notifications };
         // A task that is rescheduled must not spend the person's limits on what it sent before.
-        let notifications = inner.deliveries.unclaimed(&asked).await?;
+        let Unclaimed { notifications, silence } = inner.deliveries.unclaimed(&asked).await?;
         if notifications.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
+        }
+        let now = inner.clock.now();
+        if let Some(silence) = silence
+            && let Some(until) = inner.deliveries.waits_until(channel, silence, now).await?
+        {
+            return Ok(Claim::Not(Delivery::NotTaken { until: Some(until) }));
         }
         if let Decision::LimitedUntil(until) = self.acquire(user_id, channel_limit(channel)).await {
             return Ok(Claim::Not(Delivery::LimitedUntil(until)));
         }
         let free = DeliveryKey { notifications, ..asked };
         let message_id = Uuid::new_v4();
-        let notifications = inner.deliveries.claim(&free, message_id, address, inner.clock.now()).await?;
+        let notifications = inner.deliveries.claim(&free, message_id, address, now).await?;
         if notifications.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
-        Ok(Claim::Granted(Claimed { key: DeliveryKey { notifications, ..free }, message_id }))
+        let key = DeliveryKey { notifications, ..free };
+        Ok(Claim::Granted(Claimed { key, message_id, is_after_silence: silence.is_some() }))
     }
 
     async fn acquire(&self, user_id: Uuid, limit: &'static Limit) -> Decision {

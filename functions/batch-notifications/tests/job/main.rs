@@ -2,5 +2,6 @@
 
 mod batch;
 mod fixture;
+mod outage;
 mod simulation;
 mod sweep;

@@ -9,8 +9,10 @@ use uuid::Uuid;
 use super::opt_outs::List;
 
 mod reports;
+mod silences;
 
 pub use reports::{DeliveryStatus, Report, Reported, SentTo};
+pub use silences::Silence;
 
 /// A way to reach a person, as the database spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
@@ -62,6 +64,15 @@ pub struct DeliveryKey {
     pub notifications: Vec<String>,
 }
 
+/// What a person was not notified about by a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unclaimed {
+    /// Of what.
+    pub notifications: Vec<String>,
+    /// The channel's provider left the last messages unanswered.
+    pub silence: Option<Silence>,
+}
+
 impl NotificationId {
     /// The list that messages about it belong to, by the `subject` in the ledger.
     #[must_use]
@@ -91,23 +102,28 @@ handle! {
 }
 
 impl Deliveries {
-    /// Those of the notifications that are not claimed. Claims nothing.
-    pub async fn unclaimed(&self, key: &DeliveryKey) -> Result<Vec<String>, Error> {
-        let notifications = sqlx::query_scalar!(
+    /// Those of the notifications that are not claimed, and whether the provider answers. Claims nothing.
+    pub async fn unclaimed(&self, key: &DeliveryKey) -> Result<Unclaimed, Error> {
+        let row = sqlx::query!(
             r#"
-            SELECT asked.subject AS "subject!" FROM UNNEST($3::text[]) AS asked (subject)
-            WHERE NOT EXISTS (
-                SELECT FROM jobs.notification_deliveries delivery
-                WHERE delivery.user_id = $1 AND delivery.channel = $2 AND delivery.subject = asked.subject
-            )
+            SELECT ARRAY(
+                    SELECT asked.subject FROM UNNEST($3::text[]) AS asked (subject)
+                    WHERE NOT EXISTS (
+                        SELECT FROM jobs.notification_deliveries delivery
+                        WHERE delivery.user_id = $1 AND delivery.channel = $2 AND delivery.subject = asked.subject
+                    )
+                ) AS "notifications!",
+                silent.unanswered AS "unanswered?", silent.retry_at AS "retry_at?"
+            FROM (SELECT) AS one LEFT JOIN jobs.silent_channels silent ON silent.channel = $2
             "#,
             key.user_id,
             key.channel.as_str(),
             &key.notifications,
         )
-        .fetch_all(self.0.statement())
+        .fetch_one(self.0.statement())
         .await?;
-        Ok(notifications)
+        let silence = Silence::read(row.unanswered, row.retry_at);
+        Ok(Unclaimed { notifications: row.notifications, silence })
     }
 
     /// Claims the notifications for a message, and returns those that were not claimed before: only they may be sent now.

@@ -8,8 +8,23 @@ use crate::db::opt_outs::{List, OptOut, Reason};
 use crate::event::EventCode;
 
 impl Inner {
-    /// Writes into the ledger what the provider said, and says what that means.
+    /// Writes into the ledger what the provider said, and whether it said anything, and says what that means.
     pub(super) async fn settle(
+        &self,
+        claimed: &Claimed,
+        provider: &'static str,
+        answer: SendResult,
+    ) -> Result<Delivery, db::Error> {
+        let (delivery, channel) = (self.record(claimed, provider, answer).await?, claimed.key.channel);
+        if delivery == Delivery::Unknown {
+            self.deliveries.mark_unanswered(channel, self.clock.now()).await?;
+        } else if claimed.is_after_silence {
+            self.deliveries.mark_answered(channel).await?;
+        }
+        Ok(delivery)
+    }
+
+    async fn record(
         &self,
         claimed: &Claimed,
         provider: &'static str,
