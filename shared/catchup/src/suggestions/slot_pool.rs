@@ -107,7 +107,12 @@ impl SlotPool {
                     && !unsuitable.contains(part)
                     && contacts_zone.is_none_or(|zone| is_daytime(*slot, zone))
             };
-            self.slots.iter().position(fits)
+            // Another day rather than the next hour of the same evening.
+            let worth = |(place, (slot, part)): &(usize, &(Span, PartOfWeek))| {
+                (!part.is_leisure(), self.on_day(*slot), *place)
+            };
+            let fitting = self.slots.iter().enumerate().filter(|(_, slot)| fits(slot));
+            fitting.min_by_key(worth).map(|(place, _)| place)
         };
         let place = may_be_early.then(|| find(true)).flatten().or_else(|| find(false))?;
         let (slot, _) = self.slots.remove(place);
@@ -130,12 +135,16 @@ impl SlotPool {
     fn drop_full(&mut self) {
         let mut slots = std::mem::take(&mut self.slots);
         slots.retain(|(slot, _)| {
-            let on_day = self.per_day.get(&self.date(*slot)).copied().unwrap_or_default();
             let batch = self.horizon.batch_of(slot.start).filter(|_| self.horizon.next_batch.is_some());
             let in_batch = batch.and_then(|batch| self.per_batch.get(&batch)).copied().unwrap_or_default();
-            on_day < MAX_PER_DAY && in_batch < MAX_PER_BATCH
+            self.on_day(*slot) < MAX_PER_DAY && in_batch < MAX_PER_BATCH
         });
         self.slots = slots;
+    }
+
+    /// Slots that are used on the day of that one.
+    fn on_day(&self, slot: Span) -> usize {
+        self.per_day.get(&self.date(slot)).copied().unwrap_or_default()
     }
 
     fn date(&self, slot: Span) -> NaiveDate {
@@ -181,9 +190,8 @@ mod tests {
     #[test]
     fn without_a_message_a_slot_begins_a_day_ahead_and_within_fourteen() {
         let mut times = times(None, &[]);
-        // Monday evening, at 17 and 18 o'clock; then Tuesday evening.
+        // Monday evening, then Tuesday evening.
         assert_eq!(hours_ahead(take(&mut times)), Some(29));
-        assert_eq!(hours_ahead(take(&mut times)), Some(30));
         assert_eq!(hours_ahead(take(&mut times)), Some(53));
         let mut last = 0;
         while let Some(ahead) = hours_ahead(take(&mut times)) {
@@ -197,7 +205,7 @@ mod tests {
         // The batch is on Wednesday at noon.
         let mut times = times(Some(72), &[]);
         let slots: Vec<_> = std::iter::from_fn(|| hours_ahead(take(&mut times))).collect();
-        assert_eq!(slots, [101, 102, 125, 269, 270, 293]);
+        assert_eq!(slots, [101, 125, 141, 269, 293, 309]);
     }
 
     #[test]
@@ -211,8 +219,10 @@ mod tests {
     fn a_day_has_two_with_those_that_are_there() {
         let used = take(&mut times(None, &[])).unwrap();
         let mut times = times(None, &[used]);
-        assert_eq!(hours_ahead(take(&mut times)), Some(30));
-        assert_eq!(hours_ahead(take(&mut times)), Some(53));
+        let slots: Vec<_> = std::iter::from_fn(|| hours_ahead(take(&mut times))).collect();
+        assert_eq!(slots[0], 53, "Tuesday evening");
+        let on_monday = slots.iter().filter(|ahead| (12..36).contains(*ahead)).count();
+        assert_eq!(on_monday, 1, "one more");
     }
 
     #[test]
