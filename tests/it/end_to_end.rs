@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use google_stand_in::{Call, Integration, SeedOptions, World};
 use local_cloud::functions::{TaskLine, built_programs};
+use local_cloud::seed::Variety;
 use local_cloud::stack::{LocalCloud, Options, Servers};
 use serde_json::{Value, json};
 use shared::queue::Queue;
@@ -36,6 +37,7 @@ async fn start(world: SeedOptions) -> LocalCloud {
         postgres: Some(tests::stack::postgres().await.url().clone()),
         redis: None,
         world,
+        variety: Variety::Varied,
         backoff_divisor: SHORTER_BACKOFF,
         debounce_divisor: SHORTER_DEBOUNCE,
         lease_divisor: SHORTER_LEASE,

@@ -10,9 +10,10 @@ use sqlx::PgConnection;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::days;
 use crate::postgres::connect;
+use crate::reports::PROMPT;
 use crate::simulated_time::SimulatedTime;
+use crate::simulation;
 use crate::stack::{LocalCloud, QueueStatus};
 use crate::verify::{self, Difference};
 
@@ -62,6 +63,9 @@ pub async fn once(
             }
         }
     }
+    if let Some(mut reports) = cloud.reports(PROMPT, 0)? {
+        reports.finish(cloud.inbox()).await?;
+    }
     tell(Progress::Comparing);
     differences.extend(verify::verify(cloud.database(), cloud.world(), cloud.inbox(), cloud.seeded()).await?);
     differences.extend(change(cloud, time, time_limit, tell).await?);
@@ -76,7 +80,7 @@ async fn until_idle(
 ) -> anyhow::Result<()> {
     let progress = |status| tell(Progress::Queues(status));
     match time {
-        Some(time) => days::drain(cloud, time, Instant::now() + time_limit, None, progress).await,
+        Some(time) => simulation::drain(cloud, time, Instant::now() + time_limit, None, progress).await,
         None => cloud.until_idle(time_limit, progress).await,
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::try_join_all;
 use google_stand_in::{SeedOptions, World};
 use messaging_stand_in::Inbox;
 use serde_json::Value;
@@ -24,6 +25,7 @@ use crate::functions::{self, FunctionProcess, ServiceProcess, TaskLine};
 use crate::health::check_disk;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
+use crate::reports::{Manner, Reports};
 use crate::seed::{self, Seeded, Variety};
 use crate::simulated_time::SimulatedTime;
 use crate::tasks::{CloudTasks, Settings};
@@ -42,6 +44,8 @@ pub struct Options {
     pub redis: Option<Url>,
     /// The world.
     pub world: SeedOptions,
+    /// What is in the database before the first task.
+    pub variety: Variety,
     /// Backoffs of the queues are divided by this.
     pub backoff_divisor: u32,
     /// Debounce windows are divided by this; 1 is as in production.
@@ -73,8 +77,10 @@ pub struct QueueStatus {
 }
 
 /// What the queues have to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingWork {
+    /// The queues that have tasks.
+    pub queues: Vec<Queue>,
     /// All tasks.
     pub waiting: usize,
     /// Tasks whose time has come, those under way included.
@@ -140,7 +146,7 @@ impl Parts {
         let world = World::seeded(options.world.clone());
         let inbox = Inbox::default();
         let encryption_key = seed::new_encryption_key();
-        let mut seeded = seed::seed(database, &world, &encryption_key, Variety::Varied).await?;
+        let mut seeded = seed::seed(database, &world, &encryption_key, options.variety).await?;
         let google = serve_google(&world)?;
         let messaging = serve_messaging(&inbox)?;
         let redis_token = Uuid::new_v4().simple().to_string();
@@ -328,30 +334,43 @@ impl LocalCloud {
 
     /// What the queues have to do, by the clock of the world.
     pub async fn pending_work(&self) -> anyhow::Result<PendingWork> {
-        let mut pending = PendingWork { waiting: 0, due: 0, next: None, dispatched: self.dispatched() };
-        for function in &self.parts.functions {
-            for at in self.times(function.queue()).await? {
-                pending.waiting += 1;
-                if at <= self.parts.world.now() {
-                    pending.due += 1;
-                } else {
-                    pending.next = Some(pending.next.map_or(at, |next| next.min(at)));
-                }
-            }
+        let dispatched = self.dispatched();
+        let mut pending = PendingWork { queues: Vec::new(), waiting: 0, due: 0, next: None, dispatched };
+        let queues = self.parts.functions.iter().map(FunctionProcess::queue);
+        let times = try_join_all(queues.clone().map(|queue| self.times(queue))).await?;
+        let now = self.parts.world.now();
+        for (queue, times) in queues.zip(times).filter(|(_, times)| !times.is_empty()) {
+            let due = times.iter().filter(|at| **at <= now).count();
+            pending.queues.push(queue);
+            pending.waiting += times.len();
+            pending.due += due;
+            pending.next = times.into_iter().filter(|at| *at > now).chain(pending.next).min();
         }
         Ok(pending)
     }
 
-    /// Moves the time of everything that is here forward, in one step. To be called while no task is running.
-    pub async fn advance(&self, by: TimeDelta, time: &mut SimulatedTime) -> anyhow::Result<()> {
+    /// What reports of the messages of this cloud, if the service that receives it was built.
+    pub fn reports(&self, manner: Manner, seed: u64) -> anyhow::Result<Option<Reports>> {
+        let new = |_: &ServiceProcess| Reports::new(self.environment(), manner, seed);
+        self.parts.webhooks.as_ref().map(new).transpose()
+    }
+
+    /// Moves the time of everything that is here forward, in one step. To be called while no task is running; `queues` are
+    /// those that have tasks.
+    pub async fn advance(
+        &self,
+        by: TimeDelta,
+        time: &mut SimulatedTime,
+        queues: &[Queue],
+    ) -> anyhow::Result<()> {
         time.jump(by)?;
         self.servers.redis.advance(by).await?;
-        for function in &self.parts.functions {
-            // Wakes up the queue, which sleeps until its next task by another clock.
-            self.parts.tasks.pause(function.queue()).await?;
-            self.parts.tasks.resume(function.queue()).await?;
-        }
-        Ok(())
+        // Wakes up the queues, which sleep until their next task by another clock.
+        let wake = async |queue| {
+            self.parts.tasks.pause(queue).await?;
+            self.parts.tasks.resume(queue).await
+        };
+        try_join_all(queues.iter().map(|queue| wake(*queue))).await.map(drop)
     }
 
     /// For whom the tasks of a queue are that wait: their payloads name a user each.

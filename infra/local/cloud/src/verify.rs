@@ -105,7 +105,7 @@ async fn compare(
 }
 
 /// Tasks that ended without success.
-async fn dead_letters(db: &mut PgConnection) -> anyhow::Result<Vec<Difference>> {
+pub(crate) async fn dead_letters(db: &mut PgConnection) -> anyhow::Result<Vec<Difference>> {
     let rows: Vec<(String, String, String, Option<Uuid>, i64)> = sqlx::query_as(
         "SELECT function, state, reason, user_id, count(*) FROM jobs.dead_letters GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
     )

@@ -8,6 +8,7 @@ use catchup::queues;
 use clap::Parser;
 use google_cloud_stand_in::{Containers, GoogleCloud, containers, environment};
 use google_stand_in::SeedOptions;
+use local_cloud::seed::Variety;
 use local_cloud::stack::{self, LocalCloud, Servers};
 use local_cloud::tasks::Settings;
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,6 +70,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         postgres: options.postgres.clone(),
         redis: options.redis.clone(),
         world: SeedOptions { users: options.users, ..SeedOptions::default() },
+        variety: Variety::Varied,
         backoff_divisor: options.shorten_backoff,
         debounce_divisor: 1,
         lease_divisor: 1,

@@ -116,7 +116,7 @@ pub(crate) async fn deliver(world: World) {
         Some((notification, world))
     });
     notifications
-        .for_each_concurrent(CONCURRENT_DELIVERIES, async |notification| {
+        .for_each_concurrent(CONCURRENT_DELIVERIES, async |(notification, _under_way)| {
             let channel = &notification.channel.id;
             let mut pause = FIRST_REPEAT_AFTER;
             for _ in 0..DELIVERIES {

@@ -24,6 +24,8 @@ pub struct SeedOptions {
     pub max_contacts: u64,
     /// A user (by place in the list) with an address book of [`HUGE_BOOK`] people.
     pub huge_user: Option<usize>,
+    /// Both integrations for everybody, and nothing that does not work.
+    pub usual_only: bool,
     /// The world's time.
     pub clock: Clock,
 }
@@ -33,7 +35,14 @@ pub const HUGE_BOOK: u64 = 100_000;
 
 impl Default for SeedOptions {
     fn default() -> Self {
-        Self { seed: 1, users: 50, max_contacts: 5_000, huge_user: None, clock: Clock::system() }
+        Self {
+            seed: 1,
+            users: 50,
+            max_contacts: 5_000,
+            huge_user: None,
+            usual_only: false,
+            clock: Clock::system(),
+        }
     }
 }
 
@@ -135,7 +144,7 @@ pub(crate) fn seed(options: &SeedOptions) -> State {
 }
 
 fn account(options: &SeedOptions, place: usize, mut dice: Dice, now: DateTime<Utc>) -> Account {
-    let kind = Kind::of(place);
+    let kind = if options.usual_only { Kind::Usual } else { Kind::of(place) };
     let (given, family) = (dice.pick(GIVEN), dice.pick(FAMILY));
     let plain: String = given.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
     let mut user = User {

@@ -29,6 +29,8 @@ struct Inner {
     state: Mutex<State>,
     /// Rung when a notification was put into the outbox.
     posted: Notify,
+    /// Held by each notification that is being delivered.
+    under_way: Arc<()>,
 }
 
 impl World {
@@ -37,7 +39,12 @@ impl World {
     pub fn seeded(options: SeedOptions) -> Self {
         let state = seed(&options);
         Self {
-            inner: Arc::new(Inner { clock: options.clock, state: Mutex::new(state), posted: Notify::new() }),
+            inner: Arc::new(Inner {
+                clock: options.clock,
+                state: Mutex::new(state),
+                posted: Notify::new(),
+                under_way: Arc::default(),
+            }),
         }
     }
 
@@ -167,11 +174,20 @@ impl World {
         })
     }
 
-    /// Waits for the next notification to deliver. Cancelling it loses none.
-    pub(crate) async fn next_notification(&self) -> Notification {
+    /// How many push notifications have not been answered yet.
+    #[must_use]
+    pub fn undelivered(&self) -> usize {
+        self.with(|state| state.outbox.len() + Arc::strong_count(&self.inner.under_way) - 1)
+    }
+
+    /// Waits for the next notification to deliver, which is under way until the value next to it is dropped. Cancelling it loses
+    /// none.
+    pub(crate) async fn next_notification(&self) -> (Notification, Arc<()>) {
         loop {
             let posted = self.inner.posted.notified();
-            if let Some(notification) = self.with(|state| state.outbox.pop_front()) {
+            let take =
+                |state: &mut State| Some((state.outbox.pop_front()?, Arc::clone(&self.inner.under_way)));
+            if let Some(notification) = self.with(take) {
                 return notification;
             }
             posted.await;

@@ -100,6 +100,12 @@ impl Inbox {
         self.lock().messages.clone()
     }
 
+    /// Those after the first `count`, oldest first.
+    #[must_use]
+    pub fn messages_after(&self, count: usize) -> Vec<Message> {
+        self.lock().messages.get(count..).unwrap_or_default().to_vec()
+    }
+
     /// Those to this number or address.
     #[must_use]
     pub fn messages_to(&self, to: &str) -> Vec<Message> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use catchup::queues;
 use google_stand_in::{Integration, SeedOptions};
-use local_cloud::seed;
+use local_cloud::seed::{self, Variety};
 use local_cloud::stack::{LocalCloud, Options as CloudOptions, Servers};
 use serde::Serialize;
 use serde_json::json;
@@ -100,6 +100,7 @@ async fn size(options: &Options, program: &Path, people: u64) -> anyhow::Result<
         postgres: options.postgres.clone(),
         redis: None,
         world: SeedOptions { users: 4, max_contacts: 10, ..SeedOptions::default() },
+        variety: Variety::Varied,
         backoff_divisor: 1,
         debounce_divisor: 1,
         lease_divisor: 1,

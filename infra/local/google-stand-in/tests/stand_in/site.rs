@@ -31,7 +31,7 @@ impl Time {
 
 /// A world that is made fast: few users, small books.
 pub(crate) fn small(time: &Time) -> SeedOptions {
-    SeedOptions { seed: 7, users: 12, max_contacts: 120, huge_user: None, clock: time.clock() }
+    SeedOptions { seed: 7, users: 12, max_contacts: 120, clock: time.clock(), ..SeedOptions::default() }
 }
 
 /// Why Google refused.

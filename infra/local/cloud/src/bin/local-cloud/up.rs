@@ -1,76 +1,37 @@
-//! `local-cloud`: the whole system on one machine, and databases for tools.
+//! `local-cloud up`: the whole system, once, for days, or until it is stopped.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use catchup::queues;
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 use google_stand_in::SeedOptions;
 use local_cloud::console::Console;
+use local_cloud::days;
 use local_cloud::days::Course;
 use local_cloud::functions::{built_programs, program};
 use local_cloud::once::{Progress, once};
 use local_cloud::report::Report;
+use local_cloud::reports::PROMPT;
+use local_cloud::seed::Variety;
 use local_cloud::simulated_time::SimulatedTime;
 use local_cloud::stack::{LocalCloud, Options, Servers, without_password};
 use local_cloud::verify::Difference;
-use local_cloud::{Postgres, days, postgres};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{interval, sleep_until};
 use url::Url;
 
-const FAILED: u8 = 1;
-/// Also clap's code for wrong arguments.
-const UNUSABLE: u8 = 2;
-/// What shells answer for a program that a signal ended: this plus the signal's number.
-const SIGNALLED: u8 = 128;
+use crate::{FAILED, PostgresServer, SIGNALLED, UNUSABLE, read_postgres_url, read_redis_url, stop_requested};
+
 /// Differences that are printed one by one.
 const SHOWN_DIFFERENCES: usize = 40;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// The whole system on one machine, without a cloud account. Everything listens on 127.0.0.1 only.
-#[derive(Parser)]
-#[command(name = "local-cloud", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Start everything, run every schedule once, and continue until Ctrl-C.
-    Up(Up),
-    /// Create a database with all tables; run a command with its address in `DATABASE_URL`, or wait until Ctrl-C.
-    Database(Database),
-    /// Give an empty database all tables.
-    Schema {
-        /// postgres://user@host:port/name
-        url: String,
-    },
-}
-
 #[derive(Args)]
-struct PostgresServer {
-    /// Server on which a database of our own is created, and dropped at the end; without it, a private server is started.
-    #[arg(long = "postgres", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    url: Option<String>,
-}
-
-#[derive(Args)]
-struct Database {
-    #[command(flatten)]
-    postgres: PostgresServer,
-    /// A command and its arguments.
-    #[arg(last = true)]
-    command: Vec<String>,
-}
-
-#[derive(Args)]
-struct Up {
+pub(crate) struct Up {
     /// Run every schedule once, wait for the queues, compare Postgres with Google's world, print a table and stop.
     /// In simulated time, if libfaketime is installed and neither --json nor a server or program of others is given.
     /// Exit code: 0 success, 1 failure, 2 something is missing or misconfigured.
@@ -117,36 +78,7 @@ struct Up {
     logs: Option<PathBuf>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    shared::stdout::end_with_its_reader();
-    let result = match Arguments::parse().command {
-        Command::Up(up) => up.run().await,
-        Command::Database(database) => database.run().await,
-        Command::Schema { url } => schema(&url).await.map(|()| ExitCode::SUCCESS),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("local-cloud: {error:#}");
-        ExitCode::from(UNUSABLE)
-    })
-}
-
-/// Reads a URL. clap would quote one that is malformed, with its password.
-fn read_url(name: &str, schemes: &[&str], text: Option<&String>) -> anyhow::Result<Option<Url>> {
-    let Some(text) = text else { return Ok(None) };
-    let url = text.parse::<Url>().ok().filter(|url| schemes.contains(&url.scheme()));
-    url.with_context(|| format!("{name} is not a URL that begins with {}://", schemes[0])).map(Some)
-}
-
-fn read_postgres_url(text: Option<&String>) -> anyhow::Result<Option<Url>> {
-    read_url("DATABASE_URL", &["postgres", "postgresql"], text)
-}
-
-fn read_redis_url(text: Option<&String>) -> anyhow::Result<Option<Url>> {
-    read_url("REDIS_URL", &["redis", "rediss"], text)
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("an empty world proves nothing".to_owned()),
         Ok(number) => Ok(number),
@@ -154,55 +86,8 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-async fn schema(url: &str) -> anyhow::Result<()> {
-    let url: Url = url.parse().context("the address of the database is not a URL")?;
-    postgres::prepare(&url).await
-}
-
-/// Waits for a request to stop, and returns the number of the signal.
-async fn stop_requested() -> anyhow::Result<u8> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let kind = tokio::select! {
-        _ = interrupt.recv() => SignalKind::interrupt(),
-        _ = terminate.recv() => SignalKind::terminate(),
-        _ = hang_up.recv() => SignalKind::hangup(),
-    };
-    Ok(u8::try_from(kind.as_raw_value())?)
-}
-
-impl Database {
-    async fn run(self) -> anyhow::Result<ExitCode> {
-        let postgres = Postgres::start(read_postgres_url(self.postgres.url.as_ref())?.as_ref()).await?;
-        let url = postgres.create_database(&format!("tool_{}", std::process::id())).await?;
-        let Some((program, arguments)) = self.command.split_first() else {
-            // The password of a given server is known to the person who gave it.
-            println!("{}", without_password(&url));
-            stop_requested().await?;
-            return Ok(ExitCode::SUCCESS);
-        };
-        let mut child = tokio::process::Command::new(program)
-            .args(arguments)
-            .env("DATABASE_URL", url.as_str())
-            .spawn()
-            .with_context(|| format!("cannot run {program}"))?;
-        tokio::select! {
-            status = child.wait() => Ok(code(status?)),
-            signal = stop_requested() => {
-                child.kill().await?;
-                Ok(ExitCode::from(SIGNALLED + signal?))
-            }
-        }
-    }
-}
-
-fn code(status: ExitStatus) -> ExitCode {
-    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
-}
-
 impl Up {
-    async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut time = self.is_simulated().then(SimulatedTime::enter).transpose()?;
         let options = self.options()?;
         std::fs::create_dir_all(&options.logs).context("cannot make a folder for the logs")?;
@@ -246,6 +131,7 @@ impl Up {
                 max_contacts: self.max_contacts,
                 ..SeedOptions::default()
             },
+            variety: Variety::Varied,
             backoff_divisor: self.shorten_backoff,
             debounce_divisor: if self.is_simulated() { 1 } else { self.shorten_backoff },
             lease_divisor: 1,
@@ -394,7 +280,7 @@ fn summary(options: &Options) -> String {
     )
 }
 
-fn print_differences(differences: &[Difference]) {
+pub(crate) fn print_differences(differences: &[Difference]) {
     for difference in differences.iter().take(SHOWN_DIFFERENCES) {
         println!("{difference}");
     }
@@ -412,6 +298,7 @@ async fn run_until_stopped(cloud: &mut LocalCloud, console: &mut Console) -> any
         .flat_map(|queue| queue.policy().schedules.iter().map(move |schedule| (now, queue, schedule)))
         .collect();
     let mut look = interval(PROGRESS_EVERY);
+    let mut reports = cloud.reports(PROMPT, 0)?;
     loop {
         due.sort_by_key(|(at, ..)| *at);
         let (next, queue, schedule) = due.first().copied().context("no function here has a schedule")?;
@@ -422,6 +309,10 @@ async fn run_until_stopped(cloud: &mut LocalCloud, console: &mut Console) -> any
             }
             _ = look.tick() => {
                 cloud.check().await?;
+                if let Some(reports) = &mut reports {
+                    reports.look(cloud.inbox());
+                    reports.deliver(cloud.world().now()).await?;
+                }
                 console.progress(cloud.queue_status().await?);
             }
         }

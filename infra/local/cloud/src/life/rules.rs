@@ -1,0 +1,151 @@
+//! What may be expected of a message, and of a week, by the person who gets it.
+
+use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
+use chrono_tz::Tz;
+use messaging_stand_in::{Channel, Message};
+
+use super::links::{Button, Link};
+use super::memory::Memory;
+use super::people::{Kind, Person};
+use super::record::{Announced, Entry, frequency};
+
+const LEAD: TimeDelta = TimeDelta::hours(2);
+const MAX_PER_DIGEST: usize = 3;
+const REDUCED_AFTER: usize = 3;
+pub(crate) const QUESTION_AFTER: usize = 6;
+/// Texts come at these hours of the day, and meetings are proposed for them.
+const TEXTS: (u32, u32) = (8, 21);
+const MEETINGS: (u32, u32) = (9, 21);
+/// Two digests by one channel are at least so far apart.
+const APART: TimeDelta = TimeDelta::days(3);
+/// Gmail cuts off what is longer.
+const MAX_HTML_BYTES: usize = 60_000;
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Digest,
+    Question,
+    Reminder,
+}
+
+impl Subject {
+    pub(crate) fn of(entries: &[Entry]) -> Option<Self> {
+        let subject = &entries.first()?.subject;
+        Some(if subject.starts_with("suggestion:") {
+            Self::Digest
+        } else if subject.starts_with("still_useful:") {
+            Self::Question
+        } else {
+            Self::Reminder
+        })
+    }
+}
+
+/// A message as its reader sees it.
+pub(crate) struct Reading<'a> {
+    pub(crate) person: &'a Person,
+    pub(crate) memory: &'a Memory,
+    pub(crate) message: &'a Message,
+    pub(crate) subject: Subject,
+    pub(crate) entries: &'a [Entry],
+    pub(crate) announced: &'a [Announced],
+    pub(crate) links: &'a [Link],
+    /// Digests that said nothing, up to this one.
+    pub(crate) ignored: usize,
+}
+
+impl Reading<'_> {
+    /// What is wrong with it.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let Self { person, memory, message, entries, .. } = self;
+        let at = message.received_at;
+        let mut problems = Vec::new();
+        let mut rule = |is_kept: bool, what: &str| {
+            if !is_kept {
+                problems.push(format!("{} of {}: {what}", self.name(), at.format("%F %H:%M")));
+            }
+        };
+        rule(entries.iter().all(|entry| entry.user_id == person.id), "the ledger has it for another person");
+        let channel = match message.channel {
+            Channel::Email => "email",
+            Channel::Sms => "sms",
+        };
+        rule(entries.iter().all(|entry| entry.channel == channel), "the ledger has it on another channel");
+        rule(person.kind != Kind::Unreached, "nothing was switched on");
+        let is_text = message.channel == Channel::Sms;
+        let has_left = memory.left(message.channel).is_some_and(|since| at > since);
+        rule(!has_left || (!is_text && self.subject == Subject::Reminder), "the channel was left");
+        let hour = at.with_timezone(&person.zone).hour();
+        rule(!is_text || (TEXTS.0..TEXTS.1).contains(&hour), "a text at night");
+        rule(message.html.as_ref().is_none_or(|html| html.len() <= MAX_HTML_BYTES), "too long");
+        let can_leave = is_text || self.links.iter().any(|link| link.button == Button::Unsubscribe);
+        rule(can_leave, "no way to unsubscribe");
+        match self.subject {
+            Subject::Digest => self.digest(&mut rule),
+            Subject::Question => {
+                rule(self.ignored >= QUESTION_AFTER, "asked too early");
+                rule(!memory.is_asked(at), "asked again");
+            }
+            Subject::Reminder => rule(person.kind == Kind::Revokes, "nothing was to be reminded of"),
+        }
+        problems
+    }
+
+    fn digest(&self, rule: &mut impl FnMut(bool, &str)) {
+        let Self { memory, message, announced, .. } = self;
+        let at = message.received_at;
+        rule(announced.len() == self.entries.len(), "a suggestion is not there");
+        let max = if self.ignored >= REDUCED_AFTER { 1 } else { MAX_PER_DIGEST };
+        rule(announced.len() <= max, "too many suggestions");
+        rule(self.ignored < QUESTION_AFTER && !memory.is_asked(at), "the reader reacts to nothing");
+        rule(!memory.is_paused(at), "suggestions are paused");
+        let before = memory.digests.iter().rfind(|digest| digest.channel == message.channel);
+        rule(before.is_none_or(|before| before.at + APART <= at), "the second of one week");
+        if message.channel == Channel::Email {
+            for button in [Button::WeMet, Button::NotNow, Button::Never] {
+                let is_there = |one: &Announced| {
+                    self.links.iter().any(|link| link.button == button && link.about == one.suggestion)
+                };
+                rule(announced.iter().all(is_there), "a card has no button");
+            }
+        }
+        for one in *announced {
+            self.suggestion(one, rule);
+        }
+    }
+
+    fn suggestion(&self, one: &Announced, rule: &mut impl FnMut(bool, &str)) {
+        let (memory, at) = (self.memory, self.message.received_at);
+        rule(one.start >= at + LEAD, "a suggestion begins within two hours, or has begun");
+        rule(one.status == "pending", "a suggestion is not open");
+        rule(!one.archived, "a contact is archived");
+        rule(one.frequency.as_deref() != Some("na"), "a contact is not to be met");
+        rule(!one.meets_soon, "the two meet anyway");
+        rule(!memory.never.contains(&one.contact), "never, the reader said");
+        let cooling = memory.cooling.get(&one.contact);
+        rule(cooling.is_none_or(|until| *until <= at), "the reader does not want to hear of the contact yet");
+        let is_due =
+            one.last_contact.is_none_or(|last| last + frequency(one.frequency.as_deref()) <= one.created_at);
+        let is_again = memory.snoozed.contains_key(&one.contact);
+        rule(is_due || is_again, "the contact is not due");
+        let (start, end) = (local(one.start, &one.timezone), local(one.end, &one.timezone));
+        let is_by_day = start.0 == end.0 && start.1 >= MEETINGS.0 * 60 && end.1 <= MEETINGS.1 * 60;
+        rule(is_by_day, "a meeting at night");
+    }
+
+    fn name(&self) -> &'static str {
+        match (self.subject, self.message.channel) {
+            (Subject::Digest, Channel::Email) => "digest",
+            (Subject::Digest, Channel::Sms) => "text with suggestions",
+            (Subject::Question, _) => "question",
+            (Subject::Reminder, _) => "reminder",
+        }
+    }
+}
+
+/// Day and minute of the day there.
+fn local(moment: DateTime<Utc>, zone: &str) -> (chrono::NaiveDate, u32) {
+    let local = moment.with_timezone(&zone.parse::<Tz>().unwrap_or(Tz::UTC));
+    (local.date_naive(), local.hour() * 60 + local.minute())
+}
