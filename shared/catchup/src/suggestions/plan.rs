@@ -259,7 +259,7 @@ fn decision(
     if !is_person(contact, &situation.own_addresses) {
         return Err(Decision::NoPerson);
     }
-    let due = Due::of(contact, history, first_suggestion, now);
+    let due = Due::of(contact, history, first_suggestion, now, situation.horizon.due_by());
     let due = due.map_err(|due_at| due_at.map_or(Decision::Excluded, Decision::NotDue))?;
     match contact.next_meeting {
         Some(meeting) if meeting > now && meeting <= now + MEETS_ANYWAY => {
@@ -271,7 +271,8 @@ fn decision(
 
 impl Situation {
     fn histories(&self) -> HashMap<Uuid, ContactHistory> {
-        let frequencies = self.contacts.iter().map(|it| (it.id, it.frequency.unwrap_or_default())).collect();
+        let frequency = |it: &Contact| (it.id, (it.frequency.unwrap_or_default(), it.last_met));
+        let frequencies = self.contacts.iter().map(frequency).collect();
         histories(&self.suggestions, &frequencies, self.zone, self.now)
     }
 }
