@@ -475,6 +475,23 @@ async fn a_link_does_not_touch_what_the_two_have_arranged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_met_as_arranged_has_met_at_that_time_however_often_it_is_said() {
+    let fixture = Fixture::new().await;
+    let suggestion = fixture.suggest("Ben").await;
+    let arranged =
+        "UPDATE suggestions SET status = 'accepted', proposed_timeslot_start = now() - interval '3 hours',
+        proposed_timeslot_end = now() - interval '2 hours'";
+    fixture.stack.run(arranged).await;
+    let suggestions = Suggestions::from(fixture.stack.setup([]).database().unwrap());
+    for _ in 0..2 {
+        suggestions.act(suggestion, Act::WeMet, fixture.stack.now()).await.unwrap().unwrap();
+        let has_met = "SELECT last_contact_date = proposed_timeslot_end FROM contacts, suggestions";
+        assert_eq!(fixture.stack.rows::<(Option<bool>,)>(has_met).await, [(Some(true),)]);
+        fixture.stack.advance(86_400);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn never_is_also_written_where_the_application_shows_it() {
     let fixture = Fixture::new().await;
     fixture.stack.run(LATER_SCHEMA).await;

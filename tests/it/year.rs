@@ -26,18 +26,23 @@ use uuid::Uuid;
 const NORA: Uuid = Uuid::from_u128(0x0A);
 const ZONE: Tz = Tz::Europe__Berlin;
 const DAYS: u64 = 364;
-/// Of a hundred messages so many may annoy. The aim is five: public holidays, and meetings right after work, are in the way.
-const MAX_ANNOYED_PERCENT: usize = 10;
+/// Of a hundred messages so many may annoy.
+const MAX_ANNOYED_PERCENT: usize = 5;
+/// A line of the file that begins so is no message.
+const SAID: &str = ">";
 /// She reads nothing on holiday, and reacts to nothing for some weeks in autumn.
 const HOLIDAY: [(u32, u32); 2] = [(8, 1), (8, 16)];
 const QUIET: [(u32, u32); 2] = [(9, 1), (10, 16)];
+const CHRISTMAS: [(u32, u32); 2] = [(12, 24), (12, 27)];
 /// She pauses suggestions.
 const PAUSE: [(u32, u32); 2] = [(11, 15), (11, 29)];
 
+/// The only one whom she calls close.
+const MOTHER: &str = "Ingrid Lind";
 /// Name, address, how often she wants to meet them, and for how many days they have not met; no address or frequency
 /// stands for what an import brought.
 const CONTACTS: [(&str, &str, Option<&str>, Option<i64>); 20] = [
-    ("Ingrid Lind", "ingrid@family.test", Some("weekly"), Some(6)),
+    (MOTHER, "ingrid@family.test", Some("weekly"), Some(6)),
     ("Anna Berg", "anna@friends.test", Some("biweekly"), Some(20)),
     ("Jonas Weber", "jonas@friends.test", Some("biweekly"), Some(9)),
     ("Priya Nair", "priya@friends.test", Some("monthly"), Some(41)),
@@ -117,10 +122,12 @@ impl Year {
         for (number, (name, email, frequency, days)) in CONTACTS.iter().enumerate() {
             let id = Uuid::from_u128(0x100 + number as u128);
             let last = days.map(|days| at(begin(), 12) - TimeDelta::days(days));
+            let circle = if *name == MOTHER { "'inner'" } else { "NULL" };
             self.stack
                 .run(&format!(
-                    "INSERT INTO contacts (id, user_id, name, email, frequency_preference, last_contact_date)
-                     VALUES ('{id}', '{NORA}', '{name}', NULLIF('{email}', ''), {}, {})",
+                    "INSERT INTO contacts
+                        (id, user_id, name, email, dunbar_circle, frequency_preference, last_contact_date)
+                     VALUES ('{id}', '{NORA}', '{name}', NULLIF('{email}', ''), {circle}, {}, {})",
                     frequency.map_or("NULL".to_owned(), |frequency| format!("'{frequency}'")),
                     last.map_or("NULL".to_owned(), |last| format!("'{last}'")),
                 ))
@@ -147,8 +154,10 @@ impl Year {
 
     /// A day: the calendar is read, suggestions are made, Nora says what she has to say, and on Sundays her batch is due.
     async fn day(&mut self, date: NaiveDate) {
-        self.set_clock(at(date, 6)).await;
-        self.stack.run(&format!("UPDATE users SET last_calendar_sync = '{}'", at(date, 6))).await;
+        // A little later each day: what is due after whole days would else hang on milliseconds.
+        let early = at(date, 6) + TimeDelta::seconds(10 * (date - begin()).num_days());
+        self.set_clock(early).await;
+        self.stack.run(&format!("UPDATE users SET last_calendar_sync = '{early}'")).await;
         deliver(&self.generation, queues::SUGGESTION_GENERATION).await;
         let morning = at(date, 9);
         self.speak(morning).await;
@@ -177,7 +186,26 @@ impl Year {
             }
             self.set_clock(when).await;
             self.suggestions.act(suggestion, act, when).await.unwrap();
+            self.write_down(suggestion, act, when).await;
         }
+    }
+
+    /// What she says, where it explains what comes next.
+    async fn write_down(&mut self, suggestion: Uuid, act: Act, when: DateTime<Utc>) {
+        let names: Vec<(String,)> = self
+            .stack
+            .rows(&format!(
+                "SELECT c.name FROM suggestions s JOIN contacts c ON c.id = s.contact_id WHERE s.id = '{suggestion}'"
+            ))
+            .await;
+        let said = match act {
+            Act::WeMet => format!("we met ({})", names[0].0),
+            Act::NotNow => format!("not now ({})", names[0].0),
+            Act::Never => format!("never ({})", names[0].0),
+            Act::StillUseful => "yes, more ideas".to_owned(),
+        };
+        let day = when.with_timezone(&ZONE).format("%a %-d %b");
+        writeln!(self.text, "{SAID} {day}, Nora: {said}\n").unwrap();
     }
 
     /// Writes down what came, and decides what she will say.
@@ -255,6 +283,12 @@ fn events(date: NaiveDate) -> Vec<(&'static str, u32, u32)> {
     if is_within(date, HOLIDAY) {
         return vec![("Holiday", 0, 23)];
     }
+    if is_within(date, CHRISTMAS) {
+        return vec![("Christmas", 0, 23)];
+    }
+    if (date.month(), date.day()) == (12, 31) {
+        return vec![("Party", 16, 23)];
+    }
     match date.weekday() {
         Weekday::Tue => vec![("Work", 9, 17), ("Choir", 19, 21)],
         Weekday::Mon | Weekday::Wed | Weekday::Thu => vec![("Work", 9, 17)],
@@ -280,7 +314,8 @@ fn messages(text: &str) -> Vec<(String, String)> {
     let parts = text.split("## ").skip(1).filter(|part| !part.contains("(nothing)"));
     let message = |part: &str| {
         let (date, rest) = part.split_once('\n')?;
-        let hash = digest(&SHA256, rest.trim().as_bytes());
+        let lines: Vec<_> = rest.lines().filter(|line| !line.starts_with(SAID)).collect();
+        let hash = digest(&SHA256, lines.join("\n").trim().as_bytes());
         let hash = hash.as_ref().first_chunk().copied().map(u32::from_be_bytes)?;
         Some((date.to_owned(), format!("{hash:08x}")))
     };

@@ -166,13 +166,15 @@ impl BatchNotifications {
     ) -> Result<Vec<Part<'a>>, Failure> {
         let now = context.now();
         let mut parts = Vec::new();
-        let Some(excluded) = self.batches.excluded(recipient.user_id, now).await? else { return Ok(parts) };
         let digests = self.batches.digests(recipient.user_id, now).await?;
-        for (channel, address) in person.channels(List::Ideas) {
-            // A batch whose other channel had to wait is no second one.
-            if digests.has_batch(channel, now) {
-                continue;
-            }
+        let mut channels = person.channels(List::Ideas);
+        // A batch whose other channel had to wait is no second one.
+        channels.retain(|(channel, _)| !digests.has_batch(*channel, now));
+        if channels.is_empty() {
+            return Ok(parts);
+        }
+        let Some(excluded) = self.batches.excluded(recipient.user_id, now).await? else { return Ok(parts) };
+        for (channel, address) in channels {
             let at = notify::may_send_at(channel, now, recipient, person.chosen_time());
             let max = match DigestLevel::of(&digests) {
                 DigestLevel::Full => suggestions::MAX_PER_BATCH,

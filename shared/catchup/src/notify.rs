@@ -8,8 +8,9 @@
 //!
 //! **Whose fault.** Booked on the recipient is only what concerns the recipient. What concerns the application or the provider
 //! says nothing about the person: the claim is released, an event is logged, and the job sends it later
-//! ([`Delivery::NotTaken`]). A provider that leaves five messages in a row without an answer is silent: the others wait, and
-//! every few minutes one of them tries, so that an hour of silence leaves few of them `unknown`.
+//! ([`Delivery::NotTaken`]). Five messages in a row without an answer open the provider's circuit breaker: the others wait, and
+//! every few minutes one of them probes, so that an hour without answers leaves few of them `unknown`: those, and what was under
+//! way when it began.
 
 use std::fmt;
 use std::sync::Arc;
@@ -285,7 +286,7 @@ struct Claimed {
     /// Travels with the message, so that what the provider reports later finds it.
     message_id: Uuid,
     /// The provider left the last one unanswered.
-    is_after_silence: bool,
+    has_breaker: bool,
 }
 
 impl Notifier {
@@ -299,18 +300,21 @@ impl Notifier {
         let inner = &self.inner;
         let asked = DeliveryKey { user_id, channel, notifications };
         // A task that is rescheduled must not spend the person's limits on what it sent before.
-        let Unclaimed { notifications, silence } = inner.deliveries.unclaimed(&asked).await?;
+        let Unclaimed { notifications, breaker } = inner.deliveries.unclaimed(&asked).await?;
         if notifications.is_empty() {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
         let now = inner.clock.now();
-        if let Some(silence) = silence
-            && let Some(until) = inner.deliveries.waits_until(channel, silence, now).await?
-        {
+        if let Some(until) = breaker.and_then(|breaker| breaker.open_until(now)) {
             return Ok(Claim::Not(Delivery::NotTaken { until: Some(until) }));
         }
         if let Decision::LimitedUntil(until) = self.acquire(user_id, channel_limit(channel)).await {
             return Ok(Claim::Not(Delivery::LimitedUntil(until)));
+        }
+        if breaker.is_some_and(|breaker| breaker.has_opened())
+            && let Some(until) = inner.deliveries.begin_probe(channel, now).await?
+        {
+            return Ok(Claim::Not(Delivery::NotTaken { until: Some(until) }));
         }
         let free = DeliveryKey { notifications, ..asked };
         let message_id = Uuid::new_v4();
@@ -319,7 +323,7 @@ impl Notifier {
             return Ok(Claim::Not(Delivery::AlreadyClaimed));
         }
         let key = DeliveryKey { notifications, ..free };
-        Ok(Claim::Granted(Claimed { key, message_id, is_after_silence: silence.is_some() }))
+        Ok(Claim::Granted(Claimed { key, message_id, has_breaker: breaker.is_some() }))
     }
 
     async fn acquire(&self, user_id: Uuid, limit: &'static Limit) -> Decision {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | few: [`MAX_OPEN`] open ones, one per contact, one question | [`plan`] |
 //! | in time: a day ahead, and half a day after the batch that announces it | `slot_pool` |
-//! | when: evenings and weekends first, two a day, by day for the contact, too | `slot_pool` |
+//! | when: evenings and weekends first, on days apart, by day for the contact, too | `slot_pool` |
 //! | whom: by how overdue they are, close friends first, no due contact waits for ever | `ranking` |
 //! | not whom: what the user dismissed, and for how long | `history` |
 //! | not whom: robots, organisations, the same person twice | `person` |

@@ -83,8 +83,7 @@ pub async fn days(
         let cloud = &simulation.cloud;
         crowded.extend(crowded_users(cloud).await?);
         if let Some(reports) = &mut reports {
-            reports.look(cloud.inbox());
-            reports.deliver(at).await?;
+            reports.look(cloud.inbox(), at).await?;
         }
         if queues.contains(&queues::BATCH_NOTIFICATIONS) {
             let since = at.duration_trunc(QUARTER)? - QUARTER;
@@ -111,8 +110,7 @@ pub async fn days(
         user: Some(user),
         what: format!("two tasks of {queue} waited at the same time"),
     }));
-    differences
-        .extend(verify::verify_days(cloud.database(), cloud.world(), cloud.inbox(), cloud.seeded()).await?);
+    differences.extend(verify::verify_days(cloud, reports.as_ref()).await?);
     Ok(differences)
 }
 

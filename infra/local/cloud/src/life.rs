@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use catchup::db::deliveries::Deliveries;
 use catchup::google::TokenCipher;
+use catchup::links::{self as signed_links, Links};
 use catchup::queues;
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, Timelike as _, Utc};
 use google_stand_in::World;
@@ -13,6 +15,8 @@ use messaging_stand_in::{Channel, Fault, Inbox, Kind as FaultKind, Message, Time
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
+use shared::config::Config;
+use shared::db::Database;
 use sqlx::PgConnection;
 use url::form_urlencoded;
 use uuid::Uuid;
@@ -20,10 +24,11 @@ use uuid::Uuid;
 use crate::days::inject_faults;
 use crate::postgres::connect;
 use crate::reports::{CARELESS, Reports, webhooks_url};
+use crate::seed::batches;
 use crate::simulated_time::SimulatedTime;
 use crate::simulation::Simulation;
 use crate::stack::LocalCloud;
-use crate::verify::{self, Difference};
+use crate::verify::{self, Difference, QUARTER};
 
 mod deeds;
 mod links;
@@ -34,6 +39,7 @@ mod rules;
 mod table;
 
 use deeds::Stage;
+use links::Found;
 use memory::{Digest, Memory, Week, Word};
 use people::{Kind, Person, people};
 use rules::{QUESTION_AFTER, Reading, Subject};
@@ -43,7 +49,6 @@ pub use table::Table;
 const LATER_TABLES: &str = include_str!("../schema/application-later.sql");
 /// In spring all zones with daylight saving change their clocks, in the north and in the south: around this day.
 const CLOCK_CHANGES: (u32, u32) = (3, 29);
-const QUARTER: TimeDelta = TimeDelta::minutes(15);
 /// A batch may be so late: a night's quiet hours, and an outage.
 const LATENESS: TimeDelta = TimeDelta::hours(36);
 /// After the calendar is connected again, it is known from then on.
@@ -109,6 +114,10 @@ pub async fn life(
         people: people(&world).into_iter().map(|person| (person, Memory::default())).collect(),
         reports: cloud.reports(CARELESS, seed)?.context("the service webhooks is not built")?,
         webhooks: webhooks_url(cloud.environment())?.to_owned(),
+        links: Links::from_config(&mut Config::from_pairs(cloud.environment().clone()))
+            .map_err(|_| anyhow!("the environment has no key for links"))?,
+        deliveries: Database::connect_lazily(cloud.database().as_str().parse()?, 1).into(),
+        received: BTreeSet::new(),
         rng: StdRng::seed_from_u64(seed),
         problems: Vec::new(),
         world,
@@ -128,7 +137,7 @@ pub async fn life(
         if moment.at.date_naive() != told.date_naive() {
             told = moment.at;
             life.inject_faults();
-            record::settle_as_not_sent(&mut life.db, told - UNTIL_SETTLED).await?;
+            life.settle(told - UNTIL_SETTLED).await?;
             tell(told);
         }
     }
@@ -137,7 +146,7 @@ pub async fn life(
     simulation.until(end + LATENESS).await?;
     life.look(end + LATENESS).await?;
     life.reports.finish(&life.inbox).await?;
-    record::settle_as_not_sent(&mut life.db, end + LATENESS).await?;
+    life.settle(end + LATENESS).await?;
     life.end(end + LATENESS, days).await?;
     let Life { people, problems, .. } = life;
     Ok((Table::of(&people), problems))
@@ -151,6 +160,10 @@ struct Life {
     inbox: Inbox,
     http: reqwest::Client,
     webhooks: String,
+    links: Links,
+    deliveries: Deliveries,
+    /// Our ids of the messages that arrived.
+    received: BTreeSet<Uuid>,
     rng: StdRng,
     problems: Vec<Difference>,
 }
@@ -172,10 +185,9 @@ impl Life {
 
     /// What happened until now is read, and done.
     async fn look(&mut self, now: DateTime<Utc>) -> anyhow::Result<()> {
-        for message in self.reports.look(&self.inbox) {
+        for message in self.reports.look(&self.inbox, now).await? {
             self.read(&message).await?;
         }
-        self.reports.deliver(now).await?;
         for place in 0..self.people.len() {
             let (person, memory) = &mut self.people[place];
             for deed in memory.due(now) {
@@ -195,7 +207,9 @@ impl Life {
             if memory.week.is_some_and(|week| week.at + LATENESS <= now) {
                 self.end_week(place).await?;
             }
-            if let Some(at) = next_batch(&self.people[place].0, now) {
+            let person = &self.people[place].0;
+            let weekly = (person.batch_day, person.batch_time, person.zone);
+            if let Some(at) = batches(weekly, now, now + QUARTER).first().copied() {
                 self.begin_week(place, at).await?;
             }
         }
@@ -212,22 +226,21 @@ impl Life {
             self.problem(None, format!("a message of {} went to no one", message.received_at));
             return Ok(());
         };
-        let links = links::links(message, &self.webhooks);
-        for link in &links {
-            let page = self.http.get(&link.url).send().await.context("webhooks does not answer")?;
+        let links = links::found(message, &self.webhooks, &self.links);
+        for Found { link, url } in &links {
+            let page = self.http.get(url).send().await.context("webhooks does not answer")?;
             if !page.status().is_success() {
-                self.problem(Some(place), format!("the page of {:?} answers {}", link.button, page.status()));
+                self.problem(Some(place), format!("the page of {link:?} answers {}", page.status()));
             }
         }
-        let entries = match message_id(message) {
-            Some(id) => record::entries(&mut self.db, id).await?,
-            None => Vec::new(),
-        };
+        let id = message_id(message).unwrap_or_default();
+        self.received.insert(id);
+        let entries = record::entries(&mut self.db, id).await?;
         let Some(subject) = Subject::of(&entries) else {
             self.problem(Some(place), format!("a message of {} is not in the ledger", message.received_at));
             return Ok(());
         };
-        let announced = record::announced(&mut self.db, message_id(message).unwrap_or_default()).await?;
+        let announced = record::announced(&mut self.db, id).await?;
         let (person, memory) = &self.people[place];
         let at = message.received_at;
         let ignored = memory.ignored(at, |message| self.reports.has_failed(message));
@@ -313,6 +326,16 @@ impl Life {
                 self.inbox.fault(Fault::new(channel, *kind).times(times));
             }
         }
+    }
+
+    /// What an operator does with messages of unknown status that their providers know nothing of.
+    async fn settle(&self, before: DateTime<Utc>) -> anyhow::Result<()> {
+        for unknown in self.deliveries.list_unknown(before, u32::MAX).await? {
+            if !self.received.contains(&unknown.message_id) {
+                self.deliveries.settle_not_sent(unknown.message_id, before).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What must be true at the end.
@@ -415,17 +438,6 @@ fn is_reached(person: &Person, memory: &Memory) -> bool {
     by_email || (takes_texts && memory.left(Channel::Sms).is_none())
 }
 
-/// The batch that is due within the next quarter of an hour.
-fn next_batch(person: &Person, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let minutes = std::iter::successors(Some(now), |minute| Some(*minute + TimeDelta::minutes(1)));
-    minutes.skip(1).take_while(|minute| *minute <= now + QUARTER).find(|minute| {
-        let local = minute.with_timezone(&person.zone);
-        let time = (local.hour(), local.minute());
-        local.weekday().num_days_from_sunday() == person.batch_day
-            && time == (person.batch_time.hour(), person.batch_time.minute())
-    })
-}
-
 /// Our id of a message, which travels with it.
 fn message_id(message: &Message) -> Option<Uuid> {
     let id = match message.channel {
@@ -433,7 +445,7 @@ fn message_id(message: &Message) -> Option<Uuid> {
         Channel::Sms => {
             let (_, query) = message.status_callback.as_ref()?.split_once('?')?;
             let mut pairs = form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(name, _)| name == catchup::links::MESSAGE).map(|(_, id)| id.into_owned())
+            pairs.find(|(name, _)| name == signed_links::MESSAGE).map(|(_, id)| id.into_owned())
         }
     };
     id?.parse().ok()

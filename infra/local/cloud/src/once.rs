@@ -63,11 +63,12 @@ pub async fn once(
             }
         }
     }
-    if let Some(mut reports) = cloud.reports(PROMPT, 0)? {
+    let mut reports = cloud.reports(PROMPT, 0)?;
+    if let Some(reports) = &mut reports {
         reports.finish(cloud.inbox()).await?;
     }
     tell(Progress::Comparing);
-    differences.extend(verify::verify(cloud.database(), cloud.world(), cloud.inbox(), cloud.seeded()).await?);
+    differences.extend(verify::verify(cloud, reports.as_ref()).await?);
     differences.extend(change(cloud, time, time_limit, tell).await?);
     Ok(differences)
 }

@@ -96,14 +96,25 @@ impl Reports {
         self.failed.contains(provider_id)
     }
 
-    /// The messages that came since the last look. What becomes of them will be reported.
-    pub fn look(&mut self, inbox: &Inbox) -> Vec<Message> {
+    /// Delivers what is due at that time, and returns the messages that came since the last look, of which will be reported.
+    pub async fn look(&mut self, inbox: &Inbox, now: DateTime<Utc>) -> anyhow::Result<Vec<Message>> {
         let messages = inbox.messages_after(self.seen);
         self.seen += messages.len();
         for message in &messages {
             self.plan(message);
         }
-        messages
+        self.deliver(now).await?;
+        Ok(messages)
+    }
+
+    /// Looks a last time, and delivers all that is left, whatever time it is.
+    pub async fn finish(&mut self, inbox: &Inbox) -> anyhow::Result<()> {
+        self.look(inbox, DateTime::<Utc>::MAX_UTC).await.map(drop)
+    }
+
+    /// What the ledger says in the end of a message that was taken.
+    pub(crate) fn ledger_state(&self, provider_id: &str) -> &'static str {
+        if self.has_failed(provider_id) { "failed" } else { "delivered" }
     }
 
     fn plan(&mut self, message: &Message) {
@@ -145,7 +156,7 @@ impl Reports {
     }
 
     /// Delivers what is due at that time.
-    pub async fn deliver(&mut self, now: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn deliver(&mut self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let later = self.due.split_off(&(now, usize::MAX));
         for ((at, _), report) in std::mem::replace(&mut self.due, later) {
             let callback = match report {
@@ -155,12 +166,6 @@ impl Reports {
             post(&self.http, callback).await?;
         }
         Ok(())
-    }
-
-    /// Looks a last time, and delivers all that is left, whatever time it is.
-    pub async fn finish(&mut self, inbox: &Inbox) -> anyhow::Result<()> {
-        self.look(inbox);
-        self.deliver(DateTime::<Utc>::MAX_UTC).await
     }
 }
 

@@ -28,6 +28,7 @@ pub use groups::OwnGroups;
 pub use meetings::{Block, OwnAvailability, OwnSuggestion, SuggestionState};
 pub use notices::OwnNotice;
 pub use reach::Reach;
+pub(crate) use reach::{batches, insert_number, insert_preferences};
 
 /// Rows that are there before the first sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,14 +8,14 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use google_stand_in::{Grant, GrantState, Integration, User, World};
-use messaging_stand_in::Inbox;
 use serde::Serialize;
 use sqlx::PgConnection;
-use url::Url;
 use uuid::Uuid;
 
 use crate::postgres::connect;
+use crate::reports::Reports;
 use crate::seed::{Seeded, SeededUser, Start};
+use crate::stack::LocalCloud;
 
 mod calendar;
 mod channels;
@@ -29,6 +29,7 @@ mod week;
 
 pub(crate) use messages::QUARTER;
 pub use messages::{batches, swept_before};
+pub(crate) use suggestions::frequency;
 
 /// Something that is not as it should be. Carries ids and names of columns, and no personal datum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,40 +49,31 @@ impl fmt::Display for Difference {
     }
 }
 
-/// All differences, after every schedule ran once on a fresh database and the queues are empty.
-pub async fn verify(
-    database: &Url,
-    world: &World,
-    inbox: &Inbox,
-    seeded: &Seeded,
-) -> anyhow::Result<Vec<Difference>> {
-    compare(database, world, inbox, seeded, Passed::OneRun).await
+/// All differences, after every schedule ran once on a fresh database and the queues are empty. `reports` have reported all that
+/// became of messages.
+pub async fn verify(cloud: &LocalCloud, reports: Option<&Reports>) -> anyhow::Result<Vec<Difference>> {
+    compare(cloud, reports, Passed::OneRun).await
 }
 
 /// All differences after some simulated days in which the world changed, everybody synced once more, and the queues are
 /// empty.
-pub async fn verify_days(
-    database: &Url,
-    world: &World,
-    inbox: &Inbox,
-    seeded: &Seeded,
-) -> anyhow::Result<Vec<Difference>> {
-    compare(database, world, inbox, seeded, Passed::Days).await
+pub async fn verify_days(cloud: &LocalCloud, reports: Option<&Reports>) -> anyhow::Result<Vec<Difference>> {
+    compare(cloud, reports, Passed::Days).await
 }
 
 async fn compare(
-    database: &Url,
-    world: &World,
-    inbox: &Inbox,
-    seeded: &Seeded,
+    cloud: &LocalCloud,
+    reports: Option<&Reports>,
     passed: Passed,
 ) -> anyhow::Result<Vec<Difference>> {
+    let (database, world, seeded) = (cloud.database(), cloud.world(), cloud.seeded());
     let mut connection = connect(database).await?;
     let mut differences = dead_letters(&mut connection).await?;
     let mut compared = BTreeMap::new();
     differences.extend(unfinished_runs(&mut connection).await?);
     let addresses = world.users().into_iter().map(|user| (user.id, user.email)).collect();
-    differences.extend(messages::ledger(&mut connection, inbox, seeded, &addresses).await?);
+    differences
+        .extend(messages::ledger(&mut connection, (cloud.inbox(), reports), seeded, &addresses).await?);
     for (user, before) in world.users().iter().zip(&seeded.users) {
         let mut check = Check {
             db: &mut connection,

@@ -1,12 +1,14 @@
 //! Messages of sample data.
 
 use catchup::db::token_health::NoticeKind;
+use catchup::links::{Link, Links};
 use catchup::notify::message::{Acts, Email, Frame, Notification, Sms, StillUseful, Suggestion, TokenNotice};
 use catchup::notify::zone::ReaderClock;
 use catchup::payload::Integration;
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use clap::ValueEnum;
+use shared::config::Config;
 use uuid::Uuid;
 
 /// What a message is about.
@@ -54,7 +56,7 @@ pub(super) fn message(kind: Kind, reader: &Reader, suggestions: usize) -> Sample
         Kind::Question => of(
             &[StillUseful {
                 last_suggestion_id: Uuid::nil(),
-                yes_url: format!("{WEBHOOKS}/suggestion/yes/sample"),
+                yes_url: links().url(Link::StillUseful { suggestion: Uuid::nil() }),
             }],
             &frame,
         ),
@@ -78,6 +80,12 @@ const PEOPLE: [Person; 3] = [
     (&["Mei 陈"], "Keep in touch with Mei 陈?", 9, 11),
 ];
 
+/// As long as those that people get, signed with a key of zeros.
+fn links() -> Links {
+    let pairs = [("WEBHOOKS_URL", WEBHOOKS.to_owned()), ("LINK_SIGNING_KEYS", "0".repeat(64))];
+    Links::from_config(&mut Config::from_pairs(pairs)).expect("an address and a key are all that links need")
+}
+
 /// A Friday morning.
 fn now() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_770_000)
@@ -90,7 +98,7 @@ fn frame(reader: &Reader) -> Frame {
         now: now(),
         suggestions_url: format!("{APPLICATION}/app"),
         preferences_url: format!("{APPLICATION}/app?view=preferences"),
-        unsubscribe_url: Some(format!("{WEBHOOKS}/unsubscribe/sample")),
+        unsubscribe_url: Some(links().url(Link::Unsubscribe { message: Uuid::nil() })),
         postal_address: Some("CatchUp, 1 Sample Street, Springfield, IL 62701, USA".to_owned()),
         is_first_text: reader.is_first_text,
     }
@@ -100,14 +108,19 @@ fn suggestion((contacts, reasoning, days, hour): &Person, zone: Tz) -> Suggestio
     let day = now().with_timezone(&zone).date_naive() + TimeDelta::days((*days).into());
     let local = day.and_hms_opt(*hour, 0, 0).unwrap_or_default();
     let start = zone.from_local_datetime(&local).earliest().map_or(now(), |it| it.to_utc());
-    let act = |name: &str| format!("{WEBHOOKS}/suggestions/{name}/sample");
+    let (links, suggestion) = (links(), Uuid::nil());
+    let acts = Acts {
+        met_url: links.url(Link::WeMet { suggestion }),
+        not_now_url: links.url(Link::NotNow { suggestion }),
+        never_url: links.url(Link::Never { suggestion }),
+    };
     Suggestion {
         id: Uuid::nil(),
         contacts: contacts.iter().map(ToString::to_string).collect(),
         start,
         end: start + TimeDelta::hours(1),
         reasoning: (*reasoning).to_owned(),
-        acts: Some(Acts { met_url: act("met"), not_now_url: act("not-now"), never_url: act("never") }),
+        acts: Some(acts),
     }
 }
 

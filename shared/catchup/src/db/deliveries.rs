@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use super::opt_outs::List;
 
+mod breaker;
 mod reports;
-mod silences;
 
+pub use breaker::Breaker;
 pub use reports::{DeliveryStatus, Report, Reported, SentTo};
-pub use silences::Silence;
 
 /// A way to reach a person, as the database spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
@@ -69,8 +69,8 @@ pub struct DeliveryKey {
 pub struct Unclaimed {
     /// Of what.
     pub notifications: Vec<String>,
-    /// The channel's provider left the last messages unanswered.
-    pub silence: Option<Silence>,
+    /// Of the channel's provider, if it left the last messages unanswered.
+    pub breaker: Option<Breaker>,
 }
 
 impl NotificationId {
@@ -113,8 +113,8 @@ impl Deliveries {
                         WHERE delivery.user_id = $1 AND delivery.channel = $2 AND delivery.subject = asked.subject
                     )
                 ) AS "notifications!",
-                silent.unanswered AS "unanswered?", silent.retry_at AS "retry_at?"
-            FROM (SELECT) AS one LEFT JOIN jobs.silent_channels silent ON silent.channel = $2
+                breaker.failure_count AS "failure_count?", breaker.next_retry_at AS "next_retry_at?"
+            FROM (SELECT) AS one LEFT JOIN jobs.provider_circuit_breakers breaker ON breaker.channel = $2
             "#,
             key.user_id,
             key.channel.as_str(),
@@ -122,8 +122,8 @@ impl Deliveries {
         )
         .fetch_one(self.0.statement())
         .await?;
-        let silence = Silence::read(row.unanswered, row.retry_at);
-        Ok(Unclaimed { notifications: row.notifications, silence })
+        let breaker = Breaker::read(row.failure_count, row.next_retry_at);
+        Ok(Unclaimed { notifications: row.notifications, breaker })
     }
 
     /// Claims the notifications for a message, and returns those that were not claimed before: only they may be sent now.
@@ -163,7 +163,7 @@ impl Deliveries {
         provider_id: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.settle_sent(message_id, provider, provider_id, now, now).await?;
+        self.settle(message_id, "sent", provider, [Some(provider_id), None], None, now).await?;
         Ok(())
     }
 
@@ -175,32 +175,32 @@ impl Deliveries {
         refusal: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.settle(message_id, "refused", provider, [None, Some(refusal)], now, now).await?;
+        self.settle(message_id, "refused", provider, [None, Some(refusal)], None, now).await?;
         Ok(())
     }
 
-    /// `false` when there is no message of unknown status with that id that was claimed by `claimed_by`.
+    /// `false` when there is no message of unknown status with that id, or it was claimed after `claimed_before`.
     async fn settle(
         &self,
         message_id: Uuid,
         state: &str,
         provider: &str,
         [provider_id, refusal]: [Option<&str>; 2],
-        claimed_by: DateTime<Utc>,
+        claimed_before: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let settled = sqlx::query!(
             "
             UPDATE jobs.notification_deliveries
             SET state = $2, provider = $3, provider_id = $4, refusal = $5, settled_at = $7
-            WHERE message_id = $1 AND state = 'unknown' AND claimed_at <= $6
+            WHERE message_id = $1 AND state = 'unknown' AND ($6::timestamptz IS NULL OR claimed_at < $6)
             ",
             message_id,
             state,
             provider,
             provider_id,
             refusal,
-            claimed_by,
+            claimed_before,
             now,
         )
         .execute(self.0.statement())
@@ -244,17 +244,17 @@ impl Deliveries {
         Ok(unknown)
     }
 
-    /// An operator knows that the provider took a message of unknown status, claimed by `claimed_by`. `false` when there is no
+    /// An operator knows that the provider took a message of unknown status, claimed before `before`. `false` when there is no
     /// such message.
     pub async fn settle_sent(
         &self,
         message_id: Uuid,
         provider: &str,
         provider_id: &str,
-        claimed_by: DateTime<Utc>,
+        before: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        self.settle(message_id, "sent", provider, [Some(provider_id), None], claimed_by, now).await
+        self.settle(message_id, "sent", provider, [Some(provider_id), None], Some(before), now).await
     }
 
     /// An operator knows that the provider does not know a message of unknown status, claimed before `before`: what it was

@@ -52,8 +52,8 @@ handle! {
 }
 
 impl OptOuts {
-    /// A person leaves lists of a channel. Leaving the ideas is also written where the application shows it. `false` when the
-    /// callback was handled before, or there is no such user.
+    /// A person opts out of lists of a channel; of the ideas, that is also written where the application shows it. What the
+    /// application has lifted stays lifted. `false` when the callback was handled before, or there is no such user.
     pub async fn opt_out(
         &self,
         user_id: Uuid,
@@ -71,6 +71,10 @@ impl OptOuts {
                 RETURNING id
             ), person AS (
                 SELECT id, timezone FROM users WHERE id = $1 AND ($6::text IS NULL OR EXISTS (SELECT FROM handled))
+            ), lifted AS (
+                DELETE FROM jobs.opt_outs o USING person, notification_preferences p
+                WHERE o.user_id = person.id AND p.user_id = person.id AND o.channel = $2 AND o.is_shown
+                  AND o.list <> ALL ($3) AND CASE $2 WHEN 'sms' THEN p.sms_enabled ELSE p.email_enabled END
             ), opted_out AS (
                 INSERT INTO jobs.opt_outs (user_id, channel, list, reason, is_shown, since)
                 SELECT person.id, $2, list, $4, $5, $7 FROM person, unnest($3::text[]) list

@@ -100,9 +100,6 @@ impl Recipients {
                 FROM users u
                 LEFT JOIN notification_preferences p ON p.user_id = u.id
                 WHERE u.id = $1
-            ), lifted AS (
-                DELETE FROM jobs.opt_outs o USING person
-                WHERE o.user_id = $1 AND is_shown AND (o.channel = 'sms' AND sms_enabled OR o.channel = 'email' AND email_enabled)
             ), failed AS (
                 SELECT DISTINCT address_hash FROM jobs.notification_deliveries
                 WHERE user_id = $1 AND claimed_at > $2

@@ -8,18 +8,23 @@ use crate::db::opt_outs::{List, OptOut, Reason};
 use crate::event::EventCode;
 
 impl Inner {
-    /// Writes into the ledger what the provider said, and whether it said anything, and says what that means.
+    /// Writes into the ledger what the provider said, and into its circuit breaker whether it said anything, and says what that
+    /// means.
     pub(super) async fn settle(
         &self,
         claimed: &Claimed,
         provider: &'static str,
         answer: SendResult,
     ) -> Result<Delivery, db::Error> {
+        let is_answered = is_answered(&answer);
         let (delivery, channel) = (self.record(claimed, provider, answer).await?, claimed.key.channel);
-        if delivery == Delivery::Unknown {
-            self.deliveries.mark_unanswered(channel, self.clock.now()).await?;
-        } else if claimed.is_after_silence {
-            self.deliveries.mark_answered(channel).await?;
+        match is_answered {
+            Some(true) if claimed.has_breaker => self.deliveries.record_answer(channel).await?,
+            Some(false) if self.deliveries.record_no_answer(channel, self.clock.now()).await? => {
+                let (event, channel) = (EventCode::ProviderUnavailable, channel.as_str());
+                tracing::error!(%event, channel, provider, "a provider does not answer: its messages wait");
+            }
+            Some(true | false) | None => {}
         }
         Ok(delivery)
     }
@@ -73,7 +78,7 @@ impl Inner {
                 Ok(Delivery::Refused { code })
             }
             Err(SendError::OptedOut(code)) => {
-                tracing::info!(%user_id, channel, provider, code, %message_id, "the recipient has left");
+                tracing::info!(%user_id, channel, provider, code, %message_id, "the recipient opted out");
                 // First: what fails behind it is not run again, once the message counts as refused.
                 let opt_out = OptOut {
                     channel: claimed.key.channel,
@@ -108,6 +113,23 @@ impl Inner {
                 Ok(Delivery::Unknown)
             }
         }
+    }
+}
+
+/// Whether the provider said what becomes of a message; `None` where it was not asked, or could not be.
+fn is_answered(answer: &SendResult) -> Option<bool> {
+    match answer {
+        Ok(_) | Err(SendError::OptedOut(_) | SendError::Limited(_)) => Some(true),
+        Err(SendError::Unknown(_)) => Some(false),
+        Err(SendError::NotTaken(error)) => match error {
+            ProviderError::Refused { .. } | ProviderError::Unavailable(_) => Some(true),
+            ProviderError::Unreachable(_)
+            | ProviderError::Timeout
+            | ProviderError::Broken(_)
+            | ProviderError::Garbage => None,
+        },
+        // An address may be refused without asking.
+        Err(SendError::Refused(_)) => None,
     }
 }
 

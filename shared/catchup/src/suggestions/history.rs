@@ -7,11 +7,13 @@ use chrono_tz::Tz;
 use uuid::Uuid;
 
 use super::part_of_week::PartOfWeek;
-use crate::db::suggestions::Frequency;
-use crate::db::suggestions::{DismissalReason, Feedback, Status, Suggestion};
+use crate::db::suggestions::{Contact, DismissalReason, Feedback, Frequency, Status, Suggestion};
 
 /// A contact that the user dismissed is left alone for so long, at least.
 const WEEK: TimeDelta = TimeDelta::weeks(1);
+
+/// Who was announced in vain so often comes no later for more of it.
+const MAX_UNANSWERED: i32 = 6;
 
 /// What earlier suggestions say about a contact.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,19 +40,20 @@ pub(super) enum Block {
     Never,
 }
 
-/// The past of each contact with one. `frequencies` are those of the contacts, with when the user met them last.
+/// The past of each contact with one.
 pub(super) fn histories(
     suggestions: &[Suggestion],
-    frequencies: &HashMap<Uuid, (Frequency, Option<DateTime<Utc>>)>,
+    contacts: &[Contact],
     zone: Tz,
     now: DateTime<Utc>,
 ) -> HashMap<Uuid, ContactHistory> {
     let mut histories: HashMap<Uuid, ContactHistory> = HashMap::new();
-    let unanswered = unanswered(suggestions, frequencies);
+    let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
+    let unanswered = unanswered(suggestions, &contacts);
     for suggestion in suggestions {
         for contact in &suggestion.contacts {
             let past = histories.entry(*contact).or_default();
-            let (frequency, _) = frequencies.get(contact).copied().unwrap_or_default();
+            let frequency = contacts.get(contact).and_then(|contact| contact.frequency).unwrap_or_default();
             let unanswered = unanswered.get(contact).copied().unwrap_or_default();
             past.suggested_at = past.suggested_at.max(Some(suggestion.created_at));
             past.block = past.block.max(block(suggestion, frequency, unanswered, now));
@@ -66,25 +69,25 @@ pub(super) fn histories(
     histories
 }
 
-/// How often each contact was announced without a reaction since the two met.
-fn unanswered(
-    suggestions: &[Suggestion],
-    frequencies: &HashMap<Uuid, (Frequency, Option<DateTime<Utc>>)>,
-) -> HashMap<Uuid, i32> {
-    let mut unanswered = HashMap::new();
-    for suggestion in suggestions.iter().filter(|it| is_unanswered(it)) {
+/// How often each contact was announced in vain since the two met, or the user said something about the contact.
+fn unanswered(suggestions: &[Suggestion], contacts: &HashMap<Uuid, &Contact>) -> HashMap<Uuid, i32> {
+    let mut heard_at: HashMap<Uuid, DateTime<Utc>> =
+        contacts.iter().filter_map(|(id, contact)| Some((*id, contact.last_met?))).collect();
+    for suggestion in suggestions.iter().filter(|suggestion| is_by_user(suggestion)) {
         for contact in &suggestion.contacts {
-            let met_at = frequencies.get(contact).and_then(|(_, met_at)| *met_at);
-            if met_at.is_none_or(|met_at| suggestion.changed_at > met_at) {
-                *unanswered.entry(*contact).or_default() += 1;
-            }
+            let heard = heard_at.entry(*contact).or_insert(suggestion.changed_at);
+            *heard = suggestion.changed_at.max(*heard);
+        }
+    }
+    let in_vain = |it: &&Suggestion| it.was_notified && it.dismissed_for == Some(DismissalReason::Expired);
+    let mut unanswered = HashMap::new();
+    for suggestion in suggestions.iter().filter(in_vain) {
+        let is_later = |contact: &&Uuid| heard_at.get(contact).is_none_or(|at| suggestion.changed_at > *at);
+        for contact in suggestion.contacts.iter().filter(is_later) {
+            *unanswered.entry(*contact).or_default() += 1;
         }
     }
     unanswered
-}
-
-fn is_unanswered(suggestion: &Suggestion) -> bool {
-    suggestion.was_notified && suggestion.dismissed_for == Some(DismissalReason::Expired)
 }
 
 fn block(
@@ -102,7 +105,7 @@ fn block(
             // Our word is not the user's.
             // Who was announced without a reaction comes again, later each time.
             (Some(DismissalReason::Expired), _) => {
-                let wait = (frequency.cool_down() / 2).max(WEEK) * unanswered.max(1);
+                let wait = (frequency.cool_down() / 2).max(WEEK) * unanswered.clamp(1, MAX_UNANSWERED);
                 until(changed + wait).filter(|_| suggestion.was_notified)
             }
             (Some(DismissalReason::Conflict | DismissalReason::Unwanted), _)
@@ -118,24 +121,30 @@ fn block(
 /// When the user acted last on one of these suggestions, as far as they show it: one that was snoozed until now does not
 /// any more.
 pub(super) fn acted_at(suggestions: &[Suggestion]) -> Option<DateTime<Utc>> {
-    let is_by_user = |suggestion: &&Suggestion| match suggestion.status {
+    let by_user = suggestions.iter().filter(|suggestion| is_by_user(suggestion));
+    by_user.map(|suggestion| suggestion.changed_at).max()
+}
+
+/// Whether the user said the last word on it.
+pub(super) fn is_by_user(suggestion: &Suggestion) -> bool {
+    match suggestion.status {
         Status::Pending => false,
         Status::Snoozed | Status::Accepted => true,
         Status::Dismissed => suggestion.dismissed_for.is_none(),
-    };
-    suggestions.iter().filter(is_by_user).map(|suggestion| suggestion.changed_at).max()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{now, suggestion};
+    use super::super::tests::{contact, now, suggestion};
     use super::*;
 
     #[track_caller]
     fn check(suggestion: &Suggestion, frequency: Frequency, expected: impl Into<Option<Block>>) {
         let expected = expected.into();
-        let frequencies = suggestion.contacts.iter().map(|contact| (*contact, (frequency, None))).collect();
-        let histories = histories(std::slice::from_ref(suggestion), &frequencies, Tz::UTC, now());
+        let contact = |id: &Uuid| Contact { id: *id, frequency: Some(frequency), ..contact(0) };
+        let contacts: Vec<_> = suggestion.contacts.iter().map(contact).collect();
+        let histories = histories(std::slice::from_ref(suggestion), &contacts, Tz::UTC, now());
         for contact in &suggestion.contacts {
             assert_eq!(histories[contact].block, expected, "{suggestion:?}");
         }
@@ -166,9 +175,7 @@ mod tests {
         check(&dismissed(900, Some(Feedback::DontSuggestContact)), Frequency::Monthly, Block::Never);
         let zone = Tz::UTC;
         let told = |feedback| {
-            histories(&[dismissed(1, Some(feedback))], &HashMap::new(), zone, now())
-                .remove(&Uuid::from_u128(1))
-                .unwrap()
+            histories(&[dismissed(1, Some(feedback))], &[], zone, now()).remove(&Uuid::from_u128(1)).unwrap()
         };
         assert_eq!(told(Feedback::AlreadyInTouch).met_at, Some(now() - TimeDelta::days(1)));
         assert_eq!(told(Feedback::TimingOff).unsuitable, [PartOfWeek::of(suggestion(1).slot.start, zone)]);
@@ -193,20 +200,22 @@ mod tests {
     }
 
     #[test]
-    fn who_is_announced_again_and_again_comes_later_each_time_until_the_two_meet() {
+    fn who_is_announced_in_vain_comes_later_each_time_until_the_user_says_something() {
         let expired = |days_ago| Suggestion {
             dismissed_for: Some(DismissalReason::Expired),
             was_notified: true,
             ..dismissed(days_ago, None)
         };
-        let all = [expired(40), expired(20), expired(1)];
-        let block = |met_days_ago: Option<i64>| {
-            let met_at = met_days_ago.map(|days| now() - TimeDelta::days(days));
-            let frequencies = HashMap::from([(Uuid::from_u128(1), (Frequency::Monthly, met_at))]);
-            histories(&all, &frequencies, Tz::UTC, now()).remove(&Uuid::from_u128(1)).unwrap().block
+        let block = |suggestions: &[Suggestion], met_days_ago: Option<i64>| {
+            let last_met = met_days_ago.map(|days| now() - TimeDelta::days(days));
+            let contacts = [Contact { frequency: Some(Frequency::Monthly), last_met, ..contact(1) }];
+            histories(suggestions, &contacts, Tz::UTC, now()).remove(&Uuid::from_u128(1)).unwrap().block
         };
-        assert_eq!(block(None), Some(until(44)));
-        assert_eq!(block(Some(30)), Some(until(29)));
+        let all = [expired(40), expired(20), expired(1)];
+        assert_eq!(block(&all, None), Some(until(44)));
+        assert_eq!(block(&all, Some(30)), Some(until(29)));
+        let said = [&all[..], &[dismissed(35, Some(Feedback::AlreadyInTouch))]].concat();
+        assert_eq!(block(&said, None), Some(until(29)));
     }
 
     #[test]

@@ -29,6 +29,17 @@ impl PartOfWeek {
         Self { is_weekend: matches!(local.weekday(), Weekday::Sat | Weekday::Sun), part }
     }
 
+    /// How many minutes before or after the usual hour of such a part most people would meet a friend then.
+    pub(super) fn minutes_off(self, moment: DateTime<Utc>, zone: Tz) -> u32 {
+        let usual = match (self.is_weekend, self.part) {
+            (true, _) => 11,
+            (false, PartOfDay::Evening) => 18,
+            (false, PartOfDay::Morning | PartOfDay::Afternoon) => 12,
+        };
+        let local = moment.with_timezone(&zone);
+        (local.hour() * 60 + local.minute()).abs_diff(usual * 60)
+    }
+
     /// When most people meet friends.
     pub(super) fn is_leisure(self) -> bool {
         self.is_weekend || self.part == PartOfDay::Evening

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-use super::history::{Block, ContactHistory, histories};
+use super::history::{Block, ContactHistory, histories, is_by_user};
 use super::part_of_week::PartOfWeek;
 use super::person::{identities, is_person};
 use super::ranking::Due;
@@ -21,6 +21,8 @@ use crate::span::{Span, Spans};
 pub const MAX_OPEN: usize = 5;
 /// A user who acts looks into the application, where a suggestion is seen without a message.
 const ACTIVE: TimeDelta = TimeDelta::days(14);
+/// Who did not answer a question with yes is asked no other for so long.
+const QUESTION_EVERY: TimeDelta = TimeDelta::weeks(4);
 /// Whom the calendar shows within this time needs no suggestion.
 const MEETS_ANYWAY: TimeDelta = TimeDelta::days(14);
 
@@ -86,7 +88,7 @@ pub enum Decision {
     NoPerson,
     /// The same person as another contact, who comes first.
     SamePerson,
-    /// There are as many open suggestions as there may be, or one question already.
+    /// There are as many open suggestions as there may be, or one question already or lately.
     LimitReached,
     /// No time is free, and known to be free, that would do.
     NoTime,
@@ -206,7 +208,7 @@ fn fill_up(situation: &Situation, pool: &mut SlotPool, plan: &mut Plan) {
 
     let mut open: Vec<_> =
         suggestions.iter().filter(|it| it.is_open()).filter_map(|it| it.contacts.first()).collect();
-    let mut has_question = contacts.iter().any(|contact| contact.is_unknown() && open.contains(&&contact.id));
+    let mut has_question = situation.has_question();
     for (_, contact, history, due) in due {
         let names: Vec<_> = identities(contact).collect();
         let decision = if names.iter().any(|name| known.contains(name)) {
@@ -214,8 +216,8 @@ fn fill_up(situation: &Situation, pool: &mut SlotPool, plan: &mut Plan) {
         } else if open.len() >= MAX_OPEN || (due.is_question && has_question) {
             Decision::LimitReached
         } else {
-            // The first one is announced.
-            match pool.take(contact.zone, &history.unsuitable, !open.is_empty()) {
+            // What is not announced needs to be due by now.
+            match pool.take(contact.zone, &history.unsuitable, due.since <= *now) {
                 Some(slot) => {
                     open.push(&contact.id);
                     has_question |= due.is_question;
@@ -271,9 +273,22 @@ fn decision(
 
 impl Situation {
     fn histories(&self) -> HashMap<Uuid, ContactHistory> {
-        let frequency = |it: &Contact| (it.id, (it.frequency.unwrap_or_default(), it.last_met));
-        let frequencies = self.contacts.iter().map(frequency).collect();
-        histories(&self.suggestions, &frequencies, self.zone, self.now)
+        histories(&self.suggestions, &self.contacts, self.zone, self.now)
+    }
+
+    /// Whether the user is asked about someone of whom nothing is known, or was lately and did not say yes.
+    fn has_question(&self) -> bool {
+        let unknown: HashSet<_> =
+            self.contacts.iter().filter(|contact| contact.is_unknown()).map(|contact| contact.id).collect();
+        let counts = |it: &&Suggestion| match it.status {
+            Status::Pending | Status::Snoozed => true,
+            Status::Accepted => false,
+            Status::Dismissed => {
+                (it.was_notified || is_by_user(it)) && it.created_at + QUESTION_EVERY > self.now
+            }
+        };
+        let mut asked = self.suggestions.iter().filter(counts).flat_map(|it| &it.contacts);
+        asked.any(|id| unknown.contains(id))
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Due {
     pub last_met: Option<DateTime<Utc>>,
     /// Nothing says that the user wants to meet them: it is asked, and after all others.
     pub is_question: bool,
+    /// Since when, or from when on.
+    pub since: DateTime<Utc>,
     pub score: f64,
 }
 
@@ -53,7 +55,7 @@ impl Due {
         let waits_since = history.suggested_at.max(first_suggestion).unwrap_or(now).max(due_at);
         let waited = ratio(now - waits_since, POINT_OF_WAITING).max(0.0);
         let close = if contact.is_close { CLOSE } else { 0.0 };
-        Ok(Self { last_met, is_question, score: overdue + close + waited })
+        Ok(Self { last_met, is_question, since: due_at, score: overdue + close + waited })
     }
 
     /// `suggestions.priority`: the higher, the sooner.

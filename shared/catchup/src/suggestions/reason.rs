@@ -36,7 +36,7 @@ mod tests {
     fn check(frequency: Option<Frequency>, days_ago: Option<i64>, is_question: bool, expected: &str) {
         let contact = Contact { name: "Anna".to_owned(), frequency, ..contact(1) };
         let last_met = days_ago.map(|days| now() - TimeDelta::days(days));
-        let due = Due { last_met, is_question, score: 0.0 };
+        let due = Due { last_met, is_question, since: now(), score: 0.0 };
         assert_eq!(reason(&contact, &due, Tz::UTC, now()), expected);
     }
 

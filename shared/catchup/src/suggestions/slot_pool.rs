@@ -1,6 +1,6 @@
 //! When to meet: the slots of a user, best first, and the limits on how many are used.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -20,6 +20,8 @@ const WEEK: TimeDelta = TimeDelta::weeks(1);
 const MAX_PER_DAY: usize = 2;
 /// Suggestions that one batch announces.
 pub const MAX_PER_BATCH: usize = 3;
+/// A person needs so long to come from what was before, and to go to what is next.
+const ON_THE_WAY: TimeDelta = TimeDelta::minutes(30);
 /// No contact is to be called earlier or later than this by the contact's own clock.
 const CONTACTS_DAY: (u32, u32) = (8, 22);
 
@@ -64,14 +66,24 @@ impl Horizon {
     }
 }
 
+/// A slot that may be used.
+struct Slot {
+    span: Span,
+    part: PartOfWeek,
+    /// Right after what was before, or right before what is next.
+    is_tight: bool,
+}
+
 /// The free slots of a user that may still be used.
 pub(super) struct SlotPool {
     zone: Tz,
     horizon: Horizon,
-    /// The best ones first.
-    slots: Vec<(Span, PartOfWeek)>,
-    per_day: HashMap<NaiveDate, usize>,
-    per_batch: HashMap<i64, usize>,
+    /// In the order of days, on each day whole hours and the usual one first.
+    slots: Vec<Slot>,
+    /// When the user met contacts before.
+    accepted: Vec<PartOfWeek>,
+    /// Slots of suggestions, and of appointments.
+    used: Vec<Span>,
 }
 
 impl SlotPool {
@@ -85,22 +97,31 @@ impl SlotPool {
         accepted: &[PartOfWeek],
         has_early: bool,
     ) -> Self {
-        let taken = used.iter().copied().collect();
-        let part = |slot: Span| (slot, PartOfWeek::of(slot.start, zone));
-        let mut slots: Vec<_> = slots(&free.and(&horizon.span().into()).except(&taken))
-            .filter(|slot| has_early || !horizon.is_early(slot.start))
-            .map(part)
+        let free = free.except(&used.iter().map(|slot| with_way(*slot)).collect());
+        let has_time_around = |slot: Span| {
+            let around = with_way(slot);
+            free.iter().any(|span| span.start <= around.start && around.end <= span.end)
+        };
+        let slot = |span: Span| {
+            let (part, is_tight) = (PartOfWeek::of(span.start, zone), !has_time_around(span));
+            Slot { span, part, is_tight }
+        };
+        let mut slots: Vec<_> = slots(&free.and(&horizon.span().into()))
+            .filter(|span| has_early || !horizon.is_early(span.start))
+            .map(slot)
             .collect();
-        slots.sort_by_key(|(slot, part)| (!part.is_leisure(), !accepted.contains(part), slot.start));
-        let mut pool = Self { zone, horizon, slots, per_day: HashMap::new(), per_batch: HashMap::new() };
-        for slot in used {
-            pool.count(*slot);
-        }
-        pool.drop_full();
+        slots.sort_by_cached_key(|Slot { span, part, .. }| {
+            let date = span.start.with_timezone(&zone).date_naive();
+            (date, Reverse(span.length()), part.minutes_off(span.start, zone), span.start)
+        });
+        let (accepted, used) = (accepted.to_vec(), used.to_vec());
+        let mut pool = Self { zone, horizon, slots, accepted, used };
+        pool.drop_unusable();
         pool
     }
 
-    /// Takes the best slot that is left for a contact; with `may_be_early`, the one that no message announces, if it is left.
+    /// Takes the best slot that is left for a contact; with `may_be_early` and when the next batch has no place, the one that no
+    /// message announces, if it is left.
     pub(super) fn take(
         &mut self,
         contacts_zone: Option<Tz>,
@@ -108,61 +129,69 @@ impl SlotPool {
         may_be_early: bool,
     ) -> Option<Span> {
         let find = |is_early| {
-            let fits = |(slot, part): &(Span, PartOfWeek)| {
-                self.horizon.is_early(slot.start) == is_early
-                    && !unsuitable.contains(part)
-                    && contacts_zone.is_none_or(|zone| is_daytime(*slot, zone))
+            let fits = |slot: &Slot| {
+                self.horizon.is_early(slot.span.start) == is_early
+                    && !unsuitable.contains(&slot.part)
+                    && contacts_zone.is_none_or(|zone| is_daytime(slot.span, zone))
             };
             // Another day rather than the next hour of the same evening, and not the next day.
-            let worth = |(place, (slot, part)): &(usize, &(Span, PartOfWeek))| {
-                (!part.is_leisure(), self.on_day(*slot), self.next_to(*slot), *place)
+            let worth = |(place, Slot { span, part, is_tight }): &(usize, &Slot)| {
+                let (is_leisure, is_accepted) = (part.is_leisure(), self.accepted.contains(part));
+                let batch = self.horizon.batch_of(span.start);
+                (!is_leisure, !is_accepted, *is_tight, self.on_day(*span), batch, self.next_to(*span), *place)
             };
             let fitting = self.slots.iter().enumerate().filter(|(_, slot)| fits(slot));
             fitting.min_by_key(worth).map(|(place, _)| place)
         };
+        let may_be_early = may_be_early && self.in_batch(0) >= MAX_PER_BATCH;
         let place = may_be_early.then(|| find(true)).flatten().or_else(|| find(false))?;
-        let (slot, _) = self.slots.remove(place);
-        self.count(slot);
-        self.drop_full();
-        if self.horizon.is_early(slot.start) {
-            self.slots.retain(|(slot, _)| !self.horizon.is_early(slot.start));
+        let span = self.slots.remove(place).span;
+        self.used.push(span);
+        self.drop_unusable();
+        if self.horizon.is_early(span.start) {
+            self.slots.retain(|slot| !self.horizon.is_early(slot.span.start));
         }
-        Some(slot)
+        Some(span)
     }
 
-    fn count(&mut self, slot: Span) {
-        *self.per_day.entry(self.date(slot)).or_default() += 1;
-        if let Some(batch) = self.horizon.batch_of(slot.start) {
-            *self.per_batch.entry(batch).or_default() += 1;
-        }
-    }
-
-    /// Leaves only slots of days and batches that are not full.
-    fn drop_full(&mut self) {
+    /// Leaves only slots of days and batches that are not full, with time before and after what is used.
+    fn drop_unusable(&mut self) {
         let mut slots = std::mem::take(&mut self.slots);
-        slots.retain(|(slot, _)| {
-            let batch = self.horizon.batch_of(slot.start).filter(|_| self.horizon.next_batch.is_some());
-            let in_batch = batch.and_then(|batch| self.per_batch.get(&batch)).copied().unwrap_or_default();
-            self.on_day(*slot) < MAX_PER_DAY && in_batch < MAX_PER_BATCH
+        slots.retain(|Slot { span, .. }| {
+            let batch = self.horizon.batch_of(span.start).filter(|_| self.horizon.next_batch.is_some());
+            self.on_day(*span) < MAX_PER_DAY
+                && batch.is_none_or(|batch| self.in_batch(batch) < MAX_PER_BATCH)
+                && self.used.iter().all(|used| with_way(*used).and(span).is_empty())
         });
         self.slots = slots;
     }
 
+    /// Slots that are used of those which that batch announces.
+    fn in_batch(&self, batch: i64) -> usize {
+        self.used.iter().filter(|slot| self.horizon.batch_of(slot.start) == Some(batch)).count()
+    }
+
     /// Slots that are used on the day of that one.
     fn on_day(&self, slot: Span) -> usize {
-        self.per_day.get(&self.date(slot)).copied().unwrap_or_default()
+        let date = self.date(slot);
+        self.used.iter().filter(|used| self.date(**used) == date).count()
     }
 
     /// Slots that are used on the days before and after that one's.
     fn next_to(&self, slot: Span) -> usize {
         let date = self.date(slot);
-        let days = [date.pred_opt(), date.succ_opt()].into_iter().flatten();
-        days.filter_map(|day| self.per_day.get(&day)).sum()
+        let days = [date.pred_opt(), date.succ_opt()];
+        self.used.iter().filter(|used| days.contains(&Some(self.date(**used)))).count()
     }
 
     fn date(&self, slot: Span) -> NaiveDate {
         slot.start.with_timezone(&self.zone).date_naive()
     }
+}
+
+/// The slot, and the way there and back.
+fn with_way(slot: Span) -> Span {
+    Span { start: slot.start - ON_THE_WAY, end: slot.end + ON_THE_WAY }
 }
 
 fn is_daytime(slot: Span, zone: Tz) -> bool {
@@ -204,8 +233,8 @@ mod tests {
     fn without_a_message_a_slot_begins_a_day_ahead_and_within_fourteen() {
         let mut times = times(None, &[]);
         // Monday evening, then Wednesday evening.
-        assert_eq!(hours_ahead(take(&mut times)), Some(29));
-        assert_eq!(hours_ahead(take(&mut times)), Some(77));
+        assert_eq!(hours_ahead(take(&mut times)), Some(30));
+        assert_eq!(hours_ahead(take(&mut times)), Some(78));
         let mut last = 0;
         while let Some(ahead) = hours_ahead(take(&mut times)) {
             last = last.max(ahead);
@@ -218,14 +247,28 @@ mod tests {
         // The batch is on Wednesday at noon.
         let mut times = times(Some(72), &[]);
         let slots: Vec<_> = std::iter::from_fn(|| hours_ahead(take(&mut times))).collect();
-        assert_eq!(slots, [101, 141, 197, 269, 309, 365]);
+        assert_eq!(slots, [102, 143, 198, 270, 311, 366]);
+    }
+
+    #[test]
+    fn a_slot_with_time_before_and_after_comes_before_one_without() {
+        let evening = |day: i64, from, until| {
+            let midnight = now().date_naive().and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(day);
+            Span { start: midnight + TimeDelta::hours(from), end: midnight + TimeDelta::hours(until) }
+        };
+        // After work and before choir, and on Thursday an evening at home.
+        let free = [evening(2, 17, 19), evening(4, 17, 21)].into_iter().collect();
+        let mut times = SlotPool::new(Tz::UTC, Horizon::new(now(), None), &free, &[], &[], true);
+        let slots: Vec<_> = std::iter::from_fn(|| hours_ahead(take(&mut times))).collect();
+        assert_eq!(slots, [102, 54, 104]);
     }
 
     #[test]
     fn an_early_slot_is_one_before_the_batch() {
         let mut times = times(Some(72), &[]);
-        assert_eq!(hours_ahead(times.take(None, &[], true)), Some(29));
-        assert_eq!(hours_ahead(times.take(None, &[], true)), Some(101), "there is one");
+        let slots: Vec<_> = (0..5).map(|_| hours_ahead(times.take(None, &[], true))).collect();
+        // When the batch has its three, and there is one.
+        assert_eq!(slots, [102, 143, 198, 30, 270].map(Some));
     }
 
     #[test]
@@ -233,17 +276,17 @@ mod tests {
         let used = take(&mut times(None, &[])).unwrap();
         let mut times = times(None, &[used]);
         let slots: Vec<_> = std::iter::from_fn(|| hours_ahead(take(&mut times))).collect();
-        assert_eq!(slots[0], 77, "Wednesday evening");
+        assert_eq!(slots[0], 78, "Wednesday evening");
         let on_monday = slots.iter().filter(|ahead| (12..36).contains(*ahead)).count();
         assert_eq!(on_monday, 1, "one more");
     }
 
     #[test]
     fn a_slot_suits_the_user_and_the_contacts_day() {
-        let evening = PartOfWeek::of(now() + TimeDelta::hours(29), Tz::UTC);
+        let evening = PartOfWeek::of(now() + TimeDelta::hours(30), Tz::UTC);
         let slot = times(None, &[]).take(None, &[evening], false);
         // Saturday morning: not an evening of a weekday.
-        assert_eq!(hours_ahead(slot), Some(141));
+        assert_eq!(hours_ahead(slot), Some(143));
         // It is night in Auckland when it is evening here, and morning when it is 21 o'clock.
         let slot = times(None, &[]).take(Some(Tz::Pacific__Auckland), &[], false).unwrap();
         assert!(is_daytime(slot, Tz::Pacific__Auckland), "{slot:?}");
@@ -269,6 +312,6 @@ mod tests {
             hours_ahead(SlotPool::new(Tz::UTC, horizon, &work, &[], accepted, true).take(None, &[], false))
         };
         assert_eq!(first(&[]), Some(24));
-        assert_eq!(first(&[morning]), Some(45));
+        assert_eq!(first(&[morning]), Some(47));
     }
 }

@@ -107,7 +107,7 @@ fn hours_ahead(plan: &Plan) -> Vec<i64> {
 fn a_user_has_five_open_ones_of_which_a_batch_announces_three() {
     let plan = made(situation((1..=12).map(weekly).collect(), Vec::new()));
     // The batch is next Sunday noon: on Monday, Wednesday and Friday evening; the others after the batch of the week after.
-    assert_eq!(hours_ahead(&plan), [197, 245, 293, 365, 413]);
+    assert_eq!(hours_ahead(&plan), [198, 246, 294, 366, 414]);
     assert_eq!(decision_on(&plan, 6), Decision::LimitReached);
 
     let open: Vec<_> = (1..=4).map(suggestion).collect();
@@ -126,6 +126,14 @@ fn who_is_due_by_the_meeting_is_suggested() {
     let decision = |days| decision_on(&made(situation(vec![monthly(days)], Vec::new())), 1);
     assert!(matches!(decision(22), Decision::Suggested(_)));
     assert_eq!(decision(20), Decision::NotDue(now() + TimeDelta::days(10)));
+
+    // And not for a time that no batch announces.
+    let mut acting = situation(vec![weekly(2), weekly(3), weekly(4), met(1)], Vec::new());
+    acting.acted_at = Some(now());
+    let is_early = |situation: &Situation| hours_ahead(&made(situation.clone())).contains(&30);
+    assert!(!is_early(&acting));
+    acting.contacts.push(weekly(5));
+    assert!(is_early(&acting));
 }
 
 #[test]
@@ -139,18 +147,41 @@ fn a_question_is_asked_last_and_once_at_a_time() {
 }
 
 #[test]
+fn who_said_no_to_a_question_or_nothing_is_asked_the_next_one_after_four_weeks() {
+    let asked = |days, status, was_notified| {
+        let created_at = now() - TimeDelta::days(days);
+        let past = Suggestion { status, was_notified, created_at, changed_at: created_at, ..suggestion(1) };
+        made(situation(vec![contact(1), contact(2)], vec![past])).new.len()
+    };
+    assert_eq!(asked(27, Status::Dismissed, true), 0);
+    assert_eq!(asked(28, Status::Dismissed, true), 1);
+    let expired = Suggestion {
+        status: Status::Dismissed,
+        dismissed_for: Some(DismissalReason::Expired),
+        changed_at: now() - TimeDelta::days(20),
+        created_at: now() - TimeDelta::days(27),
+        ..suggestion(1)
+    };
+    let next = |past| made(situation(vec![contact(1), contact(2)], vec![past])).new.len();
+    assert_eq!(next(Suggestion { was_notified: true, ..expired.clone() }), 0);
+    assert_eq!(next(expired), 1, "the user never knew of it");
+    let met = Suggestion { status: Status::Accepted, ..suggestion(1) };
+    assert_eq!(next(met), 1, "a yes is followed by another");
+}
+
+#[test]
 fn five_hundred_imported_contacts_are_one_question() {
     let plan = made(situation((1..=500).map(contact).collect(), Vec::new()));
     assert_eq!(plan.new.len(), 1);
 }
 
 #[test]
-fn one_who_acts_gets_one_place_that_needs_no_message_and_another_that_is_announced() {
-    let mut acting = situation((1..=3).map(weekly).collect(), Vec::new());
+fn one_who_acts_gets_one_place_that_needs_no_message_when_the_batch_has_its_three() {
+    let mut acting = situation((1..=4).map(weekly).collect(), Vec::new());
     acting.acted_at = Some(now() - TimeDelta::days(13));
-    assert_eq!(hours_ahead(&made(acting.clone())), [197, 29, 245]);
+    assert_eq!(hours_ahead(&made(acting.clone())), [198, 246, 294, 30]);
     acting.acted_at = Some(now() - TimeDelta::days(14));
-    assert_eq!(hours_ahead(&made(acting)), [197, 245, 293]);
+    assert_eq!(hours_ahead(&made(acting)), [198, 246, 294, 366]);
 }
 
 #[test]
@@ -254,12 +285,12 @@ fn a_dismissal_with_a_reason_is_followed() {
     let never = made(situation(vec![weekly(1)], vec![dismissed(Feedback::DontSuggestContact, 400)]));
     assert_eq!(decision_on(&never, 1), Decision::Excluded);
     // The first slot would be on a Monday evening; the next best is at a weekend.
-    assert_eq!(hours_ahead(&made(situation(vec![weekly(1)], Vec::new()))), [197]);
+    assert_eq!(hours_ahead(&made(situation(vec![weekly(1)], Vec::new()))), [198]);
     let off = || dismissed(Feedback::TimingOff, 8);
-    assert_eq!(hours_ahead(&made(situation(vec![weekly(1)], vec![off()]))), [309]);
+    assert_eq!(hours_ahead(&made(situation(vec![weekly(1)], vec![off()]))), [311]);
     let lost = Suggestion { id: Uuid::from_u128(7), ..suggestion(1) };
     let moved = plan(situation(vec![weekly(1)], vec![off(), lost]), &free(), &[Uuid::from_u128(7)]);
-    assert_eq!((moved.moved[0].slot.start - now()).num_hours(), 309);
+    assert_eq!((moved.moved[0].slot.start - now()).num_hours(), 311);
     let met = made(situation(vec![monthly(1)], vec![dismissed(Feedback::AlreadyInTouch, 3)]));
     assert_eq!(decision_on(&met, 1), Decision::NotDue(now() + TimeDelta::days(27)));
 }
@@ -269,12 +300,12 @@ fn what_was_announced_or_arranged_does_not_take_the_early_place() {
     let soon = Span { start: now() + TimeDelta::hours(53), end: now() + TimeDelta::hours(54) };
     let told = Suggestion { slot: soon, was_notified: true, ..suggestion(4) };
     let accepted = Suggestion { status: Status::Accepted, slot: soon, ..suggestion(5) };
-    let mut acting = situation((1..=2).map(weekly).collect(), vec![told, accepted]);
+    let mut acting = situation([1, 2, 3, 7].map(weekly).to_vec(), vec![told, accepted]);
     acting.acted_at = Some(now());
     // Not next to what is on Tuesday.
-    assert_eq!(hours_ahead(&made(acting.clone())), [101, 197]);
+    assert_eq!(hours_ahead(&made(acting.clone())), [198, 246, 294, 102]);
     acting.suggestions.push(Suggestion { slot: soon, ..suggestion(6) });
-    assert_eq!(hours_ahead(&made(acting)), [197, 245]);
+    assert_eq!(hours_ahead(&made(acting)), [198, 246, 294]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What people do about what they get, and what else happens in their lives.
 
 use anyhow::{Context as _, ensure};
+use catchup::links::Link;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use google_stand_in::{Attendee, Event, Integration, ResponseStatus, World};
@@ -11,11 +12,12 @@ use rand::seq::IndexedRandom as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::links::{Button, Link};
+use super::links::Found;
 use super::memory::{Memory, Word};
 use super::people::{Kind, Person};
 use super::record::Announced;
 use crate::reports;
+use crate::verify::frequency;
 
 /// Where travellers go, one after the other.
 const JOURNEY: [Tz; 4] = [Tz::Asia__Tokyo, Tz::Europe__Lisbon, Tz::Pacific__Auckland, Tz::America__Denver];
@@ -33,7 +35,7 @@ pub(crate) enum Deed {
     /// Enters the meeting in the calendar.
     Enter { contact: Uuid, start: DateTime<Utc> },
     /// Presses the button of a link.
-    Press { link: Link, contact: Option<Uuid> },
+    Press { found: Found, contact: Option<Uuid> },
     /// A text to our number.
     Text(&'static str),
     /// Switches e-mail on in the application.
@@ -93,14 +95,14 @@ pub(crate) fn plan_reaction(
     person: &Person,
     memory: &mut Memory,
     (at, digest): (DateTime<Utc>, &[Announced]),
-    links: &[Link],
+    links: &[Found],
     rng: &mut StdRng,
 ) {
     const PRESETS: [Option<&str>; 4] =
         [None, Some("timing_off"), Some("not_relevant"), Some("already_in_touch")];
-    let press = |button, announced: &Announced| {
-        let link = links.iter().find(|link| link.button == button && link.about == announced.suggestion)?;
-        Some(Deed::Press { link: link.clone(), contact: Some(announced.contact) })
+    let press = |link, announced: &Announced| {
+        let found = links.iter().find(|found| found.link == link)?;
+        Some(Deed::Press { found: found.clone(), contact: Some(announced.contact) })
     };
     let soon = |hours| at + TimeDelta::hours(hours);
     for (place, one) in digest.iter().enumerate() {
@@ -108,12 +110,12 @@ pub(crate) fn plan_reaction(
         let is_first = place == 0;
         match person.kind {
             Kind::Settled | Kind::Revokes if is_first => {
-                if let Some(deed) = press(Button::WeMet, one) {
+                if let Some(deed) = press(Link::WeMet { suggestion }, one) {
                     memory.plan(end + TimeDelta::hours(3), deed);
                 }
             }
             Kind::New | Kind::Landline if is_first => {
-                if let Some(deed) = press(Button::NotNow, one) {
+                if let Some(deed) = press(Link::NotNow { suggestion }, one) {
                     memory.plan(soon(5), deed);
                 }
             }
@@ -132,9 +134,9 @@ pub(crate) fn plan_reaction(
                 }
             }
             Kind::Leaves if is_first && person.place.is_multiple_of(3) => {
-                let link = links.iter().find(|link| link.button == Button::Unsubscribe);
-                if let Some(link) = link.filter(|_| memory.digests.len() >= 3) {
-                    memory.plan(soon(1), Deed::Press { link: link.clone(), contact: None });
+                let found = links.iter().find(|found| matches!(found.link, Link::Unsubscribe { .. }));
+                if let Some(found) = found.filter(|_| memory.digests.len() >= 3) {
+                    memory.plan(soon(1), Deed::Press { found: found.clone(), contact: None });
                 } else {
                     memory.plan(soon(1), Deed::Accept { suggestion, contact });
                 }
@@ -146,9 +148,9 @@ pub(crate) fn plan_reaction(
                         0 => Some(Deed::Accept { suggestion, contact }),
                         1 => Some(Deed::Dismiss { suggestion, contact, preset: None }),
                         2 | 3 => Some(Deed::Snooze { suggestion, contact, days: 7 }),
-                        4 => press(Button::WeMet, one),
-                        5 => press(Button::NotNow, one),
-                        _ => press(Button::Never, one),
+                        4 => press(Link::WeMet { suggestion }, one),
+                        5 => press(Link::NotNow { suggestion }, one),
+                        _ => press(Link::Never { suggestion }, one),
                     };
                     let later = TimeDelta::minutes(rng.random_range(1..72 * 60));
                     if let Some(deed) = deed {
@@ -204,7 +206,7 @@ impl Stage<'_> {
                 self.accept(person, memory, (suggestion, contact)).await?;
             }
             Deed::Enter { contact, start } => self.enter(person, contact, start).await?,
-            Deed::Press { link, contact } => self.press(person, memory, &link, contact).await?,
+            Deed::Press { found, contact } => self.press(person, memory, &found, contact).await?,
             Deed::Text(body) => self.text(person, memory, body).await?,
             Deed::SwitchEmailOn => {
                 sqlx::query("UPDATE notification_preferences SET email_enabled = true WHERE user_id = $1")
@@ -359,12 +361,12 @@ impl Stage<'_> {
     }
 
     async fn frequency(&mut self, contact: Uuid) -> sqlx::Result<TimeDelta> {
-        let frequency: Option<String> =
+        let name: Option<String> =
             sqlx::query_scalar("SELECT frequency_preference::text FROM contacts WHERE id = $1")
                 .bind(contact)
                 .fetch_one(&mut *self.db)
                 .await?;
-        Ok(super::record::frequency(frequency.as_deref()))
+        Ok(frequency(name.as_deref()))
     }
 
     async fn enter(&mut self, person: &Person, contact: Uuid, start: DateTime<Utc>) -> anyhow::Result<()> {
@@ -391,25 +393,25 @@ impl Stage<'_> {
         &mut self,
         person: &Person,
         memory: &mut Memory,
-        link: &Link,
+        Found { link, url }: &Found,
         contact: Option<Uuid>,
     ) -> anyhow::Result<()> {
-        let response = self.http.post(&link.url).send().await.context("webhooks does not answer")?;
-        ensure!(response.status().is_success(), "{:?} was answered with {}", link.button, response.status());
+        let response = self.http.post(url).send().await.context("webhooks does not answer")?;
+        ensure!(response.status().is_success(), "{link:?} was answered with {}", response.status());
         let now = self.now;
-        match (link.button, contact) {
-            (Button::Unsubscribe, _) => memory.leave(Channel::Email, Some(now)),
-            (Button::WeMet, Some(contact)) => {
-                memory.say(link.about, contact, self.closed(link.about).await?);
+        match (*link, contact) {
+            (Link::Unsubscribe { .. }, _) => memory.leave(Channel::Email, Some(now)),
+            (Link::WeMet { suggestion }, Some(contact)) => {
+                memory.say(suggestion, contact, self.closed(suggestion).await?);
                 memory.cooling.insert(contact, now + self.frequency(contact).await?);
             }
-            (Button::Never, Some(contact)) => {
-                memory.say(link.about, contact, self.closed(link.about).await?);
+            (Link::Never { suggestion }, Some(contact)) => {
+                memory.say(suggestion, contact, self.closed(suggestion).await?);
                 memory.never.insert(contact);
             }
-            (Button::NotNow, Some(contact)) => {
+            (Link::NotNow { suggestion }, Some(contact)) => {
                 memory.never.remove(&contact);
-                if self.closed(link.about).await? == Word::Accepted {
+                if self.closed(suggestion).await? == Word::Accepted {
                     return Ok(());
                 }
                 // Another one that is open for the contact is snoozed instead.
@@ -423,7 +425,8 @@ impl Stage<'_> {
                 let snoozed = snoozed.context("what was snoozed is not")?;
                 memory.say(snoozed, contact, Word::Snoozed { until: now + TimeDelta::days(7) });
             }
-            (Button::WeMet | Button::NotNow | Button::Never, None) | (Button::StillUseful, _) => {}
+            (Link::WeMet { .. } | Link::NotNow { .. } | Link::Never { .. }, None)
+            | (Link::StillUseful { .. }, _) => {}
         }
         Ok(())
     }
@@ -459,7 +462,7 @@ impl Stage<'_> {
 pub(crate) const fn is_act(deed: &Deed) -> bool {
     match deed {
         Deed::Dismiss { .. } | Deed::Snooze { .. } | Deed::Accept { .. } => true,
-        Deed::Press { link, .. } => !matches!(link.button, Button::Unsubscribe),
+        Deed::Press { found, .. } => !matches!(found.link, Link::Unsubscribe { .. }),
         Deed::Enter { .. }
         | Deed::Text(_)
         | Deed::SwitchEmailOn

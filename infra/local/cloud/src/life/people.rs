@@ -4,10 +4,11 @@ use catchup::google::TokenCipher;
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use google_stand_in::{User, World};
-use secrecy::SecretString;
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::seed::{insert_number, insert_preferences};
 
 /// How a person lives with what they get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -148,29 +149,10 @@ impl Person {
         cipher: &TokenCipher,
         now: DateTime<Utc>,
     ) -> sqlx::Result<()> {
-        sqlx::query(
-            "INSERT INTO notification_preferences
-                (user_id, sms_enabled, email_enabled, batch_day, batch_time, timezone)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(self.id)
-        .bind(self.number.is_some())
-        .bind(self.wants_email)
-        .bind(self.batch_day.cast_signed())
-        .bind(self.batch_time.format("%H:%M").to_string())
-        .bind(self.zone.name())
-        .execute(&mut *db)
-        .await?;
+        let (wants, weekly) = ([self.number.is_some(), self.wants_email], (self.batch_day, self.batch_time));
+        insert_preferences(db, self.id, wants, weekly, Some(self.zone.name())).await?;
         if let Some(number) = &self.number {
-            sqlx::query(
-                "INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
-                 VALUES ($1, $2, $3, true)",
-            )
-            .bind(self.id)
-            .bind(number)
-            .bind(cipher.encrypt(&SecretString::from(number.clone())))
-            .execute(&mut *db)
-            .await?;
+            insert_number(db, self.id, cipher, number, true).await?;
         }
         self.insert_contacts(db, now).await
     }

@@ -4,6 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
+use crate::verify::frequency;
+
 /// A suggestion in a digest, as it was when the digest was sent.
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct Announced {
@@ -62,27 +64,30 @@ pub(crate) async fn announced(db: &mut PgConnection, message: Uuid) -> sqlx::Res
 /// Contacts of the user's own of whom nothing keeps from being suggested: due for a day, neither open nor met soon, and not
 /// suggested within two weeks, or twice their frequency.
 pub(crate) async fn due(db: &mut PgConnection, user: Uuid, now: DateTime<Utc>) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar(
-        "SELECT c.id FROM contacts c
-         CROSS JOIN LATERAL (SELECT make_interval(days => CASE c.frequency_preference WHEN 'daily' THEN 1
-             WHEN 'weekly' THEN 7 WHEN 'biweekly' THEN 14 WHEN 'quarterly' THEN 90 WHEN 'yearly' THEN 365
-             WHEN 'flexible' THEN 60 ELSE 30 END) AS own) frequency
+    type Row = (Uuid, String, DateTime<Utc>, Option<DateTime<Utc>>);
+    let contacts: Vec<Row> = sqlx::query_as(
+        "SELECT c.id, c.frequency_preference::text, c.last_contact_date, (
+            SELECT max(s.updated_at) FROM suggestions s WHERE s.contact_id = c.id AND (s.status = 'dismissed' OR EXISTS (
+                SELECT FROM jobs.notification_deliveries d WHERE d.subject = 'suggestion:' || s.id
+            ))
+         )
+         FROM contacts c
          WHERE c.user_id = $1 AND c.source = 'manual' AND c.archived IS NOT TRUE
-           AND c.frequency_preference IS NOT NULL AND c.frequency_preference <> 'na'
-           AND c.last_contact_date <= $2 - interval '1 day' - own
+           AND c.frequency_preference <> 'na' AND c.last_contact_date IS NOT NULL
            AND NOT EXISTS (SELECT FROM jobs.next_meetings n WHERE n.contact_id = c.id)
-           AND NOT EXISTS (SELECT FROM suggestions s WHERE s.contact_id = c.id AND (
-               s.status IN ('snoozed', 'accepted') OR s.updated_at > $2 - greatest(interval '15 days', own * 2) AND (
-                   s.status = 'dismissed' OR EXISTS (
-                       SELECT FROM jobs.notification_deliveries d WHERE d.subject = 'suggestion:' || s.id
-                   )
-               )
-           ))",
+           AND NOT EXISTS (
+               SELECT FROM suggestions s WHERE s.contact_id = c.id AND s.status IN ('snoozed', 'accepted')
+           )",
     )
     .bind(user)
-    .bind(now)
     .fetch_all(db)
-    .await
+    .await?;
+    let is_due = |(_, name, last_contact, suggested): &Row| {
+        let own = frequency(Some(name));
+        let pause = (own * 2).max(TimeDelta::days(15));
+        *last_contact + own + TimeDelta::days(1) <= now && suggested.is_none_or(|at| at + pause <= now)
+    };
+    Ok(contacts.into_iter().filter(is_due).map(|(id, ..)| id).collect())
 }
 
 /// Open suggestions that nothing new can be said about: snoozed, or announced.
@@ -110,26 +115,4 @@ pub(crate) async fn has_unknown(
     .bind(since)
     .fetch_one(db)
     .await
-}
-
-/// What an operator does with messages that their providers know nothing of: `scripts/ops deliveries settle MESSAGE --not-sent`.
-pub(crate) async fn settle_as_not_sent(db: &mut PgConnection, before: DateTime<Utc>) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM jobs.notification_deliveries WHERE state = 'unknown' AND claimed_at < $1")
-        .bind(before)
-        .execute(db)
-        .await?;
-    Ok(())
-}
-
-/// Days between meetings.
-pub(crate) fn frequency(name: Option<&str>) -> TimeDelta {
-    TimeDelta::days(match name {
-        Some("daily") => 1,
-        Some("weekly") => 7,
-        Some("biweekly") => 14,
-        Some("quarterly") => 90,
-        Some("yearly") => 365,
-        Some("flexible") => 60,
-        _ => 30,
-    })
 }

@@ -1,13 +1,15 @@
 //! What may be expected of a message, and of a week, by the person who gets it.
 
+use catchup::links::Link;
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use chrono_tz::Tz;
 use messaging_stand_in::{Channel, Message};
 
-use super::links::{Button, Link};
+use super::links::Found;
 use super::memory::Memory;
 use super::people::{Kind, Person};
-use super::record::{Announced, Entry, frequency};
+use super::record::{Announced, Entry};
+use crate::verify::frequency;
 
 const LEAD: TimeDelta = TimeDelta::hours(2);
 /// A contact may be met so long before they are due: a meeting that is suggested once a week is on some day of it.
@@ -52,7 +54,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) subject: Subject,
     pub(crate) entries: &'a [Entry],
     pub(crate) announced: &'a [Announced],
-    pub(crate) links: &'a [Link],
+    pub(crate) links: &'a [Found],
     /// Digests that said nothing, up to this one.
     pub(crate) ignored: usize,
 }
@@ -81,7 +83,8 @@ impl Reading<'_> {
         let hour = at.with_timezone(&person.zone).hour();
         rule(!is_text || (TEXTS.0..TEXTS.1).contains(&hour), "a text at night");
         rule(message.html.as_ref().is_none_or(|html| html.len() <= MAX_HTML_BYTES), "too long");
-        let can_leave = is_text || self.links.iter().any(|link| link.button == Button::Unsubscribe);
+        let can_leave =
+            is_text || self.links.iter().any(|found| matches!(found.link, Link::Unsubscribe { .. }));
         rule(can_leave, "no way to unsubscribe");
         match self.subject {
             Subject::Digest => self.digest(&mut rule),
@@ -105,12 +108,13 @@ impl Reading<'_> {
         let before = memory.digests.iter().rfind(|digest| digest.channel == message.channel);
         rule(before.is_none_or(|before| before.at + APART <= at), "the second of one week");
         if message.channel == Channel::Email {
-            for button in [Button::WeMet, Button::NotNow, Button::Never] {
-                let is_there = |one: &Announced| {
-                    self.links.iter().any(|link| link.button == button && link.about == one.suggestion)
-                };
-                rule(announced.iter().all(is_there), "a card has no button");
-            }
+            let has_links = |one: &Announced| {
+                let suggestion = one.suggestion;
+                let links =
+                    [Link::WeMet { suggestion }, Link::NotNow { suggestion }, Link::Never { suggestion }];
+                links.iter().all(|link| self.links.iter().any(|found| found.link == *link))
+            };
+            rule(announced.iter().all(has_links), "a card has not its three buttons");
         }
         for one in *announced {
             self.suggestion(one, rule);

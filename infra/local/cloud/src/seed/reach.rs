@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use google_stand_in::User;
 use secrecy::SecretString;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 /// The sweep of a quarter hour finds the batches that are due at its beginning.
 const QUARTER: TimeDelta = TimeDelta::minutes(15);
@@ -98,29 +99,10 @@ impl Reach {
         reach
     }
 
-    /// When a batch is due after `from` and up to `until`, found by looking at the wall clock every minute.
+    /// When a batch is due after `from` and up to `until`.
     #[must_use]
     pub fn batches(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
-        let is_past = |moment: DateTime<Utc>| {
-            let local = moment.with_timezone(&self.zone);
-            (local.weekday().num_days_from_sunday() == self.day && local.time() >= self.time)
-                .then(|| local.date_naive())
-        };
-        let whole = |moment: DateTime<Utc>| {
-            moment.with_second(0).and_then(|m| m.with_nanosecond(0)).unwrap_or(moment)
-        };
-        let mut last = is_past(from);
-        let mut batches = Vec::new();
-        let mut minute = whole(from) + TimeDelta::minutes(1);
-        while minute <= until {
-            let date = is_past(minute);
-            if date.is_some() && date != last {
-                batches.push(minute);
-            }
-            last = date.or(last);
-            minute += TimeDelta::minutes(1);
-        }
-        batches
+        batches((self.day, self.time, self.zone), from, until)
     }
 
     pub(super) async fn insert(
@@ -130,32 +112,84 @@ impl Reach {
         cipher: &TokenCipher,
     ) -> sqlx::Result<()> {
         if let Some(stored) = &self.stored {
-            sqlx::query(
-                "INSERT INTO notification_preferences
-                    (user_id, sms_enabled, email_enabled, batch_day, batch_time, timezone)
-                 VALUES ($1, $2, $3, $4, $5, $6)",
-            )
-            .bind(user.id)
-            .bind(stored.sms)
-            .bind(self.email)
-            .bind(self.day.cast_signed())
-            .bind(self.time.format("%H:%M").to_string())
-            .bind(stored.zone)
-            .execute(&mut *db)
-            .await?;
+            let weekly = (self.day, self.time);
+            insert_preferences(db, user.id, [stored.sms, self.email], weekly, stored.zone).await?;
         }
         if let Some((number, is_verified)) = &self.known_number {
-            sqlx::query(
-                "INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
-                 VALUES ($1, $2, $3, $4)",
-            )
-            .bind(user.id)
-            .bind(number)
-            .bind(cipher.encrypt(&SecretString::from(number.clone())))
-            .bind(is_verified)
-            .execute(&mut *db)
-            .await?;
+            insert_number(db, user.id, cipher, number, *is_verified).await?;
         }
         Ok(())
     }
+}
+
+/// When a batch of that weekday, time and zone is due after `from` and up to `until`, found by looking at the wall clock every
+/// minute.
+pub(crate) fn batches(
+    (day, time, zone): (u32, NaiveTime, Tz),
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Vec<DateTime<Utc>> {
+    let is_past = |moment: DateTime<Utc>| {
+        let local = moment.with_timezone(&zone);
+        (local.weekday().num_days_from_sunday() == day && local.time() >= time).then(|| local.date_naive())
+    };
+    let whole =
+        |moment: DateTime<Utc>| moment.with_second(0).and_then(|m| m.with_nanosecond(0)).unwrap_or(moment);
+    let mut last = is_past(from);
+    let mut batches = Vec::new();
+    let mut minute = whole(from) + TimeDelta::minutes(1);
+    while minute <= until {
+        let date = is_past(minute);
+        if date.is_some() && date != last {
+            batches.push(minute);
+        }
+        last = date.or(last);
+        minute += TimeDelta::minutes(1);
+    }
+    batches
+}
+
+/// The row of `notification_preferences`; `wants` is texts and e-mail.
+pub(crate) async fn insert_preferences(
+    db: &mut PgConnection,
+    user: Uuid,
+    wants: [bool; 2],
+    (day, time): (u32, NaiveTime),
+    zone: Option<&str>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO notification_preferences
+            (user_id, sms_enabled, email_enabled, batch_day, batch_time, timezone)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(user)
+    .bind(wants[0])
+    .bind(wants[1])
+    .bind(day.cast_signed())
+    .bind(time.format("%H:%M").to_string())
+    .bind(zone)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The row of `user_phone_numbers`.
+pub(crate) async fn insert_number(
+    db: &mut PgConnection,
+    user: Uuid,
+    cipher: &TokenCipher,
+    number: &str,
+    is_verified: bool,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
+         VALUES ($1, $2, $3, $4)",
+    )
+    .bind(user)
+    .bind(number)
+    .bind(cipher.encrypt(&SecretString::from(number.to_owned())))
+    .bind(is_verified)
+    .execute(db)
+    .await?;
+    Ok(())
 }

@@ -48,6 +48,19 @@ impl Row {
     }
 }
 
+/// Days between meetings, by the name of a frequency.
+pub(crate) fn frequency(name: Option<&str>) -> TimeDelta {
+    TimeDelta::days(match name {
+        Some("daily") => 1,
+        Some("weekly") => 7,
+        Some("biweekly") => 14,
+        Some("quarterly") => 90,
+        Some("yearly") => 365,
+        Some("flexible") => 60,
+        _ => 30,
+    })
+}
+
 impl Check<'_> {
     /// After every sweep ran once.
     pub(super) async fn suggestions(&mut self) -> anyhow::Result<()> {
@@ -123,19 +136,21 @@ impl Check<'_> {
     /// Contacts that the user was in touch with longer ago than the frequency says, and not those of whom something else may
     /// keep them from being suggested.
     async fn due(&mut self) -> sqlx::Result<HashSet<Uuid>> {
-        let due = sqlx::query_scalar(
-            "SELECT id FROM contacts c
-             WHERE user_id = $1 AND archived IS NOT TRUE AND timezone IS NULL
-               AND $2 - last_contact_date >= make_interval(days => CASE frequency_preference
-                   WHEN 'daily' THEN 1 WHEN 'weekly' THEN 7 WHEN 'biweekly' THEN 14 WHEN 'quarterly' THEN 90
-                   WHEN 'yearly' THEN 365 WHEN 'flexible' THEN 60 WHEN 'na' THEN 10000 ELSE 30 END)
+        let contacts: Vec<(Uuid, Option<String>, DateTime<Utc>)> = sqlx::query_as(
+            "SELECT id, frequency_preference::text, last_contact_date FROM contacts c
+             WHERE user_id = $1 AND archived IS NOT TRUE AND timezone IS NULL AND last_contact_date IS NOT NULL
+               AND frequency_preference IS DISTINCT FROM 'na'
                AND NOT EXISTS (SELECT FROM jobs.next_meetings n WHERE n.contact_id = c.id)
                AND NOT EXISTS (SELECT FROM contacts o WHERE o.user_id = $1 AND o.id <> c.id
                                AND (lower(o.name) = lower(c.name) OR lower(o.email) = lower(c.email) OR o.phone = c.phone))",
         )
         .bind(self.user.id)
-        .bind(self.now);
-        Ok(due.fetch_all(&mut *self.db).await?.into_iter().collect())
+        .fetch_all(&mut *self.db)
+        .await?;
+        let is_due = |(_, name, last): &(_, Option<String>, DateTime<Utc>)| {
+            self.now - *last >= frequency(name.as_deref())
+        };
+        Ok(contacts.into_iter().filter(is_due).map(|(id, ..)| id).collect())
     }
 
     /// From when on a batch announces what was suggested at a moment.

@@ -40,14 +40,20 @@ pub struct Acted {
 }
 
 impl Suggestions {
-    /// Does what a person says about a suggestion; `None` when it is not there any more. Said again, it changes nothing.
+    /// Does what a person says about a suggestion; `None` when it is not there any more. A meeting that is said again is no second
+    /// one.
     pub async fn act(&self, suggestion: Uuid, act: Act, now: DateTime<Utc>) -> Result<Option<Acted>, Error> {
         let Some(acted) = self.acted(suggestion).await? else { return Ok(None) };
         let mut tx = self.begin(acted.user_id).await?;
         match act {
             Act::WeMet => {
-                if tx.close(suggestion, MET).await? {
-                    tx.move_last_contact(&acted.contacts, now).await?;
+                let met_at = if tx.close(suggestion, MET).await? {
+                    Some(now)
+                } else {
+                    tx.met_at(suggestion, now).await?
+                };
+                if let Some(met_at) = met_at {
+                    tx.move_last_contact(&acted.contacts, met_at).await?;
                 }
             }
             Act::NotNow => {
@@ -83,7 +89,7 @@ impl Suggestions {
 }
 
 impl SuggestionsTx {
-    async fn move_last_contact(&mut self, contacts: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
+    async fn move_last_contact(&mut self, contacts: &[Uuid], met_at: DateTime<Utc>) -> Result<(), Error> {
         let user_id = self.user_id();
         sqlx::query!(
             "
@@ -92,34 +98,56 @@ impl SuggestionsTx {
             ",
             user_id,
             contacts,
-            now,
+            met_at,
         )
         .execute(self.tx.statement())
         .await?;
         Ok(())
     }
 
-    /// Closes the suggestion, unless the two have an appointment, and any other that is open for its contact. `false` when it
-    /// was closed for that reason before.
+    /// Closes the suggestion, unless the two have an appointment, and with it any other that is open for its contact. `false` when
+    /// it was closed for that reason before.
     async fn close(&mut self, suggestion: Uuid, reason: &str) -> Result<bool, Error> {
         let user_id = self.user_id();
-        let closed = sqlx::query!(
-            "
-            UPDATE suggestions SET status = 'dismissed', dismissal_reason = $3, snoozed_until = NULL
-            WHERE user_id = $1 AND (
-                id = $2 AND status <> 'accepted' AND dismissal_reason IS DISTINCT FROM $3
-                OR status IN ('pending', 'snoozed')
-                    AND contact_id = (SELECT contact_id FROM suggestions WHERE id = $2)
+        let is_closed = sqlx::query_scalar!(
+            r#"
+            WITH closed AS (
+                UPDATE suggestions SET status = 'dismissed', dismissal_reason = $3, snoozed_until = NULL
+                WHERE user_id = $1 AND id = $2 AND status <> 'accepted' AND dismissal_reason IS DISTINCT FROM $3
+                RETURNING contact_id
+            ), others AS (
+                UPDATE suggestions s SET status = 'dismissed', dismissal_reason = $3, snoozed_until = NULL
+                FROM closed
+                WHERE s.user_id = $1 AND s.id <> $2 AND s.contact_id = closed.contact_id
+                  AND s.status IN ('pending', 'snoozed')
             )
-            ",
+            SELECT EXISTS (SELECT FROM closed) AS "closed!"
+            "#,
             user_id,
             suggestion,
             reason,
         )
-        .execute(self.tx.statement())
+        .fetch_one(self.tx.statement())
         .await?;
         self.forget_ending(suggestion).await?;
-        Ok(closed.rows_affected() > 0)
+        Ok(is_closed)
+    }
+
+    /// When the two have met, if they had an appointment: at its time, and not later than `now`.
+    async fn met_at(&mut self, suggestion: Uuid, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Error> {
+        let user_id = self.user_id();
+        let met_at = sqlx::query_scalar!(
+            r#"
+            SELECT LEAST(proposed_timeslot_end, $3) AS "met_at!" FROM suggestions
+            WHERE user_id = $1 AND id = $2 AND status = 'accepted'
+            "#,
+            user_id,
+            suggestion,
+            now,
+        )
+        .fetch_optional(self.tx.statement())
+        .await?;
+        Ok(met_at)
     }
 
     /// Snoozes the suggestion, unless the two have an appointment, or, if another one is open for its contact, that one: a contact has one at a time.

@@ -310,8 +310,7 @@ async fn run_until_stopped(cloud: &mut LocalCloud, console: &mut Console) -> any
             _ = look.tick() => {
                 cloud.check().await?;
                 if let Some(reports) = &mut reports {
-                    reports.look(cloud.inbox());
-                    reports.deliver(cloud.world().now()).await?;
+                    reports.look(cloud.inbox(), cloud.world().now()).await?;
                 }
                 console.progress(cloud.queue_status().await?);
             }
