@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use batch_notifications::BatchNotifications;
+use catchup::db::suggestions::{Act, Suggestions};
 use catchup::queues;
 use chrono::TimeDelta;
 use http_body_util::BodyExt as _;
@@ -59,7 +60,7 @@ impl Fixture {
         Self { stack, messaging, batches, router, account: Config::default(), user }
     }
 
-    /// A suggestion to meet a contact, which was last met so many days ago.
+    /// A suggestion to meet a contact.
     async fn suggest(&self, whom: &str) -> Uuid {
         let (id, contact, user) = (Uuid::new_v4(), Uuid::new_v4(), self.user);
         let start = self.stack.now() + TimeDelta::days(9);
@@ -277,8 +278,7 @@ async fn a_forged_or_changed_callback_has_no_effect_and_learns_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_longer_than_any_callback_is_not_read() {
     let fixture = Fixture::new().await;
-    let mut long = fixture.text_from("SM1", NUMBER, "STOP");
-    long.body.push_str(&"x".repeat(twilio::MAX_BODY_BYTES));
+    let long = fixture.text_from("SM1", NUMBER, &"x".repeat(twilio::MAX_BODY_BYTES));
     assert_eq!(fixture.deliver(&long).await, 404);
     let long = events(&json!([{ "event": "open", "text": "x".repeat(sendgrid::MAX_BODY_BYTES) }]));
     assert_eq!(fixture.deliver(&long).await, 404);
@@ -449,9 +449,29 @@ async fn links_in_a_mail_say_we_met_not_now_or_never_and_the_last_word_counts() 
             assert_eq!(format!("{left:?}"), "int(0)", "the application shows what the person said");
         }
     }
+    // Said again weeks later it is no other meeting.
+    let met_at =
+        async || fixture.stack.rows::<(String,)>("SELECT last_contact_date::text FROM contacts").await;
+    let first = met_at().await;
+    fixture.stack.advance(WEEK_SECONDS);
+    assert_eq!(fixture.send(Request::post(met).body(Body::empty()).unwrap()).await.0, 200);
+    assert_eq!(met_at().await, first);
     // A link for one act does nothing at the address of another.
     let elsewhere = met.replacen("/suggestion", "/unsubscribe", 1);
     assert_eq!(fixture.send(Request::post(elsewhere).body(Body::empty()).unwrap()).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_does_not_touch_what_the_two_have_arranged() {
+    let fixture = Fixture::new().await;
+    let suggestion = fixture.suggest("Ben").await;
+    fixture.stack.run("UPDATE suggestions SET status = 'accepted'").await;
+    let suggestions = Suggestions::from(fixture.stack.setup([]).database().unwrap());
+    for act in [Act::NotNow, Act::WeMet, Act::Never, Act::StillUseful] {
+        suggestions.act(suggestion, act, fixture.stack.now()).await.unwrap().unwrap();
+        let status = fixture.stack.rows::<(String,)>("SELECT status::text FROM suggestions").await;
+        assert_eq!(status, [("accepted".to_owned(),)], "{act:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -459,14 +479,13 @@ async fn never_is_also_written_where_the_application_shows_it() {
     let fixture = Fixture::new().await;
     fixture.stack.run(LATER_SCHEMA).await;
     let suggestion = fixture.suggest("Ben").await;
-    let suggestions =
-        catchup::db::suggestions::Suggestions::from(fixture.stack.setup([]).database().unwrap());
+    let suggestions = Suggestions::from(fixture.stack.setup([]).database().unwrap());
     let excluded =
         async || fixture.stack.rows::<(i64,)>("SELECT count(*) FROM suggestion_exclusions").await.remove(0).0;
     let now = fixture.stack.now();
-    suggestions.act(suggestion, catchup::db::suggestions::Act::Never, now).await.unwrap().unwrap();
+    suggestions.act(suggestion, Act::Never, now).await.unwrap().unwrap();
     assert_eq!(excluded().await, 1);
-    suggestions.act(suggestion, catchup::db::suggestions::Act::NotNow, now).await.unwrap().unwrap();
+    suggestions.act(suggestion, Act::NotNow, now).await.unwrap().unwrap();
     assert_eq!(excluded().await, 0);
 }
 

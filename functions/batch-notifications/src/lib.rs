@@ -1,11 +1,11 @@
 //! Tells users once a week what was suggested to them: a sweep finds whose batch is due, and one task per user sends
 //! it.
 
-use catchup::db::batches::{Attention, Batches, DueBatch, PendingSuggestion};
+use catchup::db::batches::{Batches, DueBatch, PendingSuggestion};
 use catchup::db::opt_outs::List;
 use catchup::db::recipients::{Contactable, Recipients};
 use catchup::notify::message::{StillUseful, Suggestion};
-use catchup::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours};
+use catchup::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, Wait};
 use catchup::payload::{self, BatchTime};
 use catchup::suggestions;
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
@@ -19,8 +19,10 @@ use shared::sweep::{self, Sweep};
 use shared::tasks::Tasks;
 use uuid::Uuid;
 
+mod digest_level;
 pub mod schedule;
 
+use digest_level::DigestLevel;
 use schedule::Window;
 
 const QUEUE: Queue = <payload::BatchNotifications as Payload>::QUEUE;
@@ -30,8 +32,6 @@ const QUEUE: Queue = <payload::BatchNotifications as Payload>::QUEUE;
 const RECENT_SWEEPS: u32 = 600;
 /// A suggestion that begins sooner is too late to be read, and to be arranged.
 const LEAD: TimeDelta = TimeDelta::hours(2);
-/// Suggestions in one message: the best, by whatever order they come in.
-const MAX_DIGEST: u32 = 3;
 
 /// Sends batches, and finds those that are due.
 pub struct BatchNotifications {
@@ -49,9 +49,8 @@ struct Batch {
     texted: usize,
     refused: usize,
     unknown: usize,
-    /// When a channel that waits may be tried.
     #[serde(skip)]
-    again_at: Option<DateTime<Utc>>,
+    wait: Wait,
 }
 
 /// What one channel is to carry.
@@ -125,7 +124,7 @@ impl BatchNotifications {
     }
 
     /// Sends the best suggestions that no earlier batch notified the user about, by each channel. What the user's limits
-    /// leave over waits for the next batch; what a provider does not take, and texts outside of texting hours, wait while they
+    /// leave over waits for the next batch; what a provider does not take, and texts in quiet hours, wait while they
     /// are of use. What becomes of one channel does not concern the other.
     async fn send(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
         let Some(person) = self.recipients.contactable(user_id, context.now()).await? else {
@@ -141,7 +140,7 @@ impl BatchNotifications {
         let mut batch = Batch::default();
         for part in parts {
             if part.at > context.now() || !notifier.has_time_to_send(context) {
-                batch.wait(part.at);
+                batch.wait.until(part.at);
                 continue;
             }
             let Part { channel, address, content, .. } = part;
@@ -155,7 +154,7 @@ impl BatchNotifications {
             };
             batch.count(channel, count, &delivery, context);
         }
-        Ok(batch.again_at.map_or_else(|| Outcome::done(batch), Outcome::Snooze))
+        Ok(batch.wait.or_done(batch))
     }
 
     /// What there is to send, channel by channel, the e-mail first.
@@ -166,28 +165,26 @@ impl BatchNotifications {
         context: &Context,
     ) -> Result<Vec<Part<'a>>, Failure> {
         let now = context.now();
-        let digests = self.batches.digests(recipient.user_id, now).await?;
         let mut parts = Vec::new();
+        let Some(excluded) = self.batches.excluded(recipient.user_id, now).await? else { return Ok(parts) };
+        let digests = self.batches.digests(recipient.user_id, now).await?;
         for (channel, address) in person.channels(List::Ideas) {
             // A batch whose other channel had to wait is no second one.
             if digests.has_batch(channel, now) {
                 continue;
             }
-            let at = match channel {
-                Channel::Email => now,
-                Channel::Sms => texting_hours::next(now, recipient.zone, person.chosen_time()),
-            };
-            let max = match digests.attention() {
-                Attention::Usual => MAX_DIGEST,
-                Attention::Little => 1,
-                Attention::Question(last_suggestion_id) => {
-                    let question = StillUseful { last_suggestion_id, yes_url: None };
+            let at = notify::may_send_at(channel, now, recipient, person.chosen_time());
+            let max = match DigestLevel::of(&digests) {
+                DigestLevel::Full => suggestions::MAX_PER_BATCH,
+                DigestLevel::Reduced => 1,
+                DigestLevel::Question(last_suggestion_id) => {
+                    let question = self.notifier.still_useful(last_suggestion_id);
                     parts.push(Part { channel, address, at, content: Content::Question(question) });
                     continue;
                 }
-                Attention::None => continue,
+                DigestLevel::Silent => continue,
             };
-            let suggestions = self.suggestions(recipient.user_id, channel, at, max).await?;
+            let suggestions = self.suggestions(recipient.user_id, channel, at, &excluded, max).await?;
             if !suggestions.is_empty() {
                 parts.push(Part { channel, address, at, content: Content::Suggestions(suggestions) });
             }
@@ -201,11 +198,12 @@ impl BatchNotifications {
         user_id: Uuid,
         channel: Channel,
         at: DateTime<Utc>,
-        max: u32,
+        excluded: &[Uuid],
+        max: usize,
     ) -> Result<Vec<Suggestion>, Failure> {
         let next_batch = at + TimeDelta::weeks(1);
         let times = [at + LEAD, next_batch + suggestions::AFTER_BATCH];
-        let pending = self.batches.suggestions_to_send(user_id, channel, times, max).await?;
+        let pending = self.batches.suggestions_to_send(user_id, channel, times, excluded, max).await?;
         let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
             id,
             contacts,
@@ -231,15 +229,11 @@ impl Batch {
             // The next batch is the user's next one; but a run that was cut off, or whose message was not taken, may have counted.
             Delivery::LimitedUntil(until) => {
                 if context.dispatches > 0 {
-                    self.wait(until);
+                    self.wait.until(until);
                 }
             }
-            Delivery::NotTaken { until } => self.wait(notify::retry_at(until, context)),
+            Delivery::NotTaken { until } => self.wait.for_retry(until, context),
         }
-    }
-
-    fn wait(&mut self, until: DateTime<Utc>) {
-        self.again_at = Some(self.again_at.map_or(until, |at| at.min(until)));
     }
 }
 

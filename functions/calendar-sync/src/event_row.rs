@@ -3,7 +3,8 @@
 use catchup::db::calendar_events::{Changes, EventRow, Superseded};
 use catchup::db::calendars::ID_CHARS;
 use catchup::google::calendar::{Event, EventAttendee, EventDateTime};
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
+use catchup::time_zone;
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
@@ -13,9 +14,6 @@ const NUL: char = '\0';
 /// without an end is in the year 10000 in some time zones.
 const FIRST_SECOND: DateTime<Utc> = DateTime::from_timestamp(-62_135_596_800, 0).unwrap();
 const LAST_SECOND: DateTime<Utc> = DateTime::from_timestamp(253_402_300_799, 0).unwrap();
-/// How far a time zone ever jumped over midnight: Samoa left out a whole day.
-const LONGEST_GAP: TimeDelta = TimeDelta::hours(25);
-const GAP_STEP: TimeDelta = TimeDelta::minutes(15);
 
 /// The events that are kept: those that end after `from` and begin before `until`.
 #[derive(Debug, Clone, Copy)]
@@ -129,16 +127,7 @@ fn moment(time: &EventDateTime, day_zone: Tz) -> Option<DateTime<Utc>> {
 
 /// The first moment of a day: midnight, or where daylight saving left midnight out, the first time after it.
 fn start_of_day(date: NaiveDate, zone: Tz) -> Option<DateTime<Utc>> {
-    let midnight = date.and_time(NaiveTime::MIN);
-    let mut late = TimeDelta::zero();
-    while late <= LONGEST_GAP {
-        let local = midnight.checked_add_signed(late)?;
-        if let Some(moment) = zone.from_local_datetime(&local).earliest() {
-            return Some(moment.to_utc());
-        }
-        late += GAP_STEP;
-    }
-    None
+    time_zone::first_shown(zone, date.and_time(NaiveTime::MIN))
 }
 
 /// An attendee in the words of the application, which are Google's; what is not said is left out.
@@ -159,9 +148,13 @@ fn attendee(attendee: &EventAttendee) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
     use proptest::prelude::*;
 
     use super::*;
+
+    /// How far a time zone ever jumped over midnight: Samoa left out a whole day.
+    const LONGEST_GAP: TimeDelta = TimeDelta::hours(25);
 
     fn time(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()

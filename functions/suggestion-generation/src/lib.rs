@@ -1,9 +1,9 @@
 //! Suggests whom to meet in the free time of the next weeks: a sweep finds the users with a calendar, and one task per user
-//! fills up that user's suggestions ([`Reviews::fill_up`]).
+//! fills up that user's suggestions ([`Planner::fill_up`]).
 
 use catchup::db::suggestions::Suggestions;
 use catchup::payload;
-use catchup::suggestions::Reviews;
+use catchup::suggestions::Planner;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
 use shared::job::{Context, Failure, Job, Outcome, Setup};
@@ -17,7 +17,7 @@ const QUEUE: Queue = <payload::SuggestionGeneration as Payload>::QUEUE;
 
 /// Makes suggestions, and finds the users to make them for.
 pub struct SuggestionGeneration {
-    reviews: Reviews,
+    planner: Planner,
     suggestions: Suggestions,
     sweeps: Sweeps,
     tasks: Tasks,
@@ -27,9 +27,9 @@ impl Job for SuggestionGeneration {
     type Payload = payload::SuggestionGeneration;
 
     fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
-        let (reviews, suggestions) = (Reviews::new(setup), Suggestions::new(setup));
+        let (planner, suggestions) = (Planner::new(setup), Suggestions::new(setup));
         let (sweeps, tasks) = (setup.sweeps(), setup.tasks());
-        Ok(Self { reviews: reviews?, suggestions: suggestions?, sweeps: sweeps?, tasks: tasks? })
+        Ok(Self { planner: planner?, suggestions: suggestions?, sweeps: sweeps?, tasks: tasks? })
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
@@ -54,7 +54,7 @@ impl SuggestionGeneration {
     }
 
     async fn generate(&self, user_id: Uuid, context: &Context) -> Result<Outcome, Failure> {
-        let changes = self.reviews.fill_up(user_id, context.now()).await?;
+        let changes = self.planner.fill_up(user_id, context.now()).await?;
         Ok(changes.map_or(Outcome::Skipped("unknown_user"), Outcome::done))
     }
 }

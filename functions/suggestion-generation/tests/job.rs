@@ -236,7 +236,9 @@ async fn the_best_contact_gets_the_first_slot() {
     );
     let rows = fixture.stack.rows::<(String, String, String, i32, String, Option<String>)>(&row);
     let met = Clock::system().now() - TimeDelta::days(9);
-    let reasoning = format!("Close · weekly · {}", met.format("last %-d %B"));
+    let is_this_year = met.year() == Clock::system().now().year();
+    let last = met.format(if is_this_year { "last %-d %B" } else { "last %-d %B %Y" });
+    let reasoning = format!("Close · weekly · {last}");
     // 9 of 7 days, and a close friend.
     let expected = (
         "timebound".to_owned(),

@@ -29,24 +29,19 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::unknown_callers::{self, Permit, UnknownCallers};
+use crate::callbacks::{self, Gate, RETRY_AFTER_BUSY, RETRY_AFTER_OUTAGE, TIMEOUT};
+use crate::unknown_callers::{self, Permit};
 
 /// Where Google sends them. The second one is the application's, which the channels that it opened know.
 pub const PATHS: [&str; 2] = ["/google-calendar", "/api/webhooks/calendar"];
 /// Far more than Google sends, which is no body at all. None is read.
 pub const MAX_BODY_BYTES: u64 = 4096;
 
-/// Longest header that a channel of ours can have: its column's size.
-const MAX_HEADER_CHARS: usize = 255;
-/// How long one notification may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the creation of the task may take, so that its failure can still be recorded.
 const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests that are worked on at the same time, when Postgres is slow. Cloud Run lets more in (`concurrency` in
 /// `infra/gcp/functions.json`): what it has no place for is answered with 429, which Google does not repeat.
 pub const MAX_IN_PROGRESS: usize = 500;
-const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(30);
-const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
 
 /// Accepts notifications.
 #[derive(Debug)]
@@ -54,22 +49,19 @@ pub(crate) struct Receiver {
     notifications: Notifications,
     tasks: Tasks,
     clock: Clock,
-    unknown_callers: Arc<UnknownCallers>,
+    gate: Gate,
     known: KnownChannels,
     in_progress: Semaphore,
 }
 
 impl Receiver {
-    pub(crate) fn new(
-        setup: &mut Setup,
-        unknown_callers: Arc<UnknownCallers>,
-    ) -> Result<Self, InvalidConfig> {
+    pub(crate) fn new(setup: &mut Setup, gate: Gate) -> Result<Self, InvalidConfig> {
         let (notifications, tasks) = (Notifications::new(setup), setup.tasks());
         Ok(Self {
             notifications: notifications?,
             tasks: tasks?,
             clock: setup.clock(),
-            unknown_callers,
+            gate,
             known: KnownChannels::default(),
             in_progress: Semaphore::new(MAX_IN_PROGRESS),
         })
@@ -78,7 +70,7 @@ impl Receiver {
     pub(crate) async fn receive(self: Arc<Self>, request: Request) -> Handled {
         let address = unknown_callers::address(request.headers());
         if request.body().size_hint().lower() > MAX_BODY_BYTES {
-            return self.refuse(address, StatusCode::PAYLOAD_TOO_LARGE, "too_large");
+            return self.gate.refuse(address, StatusCode::PAYLOAD_TOO_LARGE, "too_large");
         }
         let Some(push) = Push::read(request.headers()) else {
             return self.refuse_unknown(address);
@@ -90,8 +82,7 @@ impl Receiver {
             return accepted(OutcomeCode::Duplicate).about(user_id);
         }
         // A channel that was checked before is known, whatever else comes from the address.
-        let permit =
-            if known.is_some() { Some(Permit::Unlimited) } else { self.unknown_callers.acquire(address) };
+        let permit = if known.is_some() { Some(Permit::Unlimited) } else { self.gate.acquire(address) };
         let (Some(_permit), Ok(_place)) = (permit, self.in_progress.try_acquire()) else {
             let turned_away = || Handled::turned_away(RETRY_AFTER_BUSY);
             let busy = known.map_or_else(turned_away, |_| Handled::unavailable(RETRY_AFTER_BUSY));
@@ -159,12 +150,7 @@ impl Receiver {
 
     /// The one answer to what does not come through a channel of ours.
     fn refuse_unknown(&self, address: IpAddr) -> Handled {
-        self.refuse(address, StatusCode::NOT_FOUND, "unknown_caller")
-    }
-
-    fn refuse(&self, address: IpAddr, status: StatusCode, reason: &'static str) -> Handled {
-        let refused = Handled::new(OutcomeCode::Skipped, status).because(reason);
-        if self.unknown_callers.count(address) { refused.without_line() } else { refused }
+        self.gate.refuse(address, StatusCode::NOT_FOUND, "unknown_caller")
     }
 }
 
@@ -181,9 +167,7 @@ struct Push<'a> {
 
 impl<'a> Push<'a> {
     fn read(headers: &'a HeaderMap) -> Option<Self> {
-        let header = |name: &str| {
-            headers.get(name)?.to_str().ok().filter(|text| (1..=MAX_HEADER_CHARS).contains(&text.len()))
-        };
+        let header = |name| callbacks::header(headers, name);
         Some(Self {
             channel_id: header("x-goog-channel-id")?,
             proof: proof(header("x-goog-channel-token")?, header("x-goog-resource-id")?),

@@ -43,7 +43,6 @@ use catchup::variables;
 use shared::config::InvalidConfig;
 use shared::job::Setup;
 use shared::runtime::{Endpoints, Service};
-use unknown_callers::UnknownCallers;
 
 /// The service.
 pub static SERVICE: Service = Service {
@@ -54,9 +53,8 @@ pub static SERVICE: Service = Service {
 };
 
 fn endpoints(setup: &mut Setup) -> Result<Endpoints, InvalidConfig> {
-    let unknown_callers = Arc::new(UnknownCallers::default());
-    let gate = Gate::new(Arc::clone(&unknown_callers));
-    let calendar = google_calendar::Receiver::new(setup, unknown_callers);
+    let gate = Gate::default();
+    let calendar = google_calendar::Receiver::new(setup, gate.clone());
     let (twilio, sendgrid) =
         (twilio::Receiver::new(setup, gate.clone()), sendgrid::Receiver::new(setup, gate.clone()));
     let links = links::Receiver::new(setup, gate);

@@ -16,11 +16,10 @@ use shared::config::InvalidConfig;
 use shared::job::Setup;
 use shared::runtime::Handled;
 use shared::telemetry::line::OutcomeCode;
-use shared::{cache, db};
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use crate::callbacks::{Gate, MAX_TEXT_CHARS, Verified};
+use crate::callbacks::{Error, Gate, MAX_TEXT_CHARS, Verified};
 use crate::unknown_callers;
 
 /// The pages.
@@ -35,15 +34,6 @@ pub(crate) struct Receiver {
     cache: Cache,
     clock: Clock,
     gate: Gate,
-}
-
-/// An act was not done, and may be tried again.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error("Postgres did not take an act")]
-    Database(#[from] db::Error),
-    #[error("what the person saw before is still cached")]
-    Cache(#[from] cache::Error),
 }
 
 impl Receiver {
@@ -74,7 +64,7 @@ impl Receiver {
             let page = page(StatusCode::OK, words.title, &body);
             Ok(Verified::Accepted(Handled::new(OutcomeCode::Done, page)))
         };
-        self.gate.pass::<Error>(address, show).await
+        self.gate.pass(address, show).await
     }
 
     /// Does what the link says.
@@ -88,6 +78,7 @@ impl Receiver {
                 Link::WeMet { suggestion } => self.suggestion(suggestion, Act::WeMet).await?,
                 Link::NotNow { suggestion } => self.suggestion(suggestion, Act::NotNow).await?,
                 Link::Never { suggestion } => self.suggestion(suggestion, Act::Never).await?,
+                Link::StillUseful { suggestion } => self.suggestion(suggestion, Act::StillUseful).await?,
             };
             let Some(user_id) = acted else {
                 let gone = page(
@@ -101,7 +92,7 @@ impl Receiver {
             let done = page(StatusCode::OK, words.done, "<p>You can close this page.</p>");
             Ok(Verified::Accepted(Handled::new(OutcomeCode::Done, done).about(user_id)))
         };
-        self.gate.pass::<Error>(address, Box::pin(act)).await
+        self.gate.pass(address, Box::pin(act)).await
     }
 
     fn link(&self, uri: &Uri) -> Option<Link> {
@@ -116,7 +107,7 @@ impl Receiver {
         let Some(sent_to) = self.deliveries.sent_to(message).await? else { return Ok(None) };
         let lists = std::slice::from_ref::<List>(&sent_to.list);
         let opt_out = OptOut { channel: Channel::Email, lists, reason: Reason::Unsubscribe, callback: None };
-        self.opt_outs.leave(sent_to.user_id, opt_out, self.clock.now()).await?;
+        self.opt_outs.opt_out(sent_to.user_id, opt_out, self.clock.now()).await?;
         self.cache.preferences_changed(sent_to.user_id).await?;
         Ok(Some(sent_to.user_id))
     }
@@ -160,6 +151,11 @@ impl Words {
                 title: "Never suggest this contact again?",
                 button: "Never suggest again",
                 done: "This contact will not be suggested again",
+            },
+            Link::StillUseful { .. } => Self {
+                title: "Do you want more ideas?",
+                button: "Yes, more ideas",
+                done: "More ideas will come with your next batch",
             },
         }
     }

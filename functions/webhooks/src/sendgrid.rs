@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use catchup::cache::Cache;
 use catchup::db::deliveries::{Channel, Deliveries, DeliveryStatus, Report};
 use catchup::db::opt_outs::{List, OptOut, OptOuts, Reason};
 use catchup::event::EventCode;
@@ -18,7 +19,6 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use serde::Deserialize;
 use shared::clock::Clock;
 use shared::config::{Config, InvalidConfig};
-use shared::db;
 use shared::job::Setup;
 use shared::runtime::Handled;
 use shared::telemetry::line::OutcomeCode;
@@ -49,6 +49,7 @@ pub(crate) struct Receiver {
     key: Option<UnparsedPublicKey<Vec<u8>>>,
     deliveries: Deliveries,
     opt_outs: OptOuts,
+    cache: Cache,
     clock: Clock,
     gate: Gate,
     batches: Semaphore,
@@ -63,8 +64,7 @@ struct Event {
     message_id: Option<Uuid>,
     #[serde(default)]
     sg_message_id: String,
-    #[serde(default)]
-    sg_event_id: String,
+    sg_event_id: Option<String>,
     /// Of a bounce: `bounce` or `blocked`.
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -77,10 +77,12 @@ struct Event {
 impl Receiver {
     pub(crate) fn new(setup: &mut Setup, gate: Gate) -> Result<Self, InvalidConfig> {
         let (deliveries, opt_outs) = (Deliveries::new(setup), OptOuts::new(setup));
+        let cache = Cache::new(setup);
         let key = public_key(setup.config());
         let clock = setup.clock();
         let batches = Semaphore::new(MAX_BATCHES);
-        Ok(Self { key: key?, deliveries: deliveries?, opt_outs: opt_outs?, clock, gate, batches })
+        let (deliveries, opt_outs, cache) = (deliveries?, opt_outs?, cache?);
+        Ok(Self { key: key?, deliveries, opt_outs, cache, clock, gate, batches })
     }
 
     /// A batch of events.
@@ -90,14 +92,14 @@ impl Receiver {
             let Some(events) = self.verified(request).await else { return Ok(Verified::Unknown) };
             self.record(&events).await.map(Verified::Accepted)
         };
-        self.gate.pass::<db::Error>(address, accept).await
+        self.gate.pass(address, accept).await
     }
 
     /// The events, if SendGrid signed them.
     async fn verified(&self, request: Request) -> Option<Vec<Event>> {
         let key = self.key.as_ref()?;
         let (head, body) = request.into_parts();
-        let header = |name| header(&head.headers, name);
+        let header = |name| callbacks::header(&head.headers, name);
         let signature = STANDARD.decode(header("x-twilio-email-event-webhook-signature")?).ok()?;
         let mut signed = header("x-twilio-email-event-webhook-timestamp")?.as_bytes().to_vec();
         let _place = self.batches.acquire().await.ok()?;
@@ -109,7 +111,7 @@ impl Receiver {
         Some(events.into_iter().filter_map(|event| serde_json::from_value(event).ok()).collect())
     }
 
-    async fn record(&self, events: &[Event]) -> Result<Handled, db::Error> {
+    async fn record(&self, events: &[Event]) -> Result<Handled, callbacks::Error> {
         let now = self.clock.now();
         // Of several events about one message, the one that stays.
         let mut reports: BTreeMap<Uuid, Report> = BTreeMap::new();
@@ -121,12 +123,12 @@ impl Receiver {
         }
         let reports: Vec<_> = reports.into_values().collect();
         let reported = self.deliveries.report(PROVIDER, &reports, now).await?;
-        let failed = ["failed", "bounced", "complained"];
-        for new in reported.iter().filter(|new| failed.contains(&new.state.as_str())) {
-            let (user_id, message_id, state) = (new.user_id, new.message_id, &new.state);
+        for new in reported.iter().filter(|new| new.delivery_status >= DeliveryStatus::Failed) {
+            let (user_id, message_id) = (new.user_id, new.message_id);
+            let state: &str = new.delivery_status.into();
             tracing::info!(event = %EventCode::MessageFailed, %user_id, %message_id, state, "an e-mail did not arrive");
         }
-        let mut has_left = false;
+        let mut has_opted_out = false;
         for (message_id, reason, event_id) in events.iter().filter_map(leaving) {
             let Some(sent_to) = self.deliveries.sent_to(message_id).await? else { continue };
             // A complaint is about all that we send; an unsubscribe about its list.
@@ -134,11 +136,12 @@ impl Receiver {
                 Reason::Complaint | Reason::Stop => &List::ALL[..],
                 Reason::Unsubscribe => std::slice::from_ref(&sent_to.list),
             };
-            let callback = format!("{PROVIDER}:{event_id}");
-            let opt_out = OptOut { channel: Channel::Email, lists, reason, callback: Some(&callback) };
-            has_left |= self.opt_outs.leave(sent_to.user_id, opt_out, now).await?;
+            let callback = event_id.map(|id| format!("{PROVIDER}:{id}"));
+            let opt_out = OptOut { channel: Channel::Email, lists, reason, callback: callback.as_deref() };
+            has_opted_out |= self.opt_outs.opt_out(sent_to.user_id, opt_out, now).await?;
+            self.cache.preferences_changed(sent_to.user_id).await?;
         }
-        let is_new = has_left || !reported.is_empty();
+        let is_new = has_opted_out || !reported.is_empty();
         let outcome = if is_new { OutcomeCode::Done } else { OutcomeCode::Duplicate };
         Ok(Handled::new(outcome, StatusCode::NO_CONTENT))
     }
@@ -167,7 +170,7 @@ fn report(event: &Event) -> Option<Report> {
 }
 
 /// Which message leads to leaving, why, and the id of the event.
-fn leaving(event: &Event) -> Option<(Uuid, Reason, &str)> {
+fn leaving(event: &Event) -> Option<(Uuid, Reason, Option<&str>)> {
     let reason = match event.what.as_str() {
         "spamreport" => Reason::Complaint,
         "unsubscribe" | "group_unsubscribe" => Reason::Unsubscribe,
@@ -178,7 +181,7 @@ fn leaving(event: &Event) -> Option<(Uuid, Reason, &str)> {
         },
         _ => return None,
     };
-    Some((event.message_id?, reason, &event.sg_event_id))
+    Some((event.message_id?, reason, event.sg_event_id.as_deref()))
 }
 
 /// Why SendGrid drops a message that it took.
@@ -211,10 +214,6 @@ fn code(event: &Event, otherwise: &str) -> String {
 /// SendGrid's id of the message: that of the answer to the request, which begins the id in its events.
 fn provider_id(event: &Event) -> String {
     event.sg_message_id.split('.').next().unwrap_or_default().chars().take(MAX_TEXT_CHARS).collect()
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok().filter(|text| (1..=MAX_TEXT_CHARS).contains(&text.len()))
 }
 
 fn public_key(config: &mut Config) -> Result<Option<UnparsedPublicKey<Vec<u8>>>, InvalidConfig> {

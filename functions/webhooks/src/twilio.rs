@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use catchup::cache::Cache;
 use catchup::db::deliveries::{Channel, Deliveries, DeliveryStatus, Report};
 use catchup::db::opt_outs::{List, OptOut, OptOuts, Reason};
 use catchup::event::EventCode;
@@ -19,7 +20,6 @@ use ring::hmac;
 use secrecy::ExposeSecret as _;
 use shared::clock::Clock;
 use shared::config::InvalidConfig;
-use shared::db;
 use shared::job::Setup;
 use shared::runtime::Handled;
 use shared::telemetry::line::OutcomeCode;
@@ -46,6 +46,7 @@ pub(crate) struct Receiver {
     links: Links,
     deliveries: Deliveries,
     opt_outs: OptOuts,
+    cache: Cache,
     clock: Clock,
     gate: Gate,
 }
@@ -55,11 +56,13 @@ type Form = Vec<(String, String)>;
 impl Receiver {
     pub(crate) fn new(setup: &mut Setup, gate: Gate) -> Result<Self, InvalidConfig> {
         let (deliveries, opt_outs) = (Deliveries::new(setup), OptOuts::new(setup));
+        let cache = Cache::new(setup);
         let token = setup.config().secret(&TWILIO_AUTH_TOKEN);
         let links = Links::from_config(setup.config());
         let clock = setup.clock();
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token?.expose_secret().as_bytes());
-        Ok(Self { key, links: links?, deliveries: deliveries?, opt_outs: opt_outs?, clock, gate })
+        let (deliveries, opt_outs, cache) = (deliveries?, opt_outs?, cache?);
+        Ok(Self { key, links: links?, deliveries, opt_outs, cache, clock, gate })
     }
 
     /// What became of a text message.
@@ -70,7 +73,7 @@ impl Receiver {
             let Some(form) = self.verified(request).await else { return Ok(Verified::Unknown) };
             self.record(message, &form).await.map(Verified::Accepted)
         };
-        self.gate.pass::<db::Error>(address, accept).await
+        self.gate.pass(address, accept).await
     }
 
     /// A text that a person sent to our number.
@@ -80,7 +83,7 @@ impl Receiver {
             let Some(form) = self.verified(request).await else { return Ok(Verified::Unknown) };
             self.hear(&form).await.map(Verified::Accepted)
         };
-        self.gate.pass::<db::Error>(address, accept).await
+        self.gate.pass(address, accept).await
     }
 
     /// The form, if Twilio signed it.
@@ -92,7 +95,11 @@ impl Receiver {
         hmac::verify(&self.key, &signed(url, &form), &signature).ok().map(|()| form)
     }
 
-    async fn record(&self, message: Option<Uuid>, form: &[(String, String)]) -> Result<Handled, db::Error> {
+    async fn record(
+        &self,
+        message: Option<Uuid>,
+        form: &[(String, String)],
+    ) -> Result<Handled, callbacks::Error> {
         let code = field(form, "ErrorCode").filter(|code| is_code(code));
         let delivery_status = field(form, "MessageStatus").and_then(|status| delivery_status(status, code));
         let (Some(message_id), Some(delivery_status), Some(sid)) =
@@ -106,20 +113,25 @@ impl Receiver {
         };
         let report = Report { message_id, delivery_status, provider_id: sid.to_owned(), code };
         let now = self.clock.now();
+        // First: a report counts once.
+        if report.code.as_deref() == Some(OPTED_OUT)
+            && let Some(sent_to) = self.deliveries.sent_to(message_id).await?
+        {
+            let callback = format!("{PROVIDER}:{sid}");
+            self.opt_outs.opt_out(sent_to.user_id, stop(&callback), now).await?;
+            self.cache.preferences_changed(sent_to.user_id).await?;
+        }
         let reported = self.deliveries.report(PROVIDER, std::slice::from_ref(&report), now).await?;
         let Some(new) = reported.first() else { return Ok(accepted(OutcomeCode::Duplicate)) };
         if let Some(code) = &report.code {
-            let (user_id, state) = (new.user_id, &new.state);
+            let user_id = new.user_id;
+            let state: &str = new.delivery_status.into();
             tracing::info!(event = %EventCode::MessageFailed, %user_id, %message_id, state, code, "a text did not arrive");
-            if code == OPTED_OUT {
-                let callback = format!("{PROVIDER}:{sid}");
-                self.opt_outs.leave(user_id, stop(&callback), now).await?;
-            }
         }
         Ok(accepted(OutcomeCode::Done).about(new.user_id))
     }
 
-    async fn hear(&self, form: &[(String, String)]) -> Result<Handled, db::Error> {
+    async fn hear(&self, form: &[(String, String)]) -> Result<Handled, callbacks::Error> {
         let word = field(form, "OptOutType").or_else(|| field(form, "Body")).and_then(Word::of);
         let (Some(word), Some(number), Some(sid)) = (word, field(form, "From"), field(form, "MessageSid"))
         else {
@@ -130,9 +142,10 @@ impl Receiver {
         };
         let (callback, now) = (format!("{PROVIDER}:{sid}"), self.clock.now());
         let is_new = match word {
-            Word::Stop => self.opt_outs.leave(user_id, stop(&callback), now).await?,
-            Word::Start => self.opt_outs.rejoin(user_id, Channel::Sms, &callback, now).await?,
+            Word::Stop => self.opt_outs.opt_out(user_id, stop(&callback), now).await?,
+            Word::Start => self.opt_outs.opt_in(user_id, Channel::Sms, &callback, now).await?,
         };
+        self.cache.preferences_changed(user_id).await?;
         Ok(heard(if is_new { OutcomeCode::Done } else { OutcomeCode::Duplicate }).about(user_id))
     }
 }

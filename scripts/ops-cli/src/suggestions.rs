@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use catchup::suggestions::{Contact, Decision, Plan, explain};
+use catchup::db::suggestions::Contact;
+use catchup::suggestions::{Decision, Plan, explain};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -58,19 +59,21 @@ fn as_json(contacts: &[Contact], plan: &Plan, with_names: bool) -> Value {
         json!({ "contact": id, "name": name, "decision": <&str>::from(decision), "detail": detail(decision) })
     });
     let moved = plan.moved.iter().map(|moved| json!({ "suggestion": moved.id, "start": moved.slot.start }));
-    let ended =
-        plan.ended.iter().map(|(id, ending)| json!({ "suggestion": id, "reason": <&str>::from(ending) }));
+    let dismissed = plan
+        .dismissed
+        .iter()
+        .map(|dismissal| json!({ "suggestion": dismissal.id, "reason": <&str>::from(dismissal.reason) }));
     json!({
         "contacts": contacts.collect::<Value>(),
         "moved": moved.collect::<Value>(),
-        "ended": ended.collect::<Value>(),
+        "dismissed": dismissed.collect::<Value>(),
     })
 }
 
 fn print(contacts: &[Contact], plan: &Plan, with_names: bool) {
     let names = names(contacts);
-    for (id, ending) in &plan.ended {
-        println!("suggestion {id} would end: {}", <&str>::from(ending));
+    for dismissal in &plan.dismissed {
+        println!("suggestion {} would be dismissed: {}", dismissal.id, <&str>::from(dismissal.reason));
     }
     for moved in &plan.moved {
         println!("suggestion {} would get another time: {}", moved.id, moved.slot.start.to_rfc3339());
@@ -99,14 +102,15 @@ fn names(contacts: &[Contact]) -> HashMap<Uuid, &str> {
 fn detail(decision: &Decision) -> Option<String> {
     let time = match decision {
         Decision::Suggested(slot) => slot.start,
-        Decision::NotDue(time) | Decision::LeftAlone(time) | Decision::MeetsAnyway(time) => *time,
+        Decision::NotDue(time) | Decision::CoolingDown(time) | Decision::MeetsAnyway(time) => *time,
         Decision::Open
+        | Decision::Paused
         | Decision::Accepted
         | Decision::Excluded
         | Decision::Archived
         | Decision::NoPerson
         | Decision::SamePerson
-        | Decision::NoPlace
+        | Decision::LimitReached
         | Decision::NoTime => return None,
     };
     Some(time.to_rfc3339())

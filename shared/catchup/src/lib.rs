@@ -18,6 +18,8 @@ pub mod db;
 pub mod event;
 #[cfg(feature = "google")]
 pub mod google;
+#[cfg(any(feature = "google", feature = "links"))]
+mod hex_key;
 #[cfg(feature = "rate-limit")]
 pub mod limits;
 #[cfg(feature = "links")]
@@ -34,7 +36,7 @@ pub mod span;
 pub mod suggestions;
 pub mod sync;
 mod sync_rules;
-#[cfg(any(feature = "suggestions", feature = "notify"))]
+#[cfg(any(feature = "calendar", feature = "suggestions", feature = "notify"))]
 pub mod time_zone;
 pub mod variables;
 pub mod webhooks;

@@ -15,6 +15,7 @@ use shared::http::is_safe_for_credentials;
 use url::Url;
 use uuid::Uuid;
 
+use crate::hex_key;
 use crate::variables::{LINK_SIGNING_KEYS, WEBHOOKS_URL};
 
 /// Where a message's list is left.
@@ -28,7 +29,6 @@ pub const TOKEN: &str = "t";
 /// The parameter that carries our id of a message.
 pub const MESSAGE: &str = "message";
 
-const KEY_BYTES: usize = 32;
 const MAX_KEYS: usize = 2;
 /// What is signed begins with this: no other signature of the same key can be taken for one of a link.
 const PURPOSE: &[u8] = b"catchup-link-1";
@@ -57,6 +57,11 @@ pub enum Link {
         /// The suggestion.
         suggestion: Uuid,
     },
+    /// The person wants to get more suggestions.
+    StillUseful {
+        /// The last one that the person was notified about.
+        suggestion: Uuid,
+    },
 }
 
 impl Link {
@@ -67,6 +72,7 @@ impl Link {
             Self::WeMet { suggestion } => (1, suggestion),
             Self::NotNow { suggestion } => (2, suggestion),
             Self::Never { suggestion } => (3, suggestion),
+            Self::StillUseful { suggestion } => (4, suggestion),
         }
     }
 
@@ -76,6 +82,7 @@ impl Link {
             1 => Self::WeMet { suggestion: id },
             2 => Self::NotNow { suggestion: id },
             3 => Self::Never { suggestion: id },
+            4 => Self::StillUseful { suggestion: id },
             _ => return None,
         })
     }
@@ -84,7 +91,9 @@ impl Link {
     const fn path(self) -> &'static str {
         match self {
             Self::Unsubscribe { .. } => UNSUBSCRIBE_PATH,
-            Self::WeMet { .. } | Self::NotNow { .. } | Self::Never { .. } => SUGGESTION_PATH,
+            Self::WeMet { .. } | Self::NotNow { .. } | Self::Never { .. } | Self::StillUseful { .. } => {
+                SUGGESTION_PATH
+            }
         }
     }
 }
@@ -168,21 +177,15 @@ fn base(config: &mut Config) -> Result<String, InvalidConfig> {
 
 fn keys(config: &mut Config) -> Result<Vec<hmac::Key>, InvalidConfig> {
     let text = config.secret(&LINK_SIGNING_KEYS)?;
-    let keys: Option<Vec<_>> = text.expose_secret().split(',').map(|key| read_key(key.trim())).collect();
+    let keys: Option<Vec<_>> = text
+        .expose_secret()
+        .split(',')
+        .map(|key| Some(hmac::Key::new(hmac::HMAC_SHA256, &hex_key::read(key.trim())?)))
+        .collect();
     match keys.filter(|keys| keys.len() <= MAX_KEYS) {
         Some(keys) => Ok(keys),
         None => Err(config.problem(&LINK_SIGNING_KEYS, "is malformed")),
     }
-}
-
-fn read_key(text: &str) -> Option<hmac::Key> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 2 * KEY_BYTES || !text.is_ascii() {
-        return None;
-    }
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let key: Option<Vec<u8>> = bytes.chunks(2).map(byte).collect();
-    Some(hmac::Key::new(hmac::HMAC_SHA256, &key?))
 }
 
 #[cfg(test)]
@@ -259,7 +262,8 @@ mod tests {
             assert_eq!(names, ["WEBHOOKS_URL", "LINK_SIGNING_KEYS"], "{url}");
         }
         let three = [OLD, NEW, OLD].join(",");
-        assert!(read_key(&OLD[1..]).is_none());
+        assert!(hex_key::read(&OLD[1..]).is_none());
+        assert!(hex_key::read(&format!("+{}", &OLD[1..])).is_none());
         let pairs = [("WEBHOOKS_URL", "https://hooks.catchup.example"), ("LINK_SIGNING_KEYS", &three)];
         assert!(Links::from_config(&mut Config::from_pairs(pairs)).is_err());
     }

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 use shared::clock::Clock;
 use shared::config::InvalidConfig;
@@ -37,19 +37,19 @@ use crate::variables;
 mod email;
 mod exchange;
 pub mod message;
+pub mod quiet_hours;
 mod result;
 mod retry;
 mod sendgrid;
 mod settle;
 pub mod sms;
 mod smtp;
-pub mod texting_hours;
 mod twilio;
 pub mod zone;
 
 use email::{Mailer, Tracking};
-use message::{Acts, Frame, Notification};
-pub use retry::retry_at;
+use message::{Acts, Frame, Notification, StillUseful};
+pub use retry::Wait;
 use twilio::Twilio;
 use zone::ReaderClock;
 
@@ -160,7 +160,7 @@ pub enum Delivery {
     /// The recipient's own limit is met: nothing was sent or claimed, and may be not before that time.
     LimitedUntil(DateTime<Utc>),
     /// The provider certainly did not take it, for a reason that does not concern the recipient: its limit, an outage, or a
-    /// refusal of the application. The notifications are free; see [`retry_at`].
+    /// refusal of the application. The notifications are free; see [`Wait::for_retry`].
     NotTaken {
         /// Not before that time, if the provider said so.
         until: Option<DateTime<Utc>>,
@@ -202,6 +202,13 @@ impl Notifier {
         let expected = [(&limits::EMAIL, calls(emails)), (&limits::SMS, calls(texts))];
         let plan = Plan::new(&self.inner.limiter, user_id, expected);
         Self { inner: Arc::clone(&self.inner), plan: Some((user_id, Arc::new(Mutex::new(plan)))) }
+    }
+
+    /// The question whether suggestions are still useful, after that one.
+    #[must_use]
+    pub fn still_useful(&self, suggestion: Uuid) -> StillUseful {
+        let yes_url = self.inner.links.url(Link::StillUseful { suggestion });
+        StillUseful { last_suggestion_id: suggestion, yes_url }
     }
 
     /// The links with which the reader of a message says what becomes of a suggestion.
@@ -329,6 +336,20 @@ impl Inner {
             postal_address: self.postal_address.clone(),
             is_first_text: recipient.is_first_text,
         }
+    }
+}
+
+/// When a message may go out: a text not in the quiet hours of the recipient, who perhaps has `chosen` a time of the day.
+#[must_use]
+pub fn may_send_at(
+    channel: Channel,
+    now: DateTime<Utc>,
+    recipient: &Recipient,
+    chosen: Option<NaiveTime>,
+) -> DateTime<Utc> {
+    match channel {
+        Channel::Email => now,
+        Channel::Sms => quiet_hours::end(now, recipient.zone, chosen),
     }
 }
 

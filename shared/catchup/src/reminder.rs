@@ -1,6 +1,5 @@
 //! Token reminders: what the two reminder queues share, each for one kind of token failure.
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
 use shared::db::sweeps::Sweeps;
@@ -16,7 +15,7 @@ use crate::db::recipients::Recipients;
 use crate::db::reminders::{DueReminder, TokenNotices};
 use crate::db::token_health::NoticeKind;
 use crate::notify::message::TokenNotice;
-use crate::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, texting_hours};
+use crate::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, Wait};
 
 /// Sends reminders, and finds those that are due.
 pub struct Reminders {
@@ -34,9 +33,8 @@ struct Reminded {
     sent: u64,
     refused: u64,
     unknown: u64,
-    /// When a channel that waits may be tried.
     #[serde(skip)]
-    again_at: Option<DateTime<Utc>>,
+    wait: Wait,
 }
 
 impl Reminders {
@@ -111,23 +109,19 @@ impl Reminders {
         let notifier = self.notifier.planning(user_id, count(Channel::Email), count(Channel::Sms));
         let mut reminded = Reminded::default();
         for (channel, address) in channels {
-            let may_send_at = match channel {
-                Channel::Email => context.now(),
-                Channel::Sms => texting_hours::next(context.now(), recipient.zone, None),
-            };
-            if may_send_at > context.now() || !notifier.has_time_to_send(context) {
-                reminded.wait(may_send_at);
+            let at = notify::may_send_at(channel, context.now(), &recipient, None);
+            if at > context.now() || !notifier.has_time_to_send(context) {
+                reminded.wait.until(at);
                 continue;
             }
             let delivery = notifier.send(&recipient, channel, address, &notices).await?;
             reminded.count(&delivery, context);
         }
-        if let Some(at) = reminded.again_at {
-            return Ok(Outcome::Snooze(at));
+        if reminded.wait == Wait::default() {
+            let ids: Vec<_> = notices.iter().map(|notice| notice.id).collect();
+            self.notices.mark_reminded(user_id, &ids, context.now()).await?;
         }
-        let ids: Vec<_> = notices.iter().map(|notice| notice.id).collect();
-        self.notices.mark_reminded(user_id, &ids, context.now()).await?;
-        Ok(Outcome::done(reminded))
+        Ok(reminded.wait.or_done(reminded))
     }
 }
 
@@ -138,12 +132,8 @@ impl Reminded {
             Delivery::AlreadyClaimed => {}
             Delivery::Refused { .. } => self.refused += 1,
             Delivery::Unknown => self.unknown += 1,
-            Delivery::LimitedUntil(until) => self.wait(until),
-            Delivery::NotTaken { until } => self.wait(notify::retry_at(until, context)),
+            Delivery::LimitedUntil(until) => self.wait.until(until),
+            Delivery::NotTaken { until } => self.wait.for_retry(until, context),
         }
-    }
-
-    fn wait(&mut self, until: DateTime<Utc>) {
-        self.again_at = Some(self.again_at.map_or(until, |at| at.min(until)));
     }
 }

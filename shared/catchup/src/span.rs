@@ -38,6 +38,12 @@ impl Span {
 pub struct Spans(Vec<Span>);
 
 impl Spans {
+    /// Whether there is no moment in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The spans, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Span> {
         self.0.iter()

@@ -1,5 +1,6 @@
 //! Time zones by the names that users gave them.
 
+use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
@@ -12,6 +13,15 @@ pub fn named(user_id: Uuid, name: Option<&str>) -> Tz {
         tracing::warn!(%user_id, "an unknown time zone counts as UTC");
         Tz::UTC
     })
+}
+
+/// When a wall clock shows a time first; where it skips it, the end of the gap.
+#[must_use]
+pub fn first_shown(zone: Tz, wall: NaiveDateTime) -> Option<DateTime<Utc>> {
+    // No zone skipped more than a day.
+    let minutes = (0..=25 * 60).filter_map(|minutes| wall.checked_add_signed(TimeDelta::minutes(minutes)));
+    let mut shown = minutes.filter_map(|wall| zone.from_local_datetime(&wall).earliest());
+    shown.next().map(|moment| moment.to_utc())
 }
 
 #[cfg(test)]

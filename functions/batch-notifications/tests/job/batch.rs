@@ -4,6 +4,7 @@ use catchup::{limits, queues};
 use chrono::TimeDelta;
 use messaging_stand_in::{Channel, Fault, Kind, Times};
 use serde_json::{Value, json};
+use tests::database::LATER_SCHEMA;
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, number, task};
@@ -61,6 +62,30 @@ async fn a_message_is_about_three_suggestions_at_most() {
     fixture.deliver(&batch).await.check_done(&done(0, 0));
     fixture.stack.advance(WEEK);
     fixture.deliver(&batch).await.check_done(&done(2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_wanted_any_more_is_not_sent() {
+    let fixture = Fixture::at_noon().await;
+    fixture.stack.run(LATER_SCHEMA).await;
+    let user = fixture.user("ada", BOTH).await;
+    let batch = json!({ "userId": user });
+    for change in [
+        "UPDATE contacts SET archived = true",
+        "UPDATE contacts SET last_contact_date = now() + interval '1 second'",
+        "INSERT INTO suggestion_exclusions (user_id, contact_id) SELECT user_id, id FROM contacts",
+        "INSERT INTO jobs.excluded_contacts (user_id, contact_id, since) SELECT user_id, id, now() FROM contacts",
+        "INSERT INTO suggestion_pauses (user_id, pause_start, pause_end)
+         SELECT id, now() - interval '1 day', now() + interval '9 days' FROM users",
+    ] {
+        fixture.stack.run("DELETE FROM contacts").await;
+        fixture.suggest(user, "Ben").await;
+        fixture.stack.run(change).await;
+        fixture.deliver(&batch).await.check_done(&done(0, 0));
+    }
+    fixture.stack.run("DELETE FROM suggestion_pauses; DELETE FROM contacts").await;
+    fixture.suggest(user, "Ben").await;
+    fixture.deliver(&batch).await.check_done(&done(1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,7 +51,13 @@ pub(super) fn message(kind: Kind, reader: &Reader, suggestions: usize) -> Sample
         Kind::ExpiryReminder => {
             of(&[notice(NoticeKind::TokenExpiringSoon, now() + TimeDelta::hours(30))], &frame)
         }
-        Kind::Question => of(&[StillUseful { last_suggestion_id: Uuid::nil(), yes_url: None }], &frame),
+        Kind::Question => of(
+            &[StillUseful {
+                last_suggestion_id: Uuid::nil(),
+                yes_url: format!("{WEBHOOKS}/suggestion/yes/sample"),
+            }],
+            &frame,
+        ),
     }
 }
 

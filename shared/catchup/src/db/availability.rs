@@ -38,8 +38,6 @@ pub struct StoredUser {
     pub batch_day: Option<i32>,
     /// Time of the batch, `HH:mm`.
     pub batch_time: Option<String>,
-    /// A message may reach the user.
-    pub has_channel: bool,
     /// When the user's calendars were last read without a failure.
     pub synced_at: Option<DateTime<Utc>>,
     /// Since then the token was found revoked.
@@ -72,21 +70,13 @@ impl Availabilities {
             SELECT COALESCE(
                     NULLIF(u.timezone, 'UTC'),
                     NULLIF(p.timezone, 'UTC'),
-                    (
-                        SELECT mode() WITHIN GROUP (ORDER BY e.timezone)
-                        FROM google_calendars c
-                        JOIN calendar_events e ON e.user_id = c.user_id AND e.calendar_id = c.calendar_id
-                        WHERE c.user_id = u.id AND c.is_primary
-                    ),
+                    jobs.calendar_zone(u.id),
                     u.timezone
                 ) AS timezone,
                 COALESCE(NULLIF(p.timezone, 'UTC'), u.timezone) AS batch_timezone,
                 a.manual_time_blocks AS "manual_time_blocks?", a.commute_windows AS "commute_windows?",
                 a.nighttime_start AS "nighttime_start?", a.nighttime_end AS "nighttime_end?",
                 p.batch_day AS "batch_day?", p.batch_time AS "batch_time?",
-                COALESCE(p.email_enabled, false) OR COALESCE(p.sms_enabled, true) AND EXISTS (
-                    SELECT FROM user_phone_numbers n WHERE n.user_id = u.id AND n.verified
-                ) AS "has_channel!",
                 u.last_calendar_sync,
                 EXISTS (
                     SELECT FROM token_health h
@@ -113,7 +103,6 @@ impl Availabilities {
             },
             batch_day: row.batch_day,
             batch_time: row.batch_time,
-            has_channel: row.has_channel,
             synced_at: row.last_calendar_sync,
             is_revoked: row.is_revoked,
         }))

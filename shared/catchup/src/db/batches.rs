@@ -70,56 +70,26 @@ pub struct PendingSuggestion {
 pub struct Digests {
     email_at: Option<DateTime<Utc>>,
     sms_at: Option<DateTime<Utc>>,
-    ignored: i64,
-    is_asked: bool,
-    last_suggestion_id: Option<Uuid>,
+    /// Digests since the user acted last.
+    pub ignored: i64,
+    /// Since then the user was asked whether they are still useful.
+    pub is_asked: bool,
+    /// The last suggestion that the user was notified about.
+    pub last_suggestion_id: Option<Uuid>,
 }
 
-/// How much the next batch tells a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attention {
-    /// The best suggestions.
-    Usual,
-    /// The best one: the user reacted to none of the last batches.
-    Little,
-    /// The question whether suggestions are still useful, after this row of `suggestions`, the last one that the user was notified about.
-    Question(Uuid),
-    /// Nothing, until the user acts.
-    None,
-}
-
-/// Batches without a reaction after which a user is told little.
-const LITTLE_AFTER: i64 = 3;
-/// And after which a user is asked.
-const QUESTION_AFTER: i64 = 6;
 /// Messages of this time are of the same batch: one channel may wait for longer than the other.
 const SAME_BATCH: TimeDelta = TimeDelta::days(3);
 
 impl Digests {
-    /// When the user was told by a channel last.
-    #[must_use]
-    pub fn last(&self, channel: Channel) -> Option<DateTime<Utc>> {
-        match channel {
-            Channel::Email => self.email_at,
-            Channel::Sms => self.sms_at,
-        }
-    }
-
     /// Whether the batch of that time was sent by a channel.
     #[must_use]
     pub fn has_batch(&self, channel: Channel, at: DateTime<Utc>) -> bool {
-        self.last(channel).is_some_and(|last| last + SAME_BATCH > at)
-    }
-
-    /// How much the next batch tells the user.
-    #[must_use]
-    pub fn attention(&self) -> Attention {
-        match self.last_suggestion_id {
-            Some(_) if self.is_asked => Attention::None,
-            Some(last) if self.ignored >= QUESTION_AFTER => Attention::Question(last),
-            Some(_) if self.ignored >= LITTLE_AFTER => Attention::Little,
-            Some(_) | None => Attention::Usual,
-        }
+        let last = match channel {
+            Channel::Email => self.email_at,
+            Channel::Sms => self.sms_at,
+        };
+        last.is_some_and(|last| last + SAME_BATCH > at)
     }
 }
 
@@ -194,10 +164,14 @@ impl Batches {
                     WHERE s.user_id = $1 AND s.status <> 'pending' AND NOT EXISTS (
                         SELECT FROM jobs.ended_suggestions e WHERE e.user_id = $1 AND e.suggestion_id = s.id
                     )
+                      -- The old jobs left no row of ours.
+                      AND (s.dismissal_reason LIKE 'Conflicts with calendar event%'
+                        OR s.dismissal_reason LIKE 'Calendar conflict:%') IS NOT TRUE
                 ) acts
             ), told AS (
                 SELECT d.channel, d.subject, d.message_id, d.claimed_at, d.subject LIKE 'suggestion:%' AS is_digest,
-                    d.claimed_at > acted.at AND d.claimed_at < $2 AND d.state <> 'refused' AS is_ignored
+                    d.claimed_at > acted.at AND d.claimed_at < $2 
+                        AND d.state NOT IN ('refused', 'failed', 'bounced') AS is_ignored
                 FROM jobs.notification_deliveries d, acted
                 WHERE d.user_id = $1 AND (d.subject LIKE 'suggestion:%' OR d.subject LIKE 'still_useful:%')
             )
@@ -222,6 +196,19 @@ impl Batches {
         Ok(digests)
     }
 
+    /// Contacts that the user does not want to hear of; `None` while the user wants to hear of no contact.
+    pub async fn excluded(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<Vec<Uuid>>, Error> {
+        let later = LaterTables::find(self.0.statement()).await?;
+        if later.pauses && later_tables::is_paused(self.0.statement(), user_id, now).await? {
+            return Ok(None);
+        }
+        let mut excluded = excluded_here(self.0.statement(), user_id).await?;
+        if later.exclusions {
+            excluded.extend(later_tables::excluded(self.0.statement(), user_id).await?);
+        }
+        Ok(Some(excluded.into_iter().collect()))
+    }
+
     /// The best of the user's pending suggestions that are still wanted, have no calendar event, begin at `from` or later, and
     /// that the ledger does not know on `channel`. Those that begin before `next`, when the next batch can announce something,
     /// come first.
@@ -230,17 +217,10 @@ impl Batches {
         user_id: Uuid,
         channel: Channel,
         [from, next]: [DateTime<Utc>; 2],
-        limit: u32,
+        excluded: &[Uuid],
+        limit: usize,
     ) -> Result<Vec<PendingSuggestion>, Error> {
         let channel: &str = channel.into();
-        let later = LaterTables::find(self.0.statement()).await?;
-        if later.pauses && later_tables::paused_until(self.0.statement(), user_id, from).await?.is_some() {
-            return Ok(Vec::new());
-        }
-        let mut excluded: Vec<Uuid> = excluded_here(self.0.statement(), user_id).await?.into_iter().collect();
-        if later.exclusions {
-            excluded.extend(later_tables::excluded(self.0.statement(), user_id).await?);
-        }
         let suggestions = sqlx::query_as!(
             PendingSuggestion,
             r#"
@@ -250,14 +230,17 @@ impl Batches {
             CROSS JOIN LATERAL (
                 SELECT array_agg(c.name ORDER BY c.id <> s.contact_id, c.name)::text[] AS names,
                     bool_or(
-                        c.archived IS TRUE OR c.id = ANY ($6) OR c.last_contact_date > s.created_at OR EXISTS (
+                        c.archived IS TRUE OR c.frequency_preference IS NOT DISTINCT FROM 'na' OR c.id = ANY ($6)
+                        OR (c.last_contact_date > s.created_at AND c.last_contact_date <= $4) OR EXISTS (
                             SELECT FROM interaction_logs l
                             WHERE l.contact_id = c.id AND l.date > s.created_at AND l.date <= $4
                         )
                     ) AS is_unwanted
                 FROM contacts c
-                WHERE c.id = s.contact_id
-                   OR c.id IN (SELECT contact_id FROM suggestion_contacts WHERE suggestion_id = s.id)
+                WHERE c.id = ANY (ARRAY(
+                    SELECT s.contact_id
+                    UNION SELECT contact_id FROM suggestion_contacts WHERE suggestion_id = s.id
+                ))
             ) whom
             WHERE s.user_id = $1 AND s.status = 'pending' AND s.calendar_event_id IS NULL
               AND s.proposed_timeslot_start >= $4 AND is_unwanted IS NOT TRUE
@@ -270,10 +253,10 @@ impl Batches {
             "#,
             user_id,
             channel,
-            i64::from(limit),
+            i64::try_from(limit).unwrap_or(i64::MAX),
             from,
             next,
-            &excluded,
+            excluded,
         )
         .fetch_all(self.0.statement())
         .await?;

@@ -147,7 +147,8 @@ impl Deliveries {
         provider_id: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.settle(message_id, "sent", provider, [Some(provider_id), None], now).await
+        self.settle_sent(message_id, provider, provider_id, now, now).await?;
+        Ok(())
     }
 
     /// The provider will never take the message.
@@ -158,33 +159,37 @@ impl Deliveries {
         refusal: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.settle(message_id, "refused", provider, [None, Some(refusal)], now).await
+        self.settle(message_id, "refused", provider, [None, Some(refusal)], now, now).await?;
+        Ok(())
     }
 
+    /// `false` when there is no message of unknown status with that id that was claimed by `claimed_by`.
     async fn settle(
         &self,
         message_id: Uuid,
         state: &str,
         provider: &str,
         [provider_id, refusal]: [Option<&str>; 2],
+        claimed_by: DateTime<Utc>,
         now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        sqlx::query!(
+    ) -> Result<bool, Error> {
+        let settled = sqlx::query!(
             "
             UPDATE jobs.notification_deliveries
-            SET state = $2, provider = $3, provider_id = $4, refusal = $5, settled_at = $6
-            WHERE message_id = $1 AND state = 'unknown'
+            SET state = $2, provider = $3, provider_id = $4, refusal = $5, settled_at = $7
+            WHERE message_id = $1 AND state = 'unknown' AND claimed_at <= $6
             ",
             message_id,
             state,
             provider,
             provider_id,
             refusal,
+            claimed_by,
             now,
         )
         .execute(self.0.statement())
         .await?;
-        Ok(())
+        Ok(settled.rows_affected() > 0)
     }
 
     /// Releases the claim: nothing was sent.
@@ -223,31 +228,17 @@ impl Deliveries {
         Ok(unknown)
     }
 
-    /// An operator knows that the provider took a message of unknown status, claimed before `before`. `false` when there is no
+    /// An operator knows that the provider took a message of unknown status, claimed by `claimed_by`. `false` when there is no
     /// such message.
     pub async fn settle_sent(
         &self,
         message_id: Uuid,
         provider: &str,
         provider_id: &str,
-        before: DateTime<Utc>,
+        claimed_by: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        let settled = sqlx::query!(
-            "
-            UPDATE jobs.notification_deliveries
-            SET state = 'sent', provider = $2, provider_id = $3, settled_at = $5
-            WHERE message_id = $1 AND state = 'unknown' AND claimed_at < $4
-            ",
-            message_id,
-            provider,
-            provider_id,
-            before,
-            now,
-        )
-        .execute(self.0.statement())
-        .await?;
-        Ok(settled.rows_affected() > 0)
+        self.settle(message_id, "sent", provider, [Some(provider_id), None], claimed_by, now).await
     }
 
     /// An operator knows that the provider does not know a message of unknown status, claimed before `before`: what it was

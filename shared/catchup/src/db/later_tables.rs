@@ -43,20 +43,24 @@ pub(super) async fn excluded(statement: impl PgExecutor<'_>, user_id: Uuid) -> R
     Ok(excluded.into_iter().collect())
 }
 
-/// Until when the user paused suggestions, if that is now, where `suggestion_pauses` is.
-pub(super) async fn paused_until(
+/// Whether the user wants no suggestions now, where `suggestion_pauses` is.
+pub(super) async fn is_paused(
     statement: impl PgExecutor<'_>,
     user_id: Uuid,
     now: DateTime<Utc>,
-) -> Result<Option<DateTime<Utc>>, Error> {
-    let until = sqlx::query_scalar!(
-        "SELECT pause_end FROM suggestion_pauses WHERE user_id = $1 AND pause_start <= $2 AND pause_end > $2",
+) -> Result<bool, Error> {
+    let is_paused = sqlx::query_scalar!(
+        r#"
+        SELECT EXISTS (
+            SELECT FROM suggestion_pauses WHERE user_id = $1 AND pause_start <= $2 AND pause_end > $2
+        ) AS "is_paused!"
+        "#,
         user_id,
         now,
     )
-    .fetch_optional(statement)
+    .fetch_one(statement)
     .await?;
-    Ok(until)
+    Ok(is_paused)
 }
 
 /// What the user said last of each suggestion, where `suggestion_feedback` is.

@@ -1,4 +1,4 @@
-//! `jobs.opt_outs`: of which lists of messages people have left.
+//! `jobs.opt_outs`: of which lists of messages people opted out.
 
 use chrono::{DateTime, Utc};
 use shared::db::Error;
@@ -21,7 +21,7 @@ impl List {
     pub const ALL: [Self; 2] = [Self::Ideas, Self::Account];
 }
 
-/// Why a list was left.
+/// Why a person opted out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
@@ -36,7 +36,7 @@ pub enum Reason {
 /// What a person said.
 #[derive(Debug, Clone, Copy)]
 pub struct OptOut<'a> {
-    /// Which channel is left.
+    /// Of which channel.
     pub channel: Channel,
     /// Of which lists.
     pub lists: &'a [List],
@@ -47,18 +47,23 @@ pub struct OptOut<'a> {
 }
 
 handle! {
-    /// `jobs.opt_outs`: of which lists of messages people have left.
+    /// `jobs.opt_outs`: of which lists of messages people opted out.
     OptOuts
 }
 
 impl OptOuts {
     /// A person leaves lists of a channel. Leaving the ideas is also written where the application shows it. `false` when the
     /// callback was handled before, or there is no such user.
-    pub async fn leave(&self, user_id: Uuid, opt_out: OptOut<'_>, now: DateTime<Utc>) -> Result<bool, Error> {
+    pub async fn opt_out(
+        &self,
+        user_id: Uuid,
+        opt_out: OptOut<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
         let lists: Vec<&str> = opt_out.lists.iter().map(|list| (*list).into()).collect();
         let reason: &str = opt_out.reason.into();
         let is_shown = opt_out.lists.contains(&List::Ideas);
-        let left = sqlx::query_scalar!(
+        let opted_out = sqlx::query_scalar!(
             r#"
             WITH handled AS (
                 INSERT INTO jobs.handled_callbacks (id, handled_at) SELECT $6, $7 WHERE $6::text IS NOT NULL
@@ -78,7 +83,7 @@ impl OptOuts {
                 SET sms_enabled = notification_preferences.sms_enabled AND $2 <> 'sms',
                     email_enabled = notification_preferences.email_enabled AND $2 <> 'email'
             )
-            SELECT EXISTS (SELECT FROM person) AS "left!"
+            SELECT EXISTS (SELECT FROM person) AS "opted_out!"
             "#,
             user_id,
             opt_out.channel.as_str(),
@@ -90,19 +95,19 @@ impl OptOuts {
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(left)
+        Ok(opted_out)
     }
 
     /// A person wants a channel again: also written where the application shows it. `false` when the callback was handled before,
-    /// or the person had not left.
-    pub async fn rejoin(
+    /// or the person had not opted out.
+    pub async fn opt_in(
         &self,
         user_id: Uuid,
         channel: Channel,
         callback: &str,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        let rejoined = sqlx::query_scalar!(
+        let opted_in = sqlx::query_scalar!(
             r#"
             WITH handled AS (
                 INSERT INTO jobs.handled_callbacks (id, handled_at) VALUES ($3, $4)
@@ -117,7 +122,7 @@ impl OptOuts {
                 SET sms_enabled = sms_enabled OR $2 = 'sms', email_enabled = email_enabled OR $2 = 'email'
                 WHERE user_id = $1 AND EXISTS (SELECT FROM lifted WHERE is_shown)
             )
-            SELECT EXISTS (SELECT FROM lifted) AS "rejoined!"
+            SELECT EXISTS (SELECT FROM lifted) AS "opted_in!"
             "#,
             user_id,
             channel.as_str(),
@@ -126,7 +131,7 @@ impl OptOuts {
         )
         .fetch_one(self.0.statement())
         .await?;
-        Ok(rejoined)
+        Ok(opted_in)
     }
 
     /// Whose verified number that is, E.164.

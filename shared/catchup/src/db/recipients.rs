@@ -1,4 +1,4 @@
-//! Who gets messages: addresses, numbers and preferences of users, and of which lists they have left.
+//! Who gets messages: addresses, numbers and preferences of users, and of which lists they opted out.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::deliveries::Channel;
 use super::opt_outs::List;
 
-/// How long an address or a number counts as dead after a message to it failed for good: then it is tried once more.
-const DEAD_FOR: TimeDelta = TimeDelta::days(90);
+/// How long an address or a number is suppressed after a message to it failed for good: then it is tried once more.
+const SUPPRESSED_FOR: TimeDelta = TimeDelta::days(90);
 
 /// How a user is reached.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,10 +29,10 @@ pub struct Contactable {
     pub preferred_timezone: Option<String>,
     /// IANA name of the user's zone.
     pub timezone: Option<String>,
-    /// The lists that the user has left, each as `sms:ideas`.
-    pub left: Vec<String>,
+    /// The lists that the user opted out of, each as `sms:ideas`.
+    pub opted_out: Vec<String>,
     /// The channels of whose address or number a message failed for good.
-    pub dead: Vec<String>,
+    pub suppressed: Vec<String>,
     /// A text message was sent to this number before.
     pub was_texted: bool,
 }
@@ -50,19 +50,20 @@ impl Contactable {
     /// has a number that takes none, gets ideas by e-mail.
     #[must_use]
     pub fn channels(&self, list: List) -> Vec<(Channel, &str)> {
-        let has_left = |channel: Channel| {
+        let has_opted_out = |channel: Channel| {
             let list: &str = list.into();
-            self.left.iter().any(|left| left.split_once(':') == Some((channel.as_str(), list)))
+            self.opted_out.iter().any(|opt_out| opt_out.split_once(':') == Some((channel.as_str(), list)))
         };
-        let is_dead = |channel: Channel| self.dead.iter().any(|dead| dead == channel.as_str());
-        let phone = self.phone.as_deref().filter(|_| !has_left(Channel::Sms));
+        let is_suppressed =
+            |channel: Channel| self.suppressed.iter().any(|suppressed| suppressed == channel.as_str());
+        let phone = self.phone.as_deref().filter(|_| !has_opted_out(Channel::Sms));
         let wants_email = match list {
-            List::Ideas => self.email_enabled || (phone.is_some() && is_dead(Channel::Sms)),
+            List::Ideas => self.email_enabled || (phone.is_some() && is_suppressed(Channel::Sms)),
             List::Account => true,
         };
-        let email = (wants_email && !is_dead(Channel::Email) && !has_left(Channel::Email))
+        let email = (wants_email && !is_suppressed(Channel::Email) && !has_opted_out(Channel::Email))
             .then_some((Channel::Email, self.email.as_str()));
-        let text = phone.filter(|_| !is_dead(Channel::Sms)).map(|number| (Channel::Sms, number));
+        let text = phone.filter(|_| !is_suppressed(Channel::Sms)).map(|number| (Channel::Sms, number));
         [email, text].into_iter().flatten().collect()
     }
 }
@@ -81,13 +82,15 @@ handle! {
 impl Recipients {
     /// How a user is reached; `None` when there is no such user. Without preferences: by text message only.
     ///
-    /// What a person left ends when the application, where it is shown, says that it is wanted again.
+    /// An opt-out ends when the application, where it is shown, says that it is wanted again.
     pub async fn contactable(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<Contactable>, Error> {
         let contactable = sqlx::query_as!(
             Contactable,
             r#"
             WITH person AS (
-                SELECT u.id, u.name, u.email, u.timezone, p.batch_time, p.timezone AS preferred_timezone,
+                SELECT u.id, u.name, u.email, p.batch_time,
+                    COALESCE(NULLIF(u.timezone, 'UTC'), NULLIF(p.timezone, 'UTC'), jobs.calendar_zone(u.id), u.timezone)
+                        AS timezone, p.timezone AS preferred_timezone,
                     p.email_enabled, p.sms_enabled,
                     (
                         SELECT phone_number FROM user_phone_numbers n
@@ -97,6 +100,9 @@ impl Recipients {
                 FROM users u
                 LEFT JOIN notification_preferences p ON p.user_id = u.id
                 WHERE u.id = $1
+            ), lifted AS (
+                DELETE FROM jobs.opt_outs o USING person
+                WHERE o.user_id = $1 AND is_shown AND (o.channel = 'sms' AND sms_enabled OR o.channel = 'email' AND email_enabled)
             ), failed AS (
                 SELECT DISTINCT address_hash FROM jobs.notification_deliveries
                 WHERE user_id = $1 AND claimed_at > $2
@@ -109,11 +115,11 @@ impl Recipients {
                     WHERE o.user_id = $1 AND NOT (
                         is_shown AND COALESCE(CASE channel WHEN 'sms' THEN sms_enabled ELSE email_enabled END, false)
                     )
-                ) AS "left!",
+                ) AS "opted_out!",
                 ARRAY(
                     SELECT channel FROM (VALUES ('email', email), ('sms', phone)) AS reached (channel, address)
                     WHERE sha256(convert_to(address, 'UTF8')) IN (SELECT address_hash FROM failed)
-                ) AS "dead!",
+                ) AS "suppressed!",
                 EXISTS (
                     SELECT FROM jobs.notification_deliveries d
                     WHERE d.user_id = $1 AND d.channel = 'sms' AND d.state NOT IN ('unknown', 'refused')
@@ -122,7 +128,7 @@ impl Recipients {
             FROM person
             "#,
             user_id,
-            now - DEAD_FOR,
+            now - SUPPRESSED_FOR,
         )
         .fetch_optional(self.0.statement())
         .await?;
@@ -143,8 +149,8 @@ mod tests {
             batch_time: None,
             preferred_timezone: None,
             timezone: None,
-            left: Vec::new(),
-            dead: Vec::new(),
+            opted_out: Vec::new(),
+            suppressed: Vec::new(),
             was_texted: false,
         }
     }
@@ -159,27 +165,29 @@ mod tests {
     }
 
     #[test]
-    fn leaving_one_list_or_channel_does_not_leave_the_other() {
-        let left =
-            |left: &[&str]| Contactable { left: left.iter().map(ToString::to_string).collect(), ..person() };
+    fn opting_out_of_one_list_or_channel_leaves_the_other() {
+        let without = |lists: &[&str]| Contactable {
+            opted_out: lists.iter().map(ToString::to_string).collect(),
+            ..person()
+        };
         check(&person(), "email+sms", "email+sms");
-        check(&left(&["email:ideas"]), "sms", "email+sms");
-        check(&left(&["email:account"]), "email+sms", "sms");
-        check(&left(&["sms:ideas", "sms:account"]), "email", "email");
-        check(&left(&["sms:ideas", "sms:account", "email:ideas", "email:account"]), "", "");
+        check(&without(&["email:ideas"]), "sms", "email+sms");
+        check(&without(&["email:account"]), "email+sms", "sms");
+        check(&without(&["sms:ideas", "sms:account"]), "email", "email");
+        check(&without(&["sms:ideas", "sms:account", "email:ideas", "email:account"]), "", "");
     }
 
     #[test]
-    fn a_number_or_an_address_that_is_dead_is_left_alone_and_the_other_channel_is_used() {
-        let dead = |channel: Channel| vec![channel.as_str().to_owned()];
-        check(&Contactable { dead: dead(Channel::Email), ..person() }, "sms", "sms");
-        check(&Contactable { dead: dead(Channel::Sms), ..person() }, "email", "email");
+    fn a_number_or_an_address_that_is_suppressed_gets_nothing_and_the_other_channel_is_used() {
+        let suppressed = |channel: Channel| vec![channel.as_str().to_owned()];
+        check(&Contactable { suppressed: suppressed(Channel::Email), ..person() }, "sms", "sms");
+        check(&Contactable { suppressed: suppressed(Channel::Sms), ..person() }, "email", "email");
         let texts = Contactable { email_enabled: false, ..person() };
         check(&texts, "sms", "email+sms");
-        check(&Contactable { dead: dead(Channel::Sms), ..texts.clone() }, "email", "email");
+        check(&Contactable { suppressed: suppressed(Channel::Sms), ..texts.clone() }, "email", "email");
         // STOP is a word, and no failure.
-        let left = vec!["sms:ideas".to_owned(), "sms:account".to_owned()];
-        check(&Contactable { dead: dead(Channel::Sms), left, ..texts.clone() }, "", "email");
+        let opted_out = vec!["sms:ideas".to_owned(), "sms:account".to_owned()];
+        check(&Contactable { suppressed: suppressed(Channel::Sms), opted_out, ..texts.clone() }, "", "email");
         check(&Contactable { phone: None, ..texts }, "", "email");
     }
 }

@@ -3,20 +3,69 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use shared::db::{Error, Page, Transaction};
 use uuid::Uuid;
 
 use super::later_tables::{self, LaterTables};
 use crate::span::Span;
-use crate::suggestions::{Contact, Plan};
 
 mod acts;
 
 pub(super) use acts::excluded_here;
-pub use acts::{Act, Acted, MET, NEVER, SNOOZED_FOR};
+pub use acts::{Act, Acted};
 
 /// Earlier suggestions are looked back at for this time: the longest that a user's word about one lasts, twice a year.
 const LOOK_BACK: TimeDelta = TimeDelta::days(731);
+
+/// Someone the user could meet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contact {
+    /// The contact.
+    pub id: Uuid,
+    /// What the user calls them.
+    pub name: String,
+    /// Its e-mail address.
+    pub email: Option<String>,
+    /// Its number, as it was entered.
+    pub phone: Option<String>,
+    /// Its time zone.
+    pub zone: Option<Tz>,
+    /// How often the user wants to be in touch.
+    pub frequency: Option<Frequency>,
+    /// When the two were last in touch: the latest of what the contact, past interactions and the calendar say.
+    pub last_met: Option<DateTime<Utc>>,
+    /// When the calendar shows the two next.
+    pub next_meeting: Option<DateTime<Utc>>,
+    /// Since when the user has the contact.
+    pub created_at: Option<DateTime<Utc>>,
+    /// A close friend, by circle or group.
+    pub is_close: bool,
+    /// It is in a group or a circle.
+    pub is_in_group: bool,
+    /// It is kept, and not to be suggested.
+    pub is_archived: bool,
+}
+
+/// `frequency_option`.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, strum::EnumIter, strum::EnumString, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Frequency {
+    Daily,
+    Weekly,
+    Biweekly,
+    /// What counts where the user said nothing.
+    #[default]
+    Monthly,
+    Quarterly,
+    Yearly,
+    Flexible,
+    /// The user does not want to hear of this contact.
+    Na,
+}
 
 /// A suggestion, open or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +89,7 @@ pub struct Suggestion {
     /// The user was notified about it, as far as is known.
     pub was_notified: bool,
     /// Why we dismissed it; otherwise the user did.
-    pub ended_as: Option<Ending>,
+    pub dismissed_for: Option<DismissalReason>,
     /// What the user says about dismissing it.
     pub feedback: Option<Feedback>,
 }
@@ -67,7 +116,7 @@ pub enum Status {
 /// Why we dismissed a suggestion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Ending {
+pub enum DismissalReason {
     /// Its time has begun.
     Expired,
     /// Its time is not free any more, and there is no other.
@@ -76,9 +125,9 @@ pub enum Ending {
     Unwanted,
 }
 
-impl Ending {
+impl DismissalReason {
     /// The value of `dismissal_reason`, for the user to read.
-    fn reason(self) -> &'static str {
+    fn words(self) -> &'static str {
         match self {
             Self::Expired => "Expired: the proposed time has passed",
             Self::Conflict => "Calendar conflict: a busy event now overlaps the proposed time",
@@ -117,8 +166,21 @@ pub struct NewSuggestion {
 pub struct NewTime {
     /// Which.
     pub id: Uuid,
+    /// When it was changed last: what the user says in between stays.
+    pub changed_at: DateTime<Utc>,
     /// When.
     pub slot: Span,
+}
+
+/// A suggestion that we dismiss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dismissal {
+    /// Which.
+    pub id: Uuid,
+    /// When it was changed last: what the user says in between stays.
+    pub changed_at: DateTime<Utc>,
+    /// Why.
+    pub reason: DismissalReason,
 }
 
 /// What is known of a user's suggestions.
@@ -128,8 +190,8 @@ pub struct Known {
     pub suggestions: Vec<Suggestion>,
     /// Contacts that the user does not want to hear of.
     pub excluded: HashSet<Uuid>,
-    /// Until when the user does not want to hear of anybody.
-    pub paused_until: Option<DateTime<Utc>>,
+    /// The user wants no suggestions now.
+    pub is_paused: bool,
     /// When the user acted last, as it was noted: [`SuggestionsTx::note_act`].
     pub acted_at: Option<DateTime<Utc>>,
 }
@@ -206,7 +268,7 @@ impl SuggestionsTx {
                 GROUP BY m.contact_id
             )
             SELECT c.id, c.name, c.email, c.phone, c.timezone, c.frequency_preference::text AS frequency,
-                greatest(c.last_contact_date, m.last) AS last_met, m.next AS "next_meeting?", c.created_at,
+                greatest(CASE WHEN c.last_contact_date <= $2 THEN c.last_contact_date END, m.last) AS last_met, m.next AS "next_meeting?", c.created_at,
                 COALESCE(c.circle IN ('inner', 'close'), false) OR COALESCE(g.is_close, false) AS "is_close!",
                 c.circle IS NOT NULL OR g.contact_id IS NOT NULL AS "is_in_group!",
                 c.archived IS TRUE AS "is_archived!"
@@ -244,7 +306,7 @@ impl SuggestionsTx {
             r#"
             WITH notified AS MATERIALIZED (
                 SELECT DISTINCT split_part(subject, ':', 2) AS id FROM jobs.notification_deliveries
-                WHERE user_id = $1 AND subject LIKE 'suggestion:%' AND state <> 'refused'
+                WHERE user_id = $1 AND subject LIKE 'suggestion:%' AND state NOT IN ('refused', 'failed', 'bounced')
             )
             SELECT s.id, s.contact_id, s.status AS "status: Status", s.proposed_timeslot_start AS start,
                 s.proposed_timeslot_end AS end, s.snoozed_until, s.calendar_event_id,
@@ -252,7 +314,7 @@ impl SuggestionsTx {
                 COALESCE(j.reason, CASE
                     WHEN s.dismissal_reason LIKE 'Conflicts with calendar event%' THEN 'conflict'
                     WHEN s.dismissal_reason LIKE 'Calendar conflict:%' THEN 'conflict'
-                END) AS ended_as,
+                END) AS dismissed_for,
                 s.id::text IN (SELECT id FROM notified) AS "was_notified!",
                 ARRAY(
                     SELECT c.contact_id FROM suggestion_contacts c
@@ -261,6 +323,7 @@ impl SuggestionsTx {
             FROM suggestions s
             LEFT JOIN jobs.ended_suggestions j ON j.user_id = $1 AND j.suggestion_id = s.id
             WHERE s.user_id = $1 AND (s.status IN ('pending', 'snoozed') OR s.created_at > $3)
+            ORDER BY s.priority DESC, s.id
             "#,
             self.user_id,
             now,
@@ -283,20 +346,20 @@ impl SuggestionsTx {
             created_at: row.created_at,
             changed_at: row.changed_at,
             was_notified: row.was_notified,
-            ended_as: row.ended_as.and_then(|ended_as| ended_as.parse().ok()),
+            dismissed_for: row.dismissed_for.and_then(|dismissed_for| dismissed_for.parse().ok()),
             feedback: feedback.remove(&row.id),
         });
         let mut known = Known {
             suggestions: suggestions.collect(),
             excluded: excluded_here(self.tx.statement(), self.user_id).await?,
-            paused_until: None,
+            is_paused: false,
             acted_at: self.acted_at().await?,
         };
         if later.exclusions {
             known.excluded.extend(later_tables::excluded(self.tx.statement(), self.user_id).await?);
         }
         if later.pauses {
-            known.paused_until = later_tables::paused_until(self.tx.statement(), self.user_id, now).await?;
+            known.is_paused = later_tables::is_paused(self.tx.statement(), self.user_id, now).await?;
         }
         Ok(known)
     }
@@ -325,51 +388,54 @@ impl SuggestionsTx {
         Ok(())
     }
 
-    /// Ends, moves and makes suggestions; what changed since it was planned stays as it is.
+    /// Dismisses, moves and makes suggestions; what changed since it was planned stays as it is.
     pub async fn carry_out(
         &mut self,
-        plan: &Plan,
+        (dismissals, new_times, new): (&[Dismissal], &[NewTime], &[NewSuggestion]),
         timezone: &str,
         now: DateTime<Utc>,
     ) -> Result<Changes, Error> {
-        let ended = self.end(&plan.ended, now).await?;
-        let moved = self.change_times(&plan.moved, now).await?;
-        let created = self.add(&plan.new, timezone, now).await?;
-        Ok(Changes { created, moved, dismissed: ended })
+        let dismissed = self.dismiss(dismissals, now).await?;
+        let moved = self.change_times(new_times, now).await?;
+        let created = self.add(new, timezone, now).await?;
+        Ok(Changes { created, moved, dismissed })
     }
 
-    async fn end(&mut self, endings: &[(Uuid, Ending)], now: DateTime<Utc>) -> Result<u64, Error> {
-        if endings.is_empty() {
+    async fn dismiss(&mut self, dismissals: &[Dismissal], now: DateTime<Utc>) -> Result<u64, Error> {
+        if dismissals.is_empty() {
             return Ok(0);
         }
-        let ids: Vec<_> = endings.iter().map(|(id, _)| *id).collect();
-        let names: Vec<&str> = endings.iter().map(|(_, ending)| ending.into()).collect();
-        let reasons: Vec<_> = endings.iter().map(|(_, ending)| ending.reason()).collect();
-        let ended = sqlx::query_scalar!(
+        let ids: Vec<_> = dismissals.iter().map(|dismissal| dismissal.id).collect();
+        let names: Vec<&str> = dismissals.iter().map(|dismissal| dismissal.reason.into()).collect();
+        let words: Vec<_> = dismissals.iter().map(|dismissal| dismissal.reason.words()).collect();
+        let changed: Vec<_> = dismissals.iter().map(|dismissal| dismissal.changed_at).collect();
+        let dismissed = sqlx::query_scalar!(
             r#"
-            WITH ended AS (
-                UPDATE suggestions s SET status = 'dismissed', dismissal_reason = e.reason
-                FROM unnest($2::uuid[], $3::text[], $4::text[]) AS e(id, ended_as, reason)
-                WHERE s.user_id = $1 AND s.id = e.id AND s.status IN ('pending', 'snoozed')
-                RETURNING s.id, e.ended_as
+            WITH dismissed AS (
+                UPDATE suggestions s SET status = 'dismissed', dismissal_reason = d.words
+                FROM unnest($2::uuid[], $3::text[], $4::text[], $5::timestamptz[]) AS d(id, reason, words, changed_at)
+                WHERE s.user_id = $1 AND s.id = d.id AND s.status IN ('pending', 'snoozed')
+                  AND COALESCE(s.updated_at, d.changed_at) = d.changed_at
+                RETURNING s.id, d.reason
             ), noted AS (
                 INSERT INTO jobs.ended_suggestions (user_id, suggestion_id, reason, ended_at)
-                SELECT $1, id, ended_as, $5 FROM ended
+                SELECT $1, id, reason, $6 FROM dismissed
                 -- The application made it pending again in between.
                 ON CONFLICT (user_id, suggestion_id)
                 DO UPDATE SET reason = excluded.reason, ended_at = excluded.ended_at
             )
-            SELECT count(*) AS "ended!" FROM ended
+            SELECT count(*) AS "dismissed!" FROM dismissed
             "#,
             self.user_id,
             &ids,
             names.as_slice() as _,
-            reasons.as_slice() as _,
+            words.as_slice() as _,
+            &changed,
             now,
         )
         .fetch_one(self.tx.statement())
         .await?;
-        Ok(ended.cast_unsigned())
+        Ok(dismissed.cast_unsigned())
     }
 
     /// Messages about the old times are kept under other names: each new time is another subject of a message.
@@ -380,13 +446,16 @@ impl SuggestionsTx {
         let ids: Vec<_> = times.iter().map(|time| time.id).collect();
         let starts: Vec<_> = times.iter().map(|time| time.slot.start).collect();
         let ends: Vec<_> = times.iter().map(|time| time.slot.end).collect();
+        let changed: Vec<_> = times.iter().map(|time| time.changed_at).collect();
         let moved = sqlx::query_scalar!(
             r#"
             WITH moved AS (
                 UPDATE suggestions s SET status = 'pending', snoozed_until = NULL,
                     proposed_timeslot_start = t.starts_at, proposed_timeslot_end = t.ends_at
-                FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[]) AS t(id, starts_at, ends_at)
+                FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $6::timestamptz[])
+                    AS t(id, starts_at, ends_at, changed_at)
                 WHERE s.user_id = $1 AND s.id = t.id AND s.status IN ('pending', 'snoozed')
+                  AND COALESCE(s.updated_at, t.changed_at) = t.changed_at
                 RETURNING s.id
             ), noted AS (
                 UPDATE jobs.notification_deliveries d
@@ -400,6 +469,7 @@ impl SuggestionsTx {
             &starts,
             &ends,
             now,
+            &changed,
         )
         .fetch_one(self.tx.statement())
         .await?;

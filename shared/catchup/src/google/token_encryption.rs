@@ -12,9 +12,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::hex_key;
+
 const IV_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
-const KEY_BYTES: usize = 32;
 
 /// Encrypts and decrypts stored tokens with one key (`ENCRYPTION_KEY`, 64 hexadecimal digits).
 #[derive(Clone)]
@@ -38,13 +39,7 @@ impl FromStr for TokenCipher {
     type Err = Error;
 
     fn from_str(hex: &str) -> Result<Self, Error> {
-        if hex.len() != 2 * KEY_BYTES || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(Error::Key);
-        }
-        let mut key = [0_u8; KEY_BYTES];
-        for (at, byte) in key.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).map_err(|_| Error::Key)?;
-        }
+        let key = hex_key::read(hex).ok_or(Error::Key)?;
         Ok(Self(AesGcm::new(&key.into())))
     }
 }

@@ -1,16 +1,36 @@
 //! When a message is sent again that a provider did not take.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::job::Context;
+use serde::Serialize;
+use shared::job::{Context, Outcome};
 
 const FIRST: TimeDelta = TimeDelta::minutes(1);
 /// Less than an hour: within an hour after an outage everybody is notified.
 const LONGEST: TimeDelta = TimeDelta::minutes(50);
 
-/// When a task continues whose message was not taken: at `until`, if the provider said so, and later each time. Nothing of
-/// it is a failure of the task.
-#[must_use]
-pub fn retry_at(until: Option<DateTime<Utc>>, context: &Context) -> DateTime<Utc> {
+/// When a task with several messages continues: as soon as one of those that wait may be sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wait(Option<DateTime<Utc>>);
+
+impl Wait {
+    /// One of them may be sent then.
+    pub fn until(&mut self, at: DateTime<Utc>) {
+        self.0 = Some(self.0.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// One was not taken: it may be sent at `until`, if the provider said so, and later each time. Nothing of it is a failure of
+    /// the task.
+    pub fn for_retry(&mut self, until: Option<DateTime<Utc>>, context: &Context) {
+        self.until(retry_at(until, context));
+    }
+
+    /// `result`, if nothing waits.
+    pub fn or_done(self, result: impl Serialize) -> Outcome {
+        self.0.map_or_else(|| Outcome::done(result), Outcome::Snooze)
+    }
+}
+
+fn retry_at(until: Option<DateTime<Utc>>, context: &Context) -> DateTime<Utc> {
     let now = context.now();
     until.unwrap_or(now + FIRST).max(now + growing(context.dispatches))
 }

@@ -59,14 +59,15 @@ impl Inner {
             }
             Err(SendError::OptedOut(code)) => {
                 tracing::info!(%user_id, channel, provider, code, %message_id, "the recipient has left");
-                self.deliveries.mark_refused(message_id, provider, &code, now).await?;
+                // First: what fails behind it is not run again, once the message counts as refused.
                 let opt_out = OptOut {
                     channel: claimed.key.channel,
                     lists: &List::ALL,
                     reason: Reason::Stop,
                     callback: None,
                 };
-                self.opt_outs.leave(user_id, opt_out, now).await?;
+                self.opt_outs.opt_out(user_id, opt_out, now).await?;
+                self.deliveries.mark_refused(message_id, provider, &code, now).await?;
                 Ok(Delivery::Refused { code })
             }
             Err(SendError::Limited(wait)) => {

@@ -1,21 +1,22 @@
 //! When a user's next batch of suggestions is announced.
 
-use chrono::{DateTime, Datelike, Days, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+
+use crate::time_zone;
 
 /// A weekly time on the user's wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WeeklyTime {
+pub(super) struct WeeklyTime {
     /// 0 is Sunday.
-    pub day: u8,
+    pub(super) day: u8,
     /// When on that day.
-    pub time: NaiveTime,
+    pub(super) time: NaiveTime,
 }
 
 impl WeeklyTime {
     /// What is stored; a time that is none is 09:00, as for the batch sweep.
-    #[must_use]
-    pub fn read(day: Option<i32>, time: Option<&str>) -> Self {
+    pub(super) fn read(day: Option<i32>, time: Option<&str>) -> Self {
         let default = NaiveTime::from_hms_opt(9, 0, 0).unwrap_or_default();
         let time = time.and_then(|time| NaiveTime::parse_from_str(time, "%H:%M").ok()).unwrap_or(default);
         let day = day.and_then(|day| u8::try_from(day).ok()).filter(|day| *day < 7).unwrap_or(0);
@@ -23,29 +24,16 @@ impl WeeklyTime {
     }
 
     /// The first moment after `now` at which it is.
-    #[must_use]
-    pub fn next(self, zone: Tz, now: DateTime<Utc>) -> DateTime<Utc> {
+    pub(super) fn next(self, zone: Tz, now: DateTime<Utc>) -> DateTime<Utc> {
         let today = now.with_timezone(&zone).date_naive();
         // A time that the clocks skipped on the day of a batch may come after the date of the next one.
         (0..9)
             .filter_map(|days| today.checked_add_days(Days::new(days)))
             .filter(|date| date.weekday().num_days_from_sunday() == u32::from(self.day))
-            .map(|date| first_shown(zone, date.and_time(self.time)))
+            .filter_map(|date| time_zone::first_shown(zone, date.and_time(self.time)))
             .find(|moment| *moment > now)
             .unwrap_or(now + TimeDelta::weeks(1))
     }
-}
-
-/// When a wall clock shows a time first; where it skips it, the end of the gap.
-fn first_shown(zone: Tz, wall: NaiveDateTime) -> DateTime<Utc> {
-    let shown = |wall: &NaiveDateTime| zone.from_local_datetime(wall).earliest();
-    let exact = shown(&wall);
-    let later = || {
-        let minutes = std::iter::successors(Some(wall), |wall| Some(*wall + TimeDelta::minutes(1)));
-        // No zone skipped more than a day.
-        minutes.take(25 * 60).find_map(|wall| shown(&wall))
-    };
-    exact.or_else(later).map_or_else(|| wall.and_utc(), |moment| moment.to_utc())
 }
 
 #[cfg(test)]

@@ -2,25 +2,7 @@
 
 use chrono::TimeDelta;
 
-/// `frequency_option`.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, strum::EnumIter, strum::EnumString, strum::IntoStaticStr,
-)]
-#[strum(serialize_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Frequency {
-    Daily,
-    Weekly,
-    Biweekly,
-    /// What counts where the user said nothing.
-    #[default]
-    Monthly,
-    Quarterly,
-    Yearly,
-    Flexible,
-    /// The user does not want to hear of this contact.
-    Na,
-}
+use crate::db::suggestions::Frequency;
 
 impl Frequency {
     /// After how long a contact is due; `None` is never.

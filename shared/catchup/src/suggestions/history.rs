@@ -6,16 +6,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-use super::frequency::Frequency;
 use super::part_of_week::PartOfWeek;
-use crate::db::suggestions::{Ending, Feedback, Status, Suggestion};
+use crate::db::suggestions::Frequency;
+use crate::db::suggestions::{DismissalReason, Feedback, Status, Suggestion};
 
 /// A contact that the user dismissed is left alone for so long, at least.
 const WEEK: TimeDelta = TimeDelta::weeks(1);
 
 /// What earlier suggestions say about a contact.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Past {
+pub(super) struct ContactHistory {
     /// When the contact was suggested last.
     pub suggested_at: Option<DateTime<Utc>>,
     /// When the user said that the two are in touch.
@@ -39,16 +39,16 @@ pub(super) enum Block {
 }
 
 /// The past of each contact with one. `frequencies` are those of the contacts.
-pub(super) fn pasts(
+pub(super) fn histories(
     suggestions: &[Suggestion],
     frequencies: &HashMap<Uuid, Frequency>,
     zone: Tz,
     now: DateTime<Utc>,
-) -> HashMap<Uuid, Past> {
-    let mut pasts: HashMap<Uuid, Past> = HashMap::new();
+) -> HashMap<Uuid, ContactHistory> {
+    let mut histories: HashMap<Uuid, ContactHistory> = HashMap::new();
     for suggestion in suggestions {
         for contact in &suggestion.contacts {
-            let past = pasts.entry(*contact).or_default();
+            let past = histories.entry(*contact).or_default();
             let frequency = frequencies.get(contact).copied().unwrap_or_default();
             past.suggested_at = past.suggested_at.max(Some(suggestion.created_at));
             past.block = past.block.max(block(suggestion, frequency, now));
@@ -61,7 +61,7 @@ pub(super) fn pasts(
             }
         }
     }
-    pasts
+    histories
 }
 
 fn block(suggestion: &Suggestion, frequency: Frequency, now: DateTime<Utc>) -> Option<Block> {
@@ -70,10 +70,11 @@ fn block(suggestion: &Suggestion, frequency: Frequency, now: DateTime<Utc>) -> O
     match suggestion.status {
         Status::Pending | Status::Snoozed => Some(Block::Open),
         Status::Accepted => (suggestion.slot.end > now).then_some(Block::Accepted),
-        Status::Dismissed => match (suggestion.ended_as, suggestion.feedback) {
+        Status::Dismissed => match (suggestion.dismissed_for, suggestion.feedback) {
             // Our word is not the user's.
-            (Some(Ending::Expired), _) => until(changed + WEEK).filter(|_| suggestion.was_notified),
-            (Some(Ending::Conflict | Ending::Unwanted), _) | (None, Some(Feedback::AlreadyInTouch)) => None,
+            (Some(DismissalReason::Expired), _) => until(changed + WEEK).filter(|_| suggestion.was_notified),
+            (Some(DismissalReason::Conflict | DismissalReason::Unwanted), _)
+            | (None, Some(Feedback::AlreadyInTouch)) => None,
             (None, Some(Feedback::DontSuggestContact)) => Some(Block::Never),
             (None, Some(Feedback::TimingOff)) => until(changed + WEEK),
             (None, Some(Feedback::NotRelevant)) => until(changed + frequency.cool_down() * 2),
@@ -88,7 +89,7 @@ pub(super) fn acted_at(suggestions: &[Suggestion]) -> Option<DateTime<Utc>> {
     let is_by_user = |suggestion: &&Suggestion| match suggestion.status {
         Status::Pending => false,
         Status::Snoozed | Status::Accepted => true,
-        Status::Dismissed => suggestion.ended_as.is_none(),
+        Status::Dismissed => suggestion.dismissed_for.is_none(),
     };
     suggestions.iter().filter(is_by_user).map(|suggestion| suggestion.changed_at).max()
 }
@@ -102,9 +103,9 @@ mod tests {
     fn check(suggestion: &Suggestion, frequency: Frequency, expected: impl Into<Option<Block>>) {
         let expected = expected.into();
         let frequencies = suggestion.contacts.iter().map(|contact| (*contact, frequency)).collect();
-        let pasts = pasts(std::slice::from_ref(suggestion), &frequencies, Tz::UTC, now());
+        let histories = histories(std::slice::from_ref(suggestion), &frequencies, Tz::UTC, now());
         for contact in &suggestion.contacts {
-            assert_eq!(pasts[contact].block, expected, "{suggestion:?}");
+            assert_eq!(histories[contact].block, expected, "{suggestion:?}");
         }
     }
 
@@ -133,7 +134,7 @@ mod tests {
         check(&dismissed(900, Some(Feedback::DontSuggestContact)), Frequency::Monthly, Block::Never);
         let zone = Tz::UTC;
         let told = |feedback| {
-            pasts(&[dismissed(1, Some(feedback))], &HashMap::new(), zone, now())
+            histories(&[dismissed(1, Some(feedback))], &HashMap::new(), zone, now())
                 .remove(&Uuid::from_u128(1))
                 .unwrap()
         };
@@ -143,17 +144,17 @@ mod tests {
 
     #[test]
     fn what_we_dismissed_is_not_the_users_word() {
-        let ended = |ended_as, was_notified| Suggestion {
-            ended_as: Some(ended_as),
+        let ended = |dismissed_for, was_notified| Suggestion {
+            dismissed_for: Some(dismissed_for),
             was_notified,
             ..dismissed(1, None)
         };
-        check(&ended(Ending::Expired, true), Frequency::Monthly, until(6));
-        check(&ended(Ending::Expired, false), Frequency::Monthly, None);
-        check(&ended(Ending::Conflict, true), Frequency::Monthly, None);
-        check(&ended(Ending::Unwanted, true), Frequency::Monthly, None);
+        check(&ended(DismissalReason::Expired, true), Frequency::Monthly, until(6));
+        check(&ended(DismissalReason::Expired, false), Frequency::Monthly, None);
+        check(&ended(DismissalReason::Conflict, true), Frequency::Monthly, None);
+        check(&ended(DismissalReason::Unwanted, true), Frequency::Monthly, None);
         let one = std::slice::from_ref;
-        assert_eq!(acted_at(one(&ended(Ending::Expired, true))), None);
+        assert_eq!(acted_at(one(&ended(DismissalReason::Expired, true))), None);
         assert_eq!(acted_at(one(&suggestion(1))), None);
         assert_eq!(acted_at(one(&dismissed(1, None))), Some(now() - TimeDelta::days(1)));
     }

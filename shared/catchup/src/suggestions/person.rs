@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Contact;
+use crate::db::suggestions::Contact;
 
 /// Parts of e-mail addresses before the `@` behind which no friend reads.
 const IMPERSONAL_ADDRESSES: [&str; 22] = [
@@ -69,7 +69,7 @@ const IMPERSONAL_WORDS: [&str; 34] = [
 
 /// Whether this is someone to meet: not the user, and not an organisation, unless the user says how often to meet it.
 pub(super) fn is_person(contact: &Contact, own_addresses: &HashSet<String>) -> bool {
-    let email = contact.email.as_deref().map(str::to_lowercase);
+    let email = email(contact);
     if email.as_ref().is_some_and(|email| own_addresses.contains(email)) {
         return false;
     }
@@ -94,14 +94,19 @@ fn is_organisation(name: &str) -> bool {
     name.split_whitespace().any(|word| IMPERSONAL_WORDS.contains(&word.trim_matches(',')))
 }
 
-/// What two contacts of one person have in common: an address, a number, or a whole name.
+fn email(contact: &Contact) -> Option<String> {
+    contact.email.as_deref().map(|email| email.trim().to_lowercase()).filter(|email| !email.is_empty())
+}
+
+/// What two contacts of one person have in common: an address, a first name with a number, or a whole name.
 pub(super) fn identities(contact: &Contact) -> impl Iterator<Item = String> {
-    let email = contact.email.as_deref().map(|email| email.trim().to_lowercase());
+    let words: Vec<_> = contact.name.split_whitespace().map(str::to_lowercase).collect();
     let digits = contact.phone.as_deref().map(|phone| phone.chars().filter(char::is_ascii_digit).collect());
     let digits = digits.filter(|digits: &String| digits.len() >= 7);
-    let words: Vec<_> = contact.name.split_whitespace().map(str::to_lowercase).collect();
+    // Families share a number.
+    let number = digits.and_then(|digits| Some(format!("{digits} {}", words.first()?)));
     let name = (words.len() > 1).then(|| words.join(" "));
-    [email.filter(|email| !email.is_empty()), digits, name].into_iter().flatten()
+    [email(contact), number, name].into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -144,7 +149,10 @@ mod tests {
             phone: Some("+49 (151) 234".to_owned()),
             ..contact(1)
         };
-        assert_eq!(identities(&contact).collect::<Vec<_>>(), ["ana@example.test", "49151234", "ana lima"]);
+        assert_eq!(
+            identities(&contact).collect::<Vec<_>>(),
+            ["ana@example.test", "49151234 ana", "ana lima"]
+        );
         let other = Contact {
             name: "Ana".to_owned(),
             phone: Some("110".to_owned()),

@@ -8,9 +8,9 @@ use std::cmp::Reverse;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Contact;
-use super::frequency::Frequency;
-use super::history::Past;
+use super::history::ContactHistory;
+use crate::db::suggestions::Contact;
+use crate::db::suggestions::Frequency;
 
 /// The score of a contact that is overdue by this many of its intervals, or by more.
 const MOST_OVERDUE: f64 = 3.0;
@@ -31,13 +31,13 @@ impl Due {
     /// Whether a contact is due, else when.
     pub(super) fn of(
         contact: &Contact,
-        past: &Past,
+        history: &ContactHistory,
         first_suggestion: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<Self, Option<DateTime<Utc>>> {
-        let last_met = contact.last_met.max(past.met_at);
+        let last_met = contact.last_met.max(history.met_at);
         let interval = contact.frequency.unwrap_or_default().interval().ok_or(None)?;
-        let is_question = last_met.is_none() && !contact.has_word_of_user();
+        let is_question = contact.is_unknown() && history.met_at.is_none();
         let due_at = match last_met {
             Some(last) => last + interval,
             // There is nothing yet from which the interval could count.
@@ -49,7 +49,7 @@ impl Due {
         let since = last_met.or(contact.created_at).unwrap_or(now);
         let overdue = ratio(now - since, interval).clamp(1.0, MOST_OVERDUE);
         // No contact waited before there were suggestions.
-        let waits_since = past.suggested_at.max(first_suggestion).unwrap_or(now).max(due_at);
+        let waits_since = history.suggested_at.max(first_suggestion).unwrap_or(now).max(due_at);
         let waited = ratio(now - waits_since, POINT_OF_WAITING).max(0.0);
         let close = if contact.is_close { CLOSE } else { 0.0 };
         Ok(Self { last_met, is_question, score: overdue + close + waited })
@@ -63,8 +63,8 @@ impl Due {
     }
 
     /// Sorts the first ones first.
-    pub(super) fn order(&self, contact: &Contact, past: &Past) -> impl Ord + use<> {
-        (self.is_question, Reverse(self.priority()), past.suggested_at, contact.id)
+    pub(super) fn order(&self, contact: &Contact, history: &ContactHistory) -> impl Ord + use<> {
+        (self.is_question, Reverse(self.priority()), history.suggested_at, contact.id)
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(people: &[(Contact, Past)], expected: &[u128]) {
+    fn check(people: &[(Contact, ContactHistory)], expected: &[u128]) {
         let first = people.iter().filter_map(|(_, past)| past.suggested_at).min();
         let mut due: Vec<_> = people
             .iter()
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn who_is_more_overdue_in_proportion_comes_first_and_close_friends_before() {
-        let none = Past::default;
+        let none = ContactHistory::default;
         let close = |contact| Contact { is_close: true, ..contact };
         check(
             &[
@@ -124,7 +124,10 @@ mod tests {
 
     #[test]
     fn among_equals_the_one_least_recently_suggested_comes_first() {
-        let suggested = |days| Past { suggested_at: Some(now() - TimeDelta::days(days)), ..Past::default() };
+        let suggested = |days| ContactHistory {
+            suggested_at: Some(now() - TimeDelta::days(days)),
+            ..ContactHistory::default()
+        };
         check(
             &[
                 (met(1, Frequency::Weekly, 60), suggested(8)),
@@ -137,8 +140,10 @@ mod tests {
 
     #[test]
     fn a_contact_that_waits_comes_before_close_friends_in_the_end() {
-        let suggested =
-            |weeks| Past { suggested_at: Some(now() - TimeDelta::weeks(weeks)), ..Past::default() };
+        let suggested = |weeks| ContactHistory {
+            suggested_at: Some(now() - TimeDelta::weeks(weeks)),
+            ..ContactHistory::default()
+        };
         let close = Contact { is_close: true, ..met(1, Frequency::Weekly, 60) };
         check(&[(close.clone(), suggested(1)), (met(2, Frequency::Weekly, 60), suggested(8))], &[1, 2]);
         check(&[(close, suggested(1)), (met(2, Frequency::Weekly, 500), suggested(20))], &[2, 1]);
@@ -146,7 +151,7 @@ mod tests {
 
     #[test]
     fn who_is_not_due_says_when() {
-        let past = Past::default();
+        let past = ContactHistory::default();
         let due = |contact: &Contact| Due::of(contact, &past, None, now()).map(|due| due.priority());
         assert_eq!(due(&met(1, Frequency::Weekly, 6)), Err(Some(now() + TimeDelta::days(1))));
         assert_eq!(due(&met(1, Frequency::Weekly, 7)), Ok(100));

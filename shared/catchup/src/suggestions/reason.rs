@@ -3,8 +3,8 @@
 use chrono::{DateTime, Datelike, Utc};
 use chrono_tz::Tz;
 
-use super::Contact;
 use super::ranking::Due;
+use crate::db::suggestions::Contact;
 
 /// `Anna · monthly · last 12 October`, or a question about someone of whom nothing is known.
 pub(super) fn reason(contact: &Contact, due: &Due, zone: Tz, now: DateTime<Utc>) -> String {
@@ -28,9 +28,9 @@ pub(super) fn reason(contact: &Contact, due: &Due, zone: Tz, now: DateTime<Utc>)
 mod tests {
     use chrono::TimeDelta;
 
-    use super::super::frequency::Frequency;
     use super::super::tests::{contact, now};
     use super::*;
+    use crate::db::suggestions::Frequency;
 
     #[track_caller]
     fn check(frequency: Option<Frequency>, days_ago: Option<i64>, is_question: bool, expected: &str) {

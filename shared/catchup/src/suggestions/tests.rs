@@ -2,10 +2,14 @@
 
 use std::collections::HashSet;
 
-use chrono::{NaiveTime, TimeDelta};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use uuid::Uuid;
 
+use super::plan::{Situation, plan};
+use super::slot_pool::Horizon;
 use super::*;
-use crate::db::suggestions::{Ending, Feedback, Status, Suggestion};
+use crate::db::suggestions::{DismissalReason, Feedback, Frequency, Status, Suggestion};
 use crate::span::{Span, Spans};
 
 /// A Sunday.
@@ -44,7 +48,7 @@ pub(super) fn suggestion(contact: u128) -> Suggestion {
         created_at: now() - TimeDelta::days(1),
         changed_at: now() - TimeDelta::days(1),
         was_notified: false,
-        ended_as: None,
+        dismissed_for: None,
         feedback: None,
     }
 }
@@ -67,7 +71,7 @@ fn situation(contacts: Vec<Contact>, suggestions: Vec<Suggestion>) -> Situation 
         own_addresses: HashSet::new(),
         excluded: HashSet::new(),
         acted_at: None,
-        paused_until: None,
+        is_paused: false,
     }
 }
 
@@ -87,6 +91,10 @@ fn decision_on(plan: &Plan, contact: u128) -> Decision {
     found.unwrap_or_else(|| panic!("no decision on {contact}: {plan:?}")).1
 }
 
+fn reasons(plan: &Plan) -> Vec<(Uuid, DismissalReason)> {
+    plan.dismissed.iter().map(|dismissal| (dismissal.id, dismissal.reason)).collect()
+}
+
 fn hours_ahead(plan: &Plan) -> Vec<i64> {
     plan.new.iter().map(|new| (new.slot.start - now()).num_hours()).collect()
 }
@@ -96,7 +104,7 @@ fn a_user_has_five_open_ones_of_which_a_batch_announces_three() {
     let plan = made(situation((1..=12).map(weekly).collect(), Vec::new()));
     // The batch is next Sunday noon: two on Monday evening, one on Tuesday; the others after the batch of the week after.
     assert_eq!(hours_ahead(&plan), [197, 198, 221, 365, 366]);
-    assert_eq!(decision_on(&plan, 6), Decision::NoPlace);
+    assert_eq!(decision_on(&plan, 6), Decision::LimitReached);
 
     let open: Vec<_> = (1..=4).map(suggestion).collect();
     assert_eq!(made(situation((1..=12).map(weekly).collect(), open)).new.len(), 1);
@@ -109,7 +117,7 @@ fn a_question_is_asked_last_and_once_at_a_time() {
     let plan = made(situation(vec![contact(1), contact(2), weekly(3)], Vec::new()));
     let names: Vec<_> = plan.new.iter().map(|new| new.reasoning.as_str()).collect();
     assert_eq!(names, ["Contact3 · weekly · last 30 January", "Keep in touch with Contact1?"]);
-    assert_eq!(decision_on(&plan, 2), Decision::NoPlace);
+    assert_eq!(decision_on(&plan, 2), Decision::LimitReached);
     let plan = made(situation(vec![contact(1), contact(2)], vec![suggestion(1)]));
     assert_eq!(plan.new, []);
 }
@@ -134,12 +142,12 @@ fn a_pending_one_whose_time_has_begun_ends_and_the_contact_is_free_unless_the_us
     let begun = Span { start: now(), end: now() + TimeDelta::hours(1) };
     let expired = Suggestion { slot: begun, ..suggestion(1) };
     let plan = made(situation(vec![weekly(1)], vec![expired.clone()]));
-    assert_eq!(plan.ended, [(expired.id, Ending::Expired)]);
+    assert_eq!(reasons(&plan), [(expired.id, DismissalReason::Expired)]);
     assert_eq!(plan.new.len(), 1);
 
     let told = Suggestion { was_notified: true, ..expired };
     let plan = made(situation(vec![weekly(1)], vec![told]));
-    assert_eq!(decision_on(&plan, 1), Decision::LeftAlone(now() + TimeDelta::days(7)));
+    assert_eq!(decision_on(&plan, 1), Decision::CoolingDown(now() + TimeDelta::days(7)));
 }
 
 #[test]
@@ -150,8 +158,8 @@ fn what_is_not_wanted_any_more_ends() {
         situation(vec![archived, met, weekly(3), weekly(4)], (1..=4).map(suggestion).collect());
     situation.excluded.insert(Uuid::from_u128(3));
     let plan = made(situation);
-    let ended: Vec<_> = (1..=3).map(|number| (suggestion(number).id, Ending::Unwanted)).collect();
-    assert_eq!(plan.ended, ended);
+    let ended: Vec<_> = (1..=3).map(|number| (suggestion(number).id, DismissalReason::Unwanted)).collect();
+    assert_eq!(reasons(&plan), ended);
     assert_eq!(decision_on(&plan, 1), Decision::Archived);
     assert_eq!(decision_on(&plan, 2), Decision::NotDue(now() + TimeDelta::hours(7 * 24 - 1)));
     assert_eq!(decision_on(&plan, 3), Decision::Excluded);
@@ -162,9 +170,9 @@ fn what_is_not_wanted_any_more_ends() {
 fn a_time_that_is_lost_is_replaced_and_only_without_another_the_suggestion_ends() {
     let lost = [suggestion(1).id];
     let found = plan(situation(vec![weekly(1)], vec![suggestion(1)]), &free(), &lost);
-    assert_eq!((found.moved.len(), found.ended.len(), found.new.len()), (1, 0, 0));
+    assert_eq!((found.moved.len(), found.dismissed.len(), found.new.len()), (1, 0, 0));
     let none = plan(situation(vec![weekly(1)], vec![suggestion(1)]), &Spans::default(), &lost);
-    assert_eq!((none.moved.len(), none.ended.as_slice()), (0, [(lost[0], Ending::Conflict)].as_slice()));
+    assert_eq!((none.moved.len(), reasons(&none)), (0, vec![(lost[0], DismissalReason::Conflict)]));
     assert_eq!(decision_on(&none, 1), Decision::NoTime);
 }
 
@@ -179,7 +187,7 @@ fn a_snoozed_one_whose_time_has_come_gets_a_new_time_or_waits() {
     let due = made(situation(vec![weekly(1)], vec![snoozed(now())]));
     assert_eq!(due.moved.len(), 1);
     let later = made(situation(vec![weekly(1)], vec![snoozed(now() + TimeDelta::hours(1))]));
-    assert_eq!((later.moved.len(), later.ended.len()), (0, 0));
+    assert_eq!((later.moved.len(), later.dismissed.len()), (0, 0));
     let busy = plan(situation(vec![weekly(1)], vec![snoozed(now())]), &Spans::default(), &[]);
     assert_eq!(busy, Plan { decisions: vec![(Uuid::from_u128(1), Decision::Open)], ..Plan::default() });
 }
@@ -205,27 +213,68 @@ fn whom_the_calendar_shows_soon_needs_no_suggestion() {
 }
 
 #[test]
-fn nothing_is_suggested_for_a_pause() {
-    let mut paused = situation(vec![weekly(1)], Vec::new());
-    paused.paused_until = Some(now() + TimeDelta::days(12));
-    assert_eq!(hours_ahead(&made(paused.clone())), [293]);
-    paused.paused_until = Some(now() + TimeDelta::days(100));
-    assert_eq!(decision_on(&made(paused), 1), Decision::NoTime);
+fn in_a_pause_suggestions_end_and_no_other_thing_happens() {
+    let expired =
+        Suggestion { slot: Span { start: now(), end: now() + TimeDelta::hours(1) }, ..suggestion(1) };
+    let snoozed = Suggestion { status: Status::Snoozed, snoozed_until: Some(now()), ..suggestion(2) };
+    let mut paused = situation(vec![weekly(1), weekly(2), weekly(3)], vec![expired.clone(), snoozed]);
+    paused.is_paused = true;
+    let plan = made(paused);
+    assert_eq!(reasons(&plan), [(expired.id, DismissalReason::Expired)]);
+    assert_eq!((plan.moved.as_slice(), plan.new.as_slice()), ([].as_slice(), [].as_slice()));
+    assert_eq!(decision_on(&plan, 3), Decision::Paused);
 }
 
 #[test]
 fn a_dismissal_with_a_reason_is_followed() {
-    let dismissed = |feedback| Suggestion {
+    let dismissed = |feedback, days_ago| Suggestion {
         status: Status::Dismissed,
         feedback: Some(feedback),
-        changed_at: now() - TimeDelta::days(8),
+        changed_at: now() - TimeDelta::days(days_ago),
+        // A Monday evening.
+        slot: Span { start: now() - TimeDelta::hours(139), end: now() - TimeDelta::hours(138) },
         ..suggestion(1)
     };
-    let never = made(situation(vec![weekly(1)], vec![dismissed(Feedback::DontSuggestContact)]));
+    let never = made(situation(vec![weekly(1)], vec![dismissed(Feedback::DontSuggestContact, 400)]));
     assert_eq!(decision_on(&never, 1), Decision::Excluded);
-    let again = made(situation(vec![weekly(1)], vec![dismissed(Feedback::TimingOff)]));
-    let leisure = plan(situation(vec![weekly(1)], Vec::new()), &free(), &[]);
-    assert_eq!((again.new.len(), leisure.new.len()), (1, 1));
-    let met = made(situation(vec![weekly(1)], vec![dismissed(Feedback::AlreadyInTouch)]));
-    assert_eq!(met.new.len(), 1, "a week and a day later");
+    // The first slot would be on a Monday evening; the next best is at a weekend.
+    assert_eq!(hours_ahead(&made(situation(vec![weekly(1)], Vec::new()))), [197]);
+    let off = || dismissed(Feedback::TimingOff, 8);
+    assert_eq!(hours_ahead(&made(situation(vec![weekly(1)], vec![off()]))), [309]);
+    let lost = Suggestion { id: Uuid::from_u128(7), ..suggestion(1) };
+    let moved = plan(situation(vec![weekly(1)], vec![off(), lost]), &free(), &[Uuid::from_u128(7)]);
+    assert_eq!((moved.moved[0].slot.start - now()).num_hours(), 309);
+    let met = made(situation(vec![weekly(1)], vec![dismissed(Feedback::AlreadyInTouch, 3)]));
+    assert_eq!(decision_on(&met, 1), Decision::NotDue(now() + TimeDelta::days(4)));
+}
+
+#[test]
+fn what_was_announced_or_arranged_does_not_take_the_early_place() {
+    let soon = Span { start: now() + TimeDelta::hours(53), end: now() + TimeDelta::hours(54) };
+    let told = Suggestion { slot: soon, was_notified: true, ..suggestion(4) };
+    let accepted = Suggestion { status: Status::Accepted, slot: soon, ..suggestion(5) };
+    let mut acting = situation((1..=2).map(weekly).collect(), vec![told, accepted]);
+    acting.acted_at = Some(now());
+    assert_eq!(hours_ahead(&made(acting.clone())), [29, 197]);
+    acting.suggestions.push(Suggestion { slot: soon, ..suggestion(6) });
+    assert_eq!(hours_ahead(&made(acting)), [197, 198]);
+}
+
+#[test]
+fn families_that_share_a_number_are_not_one_person() {
+    let of = |number, name: &str| Contact {
+        name: name.to_owned(),
+        phone: Some("+49 30 1234567".to_owned()),
+        ..weekly(number)
+    };
+    let plan = made(situation(vec![of(1, "Ana Lima"), of(2, "Ben Lima"), of(3, "Ana")], Vec::new()));
+    assert_eq!(plan.new.len(), 2);
+    assert_eq!(decision_on(&plan, 3), Decision::SamePerson);
+}
+
+#[test]
+fn a_suggestion_of_a_contact_that_the_user_wants_to_hear_nothing_of_ends() {
+    let na = Contact { frequency: Some(Frequency::Na), ..weekly(1) };
+    let plan = made(situation(vec![na], vec![suggestion(1)]));
+    assert_eq!(reasons(&plan), [(suggestion(1).id, DismissalReason::Unwanted)]);
 }

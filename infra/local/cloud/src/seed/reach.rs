@@ -1,7 +1,7 @@
 //! How users are reached, and when their weekly batch is.
 
 use catchup::google::TokenCipher;
-use catchup::notify::texting_hours;
+use catchup::notify::quiet_hours;
 use chrono::{DateTime, Datelike, Days, DurationRound as _, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use google_stand_in::User;
@@ -39,7 +39,7 @@ pub struct Reach {
 fn is_day(at: DateTime<Utc>, zone: Tz) -> bool {
     [at - LATENESS, at, at + LATENESS]
         .into_iter()
-        .all(|moment| texting_hours::next(moment, zone, None) == moment)
+        .all(|moment| quiet_hours::end(moment, zone, None) == moment)
 }
 
 /// The row of `notification_preferences`.

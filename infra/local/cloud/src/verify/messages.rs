@@ -1,6 +1,6 @@
 //! Who was told what: the ledger, the inbox, batches and reminders.
 
-use catchup::notify::texting_hours;
+use catchup::notify::quiet_hours;
 use catchup::queues;
 use std::collections::{HashMap, HashSet};
 
@@ -232,7 +232,7 @@ impl Check<'_> {
             let is_due = notice.open && is_old && notice.kind == "token_invalid";
             let is_expected = !is_needless && (notice.reminded || is_due);
             let reach = &self.before.reach;
-            let is_night = texting_hours::next(self.now, reach.zone, None) > self.now;
+            let is_night = quiet_hours::end(self.now, reach.zone, None) > self.now;
             if !notice.reminded && is_night && reach.number.is_some() && notice.channels == ["email"] {
                 // The text waits for the morning.
                 continue;

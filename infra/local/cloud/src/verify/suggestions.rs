@@ -54,6 +54,11 @@ impl Check<'_> {
         let rows = self.suggestion_rows().await?;
         let week = self.week()?;
         let is_changed = self.is_synced(Integration::GoogleCalendar) && week.has_events();
+        let from = self.announced_from(self.now);
+        let runs = week.free_runs(from, from + HORIZON - MARGIN, |_| false);
+        // More days than all the others could fill.
+        let days: HashSet<_> = runs.iter().filter(|(start, end)| *end - *start >= LONGEST + MARGIN).collect();
+        let has_time = days.len() > MAX_OPEN;
         for before in &self.before.suggestions {
             let Some(found) = rows.iter().find(|row| row.id == before.id) else {
                 self.same(format!("suggestion from before ({:?})", before.state), false, true);
@@ -65,6 +70,7 @@ impl Check<'_> {
                 SuggestionState::Accepted => &[("accepted", false)],
                 _ if found.was_met => &[("dismissed", false), ("pending", false), ("snoozed", false)],
                 SuggestionState::SnoozedOn => &[("snoozed", false)],
+                SuggestionState::SnoozedUntilNow if is_changed && has_time => &[("pending", true)],
                 SuggestionState::SnoozedUntilNow => &[("pending", true), ("snoozed", false)],
                 SuggestionState::Pending | SuggestionState::PendingWithEvent if is_conflict => {
                     &[("pending", true), ("dismissed", false)]

@@ -3,12 +3,24 @@
 
 use chrono::{DateTime, Utc};
 use shared::db::Error;
+use strum::IntoEnumIterator as _;
 use uuid::Uuid;
 
 use super::{Deliveries, List, NotificationId};
 
 /// What became of a message. Of two that are reported of the same message, the later one in this order stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    strum::EnumIter,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum DeliveryStatus {
     /// The provider has it.
@@ -44,7 +56,7 @@ pub struct Reported {
     /// Who was to get it.
     pub user_id: Uuid,
     /// What became of it.
-    pub state: String,
+    pub delivery_status: DeliveryStatus,
 }
 
 /// To whom a message was sent.
@@ -68,8 +80,10 @@ impl Deliveries {
         let states: Vec<&str> = reports.iter().map(|report| report.delivery_status.into()).collect();
         let provider_ids: Vec<&str> = reports.iter().map(|report| report.provider_id.as_str()).collect();
         let codes: Vec<Option<&str>> = reports.iter().map(|report| report.code.as_deref()).collect();
-        let reported = sqlx::query_as!(
-            Reported,
+        // What is refused is in no order with these: it stays.
+        let order: Vec<&str> =
+            std::iter::once("unknown").chain(DeliveryStatus::iter().map(<&str>::from)).collect();
+        let rows = sqlx::query!(
             r#"
             WITH reported AS (
                 UPDATE jobs.notification_deliveries d
@@ -77,8 +91,7 @@ impl Deliveries {
                     failure = COALESCE(r.code, d.failure), settled_at = COALESCE(d.settled_at, $6)
                 FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[]) AS r (message_id, state, provider_id, code)
                 WHERE d.message_id = r.message_id
-                  AND array_position(ARRAY['unknown', 'sent', 'delivered', 'failed', 'bounced', 'complained'], d.state)
-                    < array_position(ARRAY['unknown', 'sent', 'delivered', 'failed', 'bounced', 'complained'], r.state)
+                  AND array_position($7::text[], d.state) < array_position($7, r.state)
                 RETURNING d.message_id, d.user_id, d.state
             )
             SELECT DISTINCT message_id, user_id, state FROM reported
@@ -89,10 +102,15 @@ impl Deliveries {
             codes.as_slice() as _,
             provider,
             now,
+            order.as_slice() as _,
         )
         .fetch_all(self.0.statement())
         .await?;
-        Ok(reported)
+        let reported = rows.into_iter().filter_map(|row| {
+            let delivery_status = row.state.parse().ok()?;
+            Some(Reported { message_id: row.message_id, user_id: row.user_id, delivery_status })
+        });
+        Ok(reported.collect())
     }
 
     /// To whom a message was sent; `None` when it is unknown, or too old to be remembered.

@@ -11,11 +11,11 @@ use super::{Suggestions, SuggestionsTx};
 use crate::db::later_tables::LaterTables;
 
 /// How long "not now" lasts.
-pub const SNOOZED_FOR: TimeDelta = TimeDelta::days(7);
+const SNOOZED_FOR: TimeDelta = TimeDelta::days(7);
 /// `dismissal_reason` of a suggestion whose contact the user has met.
-pub const MET: &str = "Already in touch";
+const MET: &str = "Already in touch";
 /// `dismissal_reason` of a suggestion of a contact that is never to be suggested.
-pub const NEVER: &str = "Never suggest this contact";
+const NEVER: &str = "Never suggest this contact";
 
 /// What a person says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Act {
     NotNow,
     /// Never again.
     Never,
+    /// More of them.
+    StillUseful,
 }
 
 /// Whom an act was about.
@@ -38,15 +40,15 @@ pub struct Acted {
 }
 
 impl Suggestions {
-    /// Does what a person says about a suggestion; `None` when it is not there any more. Idempotent.
+    /// Does what a person says about a suggestion; `None` when it is not there any more. Said again, it changes nothing.
     pub async fn act(&self, suggestion: Uuid, act: Act, now: DateTime<Utc>) -> Result<Option<Acted>, Error> {
         let Some(acted) = self.acted(suggestion).await? else { return Ok(None) };
         let mut tx = self.begin(acted.user_id).await?;
-        tx.forget_ending(suggestion).await?;
         match act {
             Act::WeMet => {
-                tx.move_last_contact(&acted.contacts, now).await?;
-                tx.close(suggestion, MET).await?;
+                if tx.close(suggestion, MET).await? {
+                    tx.move_last_contact(&acted.contacts, now).await?;
+                }
             }
             Act::NotNow => {
                 tx.include(&acted.contacts).await?;
@@ -56,6 +58,7 @@ impl Suggestions {
                 tx.exclude(&acted.contacts, now).await?;
                 tx.close(suggestion, NEVER).await?;
             }
+            Act::StillUseful => {}
         }
         tx.note_act(Some(now)).await?;
         tx.commit().await?;
@@ -96,14 +99,16 @@ impl SuggestionsTx {
         Ok(())
     }
 
-    /// Closes the suggestion, and any other that is open for its contact.
-    async fn close(&mut self, suggestion: Uuid, reason: &str) -> Result<(), Error> {
+    /// Closes the suggestion, unless the two have an appointment, and any other that is open for its contact. `false` when it
+    /// was closed for that reason before.
+    async fn close(&mut self, suggestion: Uuid, reason: &str) -> Result<bool, Error> {
         let user_id = self.user_id();
-        sqlx::query!(
+        let closed = sqlx::query!(
             "
             UPDATE suggestions SET status = 'dismissed', dismissal_reason = $3, snoozed_until = NULL
             WHERE user_id = $1 AND (
-                id = $2 OR status IN ('pending', 'snoozed')
+                id = $2 AND status <> 'accepted' AND dismissal_reason IS DISTINCT FROM $3
+                OR status IN ('pending', 'snoozed')
                     AND contact_id = (SELECT contact_id FROM suggestions WHERE id = $2)
             )
             ",
@@ -113,10 +118,11 @@ impl SuggestionsTx {
         )
         .execute(self.tx.statement())
         .await?;
-        Ok(())
+        self.forget_ending(suggestion).await?;
+        Ok(closed.rows_affected() > 0)
     }
 
-    /// Snoozes the suggestion, or, if another one is open for its contact, that one: a contact has one at a time.
+    /// Snoozes the suggestion, unless the two have an appointment, or, if another one is open for its contact, that one: a contact has one at a time.
     async fn snooze(&mut self, suggestion: Uuid, until: DateTime<Utc>) -> Result<(), Error> {
         let user_id = self.user_id();
         sqlx::query!(
@@ -127,7 +133,7 @@ impl SuggestionsTx {
                 WHERE other.user_id = $1 AND other.status IN ('pending', 'snoozed')
                   AND other.contact_id = (SELECT contact_id FROM suggestions WHERE id = $2)
                 ORDER BY other.id <> $2, other.created_at DESC LIMIT 1
-            ), $2)
+            ), $2) AND status <> 'accepted'
             ",
             user_id,
             suggestion,
@@ -135,7 +141,7 @@ impl SuggestionsTx {
         )
         .execute(self.tx.statement())
         .await?;
-        Ok(())
+        self.forget_ending(suggestion).await
     }
 
     /// What we did with it counts no more: this is the user's word.

@@ -12,8 +12,8 @@ pub struct StillUseful {
     /// The last row of `suggestions` that the user was notified about: who acts again, and does not react later, is asked
     /// again.
     pub last_suggestion_id: Uuid,
-    /// Where the user says yes, when it is not where suggestions are.
-    pub yes_url: Option<String>,
+    /// Where the user says yes.
+    pub yes_url: String,
 }
 
 #[derive(Template)]
@@ -42,7 +42,7 @@ struct Html<'a> {
 impl StillUseful {
     /// One question: of several, the first.
     fn yes_url<'a>(questions: &[&'a Self], frame: &'a Frame) -> &'a str {
-        questions.first().and_then(|question| question.yes_url.as_ref()).unwrap_or(&frame.suggestions_url)
+        questions.first().map_or(&frame.suggestions_url, |question| &question.yes_url)
     }
 }
 

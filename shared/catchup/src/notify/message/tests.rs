@@ -249,7 +249,7 @@ fn a_reader_is_greeted_by_the_first_name() {
 
 #[test]
 fn the_question_is_one_and_asks_for_nothing_when_the_answer_is_no() {
-    let question = StillUseful { last_suggestion_id: Uuid::nil(), yes_url: Some(format!("{APP}/yes")) };
+    let question = StillUseful { last_suggestion_id: Uuid::nil(), yes_url: format!("{APP}/yes") };
     assert_eq!(
         sms(std::slice::from_ref(&question), &frame()),
         format!(

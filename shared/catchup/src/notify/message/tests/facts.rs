@@ -56,10 +56,8 @@ fn text_and_html_of_every_e_mail_say_the_same_and_are_small() {
             ..notice(Integration::GoogleContacts, NoticeKind::TokenExpiringSoon)
         },
     ];
-    let question = StillUseful {
-        last_suggestion_id: Uuid::nil(),
-        yes_url: Some("https://hooks.example/yes?a&b".to_owned()),
-    };
+    let question =
+        StillUseful { last_suggestion_id: Uuid::nil(), yes_url: "https://hooks.example/yes?a&b".to_owned() };
     let full = Frame {
         unsubscribe_url: Some("https://hooks.example/unsubscribe?a&b".to_owned()),
         postal_address: Some("CatchUp <Inc.>, 1 Main & Side Street".to_owned()),

@@ -1,4 +1,4 @@
-//! When a phone may buzz: pure arithmetic of zones.
+//! Quiet hours, in which no text message goes out: pure arithmetic of zones.
 
 use chrono::{DateTime, DurationRound as _, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
@@ -17,7 +17,7 @@ const MINUTE: TimeDelta = TimeDelta::minutes(1);
 /// The first moment, `now` included, at which a text message may go out to a recipient in `zone`, who perhaps has `chosen` a
 /// time of the day.
 #[must_use]
-pub fn next(now: DateTime<Utc>, zone: Tz, chosen: Option<NaiveTime>) -> DateTime<Utc> {
+pub fn end(now: DateTime<Utc>, zone: Tz, chosen: Option<NaiveTime>) -> DateTime<Utc> {
     let is_open = |moment: DateTime<Utc>| is_texting_time(moment.with_timezone(&zone).time(), chosen);
     if is_open(now) {
         return now;
@@ -53,7 +53,7 @@ mod tests {
     fn check(zone: Tz, chosen: Option<&str>, now: &str, expected: &str) {
         let chosen = chosen.map(|time| NaiveTime::parse_from_str(time, "%H:%M").unwrap());
         let moment = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
-        assert_eq!(next(moment(now), zone, chosen), moment(expected), "{zone} {chosen:?} {now}");
+        assert_eq!(end(moment(now), zone, chosen), moment(expected), "{zone} {chosen:?} {now}");
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
             let begin: DateTime<Utc> = "2025-01-01T00:00:00Z".parse().unwrap();
             let now = begin + TimeDelta::minutes(minute);
             let chosen = chosen.and_then(|minute| NaiveTime::from_hms_opt(minute / 60, minute % 60, 0));
-            let next = next(now, zone, chosen);
+            let next = end(now, zone, chosen);
             let hour = |moment: DateTime<Utc>| moment.with_timezone(&zone).hour();
             prop_assert!((8..21).contains(&hour(next)), "{next} is {} in {zone}", hour(next));
             prop_assert!(next >= now && next - now <= TimeDelta::hours(15), "{now} {next}");

@@ -9,26 +9,28 @@ use shared::failure::Failure;
 use shared::job::Setup;
 use uuid::Uuid;
 
+use super::batch::WeeklyTime;
 use super::conflicts::conflicts;
 use super::history;
 use super::plan::{Plan, Situation, plan};
-use super::times::Horizon;
-use super::{Contact, WeeklyTime};
+use super::slot_pool::Horizon;
 use crate::availability::{Availability, WallClock, busy};
 use crate::cache::{Cache, CalendarSlots};
 use crate::db::availability::{Availabilities, StoredUser};
 use crate::db::meetings::Meetings;
-use crate::db::suggestions::{Changes, Known, Suggestions, SuggestionsTx};
+use crate::db::opt_outs::List;
+use crate::db::recipients::Recipients;
+use crate::db::suggestions::{Changes, Contact, Known, Suggestions, SuggestionsTx};
 use crate::span::{Span, Spans};
 use crate::time_zone;
 
 /// What was read longer ago says nothing about who is free.
-const KNOWN: TimeDelta = TimeDelta::hours(48);
+const MAX_CALENDAR_AGE: TimeDelta = TimeDelta::hours(48);
 /// Suggestions are compared with the events of this time ahead: more than any of ours is.
 const CONFLICT_WINDOW: TimeDelta = TimeDelta::days(30);
 
 /// Looks at users' suggestions.
-pub struct Reviews {
+pub struct Planner {
     tables: Tables,
     cache: Cache,
 }
@@ -37,48 +39,52 @@ pub struct Reviews {
 struct Tables {
     availabilities: Availabilities,
     meetings: Meetings,
+    recipients: Recipients,
     suggestions: Suggestions,
 }
 
 /// A user, and the time for which suggestions are made.
-struct Person {
+struct UserContext {
     stored: StoredUser,
     horizon: Horizon,
     clock: WallClock,
 }
 
-impl Reviews {
+impl Planner {
     /// The handles of a job.
     pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (availabilities, meetings) = (Availabilities::new(setup), Meetings::new(setup));
-        let (suggestions, cache) = (Suggestions::new(setup), Cache::new(setup));
-        let tables =
-            Tables { availabilities: availabilities?, meetings: meetings?, suggestions: suggestions? };
+        let (recipients, suggestions) = (Recipients::new(setup), Suggestions::new(setup));
+        let cache = Cache::new(setup);
+        let tables = Tables {
+            availabilities: availabilities?,
+            meetings: meetings?,
+            recipients: recipients?,
+            suggestions: suggestions?,
+        };
         Ok(Self { tables, cache: cache? })
     }
 
     /// Makes suggestions in time that the cached calendar leaves free; `None` when there is no such user.
     pub async fn fill_up(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<Changes>, Failure> {
-        let Some(person) = self.tables.person(user_id, now).await? else { return Ok(None) };
-        let free = match person.available(now) {
-            free if free == Spans::default() => free,
-            free => free.and(&*self.free_calendar(user_id, &person.clock).await?),
+        let Some(user) = self.tables.user(user_id, now).await? else { return Ok(None) };
+        let free = match user.available(now) {
+            free if free.is_empty() => free,
+            free => free.and(&*self.free_calendar(user_id, &user.clock).await?),
         };
-        let (mut tx, situation) = self.tables.begin(user_id, &person, now).await?;
-        tx.note_act(situation.acted_at).await?;
+        let (mut tx, situation) = self.tables.begin(user_id, &user, now).await?;
         let mut plan = plan(situation, &free, &[]);
-        keep_what_is_free(&mut plan, &mut tx, &person.clock).await?;
-        self.finish(tx, &plan, &person, now).await.map(Some)
+        keep_what_is_free(&mut plan, &mut tx, &user.clock).await?;
+        self.finish(tx, &plan, &user, now).await.map(Some)
     }
 
-    /// As [`Reviews::fill_up`], after a change: in time that the stored events leave free, which some suggestion may have
+    /// As [`Planner::fill_up`], after a change: in time that the stored events leave free, which some suggestion may have
     /// lost.
-    pub async fn look_again(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<Changes>, Failure> {
-        let Some(person) = self.tables.person(user_id, now).await? else { return Ok(None) };
-        let (mut tx, situation) = self.tables.begin(user_id, &person, now).await?;
-        tx.note_act(situation.acted_at).await?;
-        let plan = plan_with_stored_events(&mut tx, &person, situation, now).await?;
-        self.finish(tx, &plan, &person, now).await.map(Some)
+    pub async fn replan(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<Changes>, Failure> {
+        let Some(user) = self.tables.user(user_id, now).await? else { return Ok(None) };
+        let (mut tx, situation) = self.tables.begin(user_id, &user, now).await?;
+        let plan = plan_with_stored_events(&mut tx, &user, situation, now).await?;
+        self.finish(tx, &plan, &user, now).await.map(Some)
     }
 
     /// Drops the user's cached list, too, which lives until it is dropped: also if nothing changed, since an earlier run of
@@ -87,11 +93,12 @@ impl Reviews {
         &self,
         mut tx: SuggestionsTx,
         plan: &Plan,
-        person: &Person,
+        user: &UserContext,
         now: DateTime<Utc>,
     ) -> Result<Changes, Failure> {
         let user_id = tx.user_id();
-        let changes = tx.carry_out(plan, person.clock.zone().name(), now).await?;
+        let changes = (plan.dismissed.as_slice(), plan.moved.as_slice(), plan.new.as_slice());
+        let changes = tx.carry_out(changes, user.clock.zone().name(), now).await?;
         tx.commit().await?;
         self.cache.suggestions_changed(user_id).await?;
         Ok(changes)
@@ -114,7 +121,7 @@ impl Reviews {
     }
 }
 
-/// What a review would do now, and why; `None` when there is no such user. Changes nothing.
+/// What a look at the user would change now, and why; `None` when there is no such user. Changes nothing.
 pub async fn explain(
     database: &db::Database,
     user_id: Uuid,
@@ -123,37 +130,44 @@ pub async fn explain(
     let tables = Tables {
         availabilities: database.clone().into(),
         meetings: database.clone().into(),
+        recipients: database.clone().into(),
         suggestions: database.clone().into(),
     };
-    let Some(person) = tables.person(user_id, now).await? else { return Ok(None) };
-    let (mut tx, situation) = tables.begin(user_id, &person, now).await?;
+    let Some(user) = tables.user(user_id, now).await? else { return Ok(None) };
+    let (mut tx, situation) = tables.begin(user_id, &user, now).await?;
     let contacts = situation.contacts.clone();
-    let plan = plan_with_stored_events(&mut tx, &person, situation, now).await?;
+    let plan = plan_with_stored_events(&mut tx, &user, situation, now).await?;
     Ok(Some((contacts, plan)))
 }
 
 impl Tables {
-    async fn person(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<Person>, db::Error> {
+    async fn user(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<UserContext>, db::Error> {
         let Some(stored) = self.availabilities.get(user_id).await? else { return Ok(None) };
         let zone = time_zone::named(user_id, stored.timezone.as_deref());
         let batch = WeeklyTime::read(stored.batch_day, stored.batch_time.as_deref());
         let batch_zone = time_zone::named(user_id, stored.batch_timezone.as_deref());
-        let horizon = Horizon::new(now, stored.has_channel.then(|| batch.next(batch_zone, now)));
-        Ok(Some(Person { stored, horizon, clock: WallClock::new(zone, horizon.span()) }))
+        let recipient = self.recipients.contactable(user_id, now).await?;
+        let is_reached = recipient.is_some_and(|recipient| !recipient.channels(List::Ideas).is_empty());
+        let horizon = Horizon::new(now, is_reached.then(|| batch.next(batch_zone, now)));
+        Ok(Some(UserContext { stored, horizon, clock: WallClock::new(zone, horizon.span()) }))
     }
 
     async fn begin(
         &self,
         user_id: Uuid,
-        person: &Person,
+        user: &UserContext,
         now: DateTime<Utc>,
     ) -> Result<(SuggestionsTx, Situation), db::Error> {
         let own_addresses = self.meetings.own_addresses(user_id).await?.into_iter().collect();
         let mut tx = self.suggestions.begin(user_id).await?;
         let contacts = tx.contacts(now).await?;
-        let Known { suggestions, excluded, paused_until, acted_at } = tx.known(now).await?;
-        let acted_at = acted_at.max(history::acted_at(&suggestions));
-        let (zone, horizon) = (person.clock.zone(), person.horizon);
+        let Known { suggestions, excluded, is_paused, acted_at } = tx.known(now).await?;
+        let shown = history::acted_at(&suggestions);
+        if shown > acted_at {
+            tx.note_act(shown).await?;
+        }
+        let acted_at = acted_at.max(shown);
+        let (zone, horizon) = (user.clock.zone(), user.horizon);
         let situation = Situation {
             now,
             zone,
@@ -163,16 +177,16 @@ impl Tables {
             own_addresses,
             excluded,
             acted_at,
-            paused_until,
+            is_paused,
         };
         Ok((tx, situation))
     }
 }
 
-impl Person {
+impl UserContext {
     /// When the user can meet people, whatever the calendar says; nothing, when that is not known.
     fn available(&self, now: DateTime<Utc>) -> Spans {
-        let is_known = |synced: DateTime<Utc>| now - synced <= KNOWN;
+        let is_known = |synced: DateTime<Utc>| now - synced <= MAX_CALENDAR_AGE;
         match self.stored.synced_at {
             Some(synced) if is_known(synced) && !self.stored.is_revoked => {
                 Availability::read(&self.stored.availability).times(&self.clock)
@@ -184,15 +198,15 @@ impl Person {
 
 async fn plan_with_stored_events(
     tx: &mut SuggestionsTx,
-    person: &Person,
+    user: &UserContext,
     situation: Situation,
     now: DateTime<Utc>,
 ) -> Result<Plan, db::Error> {
     let window = Span { start: now, end: now + CONFLICT_WINDOW };
     let events = tx.busy_events(window).await?;
-    let busy = busy(events, &WallClock::new(person.clock.zone(), window));
+    let busy = busy(events, &WallClock::new(user.clock.zone(), window));
     let conflicts = conflicts(&situation.suggestions, &busy);
-    let free = person.available(now).except(&busy.into_iter().map(|busy| busy.span).collect());
+    let free = user.available(now).except(&busy.into_iter().map(|busy| busy.span).collect());
     Ok(plan(situation, &free, &conflicts))
 }
 

@@ -9,10 +9,10 @@ use super::part_of_week::PartOfWeek;
 use super::slots::slots;
 use crate::span::{Span, Spans};
 
-/// And so long ahead in any case: people need time to arrange something.
-const LEAD: TimeDelta = TimeDelta::hours(24);
 /// A slot begins so long after the message that announces it, at least.
 pub const AFTER_BATCH: TimeDelta = TimeDelta::hours(12);
+/// And so long ahead in any case: people need time to arrange something.
+const LEAD: TimeDelta = TimeDelta::hours(24);
 /// And within this time of the first moment at which one may begin.
 const HORIZON: TimeDelta = TimeDelta::days(14);
 const WEEK: TimeDelta = TimeDelta::weeks(1);
@@ -25,26 +25,25 @@ const CONTACTS_DAY: (u32, u32) = (8, 22);
 
 /// The time for which suggestions are made: which part of it a slot may be in depends on what announces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Horizon {
+pub(super) struct Horizon {
     now: DateTime<Utc>,
     next_batch: Option<DateTime<Utc>>,
 }
 
 impl Horizon {
     /// `next_batch` is when the user is next notified about suggestions; `None` when no message reaches the user.
-    #[must_use]
-    pub fn new(now: DateTime<Utc>, next_batch: Option<DateTime<Utc>>) -> Self {
+    pub(super) fn new(now: DateTime<Utc>, next_batch: Option<DateTime<Utc>>) -> Self {
         Self { now, next_batch }
     }
 
     /// From the first to the last moment in which a slot may be.
-    #[must_use]
-    pub fn span(self) -> Span {
+    pub(super) fn span(self) -> Span {
         Span { start: self.now + LEAD, end: self.announced_from() + HORIZON }
     }
 
-    pub(super) fn has_batch(self) -> bool {
-        self.next_batch.is_some()
+    /// Whether a slot that begins then is announced by no message.
+    pub(super) fn is_early(self, start: DateTime<Utc>) -> bool {
+        self.batch_of(start).is_none()
     }
 
     /// Slots from here on are announced before they begin.
@@ -59,83 +58,84 @@ impl Horizon {
     }
 }
 
-/// The free slots of a user, and what is used of them.
-pub(super) struct Times {
+/// The free slots of a user that may still be used.
+pub(super) struct SlotPool {
     zone: Tz,
     horizon: Horizon,
     /// The best ones first.
     slots: Vec<(Span, PartOfWeek)>,
-    /// Suggested and accepted ones.
-    used: Vec<Span>,
     per_day: HashMap<NaiveDate, usize>,
+    per_batch: HashMap<i64, usize>,
 }
 
-impl Times {
+impl SlotPool {
+    /// `used` are the slots of suggestions, and of appointments. With `has_early`, one slot may be used that no message
+    /// announces.
     pub(super) fn new(
         zone: Tz,
         horizon: Horizon,
         free: &Spans,
         used: &[Span],
         accepted: &[PartOfWeek],
+        has_early: bool,
     ) -> Self {
         let taken = used.iter().copied().collect();
         let part = |slot: Span| (slot, PartOfWeek::of(slot.start, zone));
-        let mut slots: Vec<_> = slots(&free.and(&horizon.span().into()).except(&taken)).map(part).collect();
+        let mut slots: Vec<_> = slots(&free.and(&horizon.span().into()).except(&taken))
+            .filter(|slot| has_early || !horizon.is_early(slot.start))
+            .map(part)
+            .collect();
         slots.sort_by_key(|(slot, part)| (!part.is_leisure(), !accepted.contains(part), slot.start));
-        let mut times = Self { zone, horizon, slots, used: Vec::new(), per_day: HashMap::new() };
+        let mut pool = Self { zone, horizon, slots, per_day: HashMap::new(), per_batch: HashMap::new() };
         for slot in used {
-            times.note(*slot);
+            pool.count(*slot);
         }
-        times
+        pool.drop_full();
+        pool
     }
 
-    /// Takes the best slot that is left for a contact. `is_early`: one that no message announces will do, and is taken if
-    /// there is one.
+    /// Takes the best slot that is left for a contact; with `may_be_early`, the one that no message announces, if it is left.
     pub(super) fn take(
         &mut self,
         contacts_zone: Option<Tz>,
         unsuitable: &[PartOfWeek],
-        is_early: bool,
+        may_be_early: bool,
     ) -> Option<Span> {
-        let fits = |(slot, part): &(Span, PartOfWeek)| {
-            self.is_available(*slot, is_early)
-                && !unsuitable.contains(part)
-                && contacts_zone.is_none_or(|zone| is_daytime(*slot, zone))
+        let find = |is_early| {
+            let fits = |(slot, part): &(Span, PartOfWeek)| {
+                self.horizon.is_early(slot.start) == is_early
+                    && !unsuitable.contains(part)
+                    && contacts_zone.is_none_or(|zone| is_daytime(*slot, zone))
+            };
+            self.slots.iter().position(fits)
         };
-        let place = self.slots.iter().position(fits)?;
+        let place = may_be_early.then(|| find(true)).flatten().or_else(|| find(false))?;
         let (slot, _) = self.slots.remove(place);
-        self.note(slot);
+        self.count(slot);
+        self.drop_full();
+        if self.horizon.is_early(slot.start) {
+            self.slots.retain(|(slot, _)| !self.horizon.is_early(slot.start));
+        }
         Some(slot)
     }
 
-    /// Whether a slot that begins before the next batch is in use.
-    pub(super) fn has_early(&self) -> bool {
-        self.used.iter().any(|slot| self.horizon.span().start <= slot.start && self.is_early(*slot))
-    }
-
-    fn is_early(&self, slot: Span) -> bool {
-        self.horizon.batch_of(slot.start).is_none()
-    }
-
-    fn is_available(&self, slot: Span, is_early: bool) -> bool {
-        let used_on = |date| self.per_day.get(&date).copied().unwrap_or_default();
-        let batch = self.horizon.batch_of(slot.start);
-        let is_announced = match batch {
-            None => is_early,
-            Some(_) if is_early => false,
-            Some(_) if self.horizon.next_batch.is_none() => true,
-            Some(batch) => {
-                let announced =
-                    self.used.iter().filter(|used| self.horizon.batch_of(used.start) == Some(batch));
-                announced.count() < MAX_PER_BATCH
-            }
-        };
-        is_announced && used_on(self.date(slot)) < MAX_PER_DAY
-    }
-
-    fn note(&mut self, slot: Span) {
+    fn count(&mut self, slot: Span) {
         *self.per_day.entry(self.date(slot)).or_default() += 1;
-        self.used.push(slot);
+        if let Some(batch) = self.horizon.batch_of(slot.start) {
+            *self.per_batch.entry(batch).or_default() += 1;
+        }
+    }
+
+    /// Leaves only slots of days and batches that are not full.
+    fn drop_full(&mut self) {
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.retain(|(slot, _)| {
+            let on_day = self.per_day.get(&self.date(*slot)).copied().unwrap_or_default();
+            let batch = self.horizon.batch_of(slot.start).filter(|_| self.horizon.next_batch.is_some());
+            let in_batch = batch.and_then(|batch| self.per_batch.get(&batch)).copied().unwrap_or_default();
+            on_day < MAX_PER_DAY && in_batch < MAX_PER_BATCH
+        });
+        self.slots = slots;
     }
 
     fn date(&self, slot: Span) -> NaiveDate {
@@ -165,12 +165,12 @@ mod tests {
         (0..28).map(day).collect()
     }
 
-    fn times(next_batch: Option<i64>, used: &[Span]) -> Times {
+    fn times(next_batch: Option<i64>, used: &[Span]) -> SlotPool {
         let horizon = Horizon::new(now(), next_batch.map(|hours| now() + TimeDelta::hours(hours)));
-        Times::new(Tz::UTC, horizon, &free(), used, &[])
+        SlotPool::new(Tz::UTC, horizon, &free(), used, &[], true)
     }
 
-    fn take(times: &mut Times) -> Option<Span> {
+    fn take(times: &mut SlotPool) -> Option<Span> {
         times.take(None, &[], false)
     }
 
@@ -203,9 +203,8 @@ mod tests {
     #[test]
     fn an_early_slot_is_one_before_the_batch() {
         let mut times = times(Some(72), &[]);
-        assert!(!times.has_early());
         assert_eq!(hours_ahead(times.take(None, &[], true)), Some(29));
-        assert!(times.has_early());
+        assert_eq!(hours_ahead(times.take(None, &[], true)), Some(101), "there is one");
     }
 
     #[test]
@@ -244,7 +243,7 @@ mod tests {
             .map(|span| Span { start: span.start, end: span.end - TimeDelta::hours(4) })
             .collect();
         let first = |accepted: &[PartOfWeek]| {
-            hours_ahead(Times::new(Tz::UTC, horizon, &work, &[], accepted).take(None, &[], false))
+            hours_ahead(SlotPool::new(Tz::UTC, horizon, &work, &[], accepted, true).take(None, &[], false))
         };
         assert_eq!(first(&[]), Some(24));
         assert_eq!(first(&[morning]), Some(45));
