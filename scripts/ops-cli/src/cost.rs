@@ -50,8 +50,8 @@ struct Model {
     log_operations_per_task: f64,
     metric_point_bytes: PointBytes,
     egress_bytes: EgressBytes,
-    /// Tasks that an instance runs before it ends.
-    tasks_per_start: f64,
+    /// Cloud Run ends an instance that had no request for so long.
+    idle_minutes: f64,
     secrets_per_start: f64,
     image_mib: f64,
     images_kept: f64,
@@ -318,7 +318,9 @@ impl Model {
     }
 
     fn secrets(&self, month: &Month, rest: &AtRest) -> f64 {
-        let reads = (month.tasks + month.requests) / self.tasks_per_start * self.secrets_per_start;
+        let starts =
+            (month.tasks + month.requests).min(rest.instances * MINUTES_PER_MONTH / self.idle_minutes);
+        let reads = starts * self.secrets_per_start;
         self.prices.secret_versions.of(rest.secrets) + self.prices.secret_reads_per_10k.of(reads / 1e4)
     }
 

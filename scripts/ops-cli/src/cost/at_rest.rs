@@ -31,6 +31,8 @@ pub(super) struct AtRest {
     pub(super) distributions: f64,
     /// Services, each with an image.
     pub(super) services: f64,
+    /// Instances of all of them at most.
+    pub(super) instances: f64,
 }
 
 impl AtRest {
@@ -63,6 +65,11 @@ impl AtRest {
             secrets: count(secrets.len()),
             distributions: size(&metrics["durations"]) + size(&metrics["sums"]),
             services,
+            instances: ["functions", "services"]
+                .iter()
+                .flat_map(|part| needs[part].as_object().into_iter().flat_map(serde_json::Map::values))
+                .filter_map(|service| service["maxInstances"].as_f64())
+                .sum(),
         })
     }
 }
