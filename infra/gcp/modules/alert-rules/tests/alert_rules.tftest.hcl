@@ -64,7 +64,7 @@ run "without_queues_no_query_is_malformed" {
   }
 }
 
-run "no_look_back_of_cloud_monitoring_is_over_25_hours_unless_it_is_declared" {
+run "no_look_back_of_cloud_monitoring_exceeds_25_hours_unless_it_is_declared" {
   assert {
     condition = alltrue([
       for name, rule in output.rules : try(local.alerts[rule.alert].longLookback, false) || rule.cloud == null ? true : alltrue([
