@@ -1,8 +1,9 @@
 # People who do what infra/docs/runbook.md and infra/docs/takeover.md ask for. They deploy, too (ci.tf), and they name the queues'
 # identities in tasks of their own (modules/queue-function/identity.tf); applying Terraform is another role's right.
 locals {
-  operator_role = "jobsOperator"
-  operated      = length(var.operators) > 0 ? keys(local.queues) : []
+  operator_role     = "jobsOperator"
+  database_instance = split(":", var.database.instance)[2]
+  operated          = length(var.operators) > 0 ? keys(local.queues) : []
 }
 
 # A role of our own, because Google's that may pause a queue may also delete it and empty it.
@@ -60,16 +61,43 @@ resource "google_project_iam_member" "operator_sees_alerts" {
   member  = each.value
 }
 
-# Dead letters and deliveries are in the database; who one is there, the database says.
-resource "google_project_iam_member" "operator_reaches_database" {
+# Whether a schedule is there, and when it ran.
+resource "google_project_iam_member" "operator_sees_schedules" {
   for_each = var.operators
 
   project = var.project
-  role    = "roles/cloudsql.client"
+  role    = "roles/cloudscheduler.viewer"
   member  = each.value
+}
+
+# Dead letters and deliveries are in the database, where an operator is a user without a password (the instance has the flag
+# cloudsql.iam_authentication). `scripts/ops migrate --operator` gives that user its role there.
+resource "google_sql_user" "operator" {
+  for_each = var.operators
+
+  project  = var.project
+  instance = local.database_instance
+  name     = trimsuffix(split(":", each.value)[1], ".gserviceaccount.com")
+  type = {
+    group          = "CLOUD_IAM_GROUP"
+    serviceAccount = "CLOUD_IAM_SERVICE_ACCOUNT"
+    user           = "CLOUD_IAM_USER"
+  }[split(":", each.value)[0]]
+  # Postgres drops no user that has a role.
+  deletion_policy = "ABANDON"
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_project_iam_member" "operator_reaches_database" {
+  for_each = { for grant in setproduct(var.operators, ["roles/cloudsql.client", "roles/cloudsql.instanceUser"]) : join(" ", grant) => grant }
+
+  project = var.project
+  role    = each.value[1]
+  member  = each.value[0]
 
   condition {
-    title      = "only ${split(":", var.database.instance)[2]}"
-    expression = "resource.service == \"sqladmin.googleapis.com\" && resource.name == \"projects/${var.project}/instances/${split(":", var.database.instance)[2]}\""
+    title      = "only ${local.database_instance}"
+    expression = "resource.service == \"sqladmin.googleapis.com\" && resource.name == \"projects/${var.project}/instances/${local.database_instance}\""
   }
 }

@@ -88,7 +88,7 @@ module "jobs" {
   slack_token = var.slack_token
   runbook_url = "https://github.com/example/catchup-jobs/blob/main/infra/docs/runbook.md"
 
-  ci        = { repository = "example/catchup-jobs" }
+  ci        = { repository = "example/catchup-jobs", repository_id = "123456789" }
   operators = ["group:on-call@example.com"]
   budget    = { billing_account = "000000-000000-000000", amount = 50 }
 }

@@ -140,6 +140,12 @@ def plans(project):
     queue = 'module.function["calendar-sync"].google_cloud_tasks_queue.queue'
     service = service_of("calendar-sync")
     schedule = schedule_of("token-refresh", "sweep")
+    # What is not ours is not watched.
+    dashboard = {"google_monitoring_dashboard.jobs": ["update", "dashboard_json"]}
+
+    def alerts(*names):
+        return {f'google_monitoring_alert_policy.alert["{name}-critical"]': ["update", "conditions"] for name in names}
+
     schedules = [schedule_of(name, each["name"]) for name in QUEUES for each in DECLARED[name]["schedules"]]
 
     def rate(declaration):
@@ -162,18 +168,18 @@ def plans(project):
             {queue: ["update", "rate_limits"], service: ["update", "template"]},
         ),
         (
-            "a queue that is given back loses its http_target and has its own attempts again, and nothing else changes",
+            "a queue that is given back loses its http_target and has its own attempts again, is watched no more, and nothing else changes",
             "queues.json",
             nothing,
             {"enabled_queues": [name for name in QUEUES if name != "calendar-sync"]},
-            {queue: ["update", "http_target", "retry_config"]},
+            {queue: ["update", "http_target", "retry_config"]} | alerts("lost-calls", "stuck-queue") | dashboard,
         ),
         (
-            "a schedule that is paused plans that schedule",
+            "a schedule that is paused plans that schedule, whose sweeps are not missed",
             "queues.json",
             nothing,
             {"paused_schedules": ["token-refresh"]},
-            {schedule: ["update", "paused"]},
+            {schedule: ["update", "paused"]} | alerts("missed-sweep-24h") | dashboard,
         ),
         (
             "a new version of a secret plans the services that read it",
@@ -246,7 +252,8 @@ def first_outputs(project):
     told = json.loads(project.terraform("output", "-json", folder="example"))
     registry, secrets = (told.get(name, {}).get("value", {}) for name in ("registry", "secrets"))
     yield "the registry is known before there are services", str(registry).endswith("/jobs"), json.dumps(told)
-    yield "the secrets that wait for a value are known before, too", set(secrets) == set(SECRETS), json.dumps(told)
+    named = {f"jobs-{name}" for name in SECRETS}
+    yield "the secrets that wait for a value are known before, too", set(secrets) == named, json.dumps(told)
 
 
 def grants(project):

@@ -43,6 +43,7 @@ pub mod meetings;
 #[cfg(feature = "migrate")]
 pub mod migrations;
 pub mod oauth_tokens;
+pub mod operators;
 pub mod opt_outs;
 pub mod push_notifications;
 pub mod recipients;

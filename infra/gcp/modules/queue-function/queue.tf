@@ -20,6 +20,11 @@ resource "google_cloud_tasks_queue" "queue" {
     max_retry_duration = "0s"
   }
 
+  # Without it, a call that Cloud Run's front end turned away is written down nowhere.
+  stackdriver_logging_config {
+    sampling_ratio = var.log_sampling_ratio
+  }
+
   # Takes the queue over, with all tasks that are in it; without it, they go where their producer said.
   dynamic "http_target" {
     for_each = var.enabled ? [local.url] : []

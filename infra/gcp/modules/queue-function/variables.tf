@@ -113,6 +113,24 @@ variable "operators" {
   default     = []
 }
 
+variable "log_sampling_ratio" {
+  description = "Share of the queue's operations that Cloud Tasks logs: creations, calls and their answers."
+  type        = number
+  default     = 1
+}
+
+variable "network" {
+  description = "Network and subnetwork from which private addresses are reached; null when none is."
+  type        = object({ network = string, subnetwork = string })
+  default     = null
+}
+
+variable "labels" {
+  description = "Labels of the service."
+  type        = map(string)
+  default     = {}
+}
+
 variable "deployers" {
   description = "Who may deploy new revisions, as IAM members."
   type        = set(string)
