@@ -50,8 +50,8 @@ pub(super) fn run(gcloud: &Gcloud, service: &Service, revision: &str) -> anyhow:
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let outcomes = outcomes(gcloud, &service.function, revision, &name)?;
-        let is_over = Instant::now() >= deadline;
-        if let Some(result) = trial_result(&outcomes, is_over) {
+        let has_expired = Instant::now() >= deadline;
+        if let Some(result) = trial_result(&outcomes, has_expired) {
             return Ok(result);
         }
         sleep(POLL);
@@ -123,7 +123,7 @@ fn outcomes(gcloud: &Gcloud, function: &str, revision: &str, name: &str) -> anyh
 }
 
 /// The result, once there is one.
-fn trial_result(outcomes: &[String], is_over: bool) -> Option<TrialResult> {
+fn trial_result(outcomes: &[String], has_expired: bool) -> Option<TrialResult> {
     let ran = [OutcomeCode::Done, OutcomeCode::Skipped].map(OutcomeCode::name);
     if outcomes.iter().any(|outcome| ran.contains(&outcome.as_str())) {
         return Some(TrialResult::Passed);
@@ -135,7 +135,7 @@ fn trial_result(outcomes: &[String], is_over: bool) -> Option<TrialResult> {
     }
     let silent = "it did not get the harmless task, or died of it: its request log and its own log say why";
     let unavailable = outcomes.first().map(|outcome| format!("it answers {outcome}"));
-    is_over.then(|| TrialResult::Failed(unavailable.unwrap_or_else(|| silent.to_owned())))
+    has_expired.then(|| TrialResult::Failed(unavailable.unwrap_or_else(|| silent.to_owned())))
 }
 
 #[cfg(test)]
@@ -145,10 +145,14 @@ mod tests {
     #[test]
     fn only_a_revision_that_ran_the_task_passes() {
         #[track_caller]
-        fn check(outcomes: &[&str], is_over: bool, passed: Option<bool>) {
+        fn check(outcomes: &[&str], has_expired: bool, passed: Option<bool>) {
             let outcomes: Vec<_> = outcomes.iter().map(|outcome| (*outcome).to_owned()).collect();
-            let result = trial_result(&outcomes, is_over);
-            assert_eq!(result.map(|result| result == TrialResult::Passed), passed, "{outcomes:?} {is_over}");
+            let result = trial_result(&outcomes, has_expired);
+            assert_eq!(
+                result.map(|result| result == TrialResult::Passed),
+                passed,
+                "{outcomes:?} {has_expired}"
+            );
         }
         check(&["skipped"], false, Some(true));
         check(&["done"], false, Some(true));
