@@ -19,3 +19,4 @@ mod producer;
 mod real_faults;
 mod webhooks;
 mod words;
+mod year;

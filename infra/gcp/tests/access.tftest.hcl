@@ -184,6 +184,15 @@ run "only_the_delivery_of_the_repositorys_branch_may_deploy" {
     ])
     error_message = "The deployment lacks a right, or another identity has it."
   }
+  assert {
+    condition = (
+      google_cloud_tasks_queue_iam_binding.deployer[0].members == local.deployers
+      && google_cloud_tasks_queue_iam_binding.deployer[0].name == local.needs.deploymentQueue
+      && google_cloud_tasks_queue_iam_binding.deployer[0].role == "roles/cloudtasks.enqueuer"
+      && length(google_cloud_tasks_queue.deployments.http_target) == 0
+    )
+    error_message = "The deployment cannot send a new revision its first task, or others can."
+  }
 }
 
 run "a_pool_that_the_project_has_is_used_and_its_other_providers_get_nothing" {

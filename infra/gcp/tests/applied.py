@@ -222,6 +222,21 @@ def addresses_of_before(project):
     yield "and all that its services had is moved", good, f"{moved} of {instances} resources are moved"
 
 
+def failed_creation(project):
+    """What the apply after a first one that created a service, but no revision that starts, would do."""
+    state = json.loads((project.gcp / "terraform.tfstate").read_text())
+    address = service_of("calendar-sync")
+    for resource in state["resources"]:
+        if f"{resource.get('module')}.{resource['type']}.{resource['name']}" == address:
+            resource["instances"][0]["status"] = "tainted"
+    (project.gcp / "failed.tfstate").write_text(json.dumps(state))
+    [change] = [each["change"] for each in project.planned({}, "-state=failed.tfstate") if each["address"] == address]
+    replaced = change["actions"] == ["delete", "create"]
+    yield "a service whose creation failed is replaced", replaced, json.dumps(change["actions"])
+    protected = change["before"]["deletion_protection"]
+    yield "and the provider lets it be", protected is False, f"deletion_protection is {protected}"
+
+
 def attempts(project):
     """What ends a task, in the plan that says where it goes."""
     for name, variables, ours in [
@@ -231,7 +246,7 @@ def attempts(project):
     ]:
         found = {}
         for resource in project.planned(variables):
-            if resource["type"] == "google_cloud_tasks_queue":
+            if (resource["type"], resource["name"]) == ("google_cloud_tasks_queue", "queue"):
                 queue = resource["change"]["after"]
                 is_ours = bool(queue["http_target"])
                 found[queue["name"]] = [is_ours, queue["retry_config"][0]["max_attempts"]]
@@ -319,7 +334,7 @@ def main(arguments):
     with tempfile.TemporaryDirectory() as temporary:
         project = Project(temporary)
         started = starts(project.environments(), folder)
-        checked = (plans, addresses_of_before, attempts, first_outputs, grants, exposures)
+        checked = (plans, addresses_of_before, failed_creation, attempts, first_outputs, grants, exposures)
         for checks in (*(check(project) for check in checked), started):
             for name, good, detail in checks:
                 passed, failed = passed + good, failed + (not good)

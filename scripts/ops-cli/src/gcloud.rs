@@ -1,9 +1,8 @@
 //! gcloud, Google's own command line: every change in the cloud is a call of it, which is printed first.
 
-use std::io;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use clap::Args;
 use serde::de::DeserializeOwned;
 
@@ -36,6 +35,11 @@ impl Gcloud {
         &self.place
     }
 
+    /// Whether changes are printed instead of made.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     /// What gcloud prints about something.
     pub(crate) fn read<T: DeserializeOwned>(&self, arguments: &[&str]) -> anyhow::Result<T> {
         let answer = program::output(self.command(arguments).arg("--format=json"))?;
@@ -43,26 +47,13 @@ impl Gcloud {
             .with_context(|| format!("cannot read the output of gcloud {}", arguments.join(" ")))
     }
 
-    /// Changes something, and shows the command and gcloud's output.
+    /// Changes something, and shows the command. gcloud's output is in the error: several of them may run at the same time.
     pub(crate) fn change(&self, arguments: &[&str]) -> anyhow::Result<()> {
         eprintln!("+ gcloud {}", arguments.join(" "));
         if self.dry_run {
             return Ok(());
         }
-        // Standard output is for results.
-        let status = self.command(arguments).stdin(Stdio::null()).stdout(io::stderr()).status();
-        let status = status.map_err(|error| program::cannot_run("gcloud", error))?;
-        ensure!(status.success(), "gcloud failed ({status})");
-        Ok(())
-    }
-
-    /// Creates something: as [`Self::change`], but gcloud's output is shown only in the error.
-    pub(crate) fn create(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        eprintln!("+ gcloud {}", arguments.join(" "));
-        if self.dry_run {
-            return Ok(());
-        }
-        program::output(&mut self.command(arguments)).map(drop)
+        program::output(self.command(arguments).stdin(Stdio::null())).map(drop)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

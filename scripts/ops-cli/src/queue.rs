@@ -33,7 +33,9 @@ pub(crate) struct Declared {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Scalings {
+    deployment_queue: String,
     functions: BTreeMap<String, Scaling>,
 }
 
@@ -44,10 +46,20 @@ struct Scaling {
     max_instances: u32,
 }
 
+impl Scalings {
+    fn read() -> anyhow::Result<Self> {
+        serde_json::from_str(SCALING).context("infra/gcp/functions.json is malformed")
+    }
+}
+
+/// The queue of deployments, whose tasks go where each of them says.
+pub(crate) fn of_deployments() -> anyhow::Result<String> {
+    Ok(Scalings::read()?.deployment_queue)
+}
+
 /// Concurrent dispatches that Terraform allows the queue of a function: as many as its service can hold.
 pub(crate) fn concurrent_dispatches(function: &str) -> anyhow::Result<u32> {
-    let scalings: Scalings =
-        serde_json::from_str(SCALING).context("infra/gcp/functions.json is malformed")?;
+    let scalings = Scalings::read()?;
     let scaling = scalings.functions.get(function);
     let scaling = scaling.with_context(|| format!("infra/gcp/functions.json has no function {function}"))?;
     Ok(scaling.concurrency * scaling.max_instances)
@@ -196,6 +208,11 @@ impl Declaration {
         }
         names.iter().map(|name| self.function(name)).collect()
     }
+}
+
+/// Whether a service runs the tasks of a queue; `webhooks` has none.
+pub(crate) fn has_queue(function: &str) -> anyhow::Result<bool> {
+    Ok(Declaration::read()?.queues.contains_key(function))
 }
 
 /// Name of the queue in Cloud Tasks.

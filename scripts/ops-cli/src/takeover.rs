@@ -1,6 +1,6 @@
 //! `ops takeover --check`: whether a queue can be taken over. Taking it over is Terraform's `enabled_queues`.
 
-mod dry_run;
+pub(crate) mod dry_run;
 mod findings;
 
 use std::process::ExitCode;

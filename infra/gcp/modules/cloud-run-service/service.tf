@@ -17,6 +17,10 @@ resource "google_cloud_run_v2_service" "service" {
   ingress              = var.ingress
   invoker_iam_disabled = false
 
+  # A service has nothing to lose. The provider's default would keep an apply from replacing a service whose creation failed,
+  # and with it every later apply.
+  deletion_protection = false
+
   # Of the service, not of a revision: a canary must not double them.
   scaling {
     min_instance_count = var.scaling.min_instances

@@ -22,7 +22,7 @@ const FRESHNESS: &str = "--freshness=1h";
 const HARMLESS: [&str; 2] = ["skipped", "done"];
 
 /// The data of a task without effects, which is next to the payload's type.
-fn data(function: &str) -> anyhow::Result<Value> {
+pub(crate) fn data(function: &str) -> anyhow::Result<Value> {
     let kind = payload::ALL.iter().find(|kind| kind.queue.name() == function);
     let kind = kind.with_context(|| format!("{function} has no payload in shared/catchup/src/payload.rs"))?;
     Ok((kind.dry_run)()?)

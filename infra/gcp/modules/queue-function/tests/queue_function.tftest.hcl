@@ -240,6 +240,8 @@ run "only_the_queue_may_call_the_service" {
     condition = google_service_account_iam_binding.act_as_queue.members == toset([
       "serviceAccount:token-refresh@example.iam.gserviceaccount.com",
       "serviceAccount:token-refresh-cron@example.iam.gserviceaccount.com",
+      # Which sends a new revision its first task.
+      "serviceAccount:ci@example.iam.gserviceaccount.com",
     ]) && google_service_account_iam_binding.act_as_queue.role == "roles/iam.serviceAccountUser"
     error_message = "Others may create tasks in the queue's name."
   }
@@ -422,11 +424,11 @@ run "operators_create_tasks_in_the_name_of_the_queue_or_of_the_predecessor" {
   }
 
   assert {
-    condition     = output.callers == setunion(output.producers, ["group:on-call@example.com"]) && length(output.callers) == 3
+    condition     = output.callers == setunion(output.producers, ["group:on-call@example.com"], var.deployers) && length(output.callers) == 4
     error_message = "Operators may not send a task, or others may."
   }
   assert {
-    condition     = toset(keys(google_service_account_iam_member.act_as_predecessor)) == output.callers
+    condition     = toset(keys(google_service_account_iam_member.act_as_predecessor)) == setsubtract(output.callers, var.deployers)
     error_message = "A dead letter cannot be replayed as long as tasks name the predecessor."
   }
   assert {
