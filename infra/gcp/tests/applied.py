@@ -139,7 +139,6 @@ def plans(project):
     """What was planned and what should have been, by what that shows."""
     queue = 'module.function["calendar-sync"].google_cloud_tasks_queue.queue'
     service = service_of("calendar-sync")
-    schedule = schedule_of("token-refresh", "sweep")
     schedules = [schedule_of(name, each["name"]) for name in QUEUES for each in DECLARED[name]["schedules"]]
 
     def rate(declaration):
@@ -162,18 +161,18 @@ def plans(project):
             {queue: ["update", "rate_limits"], service: ["update", "template"]},
         ),
         (
-            "a queue that is given back loses its http_target and has its own attempts again, and nothing else changes",
+            "no apply gives a queue back or takes one over: who serves it is not Terraform's to change",
             "queues.json",
             nothing,
             {"enabled_queues": [name for name in QUEUES if name != "calendar-sync"]},
-            {queue: ["update", "http_target", "retry_config"]},
+            {},
         ),
         (
-            "a schedule that is paused plans that schedule",
+            "nor does one pause or resume a schedule",
             "queues.json",
             nothing,
             {"paused_schedules": ["token-refresh"]},
-            {schedule: ["update", "paused"]},
+            {},
         ),
         (
             "a new version of a secret plans the services that read it",
@@ -216,15 +215,34 @@ def addresses_of_before(project):
     yield "and all that its services had is moved", good, f"{moved} of {instances} resources are moved"
 
 
+def handed_over(project):
+    """What an apply does to queues that others changed: the predecessor, before they were imported, and scripts/ops."""
+    for name, target, attempts in [
+        ("a queue that was imported keeps the number of attempts that it had", [], 7),
+        ("a queue that scripts/ops has taken over stays so, though it is not named", None, -1),
+    ]:
+        state = json.loads((project.gcp / "terraform.tfstate").read_text())
+        for resource in state["resources"]:
+            if resource["type"] == "google_cloud_tasks_queue":
+                for instance in resource["instances"]:
+                    found = instance["attributes"]
+                    found["http_target"] = found["http_target"] if target is None else target
+                    found["retry_config"][0]["max_attempts"] = attempts
+        (project.gcp / "handed.tfstate").write_text(json.dumps(state))
+        planned = project.planned({"enabled_queues": []}, "-state=handed.tfstate")
+        changed = {each["address"]: each["change"]["actions"] for each in planned if each["change"]["actions"] != ["no-op"]}
+        yield name, not changed, json.dumps(changed, indent=2)
+
+
 def attempts(project):
-    """What ends a task, in the plan that says where it goes."""
+    """What ends a task, in the plan that creates the queues."""
     for name, variables, ours in [
         ("without a predecessor, Cloud Tasks ends no task", {"predecessor": None, "enabled_queues": None}, QUEUES),
         ("a queue that is not taken over ends tasks as before", {"enabled_queues": []}, []),
         ("only a queue that is taken over ends none", {"enabled_queues": ["calendar-sync"]}, ["calendar-sync"]),
     ]:
         found = {}
-        for resource in project.planned(variables):
+        for resource in project.planned(variables, "-state=none.tfstate"):
             if resource["type"] == "google_cloud_tasks_queue":
                 queue = resource["change"]["after"]
                 is_ours = bool(queue["http_target"])
@@ -312,7 +330,7 @@ def main(arguments):
     with tempfile.TemporaryDirectory() as temporary:
         project = Project(temporary)
         started = starts(project.environments(), folder)
-        checked = (plans, addresses_of_before, attempts, first_outputs, grants, exposures)
+        checked = (plans, addresses_of_before, handed_over, attempts, first_outputs, grants, exposures)
         for checks in (*(check(project) for check in checked), started):
             for name, good, detail in checks:
                 passed, failed = passed + good, failed + (not good)

@@ -30,6 +30,13 @@ pub(crate) struct Declared {
     pub(crate) max_backoff_seconds: u32,
     pub(crate) max_doublings: u32,
     pub(crate) max_dispatches_per_second: u32,
+    pub(crate) schedules: Vec<Schedule>,
+}
+
+/// One schedule of a queue.
+#[derive(Deserialize)]
+pub(crate) struct Schedule {
+    pub(crate) name: String,
 }
 
 #[derive(Deserialize)]
