@@ -81,7 +81,7 @@ async fn each_task_is_done_once_while_its_queue_changes_hands_under_load() {
         }
     }
     fixture.until_empty().await;
-    let (ours, theirs) = (fixture.ours().await, fixture.predecessor.diary().runs);
+    let (ours, theirs) = (fixture.ours().await, fixture.predecessor.record().runs);
     for key in &keys {
         let runs = ours.get(key).copied().unwrap_or_default()
             + i64::from(theirs.get(key).copied().unwrap_or_default());
@@ -98,11 +98,11 @@ async fn what_always_fails_runs_and_mails_as_often_as_the_side_that_has_it_decla
     let fails = json!({ "acts": ["fail"] });
     let mails = json!({ "acts": ["fail"], "mail": true });
     let check = |key: &str, least: u32, most: u32| {
-        let diary = fixture.predecessor.diary();
-        let runs = diary.runs.get(key).copied().unwrap_or_default();
+        let record = fixture.predecessor.record();
+        let runs = record.runs.get(key).copied().unwrap_or_default();
         assert!((least..=most).contains(&runs), "{key}: {runs} runs in the old service");
         if key.starts_with("mails") {
-            assert_eq!(diary.mails.get(key).copied().unwrap_or_default(), runs, "{key}");
+            assert_eq!(record.mails.get(key).copied().unwrap_or_default(), runs, "{key}");
         }
     };
 
@@ -119,12 +119,12 @@ async fn what_always_fails_runs_and_mails_as_often_as_the_side_that_has_it_decla
         fixture.create(key, data).await;
     }
     let have_run = || async {
-        let runs = fixture.predecessor.diary().runs;
+        let runs = fixture.predecessor.record().runs;
         runs.contains_key("fails-during") && runs.contains_key("mails-during")
     };
     within(TIMEOUT, "both have run once", have_run).await;
     handover.take_over(fixture.instances.address()).await.unwrap();
-    let taken_over = fixture.predecessor.diary();
+    let taken_over = fixture.predecessor.record();
     for (key, data) in [("fails-here", &fails), ("mails-here", &mails)] {
         fixture.create(key, data).await;
     }
@@ -132,7 +132,7 @@ async fn what_always_fails_runs_and_mails_as_often_as_the_side_that_has_it_decla
     let ours = fixture.ours().await;
     for key in ["fails-during", "mails-during"] {
         check(key, 1, attempts);
-        assert_eq!(fixture.predecessor.diary().runs[key], taken_over.runs[key], "{key} ran there after it");
+        assert_eq!(fixture.predecessor.record().runs[key], taken_over.runs[key], "{key} ran there after it");
         let has_ended_there = taken_over.runs[key] == attempts;
         let runs = ours.get(key).copied().unwrap_or_default();
         assert_eq!(runs, if has_ended_there { 0 } else { i64::from(attempts) }, "{key}");

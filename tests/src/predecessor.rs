@@ -25,14 +25,14 @@ pub struct Predecessor {
 
 struct Seen {
     database: PgPool,
-    diary: Mutex<Diary>,
+    record: Mutex<Record>,
     /// Runs wait while this is true.
     is_held: watch::Sender<bool>,
 }
 
 /// What it was asked, and what it did.
 #[derive(Debug, Default, Clone)]
-pub struct Diary {
+pub struct Record {
     /// Runs of each task that it began, by its key.
     pub runs: BTreeMap<String, u32>,
     /// Keys of the tasks that it did.
@@ -51,7 +51,7 @@ impl Predecessor {
     /// Starts it on the application's database.
     pub fn start(database: &url::Url) -> anyhow::Result<Self> {
         let database = PgPoolOptions::new().max_connections(2).connect_lazy(database.as_str())?;
-        let seen = Arc::new(Seen { database, diary: Mutex::default(), is_held: watch::channel(false).0 });
+        let seen = Arc::new(Seen { database, record: Mutex::default(), is_held: watch::channel(false).0 });
         let router = Router::new().route("/api/jobs/{job}", post(take)).with_state(Arc::clone(&seen));
         let server =
             Background::start("predecessor", |listener| async { axum::serve(listener, router).await })?;
@@ -66,8 +66,8 @@ impl Predecessor {
 
     /// What has happened so far.
     #[must_use]
-    pub fn diary(&self) -> Diary {
-        self.seen.diary().clone()
+    pub fn record(&self) -> Record {
+        self.seen.record().clone()
     }
 
     /// Runs that began, and those that begin, wait until [`Predecessor::release`].
@@ -82,8 +82,8 @@ impl Predecessor {
 }
 
 impl Seen {
-    fn diary(&self) -> MutexGuard<'_, Diary> {
-        self.diary.lock().unwrap_or_else(PoisonError::into_inner)
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the original's job does; an error is one that it answers with 400.
@@ -100,7 +100,7 @@ impl Seen {
         .into_iter()
         .any(is);
         if ignores_users && !data["userId"].is_null() {
-            *self.diary().sweeps.entry(queue.to_owned()).or_default() += 1;
+            *self.record().sweeps.entry(queue.to_owned()).or_default() += 1;
         }
         let harm = if is(queues::TOKEN_REFRESH) {
             "UPDATE token_health SET status = 'revoked', error_message = 'Calendar token refresh not yet implemented'
@@ -136,16 +136,16 @@ impl Seen {
 async fn take(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: String) -> StatusCode {
     let envelope: Value = serde_json::from_str(&body).unwrap_or_default();
     let Some(key) = envelope["idempotencyKey"].as_str() else {
-        seen.diary().refused += 1;
+        seen.record().refused += 1;
         return StatusCode::BAD_REQUEST;
     };
     let n = {
-        let mut diary = seen.diary();
-        if diary.done.contains(key) {
+        let mut record = seen.record();
+        if record.done.contains(key) {
             return StatusCode::OK;
         }
-        diary.running += 1;
-        let n = diary.runs.entry(key.to_owned()).or_default();
+        record.running += 1;
+        let n = record.runs.entry(key.to_owned()).or_default();
         *n += 1;
         *n
     };
@@ -154,7 +154,7 @@ async fn take(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: String) -
     let mut is_held = seen.is_held.subscribe();
     drop(is_held.wait_for(|is_held| !is_held).await);
     if data["mail"] == true {
-        *seen.diary().mails.entry(key.to_owned()).or_default() += 1;
+        *seen.record().mails.entry(key.to_owned()).or_default() += 1;
     }
     let queue = headers.get(QUEUE).and_then(|name| name.to_str().ok()).unwrap_or_default();
     // As `acting` reads it: its n-th run does the n-th act, and all later ones the last.
@@ -167,11 +167,11 @@ async fn take(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: String) -
     } else {
         seen.run(queue, data).await
     };
-    let mut diary = seen.diary();
-    diary.running -= 1;
+    let mut record = seen.record();
+    record.running -= 1;
     match result {
         Ok(()) => {
-            diary.done.insert(key.to_owned());
+            record.done.insert(key.to_owned());
             StatusCode::OK
         }
         Err(_) => StatusCode::BAD_REQUEST,

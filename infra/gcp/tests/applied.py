@@ -216,10 +216,10 @@ def addresses_of_before(project):
 
 
 def handed_over(project):
-    """What an apply does to queues that others changed: the predecessor, before they were imported, and scripts/ops."""
+    """What an apply does to queues that others changed: the predecessor, before they were imported, or an operator."""
     for name, target, attempts in [
         ("a queue that was imported keeps the number of attempts that it had", [], 7),
-        ("a queue that scripts/ops has taken over stays so, though it is not named", None, -1),
+        ("a queue that was taken over stays so, though it is not named", None, -1),
     ]:
         state = json.loads((project.gcp / "terraform.tfstate").read_text())
         for resource in state["resources"]:

@@ -20,6 +20,7 @@ struct State {
     schedules: BTreeMap<String, String>,
     /// Whether the last task was dispatched to the function.
     task: Option<String>,
+    tasks: usize,
     calls: usize,
     changes: Vec<String>,
     /// Looks for which tasks are in flight.
@@ -91,6 +92,16 @@ impl FakeCloud {
         state.schedules.values_mut().for_each(|schedule| "ENABLED".clone_into(schedule));
     }
 
+    /// What gcloud leaves of a target that was cleared.
+    pub(crate) fn leave_remains(&self) {
+        self.0.borrow_mut().queue["httpTarget"] = json!({ "oidcToken": {} });
+    }
+
+    /// Tasks that were created.
+    pub(crate) fn tasks(&self) -> usize {
+        self.0.borrow().tasks
+    }
+
     /// So many looks find a task in flight.
     pub(crate) fn in_flight(&self, looks: usize) {
         self.0.borrow_mut().in_flight = looks;
@@ -159,6 +170,7 @@ impl State {
             ["tasks", "create-http-task", ..] => {
                 let is_ours = !self.queue["httpTarget"].is_null();
                 let reaches = is_ours || given("--url=").is_some_and(|url| url.starts_with(URL));
+                self.tasks += 1;
                 self.task = reaches.then(|| "skipped".to_owned());
                 Ok(json!({ "name": "q/tasks/t" }))
             }

@@ -169,6 +169,12 @@ impl Found {
         self.http_target.as_ref().filter(|http_target| !http_target.is_empty())
     }
 
+    /// Nothing is overridden, but the setting is not gone: what gcloud leaves of an identity that was cleared replaces that of
+    /// each task.
+    pub(crate) fn has_remains(&self) -> bool {
+        self.http_target.as_ref().is_some_and(HttpTarget::is_empty)
+    }
+
     /// Its tasks wait.
     pub(crate) fn is_paused(&self) -> bool {
         self.state == PAUSED

@@ -42,7 +42,7 @@ impl Harm {
                 queues::BATCH_NOTIFICATIONS,
                 Self {
                     what: "sends every pending suggestion again, and to the contact instead of the user",
-                    cost: "strangers to CatchUp get messages that are not for them; nothing takes that back",
+                    cost: "people who do not use CatchUp get messages that are not for them; nothing takes that back",
                     count: suggestions,
                 },
             ),

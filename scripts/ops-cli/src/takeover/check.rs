@@ -14,7 +14,7 @@ use crate::settings;
 
 /// Tasks whose envelopes are checked.
 const TASKS: &str = "--limit=5";
-/// Where a task leads that the queue's setting does not lead elsewhere: to nobody.
+/// Where a task leads that the queue's setting does not lead elsewhere: nowhere.
 const NOWHERE: &str = "https://not-taken-over.invalid";
 
 #[derive(Args, Clone)]
@@ -48,6 +48,8 @@ pub(super) struct Target {
     pub(super) audience: String,
     /// Its tasks wait.
     pub(super) is_paused: bool,
+    /// A task's own identity does not count.
+    pub(super) has_remains: bool,
 }
 
 /// All that is checked without a task of our own.
@@ -76,6 +78,7 @@ pub(super) fn all(
         queue,
         caller,
         is_paused: found.is_paused(),
+        has_remains: found.has_remains(),
     };
     findings.service(&service, &target);
     findings.target(&found, &target);
@@ -107,6 +110,12 @@ pub(super) fn dry_run(
 ) -> anyhow::Result<()> {
     if options.no_task || !findings.is_ready() {
         findings.unknown("dry run", "no task was sent");
+        return Ok(());
+    }
+    if target.has_remains {
+        let why = "no task was sent: gcloud left an empty identity in the queue, which replaces that of a task; the look after \
+                   the switch sends one";
+        findings.unknown("dry run", why);
         return Ok(());
     }
     let url = format!("{}{JOBS_PATH}{}", target.url, target.function);

@@ -89,7 +89,7 @@ fn shown(problems: &[String], otherwise: impl FnOnce() -> String) -> String {
 fn encryption_key(gcloud: &Gcloud, service: &Value, token: Option<String>, findings: &mut Findings) {
     let subject = "encryption key";
     let Some(token) = token else {
-        findings.unknown(subject, "nobody has a token yet");
+        findings.unknown(subject, "no user has a token yet");
         return;
     };
     let key = match settings::variable(service, KEY) {

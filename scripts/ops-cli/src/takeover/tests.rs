@@ -78,3 +78,12 @@ fn what_could_not_be_checked_keeps_a_queue_from_being_taken_over() {
     assert!(error.contains("schema and encryption key"), "{error}");
     assert!(!cloud.is_ours() && cloud.is_running());
 }
+
+#[test]
+fn what_gcloud_leaves_of_a_give_back_keeps_no_queue_from_being_taken_over() {
+    let cloud = FakeCloud::new(FUNCTION);
+    cloud.leave_remains();
+    assert!(run(&cloud).unwrap());
+    assert!(cloud.is_ours() && cloud.is_running());
+    assert_eq!(cloud.tasks(), 1, "only the last look sends one");
+}

@@ -85,7 +85,7 @@ impl Project {
         let mut environment = cloud.environment().clone();
         let push_path = webhooks::google_calendar::PATHS[0];
         environment.insert("CALENDAR_WEBHOOK_URL", format!("http://{address}{push_path}"));
-        // Who is killed here leaves leases, and tasks that come back after them.
+        // Who is killed here leaves leases, and tasks that are rescheduled.
         environment.insert("RETRY_BACKOFF_DIVISOR", "100".to_owned());
         let google_cloud = start(environment)?;
 
@@ -177,9 +177,9 @@ impl Project {
     /// What is not as it was before the first queue changed hands.
     pub(crate) async fn harmed(&self) -> anyhow::Result<Option<String>> {
         let now = Open::of(&self.database).await?;
-        let diary = self.predecessor.diary();
-        let is_right = now == self.open && diary.sweeps.is_empty() && diary.mails.is_empty();
-        Ok((!is_right).then(|| format!("{:?} became {now:?}; sweeps: {:?}", self.open, diary.sweeps)))
+        let record = self.predecessor.record();
+        let is_right = now == self.open && record.sweeps.is_empty() && record.mails.is_empty();
+        Ok((!is_right).then(|| format!("{:?} became {now:?}; sweeps: {:?}", self.open, record.sweeps)))
     }
 }
 

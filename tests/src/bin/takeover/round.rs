@@ -82,7 +82,7 @@ async fn take_over(project: &Project, queue: Queue, waiting: usize, running: usi
     let handover = project.handover(queue);
     project.predecessor.hold();
     let mut tasks = fill(project, queue, running).await?;
-    until("the old service runs some", || async { Ok(project.predecessor.diary().running >= running) })
+    until("the old service runs some", || async { Ok(project.predecessor.record().running >= running) })
         .await?;
     let caller = format!("--caller={}", project.caller());
     let mut child = project.ops(&["takeover", queue.name(), &caller, "--quiet=3", "--settle=1"])?;
@@ -140,7 +140,7 @@ async fn give_back(project: &Project, queue: Queue, waiting: usize, running: usi
     drain(project, queue).await?;
     let mut round = count(project, queue, &tasks, before).await?;
     if is_purged {
-        // Nothing waits after a purge; what is in nobody's books was purged.
+        // Nothing waits after a purge; what neither side has done was purged.
         ensure!(left == 0, "{left} tasks are left after a purge");
         (round.purged, round.lost) = (round.lost, 0);
     }
@@ -234,7 +234,7 @@ async fn unnamed_ends(project: &Project, queue: Queue) -> anyhow::Result<usize> 
 /// What became of the tasks: by their users where they name one, else by the number of ends since `before`.
 async fn count(project: &Project, queue: Queue, tasks: &Tasks, before: usize) -> anyhow::Result<Round> {
     let here = ends(project, queue).await?;
-    let there = project.predecessor.diary().done;
+    let there = project.predecessor.record().done;
     let done_there: BTreeSet<_> = tasks.keys().filter(|key| there.contains(*key)).collect();
     let mut round = Round { tasks: tasks.len(), done_there: done_there.len(), ..Round::default() };
     if tasks.values().all(Option::is_none) {

@@ -12,6 +12,7 @@ fn target() -> Target {
         url: "https://x".to_owned(),
         audience: "https://x".to_owned(),
         is_paused: false,
+        has_remains: false,
     }
 }
 
