@@ -15,9 +15,11 @@ resource "google_project_iam_custom_role" "operator" {
   title       = "Operator of the background jobs"
   description = "Holds queues, gives them back, looks at tasks, creates and deletes single ones."
   permissions = [
-    # scripts/ops pause and resume; update is how a queue is given back without Terraform.
+    # scripts/ops pause, resume, takeover and giveback. Purge: what the predecessor would take for sweeps; each of these tasks
+    # could be deleted one by one as well.
     "cloudtasks.queues.get",
     "cloudtasks.queues.pause",
+    "cloudtasks.queues.purge",
     "cloudtasks.queues.resume",
     "cloudtasks.queues.update",
     # scripts/ops takeover --check, scripts/ops dead-letters replay, and the end of a task that always fails.
@@ -26,9 +28,31 @@ resource "google_project_iam_custom_role" "operator" {
     "cloudtasks.tasks.fullView",
     "cloudtasks.tasks.get",
     "cloudtasks.tasks.list",
+    "cloudtasks.tasks.run",
   ]
 
   depends_on = [google_project_service.api]
+}
+
+# scripts/ops takeover and giveback: the schedules of a queue change hands with it.
+resource "google_project_iam_custom_role" "schedule_operator" {
+  count = min(1, length(var.operators))
+
+  project     = var.project
+  role_id     = "jobsScheduleOperator"
+  title       = "Operator of the schedules of background jobs"
+  description = "Pauses and resumes schedules."
+  permissions = ["cloudscheduler.jobs.enable", "cloudscheduler.jobs.get", "cloudscheduler.jobs.pause"]
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_project_iam_member" "operator_holds_schedules" {
+  for_each = var.operators
+
+  project = var.project
+  role    = google_project_iam_custom_role.schedule_operator[0].name
+  member  = each.value
 }
 
 resource "google_cloud_tasks_queue_iam_binding" "operator" {

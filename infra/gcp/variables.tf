@@ -9,7 +9,7 @@ variable "region" {
 }
 
 variable "enabled_queues" {
-  description = "Queues whose tasks these functions run; the others' tasks go where their producer said. Null: all."
+  description = "Queues whose tasks these functions run from their creation on; the others' tasks go where their producer said. Null: all. Later, scripts/ops takeover and giveback decide, and no apply changes it."
   type        = set(string)
   default     = null
 
@@ -25,7 +25,7 @@ variable "enabled_queues" {
 }
 
 variable "paused_schedules" {
-  description = "Queues whose schedules are paused, because the predecessor's scheduler still fills them. Null: all that are not enabled."
+  description = "Queues whose schedules are created paused. Null: all that are not enabled. Later, scripts/ops takeover and giveback decide."
   type        = set(string)
   default     = []
 

@@ -237,10 +237,15 @@ run "operators_may_do_what_the_runbook_asks_and_no_more" {
 
   assert {
     condition = google_project_iam_custom_role.operator[0].permissions == toset([
-      "cloudtasks.queues.get", "cloudtasks.queues.pause", "cloudtasks.queues.resume", "cloudtasks.queues.update",
+      "cloudtasks.queues.get", "cloudtasks.queues.pause", "cloudtasks.queues.purge", "cloudtasks.queues.resume", "cloudtasks.queues.update",
       "cloudtasks.tasks.create", "cloudtasks.tasks.delete", "cloudtasks.tasks.fullView", "cloudtasks.tasks.get", "cloudtasks.tasks.list",
+      "cloudtasks.tasks.run",
     ])
     error_message = "Operators cannot hold a queue, or could delete one."
+  }
+  assert {
+    condition     = google_project_iam_custom_role.schedule_operator[0].permissions == toset(["cloudscheduler.jobs.enable", "cloudscheduler.jobs.get", "cloudscheduler.jobs.pause"]) && keys(google_project_iam_member.operator_holds_schedules) == ["group:on-call@example.com"]
+    error_message = "Operators cannot hold a schedule, or could change one."
   }
   assert {
     condition = jsonencode({ for name, binding in google_cloud_tasks_queue_iam_binding.operator : name => [binding.name, binding.role, binding.members] }) == jsonencode({

@@ -139,7 +139,6 @@ def plans(project):
     """What was planned and what should have been, by what that shows."""
     queue = 'module.function["calendar-sync"].google_cloud_tasks_queue.queue'
     service = service_of("calendar-sync")
-    schedule = schedule_of("token-refresh", "sweep")
     # What is not ours is not watched.
     dashboard = {"google_monitoring_dashboard.jobs": ["update", "dashboard_json"]}
 
@@ -168,18 +167,18 @@ def plans(project):
             {queue: ["update", "rate_limits"], service: ["update", "template"]},
         ),
         (
-            "a queue that is given back loses its http_target and has its own attempts again, is watched no more, and nothing else changes",
+            "whether a queue is enabled changes what is watched, and not who serves it, which is not Terraform's to change",
             "queues.json",
             nothing,
             {"enabled_queues": [name for name in QUEUES if name != "calendar-sync"]},
-            {queue: ["update", "http_target", "retry_config"]} | alerts("lost-calls", "stuck-queue") | dashboard,
+            alerts("lost-calls", "stuck-queue") | dashboard,
         ),
         (
-            "a schedule that is paused plans that schedule, whose sweeps are not missed",
+            "a schedule that is paused changes whose sweeps are missed, and pauses nothing",
             "queues.json",
             nothing,
             {"paused_schedules": ["token-refresh"]},
-            {schedule: ["update", "paused"]} | alerts("missed-sweep-24h") | dashboard,
+            alerts("missed-sweep-24h") | dashboard,
         ),
         (
             "a new version of a secret plans the services that read it",
@@ -237,15 +236,34 @@ def failed_creation(project):
     yield "and the provider lets it be", protected is False, f"deletion_protection is {protected}"
 
 
+def handed_over(project):
+    """What an apply does to queues that others changed: the predecessor, before they were imported, or an operator."""
+    for name, target, attempts in [
+        ("a queue that was imported keeps the number of attempts that it had", [], 7),
+        ("a queue that was taken over stays so, though it is not named", None, -1),
+    ]:
+        state = json.loads((project.gcp / "terraform.tfstate").read_text())
+        for resource in state["resources"]:
+            if (resource["type"], resource["name"]) == ("google_cloud_tasks_queue", "queue"):
+                for instance in resource["instances"]:
+                    found = instance["attributes"]
+                    found["http_target"] = found["http_target"] if target is None else target
+                    found["retry_config"][0]["max_attempts"] = attempts
+        (project.gcp / "handed.tfstate").write_text(json.dumps(state))
+        planned = project.planned({"enabled_queues": []}, "-state=handed.tfstate")
+        changed = {each["address"]: each["change"]["actions"] for each in planned if each["change"]["actions"] != ["no-op"]}
+        yield name, not changed, json.dumps(changed, indent=2)
+
+
 def attempts(project):
-    """What ends a task, in the plan that says where it goes."""
+    """What ends a task, in the plan that creates the queues."""
     for name, variables, ours in [
         ("without a predecessor, Cloud Tasks ends no task", {"predecessor": None, "enabled_queues": None}, QUEUES),
         ("a queue that is not taken over ends tasks as before", {"enabled_queues": []}, []),
         ("only a queue that is taken over ends none", {"enabled_queues": ["calendar-sync"]}, ["calendar-sync"]),
     ]:
         found = {}
-        for resource in project.planned(variables):
+        for resource in project.planned(variables, "-state=none.tfstate"):
             if (resource["type"], resource["name"]) == ("google_cloud_tasks_queue", "queue"):
                 queue = resource["change"]["after"]
                 is_ours = bool(queue["http_target"])
@@ -334,7 +352,16 @@ def main(arguments):
     with tempfile.TemporaryDirectory() as temporary:
         project = Project(temporary)
         started = starts(project.environments(), folder)
-        checked = (plans, addresses_of_before, failed_creation, attempts, first_outputs, grants, exposures)
+        checked = (
+            plans,
+            addresses_of_before,
+            failed_creation,
+            handed_over,
+            attempts,
+            first_outputs,
+            grants,
+            exposures,
+        )
         for checks in (*(check(project) for check in checked), started):
             for name, good, detail in checks:
                 passed, failed = passed + good, failed + (not good)

@@ -30,6 +30,13 @@ pub(crate) struct Declared {
     pub(crate) max_backoff_seconds: u32,
     pub(crate) max_doublings: u32,
     pub(crate) max_dispatches_per_second: u32,
+    pub(crate) schedules: Vec<Schedule>,
+}
+
+/// One schedule of a queue.
+#[derive(Deserialize)]
+pub(crate) struct Schedule {
+    pub(crate) name: String,
 }
 
 #[derive(Deserialize)]
@@ -172,6 +179,12 @@ impl Found {
     /// The override of its tasks' addresses, if there is one.
     pub(crate) fn overriding(&self) -> Option<&HttpTarget> {
         self.http_target.as_ref().filter(|http_target| !http_target.is_empty())
+    }
+
+    /// Nothing is overridden, but the setting is not gone: what gcloud leaves of an identity that was cleared replaces that of
+    /// each task.
+    pub(crate) fn has_remains(&self) -> bool {
+        self.http_target.as_ref().is_some_and(HttpTarget::is_empty)
     }
 
     /// Its tasks wait.

@@ -37,6 +37,8 @@ pub mod contact_groups;
 pub mod contacts;
 pub mod deliveries;
 pub mod google_waits;
+#[cfg(feature = "migrate")]
+pub mod handover;
 #[cfg(feature = "suggestions")]
 mod later_tables;
 pub mod meetings;

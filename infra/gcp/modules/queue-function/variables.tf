@@ -38,12 +38,12 @@ variable "queue" {
 }
 
 variable "enabled" {
-  description = "Whether the queue sends its tasks to this function, whatever address their producer wrote."
+  description = "Whether the queue, when it is created, sends its tasks to this function, whatever address their producer wrote. Later, scripts/ops takeover and giveback decide."
   type        = bool
 }
 
 variable "paused_schedules" {
-  description = "Whether the schedules are paused, because another scheduler still fills the queue."
+  description = "Whether the schedules are paused when they are created."
   type        = bool
   default     = false
 }

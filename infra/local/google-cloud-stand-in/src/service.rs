@@ -38,6 +38,10 @@ impl Revision {
         self.process.as_ref().ok()
     }
 
+    pub(crate) fn process_mut(&mut self) -> Option<&mut ServiceProcess> {
+        self.process.as_mut().ok()
+    }
+
     fn condition(&self) -> Value {
         match &self.process {
             Ok(_) => json!({ "type": "Ready", "status": "True" }),
