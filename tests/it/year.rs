@@ -200,6 +200,11 @@ impl Year {
                 at(date, 9),
             ))
             .await;
+        if announced.is_empty() {
+            let last: Vec<(Uuid,)> =
+                self.stack.rows("SELECT id FROM suggestions ORDER BY created_at DESC LIMIT 1").await;
+            self.words.insert(at(date, 10) + TimeDelta::days(3), (last[0].0, Act::StillUseful));
+        }
         for (suggestion, end, is_unknown) in announced {
             let chance = self.rng.random_range(0..100);
             let act = match (is_unknown, chance) {

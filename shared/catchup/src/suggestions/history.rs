@@ -72,7 +72,10 @@ fn block(suggestion: &Suggestion, frequency: Frequency, now: DateTime<Utc>) -> O
         Status::Accepted => (suggestion.slot.end > now).then_some(Block::Accepted),
         Status::Dismissed => match (suggestion.dismissed_for, suggestion.feedback) {
             // Our word is not the user's.
-            (Some(DismissalReason::Expired), _) => until(changed + WEEK).filter(|_| suggestion.was_notified),
+            // Who was announced without a reaction comes again, and not with each batch.
+            (Some(DismissalReason::Expired), _) => {
+                until(changed + (frequency.cool_down() / 2).max(WEEK)).filter(|_| suggestion.was_notified)
+            }
             (Some(DismissalReason::Conflict | DismissalReason::Unwanted), _)
             | (None, Some(Feedback::AlreadyInTouch)) => None,
             (None, Some(Feedback::DontSuggestContact)) => Some(Block::Never),

@@ -259,7 +259,7 @@ fn decision(
     if !is_person(contact, &situation.own_addresses) {
         return Err(Decision::NoPerson);
     }
-    let due = Due::of(contact, history, first_suggestion, now);
+    let due = Due::of(contact, history, first_suggestion, now, situation.horizon.due_by());
     let due = due.map_err(|due_at| due_at.map_or(Decision::Excluded, Decision::NotDue))?;
     match contact.next_meeting {
         Some(meeting) if meeting > now && meeting <= now + MEETS_ANYWAY => {

@@ -28,12 +28,13 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// Whether a contact is due, else when.
+    /// Whether a contact is due `by` then, else when.
     pub(super) fn of(
         contact: &Contact,
         history: &ContactHistory,
         first_suggestion: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
+        by: DateTime<Utc>,
     ) -> Result<Self, Option<DateTime<Utc>>> {
         let last_met = contact.last_met.max(history.met_at);
         let interval = contact.frequency.unwrap_or_default().interval().ok_or(None)?;
@@ -43,7 +44,7 @@ impl Due {
             // There is nothing yet from which the interval could count.
             None => contact.created_at.unwrap_or(now).min(now),
         };
-        if due_at > now {
+        if due_at > by {
             return Err(Some(due_at));
         }
         let since = last_met.or(contact.created_at).unwrap_or(now);
@@ -97,7 +98,10 @@ mod tests {
         let mut due: Vec<_> = people
             .iter()
             .filter_map(|(contact, past)| {
-                Some((Due::of(contact, past, first, now()).ok()?.order(contact, past), contact.id.as_u128()))
+                Some((
+                    Due::of(contact, past, first, now(), now()).ok()?.order(contact, past),
+                    contact.id.as_u128(),
+                ))
             })
             .collect();
         due.sort();
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn who_is_not_due_says_when() {
         let past = ContactHistory::default();
-        let due = |contact: &Contact| Due::of(contact, &past, None, now()).map(|due| due.priority());
+        let due = |contact: &Contact| Due::of(contact, &past, None, now(), now()).map(|due| due.priority());
         assert_eq!(due(&met(1, Frequency::Weekly, 6)), Err(Some(now() + TimeDelta::days(1))));
         assert_eq!(due(&met(1, Frequency::Weekly, 7)), Ok(100));
         assert_eq!(due(&met(1, Frequency::Na, 900)), Err(None));

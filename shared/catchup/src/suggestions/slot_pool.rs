@@ -46,6 +46,12 @@ impl Horizon {
         self.batch_of(start).is_none()
     }
 
+    /// Who is due by then is suggested: what is announced comes some days later, and a weekly contact would be met every other
+    /// week.
+    pub(super) fn due_by(self) -> DateTime<Utc> {
+        self.announced_from() + LEAD
+    }
+
     /// Slots from here on are announced before they begin.
     fn announced_from(self) -> DateTime<Utc> {
         self.next_batch.map_or(self.now + LEAD, |batch| (batch + AFTER_BATCH).max(self.now + LEAD))
@@ -107,9 +113,9 @@ impl SlotPool {
                     && !unsuitable.contains(part)
                     && contacts_zone.is_none_or(|zone| is_daytime(*slot, zone))
             };
-            // Another day rather than the next hour of the same evening.
+            // Another day rather than the next hour of the same evening, and not the next day.
             let worth = |(place, (slot, part)): &(usize, &(Span, PartOfWeek))| {
-                (!part.is_leisure(), self.on_day(*slot), *place)
+                (!part.is_leisure(), self.on_day(*slot), self.next_to(*slot), *place)
             };
             let fitting = self.slots.iter().enumerate().filter(|(_, slot)| fits(slot));
             fitting.min_by_key(worth).map(|(place, _)| place)
@@ -145,6 +151,13 @@ impl SlotPool {
     /// Slots that are used on the day of that one.
     fn on_day(&self, slot: Span) -> usize {
         self.per_day.get(&self.date(slot)).copied().unwrap_or_default()
+    }
+
+    /// Slots that are used on the days before and after that one's.
+    fn next_to(&self, slot: Span) -> usize {
+        let date = self.date(slot);
+        let days = [date.pred_opt(), date.succ_opt()].into_iter().flatten();
+        days.filter_map(|day| self.per_day.get(&day)).sum()
     }
 
     fn date(&self, slot: Span) -> NaiveDate {
@@ -190,9 +203,9 @@ mod tests {
     #[test]
     fn without_a_message_a_slot_begins_a_day_ahead_and_within_fourteen() {
         let mut times = times(None, &[]);
-        // Monday evening, then Tuesday evening.
+        // Monday evening, then Wednesday evening.
         assert_eq!(hours_ahead(take(&mut times)), Some(29));
-        assert_eq!(hours_ahead(take(&mut times)), Some(53));
+        assert_eq!(hours_ahead(take(&mut times)), Some(77));
         let mut last = 0;
         while let Some(ahead) = hours_ahead(take(&mut times)) {
             last = last.max(ahead);
@@ -205,7 +218,7 @@ mod tests {
         // The batch is on Wednesday at noon.
         let mut times = times(Some(72), &[]);
         let slots: Vec<_> = std::iter::from_fn(|| hours_ahead(take(&mut times))).collect();
-        assert_eq!(slots, [101, 125, 141, 269, 293, 309]);
+        assert_eq!(slots, [101, 141, 197, 269, 309, 365]);
     }
 
     #[test]
@@ -220,7 +233,7 @@ mod tests {
         let used = take(&mut times(None, &[])).unwrap();
         let mut times = times(None, &[used]);
         let slots: Vec<_> = std::iter::from_fn(|| hours_ahead(take(&mut times))).collect();
-        assert_eq!(slots[0], 53, "Tuesday evening");
+        assert_eq!(slots[0], 77, "Wednesday evening");
         let on_monday = slots.iter().filter(|ahead| (12..36).contains(*ahead)).count();
         assert_eq!(on_monday, 1, "one more");
     }

@@ -12,7 +12,6 @@ pub(crate) struct Announced {
     pub(crate) start: DateTime<Utc>,
     pub(crate) end: DateTime<Utc>,
     pub(crate) timezone: String,
-    pub(crate) created_at: DateTime<Utc>,
     pub(crate) status: String,
     pub(crate) archived: bool,
     pub(crate) frequency: Option<String>,
@@ -43,7 +42,7 @@ pub(crate) async fn entries(db: &mut PgConnection, message: Uuid) -> sqlx::Resul
 pub(crate) async fn announced(db: &mut PgConnection, message: Uuid) -> sqlx::Result<Vec<Announced>> {
     sqlx::query_as(
         "SELECT s.id AS suggestion, s.contact_id AS contact, s.proposed_timeslot_start AS start,
-                s.proposed_timeslot_end AS end, s.proposed_timeslot_timezone AS timezone, s.created_at,
+                s.proposed_timeslot_end AS end, s.proposed_timeslot_timezone AS timezone,
                 s.status::text AS status, c.archived IS TRUE AS archived,
                 c.frequency_preference::text AS frequency, c.last_contact_date AS last_contact,
                 EXISTS (SELECT FROM jobs.next_meetings n
@@ -61,19 +60,19 @@ pub(crate) async fn announced(db: &mut PgConnection, message: Uuid) -> sqlx::Res
 }
 
 /// Contacts of the user's own of whom nothing keeps from being suggested: due for a day, neither open nor met soon, and not
-/// suggested within two weeks.
+/// suggested within two weeks, or half of their frequency.
 pub(crate) async fn due(db: &mut PgConnection, user: Uuid, now: DateTime<Utc>) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar(
         "SELECT c.id FROM contacts c
+         CROSS JOIN LATERAL (SELECT make_interval(days => CASE c.frequency_preference WHEN 'daily' THEN 1
+             WHEN 'weekly' THEN 7 WHEN 'biweekly' THEN 14 WHEN 'quarterly' THEN 90 WHEN 'yearly' THEN 365
+             WHEN 'flexible' THEN 60 ELSE 30 END) AS own) frequency
          WHERE c.user_id = $1 AND c.source = 'manual' AND c.archived IS NOT TRUE
            AND c.frequency_preference IS NOT NULL AND c.frequency_preference <> 'na'
-           AND c.last_contact_date <= $2 - interval '1 day'
-               - make_interval(days => CASE c.frequency_preference WHEN 'daily' THEN 1 WHEN 'weekly' THEN 7
-                   WHEN 'biweekly' THEN 14 WHEN 'quarterly' THEN 90 WHEN 'yearly' THEN 365
-                   WHEN 'flexible' THEN 60 ELSE 30 END)
+           AND c.last_contact_date <= $2 - interval '1 day' - own
            AND NOT EXISTS (SELECT FROM jobs.next_meetings n WHERE n.contact_id = c.id)
            AND NOT EXISTS (SELECT FROM suggestions s WHERE s.contact_id = c.id AND (
-               s.status IN ('snoozed', 'accepted') OR s.updated_at > $2 - interval '15 days' AND (
+               s.status IN ('snoozed', 'accepted') OR s.updated_at > $2 - greatest(interval '15 days', own / 2 + interval '1 day') AND (
                    s.status = 'dismissed' OR EXISTS (
                        SELECT FROM jobs.notification_deliveries d WHERE d.subject = 'suggestion:' || s.id
                    )

@@ -10,6 +10,8 @@ use super::people::{Kind, Person};
 use super::record::{Announced, Entry, frequency};
 
 const LEAD: TimeDelta = TimeDelta::hours(2);
+/// A contact may be met so long before they are due: a meeting that is suggested once a week is on some day of it.
+const DUE_LATER: TimeDelta = TimeDelta::days(1);
 const MAX_PER_DIGEST: usize = 3;
 const REDUCED_AFTER: usize = 3;
 pub(crate) const QUESTION_AFTER: usize = 6;
@@ -125,8 +127,9 @@ impl Reading<'_> {
         rule(!memory.never.contains(&one.contact), "never, the reader said");
         let cooling = memory.cooling.get(&one.contact);
         rule(cooling.is_none_or(|until| *until <= at), "the reader does not want to hear of the contact yet");
-        let is_due =
-            one.last_contact.is_none_or(|last| last + frequency(one.frequency.as_deref()) <= one.created_at);
+        let is_due = one
+            .last_contact
+            .is_none_or(|last| last + frequency(one.frequency.as_deref()) <= one.start + DUE_LATER);
         let is_again = memory.snoozed.contains_key(&one.contact);
         rule(is_due || is_again, "the contact is not due");
         let (start, end) = (local(one.start, &one.timezone), local(one.end, &one.timezone));
