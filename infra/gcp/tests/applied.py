@@ -251,7 +251,8 @@ def handed_over(project):
                     found["retry_config"][0]["max_attempts"] = attempts
         (project.gcp / "handed.tfstate").write_text(json.dumps(state))
         planned = project.planned({"enabled_queues": []}, "-state=handed.tfstate")
-        changed = {each["address"]: each["change"]["actions"] for each in planned if each["change"]["actions"] != ["no-op"]}
+        ours = [each for each in planned if each["type"] in ("google_cloud_tasks_queue", "google_cloud_scheduler_job")]
+        changed = {each["address"]: each["change"]["actions"] for each in ours if each["change"]["actions"] != ["no-op"]}
         yield name, not changed, json.dumps(changed, indent=2)
 
 

@@ -38,20 +38,22 @@ pub(super) enum Block {
     Never,
 }
 
-/// The past of each contact with one. `frequencies` are those of the contacts.
+/// The past of each contact with one. `frequencies` are those of the contacts, with when the user met them last.
 pub(super) fn histories(
     suggestions: &[Suggestion],
-    frequencies: &HashMap<Uuid, Frequency>,
+    frequencies: &HashMap<Uuid, (Frequency, Option<DateTime<Utc>>)>,
     zone: Tz,
     now: DateTime<Utc>,
 ) -> HashMap<Uuid, ContactHistory> {
     let mut histories: HashMap<Uuid, ContactHistory> = HashMap::new();
+    let unanswered = unanswered(suggestions, frequencies);
     for suggestion in suggestions {
         for contact in &suggestion.contacts {
             let past = histories.entry(*contact).or_default();
-            let frequency = frequencies.get(contact).copied().unwrap_or_default();
+            let (frequency, _) = frequencies.get(contact).copied().unwrap_or_default();
+            let unanswered = unanswered.get(contact).copied().unwrap_or_default();
             past.suggested_at = past.suggested_at.max(Some(suggestion.created_at));
-            past.block = past.block.max(block(suggestion, frequency, now));
+            past.block = past.block.max(block(suggestion, frequency, unanswered, now));
             match suggestion.feedback {
                 Some(Feedback::AlreadyInTouch) => past.met_at = past.met_at.max(Some(suggestion.changed_at)),
                 Some(Feedback::TimingOff) => {
@@ -64,7 +66,33 @@ pub(super) fn histories(
     histories
 }
 
-fn block(suggestion: &Suggestion, frequency: Frequency, now: DateTime<Utc>) -> Option<Block> {
+/// How often each contact was announced without a reaction since the two met.
+fn unanswered(
+    suggestions: &[Suggestion],
+    frequencies: &HashMap<Uuid, (Frequency, Option<DateTime<Utc>>)>,
+) -> HashMap<Uuid, i32> {
+    let mut unanswered = HashMap::new();
+    for suggestion in suggestions.iter().filter(|it| is_unanswered(it)) {
+        for contact in &suggestion.contacts {
+            let met_at = frequencies.get(contact).and_then(|(_, met_at)| *met_at);
+            if met_at.is_none_or(|met_at| suggestion.changed_at > met_at) {
+                *unanswered.entry(*contact).or_default() += 1;
+            }
+        }
+    }
+    unanswered
+}
+
+fn is_unanswered(suggestion: &Suggestion) -> bool {
+    suggestion.was_notified && suggestion.dismissed_for == Some(DismissalReason::Expired)
+}
+
+fn block(
+    suggestion: &Suggestion,
+    frequency: Frequency,
+    unanswered: i32,
+    now: DateTime<Utc>,
+) -> Option<Block> {
     let until = |time: DateTime<Utc>| (time > now).then_some(Block::Until(time));
     let changed = suggestion.changed_at;
     match suggestion.status {
@@ -72,9 +100,10 @@ fn block(suggestion: &Suggestion, frequency: Frequency, now: DateTime<Utc>) -> O
         Status::Accepted => (suggestion.slot.end > now).then_some(Block::Accepted),
         Status::Dismissed => match (suggestion.dismissed_for, suggestion.feedback) {
             // Our word is not the user's.
-            // Who was announced without a reaction comes again, and not with each batch.
+            // Who was announced without a reaction comes again, later each time.
             (Some(DismissalReason::Expired), _) => {
-                until(changed + (frequency.cool_down() / 2).max(WEEK)).filter(|_| suggestion.was_notified)
+                let wait = (frequency.cool_down() / 2).max(WEEK) * unanswered.max(1);
+                until(changed + wait).filter(|_| suggestion.was_notified)
             }
             (Some(DismissalReason::Conflict | DismissalReason::Unwanted), _)
             | (None, Some(Feedback::AlreadyInTouch)) => None,
@@ -105,7 +134,7 @@ mod tests {
     #[track_caller]
     fn check(suggestion: &Suggestion, frequency: Frequency, expected: impl Into<Option<Block>>) {
         let expected = expected.into();
-        let frequencies = suggestion.contacts.iter().map(|contact| (*contact, frequency)).collect();
+        let frequencies = suggestion.contacts.iter().map(|contact| (*contact, (frequency, None))).collect();
         let histories = histories(std::slice::from_ref(suggestion), &frequencies, Tz::UTC, now());
         for contact in &suggestion.contacts {
             assert_eq!(histories[contact].block, expected, "{suggestion:?}");
@@ -152,7 +181,8 @@ mod tests {
             was_notified,
             ..dismissed(1, None)
         };
-        check(&ended(DismissalReason::Expired, true), Frequency::Monthly, until(6));
+        check(&ended(DismissalReason::Expired, true), Frequency::Monthly, until(14));
+        check(&ended(DismissalReason::Expired, true), Frequency::Weekly, until(6));
         check(&ended(DismissalReason::Expired, false), Frequency::Monthly, None);
         check(&ended(DismissalReason::Conflict, true), Frequency::Monthly, None);
         check(&ended(DismissalReason::Unwanted, true), Frequency::Monthly, None);
@@ -160,6 +190,23 @@ mod tests {
         assert_eq!(acted_at(one(&ended(DismissalReason::Expired, true))), None);
         assert_eq!(acted_at(one(&suggestion(1))), None);
         assert_eq!(acted_at(one(&dismissed(1, None))), Some(now() - TimeDelta::days(1)));
+    }
+
+    #[test]
+    fn who_is_announced_again_and_again_comes_later_each_time_until_the_two_meet() {
+        let expired = |days_ago| Suggestion {
+            dismissed_for: Some(DismissalReason::Expired),
+            was_notified: true,
+            ..dismissed(days_ago, None)
+        };
+        let all = [expired(40), expired(20), expired(1)];
+        let block = |met_days_ago: Option<i64>| {
+            let met_at = met_days_ago.map(|days| now() - TimeDelta::days(days));
+            let frequencies = HashMap::from([(Uuid::from_u128(1), (Frequency::Monthly, met_at))]);
+            histories(&all, &frequencies, Tz::UTC, now()).remove(&Uuid::from_u128(1)).unwrap().block
+        };
+        assert_eq!(block(None), Some(until(44)));
+        assert_eq!(block(Some(30)), Some(until(29)));
     }
 
     #[test]

@@ -271,7 +271,8 @@ fn decision(
 
 impl Situation {
     fn histories(&self) -> HashMap<Uuid, ContactHistory> {
-        let frequencies = self.contacts.iter().map(|it| (it.id, it.frequency.unwrap_or_default())).collect();
+        let frequency = |it: &Contact| (it.id, (it.frequency.unwrap_or_default(), it.last_met));
+        let frequencies = self.contacts.iter().map(frequency).collect();
         histories(&self.suggestions, &frequencies, self.zone, self.now)
     }
 }

@@ -82,6 +82,10 @@ fn free() -> Spans {
     (0..40).map(|day| Span { start: at(day, 9), end: at(day, 21) }).collect()
 }
 
+fn monthly(number: u128) -> Contact {
+    Contact { frequency: Some(Frequency::Monthly), ..weekly(number) }
+}
+
 fn made(situation: Situation) -> Plan {
     plan(situation, &free(), &[])
 }
@@ -102,14 +106,26 @@ fn hours_ahead(plan: &Plan) -> Vec<i64> {
 #[test]
 fn a_user_has_five_open_ones_of_which_a_batch_announces_three() {
     let plan = made(situation((1..=12).map(weekly).collect(), Vec::new()));
-    // The batch is next Sunday noon: two on Monday evening, one on Tuesday; the others after the batch of the week after.
-    assert_eq!(hours_ahead(&plan), [197, 198, 221, 365, 366]);
+    // The batch is next Sunday noon: on Monday, Wednesday and Friday evening; the others after the batch of the week after.
+    assert_eq!(hours_ahead(&plan), [197, 245, 293, 365, 413]);
     assert_eq!(decision_on(&plan, 6), Decision::LimitReached);
 
     let open: Vec<_> = (1..=4).map(suggestion).collect();
     assert_eq!(made(situation((1..=12).map(weekly).collect(), open)).new.len(), 1);
     let snoozed = (1..=5).map(|number| Suggestion { status: Status::Snoozed, ..suggestion(number) });
     assert_eq!(made(situation((1..=12).map(weekly).collect(), snoozed.collect())).new.len(), 0);
+}
+
+#[test]
+fn who_is_due_by_the_meeting_is_suggested() {
+    // The batch is in a week, and announces Sunday evening at the earliest.
+    let met = |days| Contact { last_met: Some(now() - TimeDelta::days(days)), ..weekly(1) };
+    let decision = |days| decision_on(&made(situation(vec![met(days)], Vec::new())), 1);
+    assert!(matches!(decision(0), Decision::Suggested(_)));
+    let monthly = |days| Contact { last_met: Some(now() - TimeDelta::days(days)), ..monthly(1) };
+    let decision = |days| decision_on(&made(situation(vec![monthly(days)], Vec::new())), 1);
+    assert!(matches!(decision(22), Decision::Suggested(_)));
+    assert_eq!(decision(20), Decision::NotDue(now() + TimeDelta::days(10)));
 }
 
 #[test]
@@ -132,9 +148,9 @@ fn five_hundred_imported_contacts_are_one_question() {
 fn one_who_acts_gets_one_place_that_needs_no_message_and_another_that_is_announced() {
     let mut acting = situation((1..=3).map(weekly).collect(), Vec::new());
     acting.acted_at = Some(now() - TimeDelta::days(13));
-    assert_eq!(hours_ahead(&made(acting.clone())), [197, 29, 198]);
+    assert_eq!(hours_ahead(&made(acting.clone())), [197, 29, 245]);
     acting.acted_at = Some(now() - TimeDelta::days(14));
-    assert_eq!(hours_ahead(&made(acting)), [197, 198, 221]);
+    assert_eq!(hours_ahead(&made(acting)), [197, 245, 293]);
 }
 
 #[test]
@@ -153,7 +169,7 @@ fn a_pending_one_whose_time_has_begun_ends_and_the_contact_is_free_unless_the_us
 #[test]
 fn what_is_not_wanted_any_more_ends() {
     let archived = Contact { is_archived: true, ..weekly(1) };
-    let met = Contact { last_met: Some(now() - TimeDelta::hours(1)), ..weekly(2) };
+    let met = Contact { last_met: Some(now() - TimeDelta::hours(1)), ..monthly(2) };
     let mut situation =
         situation(vec![archived, met, weekly(3), weekly(4)], (1..=4).map(suggestion).collect());
     situation.excluded.insert(Uuid::from_u128(3));
@@ -161,7 +177,7 @@ fn what_is_not_wanted_any_more_ends() {
     let ended: Vec<_> = (1..=3).map(|number| (suggestion(number).id, DismissalReason::Unwanted)).collect();
     assert_eq!(reasons(&plan), ended);
     assert_eq!(decision_on(&plan, 1), Decision::Archived);
-    assert_eq!(decision_on(&plan, 2), Decision::NotDue(now() + TimeDelta::hours(7 * 24 - 1)));
+    assert_eq!(decision_on(&plan, 2), Decision::NotDue(now() + TimeDelta::hours(30 * 24 - 1)));
     assert_eq!(decision_on(&plan, 3), Decision::Excluded);
     assert_eq!(decision_on(&plan, 4), Decision::Open);
 }
@@ -244,8 +260,8 @@ fn a_dismissal_with_a_reason_is_followed() {
     let lost = Suggestion { id: Uuid::from_u128(7), ..suggestion(1) };
     let moved = plan(situation(vec![weekly(1)], vec![off(), lost]), &free(), &[Uuid::from_u128(7)]);
     assert_eq!((moved.moved[0].slot.start - now()).num_hours(), 309);
-    let met = made(situation(vec![weekly(1)], vec![dismissed(Feedback::AlreadyInTouch, 3)]));
-    assert_eq!(decision_on(&met, 1), Decision::NotDue(now() + TimeDelta::days(4)));
+    let met = made(situation(vec![monthly(1)], vec![dismissed(Feedback::AlreadyInTouch, 3)]));
+    assert_eq!(decision_on(&met, 1), Decision::NotDue(now() + TimeDelta::days(27)));
 }
 
 #[test]
@@ -255,9 +271,10 @@ fn what_was_announced_or_arranged_does_not_take_the_early_place() {
     let accepted = Suggestion { status: Status::Accepted, slot: soon, ..suggestion(5) };
     let mut acting = situation((1..=2).map(weekly).collect(), vec![told, accepted]);
     acting.acted_at = Some(now());
-    assert_eq!(hours_ahead(&made(acting.clone())), [29, 197]);
+    // Not next to what is on Tuesday.
+    assert_eq!(hours_ahead(&made(acting.clone())), [101, 197]);
     acting.suggestions.push(Suggestion { slot: soon, ..suggestion(6) });
-    assert_eq!(hours_ahead(&made(acting)), [197, 198]);
+    assert_eq!(hours_ahead(&made(acting)), [197, 245]);
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(crate) async fn announced(db: &mut PgConnection, message: Uuid) -> sqlx::Res
 }
 
 /// Contacts of the user's own of whom nothing keeps from being suggested: due for a day, neither open nor met soon, and not
-/// suggested within two weeks, or half of their frequency.
+/// suggested within two weeks, or twice their frequency.
 pub(crate) async fn due(db: &mut PgConnection, user: Uuid, now: DateTime<Utc>) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar(
         "SELECT c.id FROM contacts c
@@ -72,7 +72,7 @@ pub(crate) async fn due(db: &mut PgConnection, user: Uuid, now: DateTime<Utc>) -
            AND c.last_contact_date <= $2 - interval '1 day' - own
            AND NOT EXISTS (SELECT FROM jobs.next_meetings n WHERE n.contact_id = c.id)
            AND NOT EXISTS (SELECT FROM suggestions s WHERE s.contact_id = c.id AND (
-               s.status IN ('snoozed', 'accepted') OR s.updated_at > $2 - greatest(interval '15 days', own / 2 + interval '1 day') AND (
+               s.status IN ('snoozed', 'accepted') OR s.updated_at > $2 - greatest(interval '15 days', own * 2) AND (
                    s.status = 'dismissed' OR EXISTS (
                        SELECT FROM jobs.notification_deliveries d WHERE d.subject = 'suggestion:' || s.id
                    )
