@@ -7,7 +7,7 @@
 //! | rule | where |
 //! |---|---|
 //! | few: [`MAX_OPEN`] open ones, one per contact, one question | [`plan`] |
-//! | in time: a day ahead, and half a day after the batch that announces it | [`Horizon`] |
+//! | in time: a day ahead, and half a day after the batch that announces it | `slot_pool` |
 //! | when: evenings and weekends first, two a day, by day for the contact, too | `slot_pool` |
 //! | whom: by how overdue they are, close friends first, no due contact waits for ever | `ranking` |
 //! | not whom: what the user dismissed, and for how long | `history` |
