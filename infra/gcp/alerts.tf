@@ -1,5 +1,9 @@
 module "alerts" {
   source = "./modules/alert-rules"
+
+  enabled        = local.enabled
+  scheduled      = setsubtract(local.enabled, local.paused)
+  long_lookbacks = var.long_lookbacks
 }
 
 resource "google_monitoring_alert_policy" "alert" {
@@ -10,6 +14,7 @@ resource "google_monitoring_alert_policy" "alert" {
   severity              = upper(each.value.severity)
   combiner              = "OR"
   notification_channels = local.channels
+  user_labels           = local.labels
 
   conditions {
     display_name = each.value.summary
@@ -17,7 +22,7 @@ resource "google_monitoring_alert_policy" "alert" {
     condition_prometheus_query_language {
       query               = each.value.cloud
       duration            = local.seconds[each.key]
-      evaluation_interval = "60s"
+      evaluation_interval = each.value.every
       rule_group          = "jobs"
       alert_rule          = replace(each.key, "-", "_")
       # A metric is unknown until its first value arrives.
@@ -45,6 +50,9 @@ resource "google_monitoring_alert_policy" "alert" {
     google_logging_metric.tasks,
     google_logging_metric.distribution,
     google_logging_metric.entries,
+    google_logging_metric.labelled_entries,
+    google_logging_metric.calls_failed,
+    google_logging_metric.pauses,
   ]
 }
 

@@ -37,7 +37,10 @@ locals {
   # Whether there is a service that runs the tasks of a queue that is not enabled.
   has_predecessor = contains(var.predecessor[*].retired, false)
 
-  enabled = var.enabled_queues == null ? keys(local.queues) : var.enabled_queues
+  # On everything that has labels: bills and inventories are read by them.
+  labels = merge({ app = "jobs" }, var.labels)
+
+  enabled = toset(var.enabled_queues == null ? keys(local.queues) : var.enabled_queues)
   # Whose schedules are paused.
-  paused = var.paused_schedules == null ? setsubtract(keys(local.queues), local.enabled) : var.paused_schedules
+  paused = toset(var.paused_schedules == null ? setsubtract(keys(local.queues), local.enabled) : var.paused_schedules)
 }

@@ -11,8 +11,11 @@ locals {
     service_account_email = local.has_predecessor ? var.predecessor.service_account_email : null
   }
 
+  # By a socket that Cloud Run mounts; or by its private address, over the network and with TLS.
+  cloud_sql_instance = var.database.private == null ? var.database.instance : null
+
   database = {
-    DATABASE_HOST      = "/cloudsql/${var.database.instance}"
+    DATABASE_HOST      = var.database.private == null ? "/cloudsql/${var.database.instance}" : var.database.private.address
     DATABASE_NAME      = var.database.name
     DATABASE_USER      = var.database.user
     DATABASE_POOL_SIZE = tostring(var.database.pool_size)
@@ -35,8 +38,9 @@ module "function" {
   target           = local.target
   predecessor      = one(var.predecessor[*].service_account_email)
 
-  image     = "${local.registry}/${each.key}:${var.release}"
-  cpu_boost = contains(var.cpu_boost, each.key)
+  image              = "${local.registry}/${each.key}:${var.release}"
+  cpu_boost          = contains(var.cpu_boost, each.key)
+  log_sampling_ratio = var.queue_log_sampling_ratio
   scaling = {
     concurrency   = each.value.concurrency
     max_instances = each.value.maxInstances
@@ -53,7 +57,9 @@ module "function" {
     for name in local.secrets[each.key] :
     name => { id = google_secret_manager_secret.secret[name].secret_id, version = lookup(var.secret_versions, name, 1) }
   }
-  cloud_sql_instance = var.database.instance
+  cloud_sql_instance = local.cloud_sql_instance
+  network            = var.database.private
+  labels             = local.labels
   deployers          = local.deployers
   operators          = var.operators
 
@@ -88,7 +94,9 @@ module "service" {
     for name in local.secrets[each.key] :
     name => { id = google_secret_manager_secret.secret[name].secret_id, version = lookup(var.secret_versions, name, 1) }
   }
-  cloud_sql_instance = var.database.instance
+  cloud_sql_instance = local.cloud_sql_instance
+  network            = var.database.private
+  labels             = local.labels
   deployers          = local.deployers
 
   depends_on = [google_project_service.api]

@@ -74,6 +74,73 @@ resource "google_logging_metric" "distribution" {
   depends_on = [google_project_service.api]
 }
 
+# To be held against the attempts that Cloud Tasks counts: what is missing never reached a function.
+resource "google_logging_metric" "calls_failed" {
+  project          = var.project
+  name             = "jobs/calls_failed"
+  description      = "Dispatches that a function did not answer with 2xx, by queue."
+  filter           = "${local.canonical_line} AND jsonPayload.\"${local.metrics.line.status}\">=300"
+  label_extractors = { queue = local.queue }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+
+    labels {
+      key = "queue"
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+# Of the audit log, which is always kept and costs nothing: what is paused on purpose is nothing to be alarmed about.
+resource "google_logging_metric" "pauses" {
+  for_each = { queue_pauses = "PauseQueue", queue_resumes = "ResumeQueue" }
+
+  project          = var.project
+  name             = "jobs/${each.key}"
+  description      = "Calls of ${each.value}, by queue."
+  filter           = "protoPayload.serviceName=\"cloudtasks.googleapis.com\" AND protoPayload.methodName=~\"[.]${each.value}$\" AND NOT protoPayload.status.code>0"
+  label_extractors = { queue = "REGEXP_EXTRACT(protoPayload.resourceName, \"queues/(.+)-queue$\")" }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+
+    labels {
+      key = "queue"
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_logging_metric" "labelled_entries" {
+  for_each = local.metrics.labelled_entries
+
+  project          = var.project
+  name             = "jobs/${each.key}"
+  description      = "Entries: ${each.value.event}, by ${join(" and ", keys(each.value.labels))}."
+  filter           = "${local.functions_log} AND jsonPayload.event=\"${each.value.event}\""
+  label_extractors = { for label, field in each.value.labels : label => "EXTRACT(jsonPayload.\"${field}\")" }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+
+    dynamic "labels" {
+      for_each = each.value.labels
+
+      content {
+        key = labels.key
+      }
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}
+
 resource "google_logging_metric" "entries" {
   for_each = local.metrics.entries
 

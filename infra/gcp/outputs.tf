@@ -36,10 +36,11 @@ output "secrets" {
 }
 
 output "ci" {
-  description = "What GitHub's deployment workflow logs in with."
+  description = "What GitHub's workflows log in with."
   value = one([for provider in google_iam_workload_identity_pool_provider.ci : {
     workload_identity_provider = provider.name
     service_account            = "${google_service_account.ci[0].account_id}@${var.project}.iam.gserviceaccount.com"
+    scanner                    = "${google_service_account.scanner[0].account_id}@${var.project}.iam.gserviceaccount.com"
   }])
 }
 

@@ -7,6 +7,7 @@ resource "google_artifact_registry_repository" "images" {
   location      = var.region
   repository_id = "jobs"
   format        = "DOCKER"
+  labels        = local.labels
   description   = "One image per function. Services run digests, so tags are for people."
 
   # What is kept wins over what is deleted.
@@ -48,6 +49,7 @@ resource "google_artifact_registry_repository" "bills" {
   location      = var.region
   repository_id = "jobs-bills"
   format        = "GENERIC"
+  labels        = local.labels
   description   = "Bills of materials (CycloneDX), one per function and commit."
 
   depends_on = [google_project_service.api]

@@ -4,7 +4,8 @@ resource "google_secret_manager_secret" "secret" {
   for_each = local.secret_names
 
   project   = var.project
-  secret_id = each.value
+  secret_id = "${var.secret_prefix}${each.value}"
+  labels    = local.labels
 
   replication {
     auto {}

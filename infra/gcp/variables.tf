@@ -9,7 +9,7 @@ variable "region" {
 }
 
 variable "enabled_queues" {
-  description = "Queues whose tasks these functions run; the others' tasks go where their producer said. Null: all."
+  description = "Queues whose tasks these functions run from their creation on; the others' tasks go where their producer said. Null: all. Later, scripts/ops takeover and giveback decide, and no apply changes it."
   type        = set(string)
   default     = null
 
@@ -25,7 +25,7 @@ variable "enabled_queues" {
 }
 
 variable "paused_schedules" {
-  description = "Queues whose schedules are paused, because the predecessor's scheduler still fills them. Null: all that are not enabled."
+  description = "Queues whose schedules are created paused. Null: all that are not enabled. Later, scripts/ops takeover and giveback decide."
   type        = set(string)
   default     = []
 
@@ -90,14 +90,20 @@ variable "email_provider" {
 }
 
 variable "database" {
-  description = "Postgres in Cloud SQL: connection name (project:region:instance), database, user, connections that one instance holds, and connections that all functions together may hold."
+  description = "Postgres in Cloud SQL: connection name (project:region:instance), database, user, connections that one instance holds, and connections that all functions together may hold. With `private`, it is reached by its private address, from a subnetwork (direct VPC egress) of at least a /26."
   type = object({
     instance        = string
     name            = string
     user            = string
     pool_size       = optional(number, 4)
     max_connections = optional(number, 100)
+    private         = optional(object({ address = string, network = string, subnetwork = string }))
   })
+
+  validation {
+    condition     = var.database.private == null || can(cidrhost("${var.database.private.address}/32", 0))
+    error_message = "The private address is an IPv4 address."
+  }
 
   validation {
     condition     = can(regex("^[^:]+:[^:]+:[^:]+$", var.database.instance))
@@ -113,6 +119,40 @@ variable "database" {
     condition     = var.database.pool_size * local.max_instances <= var.database.max_connections
     error_message = "All services at their maxInstances (${local.max_instances}) would hold ${var.database.pool_size * local.max_instances} connections, and database.max_connections allows ${var.database.max_connections}. Raise it, if the database accepts that many next to the application's (its own flag max_connections); or lower maxInstances in functions.json, or database.pool_size."
   }
+}
+
+variable "queue_log_sampling_ratio" {
+  description = "Share of the operations on queues that Cloud Tasks logs. All of them cost nothing for 10,000 users (scripts/ops cost); with less, some calls that are turned away are written down nowhere."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.queue_log_sampling_ratio >= 0 && var.queue_log_sampling_ratio <= 1
+    error_message = "A share is between 0 and 1."
+  }
+}
+
+variable "secret_prefix" {
+  description = "What the names of the secrets begin with, so that they are not the application's in the same project. Empty for a project whose secrets were made without."
+  type        = string
+  default     = "jobs-"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_-]{0,64}$", var.secret_prefix))
+    error_message = "Names of secrets have letters, digits, hyphens and underscores."
+  }
+}
+
+variable "labels" {
+  description = "Labels of everything that has labels, besides app=jobs."
+  type        = map(string)
+  default     = {}
+}
+
+variable "long_lookbacks" {
+  description = "Whether alerts may look back more than 25 hours, which is a preview feature of Cloud Monitoring. Without, response-time is left out."
+  type        = bool
+  default     = true
 }
 
 variable "cpu_boost" {
@@ -151,13 +191,23 @@ variable "runbook_url" {
 }
 
 variable "ci" {
-  description = "GitHub repository (owner/name) and branch whose workflows may push images and deploy; null for none."
-  type        = object({ repository = string, branch = optional(string, "main") })
-  default     = null
+  description = "GitHub repository (owner/name), its number (gh api repos/OWNER/NAME --jq .id) and the branch whose delivery may push images and deploy; null for none. `pool` is the id of a workload identity pool that the project has already; without it, one is made."
+  type = object({
+    repository    = string
+    repository_id = string
+    branch        = optional(string, "main")
+    pool          = optional(string)
+  })
+  default = null
 
   validation {
     condition     = var.ci == null || can(regex("^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", var.ci.repository))
     error_message = "The repository is named as owner/name."
+  }
+
+  validation {
+    condition     = var.ci == null || can(regex("^[0-9]+$", var.ci.repository_id))
+    error_message = "The repository's number has digits only."
   }
 }
 
@@ -177,6 +227,11 @@ variable "operators" {
   description = "Who does what the runbook asks for (a group of people), deployments included, as IAM members."
   type        = set(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for member in var.operators : can(regex("^(group|serviceAccount|user):[^:]+@[^:]+$", member))])
+    error_message = "An operator is user:E-MAIL, group:E-MAIL or serviceAccount:E-MAIL."
+  }
 }
 
 variable "budget" {

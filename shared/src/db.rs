@@ -3,10 +3,11 @@
 //!
 //! A product keeps its SQL behind handles of its own, each made of a [`Database`].
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Executor as _, PgConnection};
 use uuid::Uuid;
 
@@ -156,7 +157,14 @@ fn connect_options(config: &mut Config) -> Result<PgConnectOptions, InvalidConfi
     let password = config.optional::<String>(&variables::DATABASE_PASSWORD);
     let (host, port) = (host?, port?);
     let options = PgConnectOptions::new_without_pgpass().port(port).database(&name?).username(&user?);
-    let options = if host.starts_with('/') { options.socket(host) } else { options.host(&host) };
+    let options = if host.starts_with('/') {
+        options.socket(host)
+    } else {
+        // A network reads along; a loopback does not.
+        let is_local = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+        let mode = if is_local { PgSslMode::Prefer } else { PgSslMode::Require };
+        options.host(&host).ssl_mode(mode)
+    };
     Ok(match password? {
         Some(password) => options.password(&password),
         None => options,
@@ -211,5 +219,26 @@ impl From<Error> for Failure {
             Fault::Busy => Self::busy(BUSY_RETRY_AFTER, error),
             Fault::Statement => Self::transient(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_over_a_network_is_reached_with_tls() {
+        #[track_caller]
+        fn check(host: &str, expected: PgSslMode) {
+            let parts = [("DATABASE_HOST", host), ("DATABASE_NAME", "name"), ("DATABASE_USER", "user")];
+            let options = connect_options(&mut Config::from_pairs(parts)).unwrap();
+            assert_eq!(options.get_ssl_mode() as u8, expected as u8, "{host}");
+        }
+        check("10.0.0.3", PgSslMode::Require);
+        check("db.example.test", PgSslMode::Require);
+        check("127.0.0.1", PgSslMode::Prefer);
+        check("::1", PgSslMode::Prefer);
+        check("localhost", PgSslMode::Prefer);
+        check("/cloudsql/project:region:instance", PgSslMode::Prefer);
     }
 }

@@ -18,6 +18,7 @@ use crate::job::{Context, Outcome};
 use crate::payload::{Payload, Position, Target, UserTask};
 use crate::queue::{Declaration, Queue};
 use crate::tasks::{Options, Tasks};
+use crate::telemetry;
 
 /// Users that one task of a sweep reads.
 pub const PAGE: u32 = 500;
@@ -184,6 +185,7 @@ impl<'a> Sweep<'a> {
         let finished = next.is_none();
         sweeps.add_page(S::QUEUE, &self.id, created, finished, self.context.now()).await?;
         if finished {
+            telemetry::sweep_finished(S::QUEUE.name(), self.prefix.trim_end_matches(':'));
             self.prune(sweeps, S::QUEUE.declaration()).await;
         }
         Ok(Outcome::done(Swept { due, created, existing: due as u64 - created, continued: !finished }))

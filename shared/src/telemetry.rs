@@ -105,6 +105,13 @@ pub async fn vendor_call<T, E>(
     answer
 }
 
+/// Says that a queue's sweep went through all its pages, whatever `LOG_LEVEL` is: an alert misses the sweeps that do not run.
+/// Of a queue with several schedules, `part` says which.
+pub fn sweep_finished(queue: &'static str, part: &str) {
+    metrics::note_sweep(queue, part);
+    line::FinishedSweep { queue, part }.write();
+}
+
 /// Adds to the running task's meter and to the totals of the process.
 pub fn count(counter: Counter, n: u64) {
     metrics::count(counter, n);

@@ -8,6 +8,7 @@ mod configuration;
 mod deliveries;
 mod end_to_end;
 mod endings;
+mod handover;
 mod identity;
 mod interleavings;
 mod observability;

@@ -1,5 +1,6 @@
 //! What `infra/gcp/metrics.json` and `infra/alerts.json` read is what the functions write.
 
+use catchup::payload::Integration;
 use catchup::queues;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::queue::Queue;
-use shared::telemetry::line::{Counts, Line, OutcomeCode};
+use shared::telemetry::line::{Counts, FinishedSweep, Line, OutcomeCode};
 use shared::telemetry::{Counter, EventCode, Meter, metrics};
 use tests::acting::RUNS;
 use tests::{Instances, Stack, eventually, repository};
@@ -26,6 +27,21 @@ struct Metrics {
     durations: BTreeMap<String, String>,
     sums: BTreeMap<String, String>,
     entries: BTreeMap<String, Vec<String>>,
+    labelled_entries: BTreeMap<String, Labelled>,
+}
+
+#[derive(Deserialize)]
+struct Labelled {
+    event: String,
+    labels: BTreeMap<String, String>,
+}
+
+impl Metrics {
+    /// Codes by which entries are counted.
+    fn codes(&self) -> BTreeSet<String> {
+        let labelled = self.labelled_entries.values().map(|metric| metric.event.clone());
+        self.entries.values().flatten().cloned().chain(labelled).collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -33,6 +49,7 @@ struct CanonicalLine {
     event: String,
     queue: String,
     outcome: String,
+    status: String,
 }
 
 fn declared() -> Metrics {
@@ -61,7 +78,7 @@ fn full_line() -> Value {
 fn log_based_metrics_match_codes_of_the_enum() {
     let declared = declared();
     assert_eq!(declared.line.event, Line::EVENT.to_string());
-    for code in declared.entries.values().flatten() {
+    for code in declared.codes() {
         assert!(
             code.parse::<EventCode>().is_ok() || code.parse::<catchup::event::EventCode>().is_ok(),
             "no entry has the code {code}"
@@ -76,7 +93,7 @@ fn codes_that_are_counted_are_written_by_a_source() {
         &|code| Some(format!("{:?}", code.parse::<EventCode>().ok()?));
     let product: &dyn Fn(&str) -> Option<String> =
         &|code| Some(format!("{:?}", code.parse::<catchup::event::EventCode>().ok()?));
-    let codes: BTreeSet<_> = declared().entries.into_values().flatten().collect();
+    let codes = declared().codes();
     let mut missing: BTreeSet<_> = codes
         .iter()
         .map(|code| {
@@ -109,12 +126,47 @@ fn is_source(path: &Path) -> bool {
 #[test]
 fn log_based_metrics_read_fields_of_the_canonical_line() {
     let (declared, line) = (declared(), full_line());
-    let numbers = declared.durations.values().chain(declared.sums.values());
+    let numbers = declared.durations.values().chain(declared.sums.values()).chain([&declared.line.status]);
     for field in numbers {
         assert!(line[field].is_number(), "{field} is no number of {line}");
     }
     for label in [declared.line.queue, declared.line.outcome] {
         assert!(line[&label].is_string(), "{label} is no text of {line}");
+    }
+}
+
+#[test]
+fn finished_sweeps_are_counted_by_fields_of_their_entry() {
+    let metrics = declared().labelled_entries;
+    let sweeps = &metrics["sweeps_finished"];
+    assert_eq!(sweeps.event, FinishedSweep::EVENT.to_string());
+    let entry = serde_json::to_value(FinishedSweep { queue: "adaptive-sync", part: "google_contacts" });
+    let entry = entry.expect("an entry is JSON");
+    let fields = ["queue", "part"].map(|label| entry[&sweeps.labels[label]].as_str());
+    assert_eq!(fields, [Some("adaptive-sync"), Some("google_contacts")]);
+}
+
+/// The sweeps that an alert misses are named by the values of their schedules' payloads.
+#[test]
+fn parts_of_sweeps_are_those_of_the_declared_schedules() {
+    let declaration: Value = serde_json::from_str(include_str!("../../infra/queues.json")).expect("JSON");
+    for (queue, declared) in declaration["queues"].as_object().expect("queues") {
+        let payloads =
+            declared["schedules"].as_array().expect("schedules").iter().map(|each| &each["payload"]);
+        let mut parts = BTreeSet::new();
+        for payload in payloads {
+            let part: String = payload
+                .as_object()
+                .expect("a payload")
+                .values()
+                .map(|part| part.as_str().expect("a payload whose values are texts"))
+                .collect();
+            assert!(
+                part.is_empty() || part.parse::<Integration>().is_ok(),
+                "{queue}: no sweep is named after {part}"
+            );
+            assert!(parts.insert(part), "{queue} has schedules that cannot be told apart");
+        }
     }
 }
 
@@ -132,6 +184,7 @@ async fn page() -> String {
     }
     let _answered = shared::telemetry::vendor_call("vendor.method", async { Ok::<_, ()>(()) }).await;
     metrics::count_task("token-refresh", "done", Duration::ZERO, Some(Duration::ZERO));
+    shared::telemetry::sweep_finished("token-refresh", "");
     metrics::render()
 }
 
@@ -161,7 +214,9 @@ async fn prometheus_rules_ask_for_metrics_of_the_metrics_page() {
         alerts["alerts"].as_object().expect("alerts").values().filter_map(|a| a["prometheus"].as_str())
     {
         let before_labels = query.split('{').rev().skip(1);
-        asked.extend(before_labels.map(|text| &text[text.trim_end_matches(is_name).len()..]));
+        let names = before_labels.map(|text| &text[text.trim_end_matches(is_name).len()..]);
+        // A placeholder stands behind no name.
+        asked.extend(names.filter(|name| !name.is_empty()));
     }
     assert!(asked.len() > 5, "{asked:?}");
     for metric in asked {

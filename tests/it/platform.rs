@@ -14,6 +14,7 @@ mod connections;
 mod faulty;
 mod jobs_schema;
 mod limiter;
+mod operators;
 mod stack;
 
 const PLATFORM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");

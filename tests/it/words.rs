@@ -70,7 +70,6 @@ const PRIVATE: &[(&str, &str)] = &[
     ("one task a", "one task per"),
     ("Outlook", "PendingWork"),
     ("Patience", "Timeouts"),
-    ("promote-unseen", "promote-without-traffic"),
     ("public door", "webhook receiver"),
     ("Reception", "RequestContext"),
     ("Resting", "CircuitOpen"),

@@ -122,7 +122,8 @@ impl GoogleContactsSync {
         context: &Context,
     ) -> Result<Ended, Failure> {
         let user_id = payload.user_id;
-        let state = self.contacts.sync_state(user_id).await?;
+        let begins = matches!(admission, Admission::Admitted(_));
+        let state = self.contacts.sync_state(user_id, begins).await?;
         let (mut progress, since) = progress(&payload, state.token, context.now());
         let admitted = match admission {
             Admission::Admitted(admitted) => admitted,
@@ -187,6 +188,7 @@ impl GoogleContactsSync {
         now: DateTime<Utc>,
     ) -> Result<Ended, Failure> {
         self.syncs.skipped(&run(payload, progress, now), refusal, now).await?;
+        self.contacts.sync_refused(payload.user_id, refusal.code()).await?;
         Ok(Ended::Here(Outcome::Skipped(refusal.code())))
     }
 

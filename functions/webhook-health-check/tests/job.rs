@@ -362,6 +362,6 @@ async fn a_limit_is_waited_for_and_an_open_breaker_respected() {
              VALUES ('{user}', 'google_calendar', 'open', 3, timezone('UTC', now()) + interval '30 minutes')"
         ))
         .await;
-    check(&fixture.deliver(&json!({ "userId": user })).await, "skipped", "circuit_open");
+    check(&fixture.deliver(&json!({ "userId": user })).await, "skipped", "circuit_breaker_open");
     check(&fixture.deliver(&json!({ "userId": Uuid::new_v4() })).await, "skipped", "no_suspect");
 }

@@ -486,7 +486,7 @@ async fn health_and_breaker_are_asked_first_and_a_half_open_breaker_is_handed_ba
              VALUES ('{user}', 'google_calendar', 'open', 3, timezone('UTC', now()) + interval '30 minutes')"
         ))
         .await;
-    check(&fixture.deliver(&json!({ "userId": user })).await, 200, "skipped", "circuit_open");
+    check(&fixture.deliver(&json!({ "userId": user })).await, 200, "skipped", "circuit_breaker_open");
     assert!(fixture.order(user).is_empty());
 
     fixture.stack.advance(31 * 60);

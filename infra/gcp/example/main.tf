@@ -51,14 +51,14 @@ module "jobs" {
   region  = var.region
   release = "first"
 
-  # At first nothing is taken over. Then queue by queue (infra/docs/takeover.md): add a name to the queues, and apply; or the
-  # other way round. Without `predecessor` leave both lists out: then all are enabled.
+  # At first nothing is taken over. Then queue by queue, by scripts/ops takeover (infra/docs/takeover.md), and both lists stay as
+  # they are. Without `predecessor` leave both lists out: then all are enabled.
   predecessor = {
     url                   = "https://api.example.com"
     service_account_email = "tasks@${var.project}.iam.gserviceaccount.com"
   }
   enabled_queues = []
-  # Null: the schedules of every queue that is not enabled are paused.
+  # Null: the schedules of every queue that is not enabled are created paused.
   paused_schedules = null
 
   producers = {
@@ -88,7 +88,7 @@ module "jobs" {
   slack_token = var.slack_token
   runbook_url = "https://github.com/example/catchup-jobs/blob/main/infra/docs/runbook.md"
 
-  ci        = { repository = "example/catchup-jobs" }
+  ci        = { repository = "example/catchup-jobs", repository_id = "123456789" }
   operators = ["group:on-call@example.com"]
   budget    = { billing_account = "000000-000000-000000", amount = 50 }
 }

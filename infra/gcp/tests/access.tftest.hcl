@@ -7,7 +7,7 @@ mock_provider "google" {
 
 variables {
   producers = { calendar-sync = ["serviceAccount:application@example.iam.gserviceaccount.com"] }
-  ci        = { repository = "example/jobs", branch = "main" }
+  ci        = { repository = "example/jobs", repository_id = "123", branch = "main" }
 }
 
 run "each_service_is_called_by_its_queue_only" {
@@ -141,18 +141,32 @@ run "the_mail_server_replaces_sendgrid_with_all_its_rights" {
   }
 }
 
-run "only_the_branch_of_the_repository_may_deploy" {
+run "only_the_delivery_of_the_repositorys_branch_may_deploy" {
   command = plan
 
   assert {
-    condition     = google_iam_workload_identity_pool_provider.ci[0].attribute_condition == "assertion.repository == \"example/jobs\" && assertion.ref == \"refs/heads/main\""
-    error_message = "Others' workflows get in."
+    condition = google_iam_workload_identity_pool_provider.ci[0].attribute_condition == join(" && ", [
+      "assertion.repository_id == \"123\"",
+      "assertion.ref == \"refs/heads/main\"",
+      "assertion.environment + \" \" + assertion.workflow_ref in [\"production example/jobs/.github/workflows/deliver.yml@refs/heads/main\", \"scan example/jobs/.github/workflows/scan.yml@refs/heads/main\"]",
+    ])
+    error_message = "Others' workflows get in, or other jobs of this repository."
   }
   assert {
-    condition = google_service_account_iam_binding.ci[0].members == toset([
-      "principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/github/attribute.repository/example/jobs",
+    condition = google_service_account_iam_binding.ci["production"].members == toset([
+      "principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/jobs/attribute.jobs_delivery/123:production",
     ])
     error_message = "Others may act as the deployment."
+  }
+  assert {
+    condition = google_service_account_iam_binding.ci["scan"].members == toset([
+      "principalSet://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/jobs/attribute.jobs_delivery/123:scan",
+    ])
+    error_message = "The scan's identity is another job's."
+  }
+  assert {
+    condition     = jsonencode([for grant in google_artifact_registry_repository_iam_member.scanner : [grant.repository, grant.role]]) == jsonencode([["jobs-bills", "roles/artifactregistry.reader"]]) && !contains(local.deployers, google_artifact_registry_repository_iam_member.scanner[0].member)
+    error_message = "The scan may do more than read bills of materials."
   }
   assert {
     condition     = local.deployers == toset(["serviceAccount:jobs-deployment@example.iam.gserviceaccount.com"])
@@ -169,6 +183,32 @@ run "only_the_branch_of_the_repository_may_deploy" {
       toset(keys(granted)) == local.deployers
     ])
     error_message = "The deployment lacks a right, or another identity has it."
+  }
+  assert {
+    condition = (
+      google_cloud_tasks_queue_iam_binding.deployer[0].members == local.deployers
+      && google_cloud_tasks_queue_iam_binding.deployer[0].name == local.needs.deploymentQueue
+      && google_cloud_tasks_queue_iam_binding.deployer[0].role == "roles/cloudtasks.enqueuer"
+      && length(google_cloud_tasks_queue.deployments.http_target) == 0
+    )
+    error_message = "The deployment cannot send a new revision its first task, or others can."
+  }
+}
+
+run "a_pool_that_the_project_has_is_used_and_its_other_providers_get_nothing" {
+  command = plan
+
+  variables {
+    ci = { repository = "example/jobs", repository_id = "123", pool = "github" }
+  }
+
+  assert {
+    condition     = length(google_iam_workload_identity_pool.ci) == 0 && google_iam_workload_identity_pool_provider.ci[0].workload_identity_pool_id == "github"
+    error_message = "Another pool is made."
+  }
+  assert {
+    condition     = toset(keys(google_iam_workload_identity_pool_provider.ci[0].attribute_mapping)) == toset(["attribute.jobs_delivery", "google.subject"]) && endswith(one(google_service_account_iam_binding.ci["production"].members), "/workloadIdentityPools/github/attribute.jobs_delivery/123:production")
+    error_message = "An identity of another provider of the pool may act as the deployment."
   }
 }
 
@@ -197,10 +237,15 @@ run "operators_may_do_what_the_runbook_asks_and_no_more" {
 
   assert {
     condition = google_project_iam_custom_role.operator[0].permissions == toset([
-      "cloudtasks.queues.get", "cloudtasks.queues.pause", "cloudtasks.queues.resume", "cloudtasks.queues.update",
+      "cloudtasks.queues.get", "cloudtasks.queues.pause", "cloudtasks.queues.purge", "cloudtasks.queues.resume", "cloudtasks.queues.update",
       "cloudtasks.tasks.create", "cloudtasks.tasks.delete", "cloudtasks.tasks.fullView", "cloudtasks.tasks.get", "cloudtasks.tasks.list",
+      "cloudtasks.tasks.run",
     ])
     error_message = "Operators cannot hold a queue, or could delete one."
+  }
+  assert {
+    condition     = google_project_iam_custom_role.schedule_operator[0].permissions == toset(["cloudscheduler.jobs.enable", "cloudscheduler.jobs.get", "cloudscheduler.jobs.pause"]) && keys(google_project_iam_member.operator_holds_schedules) == ["group:on-call@example.com"]
+    error_message = "Operators cannot hold a schedule, or could change one."
   }
   assert {
     condition = jsonencode({ for name, binding in google_cloud_tasks_queue_iam_binding.operator : name => [binding.name, binding.role, binding.members] }) == jsonencode({
@@ -214,19 +259,35 @@ run "operators_may_do_what_the_runbook_asks_and_no_more" {
   }
   assert {
     condition = jsonencode([for access in google_secret_manager_secret_iam_member.operator : [access.secret_id, access.role, access.member]]) == jsonencode([
-      for name in keys(google_secret_manager_secret.secret) : [name, "roles/secretmanager.secretVersionManager", "group:on-call@example.com"]
+      for name in keys(google_secret_manager_secret.secret) : ["jobs-${name}", "roles/secretmanager.secretVersionManager", "group:on-call@example.com"]
     ])
     error_message = "Operators cannot rotate a secret, or could read one."
   }
   assert {
     condition = {
-      for grant in concat(values(google_project_iam_member.operator_sees_alerts), values(google_project_iam_member.operator_reaches_database)) :
+      for grant in concat(
+        values(google_project_iam_member.operator_sees_alerts),
+        values(google_project_iam_member.operator_sees_schedules),
+        values(google_project_iam_member.operator_reaches_database),
+      ) :
       grant.role => grant.member
-    } == { "roles/monitoring.viewer" = "group:on-call@example.com", "roles/cloudsql.client" = "group:on-call@example.com" }
+      } == {
+      "roles/cloudscheduler.viewer" = "group:on-call@example.com"
+      "roles/monitoring.viewer"     = "group:on-call@example.com"
+      "roles/cloudsql.client"       = "group:on-call@example.com"
+      "roles/cloudsql.instanceUser" = "group:on-call@example.com"
+    }
     error_message = "Operators have other rights in the project."
   }
   assert {
-    condition     = google_project_iam_member.operator_reaches_database["group:on-call@example.com"].condition[0].expression == "resource.service == \"sqladmin.googleapis.com\" && resource.name == \"projects/example/instances/db\""
+    condition     = jsonencode([for user in google_sql_user.operator : [user.instance, user.name, user.type]]) == jsonencode([["db", "on-call@example.com", "CLOUD_IAM_GROUP"]])
+    error_message = "Operators are no users of the database, or need a password."
+  }
+  assert {
+    condition = alltrue([
+      for grant in google_project_iam_member.operator_reaches_database :
+      grant.condition[0].expression == "resource.service == \"sqladmin.googleapis.com\" && resource.name == \"projects/example/instances/db\""
+    ])
     error_message = "Operators reach other databases."
   }
   assert {

@@ -139,7 +139,12 @@ def plans(project):
     """What was planned and what should have been, by what that shows."""
     queue = 'module.function["calendar-sync"].google_cloud_tasks_queue.queue'
     service = service_of("calendar-sync")
-    schedule = schedule_of("token-refresh", "sweep")
+    # What is not ours is not watched.
+    dashboard = {"google_monitoring_dashboard.jobs": ["update", "dashboard_json"]}
+
+    def alerts(*names):
+        return {f'google_monitoring_alert_policy.alert["{name}-critical"]': ["update", "conditions"] for name in names}
+
     schedules = [schedule_of(name, each["name"]) for name in QUEUES for each in DECLARED[name]["schedules"]]
 
     def rate(declaration):
@@ -162,18 +167,18 @@ def plans(project):
             {queue: ["update", "rate_limits"], service: ["update", "template"]},
         ),
         (
-            "a queue that is given back loses its http_target and has its own attempts again, and nothing else changes",
+            "whether a queue is enabled changes what is watched, and not who serves it, which is not Terraform's to change",
             "queues.json",
             nothing,
             {"enabled_queues": [name for name in QUEUES if name != "calendar-sync"]},
-            {queue: ["update", "http_target", "retry_config"]},
+            alerts("lost-calls", "stuck-queue") | dashboard,
         ),
         (
-            "a schedule that is paused plans that schedule",
+            "a schedule that is paused changes whose sweeps are missed, and pauses nothing",
             "queues.json",
             nothing,
             {"paused_schedules": ["token-refresh"]},
-            {schedule: ["update", "paused"]},
+            alerts("missed-sweep-24h") | dashboard,
         ),
         (
             "a new version of a secret plans the services that read it",
@@ -216,16 +221,51 @@ def addresses_of_before(project):
     yield "and all that its services had is moved", good, f"{moved} of {instances} resources are moved"
 
 
+def failed_creation(project):
+    """What the apply after a first one that created a service, but no revision that starts, would do."""
+    state = json.loads((project.gcp / "terraform.tfstate").read_text())
+    address = service_of("calendar-sync")
+    for resource in state["resources"]:
+        if f"{resource.get('module')}.{resource['type']}.{resource['name']}" == address:
+            resource["instances"][0]["status"] = "tainted"
+    (project.gcp / "failed.tfstate").write_text(json.dumps(state))
+    [change] = [each["change"] for each in project.planned({}, "-state=failed.tfstate") if each["address"] == address]
+    replaced = change["actions"] == ["delete", "create"]
+    yield "a service whose creation failed is replaced", replaced, json.dumps(change["actions"])
+    protected = change["before"]["deletion_protection"]
+    yield "and the provider lets it be", protected is False, f"deletion_protection is {protected}"
+
+
+def handed_over(project):
+    """What an apply does to queues that others changed: the predecessor, before they were imported, or an operator."""
+    for name, target, attempts in [
+        ("a queue that was imported keeps the number of attempts that it had", [], 7),
+        ("a queue that was taken over stays so, though it is not named", None, -1),
+    ]:
+        state = json.loads((project.gcp / "terraform.tfstate").read_text())
+        for resource in state["resources"]:
+            if (resource["type"], resource["name"]) == ("google_cloud_tasks_queue", "queue"):
+                for instance in resource["instances"]:
+                    found = instance["attributes"]
+                    found["http_target"] = found["http_target"] if target is None else target
+                    found["retry_config"][0]["max_attempts"] = attempts
+        (project.gcp / "handed.tfstate").write_text(json.dumps(state))
+        planned = project.planned({"enabled_queues": []}, "-state=handed.tfstate")
+        ours = [each for each in planned if each["type"] in ("google_cloud_tasks_queue", "google_cloud_scheduler_job")]
+        changed = {each["address"]: each["change"]["actions"] for each in ours if each["change"]["actions"] != ["no-op"]}
+        yield name, not changed, json.dumps(changed, indent=2)
+
+
 def attempts(project):
-    """What ends a task, in the plan that says where it goes."""
+    """What ends a task, in the plan that creates the queues."""
     for name, variables, ours in [
         ("without a predecessor, Cloud Tasks ends no task", {"predecessor": None, "enabled_queues": None}, QUEUES),
         ("a queue that is not taken over ends tasks as before", {"enabled_queues": []}, []),
         ("only a queue that is taken over ends none", {"enabled_queues": ["calendar-sync"]}, ["calendar-sync"]),
     ]:
         found = {}
-        for resource in project.planned(variables):
-            if resource["type"] == "google_cloud_tasks_queue":
+        for resource in project.planned(variables, "-state=none.tfstate"):
+            if (resource["type"], resource["name"]) == ("google_cloud_tasks_queue", "queue"):
                 queue = resource["change"]["after"]
                 is_ours = bool(queue["http_target"])
                 found[queue["name"]] = [is_ours, queue["retry_config"][0]["max_attempts"]]
@@ -246,7 +286,8 @@ def first_outputs(project):
     told = json.loads(project.terraform("output", "-json", folder="example"))
     registry, secrets = (told.get(name, {}).get("value", {}) for name in ("registry", "secrets"))
     yield "the registry is known before there are services", str(registry).endswith("/jobs"), json.dumps(told)
-    yield "the secrets that wait for a value are known before, too", set(secrets) == set(SECRETS), json.dumps(told)
+    named = {f"jobs-{name}" for name in SECRETS}
+    yield "the secrets that wait for a value are known before, too", set(secrets) == named, json.dumps(told)
 
 
 def grants(project):
@@ -312,7 +353,16 @@ def main(arguments):
     with tempfile.TemporaryDirectory() as temporary:
         project = Project(temporary)
         started = starts(project.environments(), folder)
-        checked = (plans, addresses_of_before, attempts, first_outputs, grants, exposures)
+        checked = (
+            plans,
+            addresses_of_before,
+            failed_creation,
+            handed_over,
+            attempts,
+            first_outputs,
+            grants,
+            exposures,
+        )
         for checks in (*(check(project) for check in checked), started):
             for name, good, detail in checks:
                 passed, failed = passed + good, failed + (not good)

@@ -47,9 +47,83 @@ run "every_metric_that_is_asked_for_is_made" {
         [google_logging_metric.tasks.name],
         [for metric in google_logging_metric.distribution : metric.name],
         [for metric in google_logging_metric.entries : metric.name],
+        [for metric in google_logging_metric.labelled_entries : metric.name],
+        [for metric in google_logging_metric.pauses : metric.name],
+        [google_logging_metric.calls_failed.name],
       ),
     )) == 0
     error_message = "An alert watches a metric that does not exist."
+  }
+}
+
+run "a_rule_that_looks_far_back_is_evaluated_less_often_and_costs_less" {
+  command = plan
+
+  assert {
+    condition = { for name in ["failure-rate-critical", "response-time-warning"] : name => google_monitoring_alert_policy.alert[name].conditions[0].condition_prometheus_query_language[0].evaluation_interval } == {
+      failure-rate-critical = "60s"
+      response-time-warning = "600s"
+    }
+    error_message = "Each evaluation is billed."
+  }
+}
+
+run "only_queues_and_schedules_that_are_ours_are_watched" {
+  command = plan
+
+  variables {
+    predecessor      = { url = "https://api.example.com", service_account_email = "tasks@example.iam.gserviceaccount.com" }
+    enabled_queues   = ["calendar-sync", "token-refresh"]
+    paused_schedules = null
+    long_lookbacks   = false
+  }
+
+  assert {
+    condition     = [for name in keys(google_monitoring_alert_policy.alert) : name if startswith(name, "missed-sweep")] == ["missed-sweep-24h-critical"]
+    error_message = "A sweep is missed that the predecessor's scheduler creates."
+  }
+  assert {
+    condition     = !contains(keys(google_monitoring_alert_policy.alert), "response-time-warning")
+    error_message = "A look-back is too long."
+  }
+}
+
+run "service_levels_count_what_the_functions_log" {
+  command = plan
+
+  assert {
+    condition     = google_monitoring_slo.success.goal == 0.999 && endswith(google_monitoring_slo.success.request_based_sli[0].good_total_ratio[0].bad_service_filter, "metric.labels.outcome=one_of(\"dead\",\"refused\",\"retry\",\"unavailable\")")
+    error_message = "Success is something else."
+  }
+  assert {
+    condition     = google_monitoring_slo.latency.goal == 0.95 && google_monitoring_slo.latency.request_based_sli[0].distribution_cut[0].range[0].max == 5000
+    error_message = "The time of a dispatch is another one."
+  }
+}
+
+run "everything_that_has_labels_has_them" {
+  command = plan
+
+  variables {
+    labels = { team = "sync" }
+  }
+
+  assert {
+    condition = toset(concat(
+      [for secret in google_secret_manager_secret.secret : secret.labels],
+      [for policy in google_monitoring_alert_policy.alert : policy.user_labels],
+      [google_artifact_registry_repository.images.labels, google_artifact_registry_repository.bills.labels],
+    )) == toset([tomap({ app = "jobs", team = "sync" })])
+    error_message = "Something is on the bill without its label."
+  }
+}
+
+run "pauses_are_read_off_the_audit_log" {
+  command = plan
+
+  assert {
+    condition     = { for name, metric in google_logging_metric.pauses : name => strcontains(metric.filter, "protoPayload.methodName=~\"[.]${name == "queue_pauses" ? "Pause" : "Resume"}Queue$\"") } == { queue_pauses = true, queue_resumes = true }
+    error_message = "A pause is something else."
   }
 }
 

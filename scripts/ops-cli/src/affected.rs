@@ -1,28 +1,21 @@
-//! `ops affected`: the functions that a change affects, and the queues whose Terraform it changes.
+//! `ops affected`: the functions whose programs a change can have changed, and the queues whose Terraform it changes.
 //!
 //! | changed | functions |
 //! |---|---|
-//! | a file of a workspace package | those that link the package with the features of the module |
-//! | a function that was removed | none |
+//! | a file of a workspace package | those that depend on the package |
 //! | a package's `tests/`, `benches/`, `examples/` or prose | none |
-//! | `Cargo.lock`, a version or feature in `Cargo.toml` | those that link the crate |
-//! | a release profile | all |
-//! | an entry of `infra/queues.json` | as [`declaration`] says, field by field |
-//! | an entry of `infra/gcp/functions.json` | none; as [`needs`] says, queues |
-//! | `.sqlx` | all: what a query answers has changed |
+//! | an entry of `infra/queues.json` | its function, and those that create tasks for it |
+//! | an entry of `infra/gcp/functions.json` | none; its queue, and those that it fills |
 //! | `migrations` of a package | none; migrations run before any deployment |
-//! | what builds the images | all |
 //! | other scripts, prose, Terraform, CI | none |
 //! | anything else | all |
 //!
-//! A file that is missing or broken on one side counts as empty there: all that it says differs.
+//! These are built. Whether one is deployed, the digest of its image says: `scripts/ops deploy --images` leaves a function
+//! alone that serves the same image already.
 
-mod cargo_files;
-mod closure;
 mod comparison;
-mod declaration;
-mod modules;
-mod needs;
+mod entries;
+mod packages;
 mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,18 +25,14 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::repository::Repository;
-use closure::Closures;
 use comparison::Comparison;
+use packages::Packages;
 use paths::Place;
 
-/// The packages whose manifest names what they link; all functions link both.
-const SHARED: [&str; 2] = ["shared", "catchup"];
-const LOCK: &str = "Cargo.lock";
-const MANIFEST: &str = "Cargo.toml";
 const DECLARATION: &str = "infra/queues.json";
 const NEEDS: &str = "infra/gcp/functions.json";
 
-/// List the functions that a change affects, and the queues whose Terraform it changes.
+/// List the functions whose programs a change can have changed, and the queues whose Terraform it changes.
 #[derive(Args)]
 pub(crate) struct Affected {
     /// Commit to compare the working tree with, or the current commit with --committed: the deployed one, or the base of a branch.
@@ -59,7 +48,7 @@ pub(crate) struct Affected {
 /// The effects of a change.
 #[derive(Debug, Default, Serialize)]
 struct Effects {
-    /// Functions to build and deploy.
+    /// Functions to build, and to deploy if their images have changed.
     functions: BTreeSet<String>,
     /// Queues whose Terraform resources change.
     queues: BTreeSet<String>,
@@ -108,68 +97,29 @@ impl Affected {
 
 fn effects(repository: &Repository, comparisons: &[Comparison<'_>]) -> anyhow::Result<Effects> {
     let functions = repository.functions()?;
-    let closures = Closures::read(repository, &functions)?;
+    let packages = Packages::read(repository, &functions)?;
     let mut effects = Effects::default();
     for comparison in comparisons {
-        add(&mut effects, repository, comparison, &functions, &closures)?;
-    }
-    Ok(effects)
-}
-
-fn add(
-    effects: &mut Effects,
-    repository: &Repository,
-    comparison: &Comparison<'_>,
-    functions: &BTreeSet<String>,
-    closures: &Closures,
-) -> anyhow::Result<()> {
-    for path in comparison.paths()? {
-        match Place::of(&path, &closures.packages) {
-            Place::Nowhere => {}
-            Place::Everywhere => effects.touch(functions, &path),
-            // No function links another.
-            Place::Package(package) if functions.contains(package) => {
-                effects.touch([&package.to_owned()], &path);
-            }
-            Place::Package(package) => {
-                let needed = modules::features(repository.root(), &path)?;
-                effects.touch(&closures.with_features(package, &needed)?, &path);
-            }
-            Place::Lock => {
-                for changed in cargo_files::locked(comparison)? {
-                    effects.touch(&closures.linking(&changed)?, &format!("{LOCK}: {changed}"));
+        for path in comparison.paths()? {
+            match Place::of(&path, &packages.folders) {
+                Place::Nowhere => {}
+                Place::Everywhere => effects.touch(&functions, &path),
+                Place::Package(package) => effects.touch(packages.dependents(package), &path),
+                Place::Migrations => effects.migrations = true,
+                Place::Terraform => effects.queues.extend(functions.iter().cloned()),
+                Place::Declaration => {
+                    let changes = entries::of_queues(comparison)?;
+                    let all = || functions.iter().cloned().collect();
+                    let touched: BTreeSet<_> = changes.programs.unwrap_or_else(all);
+                    effects.touch(touched.intersection(&functions), &path);
+                    effects.queues.extend(changes.queues.unwrap_or_else(all));
                 }
-            }
-            Place::Manifest => match cargo_files::manifest(comparison)? {
-                cargo_files::Change::Everything => effects.touch(functions, &path),
-                cargo_files::Change::Crates(crates) => {
-                    for changed in crates {
-                        effects.touch(&closures.linking(&changed)?, &format!("{MANIFEST}: {changed}"));
-                    }
+                Place::Needs => {
+                    let queues = entries::of_functions(comparison)?;
+                    effects.queues.extend(queues.unwrap_or_else(|| functions.clone()));
                 }
-            },
-            Place::SharedManifest => {
-                if cargo_files::shared_manifest_matters(comparison, &path)? {
-                    effects.touch(functions, &path);
-                }
-            }
-            Place::Migrations => effects.migrations = true,
-            Place::Terraform => effects.queues.extend(functions.iter().cloned()),
-            Place::Needs => {
-                effects.queues.extend(needs::queues(comparison)?.unwrap_or_else(|| functions.clone()));
-            }
-            Place::Declaration => {
-                let changes = declaration::changes(comparison)?;
-                for (function, fields) in &changes.functions {
-                    for field in fields {
-                        let touched =
-                            functions.iter().filter(|name| function.as_ref().is_none_or(|f| f == *name));
-                        effects.touch(touched, &format!("{DECLARATION}: {field}"));
-                    }
-                }
-                effects.queues.extend(changes.queues);
             }
         }
     }
-    Ok(())
+    Ok(effects)
 }

@@ -22,11 +22,12 @@ const FAILURES: [&str; 4] = ["retry", "unavailable", "dead", "refused"];
 /// How long and how strictly a new revision is watched.
 #[derive(Args, Clone)]
 pub(crate) struct Watch {
-    /// How long a new revision is watched, once with its share and once with all traffic.
-    #[arg(long = "watch", default_value_t = 300, value_name = "SECONDS")]
+    /// How long a new revision is watched, once with its share and once with all traffic. A function that got no task for as
+    /// long is not watched: there is nothing to see.
+    #[arg(long = "watch", default_value_t = 60, value_name = "SECONDS")]
     seconds: u64,
     /// Interval between two checks.
-    #[arg(long = "check-every", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long = "check-every", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
     /// Stop watching earlier once it is healthy after this many tasks.
     #[arg(long, default_value_t = 200, value_name = "TASKS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -36,17 +37,15 @@ pub(crate) struct Watch {
     max_failures: u64,
 }
 
-/// The result of a watch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The result of a watch; a worse one is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Health {
-    /// It ran tasks, and no more of them failed than allowed.
+    /// No more of its tasks failed than allowed. If none came, the harmless task of its deployment has run.
     Healthy,
-    /// Too many of its tasks failed.
-    Unhealthy,
     /// All of its tasks failed, but they are too few to tell.
     Inconclusive,
-    /// It got no task.
-    NoTraffic,
+    /// Too many of its tasks failed.
+    Unhealthy,
 }
 
 /// Dispatches of a revision.
@@ -86,9 +85,7 @@ impl Tally {
     fn health(self, max_percent: u64) -> Health {
         if self.failures >= MIN_FAILURES && self.failures * 100 > self.dispatches * max_percent {
             Health::Unhealthy
-        } else if self.dispatches == 0 {
-            Health::NoTraffic
-        } else if self.dispatches == self.failures {
+        } else if self.failures > 0 && self.dispatches == self.failures {
             Health::Inconclusive
         } else {
             Health::Healthy
@@ -97,6 +94,16 @@ impl Tally {
 }
 
 impl Watch {
+    /// Whether a function had nothing to do for as long as it would be watched.
+    pub(crate) fn finds_idle(&self, gcloud: &Gcloud, function: &str) -> anyhow::Result<bool> {
+        let filter = format!(
+            "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"{function}\" AND jsonPayload.\"task.outcome\":*"
+        );
+        let freshness = format!("--freshness={}s", self.seconds.max(1));
+        let entries: Vec<Entry> = gcloud.read(&["logging", "read", &filter, &freshness, "--limit=1"])?;
+        Ok(entries.is_empty())
+    }
+
     /// Watches a revision until it is unhealthy, has run enough tasks, or the time has passed; or until `still`, which is
     /// called at each check, fails because there is nothing left to watch.
     pub(crate) fn run(
@@ -175,7 +182,7 @@ mod tests {
         fn check(failures: u64, dispatches: u64, expected: Health) {
             assert_eq!(Tally { dispatches, failures }.health(5), expected, "{failures} of {dispatches}");
         }
-        check(0, 0, Health::NoTraffic);
+        check(0, 0, Health::Healthy);
         check(1, 1, Health::Inconclusive);
         check(2, 2, Health::Inconclusive);
         check(2, 3, Health::Healthy);

@@ -1,8 +1,9 @@
 //! `ops cost`: the cost of a month, from the measurements of a run of the whole system and from `infra/cost.json`.
 //!
 //! An instance is billed while it has a task. The upper bound assumes that no two tasks ever share an instance, each at its
-//! measured 95th percentile; the lower bound assumes that instances are always as busy as their CPU can be. Not included:
-//! Postgres, which the application pays for, the network inside a region, which is free, and messages.
+//! measured 95th percentile; the lower bound assumes that instances are always as busy as their CPU can be. What is charged
+//! at rest is counted in the declarations. Not included: Postgres, which the application pays for, the network inside a
+//! region, dashboards, service levels and budgets, which are free, and messages.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,20 +14,25 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::at_rest::AtRest;
 use crate::program;
 use crate::repository::Repository;
+
+mod at_rest;
 
 const MODEL: &str = include_str!("../../../infra/cost.json");
 const DECLARATION: &str = include_str!("../../../infra/queues.json");
 const DAYS_PER_MONTH: f64 = 30.0;
 const SECONDS_PER_DAY: f64 = 86_400.0;
+const MINUTES_PER_MONTH: f64 = DAYS_PER_MONTH * SECONDS_PER_DAY / 60.0;
 const MIB_PER_GIB: f64 = 1024.0;
+const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
 
 /// Estimate the cost of a month.
 #[derive(Args)]
 pub(crate) struct Cost {
     /// Number of users; several numbers give several columns.
-    #[arg(long, value_delimiter = ',', default_values_t = [50, 10_000, 1_000_000], value_name = "N")]
+    #[arg(long, value_delimiter = ',', default_values_t = [50, 1_000, 10_000, 100_000, 1_000_000, 10_000_000], value_name = "N")]
     users: Vec<u64>,
     /// Output of `scripts/up --once --json`; by default, it is run now.
     #[arg(long, value_name = "FILE")]
@@ -40,7 +46,15 @@ struct Model {
     prices: Prices,
     instance: Instance,
     vendor_call_ms: f64,
-    log_bytes_per_task: f64,
+    log_bytes: LogBytes,
+    log_operations_per_task: f64,
+    metric_point_bytes: PointBytes,
+    egress_bytes: EgressBytes,
+    /// Cloud Run ends an instance that had no request for so long.
+    idle_minutes: f64,
+    secrets_per_start: f64,
+    image_mib: f64,
+    images_kept: f64,
     /// Cloud Tasks bills creating and dispatching.
     operations_per_task: f64,
     users_per_sweep_page: f64,
@@ -59,7 +73,43 @@ struct Prices {
     #[serde(rename = "redisCommandsPer100k")]
     redis_commands_per_100k: Price,
     log_gib: Price,
+    metric_mib: Price,
+    alert_conditions: Price,
+    alert_million_points: Price,
     scheduler_jobs: Price,
+    secret_versions: Price,
+    #[serde(rename = "secretReadsPer10k")]
+    secret_reads_per_10k: Price,
+    registry_gib: Price,
+    egress_gib: Price,
+}
+
+/// Sizes of log entries.
+#[derive(Deserialize)]
+struct LogBytes {
+    line: Size,
+    request: Size,
+    operation: Size,
+}
+
+#[derive(Deserialize)]
+struct Size {
+    bytes: f64,
+}
+
+/// Sizes of one point of a metric.
+#[derive(Deserialize)]
+struct PointBytes {
+    number: f64,
+    distribution: f64,
+}
+
+/// What leaves Google for each of these.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EgressBytes {
+    redis_command: f64,
+    vendor_call: f64,
 }
 
 #[derive(Deserialize)]
@@ -125,10 +175,13 @@ struct Month {
     /// Busy seconds of CPUs.
     cpu_seconds: f64,
     redis_commands: f64,
+    vendor_calls: f64,
+    /// Minutes in which a queue or a service writes its metrics, of all of them together.
+    active_minutes: f64,
 }
 
-/// What is printed of a month, as the table of `infra/docs/runbook.md` has it; the number is that of Cloud Scheduler's jobs.
-const ROWS: [(&str, Amount); 14] = [
+/// What is printed of a month, as the table of `infra/docs/runbook.md` has it.
+const ROWS: [(&str, Amount); 20] = [
     ("tasks (thousands)", |_, month, _| month.tasks / 1e3),
     ("notifications (thousands)", |_, month, _| month.requests / 1e3),
     ("Redis commands (thousands)", |_, month, _| month.redis_commands / 1e3),
@@ -144,12 +197,20 @@ const ROWS: [(&str, Amount); 14] = [
     ("USD Cloud Run, at most", |model, month, _| model.instances(month.seconds)),
     ("USD Redis", |model, month, _| model.prices.redis_commands_per_100k.of(month.redis_commands / 1e5)),
     ("USD logs", |model, month, _| model.prices.log_gib.of(model.log_gib(month))),
-    ("USD Cloud Scheduler", |model, _, schedules| model.prices.scheduler_jobs.of(schedules)),
-    ("USD total, at least", |model, month, schedules| model.price(month, month.cpu_seconds, schedules)),
-    ("USD total, at most", |model, month, schedules| model.price(month, month.seconds, schedules)),
+    ("USD metrics", |model, month, rest| model.prices.metric_mib.of(model.metric_mib(month, rest))),
+    ("USD alert conditions", |model, _, rest| model.prices.alert_conditions.of(rest.conditions)),
+    ("USD alert queries, at most", |model, _, rest| model.prices.alert_million_points.of(rest.points / 1e6)),
+    ("USD Cloud Scheduler", |model, _, rest| model.prices.scheduler_jobs.of(rest.schedules)),
+    ("USD secrets", |model, month, rest| model.secrets(month, rest)),
+    ("USD images", |model, _, rest| {
+        model.prices.registry_gib.of(rest.services * model.images_kept * model.image_mib / MIB_PER_GIB)
+    }),
+    ("USD network", |model, month, _| model.prices.egress_gib.of(model.egress_gib(month))),
+    ("USD total, at least", |model, month, rest| model.total(month, rest, "USD Cloud Run, at most")),
+    ("USD total, at most", |model, month, rest| model.total(month, rest, "USD Cloud Run, at least")),
 ];
 
-type Amount = fn(&Model, &Month, f64) -> f64;
+type Amount = fn(&Model, &Month, &AtRest) -> f64;
 
 impl Cost {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
@@ -170,14 +231,14 @@ impl Cost {
         for name in model.functions.keys().filter(|name| !measured.contains_key(*name)) {
             println!("{name} was not measured: calculated as the slowest of the others");
         }
-        let schedules = schedules(&declaration);
-        print!("{:<28}", "per month, users");
-        self.users.iter().for_each(|users| print!("{users:>14}"));
+        let rest = AtRest::declared(&declaration)?;
+        print!("{:<27}", "per month, users");
+        self.users.iter().for_each(|users| print!("{users:>13}"));
         println!();
         for (what, amount) in ROWS {
-            print!("{what:<28}");
+            print!("{what:<27}");
             for month in &months {
-                print!("{:>14.2}", amount(&model, month, schedules));
+                print!("{:>13.2}", amount(&model, month, &rest));
             }
             println!();
         }
@@ -218,6 +279,7 @@ impl Model {
         for service in self.services.values() {
             let requests = DAYS_PER_MONTH * users * service.per_user_day;
             month.requests += requests;
+            month.active_minutes += requests.min(MINUTES_PER_MONTH);
             month.seconds += requests * self.instance.billed_step_ms / 1e3;
             month.cpu_seconds += requests * service.cpu_ms / 1e3;
         }
@@ -231,6 +293,8 @@ impl Model {
             let step = self.instance.billed_step_ms;
             let billed_ms = ((one.p95_ms + load.vendor_calls * self.vendor_call_ms) / step).ceil() * step;
             month.tasks += tasks;
+            month.vendor_calls += others * load.vendor_calls;
+            month.active_minutes += tasks.min(MINUTES_PER_MONTH);
             month.seconds += tasks * billed_ms / 1e3;
             month.cpu_seconds += tasks * one.cpu_ms_per_task / 1e3;
             // A sweep uses Redis only for its lease.
@@ -241,7 +305,29 @@ impl Model {
     }
 
     fn log_gib(&self, month: &Month) -> f64 {
-        (month.tasks + month.requests) * self.log_bytes_per_task / f64::from(1 << 30)
+        let LogBytes { line, request, operation } = &self.log_bytes;
+        let of_requests = (month.tasks + month.requests) * (line.bytes + request.bytes);
+        let of_queues = month.tasks * self.log_operations_per_task * operation.bytes;
+        (of_requests + of_queues) / BYTES_PER_MIB / MIB_PER_GIB
+    }
+
+    /// A metric has a point for each minute in which something was counted. One outcome is usual in a minute.
+    fn metric_mib(&self, month: &Month, rest: &AtRest) -> f64 {
+        let PointBytes { number, distribution } = &self.metric_point_bytes;
+        month.active_minutes * (number + rest.distributions * distribution) / BYTES_PER_MIB
+    }
+
+    fn secrets(&self, month: &Month, rest: &AtRest) -> f64 {
+        let starts =
+            (month.tasks + month.requests).min(rest.instances * MINUTES_PER_MONTH / self.idle_minutes);
+        let reads = starts * self.secrets_per_start;
+        self.prices.secret_versions.of(rest.secrets) + self.prices.secret_reads_per_10k.of(reads / 1e4)
+    }
+
+    fn egress_gib(&self, month: &Month) -> f64 {
+        let bytes = month.redis_commands * self.egress_bytes.redis_command
+            + month.vendor_calls * self.egress_bytes.vendor_call;
+        bytes / BYTES_PER_MIB / MIB_PER_GIB
     }
 
     /// Price of instances that have tasks for `seconds`.
@@ -250,15 +336,10 @@ impl Model {
         vcpu_seconds.of(seconds * self.instance.vcpu) + gib_seconds.of(seconds * self.instance.gib)
     }
 
-    /// Price of a month in which instances have tasks for `seconds`.
-    fn price(&self, month: &Month, seconds: f64, schedules: f64) -> f64 {
-        let prices = &self.prices;
-        prices.cloud_tasks_per_million.of(month.tasks * self.operations_per_task / 1e6)
-            + prices.requests_per_million.of((month.tasks + month.requests) / 1e6)
-            + self.instances(seconds)
-            + prices.redis_commands_per_100k.of(month.redis_commands / 1e5)
-            + prices.log_gib.of(self.log_gib(month))
-            + prices.scheduler_jobs.of(schedules)
+    /// All that is paid, with the other of the two bounds left out.
+    fn total(&self, month: &Month, rest: &AtRest, other: &str) -> f64 {
+        let paid = ROWS.iter().filter(|(what, _)| what.starts_with("USD ") && !what.starts_with("USD total"));
+        paid.filter(|(what, _)| *what != other).map(|(_, amount)| amount(self, month, rest)).sum()
     }
 }
 
@@ -270,13 +351,6 @@ fn number(users: u64) -> f64 {
 fn periods<'a>(declaration: &'a Value, function: &str) -> impl Iterator<Item = f64> + 'a {
     let schedules = declaration["queues"][function]["schedules"].as_array();
     schedules.into_iter().flatten().filter_map(|schedule| schedule["periodSeconds"].as_f64())
-}
-
-/// Number of Cloud Scheduler jobs.
-fn schedules(declaration: &Value) -> f64 {
-    let queues = declaration["queues"].as_object().into_iter().flat_map(serde_json::Map::keys);
-    let all: usize = queues.map(|name| periods(declaration, name).count()).sum();
-    f64::from(u32::try_from(all).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -307,16 +381,31 @@ mod tests {
                 peak_mib: 8.0,
             },
         )]);
+        let rest = AtRest::declared(&declaration).unwrap();
         let price = |users| {
             let month = model.month(&declaration, &measured, users);
             assert!(month.cpu_seconds < month.seconds);
-            model.price(&month, month.seconds, 0.0)
+            model.total(&month, &rest, "USD Cloud Run, at least")
         };
-        assert!(price(50) < 0.01, "{}", price(50));
+        let at_rest = price(0);
+        assert!(at_rest > 1.0 && price(50) - at_rest < 1.0, "{at_rest}, {}", price(50));
         // Notifications alone.
         let month = model.month(&declaration, &BTreeMap::new(), 1_000);
         assert!(month.cpu_seconds > 0.0 && month.cpu_seconds < month.seconds);
-        assert!(price(1_000_000) > 50.0 * price(10_000));
+        assert!(price(1_000_000) > 20.0 * (price(10_000) - at_rest));
+        let month = model.month(&declaration, &measured, 50);
+        assert!(model.total(&month, &rest, "USD Cloud Run, at most") <= price(50));
+    }
+
+    #[test]
+    fn every_price_has_the_vendors_page_as_its_source() {
+        let model: Value = serde_json::from_str(MODEL).unwrap();
+        let prices = model["prices"].as_object().unwrap();
+        let prices: Vec<_> = prices.values().filter(|price| price.is_object()).collect();
+        assert!(prices.len() > 10);
+        for price in prices {
+            assert!(price["source"].as_str().is_some_and(|page| page.starts_with("https://")), "{price}");
+        }
     }
 
     #[test]

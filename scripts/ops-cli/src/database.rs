@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use catchup::db::migrations;
+use catchup::db::{migrations, operators};
 use clap::Args;
 use shared::config::Config;
 use shared::db::Database;
@@ -18,12 +18,25 @@ pub(crate) struct Migrate {
     /// postgres://user:password@host:port/name; the user must own the schema.
     #[arg(long = "database", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     url: String,
+    /// Database users who operate the functions, such as IAM users: each gets the role `jobs_operators`, which is created if it
+    /// is not there; the user of --database must be allowed to create roles.
+    #[arg(long, value_name = "NAME")]
+    operator: Vec<String>,
 }
 
 impl Migrate {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let options = self.url.parse().context("the URL of the database is malformed")?;
-        wait_for(async { Ok(migrations::migrate(options).await?) })?;
+        let options = || self.url.parse().context("the URL of the database is malformed");
+        wait_for(async {
+            migrations::migrate(options()?).await?;
+            if !self.operator.is_empty() {
+                let granted = operators::grant(options()?, &self.operator).await;
+                granted.with_context(|| {
+                    format!("the schema is migrated, but {} is not granted", operators::ROLE)
+                })?;
+            }
+            Ok(())
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,10 +1,13 @@
 //! `ops dead-letters`: tasks that failed for good. Once their cause is fixed, they can be replayed.
 
+pub(crate) mod left_behind;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use catchup::queues;
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -31,6 +34,9 @@ enum Verb {
         /// Only those of one function.
         #[arg(long, value_name = "FUNCTION")]
         queue: Option<String>,
+        /// Only those that died since then, such as 2026-11-27T03:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        since: Option<DateTime<Utc>>,
         /// Maximum number of dead letters.
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: u32,
@@ -61,6 +67,9 @@ struct Replay {
     /// Replay all of one function.
     #[arg(long, conflicts_with = "ids", value_name = "FUNCTION")]
     queue: Option<String>,
+    /// With --queue: only those that died since then, such as 2026-11-27T03:00:00Z.
+    #[arg(long, requires = "queue", value_name = "TIME")]
+    since: Option<DateTime<Utc>>,
     /// With --queue: maximum number of dead letters.
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u32,
@@ -79,8 +88,8 @@ impl DeadLetters {
         wait_for(async {
             let db = dead_letters::DeadLetters::from(open()?);
             match self.verb {
-                Verb::List { queue, limit, json } => {
-                    let dead_letters = db.list_open(queue.as_deref(), limit).await?;
+                Verb::List { queue, since, limit, json } => {
+                    let dead_letters = db.list_open(queue.as_deref(), since, limit).await?;
                     if json {
                         println!("{}", dead_letters.iter().map(summary).collect::<Value>());
                     } else {
@@ -140,7 +149,7 @@ fn print(dead_letter: &StoredDeadLetter) {
 impl Replay {
     async fn run(&self, db: &dead_letters::DeadLetters) -> anyhow::Result<()> {
         let dead_letters = if let Some(queue) = &self.queue {
-            db.list_open(Some(queue), self.limit).await?
+            db.list_open(Some(queue), self.since, self.limit).await?
         } else {
             let mut found = Vec::new();
             for id in &self.ids {
@@ -184,7 +193,7 @@ impl Replay {
         let caller = caller.context("the service has no SERVICE_ACCOUNT_EMAIL")?;
         let mut file = tempfile::NamedTempFile::new()?;
         file.write_all(body)?;
-        let created = gcloud.create(&[
+        let created = gcloud.change(&[
             "tasks",
             "create-http-task",
             name,

@@ -1,44 +1,48 @@
-//! `ops deploy`: a new revision of one function, first with a share of its tasks, then with all; rolled back when it fails.
+//! `ops deploy`: new revisions of functions, each tried with a harmless task, then given a share of the tasks, then all; rolled
+//! back when it fails.
 
 mod build;
+mod harmless_task;
+mod rollout;
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::thread::{self, ScopedJoinHandle};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Args;
+use shared::clock::Clock;
 
 use crate::FAILURE;
 use crate::canary::{Health, Watch};
 use crate::gcloud::{Gcloud, Place};
 use crate::repository::Repository;
-use crate::service::{ALL, Service};
 use crate::usage_error::UsageError;
-use build::{Build, Wanted};
+use build::Wanted;
+use rollout::Rollout;
 
 /// The new revision keeps its share, and an operator must decide.
 const INCONCLUSIVE: u8 = 3;
 /// Instead of the usual ones.
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 deployed, 1 not deployed or rolled back, 2 usage error, \
-    3 inconclusive: the new revision got no task, or failed the few that it got, and keeps its share.";
+    3 inconclusive: a new revision failed the few tasks that it got, and keeps its share.";
 
-/// Deploy one function: a share of its tasks first, then all; rolled back automatically when they fail.
+/// Deploy functions: a harmless task first, then a share of the tasks, then all; rolled back automatically when they fail.
 ///
-/// A revision that gets no task while it is watched keeps its share, unless --promote-without-traffic is given; so does
-/// one that fails all of its tasks when they are too few to tell. The same command continues to watch a share;
-/// `scripts/ops rollback` ends it at any time.
+/// Of several functions one is deployed first, and the others in parallel once it serves; if it fails, the others stay as
+/// they are. A function that serves the image already is left alone. A revision that fails all of its tasks when they are too
+/// few to tell keeps its share: the same command continues to watch it, and `scripts/ops rollback` ends it at any time.
 #[derive(Args)]
 pub(crate) struct Deploy {
-    /// Name of the function.
-    function: String,
+    /// Names of the functions.
+    #[arg(required = true, value_name = "FUNCTION")]
+    functions: Vec<String>,
     #[command(flatten)]
     wanted: Wanted,
-    /// Share of the tasks that the new revision gets first; 100 skips this step.
+    /// Share of the tasks that a new revision gets first; 100 skips this step.
     #[arg(long, default_value_t = 10, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
     canary: u32,
-    /// Give the new revision all tasks even if it got none while it was watched. For CI: some queues have one sweep per day.
-    #[arg(long)]
-    promote_without_traffic: bool,
     #[command(flatten)]
     watch: Watch,
     #[command(flatten)]
@@ -53,119 +57,91 @@ pub(crate) struct Deploy {
 
 impl Deploy {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let function = self.function.as_str();
+        let functions: BTreeSet<&str> = self.functions.iter().map(String::as_str).collect();
+        self.wanted.ensure_fits(functions.len())?;
         // Without a checkout, only Cloud Run knows the functions.
-        if let Ok(functions) = Repository::here().and_then(|repository| repository.functions()) {
-            ensure!(functions.contains(function), UsageError(format!("there is no function {function}")));
+        if let Ok(known) = Repository::here().and_then(|repository| repository.functions()) {
+            let unknown = functions.iter().find(|function| !known.contains(**function));
+            let unknown = unknown.map(|function| UsageError(format!("there is no function {function}")));
+            unknown.map_or(Ok(()), Err)?;
         }
         let gcloud = Gcloud::new(self.place.clone(), self.dry_run);
-        let service = Service::read(&gcloud, function)?;
-        let Build { image, tag, is_of_checkout } = self.wanted.build(function, &service)?;
-        // An interrupted or inconclusive deployment continues with its share.
-        let unfinished = service.unfinished(&tag);
-        let is_new = unfinished.is_none();
-        let before = unfinished.map_or_else(|| service.serving(), Ok)?.to_owned();
-        if is_of_checkout {
-            self.wanted.ensure_newer(&service, &before)?;
+        let plans = in_parallel(functions, |function| self.plan(&gcloud, function));
+        let mut rollouts = Vec::new();
+        for plan in plans {
+            rollouts.extend(plan?);
         }
-        eprintln!("{function} in {}: {image} will replace {before}", self.place.project);
+        if rollouts.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
         if !self.dry_run && !self.yes && !confirmed()? {
             return Ok(ExitCode::from(FAILURE));
         }
-
-        let (region, image, to_tag) =
-            (format!("--region={}", self.place.region), format!("--image={image}"), format!("--tag={tag}"));
-        if is_new {
-            gcloud.change(&[
-                "run",
-                "services",
-                "update",
-                function,
-                &region,
-                &image,
-                &to_tag,
-                "--no-traffic",
-            ])?;
+        // What fails shows it soonest where there is work.
+        rollouts.sort_by_key(|rollout| rollout.is_idle);
+        let (first, others) = rollouts.split_at(1);
+        let mut worst = ship(&gcloud, &first[0]);
+        if worst == Health::Healthy {
+            worst =
+                in_parallel(others, |rollout| ship(&gcloud, rollout)).into_iter().fold(worst, Health::max);
+        } else if !others.is_empty() {
+            let others: Vec<_> = others.iter().map(Rollout::function).collect();
+            eprintln!("not deployed, because of {}: {}", first[0].function(), others.join(", "));
         }
-        if self.dry_run {
-            for percent in self.steps() {
-                service.give(&gcloud, "<new>", percent, &before)?;
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        let service = Service::read(&gcloud, function)?;
-        let new =
-            service.tagged(&tag).with_context(|| format!("no revision of {function} has the tag {tag}"))?;
-        let given = if is_new { 0 } else { service.percent(new) };
-        Ok(match self.shift(&gcloud, new, &before, given)? {
+        Ok(match worst {
             Health::Healthy => {
-                println!("{new}");
+                if !self.dry_run && self.wanted.is_of_checkout() {
+                    print_lead_time();
+                }
                 ExitCode::SUCCESS
             }
+            Health::Inconclusive => ExitCode::from(INCONCLUSIVE),
             Health::Unhealthy => ExitCode::from(FAILURE),
-            Health::Inconclusive | Health::NoTraffic => ExitCode::from(INCONCLUSIVE),
         })
     }
 
-    /// The percentages that the new revision gets, one after the other.
-    fn steps(&self) -> impl Iterator<Item = u32> {
-        let share = (self.canary < ALL).then_some(self.canary);
-        share.into_iter().chain([ALL])
-    }
-
-    /// Moves the tasks to the new revision, from `given` percent on, returns its health, and rolls it back when it fails.
-    /// If another command moves the traffic meanwhile, nothing is changed.
-    fn shift(&self, gcloud: &Gcloud, new: &str, before: &str, mut given: u32) -> anyhow::Result<Health> {
-        let read_untouched = |given| {
-            let service = Service::read(gcloud, &self.function)?;
-            service.expect(new, given, before).map(|()| service)
-        };
-        let mut service = read_untouched(given)?;
-        for percent in self.steps() {
-            let health = service.give(gcloud, new, percent, before).and_then(|()| {
-                given = percent;
-                self.watch.run(gcloud, &self.function, new, || read_untouched(given).map(drop))
-            });
-            service = read_untouched(given)?;
-            // A revision that was healthy with its share had traffic.
-            let needs_no_traffic = self.promote_without_traffic || (percent == ALL && self.canary < ALL);
-            match health {
-                Ok(Health::Healthy) => {}
-                Ok(Health::NoTraffic) if needs_no_traffic => {
-                    eprintln!("{new} got no task with {percent} % of the traffic");
-                }
-                Ok(inconclusive @ (Health::NoTraffic | Health::Inconclusive)) => {
-                    self.leave(new, percent, inconclusive);
-                    return health;
-                }
-                Ok(Health::Unhealthy) => {
-                    eprintln!("{new} is unhealthy: rolling back to {before}");
-                    service.return_to(gcloud, before)?;
-                    return health;
-                }
-                Err(error) => {
-                    eprintln!("{new} cannot be watched: rolling back to {before}");
-                    service.return_to(gcloud, before)?;
-                    return Err(error);
-                }
-            }
+    /// What is to be done about a function; `None` if it serves the image already.
+    fn plan(&self, gcloud: &Gcloud, function: &str) -> anyhow::Result<Option<Rollout>> {
+        let rollout = Rollout::plan(gcloud, function, &self.wanted, &self.watch, self.canary)?;
+        match &rollout {
+            Some(rollout) => eprintln!("{function} in {}: {rollout}", self.place.project),
+            None => eprintln!("{function} in {}: serves this image already", self.place.project),
         }
-        Ok(Health::Healthy)
+        Ok(rollout)
     }
+}
 
-    /// Prints what the operator must decide.
-    fn leave(&self, new: &str, percent: u32, health: Health) {
-        let function = &self.function;
-        let did =
-            if health == Health::NoTraffic { "got no task" } else { "failed the few tasks that it got" };
-        let next = if percent == ALL {
-            format!("has all traffic now: see its log; `scripts/ops rollback {function}` rolls it back")
-        } else {
-            format!(
-                "keeps {percent} % of the traffic. The same command continues to watch it, and with --promote-without-traffic promotes it even if it gets no task; `scripts/ops rollback {function}` ends it"
-            )
-        };
-        eprintln!("inconclusive: {new} {did}, and {next}");
+/// Deploys one function, and prints its new revision.
+fn ship(gcloud: &Gcloud, rollout: &Rollout) -> Health {
+    match rollout.run(gcloud) {
+        Ok((Health::Healthy, new)) => {
+            println!("{new}");
+            Health::Healthy
+        }
+        Ok((health, _)) => health,
+        Err(error) => {
+            eprintln!("{}: {error:#}", rollout.function());
+            Health::Unhealthy
+        }
+    }
+}
+
+/// Does something for each, at the same time. gcloud is slow, and mostly waits.
+fn in_parallel<T: Send, R: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+        let results = threads.into_iter().map(ScopedJoinHandle::join);
+        results.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
+/// How long ago the current commit was made: what it took to ship it.
+fn print_lead_time() {
+    let committed = Repository::here().and_then(|repository| repository.committed_at());
+    if let Ok(committed) = committed {
+        let seconds = (Clock::system().now() - committed.to_utc()).num_seconds();
+        eprintln!("all serve, {seconds} s after the commit");
     }
 }
 

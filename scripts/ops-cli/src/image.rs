@@ -3,7 +3,7 @@
 mod bill;
 mod digest;
 mod layer;
-mod layout;
+pub(crate) mod layout;
 mod recipe;
 mod roots;
 mod trial;
@@ -183,7 +183,7 @@ impl<'a> Workshop<'a> {
         let root = repository.root();
         let mut revision = repository.git(&["rev-parse", "HEAD"])?.trim_end().to_owned();
         if !repository.git(&["status", "--porcelain"])?.is_empty() {
-            eprintln!("the working tree has uncommitted changes: the images are labelled -dirty");
+            eprintln!("the working tree has uncommitted changes: the images are named -dirty");
             revision.push_str("-dirty");
         }
         fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
@@ -207,27 +207,18 @@ impl<'a> Workshop<'a> {
             .with_context(|| format!("cannot run {BUILDER}"))?;
         ensure!(builder.success(), "the build failed");
 
-        let recipe = Recipe::read(&self.dockerfile, &self.arguments(function))?;
+        let recipe = Recipe::read(&self.dockerfile, &BTreeMap::from([("FUNCTION", function.to_owned())]))?;
         let layer = |copied: &Copied| match copied {
             Copied::Folder(folder) => Layer::of_folder(&self.root.join(folder)),
             Copied::Program(path) => Layer::of_program(&program, path),
         };
         let layers = recipe.copies.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
         let layout = self.out.join(function);
-        let written = layout::write(&layout, &recipe, &layers)?;
+        let written = layout::write(&layout, &self.revision, &recipe, &layers)?;
         let bill = self.out.join(format!("{function}.cdx.json"));
         let sum = Digest::of(&fs::read(&program)?);
         fs::write(&bill, bill::of(self.root, function, sum.hex()?, &self.created)?)?;
         Ok(Made { function: function.to_owned(), revision: self.revision.clone(), written, layout, bill })
-    }
-
-    /// What `docker build` gets with `--build-arg`.
-    fn arguments(&self, function: &str) -> BTreeMap<&'static str, String> {
-        BTreeMap::from([
-            ("FUNCTION", function.to_owned()),
-            ("REVISION", self.revision.clone()),
-            ("CREATED", self.created.clone()),
-        ])
     }
 }
 

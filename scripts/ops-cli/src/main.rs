@@ -9,7 +9,11 @@ mod database;
 mod dead_letters;
 mod deliveries;
 mod deploy;
+#[cfg(test)]
+mod fake_cloud;
 mod gcloud;
+mod giveback;
+mod handover;
 mod image;
 mod messages;
 mod new_function;
@@ -58,6 +62,8 @@ enum Command {
     #[command(after_help = deploy::EXIT_CODES)]
     Deploy(deploy::Deploy),
     #[command(after_help = EXIT_CODES)]
+    Giveback(giveback::Giveback),
+    #[command(after_help = EXIT_CODES)]
     Image(image::Image),
     #[command(after_help = EXIT_CODES)]
     Messages(messages::Messages),
@@ -87,6 +93,7 @@ fn main() -> ExitCode {
         Command::DeadLetters(dead_letters) => dead_letters.run(),
         Command::Deliveries(deliveries) => deliveries.run(),
         Command::Deploy(deploy) => deploy.run(),
+        Command::Giveback(giveback) => giveback.run(),
         Command::Image(image) => image.run(),
         Command::Messages(messages) => Ok(messages.run()),
         Command::Migrate(migrate) => migrate.run(),

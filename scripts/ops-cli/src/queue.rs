@@ -30,10 +30,19 @@ pub(crate) struct Declared {
     pub(crate) max_backoff_seconds: u32,
     pub(crate) max_doublings: u32,
     pub(crate) max_dispatches_per_second: u32,
+    pub(crate) schedules: Vec<Schedule>,
+}
+
+/// One schedule of a queue.
+#[derive(Deserialize)]
+pub(crate) struct Schedule {
+    pub(crate) name: String,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Scalings {
+    deployment_queue: String,
     functions: BTreeMap<String, Scaling>,
 }
 
@@ -44,10 +53,20 @@ struct Scaling {
     max_instances: u32,
 }
 
+impl Scalings {
+    fn read() -> anyhow::Result<Self> {
+        serde_json::from_str(SCALING).context("infra/gcp/functions.json is malformed")
+    }
+}
+
+/// The queue of deployments, whose tasks go where each of them says.
+pub(crate) fn of_deployments() -> anyhow::Result<String> {
+    Ok(Scalings::read()?.deployment_queue)
+}
+
 /// Concurrent dispatches that Terraform allows the queue of a function: as many as its service can hold.
 pub(crate) fn concurrent_dispatches(function: &str) -> anyhow::Result<u32> {
-    let scalings: Scalings =
-        serde_json::from_str(SCALING).context("infra/gcp/functions.json is malformed")?;
+    let scalings = Scalings::read()?;
     let scaling = scalings.functions.get(function);
     let scaling = scaling.with_context(|| format!("infra/gcp/functions.json has no function {function}"))?;
     Ok(scaling.concurrency * scaling.max_instances)
@@ -162,6 +181,12 @@ impl Found {
         self.http_target.as_ref().filter(|http_target| !http_target.is_empty())
     }
 
+    /// Nothing is overridden, but the setting is not gone: what gcloud leaves of an identity that was cleared replaces that of
+    /// each task.
+    pub(crate) fn has_remains(&self) -> bool {
+        self.http_target.as_ref().is_some_and(HttpTarget::is_empty)
+    }
+
     /// Its tasks wait.
     pub(crate) fn is_paused(&self) -> bool {
         self.state == PAUSED
@@ -196,6 +221,11 @@ impl Declaration {
         }
         names.iter().map(|name| self.function(name)).collect()
     }
+}
+
+/// Whether a service runs the tasks of a queue; `webhooks` has none.
+pub(crate) fn has_queue(function: &str) -> anyhow::Result<bool> {
+    Ok(Declaration::read()?.queues.contains_key(function))
 }
 
 /// Name of the queue in Cloud Tasks.

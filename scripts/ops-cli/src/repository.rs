@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
+use chrono::{DateTime, FixedOffset};
 
 use crate::program;
 
@@ -50,6 +51,12 @@ impl Repository {
             }
         }
         Ok(functions)
+    }
+
+    /// When the current commit was made.
+    pub(crate) fn committed_at(&self) -> anyhow::Result<DateTime<FixedOffset>> {
+        let time = self.git(&["log", "-1", "--format=%cI"])?;
+        DateTime::parse_from_rfc3339(time.trim()).context("git shows no time")
     }
 
     /// Whether a commit is the current one or an ancestor of it; an unknown commit is neither.

@@ -1,4 +1,4 @@
-//! `ops rollback`: one function back to the revision before.
+//! `ops rollback`: one function back to the revision before, or without the one that never served.
 
 use std::process::ExitCode;
 
@@ -6,13 +6,15 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use crate::FAILURE;
+use crate::dead_letters::left_behind;
 use crate::deploy::confirmed;
 use crate::gcloud::{Gcloud, Place};
 use crate::service::Service;
 
 /// Roll one function back to its newest earlier healthy revision. Nothing is built, and no task is lost.
 ///
-/// This also ends a deployment that was interrupted or is inconclusive: the revision before it gets all tasks again.
+/// This also ends a deployment that was interrupted or is inconclusive: the revision before it gets all tasks again. If the
+/// newest revision never served, it is removed, and what serves stays. Names the dead letters that the revision left.
 #[derive(Args)]
 pub(crate) struct Rollback {
     /// Name of the function.
@@ -34,21 +36,30 @@ impl Rollback {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let gcloud = Gcloud::new(self.place, self.dry_run);
         let service = Service::read(&gcloud, &self.function)?;
-        let bad = service.newest_serving()?;
-        let good = match &self.to {
-            Some(revision) => {
-                ensure!(service.has(revision), "{} has no revision {revision}", self.function);
-                revision
+        let unused = service.never_served().filter(|_| self.to.is_none());
+        let (bad, good) = match (unused, service.serving(), &self.to) {
+            (Some(unused), Ok(serving), _) => {
+                eprintln!(
+                    "{}: removing {unused}, which never served; {serving} keeps the traffic",
+                    self.function
+                );
+                (unused, serving)
             }
-            None => service
-                .before(bad)
-                .with_context(|| format!("no revision before {bad} has a tag; name one with --to"))?,
+            (_, _, to) => {
+                let bad = service.newest_serving()?;
+                let good = to.as_deref().or_else(|| service.before(bad));
+                let good =
+                    good.with_context(|| format!("no revision before {bad} has a tag; name one with --to"))?;
+                ensure!(service.has(good), "{} has no revision {good}", self.function);
+                eprintln!("{}: rolling back from {bad} to {good}", self.function);
+                (bad, good)
+            }
         };
-        eprintln!("{}: rolling back from {bad} to {good}", self.function);
         if !self.dry_run && !self.yes && !confirmed()? {
             return Ok(ExitCode::from(FAILURE));
         }
         service.return_to(&gcloud, good)?;
+        left_behind::print(&gcloud, &service, bad);
         println!("{good}");
         Ok(ExitCode::SUCCESS)
     }

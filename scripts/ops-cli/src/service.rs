@@ -1,9 +1,11 @@
 //! A Cloud Run service: its revisions, and their shares of the traffic.
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::gcloud::Gcloud;
 
@@ -19,8 +21,12 @@ pub(crate) struct Service {
     pub(crate) function: String,
     /// Where traffic goes, as the service shows it.
     traffic: Vec<Target>,
+    /// The revision that the last change of its template made.
+    latest: String,
     /// By name.
     revisions: BTreeMap<String, Revision>,
+    /// As gcloud describes it.
+    pub(crate) document: Value,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +36,8 @@ struct Target {
     #[serde(default)]
     percent: u32,
     tag: Option<String>,
+    /// With a tag: under which it alone is reached.
+    url: Option<String>,
 }
 
 /// One deployed build.
@@ -37,8 +45,11 @@ struct Target {
 pub(crate) struct Revision {
     generation: u64,
     is_ready: bool,
+    /// As it was asked for.
+    requested: Option<String>,
     /// By its digest, as Cloud Run resolved it.
     image: Option<String>,
+    created: String,
 }
 
 #[derive(Deserialize)]
@@ -47,21 +58,29 @@ struct Described {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Status {
     #[serde(default)]
     traffic: Vec<Target>,
+    #[serde(default)]
+    latest_created_revision_name: String,
 }
 
 #[derive(Deserialize)]
 struct Listed {
     metadata: Metadata,
     #[serde(default)]
+    spec: Value,
+    #[serde(default)]
     status: RevisionStatus,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Metadata {
     name: String,
+    #[serde(default)]
+    creation_timestamp: String,
     #[serde(default)]
     labels: BTreeMap<String, String>,
 }
@@ -85,18 +104,75 @@ impl From<Listed> for (String, Revision) {
         let generation = listed.metadata.labels.get(GENERATION).and_then(|number| number.parse().ok());
         let RevisionStatus { conditions, image_digest: image } = listed.status;
         let is_ready = conditions.iter().any(|it| it.kind == "Ready" && it.status == "True");
-        (listed.metadata.name, Revision { generation: generation.unwrap_or_default(), is_ready, image })
+        let requested = listed.spec["containers"][0]["image"].as_str().map(str::to_owned);
+        let revision = Revision {
+            generation: generation.unwrap_or_default(),
+            is_ready,
+            requested,
+            image,
+            created: listed.metadata.creation_timestamp,
+        };
+        (listed.metadata.name, revision)
     }
 }
 
 impl Service {
     pub(crate) fn read(gcloud: &Gcloud, function: &str) -> anyhow::Result<Self> {
         let region = format!("--region={}", gcloud.place().region);
-        let described: Described = gcloud.read(&["run", "services", "describe", function, &region])?;
         let service = format!("--service={function}");
-        let listed: Vec<Listed> = gcloud.read(&["run", "revisions", "list", &service, &region])?;
-        let revisions = listed.into_iter().map(Into::into).collect();
-        Ok(Self { function: function.to_owned(), traffic: described.status.traffic, revisions })
+        // Each call takes a second or two.
+        let (document, listed) = thread::scope(|scope| {
+            let listing = || gcloud.read::<Vec<Listed>>(&["run", "revisions", "list", &service, &region]);
+            let listing = scope.spawn(listing);
+            let document = gcloud.read::<Value>(&["run", "services", "describe", function, &region]);
+            (document, listing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let revisions = listed?.into_iter().map(Into::into).collect();
+        Self::described(function, document?, revisions)
+    }
+
+    /// The service as it is now, with the revisions that were known before.
+    pub(crate) fn read_again(&self, gcloud: &Gcloud) -> anyhow::Result<Self> {
+        let region = format!("--region={}", gcloud.place().region);
+        let document = gcloud.read(&["run", "services", "describe", &self.function, &region])?;
+        Self::described(&self.function, document, self.revisions.clone())
+    }
+
+    fn described(
+        function: &str,
+        document: Value,
+        revisions: BTreeMap<String, Revision>,
+    ) -> anyhow::Result<Self> {
+        let Described { status } = Described::deserialize(&document)
+            .with_context(|| format!("cannot read gcloud's description of {function}"))?;
+        Ok(Self {
+            function: function.to_owned(),
+            traffic: status.traffic,
+            latest: status.latest_created_revision_name,
+            revisions,
+            document,
+        })
+    }
+
+    /// Makes a revision of an image, without traffic, and gives it a tag; the service as it is then.
+    ///
+    /// Not in one call: `services update --tag` writes the revision's name into the template, and Terraform, which leaves what
+    /// it finds there, would be refused with 409 from then on, for a new revision of an old name.
+    pub(crate) fn add(&self, gcloud: &Gcloud, image: &str, tag: &str) -> anyhow::Result<Self> {
+        let (function, region) = (self.function.as_str(), format!("--region={}", gcloud.place().region));
+        let to_image = format!("--image={image}");
+        gcloud.change(&["run", "services", "update", function, &region, &to_image, "--no-traffic"])?;
+        let service = Self::read(gcloud, function)?;
+        let latest = service.revisions.get(&service.latest);
+        let new = if gcloud.is_dry_run() { "<new>" } else { &service.latest };
+        ensure!(
+            gcloud.is_dry_run()
+                || (new != self.latest && latest.is_some_and(|new| new.requested.as_deref() == Some(image))),
+            "another command has changed {function} at the same time: its newest revision, {new}, is not the new one. Nothing serves it; the same command again makes another"
+        );
+        let to_tag = format!("--update-tags={tag}={new}");
+        gcloud.change(&["run", "services", "update-traffic", function, &region, &to_tag])?;
+        service.read_again(gcloud)
     }
 
     /// The revision that gets all traffic.
@@ -175,6 +251,23 @@ impl Service {
     pub(crate) fn tagged(&self, tag: &str) -> Option<&str> {
         let target = self.traffic.iter().find(|target| target.tag.as_deref() == Some(tag))?;
         Some(&target.revision_name)
+    }
+
+    /// The address under which a revision with a tag is reached without any traffic.
+    pub(crate) fn tag_url(&self, revision: &str) -> Option<&str> {
+        self.traffic.iter().find(|it| it.revision_name == revision && it.tag.is_some())?.url.as_deref()
+    }
+
+    /// When a revision was made.
+    pub(crate) fn created(&self, revision: &str) -> &str {
+        self.revisions.get(revision).map_or("", |revision| &revision.created)
+    }
+
+    /// A revision with a tag that is newer than all that get traffic: its deployment was interrupted before it had a share.
+    pub(crate) fn never_served(&self) -> Option<&str> {
+        let serving = self.generation(self.newest_serving().ok()?);
+        let (_, newest) = *self.newest_tagged().first()?;
+        (self.generation(newest) > serving).then_some(newest)
     }
 
     /// Whether there is a revision of that name.
@@ -261,7 +354,7 @@ impl Service {
         let Err(error) = gcloud.change(&arguments) else { return Ok(()) };
         // A service whose newest revision does not start is never ready, and gcloud reports that as a failure of any change.
         // What counts is where the tasks go.
-        let now = Self::read(gcloud, &self.function)?;
+        let now = self.read_again(gcloud)?;
         let goes_there = now.traffic.iter().any(|it| it.revision_name == revision && it.percent == percent);
         if !goes_there {
             return Err(error);
@@ -286,14 +379,20 @@ mod tests {
             revision_name: (*name).to_owned(),
             percent: *percent,
             tag: tag.map(str::to_owned),
+            url: None,
         };
         let revisions = ["f-1", "f-2", "f-3", "f-4"].into_iter().zip(1..).map(|(name, generation)| {
-            (name.to_owned(), Revision { generation, is_ready: !bad.contains(&name), image: None })
+            let is_ready = !bad.contains(&name);
+            let revision =
+                Revision { generation, is_ready, requested: None, image: None, created: String::new() };
+            (name.to_owned(), revision)
         });
         Service {
             function: "f".to_owned(),
             traffic: traffic.iter().map(target).collect(),
+            latest: "f-4".to_owned(),
             revisions: revisions.collect(),
+            document: Value::Null,
         }
     }
 
@@ -338,6 +437,20 @@ mod tests {
     }
 
     #[test]
+    fn a_revision_with_a_tag_that_is_newer_than_what_serves_has_never_served() {
+        #[track_caller]
+        fn check(traffic: &[(&str, u32, Option<&str>)], expected: Option<&str>) {
+            assert_eq!(service(traffic, &[]).never_served(), expected, "{traffic:?}");
+        }
+        check(&[("f-2", 100, Some("two")), ("f-3", 0, Some("three")), ("f-1", 0, Some("one"))], Some("f-3"));
+        check(&[("f-2", 100, None), ("f-4", 0, Some("four")), ("f-3", 0, Some("three"))], Some("f-4"));
+        // One that was rolled back has no tag; one with a share serves.
+        check(&[("f-2", 100, Some("two")), ("f-1", 0, Some("one"))], None);
+        check(&[("f-2", 90, Some("two")), ("f-3", 10, Some("three"))], None);
+        check(&[], None);
+    }
+
+    #[test]
     fn rollback_of_an_interrupted_deployment_targets_the_revision_before_it() {
         #[track_caller]
         fn check(traffic: &[(&str, u32, Option<&str>)], bad: &str, good: Option<&str>, newer: &[&str]) {
@@ -355,8 +468,6 @@ mod tests {
         // Between its share and the rest, whichever is the larger.
         check(&[("f-2", 90, None), ("f-3", 10, Some("three")), old], "f-3", Some("f-2"), &["three"]);
         check(&[("f-2", 20, Some("two")), ("f-3", 80, Some("three")), old], "f-3", Some("f-2"), &["three"]);
-        // Before its share: the serving revision is rolled back, and the one that never served with it.
-        check(&[("f-2", 100, None), ("f-3", 0, Some("three")), old], "f-2", Some("f-1"), &["three"]);
         // After it got everything.
         check(&[("f-3", 100, Some("three")), ("f-2", 0, Some("two"))], "f-3", Some("f-2"), &["three"]);
         check(&[("f-1", 100, None)], "f-1", None, &[]);

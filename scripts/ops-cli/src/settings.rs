@@ -2,15 +2,36 @@
 
 use serde_json::Value;
 
+fn entry<'a>(service: &'a Value, name: &str) -> Option<&'a Value> {
+    let environment = service["spec"]["template"]["spec"]["containers"][0]["env"].as_array()?;
+    environment.iter().find(|variable| variable["name"] == name)
+}
+
+/// Whether the service has the variable, plain or from a secret.
+pub(crate) fn is_set(service: &Value, name: &str) -> bool {
+    entry(service, name).is_some()
+}
+
 /// A plain variable; secrets have no value here.
 pub(crate) fn variable<'a>(service: &'a Value, name: &str) -> Option<&'a str> {
-    let environment = service["spec"]["template"]["spec"]["containers"][0]["env"].as_array()?;
-    environment.iter().find(|variable| variable["name"] == name)?["value"].as_str()
+    entry(service, name)?["value"].as_str()
+}
+
+/// The secret and the version from which a variable comes.
+pub(crate) fn secret<'a>(service: &'a Value, name: &str) -> Option<(&'a str, &'a str)> {
+    let secret = &entry(service, name)?["valueFrom"]["secretKeyRef"];
+    Some((secret["name"].as_str()?, secret["key"].as_str()?))
 }
 
 /// Where producers send the tasks of a function: the address is also the audience of their tokens.
 pub(crate) fn target(service: &Value, function: &str) -> Option<String> {
     Some(variable(service, "CLOUD_RUN_URL")?.replace("{function}", function))
+}
+
+/// The identity with which its queue calls a service. With a predecessor, tasks name the other one's.
+pub(crate) fn caller(service: &Value) -> Option<&str> {
+    let callers = variable(service, "OIDC_CALLERS").and_then(|callers| callers.split(',').next());
+    callers.or_else(|| variable(service, "SERVICE_ACCOUNT_EMAIL")).map(str::trim)
 }
 
 /// Audience that the tokens of a service's callers must have.

@@ -1,42 +1,43 @@
-//! `ops takeover --check`: whether a queue can be taken over. Taking it over is Terraform's `enabled_queues`.
+//! `ops takeover`: a queue's tasks go to its function from now on, those that wait included; or only whether they could.
 
-mod dry_run;
-mod findings;
+pub(crate) mod check;
+mod database;
+pub(crate) mod dry_run;
+pub(crate) mod findings;
+mod push_address;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::Args;
-use serde_json::Value;
+use shared::queue::JOBS_PATH;
 
 use crate::FAILURE;
 use crate::gcloud::{Gcloud, Place};
-use crate::queue::{Declaration, Found, cloud_name, concurrent_dispatches};
-use crate::settings;
-use crate::usage_error::UsageError;
+use crate::handover::{Handover, Times};
+use crate::queue::{Declaration, Declared, Found};
+use check::{CheckOptions, Target};
 use findings::Findings;
 
-/// Tasks whose envelopes are checked.
-const TASKS: &str = "--limit=5";
+/// check, pause, wait, switch, settle, schedules, resume, look.
+const STEPS: u32 = 8;
 
-/// Check that a queue can be taken over: settings, identity, envelope, and one harmless task that the function runs.
+/// Take a queue over: check, pause, wait until nothing is in flight, switch, resume, look. What was cut off continues when
+/// it is called again.
 #[derive(Args)]
 pub(crate) struct Takeover {
     /// Name of the queue or its function.
     queue: String,
-    /// Check without taking over, which is all this command does; infra/docs/takeover.md has the steps.
-    #[arg(long, required = true)]
+    /// Only check; nothing is changed, but for one harmless task.
+    #[arg(long, conflicts_with = "dry_run")]
     check: bool,
-    /// Identity with which the queue calls its function; by default, QUEUE@PROJECT.iam.gserviceaccount.com.
-    #[arg(long, value_name = "EMAIL")]
-    caller: Option<String>,
-    /// Send no task.
+    /// Print the changes without making them.
     #[arg(long)]
-    no_task: bool,
-    /// How long to wait for the task.
-    #[arg(long = "timeout", default_value_t = 60, value_name = "SECONDS")]
-    timeout_seconds: u64,
+    dry_run: bool,
+    #[command(flatten)]
+    options: CheckOptions,
+    #[command(flatten)]
+    times: Times,
     /// Print JSON: `ready`, and each finding with `subject`, `verdict` and `detail`.
     #[arg(long)]
     json: bool,
@@ -44,65 +45,116 @@ pub(crate) struct Takeover {
     place: Place,
 }
 
-/// The service, as the checks need it.
-struct Target {
-    function: String,
-    queue: String,
-    caller: String,
-    /// Address of the service.
-    url: String,
-    /// Audience of the queue's tokens.
-    audience: String,
-}
-
 impl Takeover {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        ensure!(self.check, UsageError("pass --check: this command only checks".to_owned()));
         let declaration = Declaration::read()?;
         let function = declaration.function(&self.queue)?;
-        let concurrent = concurrent_dispatches(&function)?;
-        let gcloud = Gcloud::new(self.place.clone(), false);
-        let (location, region) =
-            (format!("--location={}", self.place.region), format!("--region={}", self.place.region));
-        let queue = cloud_name(&function);
-        let mut findings = Findings::default();
-
-        let found: Found = gcloud.read(&["tasks", "queues", "describe", &queue, &location])?;
-        findings.settings(&declaration.queues[&function], &found);
-        findings.concurrency(concurrent, &found);
-
-        let service: Value = gcloud.read(&["run", "services", "describe", &function, &region])?;
-        let caller = self.caller.clone();
-        let caller =
-            caller.unwrap_or_else(|| format!("{queue}@{}.iam.gserviceaccount.com", self.place.project));
-        let target = Target {
-            url: service["status"]["url"].as_str().unwrap_or_default().to_owned(),
-            audience: settings::audience(&service, &function).unwrap_or_default(),
-            function,
-            queue,
-            caller,
-        };
-        findings.service(&service, &target);
-        findings.target(&found, &target);
-        let policy: Value = gcloud.read(&["run", "services", "get-iam-policy", &target.function, &region])?;
-        findings.invokers(&policy, &target);
-
-        let in_queue = format!("--queue={}", target.queue);
-        let tasks: Vec<Value> = gcloud.read(&["tasks", "list", &in_queue, &location, TASKS])?;
-        let mut waiting = Vec::new();
-        for task in &tasks {
-            let name = task["name"].as_str().unwrap_or_default();
-            // A task that has run since then is no longer there.
-            waiting.extend(gcloud.read::<Value>(&["tasks", "describe", name, "--response-view=full"]));
+        let gcloud = Gcloud::new(self.place.clone(), self.dry_run);
+        if self.check {
+            let mut findings = Findings::default();
+            let target = check::all(&gcloud, &declaration, &function, &self.options, &mut findings)?;
+            check::dry_run(&gcloud, &target, &self.options, &mut findings)?;
+            findings.print(self.json)?;
+            return Ok(code(&findings));
         }
-        findings.envelopes(&waiting, &target);
-
-        if self.no_task || found.is_paused() || !findings.is_ready() {
-            findings.unknown("dry run", "no task was sent");
-        } else {
-            dry_run::send(&gcloud, &target, Duration::from_secs(self.timeout_seconds), &mut findings)?;
+        let handover = Handover::new(&gcloud, &function, &declaration.queues[&function], self.times, STEPS);
+        let findings = take_over(&handover, &declaration, &function, &self.options)?;
+        if self.json {
+            findings.print(true)?;
         }
-        findings.print(self.json)?;
-        Ok(if findings.is_ready() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) })
+        Ok(code(&findings))
     }
 }
+
+fn code(findings: &Findings) -> ExitCode {
+    if findings.is_ready() { ExitCode::SUCCESS } else { ExitCode::from(FAILURE) }
+}
+
+/// All steps, but for those whose result is there already.
+fn take_over(
+    handover: &Handover<'_>,
+    declaration: &Declaration,
+    function: &str,
+    options: &CheckOptions,
+) -> anyhow::Result<Findings> {
+    let gcloud = handover.gcloud;
+    handover.say("check");
+    let mut findings = Findings::default();
+    let target = check::all(gcloud, declaration, function, options, &mut findings)?;
+    if !gcloud.is_dry_run() {
+        check::dry_run(gcloud, &target, options, &mut findings)?;
+    }
+    findings.show();
+    if !findings.is_ready() {
+        eprintln!("nothing was changed: put right what is WRONG, and call the same command again");
+        return Ok(findings);
+    }
+    let missing = findings.missing();
+    ensure!(
+        missing.is_empty() || options.unchecked || gcloud.is_dry_run(),
+        "nothing was changed: {} must be checked before a take-over; pass --unchecked to do without",
+        missing.join(" and ")
+    );
+    let found = handover.found()?;
+    if found.overriding().is_some() && !found.is_paused() {
+        eprintln!("{} is taken over already", handover.queue);
+        handover.schedules("resume", "ENABLED")?;
+        return Ok(findings);
+    }
+    steps(handover, &declaration.queues[function], &target, &found).with_context(|| {
+        let queue = &handover.queue;
+        format!(
+            "{queue} is paused, and its tasks wait: call the same command again to continue, or scripts/ops giveback {queue}"
+        )
+    })?;
+    handover.say("look: one more task, which only the queue's setting leads to the function");
+    if gcloud.is_dry_run() {
+        return Ok(findings);
+    }
+    let mut findings = Findings::default();
+    findings.target(&handover.found()?, &target);
+    findings.settings(&declaration.queues[function], &handover.found()?);
+    check::arrival(gcloud, &target, options, &mut findings)?;
+    findings.show();
+    if findings.is_ready() {
+        eprintln!("{} is taken over. Back: scripts/ops giveback {}", handover.queue, handover.queue);
+    } else {
+        eprintln!("{} is switched, but something is WRONG. Back: scripts/ops giveback {0}", handover.queue);
+    }
+    Ok(findings)
+}
+
+fn steps(handover: &Handover<'_>, declared: &Declared, target: &Target, found: &Found) -> anyhow::Result<()> {
+    handover.pause()?;
+    handover.until_idle()?;
+    let is_ours = found.overriding().is_some();
+    let what = format!(
+        "switch: all tasks go to {}, and Cloud Tasks ends none (back: scripts/ops giveback {})",
+        target.function, target.queue
+    );
+    handover.switch(is_ours, &what, &switch(declared, target)?)?;
+    handover.schedules("resume", "ENABLED")?;
+    handover.resume()
+}
+
+/// What makes a queue ours, in one call.
+fn switch(declared: &Declared, target: &Target) -> anyhow::Result<Vec<String>> {
+    let (scheme, host) = target.url.split_once("://").context("the service has no address")?;
+    let (host, port) = match host.split_once(':') {
+        Some((host, port)) => (host, format!(",port:{port}")),
+        None => (host, String::new()),
+    };
+    Ok(vec![
+        format!(
+            "--http-uri-override=scheme:{scheme},host:{host}{port},path:{JOBS_PATH}{},mode:ALWAYS",
+            target.function
+        ),
+        "--http-method-override=post".to_owned(),
+        format!("--http-oidc-service-account-email-override={}", target.caller),
+        format!("--http-oidc-token-audience-override={}", target.audience),
+        format!("--max-attempts={}", declared.max_attempts(true)),
+    ])
+}
+
+#[cfg(test)]
+mod tests;

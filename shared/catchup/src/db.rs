@@ -37,12 +37,15 @@ pub mod contact_groups;
 pub mod contacts;
 pub mod deliveries;
 pub mod google_waits;
+#[cfg(feature = "migrate")]
+pub mod handover;
 #[cfg(feature = "suggestions")]
 mod later_tables;
 pub mod meetings;
 #[cfg(feature = "migrate")]
 pub mod migrations;
 pub mod oauth_tokens;
+pub mod operators;
 pub mod opt_outs;
 pub mod push_notifications;
 pub mod recipients;

@@ -77,10 +77,11 @@ impl From<Database> for DeadLetters {
 }
 
 impl DeadLetters {
-    /// Dead letters that were not replayed, oldest first: of one function or of all.
+    /// Dead letters that were not replayed, oldest first: of one function or of all, and those that died `since` then or all.
     pub async fn list_open(
         &self,
         function: Option<&str>,
+        since: Option<DateTime<Utc>>,
         limit: u32,
     ) -> Result<Vec<StoredDeadLetter>, Error> {
         let dead_letters = sqlx::query_as!(
@@ -92,9 +93,11 @@ impl DeadLetters {
                       AND f.kind IN ('failed', 'permanent', 'killed', 'started')) AS "failures!"
             FROM jobs.dead_letters letter
             WHERE state <> 'sent' AND ($1::text IS NULL OR function = $1)
-            ORDER BY created_at, id LIMIT $2
+              AND ($2::timestamptz IS NULL OR updated_at >= $2)
+            ORDER BY created_at, id LIMIT $3
             "#,
             function,
+            since,
             i64::from(limit),
         )
         .fetch_all(self.0.statement())

@@ -49,6 +49,8 @@ pub enum EventCode {
     DoneNotStored,
     /// A lease was not renewed in time.
     LeaseNotRenewed,
+    /// A sweep went through all its pages.
+    SweepFinished,
     /// A function that was called directly, without Cloud Tasks, did not do its work.
     DirectCallFailed,
 }

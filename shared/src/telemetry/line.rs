@@ -48,6 +48,17 @@ pub struct Line<'a> {
     pub counts: Counts,
 }
 
+/// A sweep that went through all its pages.
+#[derive(Debug, Serialize)]
+pub struct FinishedSweep<'a> {
+    /// Its queue.
+    #[serde(rename = "sweep.queue")]
+    pub queue: &'static str,
+    /// Which of the queue's schedules, if there are several.
+    #[serde(rename = "sweep.part")]
+    pub part: &'a str,
+}
+
 /// How a dispatch ended; log-based metrics count by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
@@ -130,12 +141,12 @@ impl From<&Meter> for Counts {
     }
 }
 
-/// The line as it is written.
+/// A line as it is written.
 #[derive(Serialize)]
-struct Coded<'a> {
+struct Coded<T> {
     event: EventCode,
     #[serde(flatten)]
-    line: &'a Line<'a>,
+    line: T,
 }
 
 impl Line<'_> {
@@ -145,5 +156,15 @@ impl Line<'_> {
     /// Writes the line.
     pub fn write(&self) {
         log::write(self.outcome.severity(), "task", Coded { event: Self::EVENT, line: self });
+    }
+}
+
+impl FinishedSweep<'_> {
+    /// Its code.
+    pub const EVENT: EventCode = EventCode::SweepFinished;
+
+    /// Writes the entry.
+    pub(super) fn write(&self) {
+        log::write("INFO", "sweep finished", Coded { event: Self::EVENT, line: self });
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -19,13 +19,14 @@ use super::{EventCode, Scope, chain};
 use crate::clock::Clock;
 use crate::config::{Config, InvalidConfig, variables};
 
-/// Set by [`start`]: a library that was not asked to log is silent.
-static STARTED: AtomicBool = AtomicBool::new(false);
+/// Set by [`start`], to the project whose traces entries belong to, if it is known: a library that was not asked to log is
+/// silent.
+static STARTED: OnceLock<Option<String>> = OnceLock::new();
 
 /// Sends log entries at or above `LOG_LEVEL`, and the places of panics, to standard output. A second call in one process changes nothing.
 pub fn start(config: &mut Config) -> Result<(), InvalidConfig> {
     let level: LevelFilter = config.required(&variables::LOG_LEVEL)?;
-    STARTED.store(true, Ordering::Relaxed);
+    let _started_before = STARTED.set(config.optional(&variables::GCP_PROJECT_ID)?);
     // What a panic says may quote what a job held; where it happened is enough to find it.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -61,15 +62,13 @@ struct Labels {
 
 /// Writes one entry, labelled with the task that the calling code runs for.
 pub(super) fn write(severity: &'static str, message: &str, fields: impl Serialize) {
-    if !STARTED.load(Ordering::Relaxed) {
-        return;
-    }
+    let Some(project) = STARTED.get() else { return };
     let scope = Scope::current();
     let entry = Entry {
         severity,
         time: Clock::system().now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
         message,
-        trace: scope.as_ref().and_then(|scope| trace_id(scope.trace()?)),
+        trace: scope.as_ref().and_then(|scope| trace(project.as_deref(), scope.trace()?)),
         labels: scope.map(|scope| Labels { queue: scope.queue }),
         fields,
     };
@@ -79,9 +78,10 @@ pub(super) fn write(severity: &'static str, message: &str, fields: impl Serializ
     let _lost = std::io::stdout().lock().write_all(&line);
 }
 
-/// The trace id of a W3C traceparent: `version-traceid-spanid-flags`.
-fn trace_id(traceparent: &str) -> Option<String> {
-    traceparent.split('-').nth(1).map(str::to_owned)
+/// The trace of a W3C traceparent (`version-traceid-spanid-flags`), as Cloud Logging finds it: with its project.
+fn trace(project: Option<&str>, traceparent: &str) -> Option<String> {
+    let id = traceparent.split('-').nth(1)?;
+    Some(project.map_or_else(|| id.to_owned(), |project| format!("projects/{project}/traces/{id}")))
 }
 
 struct CloudLogging;
@@ -143,5 +143,19 @@ impl Visit for Fields {
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         self.insert(field, chain(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_named_with_its_project() {
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!(trace(Some("example"), traceparent), Some(format!("projects/example/traces/{id}")));
+        assert_eq!(trace(None, traceparent).as_deref(), Some(id));
+        assert_eq!(trace(Some("example"), "malformed"), None);
     }
 }

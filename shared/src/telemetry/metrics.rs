@@ -6,10 +6,12 @@ use std::time::Duration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter as Total;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::meter::Counter;
+use crate::clock::Clock;
 
 type Label = (&'static str, &'static str);
 
@@ -26,6 +28,7 @@ struct Metrics {
     tasks: Family<[Label; 2], Total>,
     task_duration: Family<[Label; 1], Histogram>,
     task_wait: Family<[Label; 1], Histogram>,
+    sweep_finished: Family<[(&'static str, String); 2], Gauge>,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
@@ -39,6 +42,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         tasks: Family::default(),
         task_duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
         task_wait: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
+        sweep_finished: Family::default(),
     };
     let registry = &mut metrics.registry;
     registry.register(
@@ -57,6 +61,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     registry.register("tasks", "Dispatches, by queue and outcome", metrics.tasks.clone());
     registry.register("task_duration_seconds", "Time from dispatch to answer", metrics.task_duration.clone());
     registry.register("task_wait_seconds", "Time from schedule to dispatch", metrics.task_wait.clone());
+    registry.register(
+        "sweep_finished_timestamp_seconds",
+        "When a sweep last went through all its pages, by queue and part",
+        metrics.sweep_finished.clone(),
+    );
     metrics
 });
 
@@ -86,6 +95,12 @@ pub fn count_task(queue: &'static str, outcome: &'static str, duration: Duration
     if let Some(wait) = wait {
         METRICS.task_wait.get_or_create(&[("queue", queue)]).observe(wait.as_secs_f64());
     }
+}
+
+/// Notes that a sweep is finished now.
+pub(super) fn note_sweep(queue: &'static str, part: &str) {
+    let labels = [("queue", queue.to_owned()), ("part", part.to_owned())];
+    METRICS.sweep_finished.get_or_create(&labels).set(Clock::system().now().timestamp());
 }
 
 /// Notes how long a call to a vendor took.

@@ -64,11 +64,22 @@ async fn a_discarded_dead_letter_leaves_nothing_of_its_task() {
     let state =
         database.of::<Failures>().run_failed(&dead_letter.task_ref, &run, &cause, now()).await.unwrap();
     assert_eq!(state, TaskState::Dead);
-    let stored = database.of::<DeadLetters>().list_open(Some("token-refresh"), 10).await.unwrap();
+    let stored = database.of::<DeadLetters>().list_open(Some("token-refresh"), None, 10).await.unwrap();
     assert_eq!((stored.len(), stored[0].failures, stored[0].state.as_str()), (1, 1, "open"));
     assert!(database.of::<DeadLetters>().discard(&stored[0].id).await.unwrap());
     assert!(!database.of::<DeadLetters>().discard(&stored[0].id).await.unwrap());
     assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.failures").await, 0);
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_since_they_died() {
+    let database = Database::new().await;
+    let dead_letters = database.of::<DeadLetters>();
+    dead_letters.record(&dead_letter(b"body"), now()).await.unwrap();
+    for (since, expected) in [(now(), 1), (now() + TimeDelta::seconds(1), 0)] {
+        let listed = dead_letters.list_open(Some("token-refresh"), Some(since), 10).await.unwrap();
+        assert_eq!(listed.len(), expected, "{since}");
+    }
 }
 
 /// Of the only sweep: tasks, succeeded, failed, whether too many failed, and whether it went through all its pages.

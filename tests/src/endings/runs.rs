@@ -130,7 +130,8 @@ async fn replayed(stage: &mut Stage<'_>) {
     stage.follow(task(&[Act::FailForGood, Act::Succeed])).await;
     let stack = &stage.lane.stack;
     let db = DeadLetters::from(stack.setup([]).database().expect("a database"));
-    let dead_letter = db.list_open(None, 1).await.expect("Postgres answers").pop().expect("a dead letter");
+    let dead_letter =
+        db.list_open(None, None, 1).await.expect("Postgres answers").pop().expect("a dead letter");
     for is_sent in [true, false] {
         let create = async |name, body| stack.create_task(QUEUE, name, body).await;
         let sent =

@@ -244,7 +244,7 @@ async fn three_failed_tasks_open_the_breaker_and_one_success_closes_it() {
     for _ in 0..3 {
         fixture.fail_to_sync().await;
     }
-    check(&fixture.sync().await, 200, "skipped", "circuit_open");
+    check(&fixture.sync().await, 200, "skipped", "circuit_breaker_open");
     assert_eq!(fixture.calls(Call::CalendarListList), 4);
     fixture
         .stack

@@ -222,9 +222,9 @@ async fn three_failures_open_the_breaker_and_the_next_sync_is_skipped() {
     }
     let calls = fixture.calls(Call::PeopleConnectionsList);
     let answer = fixture.sync().await;
-    assert_eq!((answer.outcome(), answer.reason()), ("skipped", "circuit_open"), "{answer:?}");
+    assert_eq!((answer.outcome(), answer.reason()), ("skipped", "circuit_breaker_open"), "{answer:?}");
     assert_eq!(fixture.calls(Call::PeopleConnectionsList), calls);
-    assert_eq!(fixture.count("sync_metrics WHERE skip_reason = 'circuit_open'").await, 1);
+    assert_eq!(fixture.count("sync_metrics WHERE skip_reason = 'circuit_breaker_open'").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,6 +242,7 @@ async fn a_user_who_took_the_grant_back_is_skipped() {
         assert_eq!((answer.outcome(), answer.reason()), ("skipped", "token_revoked"), "{answer:?}");
     }
     assert_eq!(fixture.count("sync_metrics WHERE result = 'skipped'").await, 2);
+    assert_eq!(fixture.count("google_contacts_sync_state WHERE last_sync_status = 'in_progress'").await, 0);
     assert_eq!(fixture.count("circuit_breaker_state WHERE failure_count > 0").await, 0);
 }
 
@@ -268,7 +269,10 @@ async fn a_contact_of_the_users_own_is_linked_wherever_its_person_is_listed() {
         .await;
     fixture.fail(FaultKind::TooManyRequests { retry_after_s: 30 }, 1, Times::Count(1));
     check_done(&fixture.sync().await, true);
+    let in_progress = "google_contacts_sync_state WHERE last_sync_status = 'in_progress'";
+    assert_eq!(fixture.count(in_progress).await, 1, "the application shows that it is not the end");
     check_done(&fixture.service.deliver(fixture.next_part().await).await, false);
+    assert_eq!(fixture.count(in_progress).await, 0);
     let linked = fixture.stack.rows::<(String, String)>(
         "SELECT google_resource_name, source FROM contacts WHERE instagram = '@own'",
     );

@@ -2,40 +2,130 @@
 #
 # `prometheus` is PromQL over what the functions serve at /metrics, `cloud` the same over Cloud Monitoring: left out, the
 # names are the same; null, Google has no such number. A metric is written with its braces, `name{}`; in `cloud`, a name
-# without a colon is a log-based one.
+# without a colon is a log-based one over the functions' log.
+#
+# {queues} is a pattern of the ids of the queues that are enabled. `per` says what else differs between queues:
+#   timeout   for each length of a queue's longest job: {queues} of those queues, and {window}, that length and five minutes
+#   period    for each period of schedules, as a rule of its own that holds for a period: {schedules}, one sample for each of
+#             them with the labels queue and part (the value of its payload), and half a period as {window} and {seconds}
 terraform {
   required_version = ">= 1.11"
 }
 
+variable "enabled" {
+  description = "Queues whose tasks the functions run; null for all."
+  type        = set(string)
+  default     = null
+}
+
+variable "scheduled" {
+  description = "Queues whose schedules the functions' sweeps follow; null for all."
+  type        = set(string)
+  default     = null
+}
+
+variable "long_lookbacks" {
+  description = "Whether Cloud Monitoring may be asked to look back more than 25 hours."
+  type        = bool
+  default     = true
+}
+
 locals {
+  queues = jsondecode(file("${path.module}/../../../queues.json")).queues
   alerts = jsondecode(file("${path.module}/../../../alerts.json")).alerts
 
-  cloud = {
-    for id, alert in local.alerts : id => try(alert.cloud, "") == null ? null : replace(
-      replace(
-        try(alert.cloud, alert.prometheus),
-        "/(^|[^a-z_:])([a-z_]+)\\{/",
-        "$${1}logging_googleapis_com:user_jobs_$${2}{monitored_resource=\"cloud_run_revision\",",
-      ),
-      ",}", "}",
+  enabled   = var.enabled == null ? toset(keys(local.queues)) : var.enabled
+  scheduled = var.scheduled == null ? toset(keys(local.queues)) : var.scheduled
+
+  grace_seconds = 300
+  timeouts      = { for name in local.enabled : tostring(local.queues[name].timeoutSeconds) => name... }
+
+  schedules = flatten([
+    for name in local.scheduled : [
+      for schedule in local.queues[name].schedules :
+      { queue = name, part = join("", values(schedule.payload)), seconds = schedule.periodSeconds }
+    ]
+  ])
+  periods = { for schedule in local.schedules : tostring(schedule.seconds) => schedule... }
+
+  # What a query says instead of its placeholders, by the suffix of the rule's name: one for most, one for each period.
+  variants = {
+    every = {
+      "" = { for_seconds = null, placeholders = [{ "{queues}" = join("|", [for name in local.enabled : "${name}-queue"]) }] }
+    }
+    timeout = {
+      "" = {
+        for_seconds = null
+        placeholders = [
+          for seconds, names in local.timeouts :
+          { "{queues}" = join("|", [for name in names : "${name}-queue"]), "{window}" = "${tonumber(seconds) + local.grace_seconds}s" }
+        ]
+      }
+    }
+    period = {
+      for seconds, schedules in local.periods :
+      (tonumber(seconds) % 3600 == 0 ? "-${tonumber(seconds) / 3600}h" : "-${tonumber(seconds) / 60}m") => {
+        for_seconds = tonumber(seconds)
+        placeholders = [{
+          "{window}"  = "${tonumber(seconds) / 2}s"
+          "{seconds}" = tostring(tonumber(seconds) / 2)
+          "{schedules}" = join(" or ", [
+            for schedule in schedules :
+            "label_replace(label_replace(vector(1), \"queue\", \"${schedule.queue}\", \"\", \"\"), \"part\", \"${schedule.part}\", \"\", \"\")"
+          ])
+        }]
+      }
+    }
+  }
+
+  # By alert, and for each variant of it: the query of each system, null where it has none.
+  queries = {
+    for id, alert in local.alerts : id => {
+      for suffix, variant in local.variants[try(alert.per, "every")] : suffix => {
+        for system, query in { prometheus = try(alert.prometheus, null), cloud = local.spelled[id] } :
+        system => query == null || length(variant.placeholders) == 0 ? null : join(" or ", [
+          for placeholders in variant.placeholders : replace(replace(replace(replace(query,
+            "{queues}", try(placeholders["{queues}"], "")),
+            "{window}", try(placeholders["{window}"], "")),
+            "{seconds}", try(placeholders["{seconds}"], "")),
+            "{schedules}", try(placeholders["{schedules}"], ""),
+          )
+        ])
+      }
+    }
+  }
+
+  spelled = {
+    for id, alert in local.alerts : id => (
+      try(alert.cloud, "") == null || (try(alert.longLookback, false) && !var.long_lookbacks) ? null : replace(
+        replace(
+          try(alert.cloud, alert.prometheus),
+          "/(^|[^a-z_:])([a-z_]+)\\{/",
+          "$${1}logging_googleapis_com:user_jobs_$${2}{monitored_resource=\"cloud_run_revision\",",
+        ),
+        ",}", "}",
+      )
     )
   }
 
-  rules = merge([
-    for id, alert in local.alerts : {
-      for severity in ["warning", "critical"] : "${id}-${severity}" => {
-        alert      = id
-        severity   = severity
-        summary    = alert.summary
-        then       = alert.then
-        note       = try(alert.note, "")
-        for        = alert.for
-        threshold  = alert[severity]
-        cloud      = try("(${local.cloud[id]}) ${local.is[id]} ${alert[severity]}", null)
-        prometheus = try("(${alert.prometheus}) ${local.is[id]} ${alert[severity]}", null)
-      } if can(alert[severity])
-    }
-  ]...)
+  rules = merge(flatten([
+    for id, alert in local.alerts : [
+      for suffix, variant in local.variants[try(alert.per, "every")] : {
+        for severity in ["warning", "critical"] : "${id}${suffix}-${severity}" => {
+          alert      = id
+          severity   = severity
+          summary    = alert.summary
+          then       = alert.then
+          note       = try(alert.note, "")
+          for        = variant.for_seconds == null ? alert.for : "${variant.for_seconds}s"
+          every      = try(alert.every, "60s")
+          threshold  = alert[severity]
+          cloud      = try("(${local.queries[id][suffix].cloud}) ${local.is[id]} ${alert[severity]}", null)
+          prometheus = try("(${local.queries[id][suffix].prometheus}) ${local.is[id]} ${alert[severity]}", null)
+        } if can(alert[severity])
+      }
+    ]
+  ])...)
 
   is = { for id, alert in local.alerts : id => try(alert.below, false) ? "<" : ">" }
 }
@@ -47,12 +137,18 @@ output "rules" {
 
 output "queries" {
   description = "What each alert looks at in Cloud Monitoring, without a threshold."
-  value       = { for id, query in local.cloud : id => query if query != null }
+  value = {
+    for id, variants in local.queries :
+    id => join(" or ", compact([for variant in variants : variant.cloud])) if anytrue([for variant in variants : variant.cloud != null])
+  }
 }
 
-output "prometheus" {
-  description = "The text of infra/prometheus/rules.yaml."
-  value = templatefile("${path.module}/rules.yaml.tftpl", {
-    rules = { for name, rule in local.rules : name => rule if rule.prometheus != null }
-  })
+# The same rules as files of Prometheus: those that it runs, and those of Cloud Monitoring, so that promtool can test them.
+output "files" {
+  description = "The text of infra/prometheus/rules.yaml and of infra/gcp/tests/alerts/rules.yaml."
+  value = {
+    for system in ["prometheus", "cloud"] : system => templatefile("${path.module}/rules.yaml.tftpl", {
+      rules = { for name, rule in local.rules : name => merge(rule, { expr = rule[system] }) if rule[system] != null }
+    })
+  }
 }

@@ -12,9 +12,14 @@ resource "google_cloud_run_v2_service" "service" {
   location    = var.region
   name        = var.name
   description = var.description
+  labels      = var.labels
 
   ingress              = var.ingress
   invoker_iam_disabled = false
+
+  # A service has nothing to lose. The provider's default would keep an apply from replacing a service whose creation failed,
+  # and with it every later apply.
+  deletion_protection = false
 
   # Of the service, not of a revision: a canary must not double them.
   scaling {
@@ -42,20 +47,11 @@ resource "google_cloud_run_v2_service" "service" {
         startup_cpu_boost = var.cpu_boost
       }
 
+      # And no liveness probe: it would be billed as CPU, on idle instances too. What hangs ends at its timeout.
       startup_probe {
         period_seconds    = 1
         timeout_seconds   = 1
         failure_threshold = 10
-
-        http_get {
-          path = local.health_path
-        }
-      }
-
-      liveness_probe {
-        period_seconds    = 30
-        timeout_seconds   = 5
-        failure_threshold = 3
 
         http_get {
           path = local.health_path
@@ -93,6 +89,20 @@ resource "google_cloud_run_v2_service" "service" {
         content {
           name       = "cloudsql"
           mount_path = "/cloudsql"
+        }
+      }
+    }
+
+    dynamic "vpc_access" {
+      for_each = var.network[*]
+
+      content {
+        # Vendors and Google's APIs are reached as before.
+        egress = "PRIVATE_RANGES_ONLY"
+
+        network_interfaces {
+          network    = vpc_access.value.network
+          subnetwork = vpc_access.value.subnetwork
         }
       }
     }

@@ -77,6 +77,18 @@ variable "cloud_sql_instance" {
   type        = string
 }
 
+variable "network" {
+  description = "Network and subnetwork from which private addresses are reached; null when none is."
+  type        = object({ network = string, subnetwork = string })
+  default     = null
+}
+
+variable "labels" {
+  description = "Labels of the service."
+  type        = map(string)
+  default     = {}
+}
+
 variable "deployers" {
   description = "Who may deploy new revisions, as IAM members."
   type        = set(string)

@@ -30,11 +30,11 @@ locals {
   creators = toset(concat(local.producers, tolist(var.operators)))
 }
 
-# Bindings and not members: what is added by hand, the next apply removes.
+# A deployment sends the new revision a task of its own. Bindings and not members: what is added by hand, the next apply removes.
 resource "google_service_account_iam_binding" "act_as_queue" {
   service_account_id = google_service_account.account["queue"].name
   role               = "roles/iam.serviceAccountUser"
-  members            = local.creators
+  members            = setunion(local.creators, var.deployers)
 }
 
 # Not of the target: what serves names the predecessor until it is deployed anew.

@@ -39,6 +39,6 @@ output "invokers" {
 }
 
 output "secrets" {
-  description = "Secrets that the service may read."
-  value       = toset([for access in module.cloud_run.access : access.secret_id])
+  description = "Secrets that the service may read, by the environment variables that they are in."
+  value       = toset(keys(module.cloud_run.access))
 }

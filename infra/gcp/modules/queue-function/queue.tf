@@ -11,7 +11,7 @@ resource "google_cloud_tasks_queue" "queue" {
 
   retry_config {
     # Without a limit, the function ends a task, by its recorded failures. The predecessor answers 400 to a task that it
-    # wants ended, so its own number must hold again in the same call that gives the queue back.
+    # wants ended: only its own number does.
     max_attempts  = var.enabled ? -1 : var.queue.attempts
     min_backoff   = "${var.queue.minBackoffSeconds}s"
     max_backoff   = "${var.queue.maxBackoffSeconds}s"
@@ -20,7 +20,12 @@ resource "google_cloud_tasks_queue" "queue" {
     max_retry_duration = "0s"
   }
 
-  # Takes the queue over, with all tasks that are in it; without it, they go where their producer said.
+  # Without it, a call that Cloud Run's front end turned away is written down nowhere.
+  stackdriver_logging_config {
+    sampling_ratio = var.log_sampling_ratio
+  }
+
+  # All tasks that are in the queue go to the function; without it, they go where their producer said.
   dynamic "http_target" {
     for_each = var.enabled ? [local.url] : []
 
@@ -47,5 +52,8 @@ resource "google_cloud_tasks_queue" "queue" {
   lifecycle {
     # A deleted queue takes its tasks along, and its name is blocked for days.
     prevent_destroy = true
+    # Who serves the queue is decided by scripts/ops takeover and giveback, each in one call that changes both. The queue itself
+    # records it: no apply takes a queue over or gives one back, and one that was imported keeps the predecessor's number.
+    ignore_changes = [http_target, retry_config[0].max_attempts]
   }
 }

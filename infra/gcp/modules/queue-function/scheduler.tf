@@ -50,4 +50,9 @@ resource "google_cloud_scheduler_job" "schedule" {
       scope                 = "https://www.googleapis.com/auth/cloud-platform"
     }
   }
+
+  lifecycle {
+    # scripts/ops takeover resumes it, and giveback pauses it.
+    ignore_changes = [paused]
+  }
 }

@@ -37,6 +37,8 @@ module "cloud_run" {
   environment        = local.environment
   secrets            = var.secrets
   cloud_sql_instance = var.cloud_sql_instance
+  network            = var.network
+  labels             = merge(var.labels, { service = var.name })
   deployers          = var.deployers
 }
 

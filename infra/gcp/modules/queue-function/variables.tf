@@ -38,12 +38,12 @@ variable "queue" {
 }
 
 variable "enabled" {
-  description = "Whether the queue sends its tasks to this function, whatever address their producer wrote."
+  description = "Whether the queue, when it is created, sends its tasks to this function, whatever address their producer wrote. Later, scripts/ops takeover and giveback decide."
   type        = bool
 }
 
 variable "paused_schedules" {
-  description = "Whether the schedules are paused, because another scheduler still fills the queue."
+  description = "Whether the schedules are paused when they are created."
   type        = bool
   default     = false
 }
@@ -111,6 +111,24 @@ variable "operators" {
   description = "Who may create tasks by hand, as IAM members."
   type        = set(string)
   default     = []
+}
+
+variable "log_sampling_ratio" {
+  description = "Share of the queue's operations that Cloud Tasks logs: creations, calls and their answers."
+  type        = number
+  default     = 1
+}
+
+variable "network" {
+  description = "Network and subnetwork from which private addresses are reached; null when none is."
+  type        = object({ network = string, subnetwork = string })
+  default     = null
+}
+
+variable "labels" {
+  description = "Labels of the service."
+  type        = map(string)
+  default     = {}
 }
 
 variable "deployers" {

@@ -134,6 +134,13 @@ impl CloudTasks {
         self.resume(queue).await
     }
 
+    /// Creates another queue, whose tasks go where each of them says.
+    pub async fn create_queue(&self, name: &str) -> anyhow::Result<()> {
+        let parent = self.settings.parent();
+        let body = json!({ "name": format!("{parent}/queues/{name}") });
+        self.post(&format!("{parent}/queues"), &body).await.map(drop)
+    }
+
     /// Holds the queue's tasks back.
     pub async fn pause(&self, queue: Queue) -> anyhow::Result<()> {
         self.post(&format!("{}:pause", self.settings.queue(queue)), &json!({})).await.map(drop)

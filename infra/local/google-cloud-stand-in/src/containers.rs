@@ -10,7 +10,8 @@ use tokio::time::sleep;
 /// What images' references begin with.
 pub const REGISTRY: &str = "local/functions";
 
-const STARTUP_DEADLINE: Duration = Duration::from_secs(10);
+/// Long enough for a machine that is busy with other things.
+const STARTUP_DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The path of the startup probe in `infra/gcp`.

@@ -56,7 +56,7 @@ impl GoogleCloud {
             .merge(
                 Router::new()
                     .route(&format!("{location}/jobs"), get(scheduler::list).post(scheduler::create))
-                    .route(&format!("{location}/jobs/{{job}}"), get(scheduler::job).post(scheduler::run))
+                    .route(&format!("{location}/jobs/{{job}}"), get(scheduler::job).post(scheduler::call))
                     .with_state(scheduler),
             )
             .fallback(rest::not_here);
@@ -79,5 +79,27 @@ impl GoogleCloud {
         image: &str,
     ) -> anyhow::Result<std::net::SocketAddr> {
         self.run.create(name, timeout, image).await
+    }
+
+    /// Kills all instances of a service where they stand, and starts them again.
+    pub async fn kill(&self, service: &str) -> anyhow::Result<()> {
+        self.run
+            .each_process(service, |process| {
+                process.kill()?;
+                process.respawn()
+            })
+            .await
+    }
+
+    /// Everything that the revisions of a service wrote so far.
+    pub async fn log(&self, service: &str) -> anyhow::Result<String> {
+        let mut log = String::new();
+        self.run
+            .each_process(service, |process| {
+                log.push_str(&process.log());
+                Ok(())
+            })
+            .await?;
+        Ok(log)
     }
 }

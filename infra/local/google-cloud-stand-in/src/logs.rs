@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, FixedOffset};
 use local_cloud::ServiceProcess;
 use serde_json::{Value, json};
 
@@ -14,8 +15,11 @@ use crate::service::{Revision, Service};
 /// Marks a canonical line.
 const OUTCOME: &str = "task.outcome";
 
-/// Canonical lines and failed requests. Of a filter it understands a service's, a revision's and a task's name, and a status
-/// that a request must not have, joined by AND; what else is named there (kinds of entries, times) is not looked at.
+/// The first time of a filter, which gcloud adds.
+const SINCE: &str = "timestamp>=";
+
+/// Canonical lines and failed requests. Of a filter it understands a service's, a revision's and a task's name, an outcome, a
+/// time, and a status that a request must not have, joined by AND; what else is named there (kinds of entries) is not looked at.
 pub(crate) async fn list(State(run): State<Arc<Run>>, Json(query): Json<Value>) -> Answer {
     let filter = query["filter"].as_str().unwrap_or_default();
     let wanted = |name: &str, value: &str| quoted(filter, name).is_none_or(|wanted| wanted == value);
@@ -37,6 +41,12 @@ pub(crate) async fn list(State(run): State<Arc<Run>>, Json(query): Json<Value>) 
         Some(task) => wanted("jsonPayload.\"task.name\"=", task),
         None => quoted(filter, "jsonPayload.\"task.name\"=").is_none(),
     });
+    if let Some(outcome) = quoted(filter, "jsonPayload.\"task.outcome\"=") {
+        entries.retain(|entry| entry["jsonPayload"][OUTCOME] == outcome);
+    }
+    if let Some(since) = quoted(filter, SINCE).and_then(time) {
+        entries.retain(|entry| entry["timestamp"].as_str().and_then(time).is_none_or(|at| at >= since));
+    }
     for (number, entry) in entries.iter_mut().enumerate() {
         entry["insertId"] = number.to_string().into();
     }
@@ -47,7 +57,9 @@ fn of_revision(name: &str, service: &Service, revision: &Revision) -> Vec<Value>
     let log = revision.process().map(ServiceProcess::log).unwrap_or_default();
     let failed = service.front.failed().into_iter().filter(|request| request.revision == revision.name);
     let mut entries: Vec<Value> = log.lines().filter_map(line).collect();
-    entries.extend(failed.map(|request| json!({ "httpRequest": { "status": request.status } })));
+    entries.extend(failed.map(|request| {
+        json!({ "timestamp": request.at.to_rfc3339(), "httpRequest": { "status": request.status } })
+    }));
     for entry in &mut entries {
         entry["logName"] = "projects/local/logs/run.googleapis.com".into();
         entry["resource"] = json!({
@@ -62,6 +74,10 @@ fn line(line: &str) -> Option<Value> {
     let payload: Value = serde_json::from_str(line).ok()?;
     payload.get(OUTCOME)?;
     Some(json!({ "timestamp": payload["time"], "severity": payload["severity"], "jsonPayload": payload }))
+}
+
+fn time(text: &str) -> Option<DateTime<FixedOffset>> {
+    DateTime::parse_from_rfc3339(text).ok()
 }
 
 fn quoted<'a>(filter: &'a str, name: &str) -> Option<&'a str> {

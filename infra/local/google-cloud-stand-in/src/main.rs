@@ -11,12 +11,15 @@ use google_stand_in::SeedOptions;
 use local_cloud::seed::Variety;
 use local_cloud::stack::{self, LocalCloud, Servers};
 use local_cloud::tasks::Settings;
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 /// The service without a queue, and what its requests may take.
 const WEBHOOKS: &str = webhooks::SERVICE.name;
 const WEBHOOKS_TIMEOUT: Duration = Duration::from_secs(15);
+/// Names the queue of deployments, which Terraform creates.
+const FUNCTIONS: &str = include_str!("../../../gcp/functions.json");
 
 /// The local cloud with Cloud Run, Cloud Scheduler and Cloud Logging, for gcloud. Everything listens on 127.0.0.1 only.
 #[derive(Parser)]
@@ -83,6 +86,10 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
         Containers { images: options.images.clone(), environment: cloud.environment().clone(), logs };
     let Settings { project, region, caller, .. } = tasks.settings();
     let google_cloud = GoogleCloud::start(images, project, caller, &tasks.url())?;
+
+    let functions: Value = serde_json::from_str(FUNCTIONS)?;
+    let queue = functions["deploymentQueue"].as_str().context("functions.json names no deploymentQueue")?;
+    tasks.create_queue(queue).await?;
 
     let image = |name: &str| format!("{}/{name}:{}", containers::REGISTRY, options.first);
     let mut services = 0;

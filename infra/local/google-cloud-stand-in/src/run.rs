@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use local_cloud::Environment;
+use catchup::queues;
+use local_cloud::{Environment, ServiceProcess};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::containers::Containers;
 use crate::rest::{Answer, Refusal};
-use crate::service::Service;
+use crate::service::{Revision, Service};
 
 /// All services.
 #[derive(Debug)]
@@ -30,13 +32,24 @@ impl Run {
         Self { containers, project, caller, services: Mutex::default() }
     }
 
+    /// Does something with every process of a service.
+    pub(crate) async fn each_process(
+        &self,
+        service: &str,
+        mut act: impl FnMut(&mut ServiceProcess) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut services = self.services.lock().await;
+        let service = services.get_mut(service).with_context(|| format!("there is no service {service}"))?;
+        service.revisions.iter_mut().filter_map(Revision::process_mut).try_for_each(&mut act)
+    }
+
     pub(crate) async fn create(
         &self,
         name: &'static str,
         timeout: Duration,
         image: &str,
     ) -> anyhow::Result<SocketAddr> {
-        let env = shown(&self.containers.environment);
+        let env = shown(&self.containers.environment, name);
         let (mut service, desired) = Service::new(name, timeout, &self.project, &env, image)?;
         let created = service.replace(&self.containers, desired).await;
         created.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
@@ -46,10 +59,14 @@ impl Run {
     }
 }
 
-/// Which of the environment a service shows: who may call it, and for whom it is.
-fn shown(environment: &Environment) -> Value {
-    let shown = ["SERVICE_ACCOUNT_EMAIL", "CLOUD_RUN_URL"];
-    let entries = environment.iter().filter(|(name, _)| shown.contains(name));
+/// Which of the environment a service shows: who may call it, for whom it is, and what a take-over checks.
+fn shown(environment: &Environment, service: &str) -> Value {
+    let is_shown = |variable: &str| match variable {
+        "SERVICE_ACCOUNT_EMAIL" | "CLOUD_RUN_URL" | "ENCRYPTION_KEY" => true,
+        "CALENDAR_WEBHOOK_URL" => service == queues::WEBHOOK_RENEWAL.name(),
+        _ => false,
+    };
+    let entries = environment.iter().filter(|(name, _)| is_shown(name));
     entries.map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 

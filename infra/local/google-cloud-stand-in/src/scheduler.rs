@@ -1,4 +1,4 @@
-//! Cloud Scheduler: jobs that are created and run by hand; nothing runs by itself.
+//! Cloud Scheduler: jobs that are created, paused, resumed and run by hand; nothing runs by itself.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +32,17 @@ impl Scheduler {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.get(name).cloned().ok_or_else(|| Refusal::NotFound("Job not found.".to_owned()))
     }
+
+    /// A job is only paused while it is enabled, and resumed while it is paused.
+    fn change(&self, name: &str, from: &str, to: &str) -> Answer {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = jobs.get_mut(name).ok_or_else(|| Refusal::NotFound("Job not found.".to_owned()))?;
+        if job["state"] != from {
+            return Err(Refusal::Invalid(format!("Job is not {from}.")));
+        }
+        job["state"] = to.into();
+        Ok(Json(job.clone()))
+    }
 }
 
 pub(crate) async fn list(State(scheduler): State<Arc<Scheduler>>) -> Answer {
@@ -60,12 +71,21 @@ pub(crate) async fn job(
     scheduler.find(&job).map(Json)
 }
 
-/// `…/jobs/NAME:run`: calls the job's target, with the local Cloud Tasks in Google's place.
-pub(crate) async fn run(
+/// `…/jobs/NAME:run`, `:pause` and `:resume`.
+pub(crate) async fn call(
     State(scheduler): State<Arc<Scheduler>>,
     Path((_, _, call)): Path<(String, String, String)>,
 ) -> Answer {
-    let name = call.strip_suffix(":run").ok_or_else(|| Refusal::NotFound("no such call".to_owned()))?;
+    match call.split_once(':') {
+        Some((name, "run")) => run(&scheduler, name).await,
+        Some((name, "pause")) => scheduler.change(name, "ENABLED", "PAUSED"),
+        Some((name, "resume")) => scheduler.change(name, "PAUSED", "ENABLED"),
+        _ => Err(Refusal::NotFound("no such call".to_owned())),
+    }
+}
+
+/// Calls the job's target, with the local Cloud Tasks in Google's place.
+async fn run(scheduler: &Scheduler, name: &str) -> Answer {
     let job = scheduler.find(name)?;
     let target = &job["httpTarget"];
     let path = target["uri"].as_str().and_then(|uri| uri.strip_prefix(CLOUD_TASKS));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use local_cloud::ServiceProcess;
 use serde_json::{Value, json};
 
@@ -26,13 +27,19 @@ pub(crate) struct Service {
 pub(crate) struct Revision {
     pub(crate) name: String,
     generation: usize,
-    spec: Value,
+    created: DateTime<Utc>,
+    /// The template that it was made of, without the name that may have been asked for.
+    template: Value,
     process: Result<ServiceProcess, String>,
 }
 
 impl Revision {
     pub(crate) fn process(&self) -> Option<&ServiceProcess> {
         self.process.as_ref().ok()
+    }
+
+    pub(crate) fn process_mut(&mut self) -> Option<&mut ServiceProcess> {
+        self.process.as_mut().ok()
     }
 
     fn condition(&self) -> Value {
@@ -46,7 +53,7 @@ impl Revision {
 
     /// The image by its digest, which is here its version.
     fn image_digest(&self) -> Option<String> {
-        let image = self.spec["containers"][0]["image"].as_str()?;
+        let image = self.template["spec"]["containers"][0]["image"].as_str()?;
         let (name, version) = image.split_once('@').or_else(|| image.rsplit_once(':'))?;
         Some(format!("{name}@{version}"))
     }
@@ -59,9 +66,10 @@ impl Revision {
             "metadata": {
                 "name": self.name,
                 "namespace": project,
+                "creationTimestamp": self.created.to_rfc3339_opts(SecondsFormat::Secs, true),
                 "labels": { "serving.knative.dev/service": service, GENERATION: self.generation.to_string() },
             },
-            "spec": self.spec,
+            "spec": self.template["spec"],
             "status": { "conditions": [self.condition()], "imageDigest": self.image_digest() },
         })
     }
@@ -100,6 +108,10 @@ impl Service {
     }
 
     /// Makes the service what it is asked to be. What does not start leaves the traffic where it is.
+    ///
+    /// A template without a name becomes a new revision if it differs from that of the newest. One with the name of a
+    /// revision must be what that revision was made of, or else the answer is 409: so every later change is refused once a
+    /// client has left a name in the template.
     pub(crate) async fn replace(
         &mut self,
         containers: &Containers,
@@ -107,21 +119,25 @@ impl Service {
     ) -> Result<(), Refusal> {
         let generation = self.document["metadata"]["generation"].as_u64().unwrap_or_default() + 1;
         desired["metadata"]["generation"] = generation.into();
-        let template = &desired["spec"]["template"];
-        let asked = template["metadata"]["name"].as_str();
-        let is_new = match asked {
-            Some(name) => self.revision(name).is_none(),
-            None => self.revisions.last().is_none_or(|last| last.spec != template["spec"]),
+        let (asked, template) = named(&desired["spec"]["template"]);
+        let existing = match &asked {
+            Some(name) => self.revision(name),
+            None => self.revisions.last().filter(|newest| newest.template == template),
         };
+        if let Some(other) = existing.filter(|existing| existing.template != template) {
+            let message =
+                format!("Revision named '{}' with different configuration already exists.", other.name);
+            return Err(Refusal::Exists(message));
+        }
+        let is_new = existing.is_none();
         if is_new {
             let number = self.revisions.len() + 1;
-            let name = asked.map_or_else(|| format!("{}-{number:05}-new", self.name), str::to_owned);
-            let spec = template["spec"].clone();
-            let image = spec["containers"][0]["image"].as_str();
+            let name = asked.unwrap_or_else(|| format!("{}-{number:05}-new", self.name));
+            let image = template["spec"]["containers"][0]["image"].as_str();
             let image = image.ok_or_else(|| Refusal::Invalid("no image".to_owned()))?;
             let process = containers.start(self.name, &name, image).await;
             let process = process.map_err(|error| error.to_string());
-            self.revisions.push(Revision { name, generation: number, spec, process });
+            self.revisions.push(Revision { name, generation: number, created: now(), template, process });
         }
         let before = self.document["status"]["traffic"].clone();
         let newest = self.revisions.last();
@@ -182,8 +198,22 @@ impl Service {
         let share = |target: &Value| {
             let revision = self.revision(target["revisionName"].as_str()?)?;
             let address = revision.process()?.address();
-            Some(Share::new(revision.name.clone(), address, target["percent"].as_i64()?))
+            let percent = target["percent"].as_i64().unwrap_or_default();
+            Some(Share::new(revision.name.clone(), address, percent, target["tag"].as_str()))
         };
         self.front.split(targets.iter().filter_map(share).collect());
     }
+}
+
+/// The name that a template asks for, if any, and the rest of it.
+fn named(template: &Value) -> (Option<String>, Value) {
+    let mut rest = template.clone();
+    let name = rest["metadata"].as_object_mut().and_then(|metadata| metadata.remove("name"));
+    let name = name.as_ref().and_then(Value::as_str).filter(|name| !name.is_empty());
+    (name.map(str::to_owned), rest)
+}
+
+#[expect(clippy::disallowed_methods, reason = "clients compare it with their own clocks")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DECLARATION, LOCK, MANIFEST, NEEDS, SHARED};
+use super::{DECLARATION, NEEDS};
 
 /// What a path stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,12 +13,6 @@ pub(super) enum Place<'a> {
     Everywhere,
     /// Sources of this workspace package.
     Package(&'a str),
-    /// `Cargo.lock`.
-    Lock,
-    /// The workspace's `Cargo.toml`.
-    Manifest,
-    /// The `Cargo.toml` of `shared` or `catchup`.
-    SharedManifest,
     /// SQL that runs before any function.
     Migrations,
     /// Read by Terraform only.
@@ -31,8 +25,8 @@ pub(super) enum Place<'a> {
 
 /// Folders of a package that are not linked into anything that is shipped.
 const UNSHIPPED: [&str; 3] = ["tests/", "benches/", "examples/"];
-/// What the images are made with.
-const IMAGES: [&str; 4] = ["infra/Dockerfile", "infra/images/", "scripts/ops-cli/src/image", ".dockerignore"];
+/// What makes the images, in a package that no function links.
+const IMAGES: [&str; 1] = ["scripts/ops-cli/src/image"];
 const TERRAFORM: [&str; 2] = ["infra/gcp/", "infra/alerts.json"];
 const TERRAFORM_TESTS: &str = "/tests/";
 /// Outside the packages.
@@ -62,8 +56,6 @@ impl<'a> Place<'a> {
         // One package may be in the folder of another.
         let package = inside.min_by_key(|(_, inside)| inside.len());
         match (path, package) {
-            (LOCK, _) => Self::Lock,
-            (MANIFEST, _) => Self::Manifest,
             (DECLARATION, _) => Self::Declaration,
             (NEEDS, _) => Self::Needs,
             _ if begins(&IMAGES) => Self::Everywhere,
@@ -71,7 +63,6 @@ impl<'a> Place<'a> {
             _ if begins(&TERRAFORM) && path.contains(TERRAFORM_TESTS) => Self::Nowhere,
             _ if begins(&TERRAFORM) => Self::Terraform,
             (_, Some((_, inside))) if inside.starts_with("migrations/") => Self::Migrations,
-            (_, Some((name, MANIFEST))) if SHARED.contains(&name) => Self::SharedManifest,
             (_, Some((_, inside))) if UNSHIPPED.iter().any(|folder| inside.starts_with(folder)) => {
                 Self::Nowhere
             }
@@ -111,11 +102,11 @@ mod tests {
         check("functions/README.md", Place::Nowhere);
         check("functions/something-new", Place::Everywhere);
         check("shared/src/queue.rs", Place::Package("shared"));
-        check("shared/Cargo.toml", Place::SharedManifest);
+        check("shared/Cargo.toml", Place::Package("shared"));
         check("shared/migrations/1_x.sql", Place::Migrations);
         check("shared/catchup/tests/it/main.rs", Place::Nowhere);
         check("shared/catchup/src/google.rs", Place::Package("catchup"));
-        check("shared/catchup/Cargo.toml", Place::SharedManifest);
+        check("shared/catchup/Cargo.toml", Place::Package("catchup"));
         check("shared/catchup/migrations/1_x.sql", Place::Migrations);
         check("shared/catchup/tests/it/main.rs", Place::Nowhere);
         check("infra/local/cloud/src/lib.rs", Place::Package("local-cloud"));
@@ -133,8 +124,8 @@ mod tests {
         check("scripts/up", Place::Nowhere);
         check("tests/it/main.rs", Place::Package("tests"));
         check("tests/fixtures/x.json", Place::Package("tests"));
-        check("Cargo.lock", Place::Lock);
-        check("Cargo.toml", Place::Manifest);
+        check("Cargo.lock", Place::Everywhere);
+        check("Cargo.toml", Place::Everywhere);
         check("README.md", Place::Nowhere);
         check(".clippy.toml", Place::Nowhere);
         check(".cargo/config.toml", Place::Everywhere);

@@ -1,8 +1,11 @@
 //! What is deployed, and the tag of its revision.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
+use crate::image::layout;
 use crate::repository::Repository;
 use crate::service::Service;
 use crate::usage_error::UsageError;
@@ -18,6 +21,10 @@ pub(super) struct Wanted {
     /// the image of this commit. The revision's tag is rev-COMMIT, or made from the whole reference.
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
+    /// Deploy this commit's images that `scripts/ops image` left in a folder and that are in the registry. Those that serve
+    /// already, by their digest, are left alone.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["image", "redeploy"])]
+    images: Option<PathBuf>,
     /// Deploy the serving image again, so that it gets a new secret or setting.
     #[arg(long, conflicts_with = "image")]
     redeploy: bool,
@@ -30,6 +37,22 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Fails if one image is given for several functions.
+    pub(super) fn ensure_fits(&self, functions: usize) -> anyhow::Result<()> {
+        let is_one = functions == 1 || self.image.is_none();
+        ensure!(
+            is_one,
+            UsageError("--image is the image of one function: for several, pass --images".to_owned())
+        );
+        Ok(())
+    }
+
+    /// Whether the images are those of the current commit.
+    pub(super) fn is_of_checkout(&self) -> bool {
+        let is_digest = |image: &String| image.starts_with(DIGEST);
+        !self.redeploy && self.image.as_ref().is_none_or(is_digest)
+    }
+
     /// Fails if the commit that `before` runs is not in the history of the current commit, unless --older is given.
     pub(super) fn ensure_newer(&self, service: &Service, before: &str) -> anyhow::Result<()> {
         let repository = Repository::here()?;
@@ -52,6 +75,9 @@ impl Wanted {
             Ok::<_, anyhow::Error>(format!("{registry}/{function}"))
         };
         let of_checkout = |image| Ok(Build { image, tag: tag(&head()?), is_of_checkout: true });
+        if let Some(images) = &self.images {
+            return of_checkout(format!("{}@{}", registry()?, layout::digest(&images.join(function))?));
+        }
         match &self.image {
             None => of_checkout(format!("{}:{}", registry()?, head()?)),
             Some(digest) if digest.starts_with(DIGEST) => of_checkout(format!("{}@{digest}", registry()?)),
@@ -79,6 +105,13 @@ pub(super) struct Build {
 }
 
 impl Build {
+    /// Whether a revision runs this image, as far as its digest is known. What was set anew needs --redeploy.
+    pub(super) fn is_what_runs(&self, service: &Service, revision: &str) -> bool {
+        let digest = self.image.split_once('@').map(|(_, digest)| digest);
+        let serving = service.image(revision).ok().and_then(|image| image.split_once('@'));
+        self.is_of_checkout && digest.is_some() && digest == serving.map(|(_, digest)| digest)
+    }
+
     /// The serving image, or the one that served before this call was interrupted. The tag keeps its commit and gets a number.
     fn serving(service: &Service) -> anyhow::Result<Self> {
         let serving = service.serving_before().map_or_else(|| service.serving(), Ok)?;

@@ -21,8 +21,8 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// What copying programs call the image in a layout.
 const REFERENCE: &str = "org.opencontainers.image.ref.name";
-const CREATED: &str = "org.opencontainers.image.created";
-const REVISION: &str = "org.opencontainers.image.revision";
+/// The same for all: an image with the same contents has the same digest, whatever commit it was made of.
+const CREATED: &str = "1970-01-01T00:00:00Z";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,8 +102,13 @@ pub(crate) struct Written {
     pub(crate) unpacked_bytes: usize,
 }
 
-/// Writes an image of these layers to `folder`, in place of what is there.
-pub(crate) fn write(folder: &Path, recipe: &Recipe, layers: &[Layer]) -> anyhow::Result<Written> {
+/// Writes an image of these layers to `folder`, in place of what is there. `reference` names it there, and is no part of it.
+pub(crate) fn write(
+    folder: &Path,
+    reference: &str,
+    recipe: &Recipe,
+    layers: &[Layer],
+) -> anyhow::Result<Written> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot replace {}", folder.display()))?;
     }
@@ -122,9 +127,8 @@ pub(crate) fn write(folder: &Path, recipe: &Recipe, layers: &[Layer]) -> anyhow:
     };
 
     let platform = Platform { architecture: architecture().to_owned(), os: "linux".to_owned() };
-    let label = |name: &str| recipe.labels.get(name).cloned().with_context(|| format!("no LABEL {name}"));
     let configuration = Configuration {
-        created: label(CREATED)?,
+        created: CREATED.to_owned(),
         platform: platform.clone(),
         config: Process {
             user: recipe.user.clone(),
@@ -143,7 +147,7 @@ pub(crate) fn write(folder: &Path, recipe: &Recipe, layers: &[Layer]) -> anyhow:
     let mut manifest = store(MANIFEST, &serde_json::to_vec(&manifest)?)?;
     let digest = manifest.digest.clone();
     manifest.platform = Some(platform);
-    manifest.annotations.insert(REFERENCE.to_owned(), label(REVISION)?);
+    manifest.annotations.insert(REFERENCE.to_owned(), reference.to_owned());
     let index = Index { schema_version: 2, media_type: INDEX.to_owned(), manifests: vec![manifest] };
     fs::write(folder.join("index.json"), serde_json::to_vec(&index)?).context("cannot write an index")?;
     let layout = Layout { image_layout_version: LAYOUT_VERSION.to_owned() };
@@ -155,15 +159,25 @@ pub(crate) fn write(folder: &Path, recipe: &Recipe, layers: &[Layer]) -> anyhow:
     })
 }
 
+/// Digest of the image in `folder`: what a registry knows it by.
+pub(crate) fn digest(folder: &Path) -> anyhow::Result<Digest> {
+    let path = folder.join("index.json");
+    let index = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(only(parsed(&index)?)?.digest)
+}
+
+fn only(index: Index) -> anyhow::Result<Descriptor> {
+    let [manifest] = <[Descriptor; 1]>::try_from(index.manifests)
+        .map_err(|manifests| anyhow::anyhow!("{} images instead of one", manifests.len()))?;
+    Ok(manifest)
+}
+
 /// Unpacks the image in `folder` into `root`, trusting nothing that its digests do not vouch for.
 pub(crate) fn unpack(folder: &Path, root: &Path) -> anyhow::Result<Process> {
     let layout: Layout = parsed(&fs::read(folder.join("oci-layout")).context("no OCI layout")?)?;
     ensure!(layout.image_layout_version == LAYOUT_VERSION, "layout {}", layout.image_layout_version);
     let index: Index = parsed(&fs::read(folder.join("index.json")).context("no index")?)?;
-    let [manifest] = index.manifests.as_slice() else {
-        anyhow::bail!("{} images instead of one", index.manifests.len())
-    };
-    let manifest: Manifest = parsed(&blob(folder, manifest)?)?;
+    let manifest: Manifest = parsed(&blob(folder, &only(index)?)?)?;
     let configuration: Configuration = parsed(&blob(folder, &manifest.config)?)?;
     let mut diff_ids = Vec::new();
     for stored in &manifest.layers {
@@ -203,18 +217,19 @@ mod tests {
     use super::*;
 
     fn image(folder: &Path) -> Written {
+        image_of(folder, "abc", "code")
+    }
+
+    fn image_of(folder: &Path, commit: &str, code: &str) -> Written {
         let recipe = Recipe {
             copies: Vec::new(),
-            labels: BTreeMap::from([
-                (CREATED.to_owned(), "2026-01-01T00:00:00Z".to_owned()),
-                (REVISION.to_owned(), "abc".to_owned()),
-            ]),
+            labels: BTreeMap::new(),
             user: "65532:65532".to_owned(),
             entrypoint: vec!["/function".to_owned()],
         };
         let program = folder.with_extension("program");
-        fs::write(&program, "code").unwrap();
-        write(folder, &recipe, &[Layer::of_program(&program, "/function").unwrap()]).unwrap()
+        fs::write(&program, code).unwrap();
+        write(folder, commit, &recipe, &[Layer::of_program(&program, "/function").unwrap()]).unwrap()
     }
 
     #[test]
@@ -232,10 +247,17 @@ mod tests {
     }
 
     #[test]
-    fn the_same_image_has_the_same_digest_wherever_it_is_written() {
+    fn the_digest_is_that_of_the_contents_whatever_commit_they_are_of() {
         let work = tempfile::tempdir().unwrap();
-        let [one, other] = ["one", "other"].map(|name| image(&work.path().join(name)));
-        assert_eq!(one.digest, other.digest);
+        let digest_of = |name: &str, commit: &str, code: &str| {
+            let folder = work.path().join(name);
+            let written = image_of(&folder, commit, code);
+            assert_eq!(digest(&folder).unwrap(), written.digest);
+            written.digest
+        };
+        let one = digest_of("one", "abc", "code");
+        assert_eq!(digest_of("other", "def", "code"), one);
+        assert_ne!(digest_of("changed", "abc", "other code"), one);
     }
 
     #[test]

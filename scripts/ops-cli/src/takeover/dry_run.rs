@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use catchup::payload;
 use serde_json::{Value, json};
-use shared::queue::JOBS_PATH;
 
-use super::Target;
+use super::check::Target;
 use super::findings::Findings;
 use crate::gcloud::Gcloud;
 
@@ -22,16 +21,17 @@ const FRESHNESS: &str = "--freshness=1h";
 const HARMLESS: [&str; 2] = ["skipped", "done"];
 
 /// The data of a task without effects, which is next to the payload's type.
-fn data(function: &str) -> anyhow::Result<Value> {
+pub(crate) fn data(function: &str) -> anyhow::Result<Value> {
     let kind = payload::ALL.iter().find(|kind| kind.queue.name() == function);
     let kind = kind.with_context(|| format!("{function} has no payload in shared/catchup/src/payload.rs"))?;
     Ok((kind.dry_run)()?)
 }
 
-/// Sends the task, and waits until it has left the queue and is recorded in the function's log.
+/// Sends the task, addressed to `url`, and waits until it has left the queue and is recorded in the function's log.
 pub(super) fn send(
     gcloud: &Gcloud,
     target: &Target,
+    url: &str,
     timeout: Duration,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
@@ -43,7 +43,7 @@ pub(super) fn send(
         "create-http-task",
         &queue,
         &location,
-        &format!("--url={}{JOBS_PATH}{}", target.url, target.function),
+        &format!("--url={url}"),
         "--method=POST",
         "--header=Content-Type:application/json",
         &format!("--body-content={envelope}"),
@@ -52,6 +52,10 @@ pub(super) fn send(
     ])?;
     let task = created["name"].as_str().unwrap_or_default();
     let short = task.rsplit('/').next().unwrap_or_default();
+    if target.is_paused {
+        // Runs this one alone: a pause does not hold what is run by hand.
+        gcloud.read::<Value>(&["tasks", "run", task])?;
+    }
     let deadline = Instant::now() + timeout;
     loop {
         match outcome(gcloud, target, short)? {

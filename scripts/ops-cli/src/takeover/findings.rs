@@ -1,23 +1,27 @@
 //! The results of the checks, one by one.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
 use shared::queue::JOBS_PATH;
 
-use super::Target;
+use super::check::Target;
 use crate::queue::{Declared, Found, UriOverride};
 use crate::settings::variable;
 
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum FindingStatus {
+pub(crate) enum FindingStatus {
     Right,
     Wrong,
     /// There was nothing to check.
     Unknown,
+    /// It could not be checked, and must be before a queue is taken over.
+    Unchecked,
 }
 
 #[derive(Debug, Serialize)]
@@ -29,7 +33,7 @@ struct Finding {
 
 /// All results, in the order of the checks.
 #[derive(Debug, Default)]
-pub(super) struct Findings(Vec<Finding>);
+pub(crate) struct Findings(Vec<Finding>);
 
 impl Findings {
     fn note(&mut self, subject: &'static str, verdict: FindingStatus, detail: impl Into<String>) {
@@ -37,7 +41,7 @@ impl Findings {
     }
 
     /// A check, with what was expected and found.
-    pub(super) fn expect(&mut self, subject: &'static str, is_right: bool, detail: impl Into<String>) {
+    pub(crate) fn expect(&mut self, subject: &'static str, is_right: bool, detail: impl Into<String>) {
         self.note(subject, if is_right { FindingStatus::Right } else { FindingStatus::Wrong }, detail);
     }
 
@@ -45,13 +49,24 @@ impl Findings {
         self.note(subject, FindingStatus::Unknown, detail);
     }
 
+    /// What has to be checked before a take-over, and could not be.
+    pub(super) fn unchecked(&mut self, subject: &'static str, detail: impl Into<String>) {
+        self.note(subject, FindingStatus::Unchecked, detail);
+    }
+
+    /// Subjects that must still be checked.
+    pub(super) fn missing(&self) -> Vec<&'static str> {
+        let missing = self.0.iter().filter(|finding| finding.verdict == FindingStatus::Unchecked);
+        missing.map(|finding| finding.subject).collect()
+    }
+
     /// No check failed.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.0.iter().all(|finding| finding.verdict != FindingStatus::Wrong)
     }
 
     /// The queue dispatches and retries as declared.
-    pub(super) fn settings(&mut self, declared: &Declared, found: &Found) {
+    pub(crate) fn settings(&mut self, declared: &Declared, found: &Found) {
         let retry = &found.retry_config;
         let rate = f64::from(declared.max_dispatches_per_second);
         let found_rate = found.rate_limits.max_dispatches_per_second;
@@ -102,7 +117,7 @@ impl Findings {
             }),
         );
         if found.is_paused() {
-            self.unknown("state", "paused: its tasks can be checked, but not whether they run");
+            self.unknown("state", "paused: its tasks wait");
         } else {
             self.expect("state", found.state == "RUNNING", found.state.clone());
         }
@@ -192,7 +207,7 @@ impl Findings {
     }
 
     /// The waiting tasks match the schema. Only problems are shown: envelopes are personal data.
-    pub(super) fn envelopes(&mut self, tasks: &[Value], target: &Target) {
+    pub(super) fn envelopes(&mut self, tasks: &[Value], others: &[&str]) {
         if tasks.is_empty() {
             self.unknown(
                 "envelope",
@@ -206,7 +221,7 @@ impl Findings {
                 .decode(body)
                 .map_err(|_| "the body is not base64")
                 .and_then(|body| serde_json::from_slice(&body).map_err(|_| "the body is not JSON"))
-                .and_then(|envelope| unusable(&envelope, &target.function).map_or(Ok(()), Err));
+                .and_then(|envelope| unusable(&envelope, others).map_or(Ok(()), Err));
             let name = task["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
             match problem {
                 Ok(()) => self.note("envelope", FindingStatus::Right, name),
@@ -215,202 +230,54 @@ impl Findings {
         }
     }
 
-    pub(super) fn print(&self, as_json: bool) -> anyhow::Result<()> {
+    /// A line per finding, on standard error: between the steps of a hand-over.
+    pub(crate) fn show(&self) {
+        eprint!("{self}");
+    }
+
+    pub(crate) fn print(&self, as_json: bool) -> anyhow::Result<()> {
         if as_json {
             let findings = serde_json::json!({ "ready": self.is_ready(), "findings": self.0 });
             println!("{}", serde_json::to_string(&findings)?);
             return Ok(());
         }
-        for Finding { subject, verdict, detail } in &self.0 {
-            let verdict = match verdict {
-                FindingStatus::Right => "ok",
-                FindingStatus::Wrong => "WRONG",
-                FindingStatus::Unknown => "?",
-            };
-            println!("{verdict:<6} {subject:<17} {detail}");
-        }
-        println!("{}", if self.is_ready() { "ready to be taken over" } else { "NOT ready" });
+        print!("{self}");
+        let missing = self.missing();
+        println!(
+            "{}",
+            match (self.is_ready(), missing.is_empty()) {
+                (true, true) => "ready to be taken over".to_owned(),
+                (true, false) => format!("ready, except for what was not checked: {}", missing.join(", ")),
+                (false, _) => "NOT ready".to_owned(),
+            }
+        );
         Ok(())
     }
 }
 
-/// Why an envelope cannot be run; `shared::envelope` reads it.
-fn unusable(envelope: &Value, function: &str) -> Option<&'static str> {
+impl fmt::Display for Findings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Finding { subject, verdict, detail } in &self.0 {
+            let verdict = match verdict {
+                FindingStatus::Right => "ok",
+                FindingStatus::Wrong => "WRONG",
+                FindingStatus::Unknown | FindingStatus::Unchecked => "?",
+            };
+            writeln!(formatter, "{verdict:<6} {subject:<17} {detail}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why an envelope cannot be run; `shared::envelope` reads it. The application's producers name their jobs freely: only the
+/// exact name of another queue's function is one.
+fn unusable(envelope: &Value, others: &[&str]) -> Option<&'static str> {
     if envelope.get("data").is_none() {
         return Some("no data");
     }
-    match envelope.get("jobName") {
-        None => None,
-        Some(name) if name == function => None,
-        Some(_) => Some("names another job"),
-    }
+    let name = envelope["jobName"].as_str();
+    name.is_some_and(|name| others.contains(&name)).then_some("names another job")
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn target() -> Target {
-        Target {
-            function: "token-refresh".to_owned(),
-            queue: "token-refresh-queue".to_owned(),
-            caller: "q@p.iam.gserviceaccount.com".to_owned(),
-            url: "https://x".to_owned(),
-            audience: "https://x".to_owned(),
-        }
-    }
-
-    #[track_caller]
-    fn check(is_right: bool, look: impl FnOnce(&mut Findings)) {
-        let mut findings = Findings::default();
-        look(&mut findings);
-        assert_eq!(findings.is_ready(), is_right, "{findings:?}");
-    }
-
-    #[test]
-    fn a_setting_that_differs_is_found() {
-        let declared = || Declared {
-            attempts: 3,
-            min_backoff_seconds: 60,
-            max_backoff_seconds: 3600,
-            max_doublings: 2,
-            max_dispatches_per_second: 10,
-        };
-        let right = json!({
-            "state": "RUNNING",
-            "rateLimits": { "maxDispatchesPerSecond": 10 },
-            "retryConfig": { "maxAttempts": 3, "minBackoff": "60s", "maxBackoff": "3600s", "maxDoublings": 2 },
-        });
-        let look = |queue: &Value| {
-            let found = serde_json::from_value(queue.clone()).unwrap();
-            move |findings: &mut Findings| findings.settings(&declared(), &found)
-        };
-        check(true, look(&right));
-        for (pointer, value) in [
-            ("/rateLimits/maxDispatchesPerSecond", json!(11)),
-            ("/retryConfig/maxAttempts", json!(5)),
-            ("/retryConfig/minBackoff", json!("1s")),
-            ("/retryConfig/maxDoublings", json!(3)),
-            ("/state", json!("DISABLED")),
-        ] {
-            let mut wrong = right.clone();
-            *wrong.pointer_mut(pointer).unwrap() = value;
-            check(false, look(&wrong));
-        }
-        let mut limited = right.clone();
-        limited["retryConfig"]["maxRetryDuration"] = json!("60s");
-        check(false, look(&limited));
-        // As the page asks for, to see what the producer sends.
-        let mut paused = right.clone();
-        paused["state"] = json!("PAUSED");
-        check(true, look(&paused));
-    }
-
-    #[test]
-    fn a_queue_that_is_taken_over_ends_no_task_and_another_ends_them_as_before() {
-        let check = |is_right, attempts: i64, http_target: Value| {
-            let found: Found = serde_json::from_value(json!({
-                "state": "RUNNING",
-                "rateLimits": { "maxDispatchesPerSecond": 10 },
-                "retryConfig": { "maxAttempts": attempts, "minBackoff": "60s", "maxBackoff": "3600s", "maxDoublings": 2 },
-                "httpTarget": http_target,
-            }))
-            .unwrap();
-            let declared = Declared {
-                attempts: 3,
-                min_backoff_seconds: 60,
-                max_backoff_seconds: 3600,
-                max_doublings: 2,
-                max_dispatches_per_second: 10,
-            };
-            check(is_right, |findings| findings.settings(&declared, &found));
-        };
-        let ours = json!({ "uriOverride": { "host": "x" } });
-        // What gcloud leaves of one that was given back.
-        let given_back = json!({ "oidcToken": {} });
-        check(true, -1, ours.clone());
-        check(false, 3, ours);
-        for not_ours in [given_back, json!(null)] {
-            check(true, 3, not_ours.clone());
-            check(false, -1, not_ours);
-        }
-    }
-
-    #[test]
-    fn the_queue_runs_what_the_service_can_hold() {
-        let look = |limits: Value| {
-            let found: Found =
-                serde_json::from_value(json!({ "state": "RUNNING", "rateLimits": limits })).unwrap();
-            move |findings: &mut Findings| findings.concurrency(32, &found)
-        };
-        check(true, look(json!({ "maxConcurrentDispatches": 32 })));
-        check(false, look(json!({ "maxConcurrentDispatches": 1000 })));
-        check(true, look(json!({})));
-    }
-
-    #[test]
-    fn a_queue_that_is_taken_over_sends_its_tasks_to_the_function() {
-        let right = json!({
-            "state": "RUNNING",
-            "httpTarget": {
-                "uriOverride": {
-                    "scheme": "HTTPS",
-                    "host": "x",
-                    "pathOverride": { "path": "/api/jobs/token-refresh" },
-                    "uriOverrideEnforceMode": "ALWAYS",
-                },
-                "oidcToken": { "serviceAccountEmail": "q@p.iam.gserviceaccount.com", "audience": "https://x" },
-            },
-        });
-        let look = |queue: &Value| {
-            let found: Found = serde_json::from_value(queue.clone()).unwrap();
-            move |findings: &mut Findings| findings.target(&found, &target())
-        };
-        check(true, look(&right));
-        check(true, look(&json!({ "state": "RUNNING" })));
-        // What gcloud leaves of one that was given back.
-        check(true, look(&json!({ "state": "RUNNING", "httpTarget": { "oidcToken": {} } })));
-        for (pointer, value) in [
-            ("/httpTarget/uriOverride/host", json!("y")),
-            ("/httpTarget/uriOverride/scheme", json!("HTTP")),
-            ("/httpTarget/uriOverride/port", json!("8080")),
-            ("/httpTarget/uriOverride/pathOverride/path", json!("/api/jobs/calendar-sync")),
-            ("/httpTarget/uriOverride/uriOverrideEnforceMode", json!("IF_NOT_EXISTS")),
-            ("/httpTarget/uriOverride", json!({})),
-            ("/httpTarget/oidcToken/serviceAccountEmail", json!("other@p.iam.gserviceaccount.com")),
-            ("/httpTarget/oidcToken/audience", json!("https://y")),
-        ] {
-            let mut wrong = right.clone();
-            // A port is not there at first.
-            wrong["httpTarget"]["uriOverride"]["port"] = json!(null);
-            *wrong.pointer_mut(pointer).unwrap() = value;
-            check(false, look(&wrong));
-        }
-    }
-
-    #[test]
-    fn only_the_caller_may_invoke() {
-        let policy =
-            |members: &[&str]| json!({ "bindings": [{ "role": "roles/run.invoker", "members": members }] });
-        let caller = "serviceAccount:q@p.iam.gserviceaccount.com";
-        check(true, |findings| findings.invokers(&policy(&[caller]), &target()));
-        check(false, |findings| findings.invokers(&policy(&[caller, "allUsers"]), &target()));
-        check(false, |findings| findings.invokers(&policy(&[]), &target()));
-        check(false, |findings| findings.invokers(&json!({}), &target()));
-    }
-
-    #[test]
-    fn envelopes_of_the_running_producer_are_usable() {
-        let task = |body: &Value| json!({ "name": "q/tasks/t", "httpRequest": { "body": STANDARD.encode(body.to_string()) } });
-        let looks_right =
-            |is_right, body: Value| check(is_right, |it| it.envelopes(&[task(&body)], &target()));
-        looks_right(true, json!({ "data": {}, "idempotencyKey": "k", "jobName": "token-refresh" }));
-        looks_right(true, json!({ "data": {} }));
-        looks_right(false, json!({ "data": {}, "jobName": "calendar-sync" }));
-        looks_right(false, json!({ "userId": "u" }));
-        // Nothing to check is no reason to stop.
-        check(true, |findings| findings.envelopes(&[], &target()));
-    }
-}
+mod tests;

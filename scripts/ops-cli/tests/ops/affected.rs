@@ -56,23 +56,24 @@ fn each_change_touches_what_it_must_and_nothing_else() {
     check(&|| history.append("functions/token-refresh/tests/job.rs", "// x\n"), &[], &[]);
     // The service without a queue.
     check(&|| history.append("functions/webhooks/src/lib.rs", "// x\n"), &["webhooks"], &[]);
-    // A module of `catchup` behind a feature: who has the feature.
-    let calendar =
-        check(&|| history.append("shared/catchup/src/google/calendar.rs", "// x\n"), &users("calendar"), &[]);
-    assert!(names(&calendar, "functions").contains(&"calendar-sync".to_owned()));
-    // One without: everybody.
+    // A package that all link, and its tests.
+    check(&|| history.append("shared/catchup/src/google/calendar.rs", "// x\n"), &all, &[]);
     check(&|| history.append("shared/src/envelope.rs", "// x\n"), &all, &[]);
-    // A crate that some link.
+    check(&|| history.append("shared/catchup/tests/it/main.rs", "// x\n"), &[], &[]);
+    // A dependency.
     let (one, another) = ("google-people1 = { version = \"7\"", "google-people1 = { version = \"7.0\"");
-    check(&|| history.replace("Cargo.toml", one, another), &users("people"), &[]);
-    // A queue's rate: no function, one queue. Its attempts: one of each. Its timeout: one function, no queue.
-    let limits = |field: &str| {
-        let (path, from) = ("infra/queues.json", format!("\"{field}\": "));
-        history.replace(path, &from, &format!("\"{field}\": 1"));
+    check(&|| history.replace("Cargo.toml", one, another), &all, &[]);
+    // An entry of a queue that no function fills, and of one that is filled.
+    let attempts = |queue: &str| {
+        let entry = format!("\"{queue}\": {{\n      \"attempts\": ");
+        history.replace("infra/queues.json", &entry, &format!("{entry}1"));
     };
-    check(&|| limits("maxDispatchesPerSecond"), &[], &["token-refresh"]);
-    check(&|| limits("attempts"), &["token-refresh"], &["token-refresh"]);
-    check(&|| limits("timeoutSeconds"), &["token-refresh"], &[]);
+    check(&|| attempts("token-refresh"), &["token-refresh"], &["token-refresh"]);
+    check(
+        &|| attempts("google-contacts-sync"),
+        &["adaptive-sync", "google-contacts-sync"],
+        &["google-contacts-sync"],
+    );
     // Migrations run before; no function holds them.
     let migration =
         check(&|| history.append("shared/migrations/99999999999999_x.sql", "SELECT 1;\n"), &[], &[]);
@@ -97,42 +98,13 @@ fn each_change_touches_what_it_must_and_nothing_else() {
 }
 
 #[test]
-fn another_version_of_a_crate_touches_who_links_it() {
-    let history = History::of_this_project();
-    // The history's past is changed instead of its present, whose crates must be there to be looked at.
-    let locked = std::fs::read_to_string(history.root().join("Cargo.lock")).unwrap();
-    let version = |name: &str| {
-        let (_, after) = locked.split_once(&format!("name = \"{name}\"\n")).unwrap();
-        let line = after.lines().next().unwrap().to_owned();
-        format!("name = \"{name}\"\n{line}")
-    };
-    let old = |name: &str| format!("name = \"{name}\"\nversion = \"0.0.1\"");
-    let check = |names_of_crates: &[&str], expected: &[String]| {
-        for name in names_of_crates {
-            history.replace("Cargo.lock", &version(name), &old(name));
-        }
-        let base = history.commit();
-        for name in names_of_crates {
-            history.replace("Cargo.lock", &old(name), &version(name));
-        }
-        assert_eq!(names(&affected(&history, &base), "functions"), expected, "{names_of_crates:?}");
-        history.commit();
-    };
-    // Only tests link the second.
-    check(
-        &["google-people1", "proptest"],
-        &users("people").into_iter().map(str::to_owned).collect::<Vec<_>>(),
-    );
-    check(&["tokio"], &all(&history));
-}
-
-#[test]
-fn a_function_that_is_new_is_deployed_and_one_that_is_gone_is_not() {
+fn a_function_that_is_new_is_built_and_one_that_is_gone_is_not() {
     const LOCK: &str = "Cargo.lock";
     let history = History::of_this_project();
     let locked = |name: &str| format!("name = \"{name}\"\nversion");
     let mut base = history.commit();
 
+    // The lock file says what all link: the images say whom it concerns.
     history.copy("functions/token-refresh", "functions/new");
     history.replace("functions/new/Cargo.toml", "\"token-refresh\"", "\"new\"");
     let text = std::fs::read_to_string(history.root().join(LOCK)).unwrap();
@@ -141,7 +113,8 @@ fn a_function_that_is_new_is_deployed_and_one_that_is_gone_is_not() {
     history.append(LOCK, &format!("\n[[package]]\n{}{package}", locked("new")));
     let head = history.commit();
     let effects = answer(&history, &[&base, "--committed"]);
-    assert_eq!(names(&effects, "functions"), ["new"], "{effects}");
+    assert_eq!(names(&effects, "functions"), all(&history), "{effects}");
+    assert!(names(&effects, "functions").contains(&"new".to_owned()));
     assert_eq!(names(&effects, "queues"), [""; 0], "{effects}");
     base = head;
 
@@ -151,16 +124,16 @@ fn a_function_that_is_new_is_deployed_and_one_that_is_gone_is_not() {
     history.replace_part(LOCK, &format!("[[package]]\n{}", locked("token-refresh")), "[[package]]", "");
     let head = history.commit();
     let effects = answer(&history, &[&base, "--committed"]);
-    assert_eq!(names(&effects, "functions"), [""; 0], "{effects}");
+    assert_eq!(names(&effects, "functions"), all(&history), "{effects}");
+    assert!(!names(&effects, "functions").contains(&"token-refresh".to_owned()));
     assert_eq!(names(&effects, "queues"), [""; 0], "{effects}");
     base = head;
 
-    // Its queue: all others know it as one to create tasks for, and Terraform has it.
+    // Its queue, which no other function fills.
     history.replace_part("infra/queues.json", "    \"token-refresh\"", "    \"calendar-sync\"", "");
     history.replace_part("infra/gcp/functions.json", "    \"token-refresh\"", "    \"calendar-sync\"", "");
     let effects = affected(&history, &base);
-    assert_eq!(names(&effects, "functions"), all(&history), "{effects}");
-    assert!(!all(&history).contains(&"token-refresh".to_owned()));
+    assert_eq!(names(&effects, "functions"), [""; 0], "{effects}");
     assert_eq!(names(&effects, "queues"), ["token-refresh"], "{effects}");
 }
 
@@ -210,22 +183,4 @@ fn a_base_that_is_not_there_is_an_error() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-branch"));
-}
-
-/// Functions whose manifest asks `catchup` for a feature.
-fn users(feature: &str) -> Vec<&'static str> {
-    let functions = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions");
-    let mut users: Vec<_> = functions
-        .read_dir()
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .filter(|entry| {
-            let manifest = std::fs::read_to_string(entry.path().join("Cargo.toml")).unwrap();
-            let catchup = manifest.lines().find(|line| line.starts_with("catchup"));
-            catchup.is_some_and(|line| line.contains(&format!("\"{feature}\"")))
-        })
-        .map(|entry| &*entry.file_name().into_string().unwrap().leak())
-        .collect();
-    users.sort_unstable();
-    users
 }

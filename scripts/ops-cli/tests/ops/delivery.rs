@@ -117,11 +117,74 @@ fn a_deployment_can_tell_whether_its_commit_is_older() {
     }
 }
 
+/// The jobs of all workflows, by the name of the file and their own.
+fn jobs() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (path, text) in definitions(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.github/workflows")) {
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let (_, jobs) = text.split_once("\njobs:\n").unwrap();
+        let mut job: Option<(String, String)> = None;
+        for line in jobs.lines() {
+            let name =
+                line.strip_prefix("  ").filter(|rest| rest.starts_with(|it: char| it.is_ascii_lowercase()));
+            if let Some(name) = name.and_then(|name| name.strip_suffix(':')) {
+                found.extend(job.replace((format!("{file} {name}"), String::new())));
+            } else if let Some((_, text)) = &mut job {
+                *text += line;
+                text.push('\n');
+            }
+        }
+        found.extend(job);
+    }
+    found
+}
+
 #[test]
-fn only_the_deployment_gets_an_identity() {
+fn only_the_deployment_and_the_reader_of_bills_get_an_identity() {
     for (path, text) in definitions(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.github/workflows")) {
         assert!(text.contains("\npermissions:\n  contents: read\n"), "{}", path.display());
         assert!(!text.contains(": write-all") && !text.contains("contents: write"), "{}", path.display());
-        assert_eq!(text.matches("id-token: write").count(), 1, "{}", path.display());
     }
+    let jobs = jobs();
+    let with_identity: Vec<_> = jobs.iter().filter(|(_, job)| job.contains("id-token: write")).collect();
+    let names: Vec<_> = with_identity.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    for (name, environment) in [("deliver.yml deploy", "production"), ("scan.yml bills", "scan")] {
+        let (_, job) = with_identity.iter().find(|(found, _)| found == name).unwrap();
+        assert!(job.contains(&format!("\n    environment: {environment}\n")), "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_compiled_where_an_identity_is() {
+    for (name, job) in jobs().iter().filter(|(_, job)| job.contains("id-token: write")) {
+        // scripts/ops compiles itself, and with it run the build scripts of its dependencies.
+        for compiles in ["actions/rust", "cargo ", "scripts/ops", "npm ", "pip "] {
+            assert!(!job.contains(compiles), "{name}: {compiles}");
+        }
+    }
+}
+
+#[test]
+fn only_the_deployment_waits_for_another_commits() {
+    let workflow = text(".github/workflows/deliver.yml");
+    let (head, jobs_of_it) = workflow.split_once("\njobs:\n").unwrap();
+    assert!(head.contains("github.run_id"), "tests of one commit wait for the deployment of another");
+    assert_eq!(jobs_of_it.matches("concurrency:").count(), 1);
+    let (_, deploy) = jobs().into_iter().find(|(name, _)| name == "deliver.yml deploy").unwrap();
+    assert!(deploy.contains("concurrency:") && deploy.contains("cancel-in-progress: false"), "{deploy}");
+}
+
+#[test]
+fn a_build_has_time_for_all_its_steps_and_deploys_after_those_before_it() {
+    let build = text("infra/cloudbuild.yaml");
+    let seconds =
+        |line: &str| Some(line.split_once("timeout: ")?.1.strip_suffix('s')?.parse::<u32>().unwrap());
+    let (of_steps, whole): (Vec<_>, Vec<_>) = build.lines().partition(|line| line.starts_with(' '));
+    let steps: Vec<_> = of_steps.into_iter().filter_map(seconds).collect();
+    let whole: u32 = whole.into_iter().filter_map(seconds).sum();
+    assert_eq!(steps.len(), build.matches("\n  - id: ").count(), "a step has no limit");
+    assert!(steps.iter().sum::<u32>() <= whole, "{steps:?} do not fit into {whole} s");
+    let at = |step: &str| build.find(&format!("\n  - id: {step}\n")).unwrap();
+    assert!(at("turn") < at("deploy") && at("bills") < at("turn"));
 }

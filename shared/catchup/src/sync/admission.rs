@@ -67,7 +67,8 @@ pub enum Refusal {
     MissingScope,
     /// The account does not have the service.
     NoAccount,
-    /// The circuit breaker is open.
+    /// The circuit breaker is open. The application's dashboard counts these by this name.
+    #[strum(serialize = "circuit_breaker_open")]
     CircuitOpen,
 }
 

@@ -1,7 +1,77 @@
 run "the_rules_of_prometheus_are_those_of_the_list" {
   assert {
-    condition     = output.prometheus == file("${path.module}/../../../prometheus/rules.yaml")
+    condition     = output.files.prometheus == file("${path.module}/../../../prometheus/rules.yaml")
     error_message = "infra/prometheus/rules.yaml is out of date: run scripts/terraform --write."
+  }
+  assert {
+    condition     = output.files.cloud == file("${path.module}/../../tests/alerts/rules.yaml")
+    error_message = "infra/gcp/tests/alerts/rules.yaml is out of date: run scripts/terraform --write."
+  }
+}
+
+# promtool runs them (scripts/terraform); here, that each rule is in them.
+run "every_rule_is_seen_to_fire_and_to_stay_silent_in_both_systems" {
+  assert {
+    condition = alltrue([
+      for system, folder in { prometheus = "../../../prometheus", cloud = "../../tests/alerts" } : alltrue([
+        for fires in [true, false] : length(setsubtract(
+          [for name, rule in output.rules : name if rule[system] != null],
+          flatten([
+            for file in ["tests.yaml", "tests-of-days.yaml"] : [
+              for test in yamldecode(file("${path.module}/${folder}/${file}")).tests : [
+                for check in test.promql_expr_test : flatten(regexall("alertname=\"([a-z0-9-]+)\", alertstate=\"firing\"", check.expr))
+                if can(check.exp_samples) == fires
+              ]
+            ]
+          ]),
+        )) == 0
+      ])
+    ])
+    error_message = "A rule has no test in which it fires, or none in which it is silent."
+  }
+}
+
+run "what_is_not_ours_is_not_watched" {
+  variables {
+    enabled        = ["calendar-sync", "token-refresh"]
+    scheduled      = ["token-refresh"]
+    long_lookbacks = false
+  }
+
+  assert {
+    condition     = [for name, rule in output.rules : name if rule.alert == "missed-sweep"] == ["missed-sweep-24h-critical"] && !strcontains(output.rules["missed-sweep-24h-critical"].cloud, "webhook-renewal")
+    error_message = "A sweep is missed that another scheduler creates."
+  }
+  assert {
+    condition     = !strcontains(output.rules["stuck-queue-critical"].cloud, "webhook-renewal") && strcontains(output.rules["lost-calls-critical"].cloud, "\"calendar-sync-queue|token-refresh-queue\"")
+    error_message = "The predecessor's answers are taken for ours."
+  }
+  assert {
+    condition     = output.rules["response-time-warning"].cloud == null && output.rules["response-time-warning"].prometheus != null
+    error_message = "A look-back is too long."
+  }
+}
+
+run "without_queues_no_query_is_malformed" {
+  variables {
+    enabled   = []
+    scheduled = []
+  }
+
+  assert {
+    condition     = output.rules["stuck-queue-critical"].cloud == null && length([for rule in output.rules : rule if rule.alert == "missed-sweep"]) == 0
+    error_message = "A query asks for nothing."
+  }
+}
+
+run "no_look_back_of_cloud_monitoring_exceeds_25_hours_unless_it_is_declared" {
+  assert {
+    condition = alltrue([
+      for name, rule in output.rules : try(local.alerts[rule.alert].longLookback, false) || rule.cloud == null ? true : alltrue([
+        for range in regexall("\\[([0-9]+)([smhdw])\\]", rule.cloud) : tonumber(range[0]) * { s = 1, m = 60, h = 3600, d = 86400, w = 604800 }[range[1]] <= 90000
+      ]) && !strcontains(rule.cloud, "offset")
+    ])
+    error_message = "Cloud Monitoring refuses the query without a preview feature."
   }
 }
 
@@ -26,6 +96,13 @@ run "the_list_has_what_operators_were_promised" {
       dead-letters-warning       = 0
       queue-depth-warning        = 100
       stuck-queue-critical       = 0
+      lost-calls-critical        = 2
+      many-dispatches-warning    = 0
+      missed-sweep-15m-critical  = 0
+      missed-sweep-1h-critical   = 0
+      missed-sweep-6h-critical   = 0
+      missed-sweep-12h-critical  = 0
+      missed-sweep-24h-critical  = 0
       latency-warning            = 10
       latency-critical           = 30
       response-time-warning      = 1.2

@@ -136,13 +136,39 @@ run "the_service_is_internal_bounded_and_probed_where_it_is_alive" {
     error_message = "The instance has other resources."
   }
   assert {
-    condition = alltrue([
-      for probe in [
-        module.cloud_run.service.template[0].containers[0].startup_probe[0],
-        module.cloud_run.service.template[0].containers[0].liveness_probe[0],
-      ] : probe.http_get[0].path == "/health/live"
-    ])
-    error_message = "A probe asks another path: Google's front end keeps /healthz, and /health/ready wakes the database."
+    condition     = module.cloud_run.service.template[0].containers[0].startup_probe[0].http_get[0].path == "/health/live"
+    error_message = "The probe asks another path: Google's front end keeps /healthz, and /health/ready wakes the database."
+  }
+  assert {
+    condition     = length(module.cloud_run.service.template[0].containers[0].liveness_probe) == 0
+    error_message = "A probe is billed on idle instances."
+  }
+  assert {
+    condition     = google_cloud_tasks_queue.queue.stackdriver_logging_config[0].sampling_ratio == 1
+    error_message = "Calls that are turned away are written down nowhere."
+  }
+}
+
+run "a_private_address_is_reached_through_the_network_and_nothing_else_is" {
+  command = plan
+
+  variables {
+    cloud_sql_instance = null
+    network            = { network = "default", subnetwork = "functions" }
+    labels             = { app = "jobs" }
+  }
+
+  assert {
+    condition     = module.cloud_run.service.template[0].vpc_access[0].egress == "PRIVATE_RANGES_ONLY" && module.cloud_run.service.template[0].vpc_access[0].network_interfaces[0].subnetwork == "functions"
+    error_message = "The database cannot be reached, or vendors are reached through the network."
+  }
+  assert {
+    condition     = length(module.cloud_run.service.template[0].volumes) == 0 && length(module.cloud_run.cloud_sql) == 0
+    error_message = "The socket is mounted, or the right to it is granted, although nothing uses it."
+  }
+  assert {
+    condition     = module.cloud_run.service.labels == tomap({ app = "jobs", service = "token-refresh" })
+    error_message = "Bills cannot be read by service."
   }
 }
 
@@ -214,6 +240,8 @@ run "only_the_queue_may_call_the_service" {
     condition = google_service_account_iam_binding.act_as_queue.members == toset([
       "serviceAccount:token-refresh@example.iam.gserviceaccount.com",
       "serviceAccount:token-refresh-cron@example.iam.gserviceaccount.com",
+      # Which sends a new revision its first task.
+      "serviceAccount:ci@example.iam.gserviceaccount.com",
     ]) && google_service_account_iam_binding.act_as_queue.role == "roles/iam.serviceAccountUser"
     error_message = "Others may create tasks in the queue's name."
   }
@@ -396,11 +424,11 @@ run "operators_create_tasks_in_the_name_of_the_queue_or_of_the_predecessor" {
   }
 
   assert {
-    condition     = output.callers == setunion(output.producers, ["group:on-call@example.com"]) && length(output.callers) == 3
+    condition     = output.callers == setunion(output.producers, ["group:on-call@example.com"], var.deployers) && length(output.callers) == 4
     error_message = "Operators may not send a task, or others may."
   }
   assert {
-    condition     = toset(keys(google_service_account_iam_member.act_as_predecessor)) == output.callers
+    condition     = toset(keys(google_service_account_iam_member.act_as_predecessor)) == setsubtract(output.callers, var.deployers)
     error_message = "A dead letter cannot be replayed as long as tasks name the predecessor."
   }
   assert {

@@ -8,6 +8,9 @@ use sqlx::PgConnection;
 /// Each fact that the page states, one per line: an enumeration's values, a column, or a rule of a table.
 const APPLICATION: &str = include_str!("../../schema/application.tsv");
 
+/// Each index that the application's migrations leave: what is not listed is not there in production.
+const INDEXES: &str = include_str!("../../schema/application-indexes.txt");
+
 const COLUMNS: &str = "
     SELECT concat_ws(E'\\t', 'column', c.relname, a.attname,
         replace(replace(replace(format_type(a.atttypid, a.atttypmod),
@@ -51,6 +54,15 @@ const UNIQUE_INDEXES: &str = "
     JOIN pg_class c ON c.oid = i.indexrelid AND c.relnamespace = 'public'::regnamespace
     WHERE i.indisunique AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)";
 
+/// Without their names, which differ.
+const ALL_INDEXES: &str = r"
+    SELECT c.relname || '|' || replace(
+        regexp_replace(pg_get_indexdef(i.indexrelid),
+            '^(CREATE (?:UNIQUE )?INDEX) .+? ON (?:ONLY )?(?:\S+\.)?(\S+) (USING .*)$', '\1 ON \2 \3'),
+        ' USING btree (', ' (')
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+    WHERE c.relnamespace = 'public'::regnamespace";
+
 async fn facts(connection: &mut PgConnection, query: &'static str) -> Vec<String> {
     sqlx::query_scalar(query).fetch_all(connection).await.expect("the catalogue can be read")
 }
@@ -65,6 +77,18 @@ async fn a_fresh_database_has_exactly_the_tables_that_the_application_has() {
         found.extend(facts(&mut connection, query).await);
     }
     let expected: BTreeSet<String> = APPLICATION.lines().map(str::to_owned).collect();
+    let missing: Vec<_> = expected.difference(&found).collect();
+    let more: Vec<_> = found.difference(&expected).collect();
+    assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}\nmore: {more:#?}");
+}
+
+#[tokio::test]
+async fn a_fresh_database_has_exactly_the_indexes_that_the_application_has() {
+    let postgres = Postgres::start(None).await.expect("Postgres starts");
+    let url = postgres.create_database("indexes").await.expect("a database");
+    let mut connection = postgres::connect(&url).await.expect("a connection");
+    let found: BTreeSet<_> = facts(&mut connection, ALL_INDEXES).await.into_iter().collect();
+    let expected: BTreeSet<_> = INDEXES.lines().map(str::to_owned).collect();
     let missing: Vec<_> = expected.difference(&found).collect();
     let more: Vec<_> = found.difference(&expected).collect();
     assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}\nmore: {more:#?}");

@@ -37,16 +37,24 @@ pub struct ContactsSyncState {
 }
 
 impl Contacts {
-    /// Where the sync continues; the default for a user who was never synced.
-    pub async fn sync_state(&self, user_id: Uuid) -> Result<ContactsSyncState, Error> {
+    /// Where the sync continues; the default for a user who was never synced. A sync that `begins`, or continues, is in
+    /// progress for the application until it succeeds or fails.
+    pub async fn sync_state(&self, user_id: Uuid, begins: bool) -> Result<ContactsSyncState, Error> {
         let state = sqlx::query!(
             r#"
+            WITH shown AS (
+                INSERT INTO google_contacts_sync_state AS s (user_id, last_sync_status)
+                SELECT $1, 'in_progress' WHERE $2
+                ON CONFLICT (user_id) DO UPDATE SET last_sync_status = excluded.last_sync_status
+                WHERE s.last_sync_status IS DISTINCT FROM excluded.last_sync_status
+            )
             SELECT o.run AS "run?", o.sync_token AS "sync_token?", o.given_at, o.parameters, o.doubted_at, s.total_contacts_synced AS "linked?"
             FROM (SELECT $1::uuid AS user_id) u
             LEFT JOIN jobs.contacts_sync_state o USING (user_id)
             LEFT JOIN google_contacts_sync_state s USING (user_id)
             "#,
-            user_id
+            user_id,
+            begins,
         )
         .fetch_one(self.0.statement())
         .await?;
@@ -63,6 +71,21 @@ impl Contacts {
             doubted_at: state.doubted_at,
             linked: state.linked.map_or(0, |total| u64::try_from(total).unwrap_or(0)),
         })
+    }
+
+    /// Notes that a sync that was in progress may not continue, for the reason with this code.
+    pub async fn sync_refused(&self, user_id: Uuid, code: &str) -> Result<(), Error> {
+        sqlx::query!(
+            "
+            UPDATE google_contacts_sync_state SET last_sync_status = 'failed', last_sync_error = $2
+            WHERE user_id = $1 AND last_sync_status = 'in_progress'
+            ",
+            user_id,
+            code,
+        )
+        .execute(self.0.statement())
+        .await?;
+        Ok(())
     }
 
     /// Notes that a sync failed. The sync token stays. `error` is for operators: no secret, no personal datum.

@@ -170,7 +170,7 @@ fn listed<'a>(run: Uuid, number: i32, begun_with: &'a BegunWith, next: &'a Place
 
 /// What a listing begins with that begins now.
 async fn begin(database: &Database, user: Uuid) -> BegunWith {
-    database.of::<Contacts>().sync_state(user).await.unwrap().begun_with
+    database.of::<Contacts>().sync_state(user, false).await.unwrap().begun_with
 }
 
 fn more() -> Place {

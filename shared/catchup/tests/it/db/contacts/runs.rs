@@ -207,7 +207,7 @@ async fn the_sync_state_says_where_the_sync_continues() {
     let database = Database::new().await;
     let user = database.user(&[GoogleContacts]).await;
     let contacts = database.of::<Contacts>();
-    assert_eq!(contacts.sync_state(user).await.unwrap().token, None);
+    assert_eq!(contacts.sync_state(user, false).await.unwrap().token, None);
     insert(&database, user, &people(1..=3)).await;
     // The application's, which was given for other parameters.
     database
@@ -215,19 +215,25 @@ async fn the_sync_state_says_where_the_sync_continues() {
             "INSERT INTO google_contacts_sync_state (user_id, sync_token) VALUES ('{user}', 'theirs')"
         ))
         .await;
-    assert_eq!(contacts.sync_state(user).await.unwrap().token, None);
+    assert_eq!(contacts.sync_state(user, false).await.unwrap().token, None);
     let token = store(&database, user, SyncType::Full, "token", true).await;
-    let state = contacts.sync_state(user).await.unwrap();
+    let state = contacts.sync_state(user, false).await.unwrap();
     assert_eq!((state.token.as_ref(), state.linked), (Some(&token), 3));
 
+    let status = "SELECT last_sync_status FROM google_contacts_sync_state";
+    assert_eq!(contacts.sync_state(user, true).await.unwrap(), state, "a sync that begins forgets nothing");
+    assert_eq!(database.value::<String>(status).await, "in_progress");
+    contacts.sync_refused(user, "token_revoked").await.unwrap();
+    assert_eq!(database.value::<String>(status).await, "failed");
+
     contacts.sync_failed(user, "google answers 500").await.unwrap();
-    assert_eq!(contacts.sync_state(user).await.unwrap(), state, "a failure forgets nothing");
+    assert_eq!(contacts.sync_state(user, false).await.unwrap(), state, "a failure forgets nothing");
     assert_eq!(
         database.value::<String>("SELECT last_sync_status FROM google_contacts_sync_state").await,
         "failed"
     );
     let token = store(&database, user, SyncType::Incremental, "next", false).await;
-    assert_eq!(contacts.sync_state(user).await.unwrap().token, Some(token));
+    assert_eq!(contacts.sync_state(user, false).await.unwrap().token, Some(token));
     let row = "SELECT sync_token, total_contacts_synced, last_full_sync_at IS NOT NULL, last_incremental_sync_at IS NOT NULL,
                       last_sync_status, last_sync_error FROM google_contacts_sync_state";
     let expected = (None, 3, true, true, "success".to_owned(), None);
@@ -248,11 +254,11 @@ async fn a_doubt_is_remembered_from_the_first_time_until_a_sync_is_believed() {
         let mut page = page(&database, user).await;
         page.doubt(first + TimeDelta::hours(hours)).await.unwrap();
         page.commit().await.unwrap();
-        let state = contacts.sync_state(user).await.unwrap();
+        let state = contacts.sync_state(user, false).await.unwrap();
         assert_eq!((state.token, state.doubted_at), (None, Some(first)));
     }
     store(&database, user, SyncType::Full, "token", true).await;
-    assert_eq!(contacts.sync_state(user).await.unwrap().doubted_at, None);
+    assert_eq!(contacts.sync_state(user, false).await.unwrap().doubted_at, None);
 }
 
 #[tokio::test]
