@@ -47,6 +47,7 @@ pub struct BatchNotifications {
 struct Batch {
     emailed: usize,
     texted: usize,
+    shown_in_app: usize,
     refused: usize,
     unknown: usize,
     #[serde(skip)]
@@ -130,10 +131,10 @@ impl BatchNotifications {
         let Some(person) = self.recipients.contactable(user_id, context.now()).await? else {
             return Ok(Outcome::Skipped("unknown_user"));
         };
-        if person.channels(List::Ideas).is_empty() {
-            return Ok(Outcome::Skipped("no_channel"));
-        }
         let recipient = Recipient::of(user_id, &person);
+        if person.channels(List::Ideas).is_empty() {
+            return self.show_in_app(&recipient, context).await;
+        }
         let parts = self.parts(&recipient, &person, context).await?;
         let count = |channel| parts.iter().filter(|part| part.channel == channel).count();
         let notifier = self.notifier.planning(user_id, count(Channel::Email), count(Channel::Sms));
@@ -153,6 +154,24 @@ impl BatchNotifications {
                 }
             };
             batch.count(channel, count, &delivery, context);
+        }
+        Ok(batch.wait.or_done(batch))
+    }
+
+    /// Where the application shows notifications, what else no channel would tell.
+    async fn show_in_app(&self, recipient: &Recipient, context: &Context) -> Result<Outcome, Failure> {
+        let (user_id, now) = (recipient.user_id, context.now());
+        if !self.batches.has_in_app().await? {
+            return Ok(Outcome::Skipped("no_channel"));
+        }
+        let mut batch = Batch::default();
+        if let Some(excluded) = self.batches.excluded(user_id, now).await? {
+            let suggestions =
+                self.suggestions(user_id, None, now, &excluded, suggestions::MAX_PER_BATCH).await?;
+            let digest = self.notifier.in_app(recipient, &suggestions);
+            if !suggestions.is_empty() && self.batches.show_in_app(user_id, &digest, now).await? {
+                batch.shown_in_app = suggestions.len();
+            }
         }
         Ok(batch.wait.or_done(batch))
     }
@@ -186,7 +205,7 @@ impl BatchNotifications {
                 }
                 DigestLevel::Silent => continue,
             };
-            let suggestions = self.suggestions(recipient.user_id, channel, at, &excluded, max).await?;
+            let suggestions = self.suggestions(recipient.user_id, Some(channel), at, &excluded, max).await?;
             if !suggestions.is_empty() {
                 parts.push(Part { channel, address, at, content: Content::Suggestions(suggestions) });
             }
@@ -198,7 +217,7 @@ impl BatchNotifications {
     async fn suggestions(
         &self,
         user_id: Uuid,
-        channel: Channel,
+        channel: Option<Channel>,
         at: DateTime<Utc>,
         excluded: &[Uuid],
         max: usize,

@@ -50,7 +50,7 @@ mod twilio;
 pub mod zone;
 
 use email::{Mailer, Tracking};
-use message::{Acts, Frame, Notification, StillUseful};
+use message::{Acts, Frame, InAppDigest, Notification, StillUseful};
 pub use retry::Wait;
 use twilio::Twilio;
 use zone::ReaderClock;
@@ -222,6 +222,13 @@ impl Notifier {
             not_now_url: url(Link::NotNow { suggestion }),
             never_url: url(Link::Never { suggestion }),
         }
+    }
+
+    /// What the application shows of suggestions to a person whom no message reaches.
+    #[must_use]
+    pub fn in_app(&self, recipient: &Recipient, suggestions: &[message::Suggestion]) -> InAppDigest {
+        let clock = ReaderClock::new(recipient.zone, recipient.own_zone);
+        InAppDigest::new(suggestions, clock, self.inner.application.suggestions())
     }
 
     /// Whether there is time to send another message. A job asks before each: one that is cut off stays `unknown`.

@@ -125,7 +125,49 @@ async fn a_user_who_reacts_to_nothing_is_sent_less_and_less_until_they_act() {
 
 /// So many suggestions were sent by e-mail, and so many as texts.
 fn done(emailed: usize, texted: usize) -> Value {
-    json!({ "emailed": emailed, "texted": texted, "refused": 0, "unknown": 0 })
+    json!({ "emailed": emailed, "texted": texted, "shown_in_app": 0, "refused": 0, "unknown": 0 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_no_message_reaches_is_told_by_the_application_where_it_shows_notifications() {
+    let fixture = Fixture::at_noon().await;
+    let (silent, reached) = (fixture.user("silent", NONE).await, fixture.user("reached", EMAIL).await);
+    for user in [silent, reached] {
+        for (whom, days) in [("Zoe", 9), ("Ben", 7), ("Cem", 8), ("Dov", 10)] {
+            fixture.suggest_in(user, whom, TimeDelta::days(days)).await;
+        }
+    }
+    let deliver = async |user: Uuid| fixture.deliver(&json!({ "userId": user })).await;
+    assert_eq!(deliver(silent).await.body["reason"], "no_channel");
+
+    fixture.stack.run(LATER_SCHEMA).await;
+    let shown =
+        |count| json!({ "emailed": 0, "texted": 0, "shown_in_app": count, "refused": 0, "unknown": 0 });
+    deliver(silent).await.check_done(&shown(3));
+    // One digest for a batch, however often its task comes.
+    deliver(silent).await.check_done(&shown(0));
+    deliver(reached).await.check_done(&done(3, 0));
+    let rows: Vec<(Uuid, String, String, String, bool)> = fixture
+        .stack
+        .rows("SELECT user_id, title, description, action_url, read FROM in_app_notifications")
+        .await;
+    let [(user, title, description, url, is_read)] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!((*user, *is_read), (silent, false));
+    assert_eq!(title, "3 ideas for catching up");
+    let names: Vec<_> = description.lines().filter_map(|line| line.split(" · ").next()).collect();
+    assert_eq!(names, ["Ben", "Cem", "Zoe"], "{description}");
+    assert!(url.ends_with("/app"), "{url}");
+
+    fixture
+        .stack
+        .run(&format!(
+            "INSERT INTO suggestion_pauses (user_id, pause_start, pause_end)
+        VALUES ('{silent}', '{now}', '{now}'::timestamptz + interval '30 days')",
+            now = fixture.stack.now()
+        ))
+        .await;
+    fixture.stack.advance(WEEK);
+    deliver(silent).await.check_done(&shown(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,7 +271,7 @@ async fn a_lost_answer_is_no_failure_and_its_message_is_not_sent_again() {
     fixture.messaging.inbox.fault(Fault::new(Channel::Email, Kind::ResetAfterAccept));
     let task = task(&json!({ "userId": user }));
     let answer = fixture.service.deliver(task).await;
-    answer.check_done(&json!({ "emailed": 0, "texted": 1, "refused": 0, "unknown": 1 }));
+    answer.check_done(&json!({ "emailed": 0, "texted": 1, "shown_in_app": 0, "refused": 0, "unknown": 1 }));
     fixture.deliver(&json!({ "userId": user, "time": "09:01" })).await.check_done(&done(0, 0));
     assert_eq!(fixture.messages().len(), 2);
     assert_eq!(

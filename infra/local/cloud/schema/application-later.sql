@@ -24,3 +24,14 @@ CREATE TABLE suggestion_feedback (
     comment text,
     created_at timestamptz NOT NULL DEFAULT now()
 );
+
+CREATE TABLE in_app_notifications (
+    id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
+    user_id uuid NOT NULL REFERENCES users ON DELETE CASCADE,
+    event_type varchar(50) NOT NULL,
+    title varchar(255) NOT NULL,
+    description text,
+    action_url varchar(500),
+    read boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT now()
+);

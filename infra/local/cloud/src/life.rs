@@ -42,7 +42,7 @@ use deeds::Stage;
 use links::Found;
 use memory::{Digest, Memory, Week, Word};
 use people::{Kind, Person, people};
-use rules::{QUESTION_AFTER, Reading, Subject};
+use rules::{APART, QUESTION_AFTER, Reading, Subject};
 pub use table::Table;
 
 /// The application's later tables, which some people use.
@@ -97,13 +97,14 @@ impl Course {
     }
 }
 
-/// Lives through it, and returns what became of everybody, and what was not as it should be.
+/// Lives through it, and returns what became of everybody, and what was not as it should be. Each day is told with what was found
+/// on it.
 pub async fn life(
     cloud: &mut LocalCloud,
     time: &mut SimulatedTime,
     Course { days, seed }: Course,
     time_limit: Duration,
-    mut tell: impl FnMut(DateTime<Utc>),
+    mut tell: impl FnMut(DateTime<Utc>, &[Difference]),
 ) -> anyhow::Result<(Table, Vec<Difference>)> {
     let (world, inbox) = (cloud.world().clone(), cloud.inbox().clone());
     let begin = world.now();
@@ -128,7 +129,7 @@ pub async fn life(
     let mut simulation = Simulation::new(cloud, time, time_limit)?;
     simulation.cloud.run_schedules(queues::TOKEN_REFRESH).await?;
     simulation.until(begin).await?;
-    let mut told = begin;
+    let (mut told, mut known) = (begin, 0);
     while let Some(moment) = simulation.step(end).await? {
         life.look(moment.at).await?;
         if moment.at.minute() == 0 {
@@ -138,7 +139,8 @@ pub async fn life(
             told = moment.at;
             life.inject_faults();
             life.settle(told - UNTIL_SETTLED).await?;
-            tell(told);
+            tell(told, life.problems.get(known..).unwrap_or_default());
+            known = life.problems.len();
         }
     }
     life.world.clear_faults();
@@ -303,7 +305,11 @@ impl Life {
 
     async fn end_week(&mut self, place: usize) -> anyhow::Result<()> {
         let (person, memory) = &mut self.people[place];
-        let Some(week) = memory.week.take().filter(|week| week.is_expected) else { return Ok(()) };
+        let Some(week) = memory.week.take() else { return Ok(()) };
+        // Who pauses while the batch waits for a provider gets none.
+        if !week.is_expected || memory.is_paused(week.at + LATENESS) {
+            return Ok(());
+        }
         memory.expected_weeks += 1;
         if memory.digests.iter().any(|digest| digest.at >= week.at) {
             memory.good_weeks += 1;
@@ -355,6 +361,7 @@ impl Life {
         }
         let left: Vec<(Uuid, String)> =
             sqlx::query_as("SELECT user_id, channel FROM jobs.opt_outs").fetch_all(&mut self.db).await?;
+        let in_app = record::in_app(&mut self.db).await?;
         for place in 0..self.people.len() {
             self.last_words(place, now).await?;
             let (person, memory) = &self.people[place];
@@ -379,9 +386,17 @@ impl Life {
             if person.kind == Kind::Ignores && days >= 70 && memory.asked_at.is_none() {
                 problems.push("who reacts to nothing was never asked".to_owned());
             }
-            let is_long = days >= 14 && !matches!(person.kind, Kind::Unreached | Kind::Revokes);
-            if is_long && memory.digests.is_empty() {
+            let is_long = days >= 14 && person.kind != Kind::Revokes;
+            let is_told = if person.kind == Kind::Unreached {
+                in_app.contains_key(&person.id)
+            } else {
+                !memory.digests.is_empty()
+            };
+            if is_long && !is_told {
                 problems.push("no digest at all".to_owned());
+            }
+            if in_app.get(&person.id).is_some_and(|apart| *apart < APART) {
+                problems.push("the application shows two digests of one week".to_owned());
             }
             for problem in problems {
                 self.problem(Some(place), problem);

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::deliveries::Channel;
 use super::later_tables::{self, LaterTables};
 use super::suggestions::excluded_here;
+use crate::notify::message::InAppDigest;
 
 /// Users that one page of the batch sweep looks at. No index knows when a user's batch is due, so a page ends after so many
 /// users, due or not.
@@ -210,17 +211,17 @@ impl Batches {
     }
 
     /// The best of the user's pending suggestions that are still wanted, have no calendar event, begin at `from` or later, and
-    /// that the ledger does not know on `channel`. Those that begin before `next`, when the next batch can announce something,
+    /// that the ledger does not know on `channel`, if one is given. Those that begin before `next`, when the next batch can announce something,
     /// come first.
     pub async fn suggestions_to_send(
         &self,
         user_id: Uuid,
-        channel: Channel,
+        channel: Option<Channel>,
         [from, next]: [DateTime<Utc>; 2],
         excluded: &[Uuid],
         limit: usize,
     ) -> Result<Vec<PendingSuggestion>, Error> {
-        let channel: &str = channel.into();
+        let channel = channel.map(Channel::as_str);
         let suggestions = sqlx::query_as!(
             PendingSuggestion,
             r#"
@@ -261,5 +262,43 @@ impl Batches {
         .fetch_all(self.0.statement())
         .await?;
         Ok(suggestions)
+    }
+
+    /// Whether the application shows notifications: some of its versions do.
+    pub async fn has_in_app(&self) -> Result<bool, Error> {
+        let has_in_app =
+            sqlx::query_scalar!(r#"SELECT to_regclass('in_app_notifications') IS NOT NULL AS "has_in_app!""#)
+                .fetch_one(self.0.statement())
+                .await?;
+        Ok(has_in_app)
+    }
+
+    /// Lets the application show a digest, one for each batch: `false` when there is one. Only where it
+    /// [shows notifications](Self::has_in_app).
+    pub async fn show_in_app(
+        &self,
+        user_id: Uuid,
+        digest: &InAppDigest,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let shown = sqlx::query!(
+            "
+            INSERT INTO in_app_notifications (user_id, event_type, title, description, action_url, read, created_at)
+            SELECT $1, 'suggestions', $2, $3, $4, false, $5
+            WHERE NOT EXISTS (
+                SELECT FROM in_app_notifications
+                WHERE user_id = $1 AND event_type = 'suggestions' AND created_at > $6
+            )
+            ",
+            user_id,
+            digest.title,
+            digest.description,
+            digest.url,
+            now,
+            now - SAME_BATCH,
+        )
+        .execute(self.0.statement())
+        .await?;
+        Ok(shown.rows_affected() > 0)
     }
 }

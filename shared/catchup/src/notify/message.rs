@@ -13,7 +13,7 @@ mod frame;
 mod reminder;
 mod still_useful;
 
-pub use digest::{Acts, Suggestion};
+pub use digest::{Acts, InAppDigest, Suggestion};
 pub use frame::Frame;
 pub use reminder::TokenNotice;
 pub use still_useful::StillUseful;

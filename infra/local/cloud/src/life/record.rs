@@ -1,5 +1,7 @@
 //! What the database says about a message, read the moment after it was sent.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
@@ -115,4 +117,20 @@ pub(crate) async fn has_unknown(
     .bind(since)
     .fetch_one(db)
     .await
+}
+
+/// How far the digests that the application shows to a user are apart, at least.
+pub(crate) async fn in_app(db: &mut PgConnection) -> sqlx::Result<HashMap<Uuid, TimeDelta>> {
+    let shown: Vec<(Uuid, DateTime<Utc>)> =
+        sqlx::query_as("SELECT user_id, created_at FROM in_app_notifications ORDER BY user_id, created_at")
+            .fetch_all(db)
+            .await?;
+    let mut apart: HashMap<Uuid, TimeDelta> = shown.iter().map(|(user, _)| (*user, TimeDelta::MAX)).collect();
+    for pair in shown.windows(2) {
+        let [(user, before), (next, at)] = pair else { continue };
+        if user == next {
+            apart.entry(*user).and_modify(|least| *least = (*at - *before).min(*least));
+        }
+    }
+    Ok(apart)
 }

@@ -21,7 +21,7 @@ pub(crate) const QUESTION_AFTER: usize = 6;
 const TEXTS: (u32, u32) = (8, 21);
 const MEETINGS: (u32, u32) = (9, 21);
 /// Two digests by one channel are at least so far apart.
-const APART: TimeDelta = TimeDelta::days(3);
+pub(crate) const APART: TimeDelta = TimeDelta::days(3);
 /// Gmail cuts off what is longer.
 const MAX_HTML_BYTES: usize = 60_000;
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Email, Frame, Notification, Sms, brief, one_line, written};
 use crate::db::deliveries::NotificationId;
+use crate::notify::zone::ReaderClock;
 
 /// Longest text about the reason, in UTF-16 units: it is one line of why, not a page.
 const MAX_REASON_UNITS: usize = 400;
@@ -101,6 +102,32 @@ struct Html<'a> {
     frame: &'a Frame,
 }
 
+#[derive(Template)]
+#[template(path = "digest/in-app.txt")]
+struct InApp<'a> {
+    ideas: &'a [Idea<'a>],
+}
+
+/// A digest as the application shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InAppDigest {
+    /// One line, of at most [`MAX_SUBJECT_UNITS`].
+    pub title: String,
+    /// A line for each suggestion.
+    pub description: String,
+    /// Where they are.
+    pub url: String,
+}
+
+impl InAppDigest {
+    /// The digest of these suggestions, by the reader's clock.
+    #[must_use]
+    pub fn new(suggestions: &[Suggestion], clock: ReaderClock, url: &str) -> Self {
+        let ideas = ideas(&suggestions.iter().collect::<Vec<_>>(), clock);
+        Self { title: subject(&ideas), description: written(&InApp { ideas: &ideas }), url: url.to_owned() }
+    }
+}
+
 /// A suggestion in the few words of a text message.
 struct Line {
     people: String,
@@ -119,6 +146,26 @@ fn in_order<'a>(suggestions: &[&'a Suggestion]) -> Vec<&'a Suggestion> {
     let mut suggestions = suggestions.to_vec();
     suggestions.sort_by_key(|suggestion| suggestion.start);
     suggestions
+}
+
+fn ideas<'a>(suggestions: &[&'a Suggestion], clock: ReaderClock) -> Vec<Idea<'a>> {
+    let idea = |suggestion: &'a Suggestion| Idea {
+        people: suggestion.people(),
+        slot: clock.slot(suggestion.start, suggestion.end),
+        reason: capitalized(&brief(&suggestion.reason(), MAX_REASON_UNITS)),
+        acts: suggestion.acts.as_ref(),
+    };
+    in_order(suggestions).into_iter().map(idea).collect()
+}
+
+/// With names, if it is not too long.
+fn subject(ideas: &[Idea]) -> String {
+    let named = written(&Subject { ideas, are_named: true });
+    if named.encode_utf16().count() <= MAX_SUBJECT_UNITS {
+        named
+    } else {
+        written(&Subject { ideas, are_named: false })
+    }
 }
 
 impl Notification for Suggestion {
@@ -146,21 +193,8 @@ impl Notification for Suggestion {
     }
 
     fn email(notifications: &[&Self], frame: &Frame) -> Email {
-        let ideas: Vec<_> = in_order(notifications)
-            .into_iter()
-            .map(|suggestion| Idea {
-                people: suggestion.people(),
-                slot: frame.clock.slot(suggestion.start, suggestion.end),
-                reason: capitalized(&brief(&suggestion.reason(), MAX_REASON_UNITS)),
-                acts: suggestion.acts.as_ref(),
-            })
-            .collect();
-        let named = written(&Subject { ideas: &ideas, are_named: true });
-        let subject = if named.encode_utf16().count() <= MAX_SUBJECT_UNITS {
-            named
-        } else {
-            written(&Subject { ideas: &ideas, are_named: false })
-        };
+        let ideas = ideas(notifications, frame.clock);
+        let subject = subject(&ideas);
         let html = Html { subject: &subject.clone(), ideas: &ideas, frame };
         Email::new(subject, &Text { ideas: &ideas, frame }, &html)
     }

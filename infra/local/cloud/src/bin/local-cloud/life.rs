@@ -13,6 +13,7 @@ use local_cloud::life::{Course, life};
 use local_cloud::seed::Variety;
 use local_cloud::simulated_time::SimulatedTime;
 use local_cloud::stack::{LocalCloud, Options, Servers};
+use local_cloud::verify::Difference;
 use serde_json::json;
 
 use crate::up::{at_least_one, print_differences};
@@ -89,7 +90,12 @@ impl Life {
         console.say(&format!("{} people live for {} days (seed {})", self.people, self.days, self.seed));
         let mut cloud = LocalCloud::start(options, Servers::start(options).await?).await?;
         let time_limit = Duration::from_secs(self.time_limit_seconds);
-        let tell = |now: DateTime<Utc>| console.say(&now.format("%a %F").to_string());
+        let tell = |now: DateTime<Utc>, found: &[Difference]| {
+            console.say(&now.format("%a %F").to_string());
+            for problem in found {
+                console.say(&problem.to_string());
+            }
+        };
         let result = life(&mut cloud, time, course, time_limit, tell).await;
         let (table, problems) = match result {
             Ok(result) => result,
