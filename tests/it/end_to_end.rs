@@ -36,6 +36,7 @@ async fn start(world: SeedOptions) -> LocalCloud {
     let options = Options {
         postgres: Some(tests::stack::postgres().await.url().clone()),
         redis: None,
+        existing: None,
         world,
         variety: Variety::Varied,
         backoff_divisor: SHORTER_BACKOFF,

@@ -181,6 +181,11 @@ pub async fn prepare(url: &Url) -> anyhow::Result<()> {
     let mut connection = connect(url).await?;
     connection.execute(APPLICATION_SCHEMA).await.context("cannot create the application's tables")?;
     connection.close().await?;
+    migrate(url).await
+}
+
+/// Gives a database of the application the schema `jobs`.
+pub(crate) async fn migrate(url: &Url) -> anyhow::Result<()> {
     catchup::db::migrations::migrate(options(url)?).await.context("cannot migrate the schema `jobs`")
 }
 

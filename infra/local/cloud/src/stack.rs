@@ -42,6 +42,8 @@ pub struct Options {
     pub postgres: Option<Url>,
     /// A Redis of which an empty database is used; a private one otherwise.
     pub redis: Option<Url>,
+    /// A database that the application made, instead of one of our own.
+    pub existing: Option<Existing>,
     /// The world.
     pub world: SeedOptions,
     /// What is in the database before the first task.
@@ -56,6 +58,17 @@ pub struct Options {
     pub programs: Option<PathBuf>,
     /// Folder for their logs.
     pub logs: PathBuf,
+}
+
+/// A database of the application, or a copy of one. The schema `jobs` is added to it, and it is left as it is then.
+#[derive(Debug, Clone)]
+pub struct Existing {
+    /// Where it is.
+    pub database: Url,
+    /// Key of the tokens in it, 64 hexadecimal digits.
+    pub encryption_key: String,
+    /// What the functions are told instead of the addresses of stand-ins.
+    pub environment: Environment,
 }
 
 /// A running local cloud. Dropping it ends everything that it started, functions first.
@@ -106,6 +119,11 @@ impl Servers {
         check_disk(&options.logs)?;
         let log = |name: &str| options.logs.join(name);
         let redis = Redis::start_with_log(options.redis.as_ref(), Some(&log("redis.log"))).await?;
+        if let Some(Existing { database, .. }) = &options.existing {
+            let postgres = Postgres::start(Some(database)).await?;
+            crate::postgres::migrate(database).await?;
+            return Ok(Self { redis, postgres, database: database.clone() });
+        }
         let postgres =
             Postgres::start_with_log(options.postgres.as_ref(), Some(&log("postgres.log"))).await?;
         let name = format!("local_cloud_{}", Uuid::new_v4().simple());
@@ -145,7 +163,9 @@ impl Parts {
         let Servers { redis, database, .. } = servers;
         let world = World::seeded(options.world.clone());
         let inbox = Inbox::default();
-        let encryption_key = seed::new_encryption_key();
+        let existing = options.existing.as_ref();
+        let encryption_key =
+            existing.map_or_else(seed::new_encryption_key, |existing| existing.encryption_key.clone());
         let mut seeded = seed::seed(database, &world, &encryption_key, options.variety).await?;
         let google = serve_google(&world)?;
         let messaging = serve_messaging(&inbox)?;
@@ -182,7 +202,8 @@ impl Parts {
         };
         let push_url = webhooks.as_ref().map_or_else(|| endpoints.push_url.to_owned(), push_url);
         seed::open_channels(database, &world, &mut seeded, &push_url).await?;
-        let environment = Endpoints { push_url: &push_url, ..endpoints }.environment();
+        let mut environment = Endpoints { push_url: &push_url, ..endpoints }.environment();
+        environment.extend(existing.map(|existing| existing.environment.clone()).unwrap_or_default());
         let functions = match &options.programs {
             Some(programs) => start_functions(programs, &options.logs, &environment).await?,
             None => Vec::new(),

@@ -72,6 +72,7 @@ async fn serve(options: &Options) -> anyhow::Result<()> {
     let options_of_cloud = stack::Options {
         postgres: options.postgres.clone(),
         redis: options.redis.clone(),
+        existing: None,
         world: SeedOptions { users: options.users, ..SeedOptions::default() },
         variety: Variety::Varied,
         backoff_divisor: options.shorten_backoff,

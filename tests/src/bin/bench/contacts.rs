@@ -99,6 +99,7 @@ async fn size(options: &Options, program: &Path, people: u64) -> anyhow::Result<
     let cloud_options = CloudOptions {
         postgres: options.postgres.clone(),
         redis: None,
+        existing: None,
         world: SeedOptions { users: 4, max_contacts: 10, ..SeedOptions::default() },
         variety: Variety::Varied,
         backoff_divisor: 1,

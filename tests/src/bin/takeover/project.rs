@@ -65,6 +65,7 @@ impl Project {
         let options = Options {
             postgres: None,
             redis: None,
+            existing: None,
             world: SeedOptions { users: 20, max_contacts: 50, ..SeedOptions::default() },
             // Backoffs of the declaration, which a take-over checks.
             variety: Variety::Varied,

@@ -64,12 +64,18 @@ fn up() -> (Child, TempDir) {
     (child, folder)
 }
 
-/// The same, with the lines that it prints from then on.
-fn up_with_console() -> (Child, TempDir, impl Iterator<Item = String> + Send + 'static) {
+/// The folder of a build that has only that function.
+pub(crate) fn programs() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let program = folder.path().join("adaptive-sync");
     fs::write(&program, FUNCTION).expect("a program");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("may run");
+    folder
+}
+
+/// The same, with the lines that it prints from then on.
+fn up_with_console() -> (Child, TempDir, impl Iterator<Item = String> + Send + 'static) {
+    let folder = programs();
     let mut child = Command::new(env!("CARGO_BIN_EXE_local-cloud"))
         .args(["up", "--users", "2", "--max-contacts", "10", "--programs"])
         .arg(folder.path())

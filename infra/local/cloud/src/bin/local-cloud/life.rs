@@ -52,6 +52,7 @@ impl Life {
         let options = Options {
             postgres: None,
             redis: None,
+            existing: None,
             world: SeedOptions {
                 seed: self.seed,
                 users: self.people,

@@ -15,6 +15,7 @@ mod up;
 const FAILED: u8 = 1;
 /// Also clap's code for wrong arguments.
 const UNUSABLE: u8 = 2;
+const POSTGRES_SCHEMES: &[&str] = &["postgres", "postgresql"];
 /// What shells answer for a program that a signal ended: this plus the signal's number.
 const SIGNALLED: u8 = 128;
 
@@ -80,7 +81,7 @@ fn read_url(name: &str, schemes: &[&str], text: Option<&String>) -> anyhow::Resu
 }
 
 fn read_postgres_url(text: Option<&String>) -> anyhow::Result<Option<Url>> {
-    read_url("DATABASE_URL", &["postgres", "postgresql"], text)
+    read_url("DATABASE_URL", POSTGRES_SCHEMES, text)
 }
 
 fn read_redis_url(text: Option<&String>) -> anyhow::Result<Option<Url>> {

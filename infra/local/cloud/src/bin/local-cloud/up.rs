@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use catchup::queues;
+use catchup::variables::{
+    APP_BASE_URL, APP_PREFERENCES_URL, APP_SUGGESTIONS_URL, ENCRYPTION_KEY, GOOGLE_API_URL, GOOGLE_CLIENT_ID,
+    GOOGLE_CLIENT_SECRET, GOOGLE_TOKEN_URL,
+};
 use clap::Args;
 use google_stand_in::SeedOptions;
 use local_cloud::console::Console;
@@ -18,14 +22,28 @@ use local_cloud::report::Report;
 use local_cloud::reports::PROMPT;
 use local_cloud::seed::Variety;
 use local_cloud::simulated_time::SimulatedTime;
-use local_cloud::stack::{LocalCloud, Options, Servers, without_password};
+use local_cloud::stack::{Existing, LocalCloud, Options, Servers, without_password};
 use local_cloud::verify::Difference;
 use serde_json::json;
+use shared::config::{Config, Variable};
 use tokio::time::{interval, sleep_until};
 use url::Url;
 
-use crate::{FAILED, PostgresServer, SIGNALLED, UNUSABLE, read_postgres_url, read_redis_url, stop_requested};
+use crate::{
+    FAILED, POSTGRES_SCHEMES, PostgresServer, SIGNALLED, UNUSABLE, read_postgres_url, read_redis_url,
+    read_url, stop_requested,
+};
 
+/// With a database of the application, these variables of the functions are those of `local-cloud`, where they are set.
+const GIVEN_ADDRESSES: [&Variable; 7] = [
+    &APP_BASE_URL,
+    &APP_PREFERENCES_URL,
+    &APP_SUGGESTIONS_URL,
+    &GOOGLE_API_URL,
+    &GOOGLE_CLIENT_ID,
+    &GOOGLE_CLIENT_SECRET,
+    &GOOGLE_TOKEN_URL,
+];
 /// Differences that are printed one by one.
 const SHOWN_DIFFERENCES: usize = 40;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -65,6 +83,11 @@ pub(crate) struct Up {
     /// With --once or --days: how long the queues may take to become empty.
     #[arg(long = "time-limit", default_value_t = 600, value_name = "SECONDS")]
     time_limit_seconds: u64,
+    /// A database of the application, or a copy of one: the schema `jobs` is added to it, nothing is seeded, and it is left as it is
+    /// then. Needs `ENCRYPTION_KEY`; Google and the application's pages are where the variables of the functions say, else a
+    /// stand-in. Messages go to the inbox.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["once", "days", "users", "seed", "max_contacts"])]
+    database: Option<String>,
     #[command(flatten)]
     postgres: PostgresServer,
     /// Redis of which an empty database is used, and emptied at the end; without it, a private server is started.
@@ -125,9 +148,10 @@ impl Up {
             // A server that others started does not live in simulated time.
             postgres: read_postgres_url(self.postgres.url.as_ref())?.filter(|_| self.days.is_none()),
             redis: read_redis_url(self.redis.as_ref())?.filter(|_| self.days.is_none()),
+            existing: self.existing()?,
             world: SeedOptions {
                 seed: self.seed,
-                users: self.users,
+                users: if self.database.is_some() { 0 } else { self.users },
                 max_contacts: self.max_contacts,
                 ..SeedOptions::default()
             },
@@ -140,6 +164,21 @@ impl Up {
         })
     }
 
+    fn existing(&self) -> anyhow::Result<Option<Existing>> {
+        let Some(database) = read_url("--database", POSTGRES_SCHEMES, self.database.as_ref())? else {
+            return Ok(None);
+        };
+        let mut config = Config::from_process();
+        let mut variable = |variable: &'static Variable| {
+            Some((variable.name, config.optional::<String>(variable).ok().flatten()?))
+        };
+        let (_, encryption_key) = variable(&ENCRYPTION_KEY).context(
+            "--database needs ENCRYPTION_KEY, with which the application encrypted the tokens in it",
+        )?;
+        let environment = GIVEN_ADDRESSES.into_iter().filter_map(variable).collect();
+        Ok(Some(Existing { database, encryption_key, environment }))
+    }
+
     /// Errors are what keeps the system from starting; what goes wrong later is a failure.
     async fn work(
         &self,
@@ -150,7 +189,14 @@ impl Up {
         console.say(&summary(options));
         console.say("starting Postgres and Redis");
         let servers = Servers::start(options).await?;
-        console.say(&format!("seeding {} users and starting the functions", self.users));
+        console.say(&match &options.existing {
+            Some(existing) => {
+                let names: Vec<_> = existing.environment.keys().copied().collect();
+                let given = if names.is_empty() { "no address".to_owned() } else { names.join(", ") };
+                format!("starting the functions, with {given} of yours")
+            }
+            None => format!("seeding {} users and starting the functions", self.users),
+        });
         let mut cloud = LocalCloud::start(options, servers).await?;
         let width = cloud.addresses().iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         for (name, address) in cloud.addresses() {
