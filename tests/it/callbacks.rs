@@ -51,7 +51,8 @@ impl Fixture {
         let user = Uuid::new_v4();
         stack
             .run(&format!(
-                "INSERT INTO users (id, email, google_id) VALUES ('{user}', 'ada@example.test', 'ada');
+                "INSERT INTO users (id, email, google_id, last_calendar_sync)
+                 VALUES ('{user}', 'ada@example.test', 'ada', '2100-01-01');
                  INSERT INTO notification_preferences (user_id, sms_enabled, email_enabled) VALUES ('{user}', true, true);
                  INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
                  VALUES ('{user}', '{NUMBER}', '', true)"

@@ -1,13 +1,13 @@
 //! Tells users once a week what was suggested to them: a sweep finds whose batch is due, and one task per user sends
 //! it.
 
-use catchup::db::batches::{Batches, DueBatch, PendingSuggestion};
+use catchup::db::batches::{self, Batches, DueBatch, PendingSuggestion};
 use catchup::db::opt_outs::List;
 use catchup::db::recipients::{Contactable, Recipients};
 use catchup::notify::message::{StillUseful, Suggestion};
 use catchup::notify::{self, Channel, Delivery, Notifier, Recipient, Timeouts, Wait};
 use catchup::payload::{self, BatchTime};
-use catchup::suggestions;
+use catchup::suggestions::{self, Planner};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::InvalidConfig;
@@ -39,6 +39,7 @@ pub struct BatchNotifications {
     recipients: Recipients,
     sweeps: Sweeps,
     tasks: Tasks,
+    planner: Planner,
     notifier: Notifier,
 }
 
@@ -74,12 +75,14 @@ impl Job for BatchNotifications {
 
     fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let (batches, recipients, sweeps) = (Batches::new(setup), Recipients::new(setup), setup.sweeps());
-        let (tasks, notifier) = (setup.tasks(), Notifier::new(setup, Timeouts::default()));
+        let (tasks, planner) = (setup.tasks(), Planner::new(setup));
+        let notifier = Notifier::new(setup, Timeouts::default());
         Ok(Self {
             batches: batches?,
             recipients: recipients?,
             sweeps: sweeps?,
             tasks: tasks?,
+            planner: planner?,
             notifier: notifier?,
         })
     }
@@ -164,15 +167,17 @@ impl BatchNotifications {
         if !self.batches.has_in_app().await? {
             return Ok(Outcome::Skipped("no_channel"));
         }
-        let mut batch = Batch::default();
-        if let Some(excluded) = self.batches.excluded(user_id, now).await? {
-            let suggestions =
-                self.suggestions(user_id, None, now, &excluded, suggestions::MAX_PER_BATCH).await?;
-            let digest = self.notifier.in_app(recipient, &suggestions);
-            if !suggestions.is_empty() && self.batches.show_in_app(user_id, &digest, now).await? {
-                batch.shown_in_app = suggestions.len();
-            }
-        }
+        let max = match DigestLevel::of(&self.batches.digests(user_id, now).await?) {
+            DigestLevel::Full => suggestions::MAX_PER_BATCH,
+            DigestLevel::Reduced => 1,
+            DigestLevel::Question(_) | DigestLevel::Silent => return Ok(Outcome::Skipped("no_reaction")),
+        };
+        let announceable = self.planner.announceable(user_id, now).await?;
+        let suggestions = self.suggestions(user_id, batches::IN_APP, now, &announceable, max).await?;
+        let ids: Vec<_> = suggestions.iter().map(|suggestion| suggestion.id).collect();
+        let digest = self.notifier.in_app(recipient, &suggestions);
+        let is_shown = self.batches.show_in_app(user_id, &ids, &digest, now).await?;
+        let batch = Batch { shown_in_app: if is_shown { ids.len() } else { 0 }, ..Batch::default() };
         Ok(batch.wait.or_done(batch))
     }
 
@@ -192,7 +197,7 @@ impl BatchNotifications {
         if channels.is_empty() {
             return Ok(parts);
         }
-        let Some(excluded) = self.batches.excluded(recipient.user_id, now).await? else { return Ok(parts) };
+        let announceable = self.planner.announceable(recipient.user_id, now).await?;
         for (channel, address) in channels {
             let at = notify::may_send_at(channel, now, recipient, person.chosen_time());
             let max = match DigestLevel::of(&digests) {
@@ -205,7 +210,8 @@ impl BatchNotifications {
                 }
                 DigestLevel::Silent => continue,
             };
-            let suggestions = self.suggestions(recipient.user_id, Some(channel), at, &excluded, max).await?;
+            let suggestions =
+                self.suggestions(recipient.user_id, channel.as_str(), at, &announceable, max).await?;
             if !suggestions.is_empty() {
                 parts.push(Part { channel, address, at, content: Content::Suggestions(suggestions) });
             }
@@ -217,14 +223,14 @@ impl BatchNotifications {
     async fn suggestions(
         &self,
         user_id: Uuid,
-        channel: Option<Channel>,
+        channel: &str,
         at: DateTime<Utc>,
-        excluded: &[Uuid],
+        among: &[Uuid],
         max: usize,
     ) -> Result<Vec<Suggestion>, Failure> {
         let next_batch = at + TimeDelta::weeks(1);
         let times = [at + LEAD, next_batch + suggestions::AFTER_BATCH];
-        let pending = self.batches.suggestions_to_send(user_id, channel, times, excluded, max).await?;
+        let pending = self.batches.suggestions_to_send(user_id, channel, times, among, max).await?;
         let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
             id,
             contacts,

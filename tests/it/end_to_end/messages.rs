@@ -80,7 +80,8 @@ async fn insert(db: &mut PgConnection, user: &User) {
     let zone = format!("Etc/GMT{:+}", -ahead);
     let sql = match user.channel {
         Channel::Sms => format!(
-            "INSERT INTO users (id, email, google_id, timezone) VALUES ('{id}', '{id}@example.test', '{id}', '{zone}');
+            "INSERT INTO users (id, email, google_id, timezone, last_calendar_sync)
+             VALUES ('{id}', '{id}@example.test', '{id}', '{zone}', '2100-01-01');
              INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
              VALUES ('{id}', '{address}', '', true);
              INSERT INTO contacts (id, user_id, name) VALUES ('{contact}', '{id}', 'Ben');
@@ -89,7 +90,7 @@ async fn insert(db: &mut PgConnection, user: &User) {
              VALUES ('{id}', '{contact}', 'timebound', now() + interval '60 days', now() + interval '1441 hours', 'UTC', 'why')"
         ),
         Channel::Email => format!(
-            "INSERT INTO users (id, email, google_id) VALUES ('{id}', '{address}', '{id}');
+            "INSERT INTO users (id, email, google_id, last_calendar_sync) VALUES ('{id}', '{address}', '{id}', '2100-01-01');
              INSERT INTO token_health_notifications
                 (user_id, integration_type, notification_type, message, re_auth_link, created_at)
              VALUES ('{id}', 'google_calendar', 'token_invalid', '', '', timezone('UTC', now()) - interval '8 days')"

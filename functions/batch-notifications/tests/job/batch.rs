@@ -72,13 +72,19 @@ async fn what_is_not_wanted_any_more_is_not_sent() {
     let batch = json!({ "userId": user });
     for change in [
         "UPDATE contacts SET archived = true",
+        "UPDATE contacts SET frequency_preference = 'na'",
         "UPDATE contacts SET last_contact_date = now() + interval '1 second'",
+        "INSERT INTO interaction_logs (user_id, contact_id, date, type)
+         SELECT user_id, id, now() + interval '1 second', 'call' FROM contacts",
+        "INSERT INTO jobs.next_meetings (user_id, contact_id, starts_at)
+         SELECT user_id, id, now() + interval '9 days' FROM contacts",
+        "UPDATE users SET last_calendar_sync = now() - interval '3 days'",
         "INSERT INTO suggestion_exclusions (user_id, contact_id) SELECT user_id, id FROM contacts",
         "INSERT INTO jobs.excluded_contacts (user_id, contact_id, since) SELECT user_id, id, now() FROM contacts",
         "INSERT INTO suggestion_pauses (user_id, pause_start, pause_end)
          SELECT id, now() - interval '1 day', now() + interval '9 days' FROM users",
     ] {
-        fixture.stack.run("DELETE FROM contacts").await;
+        fixture.stack.run("DELETE FROM contacts; UPDATE users SET last_calendar_sync = '2100-01-01'").await;
         fixture.suggest(user, "Ben").await;
         fixture.stack.run(change).await;
         fixture.deliver(&batch).await.check_done(&done(0, 0));
@@ -158,12 +164,19 @@ async fn whom_no_message_reaches_is_told_by_the_application_where_it_shows_notif
     assert_eq!(names, ["Ben", "Cem", "Zoe"], "{description}");
     assert!(url.ends_with("/app"), "{url}");
 
+    // What was shown is not shown again.
+    fixture.stack.advance(WEEK);
+    deliver(silent).await.check_done(&shown(1));
+    let in_app: Vec<_> = fixture.ledger().await.into_iter().filter(|row| row.0 == "in_app").collect();
+    assert_eq!(in_app, [("in_app".to_owned(), "delivered".to_owned(), 4)]);
+
+    fixture.suggest(silent, "Eva").await;
+    let now = fixture.stack.now();
     fixture
         .stack
         .run(&format!(
             "INSERT INTO suggestion_pauses (user_id, pause_start, pause_end)
-        VALUES ('{silent}', '{now}', '{now}'::timestamptz + interval '30 days')",
-            now = fixture.stack.now()
+             VALUES ('{silent}', '{now}', '{now}'::timestamptz + interval '30 days')"
         ))
         .await;
     fixture.stack.advance(WEEK);

@@ -40,7 +40,8 @@ impl Fixture {
         let id = Uuid::new_v4();
         let number = number(name);
         self.stack.run(&format!(
-            "INSERT INTO users (id, email, google_id) VALUES ('{id}', '{name}@example.test', '{name}');
+            "INSERT INTO users (id, email, google_id, last_calendar_sync)
+             VALUES ('{id}', '{name}@example.test', '{name}', '2100-01-01');
              INSERT INTO notification_preferences (user_id, sms_enabled, email_enabled) VALUES ('{id}', {preferences});
              INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
              VALUES ('{id}', '{number}', '', true)"

@@ -76,7 +76,7 @@ async fn insert(fixture: &Fixture, people: usize, start: DateTime<Utc>) {
     fixture
         .stack
         .run(&format!(
-            "INSERT INTO users (email, google_id) SELECT n || '@example.test', n FROM generate_series(1, {people}) n;
+            "INSERT INTO users (email, google_id, last_calendar_sync) SELECT n || '@example.test', n, '2100-01-01' FROM generate_series(1, {people}) n;
              INSERT INTO notification_preferences (user_id, sms_enabled, email_enabled)
              SELECT id, false, true FROM users;
              INSERT INTO contacts (user_id, name) SELECT id, 'Ben' FROM users;

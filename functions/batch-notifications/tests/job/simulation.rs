@@ -103,7 +103,8 @@ async fn insert(stack: &Stack, users: &[User]) {
         let is_preferred = has_preferences && n % 2 == 1 && zone != "UTC";
         let (own, preferred) = if is_preferred { ("Asia/Tokyo", zone) } else { (zone, "UTC") };
         statements.push(format!(
-            "INSERT INTO users (id, email, google_id, timezone) VALUES ('{id}', '{id}', '{id}', '{own}')"
+            "INSERT INTO users (id, email, google_id, timezone, last_calendar_sync)
+             VALUES ('{id}', '{id}', '{id}', '{own}', '2100-01-01')"
         ));
         if has_preferences {
             let (day, hour, minute) = (user.day, user.minute / 60, user.minute % 60);

@@ -262,7 +262,7 @@ impl Life {
                     at,
                     channel: message.channel,
                     message: message.provider_id.clone(),
-                    suggestions: announced.len(),
+                    announced: announced.iter().map(|one| (one.suggestion, one.start)).collect(),
                 });
                 deeds::plan_reaction(person, memory, (at, announced), links, &mut self.rng);
             }
@@ -379,7 +379,7 @@ impl Life {
             if late > 0 && is_reached {
                 problems.push(format!("{late} contacts were snoozed, and nothing was heard of them again"));
             }
-            let longest = u32::try_from(person.due_contacts() / 3 + 4).unwrap_or(u32::MAX);
+            let longest = u32::try_from(person.due_contacts() / 3 + 2).unwrap_or(u32::MAX);
             if memory.longest_wait > longest {
                 problems.push(format!("a contact was due for {} weeks", memory.longest_wait));
             }

@@ -6,8 +6,6 @@ use shared::db::Error;
 use uuid::Uuid;
 
 use super::deliveries::Channel;
-use super::later_tables::{self, LaterTables};
-use super::suggestions::excluded_here;
 use crate::notify::message::InAppDigest;
 
 /// Users that one page of the batch sweep looks at. No index knows when a user's batch is due, so a page ends after so many
@@ -79,6 +77,8 @@ pub struct Digests {
     pub last_suggestion_id: Option<Uuid>,
 }
 
+/// In the ledger, the channel of what the application shows.
+pub const IN_APP: &str = "in_app";
 /// Messages of this time are of the same batch: one channel may wait for longer than the other.
 const SAME_BATCH: TimeDelta = TimeDelta::days(3);
 
@@ -180,7 +180,8 @@ impl Batches {
                 max(claimed_at) FILTER (WHERE channel = 'sms') AS sms_at,
                 greatest(
                     count(DISTINCT message_id) FILTER (WHERE is_ignored AND is_digest AND channel = 'email'),
-                    count(DISTINCT message_id) FILTER (WHERE is_ignored AND is_digest AND channel = 'sms')
+                    count(DISTINCT message_id) FILTER (WHERE is_ignored AND is_digest AND channel = 'sms'),
+                    count(DISTINCT claimed_at) FILTER (WHERE is_ignored AND is_digest AND channel = 'in_app')
                 ) AS "ignored!",
                 COALESCE(bool_or(is_ignored AND NOT is_digest), false) AS "is_asked!",
                 (
@@ -197,54 +198,32 @@ impl Batches {
         Ok(digests)
     }
 
-    /// Contacts that the user does not want to hear of; `None` while the user wants to hear of no contact.
-    pub async fn excluded(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<Vec<Uuid>>, Error> {
-        let later = LaterTables::find(self.0.statement()).await?;
-        if later.pauses && later_tables::is_paused(self.0.statement(), user_id, now).await? {
-            return Ok(None);
-        }
-        let mut excluded = excluded_here(self.0.statement(), user_id).await?;
-        if later.exclusions {
-            excluded.extend(later_tables::excluded(self.0.statement(), user_id).await?);
-        }
-        Ok(Some(excluded.into_iter().collect()))
-    }
-
-    /// The best of the user's pending suggestions that are still wanted, have no calendar event, begin at `from` or later, and
-    /// that the ledger does not know on `channel`, if one is given. Those that begin before `next`, when the next batch can announce something,
+    /// The best of the user's suggestions `among` these that are pending without a calendar event, begin at `from` or later, and
+    /// that the ledger does not know on `channel`. Those that begin before `next`, when the next batch can announce something,
     /// come first.
     pub async fn suggestions_to_send(
         &self,
         user_id: Uuid,
-        channel: Option<Channel>,
+        channel: &str,
         [from, next]: [DateTime<Utc>; 2],
-        excluded: &[Uuid],
+        among: &[Uuid],
         limit: usize,
     ) -> Result<Vec<PendingSuggestion>, Error> {
-        let channel = channel.map(Channel::as_str);
         let suggestions = sqlx::query_as!(
             PendingSuggestion,
             r#"
             SELECT s.id, s.proposed_timeslot_start AS start, s.proposed_timeslot_end AS end, s.reasoning,
-                names AS "contacts!"
+                ARRAY(
+                    SELECT c.name::text FROM contacts c
+                    WHERE c.id = ANY (ARRAY(
+                        SELECT s.contact_id
+                        UNION SELECT contact_id FROM suggestion_contacts WHERE suggestion_id = s.id
+                    ))
+                    ORDER BY c.id <> s.contact_id, c.name
+                ) AS "contacts!"
             FROM suggestions s
-            CROSS JOIN LATERAL (
-                SELECT array_agg(c.name ORDER BY c.id <> s.contact_id, c.name)::text[] AS names,
-                    bool_or(
-                        c.archived IS TRUE OR c.frequency_preference IS NOT DISTINCT FROM 'na' OR c.id = ANY ($6)
-                        OR (c.last_contact_date > s.created_at AND c.last_contact_date <= $4) OR EXISTS (
-                            SELECT FROM interaction_logs l
-                            WHERE l.contact_id = c.id AND l.date > s.created_at AND l.date <= $4
-                        )
-                    ) AS is_unwanted
-                FROM contacts c
-                WHERE c.id = ANY (ARRAY(
-                    SELECT s.contact_id
-                    UNION SELECT contact_id FROM suggestion_contacts WHERE suggestion_id = s.id
-                ))
-            ) whom
-            WHERE s.user_id = $1 AND s.status = 'pending' AND s.calendar_event_id IS NULL
-              AND s.proposed_timeslot_start >= $4 AND is_unwanted IS NOT TRUE
+            WHERE s.user_id = $1 AND s.id = ANY ($6) AND s.status = 'pending' AND s.calendar_event_id IS NULL
+              AND s.proposed_timeslot_start >= $4
               AND NOT EXISTS (
                 SELECT FROM jobs.notification_deliveries d
                 WHERE d.user_id = s.user_id AND d.channel = $2 AND d.subject = 'suggestion:' || s.id
@@ -257,7 +236,7 @@ impl Batches {
             i64::try_from(limit).unwrap_or(i64::MAX),
             from,
             next,
-            excluded,
+            among,
         )
         .fetch_all(self.0.statement())
         .await?;
@@ -273,28 +252,37 @@ impl Batches {
         Ok(has_in_app)
     }
 
-    /// Lets the application show a digest, one for each batch: `false` when there is one. Only where it
+    /// Lets the application show a digest of these suggestions, one for each batch: `false` when there is one. Only where it
     /// [shows notifications](Self::has_in_app).
     pub async fn show_in_app(
         &self,
         user_id: Uuid,
+        suggestions: &[Uuid],
         digest: &InAppDigest,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let shown = sqlx::query!(
             "
-            INSERT INTO in_app_notifications (user_id, event_type, title, description, action_url, read, created_at)
-            SELECT $1, 'suggestions', $2, $3, $4, false, $5
-            WHERE NOT EXISTS (
-                SELECT FROM in_app_notifications
-                WHERE user_id = $1 AND event_type = 'suggestions' AND created_at > $6
+            WITH claimed AS (
+                INSERT INTO jobs.notification_deliveries
+                    (user_id, channel, subject, message_id, claimed_at, state, settled_at)
+                SELECT $1, $7, 'suggestion:' || id, gen_random_uuid(), $6, 'delivered', $6 FROM UNNEST($2::uuid[]) AS id
+                WHERE NOT EXISTS (
+                    SELECT FROM jobs.notification_deliveries WHERE user_id = $1 AND channel = $7 AND claimed_at > $8
+                )
+                ON CONFLICT DO NOTHING
+                RETURNING subject
             )
+            INSERT INTO in_app_notifications (user_id, event_type, title, description, action_url, read, created_at)
+            SELECT $1, 'suggestions', $3, $4, $5, false, $6 WHERE EXISTS (SELECT FROM claimed)
             ",
             user_id,
+            suggestions,
             digest.title,
             digest.description,
             digest.url,
             now,
+            IN_APP,
             now - SAME_BATCH,
         )
         .execute(self.0.statement())

@@ -12,7 +12,7 @@ use crate::span::Span;
 
 mod acts;
 
-pub(super) use acts::excluded_here;
+use acts::excluded_here;
 pub use acts::{Act, Acted};
 
 /// Earlier suggestions are looked back at for this time: the longest that a user's word about one lasts, twice a year.

@@ -11,9 +11,9 @@ use super::part_of_week::PartOfWeek;
 use super::person::{identities, is_person};
 use super::ranking::Due;
 use super::reason::reason;
-use super::slot_pool::{Horizon, SlotPool};
+use super::slot_pool::{DUE_EARLIER, Horizon, SlotPool};
 use crate::db::suggestions::{
-    Contact, Dismissal, DismissalReason, Frequency, NewSuggestion, NewTime, Status, Suggestion,
+    Contact, Dismissal, DismissalReason, NewSuggestion, NewTime, Status, Suggestion,
 };
 use crate::span::{Span, Spans};
 
@@ -114,10 +114,13 @@ fn dismiss_expired_and_unwanted(situation: &mut Situation, plan: &mut Plan) {
     let Situation { now, contacts, suggestions, excluded, .. } = situation;
     let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
     for suggestion in suggestions.iter_mut().filter(|it| it.is_open()) {
+        let time = suggestion.snoozed_until.max(Some(suggestion.slot.start)).unwrap_or(*now);
         let is_wanted = suggestion.contacts.iter().filter_map(|id| contacts.get(id)).all(|contact| {
             let was_met = contact.last_met.is_some_and(|met| met > suggestion.created_at);
-            let is_na = contact.frequency == Some(Frequency::Na);
-            !contact.is_archived && !is_na && !excluded.contains(&contact.id) && !was_met
+            let meets_anyway =
+                suggestion.calendar_event_id.is_none() && meets_anyway(contact, *now).is_some();
+            let is_wanted = !contact.is_archived && !excluded.contains(&contact.id);
+            is_wanted && !was_met && !meets_anyway && is_due(contact, time)
         });
         if suggestion.status == Status::Pending && suggestion.slot.start <= *now {
             dismiss(suggestion, DismissalReason::Expired, *now, plan);
@@ -125,6 +128,26 @@ fn dismiss_expired_and_unwanted(situation: &mut Situation, plan: &mut Plan) {
             dismiss(suggestion, DismissalReason::Unwanted, *now, plan);
         }
     }
+}
+
+/// Whether the user wants to have met the contact by then.
+fn is_due(contact: &Contact, time: DateTime<Utc>) -> bool {
+    let Some(interval) = contact.frequency.unwrap_or_default().interval() else { return false };
+    contact.last_met.is_none_or(|met| met + interval <= time + DUE_EARLIER)
+}
+
+/// When the calendar shows that the two meet soon.
+fn meets_anyway(contact: &Contact, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    contact.next_meeting.filter(|meeting| *meeting > now && *meeting <= now + MEETS_ANYWAY)
+}
+
+/// The pending ones that are still wanted, at times that are still free.
+pub(super) fn announceable(mut situation: Situation, conflicts: &[Uuid]) -> Vec<Uuid> {
+    dismiss_expired_and_unwanted(&mut situation, &mut Plan::default());
+    let is_announceable = |it: &&Suggestion| {
+        it.status == Status::Pending && !situation.is_paused && !conflicts.contains(&it.id)
+    };
+    situation.suggestions.iter().filter(is_announceable).map(|it| it.id).collect()
 }
 
 fn dismiss(suggestion: &mut Suggestion, reason: DismissalReason, now: DateTime<Utc>, plan: &mut Plan) {
@@ -263,11 +286,9 @@ fn decision(
     }
     let due = Due::of(contact, history, first_suggestion, now, situation.horizon.due_by());
     let due = due.map_err(|due_at| due_at.map_or(Decision::Excluded, Decision::NotDue))?;
-    match contact.next_meeting {
-        Some(meeting) if meeting > now && meeting <= now + MEETS_ANYWAY => {
-            Err(Decision::MeetsAnyway(meeting))
-        }
-        Some(_) | None => Ok(due),
+    match meets_anyway(contact, now) {
+        Some(meeting) => Err(Decision::MeetsAnyway(meeting)),
+        None => Ok(due),
     }
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::batch::WeeklyTime;
 use super::conflicts::conflicts;
 use super::history;
-use super::plan::{Plan, Situation, plan};
+use super::plan::{Plan, Situation, announceable, plan};
 use super::slot_pool::Horizon;
 use crate::availability::{Availability, WallClock, busy};
 use crate::cache::{Cache, CalendarSlots};
@@ -85,6 +85,16 @@ impl Planner {
         let (mut tx, situation) = self.tables.begin(user_id, &user, now).await?;
         let plan = plan_with_stored_events(&mut tx, &user, situation, now).await?;
         self.finish(tx, &plan, &user, now).await.map(Some)
+    }
+
+    /// The user's pending suggestions that are still wanted, at times that are still known to be free: what may be announced now.
+    /// Changes nothing.
+    pub async fn announceable(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, db::Error> {
+        let user = self.tables.user(user_id, now).await?;
+        let Some(user) = user.filter(|user| user.is_calendar_known(now)) else { return Ok(Vec::new()) };
+        let (mut tx, situation) = self.tables.begin(user_id, &user, now).await?;
+        let (_, conflicts) = stored_events(&mut tx, &user, &situation, now).await?;
+        Ok(announceable(situation, &conflicts))
     }
 
     /// Drops the user's cached list, too, which lives until it is dropped: also if nothing changed, since an earlier run of
@@ -184,14 +194,17 @@ impl Tables {
 }
 
 impl UserContext {
+    fn is_calendar_known(&self, now: DateTime<Utc>) -> bool {
+        let is_recent = |synced: DateTime<Utc>| now - synced <= MAX_CALENDAR_AGE;
+        self.stored.synced_at.is_some_and(is_recent) && !self.stored.is_revoked
+    }
+
     /// When the user can meet people, whatever the calendar says; nothing, when that is not known.
     fn available(&self, now: DateTime<Utc>) -> Spans {
-        let is_known = |synced: DateTime<Utc>| now - synced <= MAX_CALENDAR_AGE;
-        match self.stored.synced_at {
-            Some(synced) if is_known(synced) && !self.stored.is_revoked => {
-                Availability::read(&self.stored.availability).times(&self.clock)
-            }
-            Some(_) | None => Spans::default(),
+        if self.is_calendar_known(now) {
+            Availability::read(&self.stored.availability).times(&self.clock)
+        } else {
+            Spans::default()
         }
     }
 }
@@ -202,12 +215,22 @@ async fn plan_with_stored_events(
     situation: Situation,
     now: DateTime<Utc>,
 ) -> Result<Plan, db::Error> {
+    let (taken, conflicts) = stored_events(tx, user, &situation, now).await?;
+    Ok(plan(situation, &user.available(now).except(&taken), &conflicts))
+}
+
+/// What stored events take of the user's time, and the suggestions whose time they take.
+async fn stored_events(
+    tx: &mut SuggestionsTx,
+    user: &UserContext,
+    situation: &Situation,
+    now: DateTime<Utc>,
+) -> Result<(Spans, Vec<Uuid>), db::Error> {
     let window = Span { start: now, end: now + CONFLICT_WINDOW };
     let events = tx.busy_events(window).await?;
     let busy = busy(events, &WallClock::new(user.clock.zone(), window));
     let conflicts = conflicts(&situation.suggestions, &busy);
-    let free = user.available(now).except(&busy.into_iter().map(|busy| busy.span).collect());
-    Ok(plan(situation, &free, &conflicts))
+    Ok((busy.into_iter().map(|busy| busy.span).collect(), conflicts))
 }
 
 /// Leaves out of a plan what some event takes by now: what is cached may be old, and the events may have changed since it

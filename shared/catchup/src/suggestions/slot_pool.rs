@@ -13,7 +13,10 @@ use crate::span::{Span, Spans};
 pub const AFTER_BATCH: TimeDelta = TimeDelta::hours(12);
 /// And so long ahead in any case: people need time to arrange something.
 const LEAD: TimeDelta = TimeDelta::hours(24);
-/// And within this time of the first moment at which one may begin.
+/// A contact may be met so long before they are due: what is announced comes some days later, and a weekly contact would else be met
+/// every other week.
+pub(super) const DUE_EARLIER: TimeDelta = TimeDelta::hours(24);
+/// A slot begins within this time of the first moment at which one may begin.
 const HORIZON: TimeDelta = TimeDelta::days(14);
 const WEEK: TimeDelta = TimeDelta::weeks(1);
 /// Suggestions on one of the user's days, those that are there included.
@@ -48,10 +51,9 @@ impl Horizon {
         self.batch_of(start).is_none()
     }
 
-    /// Who is due by then is suggested: what is announced comes some days later, and a weekly contact would be met every other
-    /// week.
+    /// Who is due by then is suggested.
     pub(super) fn due_by(self) -> DateTime<Utc> {
-        self.announced_from() + LEAD
+        self.announced_from() + DUE_EARLIER
     }
 
     /// Slots from here on are announced before they begin.

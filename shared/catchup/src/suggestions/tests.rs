@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
-use super::plan::{Situation, plan};
+use super::plan::{Situation, announceable, plan};
 use super::slot_pool::Horizon;
 use super::*;
 use crate::db::suggestions::{DismissalReason, Feedback, Frequency, Status, Suggestion};
@@ -201,16 +201,23 @@ fn a_pending_one_whose_time_has_begun_ends_and_the_contact_is_free_unless_the_us
 fn what_is_not_wanted_any_more_ends() {
     let archived = Contact { is_archived: true, ..weekly(1) };
     let met = Contact { last_met: Some(now() - TimeDelta::hours(1)), ..monthly(2) };
-    let mut situation =
-        situation(vec![archived, met, weekly(3), weekly(4)], (1..=4).map(suggestion).collect());
+    // The calendar shows them on Wednesday; and a monthly contact whom it showed last week is not due in a week.
+    let ahead = Contact { next_meeting: Some(now() + TimeDelta::days(3)), ..weekly(4) };
+    let met_before = Contact { last_met: Some(now() - TimeDelta::days(5)), ..monthly(5) };
+    let contacts = vec![archived, met, weekly(3), ahead, met_before, weekly(6)];
+    let mut situation = situation(contacts, (1..=6).map(suggestion).collect());
     situation.excluded.insert(Uuid::from_u128(3));
+    assert_eq!(announceable(situation.clone(), &[]), [suggestion(6).id]);
+    assert!(announceable(situation.clone(), &[suggestion(6).id]).is_empty(), "its time is taken");
     let plan = made(situation);
-    let ended: Vec<_> = (1..=3).map(|number| (suggestion(number).id, DismissalReason::Unwanted)).collect();
+    let ended: Vec<_> = (1..=5).map(|number| (suggestion(number).id, DismissalReason::Unwanted)).collect();
     assert_eq!(reasons(&plan), ended);
     assert_eq!(decision_on(&plan, 1), Decision::Archived);
     assert_eq!(decision_on(&plan, 2), Decision::NotDue(now() + TimeDelta::hours(30 * 24 - 1)));
     assert_eq!(decision_on(&plan, 3), Decision::Excluded);
-    assert_eq!(decision_on(&plan, 4), Decision::Open);
+    assert_eq!(decision_on(&plan, 4), Decision::MeetsAnyway(now() + TimeDelta::days(3)));
+    assert_eq!(decision_on(&plan, 5), Decision::NotDue(now() + TimeDelta::days(25)));
+    assert_eq!(decision_on(&plan, 6), Decision::Open);
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub(crate) enum Deed {
     Accept { suggestion: Uuid, contact: Uuid },
     /// Enters the meeting in the calendar.
     Enter { contact: Uuid, start: DateTime<Utc> },
+    /// Enters a meeting with a contact of whom a suggestion is to be announced.
+    EnterAnother,
     /// Presses the button of a link.
     Press { found: Found, contact: Option<Uuid> },
     /// A text to our number.
@@ -57,6 +59,7 @@ pub(crate) fn plan_life(person: &Person, memory: &mut Memory, begin: DateTime<Ut
     let day = |day: i64| begin + TimeDelta::days(day) + TimeDelta::hours(11);
     match person.kind {
         Kind::Settled => (0..days / 28).for_each(|month| memory.plan(day(month * 28 + 10), Deed::Archive)),
+        Kind::Meets => (0..days / 7).for_each(|week| memory.plan(day(week * 7 + 5), Deed::EnterAnother)),
         Kind::Pauses => memory.plan(day(days / 4), Deed::Pause { days: 14 }),
         Kind::Travels => {
             for (stay, zone) in JOURNEY.iter().cycle().enumerate().take_while(|(stay, _)| *stay < 26) {
@@ -83,7 +86,6 @@ pub(crate) fn plan_life(person: &Person, memory: &mut Memory, begin: DateTime<Ut
         | Kind::Ignores
         | Kind::Dismisses
         | Kind::Snoozes
-        | Kind::Meets
         | Kind::Unreached
         | Kind::Landline
         | Kind::Fickle => {}
@@ -206,6 +208,19 @@ impl Stage<'_> {
                 self.accept(person, memory, (suggestion, contact)).await?;
             }
             Deed::Enter { contact, start } => self.enter(person, contact, start).await?,
+            Deed::EnterAnother => {
+                let pending: Option<Uuid> = sqlx::query_scalar(
+                    "SELECT contact_id FROM suggestions s WHERE user_id = $1 AND status = 'pending' AND NOT EXISTS (
+                        SELECT FROM jobs.notification_deliveries d WHERE d.subject = 'suggestion:' || s.id
+                     ) ORDER BY priority DESC, id LIMIT 1",
+                )
+                .bind(person.id)
+                .fetch_optional(&mut *self.db)
+                .await?;
+                if let Some(contact) = pending {
+                    self.enter(person, contact, now + TimeDelta::days(4)).await?;
+                }
+            }
             Deed::Press { found, contact } => self.press(person, memory, &found, contact).await?,
             Deed::Text(body) => self.text(person, memory, body).await?,
             Deed::SwitchEmailOn => {
@@ -464,6 +479,7 @@ pub(crate) const fn is_act(deed: &Deed) -> bool {
         Deed::Dismiss { .. } | Deed::Snooze { .. } | Deed::Accept { .. } => true,
         Deed::Press { found, .. } => !matches!(found.link, Link::Unsubscribe { .. }),
         Deed::Enter { .. }
+        | Deed::EnterAnother
         | Deed::Text(_)
         | Deed::SwitchEmailOn
         | Deed::Archive

@@ -17,7 +17,8 @@ pub(crate) struct Digest {
     pub(crate) at: DateTime<Utc>,
     pub(crate) channel: Channel,
     pub(crate) message: String,
-    pub(crate) suggestions: usize,
+    /// Suggestions, and their times.
+    pub(crate) announced: Vec<(Uuid, DateTime<Utc>)>,
 }
 
 /// What becomes of a suggestion by a person's last word.

@@ -14,6 +14,8 @@ use crate::verify::frequency;
 const LEAD: TimeDelta = TimeDelta::hours(2);
 /// A contact may be met so long before they are due: a meeting that is suggested once a week is on some day of it.
 const DUE_LATER: TimeDelta = TimeDelta::days(1);
+/// A calendar that cannot be read any more is noticed within this time.
+const UNTIL_LOST: TimeDelta = TimeDelta::days(3);
 const MAX_PER_DIGEST: usize = 3;
 const REDUCED_AFTER: usize = 3;
 pub(crate) const QUESTION_AFTER: usize = 6;
@@ -105,6 +107,8 @@ impl Reading<'_> {
         rule(announced.len() <= max, "too many suggestions");
         rule(self.ignored < QUESTION_AFTER && !memory.is_asked(at), "the reader reacts to nothing");
         rule(!memory.is_paused(at), "suggestions are paused");
+        let is_known = memory.calendar_lost.is_none_or(|since| at < since + UNTIL_LOST);
+        rule(is_known, "the calendar is not known");
         let before = memory.digests.iter().rfind(|digest| digest.channel == message.channel);
         rule(before.is_none_or(|before| before.at + APART <= at), "the second of one week");
         if message.channel == Channel::Email {
@@ -123,6 +127,10 @@ impl Reading<'_> {
 
     fn suggestion(&self, one: &Announced, rule: &mut impl FnMut(bool, &str)) {
         let (memory, at) = (self.memory, self.message.received_at);
+        let before = memory.digests.iter().filter(|digest| digest.channel == self.message.channel);
+        let is_news =
+            before.flat_map(|digest| &digest.announced).all(|told| *told != (one.suggestion, one.start));
+        rule(is_news, "a suggestion comes a second time");
         rule(one.start >= at + LEAD, "a suggestion begins within two hours, or has begun");
         rule(one.status == "pending", "a suggestion is not open");
         rule(!one.archived, "a contact is archived");

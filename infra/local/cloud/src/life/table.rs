@@ -39,7 +39,7 @@ impl Table {
             let row = rows.entry(person.kind).or_default();
             row.people += 1;
             row.digests += memory.digests.len();
-            row.suggestions += memory.digests.iter().map(|digest| digest.suggestions).sum::<usize>();
+            row.suggestions += memory.digests.iter().map(|digest| digest.announced.len()).sum::<usize>();
             row.questions += usize::from(memory.asked_at.is_some());
             row.reminders += memory.other_messages;
             row.deeds += memory.deeds;

@@ -41,7 +41,8 @@ pub(super) async fn ledger(
     addresses: &HashMap<Uuid, String>,
 ) -> anyhow::Result<Vec<Difference>> {
     let deliveries: Vec<Delivery> = sqlx::query_as(
-        "SELECT user_id, channel, subject, state, provider_id FROM jobs.notification_deliveries",
+        "SELECT user_id, channel, subject, state, provider_id FROM jobs.notification_deliveries
+         WHERE channel <> 'in_app'",
     )
     .fetch_all(db)
     .await?;

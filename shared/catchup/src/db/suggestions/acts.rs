@@ -241,7 +241,7 @@ impl SuggestionsTx {
 }
 
 /// Contacts that the user never wants to be suggested, said while the application had no place for that.
-pub(in crate::db) async fn excluded_here(
+pub(super) async fn excluded_here(
     statement: impl PgExecutor<'_>,
     user_id: Uuid,
 ) -> Result<HashSet<Uuid>, Error> {
