@@ -276,6 +276,28 @@ async fn a_forged_or_changed_callback_has_no_effect_and_learns_nothing() {
     assert_eq!(fixture.shown().await, (true, true));
 }
 
+/// `tests/clients/messaging` checks the signatures of this file with the official libraries of Twilio and `SendGrid`.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_official_libraries_sign_is_accepted() {
+    let fixture = Fixture::new().await;
+    let signed: Vec<Value> = serde_json::from_str(include_str!("callbacks/signed.json")).unwrap();
+    for callback in &signed {
+        let path = callback["url"].as_str().unwrap().strip_prefix(WEBHOOKS_URL).unwrap();
+        let send = async |body: String| {
+            let mut request = Request::post(path).header("x-forwarded-for", "192.0.2.1");
+            for (name, value) in callback["headers"].as_object().unwrap() {
+                request = request.header(name, value.as_str().unwrap());
+            }
+            fixture.send(request.body(Body::from(body)).unwrap()).await.0.as_u16()
+        };
+        let body = callback["body"].as_str().unwrap();
+        assert_eq!(send(format!("{body} ")).await, 404, "{callback}");
+        assert!(matches!(send(body.to_owned()).await, 200 | 204), "{callback}");
+    }
+    // One of them was a STOP.
+    assert_eq!(fixture.shown().await, (false, true));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_longer_than_any_callback_is_not_read() {
     let fixture = Fixture::new().await;

@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 use crate::stack::Stack;
 
+/// A busy machine takes seconds to start a process.
+const ATTEMPTS: usize = 1_500;
 const POLL: Duration = Duration::from_millis(20);
 
 /// Instances of the function that acts; they end when this is dropped.
@@ -125,9 +127,9 @@ async fn supervise(processes: Arc<Mutex<Vec<FunctionProcess>>>, has_ended: Arc<A
     }
 }
 
-/// One connection goes to one instance; a dead one is skipped.
+/// One connection goes to one instance; a dead one is skipped, and a new one waited for.
 async fn forward(mut caller: TcpStream, addresses: Vec<SocketAddr>, next: Arc<AtomicUsize>) {
-    for _ in 0..100 {
+    for _ in 0..ATTEMPTS {
         let n = next.fetch_add(1, Ordering::SeqCst) % addresses.len();
         if let Ok(mut instance) = TcpStream::connect(addresses[n]).await {
             let _ended = copy_bidirectional(&mut caller, &mut instance).await;

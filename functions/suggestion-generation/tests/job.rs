@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use catchup::cache::Cache;
 use catchup::queues;
+use catchup::suggestions::{Decision, explain};
 use chrono::{DateTime, Datelike, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 use shared::clock::Clock;
+use shared::db::Database;
 use shared::job::Job;
 use sqlx::{Connection, PgConnection};
 use suggestion_generation::SuggestionGeneration;
@@ -254,6 +256,32 @@ async fn the_best_contact_gets_the_best_slot() {
     assert_eq!(fixture.stack.rows::<(Uuid,)>(linked).await.len(), 2);
     // The slots are taken now, and no contact is suggested twice.
     assert_eq!(fixture.generate().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_explained_is_what_a_generation_does() {
+    let fixture = Fixture::new(1).await;
+    fixture.contacts(8).await;
+    let archived = fixture.contact("Ida", 99, ", archived", ", true").await;
+    let met = fixture.contact("Mel", 2, "", "").await;
+    let database = Database::connect_lazily(fixture.stack.database.as_str().parse().unwrap(), 1);
+    let (contacts, plan) = explain(&database, user(1), Clock::system().now()).await.unwrap().unwrap();
+    assert_eq!(plan.decisions.len(), contacts.len(), "one for each contact");
+    let decision = |contact: Uuid| plan.decisions.iter().find(|(id, _)| *id == contact).unwrap().1;
+    assert_eq!(decision(archived), Decision::Archived);
+    assert!(matches!(decision(met), Decision::NotDue(_)), "{:?}", decision(met));
+    assert!(fixture.pending().await.is_empty(), "nothing is changed");
+
+    let mut explained: Vec<_> = contacts
+        .iter()
+        .filter_map(|contact| match decision(contact.id) {
+            Decision::Suggested(slot) => Some((slot.start, slot.end, contact.name.clone())),
+            _ => None,
+        })
+        .collect();
+    explained.sort();
+    assert_eq!(fixture.generate().await, explained.len() as u64);
+    assert_eq!(fixture.pending().await, explained);
 }
 
 #[tokio::test(flavor = "multi_thread")]

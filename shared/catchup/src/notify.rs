@@ -380,3 +380,22 @@ fn channel_limit(channel: Channel) -> &'static Limit {
         Channel::Email => &limits::EMAIL,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queues;
+
+    #[test]
+    fn a_run_has_time_for_a_message_to_the_slowest_provider() {
+        let Timeouts { connect, answer } = Timeouts::default();
+        let budget = Timeouts::default().send_budget();
+        // A mail server is slow twice: until it wants the message, and when it has it.
+        assert!(budget > answer * 2 && budget > connect + answer, "{budget:?}");
+        for queue in
+            [queues::BATCH_NOTIFICATIONS, queues::NOTIFICATION_REMINDER, queues::TOKEN_HEALTH_REMINDER]
+        {
+            assert!(queue.policy().timeout() >= budget, "{}", queue.name());
+        }
+    }
+}

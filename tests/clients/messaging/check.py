@@ -97,6 +97,13 @@ webhook = EventWebhook(account["webhook_key"])
 assert webhook.verify_signature(callback["body"], signature, timestamp)
 assert not webhook.verify_signature(callback["body"] + " ", signature, timestamp)
 
+# What our receiver accepts (tests/it/callbacks.rs) is what these libraries sign and verify.
+texted, evented = json.load(open(os.path.join(os.path.dirname(__file__), "../../it/callbacks/signed.json")))
+form = dict(urllib.parse.parse_qsl(texted["body"]))
+assert validator.compute_signature(texted["url"], form) == texted["headers"]["x-twilio-signature"]
+signature, timestamp = (evented["headers"][name.lower()] for name in (EventWebhookHeader.SIGNATURE, EventWebhookHeader.TIMESTAMP))
+assert webhook.verify_signature(evented["body"], signature, timestamp)
+
 mail = EmailMessage()
 mail["From"], mail["To"], mail["Subject"] = account["sender"], TO_ADDRESS, "Grüße"
 mail["Date"] = formatdate()
