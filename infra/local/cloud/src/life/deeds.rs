@@ -210,9 +210,10 @@ impl Stage<'_> {
             Deed::Enter { contact, start } => self.enter(person, contact, start).await?,
             Deed::EnterAnother => {
                 let pending: Option<Uuid> = sqlx::query_scalar(
-                    "SELECT contact_id FROM suggestions s WHERE user_id = $1 AND status = 'pending' AND NOT EXISTS (
+                    "SELECT s.contact_id FROM suggestions s JOIN contacts c ON c.id = s.contact_id
+                     WHERE s.user_id = $1 AND s.status = 'pending' AND c.email IS NOT NULL AND NOT EXISTS (
                         SELECT FROM jobs.notification_deliveries d WHERE d.subject = 'suggestion:' || s.id
-                     ) ORDER BY priority DESC, id LIMIT 1",
+                     ) ORDER BY s.priority DESC, s.id LIMIT 1",
                 )
                 .bind(person.id)
                 .fetch_optional(&mut *self.db)
@@ -334,7 +335,6 @@ impl Stage<'_> {
         .execute(&mut *self.db)
         .await?;
         memory.say(suggestion, contact, Word::Accepted);
-        memory.cooling.insert(contact, now + self.frequency(contact).await?);
         Ok(())
     }
 
@@ -418,7 +418,6 @@ impl Stage<'_> {
             (Link::Unsubscribe { .. }, _) => memory.leave(Channel::Email, Some(now)),
             (Link::WeMet { suggestion }, Some(contact)) => {
                 memory.say(suggestion, contact, self.closed(suggestion).await?);
-                memory.cooling.insert(contact, now + self.frequency(contact).await?);
             }
             (Link::Never { suggestion }, Some(contact)) => {
                 memory.say(suggestion, contact, self.closed(suggestion).await?);

@@ -91,6 +91,7 @@ impl Memory {
         self.words.retain(|_, (about, said)| *about != contact || !matches!(said, Word::Snoozed { .. }));
         self.words.insert(suggestion, (contact, word));
         self.snoozed.remove(&contact);
+        self.cooling.remove(&contact);
         if let Word::Snoozed { until } = word {
             self.cooling.insert(contact, until);
             self.snoozed.insert(contact, until);
