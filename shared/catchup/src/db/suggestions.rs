@@ -74,6 +74,8 @@ pub struct Suggestion {
     pub id: Uuid,
     /// Whom to meet, the main contact first.
     pub contacts: Vec<Uuid>,
+    /// It was made because a contact is due, as all of ours are.
+    pub is_timebound: bool,
     /// How it stands.
     pub status: Status,
     /// The proposed time.
@@ -308,7 +310,7 @@ impl SuggestionsTx {
                 SELECT DISTINCT split_part(subject, ':', 2) AS id FROM jobs.notification_deliveries
                 WHERE user_id = $1 AND subject LIKE 'suggestion:%' AND state NOT IN ('refused', 'failed', 'bounced')
             )
-            SELECT s.id, s.contact_id, s.status AS "status: Status", s.proposed_timeslot_start AS start,
+            SELECT s.id, s.contact_id, s.trigger_type = 'timebound' AS "is_timebound!", s.status AS "status: Status", s.proposed_timeslot_start AS start,
                 s.proposed_timeslot_end AS end, s.snoozed_until, s.calendar_event_id,
                 COALESCE(s.created_at, $2) AS "created_at!", COALESCE(s.updated_at, $2) AS "changed_at!",
                 COALESCE(j.reason, CASE
@@ -339,6 +341,7 @@ impl SuggestionsTx {
         let suggestions = rows.into_iter().map(|row| Suggestion {
             id: row.id,
             contacts: std::iter::once(row.contact_id).chain(row.others).collect(),
+            is_timebound: row.is_timebound,
             status: row.status,
             slot: Span { start: row.start, end: row.end },
             snoozed_until: row.snoozed_until,

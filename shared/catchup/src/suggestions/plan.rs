@@ -13,7 +13,7 @@ use super::ranking::Due;
 use super::reason::reason;
 use super::slot_pool::{DUE_EARLIER, Horizon, SlotPool};
 use crate::db::suggestions::{
-    Contact, Dismissal, DismissalReason, NewSuggestion, NewTime, Status, Suggestion,
+    Contact, Dismissal, DismissalReason, Frequency, NewSuggestion, NewTime, Status, Suggestion,
 };
 use crate::span::{Span, Spans};
 
@@ -114,13 +114,13 @@ fn dismiss_expired_and_unwanted(situation: &mut Situation, plan: &mut Plan) {
     let Situation { now, contacts, suggestions, excluded, .. } = situation;
     let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
     for suggestion in suggestions.iter_mut().filter(|it| it.is_open()) {
-        let time = suggestion.snoozed_until.max(Some(suggestion.slot.start)).unwrap_or(*now);
         let is_wanted = suggestion.contacts.iter().filter_map(|id| contacts.get(id)).all(|contact| {
             let was_met = contact.last_met.is_some_and(|met| met > suggestion.created_at);
             let meets_anyway =
                 suggestion.calendar_event_id.is_none() && meets_anyway(contact, *now).is_some();
-            let is_wanted = !contact.is_archived && !excluded.contains(&contact.id);
-            is_wanted && !was_met && !meets_anyway && is_due(contact, time)
+            let is_na = contact.frequency == Some(Frequency::Na);
+            let is_wanted = !contact.is_archived && !is_na && !excluded.contains(&contact.id);
+            is_wanted && !was_met && !meets_anyway
         });
         if suggestion.status == Status::Pending && suggestion.slot.start <= *now {
             dismiss(suggestion, DismissalReason::Expired, *now, plan);
@@ -141,13 +141,19 @@ fn meets_anyway(contact: &Contact, now: DateTime<Utc>) -> Option<DateTime<Utc>> 
     contact.next_meeting.filter(|meeting| *meeting > now && *meeting <= now + MEETS_ANYWAY)
 }
 
-/// The pending ones that are still wanted, at times that are still free.
+/// The pending ones that are still wanted, at times that are still free; those of ours only if the contact is still due by then.
 pub(super) fn announceable(mut situation: Situation, conflicts: &[Uuid]) -> Vec<Uuid> {
     dismiss_expired_and_unwanted(&mut situation, &mut Plan::default());
-    let is_announceable = |it: &&Suggestion| {
-        it.status == Status::Pending && !situation.is_paused && !conflicts.contains(&it.id)
+    let Situation { contacts, suggestions, is_paused, .. } = situation;
+    let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
+    let is_due = |it: &Suggestion| {
+        it.contacts.iter().filter_map(|id| contacts.get(id)).all(|contact| is_due(contact, it.slot.start))
     };
-    situation.suggestions.iter().filter(is_announceable).map(|it| it.id).collect()
+    let is_announceable = |it: &&Suggestion| {
+        let is_pending = it.status == Status::Pending && !is_paused;
+        is_pending && !conflicts.contains(&it.id) && (!it.is_timebound || is_due(it))
+    };
+    suggestions.iter().filter(is_announceable).map(|it| it.id).collect()
 }
 
 fn dismiss(suggestion: &mut Suggestion, reason: DismissalReason, now: DateTime<Utc>, plan: &mut Plan) {

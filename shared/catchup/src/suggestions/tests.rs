@@ -41,6 +41,7 @@ pub(super) fn suggestion(contact: u128) -> Suggestion {
     Suggestion {
         id: Uuid::from_u128(1_000 + contact),
         contacts: vec![Uuid::from_u128(contact)],
+        is_timebound: true,
         status: Status::Pending,
         slot: Span { start, end: start + TimeDelta::hours(1) },
         snoozed_until: None,
@@ -210,13 +211,13 @@ fn what_is_not_wanted_any_more_ends() {
     assert_eq!(announceable(situation.clone(), &[]), [suggestion(6).id]);
     assert!(announceable(situation.clone(), &[suggestion(6).id]).is_empty(), "its time is taken");
     let plan = made(situation);
-    let ended: Vec<_> = (1..=5).map(|number| (suggestion(number).id, DismissalReason::Unwanted)).collect();
+    let ended: Vec<_> = (1..=4).map(|number| (suggestion(number).id, DismissalReason::Unwanted)).collect();
     assert_eq!(reasons(&plan), ended);
     assert_eq!(decision_on(&plan, 1), Decision::Archived);
     assert_eq!(decision_on(&plan, 2), Decision::NotDue(now() + TimeDelta::hours(30 * 24 - 1)));
     assert_eq!(decision_on(&plan, 3), Decision::Excluded);
     assert_eq!(decision_on(&plan, 4), Decision::MeetsAnyway(now() + TimeDelta::days(3)));
-    assert_eq!(decision_on(&plan, 5), Decision::NotDue(now() + TimeDelta::days(25)));
+    assert_eq!(decision_on(&plan, 5), Decision::Open, "it waits for the end of its time");
     assert_eq!(decision_on(&plan, 6), Decision::Open);
 }
 

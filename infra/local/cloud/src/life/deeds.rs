@@ -385,11 +385,13 @@ impl Stage<'_> {
     }
 
     async fn enter(&mut self, person: &Person, contact: Uuid, start: DateTime<Utc>) -> anyhow::Result<()> {
-        let (name, email): (String, String) =
+        let (name, email): (String, Option<String>) =
             sqlx::query_as("SELECT name, email FROM contacts WHERE id = $1")
                 .bind(contact)
                 .fetch_one(&mut *self.db)
                 .await?;
+        // Without an address, no guest is invited.
+        let Some(email) = email else { return Ok(()) };
         let guest = |email: String, is_self| Attendee {
             email,
             display_name: None,
