@@ -278,6 +278,7 @@ impl Life {
         let mut due = record::due(&mut self.db, person.id, at).await?;
         due.retain(|contact| {
             !memory.never.contains(contact)
+                && !memory.in_touch.contains_key(contact)
                 && memory.cooling.get(contact).is_none_or(|until| *until + TimeDelta::days(1) <= at)
         });
         let may_open_more = record::announced_and_open(&mut self.db, person.id).await? < MAX_OPEN;
@@ -289,7 +290,8 @@ impl Life {
             && is_reached(person, memory)
             && !memory.is_paused(at)
             && !memory.is_paused(at - TimeDelta::days(1))
-            && memory.calendar_lost.is_none_or(|until| until + UNTIL_SYNCED <= at);
+            && memory.calendar_lost.is_none()
+            && memory.calendar_found.is_none_or(|since| since + UNTIL_SYNCED <= at);
         if is_expected {
             let waiting: BTreeSet<Uuid> = due.into_iter().collect();
             memory.waits.retain(|contact, _| waiting.contains(contact));

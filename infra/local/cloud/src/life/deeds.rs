@@ -274,6 +274,7 @@ impl Stage<'_> {
                 self.world.restore_grant(person.id, Integration::GoogleCalendar)?;
                 self.connect(person.id).await?;
                 memory.calendar_lost = None;
+                memory.calendar_found = Some(now);
             }
         }
         memory.deeds += 1;
@@ -302,12 +303,16 @@ impl Stage<'_> {
             .await?;
         }
         let frequency = self.frequency(contact).await?;
+        memory.say(suggestion, contact, Word::Dismissed);
         let wait = match preset {
+            Some("already_in_touch") => {
+                memory.in_touch.insert(contact, now);
+                return Ok(());
+            }
             Some("timing_off") => TimeDelta::days(7),
             Some("not_relevant") => frequency * 2,
             _ => frequency.max(TimeDelta::days(7)),
         };
-        memory.say(suggestion, contact, Word::Dismissed);
         memory.cooling.insert(contact, now + wait);
         Ok(())
     }

@@ -56,6 +56,10 @@ pub(crate) struct Memory {
     pub(crate) paused: Option<[DateTime<Utc>; 2]>,
     /// Since when the calendar is not known.
     pub(crate) calendar_lost: Option<DateTime<Utc>>,
+    /// Since when it is known again.
+    pub(crate) calendar_found: Option<DateTime<Utc>>,
+    /// When a person said of a contact that the two are in touch.
+    pub(crate) in_touch: HashMap<Uuid, DateTime<Utc>>,
     /// The week that is not over.
     pub(crate) week: Option<Week>,
     /// For so many weeks a contact is due, and was not suggested.

@@ -139,8 +139,8 @@ impl Reading<'_> {
         rule(!memory.never.contains(&one.contact), "never, the reader said");
         let cooling = memory.cooling.get(&one.contact);
         rule(cooling.is_none_or(|until| *until <= at), "the reader does not want to hear of the contact yet");
-        let is_due = one
-            .last_contact
+        let last_contact = one.last_contact.max(memory.in_touch.get(&one.contact).copied());
+        let is_due = last_contact
             .is_none_or(|last| last + frequency(one.frequency.as_deref()) <= one.start + DUE_LATER);
         let is_again = memory.snoozed.contains_key(&one.contact);
         rule(is_due || is_again, "the contact is not due");
