@@ -173,6 +173,16 @@ impl Batch {
                    AND s.proposed_timeslot_start > $3 + interval '3 hours'
                    AND NOT EXISTS (SELECT FROM jobs.notification_deliveries d
                                    WHERE d.user_id = $1 AND d.channel = $2 AND d.subject = 'suggestion:' || s.id)
+                   -- Who is not due by then, or met anyway, is not announced, and neither is a time that is taken.
+                   AND NOT EXISTS (SELECT FROM contacts c WHERE c.id = s.contact_id AND c.last_contact_date
+                       + make_interval(days => CASE c.frequency_preference WHEN 'daily' THEN 1 WHEN 'weekly' THEN 7
+                           WHEN 'biweekly' THEN 14 WHEN 'quarterly' THEN 90 WHEN 'yearly' THEN 365
+                           WHEN 'flexible' THEN 60 ELSE 30 END) > s.proposed_timeslot_start + interval '1 day')
+                   AND NOT EXISTS (SELECT FROM jobs.next_meetings n WHERE n.contact_id = s.contact_id)
+                   AND NOT EXISTS (SELECT FROM calendar_events e WHERE e.user_id = $1 AND e.is_busy IS NOT FALSE
+                       AND e.start_time < s.proposed_timeslot_end + interval '14 hours'
+                       AND e.end_time > s.proposed_timeslot_start - interval '14 hours'
+                       AND (e.is_all_day OR (e.start_time < s.proposed_timeslot_end AND e.end_time > s.proposed_timeslot_start)))
              )
              SELECT (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM untold) AS untold,
                     (SELECT count(*) FROM untold
