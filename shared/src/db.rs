@@ -3,7 +3,6 @@
 //!
 //! A product keeps its SQL behind handles of its own, each made of a [`Database`].
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use uuid::Uuid;
 
 use crate::config::{Config, InvalidConfig, variables};
 use crate::failure::Failure;
+use crate::http::is_loopback_host;
 use crate::telemetry::{self, Counter};
 
 pub use connections::Statement;
@@ -160,9 +160,8 @@ fn connect_options(config: &mut Config) -> Result<PgConnectOptions, InvalidConfi
     let options = if host.starts_with('/') {
         options.socket(host)
     } else {
-        // A network reads along; a loopback does not.
-        let is_local = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        let mode = if is_local { PgSslMode::Prefer } else { PgSslMode::Require };
+        // Over a network, only with TLS.
+        let mode = if is_loopback_host(&host) { PgSslMode::Prefer } else { PgSslMode::Require };
         options.host(&host).ssl_mode(mode)
     };
     Ok(match password? {

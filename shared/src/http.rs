@@ -1,6 +1,6 @@
 //! Outgoing HTTP: one way to make a client, one way to read an answer.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -88,15 +88,18 @@ pub async fn read_limited(mut response: reqwest::Response, max_bytes: usize) -> 
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         // In schemes that are not the web's, such as smtp, an IPv4 address counts as a name.
-        Some(url::Host::Domain(name)) => {
-            name == "localhost"
-                || name.ends_with(".localhost")
-                || name.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
-        }
+        Some(url::Host::Domain(name)) => is_loopback_host(name),
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// Whether traffic to a host, a name or an address, stays on this machine.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// Whether a credential may be sent to `url`: over TLS, or without leaving this machine.

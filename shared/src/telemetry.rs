@@ -105,7 +105,7 @@ pub async fn vendor_call<T, E>(
     answer
 }
 
-/// Says that a queue's sweep went through all its pages, whatever `LOG_LEVEL` is: an alert misses the sweeps that do not run.
+/// Says that a queue's sweep went through all its pages, whatever `LOG_LEVEL` is: an alert fires when no sweep finishes.
 /// Of a queue with several schedules, `part` says which.
 pub fn sweep_finished(queue: &'static str, part: &str) {
     metrics::note_sweep(queue, part);

@@ -154,7 +154,7 @@ impl Year {
 
     /// A day: the calendar is read, suggestions are made, Nora says what she has to say, and on Sundays her batch is due.
     async fn day(&mut self, date: NaiveDate) {
-        // A little later each day: what is due after whole days would else hang on milliseconds.
+        // A little later each day: what is due after whole days would otherwise hang on milliseconds.
         let early = at(date, 6) + TimeDelta::seconds(10 * (date - begin()).num_days());
         self.set_clock(early).await;
         self.stack.run(&format!("UPDATE users SET last_calendar_sync = '{early}'")).await;

@@ -1,6 +1,7 @@
 //! How much a batch says to a user who reacts to nothing.
 
 use catchup::db::batches::Digests;
+use catchup::suggestions::MAX_PER_BATCH;
 use uuid::Uuid;
 
 /// Batches without a reaction after which a user gets one suggestion.
@@ -11,10 +12,8 @@ const QUESTION_AFTER: i64 = 6;
 /// What the next batch is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DigestLevel {
-    /// The best suggestions.
-    Full,
-    /// The best one.
-    Reduced,
+    /// So many of the best suggestions.
+    Digest { max: usize },
     /// The question whether suggestions are still useful, after this row of `suggestions`.
     Question(Uuid),
     /// Nothing, until the user acts.
@@ -26,8 +25,8 @@ impl DigestLevel {
         match digests.last_suggestion_id {
             Some(_) if digests.is_asked => Self::Silent,
             Some(last) if digests.ignored >= QUESTION_AFTER => Self::Question(last),
-            Some(_) if digests.ignored >= REDUCED_AFTER => Self::Reduced,
-            Some(_) | None => Self::Full,
+            Some(_) if digests.ignored >= REDUCED_AFTER => Self::Digest { max: 1 },
+            Some(_) | None => Self::Digest { max: MAX_PER_BATCH },
         }
     }
 }

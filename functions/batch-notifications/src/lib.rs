@@ -161,24 +161,26 @@ impl BatchNotifications {
         Ok(batch.wait.or_done(batch))
     }
 
-    /// Where the application shows notifications, what else no channel would tell.
+    /// Notifies in the application a user whom no channel reaches, if the application shows notifications.
     async fn show_in_app(&self, recipient: &Recipient, context: &Context) -> Result<Outcome, Failure> {
         let (user_id, now) = (recipient.user_id, context.now());
         if !self.batches.has_in_app().await? {
             return Ok(Outcome::Skipped("no_channel"));
         }
         let max = match DigestLevel::of(&self.batches.digests(user_id, now).await?) {
-            DigestLevel::Full => suggestions::MAX_PER_BATCH,
-            DigestLevel::Reduced => 1,
+            DigestLevel::Digest { max } => max,
             DigestLevel::Question(_) | DigestLevel::Silent => return Ok(Outcome::Skipped("no_reaction")),
         };
-        let announceable = self.planner.announceable(user_id, now).await?;
+        let announceable = self.planner.announceable(user_id, now).await?.unwrap_or_default();
         let suggestions = self.suggestions(user_id, batches::IN_APP, now, &announceable, max).await?;
+        if suggestions.is_empty() {
+            return Ok(Outcome::done(Batch::default()));
+        }
         let ids: Vec<_> = suggestions.iter().map(|suggestion| suggestion.id).collect();
         let digest = self.notifier.in_app(recipient, &suggestions);
         let is_shown = self.batches.show_in_app(user_id, &ids, &digest, now).await?;
-        let batch = Batch { shown_in_app: if is_shown { ids.len() } else { 0 }, ..Batch::default() };
-        Ok(batch.wait.or_done(batch))
+        let shown_in_app = if is_shown { ids.len() } else { 0 };
+        Ok(Outcome::done(Batch { shown_in_app, ..Batch::default() }))
     }
 
     /// What there is to send, channel by channel, the e-mail first.
@@ -194,26 +196,24 @@ impl BatchNotifications {
         let mut channels = person.channels(List::Ideas);
         // A batch whose other channel had to wait is no second one.
         channels.retain(|(channel, _)| !digests.has_batch(*channel, now));
-        if channels.is_empty() {
+        let level = DigestLevel::of(&digests);
+        if channels.is_empty() || level == DigestLevel::Silent {
             return Ok(parts);
         }
-        let announceable = self.planner.announceable(recipient.user_id, now).await?;
+        let Some(announceable) = self.planner.announceable(recipient.user_id, now).await? else {
+            return Ok(parts);
+        };
         for (channel, address) in channels {
             let at = notify::may_send_at(channel, now, recipient, person.chosen_time());
-            let max = match DigestLevel::of(&digests) {
-                DigestLevel::Full => suggestions::MAX_PER_BATCH,
-                DigestLevel::Reduced => 1,
-                DigestLevel::Question(last_suggestion_id) => {
-                    let question = self.notifier.still_useful(last_suggestion_id);
-                    parts.push(Part { channel, address, at, content: Content::Question(question) });
-                    continue;
-                }
+            let body = match level {
+                DigestLevel::Digest { max } => Content::Suggestions(
+                    self.suggestions(recipient.user_id, channel.as_str(), at, &announceable, max).await?,
+                ),
+                DigestLevel::Question(last) => Content::Question(self.notifier.still_useful(last)),
                 DigestLevel::Silent => continue,
             };
-            let suggestions =
-                self.suggestions(recipient.user_id, channel.as_str(), at, &announceable, max).await?;
-            if !suggestions.is_empty() {
-                parts.push(Part { channel, address, at, content: Content::Suggestions(suggestions) });
+            if !matches!(&body, Content::Suggestions(suggestions) if suggestions.is_empty()) {
+                parts.push(Part { channel, address, at, content: body });
             }
         }
         Ok(parts)

@@ -9,8 +9,8 @@
 //! **Whose fault.** Booked on the recipient is only what concerns the recipient. What concerns the application or the provider
 //! says nothing about the person: the claim is released, an event is logged, and the job sends it later
 //! ([`Delivery::NotTaken`]). Five messages in a row without an answer open the provider's circuit breaker: the others wait, and
-//! every few minutes one of them probes, so that an hour without answers leaves few of them `unknown`: those, and what was under
-//! way when it began.
+//! every few minutes one of them probes, so that an hour without answers leaves few of them `unknown`: only the probes, and what was
+//! under way at the beginning.
 
 use std::fmt;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// Time that a message may take, its provider's silence included: the longest way is that of SMTP. What follows in the ledger
+    /// Time that a message may take, including the wait for a provider that does not answer: the longest way is that of SMTP. What follows in the ledger
     /// has [`SETTLING`].
     #[must_use]
     pub const fn send_budget(&self) -> Duration {
@@ -388,10 +388,7 @@ mod tests {
 
     #[test]
     fn a_run_has_time_for_a_message_to_the_slowest_provider() {
-        let Timeouts { connect, answer } = Timeouts::default();
         let budget = Timeouts::default().send_budget();
-        // A mail server is slow twice: until it wants the message, and when it has it.
-        assert!(budget > answer * 2 && budget > connect + answer, "{budget:?}");
         for queue in
             [queues::BATCH_NOTIFICATIONS, queues::NOTIFICATION_REMINDER, queues::TOKEN_HEALTH_REMINDER]
         {

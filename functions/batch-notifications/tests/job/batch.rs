@@ -135,7 +135,33 @@ fn done(emailed: usize, texted: usize) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whom_no_message_reaches_is_told_by_the_application_where_it_shows_notifications() {
+async fn who_pauses_suggestions_is_not_asked_about_them() {
+    let fixture = Fixture::at_noon().await;
+    fixture.stack.run(LATER_SCHEMA).await;
+    let user = fixture.user("ada", EMAIL).await;
+    let batch = json!({ "userId": user });
+    for n in 0..6 {
+        fixture.suggest(user, &format!("Friend{n}")).await;
+        fixture.deliver(&batch).await.check_done(&done(1, 0));
+        fixture.stack.advance(WEEK);
+    }
+    let now = fixture.stack.now();
+    fixture
+        .stack
+        .run(&format!(
+            "INSERT INTO suggestion_pauses (user_id, pause_start, pause_end)
+             VALUES ('{user}', '{now}', '{now}'::timestamptz + interval '3 days')"
+        ))
+        .await;
+    fixture.deliver(&batch).await.check_done(&done(0, 0));
+    assert_eq!(fixture.messages().len(), 6, "no question");
+    fixture.stack.advance(WEEK);
+    fixture.deliver(&batch).await.check_done(&done(0, 0));
+    assert_eq!(fixture.messages().len(), 7, "the question");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_a_channel_is_notified_in_the_application() {
     let fixture = Fixture::at_noon().await;
     let (silent, reached) = (fixture.user("silent", NONE).await, fixture.user("reached", EMAIL).await);
     for user in [silent, reached] {

@@ -278,7 +278,6 @@ impl Life {
         let mut due = record::due(&mut self.db, person.id, at).await?;
         due.retain(|contact| {
             !memory.never.contains(contact)
-                && !memory.in_touch.contains_key(contact)
                 && memory.cooling.get(contact).is_none_or(|until| *until + TimeDelta::days(1) <= at)
         });
         let may_open_more = record::announced_and_open(&mut self.db, person.id).await? < MAX_OPEN;

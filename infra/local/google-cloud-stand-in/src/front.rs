@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use local_cloud::Background;
+use shared::clock::Clock;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Cloud Run's longest request.
@@ -126,7 +127,7 @@ async fn forward(
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Bytes::new()),
     };
     if status.is_server_error() {
-        let failed = FailedRequest { revision, status: status.as_u16(), at: crate::service::now() };
+        let failed = FailedRequest { revision, status: status.as_u16(), at: Clock::system().now() };
         balance.failed.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
     }
     (status, [(header::CONTENT_TYPE, "application/json")], answer).into_response()

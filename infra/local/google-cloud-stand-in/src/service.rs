@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use local_cloud::ServiceProcess;
 use serde_json::{Value, json};
+use shared::clock::Clock;
 
 use crate::containers::Containers;
 use crate::front::{Front, Share};
@@ -137,7 +138,13 @@ impl Service {
             let image = image.ok_or_else(|| Refusal::Invalid("no image".to_owned()))?;
             let process = containers.start(self.name, &name, image).await;
             let process = process.map_err(|error| error.to_string());
-            self.revisions.push(Revision { name, generation: number, created: now(), template, process });
+            self.revisions.push(Revision {
+                name,
+                generation: number,
+                created: Clock::system().now(),
+                template,
+                process,
+            });
         }
         let before = self.document["status"]["traffic"].clone();
         let newest = self.revisions.last();
@@ -211,9 +218,4 @@ fn named(template: &Value) -> (Option<String>, Value) {
     let name = rest["metadata"].as_object_mut().and_then(|metadata| metadata.remove("name"));
     let name = name.as_ref().and_then(Value::as_str).filter(|name| !name.is_empty());
     (name.map(str::to_owned), rest)
-}
-
-#[expect(clippy::disallowed_methods, reason = "clients compare it with their own clocks")]
-pub(crate) fn now() -> DateTime<Utc> {
-    Utc::now()
 }

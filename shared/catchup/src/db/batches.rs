@@ -181,7 +181,7 @@ impl Batches {
                 greatest(
                     count(DISTINCT message_id) FILTER (WHERE is_ignored AND is_digest AND channel = 'email'),
                     count(DISTINCT message_id) FILTER (WHERE is_ignored AND is_digest AND channel = 'sms'),
-                    count(DISTINCT claimed_at) FILTER (WHERE is_ignored AND is_digest AND channel = 'in_app')
+                    count(DISTINCT message_id) FILTER (WHERE is_ignored AND is_digest AND channel = 'in_app')
                 ) AS "ignored!",
                 COALESCE(bool_or(is_ignored AND NOT is_digest), false) AS "is_asked!",
                 (
@@ -266,7 +266,7 @@ impl Batches {
             WITH claimed AS (
                 INSERT INTO jobs.notification_deliveries
                     (user_id, channel, subject, message_id, claimed_at, state, settled_at)
-                SELECT $1, $7, 'suggestion:' || id, gen_random_uuid(), $6, 'delivered', $6 FROM UNNEST($2::uuid[]) AS id
+                SELECT $1, $7, 'suggestion:' || id, $9, $6, 'delivered', $6 FROM UNNEST($2::uuid[]) AS id
                 WHERE NOT EXISTS (
                     SELECT FROM jobs.notification_deliveries WHERE user_id = $1 AND channel = $7 AND claimed_at > $8
                 )
@@ -284,6 +284,7 @@ impl Batches {
             now,
             IN_APP,
             now - SAME_BATCH,
+            Uuid::new_v4(),
         )
         .execute(self.0.statement())
         .await?;

@@ -76,7 +76,7 @@ impl Handovers {
     }
 
     /// Which of the statements the database cannot run, because a table, a column or a type is missing, and why: the reasons,
-    /// each with the number of statements. A statement about a table that others first look for is not one of them.
+    /// each with the number of statements. A missing table that other statements first look for is not a problem.
     pub async fn unusable(&self, statements: &[String]) -> Result<BTreeMap<String, usize>, Error> {
         let optional: BTreeSet<_> = statements
             .iter()
@@ -90,7 +90,7 @@ impl Handovers {
             let Err(error) = transaction.statement().prepare(text).await else { continue };
             let Some(reason) = error.as_database_error() else { return Err(error.into()) };
             let is_optional = reason.code().as_deref() == Some(UNDEFINED_TABLE)
-                && optional.iter().any(|table| statement.contains(table));
+                && optional.iter().any(|table| reason.message().contains(table));
             if !is_optional {
                 *problems.entry(reason.message().to_owned()).or_default() += 1;
             }

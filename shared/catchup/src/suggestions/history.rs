@@ -12,7 +12,7 @@ use crate::db::suggestions::{Contact, DismissalReason, Feedback, Frequency, Stat
 /// A contact that the user dismissed is left alone for so long, at least.
 const WEEK: TimeDelta = TimeDelta::weeks(1);
 
-/// Who was announced in vain so often comes no later for more of it.
+/// So many expired announcements lengthen the wait, and more do not lengthen it further.
 const MAX_UNANSWERED: i32 = 6;
 
 /// What earlier suggestions say about a contact.
@@ -75,8 +75,8 @@ fn unanswered(suggestions: &[Suggestion], contacts: &HashMap<Uuid, &Contact>) ->
         contacts.iter().filter_map(|(id, contact)| Some((*id, contact.last_met?))).collect();
     for suggestion in suggestions.iter().filter(|suggestion| is_by_user(suggestion)) {
         for contact in &suggestion.contacts {
-            let heard = heard_at.entry(*contact).or_insert(suggestion.changed_at);
-            *heard = suggestion.changed_at.max(*heard);
+            let said = suggestion.changed_at;
+            heard_at.entry(*contact).and_modify(|heard| *heard = said.max(*heard)).or_insert(said);
         }
     }
     let in_vain = |it: &&Suggestion| it.was_notified && it.dismissed_for == Some(DismissalReason::Expired);

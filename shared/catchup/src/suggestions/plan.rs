@@ -144,14 +144,14 @@ fn meets_anyway(contact: &Contact, now: DateTime<Utc>) -> Option<DateTime<Utc>> 
 /// The pending ones that are still wanted, at times that are still free; those of ours only if the contact is still due by then.
 pub(super) fn announceable(mut situation: Situation, conflicts: &[Uuid]) -> Vec<Uuid> {
     dismiss_expired_and_unwanted(&mut situation, &mut Plan::default());
-    let Situation { contacts, suggestions, is_paused, .. } = situation;
+    let Situation { contacts, suggestions, .. } = situation;
     let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
     let is_due = |it: &Suggestion| {
         it.contacts.iter().filter_map(|id| contacts.get(id)).all(|contact| is_due(contact, it.slot.start))
     };
     let is_announceable = |it: &&Suggestion| {
-        let is_pending = it.status == Status::Pending && !is_paused;
-        is_pending && !conflicts.contains(&it.id) && (!it.is_timebound || is_due(it))
+        let is_pending = it.status == Status::Pending && !conflicts.contains(&it.id);
+        is_pending && (!it.is_timebound || is_due(it))
     };
     suggestions.iter().filter(is_announceable).map(|it| it.id).collect()
 }

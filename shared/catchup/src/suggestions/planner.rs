@@ -73,6 +73,7 @@ impl Planner {
             free => free.and(&*self.free_calendar(user_id, &user.clock).await?),
         };
         let (mut tx, situation) = self.tables.begin(user_id, &user, now).await?;
+        tx.note_act(situation.acted_at).await?;
         let mut plan = plan(situation, &free, &[]);
         keep_what_is_free(&mut plan, &mut tx, &user.clock).await?;
         self.finish(tx, &plan, &user, now).await.map(Some)
@@ -83,18 +84,28 @@ impl Planner {
     pub async fn replan(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Option<Changes>, Failure> {
         let Some(user) = self.tables.user(user_id, now).await? else { return Ok(None) };
         let (mut tx, situation) = self.tables.begin(user_id, &user, now).await?;
+        tx.note_act(situation.acted_at).await?;
         let plan = plan_with_stored_events(&mut tx, &user, situation, now).await?;
         self.finish(tx, &plan, &user, now).await.map(Some)
     }
 
     /// The user's pending suggestions that are still wanted, at times that are still known to be free: what may be announced now.
-    /// Changes nothing.
-    pub async fn announceable(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, db::Error> {
-        let user = self.tables.user(user_id, now).await?;
-        let Some(user) = user.filter(|user| user.is_calendar_known(now)) else { return Ok(Vec::new()) };
+    /// `None` while the user wants to hear of no contact, and when there is no such user. Changes nothing.
+    pub async fn announceable(
+        &self,
+        user_id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Vec<Uuid>>, db::Error> {
+        let Some(user) = self.tables.user(user_id, now).await? else { return Ok(None) };
         let (mut tx, situation) = self.tables.begin(user_id, &user, now).await?;
+        if situation.is_paused {
+            return Ok(None);
+        }
+        if !user.is_calendar_known(now) {
+            return Ok(Some(Vec::new()));
+        }
         let (_, conflicts) = stored_events(&mut tx, &user, &situation, now).await?;
-        Ok(announceable(situation, &conflicts))
+        Ok(Some(announceable(situation, &conflicts)))
     }
 
     /// Drops the user's cached list, too, which lives until it is dropped: also if nothing changed, since an earlier run of
@@ -172,11 +183,7 @@ impl Tables {
         let mut tx = self.suggestions.begin(user_id).await?;
         let contacts = tx.contacts(now).await?;
         let Known { suggestions, excluded, is_paused, acted_at } = tx.known(now).await?;
-        let shown = history::acted_at(&suggestions);
-        if shown > acted_at {
-            tx.note_act(shown).await?;
-        }
-        let acted_at = acted_at.max(shown);
+        let acted_at = acted_at.max(history::acted_at(&suggestions));
         let (zone, horizon) = (user.clock.zone(), user.horizon);
         let situation = Situation {
             now,

@@ -13,7 +13,7 @@ use crate::span::{Span, Spans};
 pub const AFTER_BATCH: TimeDelta = TimeDelta::hours(12);
 /// And so long ahead in any case: people need time to arrange something.
 const LEAD: TimeDelta = TimeDelta::hours(24);
-/// A contact may be met so long before they are due: what is announced comes some days later, and a weekly contact would else be met
+/// A contact may be met so long before they are due: what is announced comes some days later, and a weekly contact would otherwise be met
 /// every other week.
 pub(super) const DUE_EARLIER: TimeDelta = TimeDelta::hours(24);
 /// A slot begins within this time of the first moment at which one may begin.
@@ -24,7 +24,7 @@ const MAX_PER_DAY: usize = 2;
 /// Suggestions that one batch announces.
 pub const MAX_PER_BATCH: usize = 3;
 /// A person needs so long to come from what was before, and to go to what is next.
-const ON_THE_WAY: TimeDelta = TimeDelta::minutes(30);
+const TRAVEL: TimeDelta = TimeDelta::minutes(30);
 /// No contact is to be called earlier or later than this by the contact's own clock.
 const CONTACTS_DAY: (u32, u32) = (8, 22);
 
@@ -99,9 +99,9 @@ impl SlotPool {
         accepted: &[PartOfWeek],
         has_early: bool,
     ) -> Self {
-        let free = free.except(&used.iter().map(|slot| with_way(*slot)).collect());
+        let free = free.except(&used.iter().map(|slot| with_travel(*slot)).collect());
         let has_time_around = |slot: Span| {
-            let around = with_way(slot);
+            let around = with_travel(slot);
             free.iter().any(|span| span.start <= around.start && around.end <= span.end)
         };
         let slot = |span: Span| {
@@ -163,7 +163,7 @@ impl SlotPool {
             let batch = self.horizon.batch_of(span.start).filter(|_| self.horizon.next_batch.is_some());
             self.on_day(*span) < MAX_PER_DAY
                 && batch.is_none_or(|batch| self.in_batch(batch) < MAX_PER_BATCH)
-                && self.used.iter().all(|used| with_way(*used).and(span).is_empty())
+                && self.used.iter().all(|used| with_travel(*used).and(span).is_empty())
         });
         self.slots = slots;
     }
@@ -191,9 +191,9 @@ impl SlotPool {
     }
 }
 
-/// The slot, and the way there and back.
-fn with_way(slot: Span) -> Span {
-    Span { start: slot.start - ON_THE_WAY, end: slot.end + ON_THE_WAY }
+/// The slot, with the travel before and after it.
+fn with_travel(slot: Span) -> Span {
+    Span { start: slot.start - TRAVEL, end: slot.end + TRAVEL }
 }
 
 fn is_daytime(slot: Span, zone: Tz) -> bool {

@@ -118,7 +118,7 @@ impl Reading<'_> {
                     [Link::WeMet { suggestion }, Link::NotNow { suggestion }, Link::Never { suggestion }];
                 links.iter().all(|link| self.links.iter().any(|found| found.link == *link))
             };
-            rule(announced.iter().all(has_links), "a card has not its three buttons");
+            rule(announced.iter().all(has_links), "a card lacks one of its three buttons");
         }
         for one in *announced {
             self.suggestion(one, rule);

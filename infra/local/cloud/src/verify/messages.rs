@@ -1,15 +1,16 @@
 //! Who was told what: the ledger, the inbox, batches and reminders.
 
-use catchup::notify::quiet_hours;
-use catchup::queues;
 use std::collections::{HashMap, HashSet};
 
+use catchup::notify::quiet_hours;
+use catchup::queues;
 use chrono::{DateTime, DurationRound as _, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 use messaging_stand_in::{Channel, Inbox, Message, segments};
 use sqlx::{FromRow, PgConnection};
 use url::Url;
 use uuid::Uuid;
 
+use super::suggestions::FREQUENCIES;
 use super::{Check, Difference};
 use crate::postgres::connect;
 use crate::reports::Reports;
@@ -175,10 +176,12 @@ impl Batch {
                                    WHERE d.user_id = $1 AND d.channel = $2 AND d.subject = 'suggestion:' || s.id)
                    -- Who is not due by then, or met anyway, is not announced, and neither is a time that is taken.
                    AND NOT EXISTS (SELECT FROM contacts c WHERE c.id = s.contact_id AND c.last_contact_date
-                       + make_interval(days => CASE c.frequency_preference WHEN 'daily' THEN 1 WHEN 'weekly' THEN 7
-                           WHEN 'biweekly' THEN 14 WHEN 'quarterly' THEN 90 WHEN 'yearly' THEN 365
-                           WHEN 'flexible' THEN 60 ELSE 30 END) > s.proposed_timeslot_start + interval '1 day')
-                   AND NOT EXISTS (SELECT FROM jobs.next_meetings n WHERE n.contact_id = s.contact_id)
+                       + make_interval(days => COALESCE((
+                           SELECT days FROM UNNEST($4::text[], $5::int[]) AS known (name, days)
+                           WHERE name = c.frequency_preference::text
+                       ), 30)) > s.proposed_timeslot_start + interval '1 day')
+                   AND NOT EXISTS (SELECT FROM jobs.next_meetings n
+                                   WHERE n.contact_id = s.contact_id AND n.starts_at <= $3 + interval '15 days')
                    AND NOT EXISTS (SELECT FROM calendar_events e WHERE e.user_id = $1 AND e.is_busy IS NOT FALSE
                        AND e.start_time < s.proposed_timeslot_end + interval '14 hours'
                        AND e.end_time > s.proposed_timeslot_start - interval '14 hours'
@@ -192,6 +195,8 @@ impl Batch {
         .bind(user.id)
         .bind(channel)
         .bind(swept_at)
+        .bind(FREQUENCIES.map(|(name, _)| name).as_slice())
+        .bind(FREQUENCIES.map(|(_, days)| days).as_slice())
         .fetch_one(db)
         .await
     }

@@ -48,17 +48,13 @@ impl Row {
     }
 }
 
-/// Days between meetings, by the name of a frequency.
+/// Days between meetings, by the name of a frequency; any other is a month.
+pub(super) const FREQUENCIES: [(&str, i32); 6] =
+    [("daily", 1), ("weekly", 7), ("biweekly", 14), ("quarterly", 90), ("yearly", 365), ("flexible", 60)];
+
 pub(crate) fn frequency(name: Option<&str>) -> TimeDelta {
-    TimeDelta::days(match name {
-        Some("daily") => 1,
-        Some("weekly") => 7,
-        Some("biweekly") => 14,
-        Some("quarterly") => 90,
-        Some("yearly") => 365,
-        Some("flexible") => 60,
-        _ => 30,
-    })
+    let found = FREQUENCIES.iter().find(|(known, _)| Some(*known) == name);
+    TimeDelta::days(found.map_or(30, |(_, days)| i64::from(*days)))
 }
 
 impl Check<'_> {

@@ -56,14 +56,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer((os.environ['HOST'], int(os.environ['PORT'])), Handler).serve_forever()
 ";
 
-/// `local-cloud up` with that function, up to the moment when everything runs.
-fn up() -> (Child, TempDir) {
-    let (child, folder, lines) = up_with_console();
-    // The rest is not needed.
-    std::thread::spawn(move || lines.for_each(drop));
-    (child, folder)
-}
-
 /// The folder of a build that has only that function.
 pub(crate) fn programs() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
@@ -71,6 +63,14 @@ pub(crate) fn programs() -> TempDir {
     fs::write(&program, FUNCTION).expect("a program");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("may run");
     folder
+}
+
+/// `local-cloud up` with that function, up to the moment when everything runs.
+fn up() -> (Child, TempDir) {
+    let (child, folder, lines) = up_with_console();
+    // The rest is not needed.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, folder)
 }
 
 /// The same, with the lines that it prints from then on.
