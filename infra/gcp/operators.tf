@@ -6,14 +6,14 @@ locals {
   operated          = length(var.operators) > 0 ? keys(local.queues) : []
 }
 
-# A role of our own, because Google's that may pause a queue may also delete it and empty it.
+# A role of our own, because Google's that may pause a queue may also delete it.
 resource "google_project_iam_custom_role" "operator" {
   count = min(1, length(var.operators))
 
   project     = var.project
   role_id     = local.operator_role
   title       = "Operator of the background jobs"
-  description = "Holds queues, gives them back, looks at tasks, creates and deletes single ones."
+  description = "Holds queues, empties them, gives them back, looks at tasks, creates and deletes single ones."
   permissions = [
     # scripts/ops pause, resume, takeover and giveback. Purge: what the predecessor would take for sweeps; each of these tasks
     # could be deleted one by one as well.

@@ -128,7 +128,8 @@ fn is_given_back(found: &Found, declared: &Declared) -> bool {
 fn steps(handover: &Handover<'_>, declared: &Declared, function: &str, is_done: bool) -> anyhow::Result<()> {
     handover.pause()?;
     handover.until_idle()?;
-    handover.purge(harm::takes_users_for_sweeps(function))?;
+    // Behind the switch the tasks are the application's.
+    handover.purge(!is_done && harm::takes_users_for_sweeps(function))?;
     let mut changes = vec![format!("--max-attempts={}", declared.max_attempts(false))];
     changes.extend(CLEARED.map(str::to_owned));
     let what = format!(

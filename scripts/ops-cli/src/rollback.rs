@@ -14,7 +14,7 @@ use crate::service::Service;
 /// Roll one function back to its newest earlier healthy revision. Nothing is built, and no task is lost.
 ///
 /// This also ends a deployment that was interrupted or is inconclusive: the revision before it gets all tasks again. If the
-/// newest revision never served, it is removed, and what serves stays. Names the dead letters that the revision left.
+/// newest revision never served, it loses its tag, so that no rollback targets it, and what serves stays. Names the dead letters that the revision left.
 #[derive(Args)]
 pub(crate) struct Rollback {
     /// Name of the function.
@@ -40,7 +40,7 @@ impl Rollback {
         let (bad, good) = match (unused, service.serving(), &self.to) {
             (Some(unused), Ok(serving), _) => {
                 eprintln!(
-                    "{}: removing {unused}, which never served; {serving} keeps the traffic",
+                    "{}: taking the tag of {unused} away, which never served; {serving} keeps the traffic",
                     self.function
                 );
                 (unused, serving)

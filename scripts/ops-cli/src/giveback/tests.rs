@@ -43,6 +43,15 @@ fn schedules_are_paused_and_what_would_be_a_sweep_is_purged_before_the_switch() 
 }
 
 #[test]
+fn tasks_of_the_application_in_a_queue_that_it_has_back_are_not_purged() {
+    let cloud = FakeCloud::new("suggestion-generation");
+    cloud.edit("queue", "/state", "PAUSED".into());
+    assert!(run(&cloud, "suggestion-generation").unwrap());
+    let changes = cloud.changes();
+    assert!(cloud.is_running() && !changes.iter().any(|change| change.contains("purge")), "{changes:?}");
+}
+
+#[test]
 fn a_give_back_that_was_cut_off_after_any_call_is_ended_by_the_next() {
     for function in ["calendar-sync", "token-refresh"] {
         let calls = {
