@@ -544,6 +544,40 @@ async fn a_snoozed_suggestion_whose_time_has_come_gets_a_new_slot_and_is_a_new_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_snoozed_suggestion_gets_times_until_a_message_announces_one() {
+    let fixture = Fixture::new(1).await;
+    let (contact, user) = (fixture.contact("Snoozed", 100, "", "").await, user(1));
+    let suggestion = fixture.suggestion(contact, "snoozed", 0, 0).await;
+    let number = format!(
+        "INSERT INTO user_phone_numbers (user_id, phone_number, encrypted_phone_number, verified)
+         VALUES ('{user}', '+12125550001', '', true);
+         UPDATE suggestions SET snoozed_until = now()"
+    );
+    fixture.stack.run(&number).await;
+    let message = async |state: &str, settled: &str| {
+        let row = format!(
+            "INSERT INTO jobs.notification_deliveries (user_id, channel, subject, state, claimed_at, settled_at, provider_id)
+             VALUES ('{user}', 'sms', 'suggestion:{suggestion}', '{state}', now(), {settled}, 'x')"
+        );
+        fixture.stack.run(&row).await;
+    };
+    let pass = "UPDATE suggestions SET proposed_timeslot_start = now() - interval '1 hour', proposed_timeslot_end = now()";
+    message("delivered", "now()").await;
+    // It was snoozed; no message announced its next time; of one it is not known; the last one was announced.
+    for (state, moved, dismissed) in [("", 1, 0), ("", 1, 0), ("unknown", 1, 0), ("sent", 0, 1)] {
+        match state {
+            "unknown" => message(state, "NULL").await,
+            "sent" => message(state, "now()").await,
+            _ => {}
+        }
+        let answer = fixture.deliver(&json!({ "userId": user })).await;
+        answer.check_done(&json!({ "created": 0, "moved": moved, "dismissed": dismissed }));
+        fixture.stack.run(pass).await;
+        fixture.stack.advance(60);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_applications_later_tables_are_followed_where_they_are() {
     let fixture = Fixture::new(1).await;
     let excluded = fixture.contact("Excluded", 100, "", "").await;

@@ -2,7 +2,7 @@
 //!
 //! A suggestion is *open* while it is pending or snoozed. It ends by the user's word (accepted, dismissed), or by ours, which
 //! is recorded ([`DismissalReason`](crate::db::suggestions::DismissalReason)): its time begins, its time is not free any more and there is no
-//! other, or the contact is not wanted any more.
+//! other, or the contact is not wanted any more. Who snoozed one hears of it again: until a message announces its next time, it gets others.
 //!
 //! | rule | where |
 //! |---|---|

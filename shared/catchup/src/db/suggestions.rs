@@ -90,6 +90,8 @@ pub struct Suggestion {
     pub changed_at: DateTime<Utc>,
     /// The user was notified about it, as far as is known.
     pub was_notified: bool,
+    /// The user was notified about an earlier time of it, and no provider took a message about this one.
+    pub awaits_message: bool,
     /// Why we dismissed it; otherwise the user did.
     pub dismissed_for: Option<DismissalReason>,
     /// What the user says about dismissing it.
@@ -307,8 +309,11 @@ impl SuggestionsTx {
         let rows = sqlx::query!(
             r#"
             WITH notified AS MATERIALIZED (
-                SELECT DISTINCT split_part(subject, ':', 2) AS id FROM jobs.notification_deliveries
+                SELECT split_part(subject, ':', 2) AS id,
+                    bool_or(subject LIKE '%:until:%') AND NOT bool_or(subject NOT LIKE '%:until:%' AND state <> 'unknown') AS awaits_message
+                FROM jobs.notification_deliveries
                 WHERE user_id = $1 AND subject LIKE 'suggestion:%' AND state NOT IN ('refused', 'failed', 'bounced')
+                GROUP BY 1
             )
             SELECT s.id, s.contact_id, s.trigger_type = 'timebound' AS "is_timebound!", s.status AS "status: Status", s.proposed_timeslot_start AS start,
                 s.proposed_timeslot_end AS end, s.snoozed_until, s.calendar_event_id,
@@ -317,13 +322,14 @@ impl SuggestionsTx {
                     WHEN s.dismissal_reason LIKE 'Conflicts with calendar event%' THEN 'conflict'
                     WHEN s.dismissal_reason LIKE 'Calendar conflict:%' THEN 'conflict'
                 END) AS dismissed_for,
-                s.id::text IN (SELECT id FROM notified) AS "was_notified!",
+                n.id IS NOT NULL AS "was_notified!", n.awaits_message IS TRUE AS "awaits_message!",
                 ARRAY(
                     SELECT c.contact_id FROM suggestion_contacts c
                     WHERE c.suggestion_id = s.id AND c.contact_id <> s.contact_id
                 ) AS "others!"
             FROM suggestions s
             LEFT JOIN jobs.ended_suggestions j ON j.user_id = $1 AND j.suggestion_id = s.id
+            LEFT JOIN notified n ON n.id = s.id::text
             WHERE s.user_id = $1 AND (s.status IN ('pending', 'snoozed') OR s.created_at > $3)
             ORDER BY s.priority DESC, s.id
             "#,
@@ -349,6 +355,7 @@ impl SuggestionsTx {
             created_at: row.created_at,
             changed_at: row.changed_at,
             was_notified: row.was_notified,
+            awaits_message: row.awaits_message,
             dismissed_for: row.dismissed_for.and_then(|dismissed_for| dismissed_for.parse().ok()),
             feedback: feedback.remove(&row.id),
         });

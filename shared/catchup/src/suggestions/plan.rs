@@ -109,9 +109,10 @@ pub(super) fn plan(mut situation: Situation, free: &Spans, conflicts: &[Uuid]) -
     plan
 }
 
-/// Ends those whose time has begun or whose contact is not wanted any more.
+/// Ends those whose time has begun or whose contact is not wanted any more. Who snoozed one, and whom no message about its new time
+/// reached, hears of it at another.
 fn dismiss_expired_and_unwanted(situation: &mut Situation, plan: &mut Plan) {
-    let Situation { now, contacts, suggestions, excluded, .. } = situation;
+    let Situation { now, horizon, contacts, suggestions, excluded, .. } = situation;
     let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
     for suggestion in suggestions.iter_mut().filter(|it| it.is_open()) {
         let is_wanted = suggestion.contacts.iter().filter_map(|id| contacts.get(id)).all(|contact| {
@@ -122,7 +123,8 @@ fn dismiss_expired_and_unwanted(situation: &mut Situation, plan: &mut Plan) {
             let is_wanted = !contact.is_archived && !is_na && !excluded.contains(&contact.id);
             is_wanted && !was_met && !meets_anyway
         });
-        if suggestion.status == Status::Pending && suggestion.slot.start <= *now {
+        let is_over = suggestion.status == Status::Pending && suggestion.slot.start <= *now;
+        if is_over && !(suggestion.awaits_message && horizon.has_batch()) {
             dismiss(suggestion, DismissalReason::Expired, *now, plan);
         } else if !is_wanted {
             dismiss(suggestion, DismissalReason::Unwanted, *now, plan);
@@ -144,13 +146,13 @@ fn meets_anyway(contact: &Contact, now: DateTime<Utc>) -> Option<DateTime<Utc>> 
 /// The pending ones that are still wanted, at times that are still free; those of ours only if the contact is still due by then.
 pub(super) fn announceable(mut situation: Situation, conflicts: &[Uuid]) -> Vec<Uuid> {
     dismiss_expired_and_unwanted(&mut situation, &mut Plan::default());
-    let Situation { contacts, suggestions, .. } = situation;
+    let Situation { now, contacts, suggestions, .. } = situation;
     let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
     let is_due = |it: &Suggestion| {
         it.contacts.iter().filter_map(|id| contacts.get(id)).all(|contact| is_due(contact, it.slot.start))
     };
     let is_announceable = |it: &&Suggestion| {
-        let is_pending = it.status == Status::Pending && !conflicts.contains(&it.id);
+        let is_pending = it.status == Status::Pending && !needs_time(it, now, conflicts);
         is_pending && (!it.is_timebound || is_due(it))
     };
     suggestions.iter().filter(is_announceable).map(|it| it.id).collect()
@@ -167,7 +169,7 @@ fn dismiss(suggestion: &mut Suggestion, reason: DismissalReason, now: DateTime<U
 fn pool(situation: &Situation, free: &Spans, conflicts: &[Uuid]) -> SlotPool {
     let Situation { now, zone, horizon, suggestions, .. } = situation;
     let keeps_its_time = |it: &&Suggestion| match it.status {
-        Status::Pending => !conflicts.contains(&it.id),
+        Status::Pending => !needs_time(it, *now, conflicts),
         Status::Accepted => it.slot.end > *now,
         Status::Snoozed | Status::Dismissed => false,
     };
@@ -182,21 +184,22 @@ fn pool(situation: &Situation, free: &Spans, conflicts: &[Uuid]) -> SlotPool {
     SlotPool::new(*zone, *horizon, free, &used, &accepted, has_early)
 }
 
-/// Finds another time for those that were snoozed until now, and for those that have lost theirs.
+/// Whether it was snoozed until now, or has lost its time.
+fn needs_time(suggestion: &Suggestion, now: DateTime<Utc>, conflicts: &[Uuid]) -> bool {
+    match suggestion.status {
+        Status::Snoozed => suggestion.snoozed_until.is_some_and(|until| until <= now),
+        Status::Pending => suggestion.slot.start <= now || conflicts.contains(&suggestion.id),
+        Status::Accepted | Status::Dismissed => false,
+    }
+}
+
+/// Finds another time for those that need one.
 fn find_other_times(situation: &mut Situation, conflicts: &[Uuid], pool: &mut SlotPool, plan: &mut Plan) {
     let histories = situation.histories();
     let Situation { now, contacts, suggestions, .. } = situation;
     let zones: HashMap<Uuid, Tz> =
         contacts.iter().filter_map(|contact| Some((contact.id, contact.zone?))).collect();
-    for suggestion in suggestions {
-        let needs_time = match suggestion.status {
-            Status::Snoozed => suggestion.snoozed_until.is_some_and(|until| until <= *now),
-            Status::Pending => conflicts.contains(&suggestion.id),
-            Status::Accepted | Status::Dismissed => false,
-        };
-        if !needs_time {
-            continue;
-        }
+    for suggestion in suggestions.iter_mut().filter(|it| needs_time(it, *now, conflicts)) {
         let zone = suggestion.contacts.iter().find_map(|id| zones.get(id).copied());
         let history = suggestion.contacts.first().and_then(|id| histories.get(id));
         let unsuitable = history.map_or(&[][..], |history| &history.unsuitable);
@@ -207,9 +210,11 @@ fn find_other_times(situation: &mut Situation, conflicts: &[Uuid], pool: &mut Sl
                 suggestion.slot = slot;
                 plan.moved.push(NewTime { id, changed_at, slot });
             }
+            None if conflicts.contains(&suggestion.id) => {
+                dismiss(suggestion, DismissalReason::Conflict, *now, plan);
+            }
             // It waits until there is one.
-            None if suggestion.status == Status::Snoozed => {}
-            None => dismiss(suggestion, DismissalReason::Conflict, *now, plan),
+            None => {}
         }
     }
 }

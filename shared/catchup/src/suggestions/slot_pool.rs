@@ -41,6 +41,11 @@ impl Horizon {
         Self { now, next_batch }
     }
 
+    /// Whether messages reach the user.
+    pub(super) fn has_batch(self) -> bool {
+        self.next_batch.is_some()
+    }
+
     /// From the first to the last moment in which a slot may be.
     pub(super) fn span(self) -> Span {
         Span { start: self.now + LEAD, end: self.announced_from() + HORIZON }

@@ -49,6 +49,7 @@ pub(super) fn suggestion(contact: u128) -> Suggestion {
         created_at: now() - TimeDelta::days(1),
         changed_at: now() - TimeDelta::days(1),
         was_notified: false,
+        awaits_message: false,
         dismissed_for: None,
         feedback: None,
     }
@@ -245,6 +246,28 @@ fn a_snoozed_one_whose_time_has_come_gets_a_new_time_or_waits() {
     assert_eq!((later.moved.len(), later.dismissed.len()), (0, 0));
     let busy = plan(situation(vec![weekly(1)], vec![snoozed(now())]), &Spans::default(), &[]);
     assert_eq!(busy, Plan { decisions: vec![(Uuid::from_u128(1), Decision::Open)], ..Plan::default() });
+}
+
+#[test]
+fn one_that_was_snoozed_and_that_no_message_announced_again_gets_another_time() {
+    let begun = |awaits_message| Suggestion {
+        slot: Span { start: now() - TimeDelta::minutes(1), end: now() + TimeDelta::hours(1) },
+        was_notified: true,
+        awaits_message,
+        ..suggestion(1)
+    };
+    let known = || situation(vec![weekly(1)], vec![begun(true)]);
+    let plan_of = made(known());
+    assert_eq!((plan_of.moved.len(), reasons(&plan_of)), (1, Vec::new()));
+    // It is not announced before it has one, and waits for it.
+    assert!(announceable(known(), &[]).is_empty());
+    let busy = plan(known(), &Spans::default(), &[]);
+    assert_eq!((busy.moved.len(), reasons(&busy)), (0, Vec::new()));
+    // Without a message to wait for it ends, as one that was announced.
+    let without_channel = Situation { horizon: Horizon::new(now(), None), ..known() };
+    for ended in [without_channel, situation(vec![weekly(1)], vec![begun(false)])] {
+        assert_eq!(reasons(&made(ended)), [(suggestion(1).id, DismissalReason::Expired)]);
+    }
 }
 
 #[test]
