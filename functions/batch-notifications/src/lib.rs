@@ -74,17 +74,7 @@ impl Job for BatchNotifications {
     type Payload = payload::BatchNotifications;
 
     fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
-        let (batches, recipients, sweeps) = (Batches::new(setup), Recipients::new(setup), setup.sweeps());
-        let (tasks, planner) = (setup.tasks(), Planner::new(setup));
-        let notifier = Notifier::new(setup, Timeouts::default());
-        Ok(Self {
-            batches: batches?,
-            recipients: recipients?,
-            sweeps: sweeps?,
-            tasks: tasks?,
-            planner: planner?,
-            notifier: notifier?,
-        })
+        Self::with_timeouts(setup, Timeouts::default())
     }
 
     async fn run(&self, payload: Self::Payload, context: &Context) -> Result<Outcome, Failure> {
@@ -96,6 +86,24 @@ impl Job for BatchNotifications {
 }
 
 impl BatchNotifications {
+    /// The same, with other waits for providers.
+    ///
+    /// # Errors
+    /// Names what the environment lacks.
+    pub fn with_timeouts(setup: &mut Setup, timeouts: Timeouts) -> Result<Self, InvalidConfig> {
+        let (batches, recipients, sweeps) = (Batches::new(setup), Recipients::new(setup), setup.sweeps());
+        let (tasks, planner) = (setup.tasks(), Planner::new(setup));
+        let notifier = Notifier::new(setup, timeouts);
+        Ok(Self {
+            batches: batches?,
+            recipients: recipients?,
+            sweeps: sweeps?,
+            tasks: tasks?,
+            planner: planner?,
+            notifier: notifier?,
+        })
+    }
+
     async fn sweep(&self, position: &Position, context: &Context) -> Result<Outcome, Failure> {
         let window = match &position.sweep_id {
             Some(id) => id.parse().map_err(Failure::permanent)?,

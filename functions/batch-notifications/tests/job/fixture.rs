@@ -1,10 +1,10 @@
 //! The function next to its servers, and users with suggestions.
 
 use batch_notifications::BatchNotifications;
+use catchup::notify::Timeouts;
 use catchup::{limits, queues};
 use chrono::TimeDelta;
 use serde_json::Value;
-use shared::job::Job;
 use shared::rate_limit::Decision;
 use tests::{Answer, Delivery, Messaging, Service, Stack};
 use uuid::Uuid;
@@ -17,9 +17,15 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
+        Self::with_timeouts(Timeouts::default()).await
+    }
+
+    /// Waits so long for providers.
+    pub(crate) async fn with_timeouts(timeouts: Timeouts) -> Self {
         let stack = Stack::start().await;
         let messaging = Messaging::start();
-        let job = BatchNotifications::new(&mut stack.setup(messaging.environment())).unwrap();
+        let setup = &mut stack.setup(messaging.environment());
+        let job = BatchNotifications::with_timeouts(setup, timeouts).unwrap();
         let service = stack.service_with(job, messaging.environment());
         Self { stack, messaging, service }
     }

@@ -280,18 +280,18 @@ impl Life {
             !memory.never.contains(contact)
                 && memory.cooling.get(contact).is_none_or(|until| *until + TimeDelta::days(1) <= at)
         });
-        let may_open_more = record::announced_and_open(&mut self.db, person.id).await? < MAX_OPEN;
+        let taken = record::taken(&mut self.db, person.id).await?;
         let ignored = memory.ignored(at, |message| self.reports.has_failed(message));
         let is_heard = ignored < QUESTION_AFTER && !memory.is_asked(at);
         let is_expected = !due.is_empty()
-            && may_open_more
+            && taken.announced < MAX_OPEN
             && is_heard
             && is_reached(person, memory)
             && !memory.is_paused(at)
             && !memory.is_paused(at - TimeDelta::days(1))
             && memory.calendar_lost.is_none()
             && memory.calendar_found.is_none_or(|since| since + UNTIL_SYNCED <= at);
-        if is_expected {
+        if is_expected && taken.known < MAX_OPEN {
             let waiting: BTreeSet<Uuid> = due.into_iter().collect();
             memory.waits.retain(|contact, _| waiting.contains(contact));
             for contact in waiting {
@@ -374,11 +374,20 @@ impl Life {
             if !has_left(Channel::Email, "email") || !has_left(Channel::Sms, "sms") {
                 problems.push("who left and who did not is not what the opt-outs say".to_owned());
             }
-            let late = memory.snoozed.values().filter(|due| **due + SNOOZED_LATENESS <= now).count();
             let is_reached =
                 is_reached(person, memory) && memory.paused.is_none() && memory.calendar_lost.is_none();
-            if late > 0 && is_reached {
-                problems.push(format!("{late} contacts were snoozed, and nothing was heard of them again"));
+            for (contact, due) in &memory.snoozed {
+                if !is_reached || *due + SNOOZED_LATENESS > now {
+                    continue;
+                }
+                let became = record::suggestions_of(&mut self.db, *contact).await?;
+                // Who was met, or will be, needs no other message.
+                if !became.last().is_some_and(|last| last.starts_with("dismissed unwanted")) {
+                    let became = became.join("; ");
+                    problems.push(format!(
+                        "a contact that was snoozed until {due} was not heard of again: {became}"
+                    ));
+                }
             }
             let longest = u32::try_from(person.due_contacts() / 3 + 2).unwrap_or(u32::MAX);
             if memory.longest_wait > longest {

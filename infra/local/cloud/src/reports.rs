@@ -46,6 +46,8 @@ pub struct Reports {
     rng: StdRng,
     /// Messages of the inbox that were looked at.
     seen: usize,
+    /// Likewise, of those that were dropped.
+    seen_dropped: usize,
     /// By their time, and by a number where two have the same.
     due: BTreeMap<(DateTime<Utc>, usize), Report>,
     count: usize,
@@ -79,6 +81,7 @@ impl Reports {
             http: shared::http::client(CONNECT_TIMEOUT, TIMEOUT),
             rng: StdRng::seed_from_u64(seed),
             seen: 0,
+            seen_dropped: 0,
             due: BTreeMap::new(),
             count: 0,
             landlines: BTreeSet::new(),
@@ -102,6 +105,12 @@ impl Reports {
         self.seen += messages.len();
         for message in &messages {
             self.plan(message);
+        }
+        let dropped = inbox.dropped_after(self.seen_dropped);
+        self.seen_dropped += dropped.len();
+        for message in &dropped {
+            self.failed.insert(message.provider_id.clone());
+            self.report(message, of_dropped(message));
         }
         self.deliver(now).await?;
         Ok(messages)
@@ -132,6 +141,11 @@ impl Reports {
             Channel::Sms => self.of_text(message, status),
             Channel::Email => of_mail(message, status),
         };
+        self.report(message, reports);
+    }
+
+    /// They come late, and some twice.
+    fn report(&mut self, message: &Message, reports: Vec<Report>) {
         for report in reports {
             let times = if self.rng.random_range(0..100) < self.manner.repeated_percent { 2 } else { 1 };
             for _ in 0..times {
@@ -170,21 +184,26 @@ impl Reports {
 }
 
 fn of_mail(message: &Message, status: Status) -> Vec<Report> {
-    let report = |event: Value| {
-        let mut event = event;
-        event["message_id"] = json!(message.our_id);
-        event["sg_message_id"] = json!(format!("{}.recvd-1", message.provider_id));
-        event["sg_event_id"] = json!(Uuid::new_v4().simple().to_string());
-        event["email"] = json!(message.to);
-        event["timestamp"] = json!(message.received_at.timestamp());
-        Report::SendGrid(json!([event]))
-    };
     let end = match status {
         Status::Delivered => json!({ "event": "delivered", "response": "250 OK" }),
         Status::Failed => json!({ "event": "bounce", "type": "blocked", "reason": "452 Too many messages" }),
         Status::Bounced => json!({ "event": "bounce", "type": "bounce", "status": "5.1.1" }),
     };
-    vec![report(json!({ "event": "processed" })), report(end)]
+    vec![event(message, json!({ "event": "processed" })), event(message, end)]
+}
+
+/// `SendGrid` drops what is sent to those who unsubscribed there.
+fn of_dropped(message: &Message) -> Vec<Report> {
+    vec![event(message, json!({ "event": "dropped", "reason": "Unsubscribed Address" }))]
+}
+
+fn event(message: &Message, mut event: Value) -> Report {
+    event["message_id"] = json!(message.our_id);
+    event["sg_message_id"] = json!(format!("{}.recvd-1", message.provider_id));
+    event["sg_event_id"] = json!(Uuid::new_v4().simple().to_string());
+    event["email"] = json!(message.to);
+    event["timestamp"] = json!(message.received_at.timestamp());
+    Report::SendGrid(json!([event]))
 }
 
 /// Where the links of messages lead, and where vendors report.

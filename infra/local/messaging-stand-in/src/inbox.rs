@@ -81,10 +81,13 @@ pub struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     messages: Vec<Message>,
+    dropped: Vec<Message>,
     faults: Vec<Fault>,
     requests: [u64; 2],
     /// Who replied STOP, and to whom `SendGrid` sends nothing any more.
     left: BTreeSet<String>,
+    /// Texts that the account may send on one day.
+    max_texts_per_day: Option<usize>,
 }
 
 impl Inbox {
@@ -150,6 +153,25 @@ impl Inbox {
         self.lock().left.remove(to);
     }
 
+    /// What `SendGrid` accepted and then dropped, after the first `count`, oldest first.
+    #[must_use]
+    pub fn dropped_after(&self, count: usize) -> Vec<Message> {
+        self.lock().dropped.get(count..).unwrap_or_default().to_vec()
+    }
+
+    /// The account may send so many texts a day, by UTC; without this, any number.
+    pub fn cap_texts(&self, per_day: usize) {
+        self.lock().max_texts_per_day = Some(per_day);
+    }
+
+    /// Whether the account has sent as many texts today as it may.
+    pub(crate) fn has_reached_cap(&self) -> bool {
+        let today = self.now().date_naive();
+        let state = self.lock();
+        let is_of_today = |it: &&Message| it.channel == Channel::Sms && it.received_at.date_naive() == today;
+        state.max_texts_per_day.is_some_and(|max| state.messages.iter().filter(is_of_today).count() >= max)
+    }
+
     pub(crate) fn is_suppressed(&self, to: &str) -> bool {
         self.lock().left.contains(to)
     }
@@ -162,9 +184,18 @@ impl Inbox {
     }
 
     pub(crate) fn accept(&self, messages: impl IntoIterator<Item = Message>) {
+        self.lock().messages.extend(messages);
+    }
+
+    /// Accepts them, and drops those to addresses that are on a suppression list.
+    pub(crate) fn accept_unless_suppressed(&self, messages: impl IntoIterator<Item = Message>) {
         // What makes them may look into the inbox.
         let messages: Vec<_> = messages.into_iter().collect();
-        self.lock().messages.extend(messages);
+        let mut state = self.lock();
+        let (dropped, accepted): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|message| state.left.contains(&message.to));
+        state.messages.extend(accepted);
+        state.dropped.extend(dropped);
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {

@@ -273,8 +273,7 @@ impl Mail {
                 .map(move |mailbox| (mailbox, subject.as_ref().or(self.subject.as_ref())))
         });
         // 202 says nothing of suppressions: an event does, later.
-        let messages = messages.filter(|(mailbox, _)| !inbox.is_suppressed(&mailbox.email));
-        inbox.accept(messages.map(|(mailbox, subject)| Message {
+        inbox.accept_unless_suppressed(messages.map(|(mailbox, subject)| Message {
             channel: Channel::Email,
             via: Via::SendGrid,
             to: mailbox.email.clone(),

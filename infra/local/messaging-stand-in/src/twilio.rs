@@ -36,6 +36,7 @@ enum Code {
     ToRequired = 21604,
     NotOurs = 21606,
     BodyTooLong = 21617,
+    DailyLimit = 63038,
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,6 +90,7 @@ pub(crate) async fn create(
         |status, code| error(status, code, "The request was refused"),
         |inbox| match check(&app, message) {
             Ok(message) => accept(&app, inbox, message),
+            Err((code @ Code::DailyLimit, text)) => refuse(StatusCode::TOO_MANY_REQUESTS, code, &text),
             Err((code, text)) => refuse(StatusCode::BAD_REQUEST, code, &text),
         },
     )
@@ -133,6 +135,9 @@ fn check(app: &App, message: NewMessage) -> Result<Sound, (Code, String)> {
     }
     if app.inbox.is_suppressed(&to) {
         return Err((Code::Unsubscribed, "Attempt to send to unsubscribed recipient".to_owned()));
+    }
+    if app.inbox.has_reached_cap() {
+        return Err((Code::DailyLimit, "Account exceeded the daily messages limit".to_owned()));
     }
     Ok(Sound { to, from, body, status_callback: given(message.status_callback) })
 }

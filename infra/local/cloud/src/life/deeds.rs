@@ -40,7 +40,9 @@ pub(crate) enum Deed {
     Press { found: Found, contact: Option<Uuid> },
     /// A text to our number.
     Text(&'static str),
-    /// Switches e-mail on in the application.
+    /// Unsubscribes at the provider, which drops what is sent from then on.
+    UnsubscribeAtProvider,
+    /// Switches e-mail on in the application, and at the provider.
     SwitchEmailOn,
     /// Archives a contact in the application.
     Archive,
@@ -137,7 +139,9 @@ pub(crate) fn plan_reaction(
             }
             Kind::Leaves if is_first && person.place.is_multiple_of(3) => {
                 let found = links.iter().find(|found| matches!(found.link, Link::Unsubscribe { .. }));
-                if let Some(found) = found.filter(|_| memory.digests.len() >= 3) {
+                if memory.digests.len() >= 3 && person.place % 6 == 3 {
+                    memory.plan(soon(1), Deed::UnsubscribeAtProvider);
+                } else if let Some(found) = found.filter(|_| memory.digests.len() >= 3) {
                     memory.plan(soon(1), Deed::Press { found: found.clone(), contact: None });
                 } else {
                     memory.plan(soon(1), Deed::Accept { suggestion, contact });
@@ -224,7 +228,12 @@ impl Stage<'_> {
             }
             Deed::Press { found, contact } => self.press(person, memory, &found, contact).await?,
             Deed::Text(body) => self.text(person, memory, body).await?,
+            Deed::UnsubscribeAtProvider => {
+                self.inbox.suppress(&person.address);
+                memory.leave(Channel::Email, Some(now));
+            }
             Deed::SwitchEmailOn => {
+                self.inbox.restore(&person.address);
                 sqlx::query("UPDATE notification_preferences SET email_enabled = true WHERE user_id = $1")
                     .bind(person.id)
                     .execute(&mut *self.db)
@@ -487,6 +496,7 @@ pub(crate) const fn is_act(deed: &Deed) -> bool {
         Deed::Enter { .. }
         | Deed::EnterAnother
         | Deed::Text(_)
+        | Deed::UnsubscribeAtProvider
         | Deed::SwitchEmailOn
         | Deed::Archive
         | Deed::Pause { .. }

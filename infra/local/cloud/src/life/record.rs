@@ -92,14 +92,40 @@ pub(crate) async fn due(db: &mut PgConnection, user: Uuid, now: DateTime<Utc>) -
     Ok(contacts.into_iter().filter(is_due).map(|(id, ..)| id).collect())
 }
 
-/// Open suggestions that nothing new can be said about: snoozed, or announced.
-pub(crate) async fn announced_and_open(db: &mut PgConnection, user: Uuid) -> sqlx::Result<i64> {
-    sqlx::query_scalar(
-        "SELECT count(*) FROM suggestions s WHERE s.user_id = $1 AND (s.status = 'snoozed' OR s.status = 'pending' AND
-             EXISTS (SELECT FROM jobs.notification_deliveries d WHERE d.subject = 'suggestion:' || s.id))",
+/// Open suggestions that take the places of others.
+#[derive(FromRow)]
+pub(crate) struct Taken {
+    /// Nothing new can be said about them: snoozed, or announced.
+    pub(crate) announced: i64,
+    /// The same, and those that are to be announced again at another time, after they were snoozed.
+    pub(crate) known: i64,
+}
+
+pub(crate) async fn taken(db: &mut PgConnection, user: Uuid) -> sqlx::Result<Taken> {
+    sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE s.status = 'snoozed' OR d.is_current) AS announced,
+                count(*) FILTER (WHERE s.status = 'snoozed' OR d.is_current IS NOT NULL) AS known
+         FROM suggestions s CROSS JOIN LATERAL (
+             SELECT bool_or(subject = 'suggestion:' || s.id) AS is_current FROM jobs.notification_deliveries
+             WHERE user_id = $1 AND subject LIKE 'suggestion:' || s.id || '%'
+         ) d
+         WHERE s.user_id = $1 AND s.status IN ('pending', 'snoozed')",
     )
     .bind(user)
     .fetch_one(db)
+    .await
+}
+
+/// What became of the suggestions of a contact, the newest last.
+pub(crate) async fn suggestions_of(db: &mut PgConnection, contact: Uuid) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT concat_ws(' ', s.status, e.reason, s.proposed_timeslot_start, d.state, d.claimed_at)
+         FROM suggestions s LEFT JOIN jobs.ended_suggestions e ON e.suggestion_id = s.id
+         LEFT JOIN jobs.notification_deliveries d ON d.subject LIKE 'suggestion:' || s.id || '%'
+         WHERE s.contact_id = $1 ORDER BY s.created_at, d.claimed_at",
+    )
+    .bind(contact)
+    .fetch_all(db)
     .await
 }
 

@@ -69,13 +69,14 @@ async fn sendgrid_stand_in_refuses_with_the_field() {
 }
 
 #[tokio::test]
-async fn mail_to_a_suppressed_address_is_accepted_and_does_not_arrive() {
+async fn mail_to_a_suppressed_address_is_accepted_and_dropped() {
     let site = Site::start();
     site.inbox.suppress(TO);
     let answer = send(&site, &site.config.api_key, &mail(&site)).await;
     assert!(answer.status() == 202 && answer.headers().contains_key("x-message-id"));
-    assert_eq!(site.inbox.messages(), []);
+    let dropped = site.inbox.dropped_after(0);
+    assert_eq!((site.inbox.messages(), dropped.len(), dropped[0].to.as_str()), (Vec::new(), 1, TO));
     site.inbox.restore(TO);
     send(&site, &site.config.api_key, &mail(&site)).await;
-    assert_eq!(site.inbox.messages().len(), 1);
+    assert_eq!((site.inbox.messages().len(), site.inbox.dropped_after(1).len()), (1, 0));
 }

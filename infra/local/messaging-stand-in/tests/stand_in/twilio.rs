@@ -109,3 +109,14 @@ async fn who_replied_stop_is_refused_until_start_and_a_service_chooses_the_sende
     let (status, answer) = site.twilio(&by_service).await;
     assert_eq!((status, answer["from"].as_str()), (201, Some(site.config.phone_number.as_str())));
 }
+
+#[tokio::test]
+async fn an_account_that_has_sent_as_much_as_it_may_on_a_day_waits_for_the_next() {
+    let site = Site::start();
+    site.inbox.cap_texts(1);
+    assert_eq!(site.text().await.unwrap().0, 201);
+    let (status, answer) = site.text().await.unwrap();
+    assert_eq!((status, &answer["code"]), (429, &63038.into()));
+    site.inbox.cap_texts(2);
+    assert_eq!(site.text().await.unwrap().0, 201);
+}
