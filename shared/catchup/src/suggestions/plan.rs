@@ -123,8 +123,8 @@ fn dismiss_expired_and_unwanted(situation: &mut Situation, plan: &mut Plan) {
             let is_wanted = !contact.is_archived && !is_na && !excluded.contains(&contact.id);
             is_wanted && !was_met && !meets_anyway
         });
-        let is_over = suggestion.status == Status::Pending && suggestion.slot.start <= *now;
-        if is_over && !(suggestion.awaits_message && horizon.has_batch()) {
+        let has_begun = suggestion.status == Status::Pending && suggestion.slot.start <= *now;
+        if has_begun && !(suggestion.awaits_message && horizon.has_batch()) {
             dismiss(suggestion, DismissalReason::Expired, *now, plan);
         } else if !is_wanted {
             dismiss(suggestion, DismissalReason::Unwanted, *now, plan);
