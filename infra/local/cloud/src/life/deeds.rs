@@ -1,5 +1,7 @@
 //! What people do about what they get, and what else happens in their lives.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use catchup::links::Link;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,6 +24,9 @@ use crate::verify::frequency;
 /// Where travellers go, one after the other.
 const JOURNEY: [Tz; 4] = [Tz::Asia__Tokyo, Tz::Europe__Lisbon, Tz::Pacific__Auckland, Tz::America__Denver];
 const STAY: TimeDelta = TimeDelta::days(14);
+/// A button is pressed so often, with so much time between, when the service answers that it cannot now.
+const PRESSES: u32 = 3;
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Something that a person does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -427,8 +432,17 @@ impl Stage<'_> {
         Found { link, url }: &Found,
         contact: Option<Uuid>,
     ) -> anyhow::Result<()> {
-        let response = self.http.post(url).send().await.context("webhooks does not answer")?;
-        ensure!(response.status().is_success(), "{link:?} was answered with {}", response.status());
+        let mut presses = 0;
+        loop {
+            let response = self.http.post(url).send().await.context("webhooks does not answer")?;
+            presses += 1;
+            // A page that says "try again" is tried again.
+            if presses == PRESSES || !response.status().is_server_error() {
+                ensure!(response.status().is_success(), "{link:?} was answered with {}", response.status());
+                break;
+            }
+            tokio::time::sleep(PATIENCE).await;
+        }
         let now = self.now;
         match (*link, contact) {
             (Link::Unsubscribe { .. }, _) => memory.leave(Channel::Email, Some(now)),
