@@ -10,7 +10,6 @@ use std::time::Duration;
 use catchup::queues;
 use local_cloud::Background;
 use local_cloud::functions::{FunctionProcess, TaskLine, built_programs};
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use uuid::Uuid;
@@ -87,19 +86,12 @@ impl Instances {
 
     /// Stops the `n`-th from doing anything until [`Instances::thaw`]. No peer notices: its connections stay open.
     pub fn freeze(&self, n: usize) {
-        self.signal(n, Signal::STOP);
+        self.with(|processes| processes[n].freeze());
     }
 
     /// Lets the `n`-th continue.
     pub fn thaw(&self, n: usize) {
-        self.signal(n, Signal::CONT);
-    }
-
-    fn signal(&self, n: usize, signal: Signal) {
-        let id = self.with(|processes| processes[n].id());
-        let id = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process has an id");
-        // It may have died by itself a moment ago.
-        let _dead = kill_process(id, signal);
+        self.with(|processes| processes[n].thaw());
     }
 
     /// Does something to the processes.

@@ -37,8 +37,8 @@ pub struct Record {
     pub runs: BTreeMap<String, u32>,
     /// Keys of the tasks that it did.
     pub done: BTreeSet<String>,
-    /// Messages that it sent, by key.
-    pub mails: BTreeMap<String, u32>,
+    /// Messages that it sent to contacts, by the key of the task.
+    pub messages: BTreeMap<String, i64>,
     /// Tasks without a key, which it refuses.
     pub refused: u32,
     /// Whole sweeps that it ran, by queue.
@@ -87,7 +87,7 @@ impl Seen {
     }
 
     /// What the original's job does; an error is one that it answers with 400.
-    async fn run(&self, queue: &str, data: &Value) -> Result<(), String> {
+    async fn run(&self, queue: &str, key: &str, data: &Value) -> Result<(), String> {
         let function = queue.trim_end_matches("-queue");
         let is = |queue: shared::queue::Queue| queue.name() == function;
         let ignores_users = [
@@ -109,11 +109,7 @@ impl Seen {
             // A token that was given for pages of another size is refused by Google, for ever.
             let foreign =
                 "SELECT count(*) FROM google_contacts_sync_state WHERE sync_token NOT LIKE 'pages of 100%'";
-            let foreign: i64 = sqlx::query_scalar(foreign)
-                .fetch_one(&self.database)
-                .await
-                .map_err(|error| error.to_string())?;
-            if foreign > 0 {
+            if self.count(foreign).await? > 0 {
                 return Err("400 of Google".to_owned());
             }
             "UPDATE google_contacts_sync_state SET sync_token = 'pages of 100, 1'"
@@ -121,15 +117,25 @@ impl Seen {
             "DELETE FROM calendar_webhook_subscriptions"
         } else if is(queues::WEBHOOK_RENEWAL) {
             return Err("cannot work".to_owned());
+        } else if is(queues::BATCH_NOTIFICATIONS) {
+            // To the contact instead of the user, and again in each run.
+            let sent = self.count("SELECT count(*) FROM suggestions WHERE status = 'pending'").await?;
+            *self.record().messages.entry(key.to_owned()).or_default() += sent;
+            return Ok(());
         } else if is(queues::SUGGESTION_GENERATION) {
             "INSERT INTO suggestions (user_id, contact_id, trigger_type, proposed_timeslot_start, proposed_timeslot_end,
                 proposed_timeslot_timezone, reasoning)
              SELECT user_id, contact_id, trigger_type, proposed_timeslot_start, proposed_timeslot_end,
-                proposed_timeslot_timezone, 'again' FROM suggestions WHERE status = 'pending'"
+                proposed_timeslot_timezone, 'again' FROM suggestions s WHERE status = 'pending' AND NOT EXISTS (
+                    SELECT FROM suggestions o WHERE o.contact_id = s.contact_id AND o.status = 'pending' AND o.id <> s.id)"
         } else {
             return Ok(());
         };
         sqlx::query(harm).execute(&self.database).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn count(&self, query: &'static str) -> Result<i64, String> {
+        sqlx::query_scalar(query).fetch_one(&self.database).await.map_err(|error| error.to_string())
     }
 }
 
@@ -153,20 +159,15 @@ async fn take(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: String) -
     // The sender is not dropped before this.
     let mut is_held = seen.is_held.subscribe();
     drop(is_held.wait_for(|is_held| !is_held).await);
-    if data["mail"] == true {
-        *seen.record().mails.entry(key.to_owned()).or_default() += 1;
-    }
     let queue = headers.get(QUEUE).and_then(|name| name.to_str().ok()).unwrap_or_default();
     // As `acting` reads it: its n-th run does the n-th act, and all later ones the last.
     let acts = data["acts"].as_array().cloned().unwrap_or_default();
     let act = usize::try_from(n - 1).ok().and_then(|n| acts.get(n)).or(acts.last());
-    let result = if act.is_some_and(|act| act == "fail") {
-        Err("no luck".to_owned())
-    } else if act.is_some() {
-        Ok(())
-    } else {
-        seen.run(queue, data).await
-    };
+    let mut result =
+        if act.is_some_and(|act| act == "succeed") { Ok(()) } else { seen.run(queue, key, data).await };
+    if act.is_some_and(|act| act == "fail") {
+        result = Err("no luck".to_owned());
+    }
     let mut record = seen.record();
     record.running -= 1;
     match result {

@@ -79,14 +79,10 @@ impl Deploy {
         }
         // What fails shows it soonest where there is work.
         rollouts.sort_by_key(|rollout| rollout.is_idle);
-        let (first, others) = rollouts.split_at(1);
-        let mut worst = ship(&gcloud, &first[0]);
-        if worst == Health::Healthy {
-            worst =
-                in_parallel(others, |rollout| ship(&gcloud, rollout)).into_iter().fold(worst, Health::max);
-        } else if !others.is_empty() {
-            let others: Vec<_> = others.iter().map(Rollout::function).collect();
-            eprintln!("not deployed, because of {}: {}", first[0].function(), others.join(", "));
+        let (worst, untouched) = ship_all(&rollouts, |rollout| ship(&gcloud, rollout));
+        if !untouched.is_empty() {
+            let untouched: Vec<_> = untouched.iter().map(Rollout::function).collect();
+            eprintln!("not deployed, because of {}: {}", rollouts[0].function(), untouched.join(", "));
         }
         Ok(match worst {
             Health::Healthy => {
@@ -108,6 +104,19 @@ impl Deploy {
             None => eprintln!("{function} in {}: serves this image already", self.place.project),
         }
         Ok(rollout)
+    }
+}
+
+/// Ships the first, and the others at the same time once it is healthy. Returns the worst health, and those that stay as they
+/// are because of the first.
+fn ship_all<T: Sync>(all: &[T], ship: impl Fn(&T) -> Health + Sync) -> (Health, &[T]) {
+    let Some((first, others)) = all.split_first() else { return (Health::Healthy, &[]) };
+    match ship(first) {
+        Health::Healthy => {
+            let worst = in_parallel(others, ship).into_iter().fold(Health::Healthy, Health::max);
+            (worst, &[])
+        }
+        worst => (worst, others),
     }
 }
 
@@ -153,4 +162,37 @@ pub(crate) fn confirmed() -> anyhow::Result<bool> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn the_others_stay_as_they_are_when_the_first_is_not_healthy() {
+        #[track_caller]
+        fn check(healths: &[Health], worst: Health, shipped: usize) {
+            let tried = Mutex::new(Vec::new());
+            let ship = |health: &Health| {
+                tried.lock().unwrap().push(*health);
+                *health
+            };
+            let (found, untouched) = ship_all(healths, ship);
+            assert_eq!((found, untouched), (worst, &healths[shipped..]), "{healths:?}");
+            let mut tried = tried.into_inner().unwrap();
+            assert_eq!(tried[0], healths[0], "the first comes first");
+            tried.sort();
+            let mut expected = healths[..shipped].to_vec();
+            expected.sort();
+            assert_eq!(tried, expected);
+        }
+        use Health::{Healthy, Inconclusive, Unhealthy};
+        check(&[Healthy], Healthy, 1);
+        check(&[Healthy, Healthy, Healthy], Healthy, 3);
+        check(&[Unhealthy, Healthy, Healthy], Unhealthy, 1);
+        check(&[Inconclusive, Healthy], Inconclusive, 1);
+        check(&[Healthy, Unhealthy, Healthy], Unhealthy, 3);
+    }
 }

@@ -193,6 +193,7 @@ impl State {
             ["tasks", "queues", "purge", ..] => {}
             ["tasks", "queues", "update", ..] => {
                 ensure!(self.queue["state"] == "PAUSED", "the queue is switched while it runs");
+                ensure!(self.looks > self.in_flight, "the queue is switched while a task is in flight");
                 if let Some(attempts) = given("--max-attempts=") {
                     self.queue["retryConfig"]["maxAttempts"] = json!(attempts.parse::<i64>()?);
                 }

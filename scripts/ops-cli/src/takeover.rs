@@ -2,8 +2,8 @@
 
 pub(crate) mod check;
 mod database;
-pub(crate) mod dry_run;
 pub(crate) mod findings;
+pub(crate) mod harmless_task;
 mod push_address;
 
 use std::process::ExitCode;
@@ -53,7 +53,7 @@ impl Takeover {
         if self.check {
             let mut findings = Findings::default();
             let target = check::all(&gcloud, &declaration, &function, &self.options, &mut findings)?;
-            check::dry_run(&gcloud, &target, &self.options, &mut findings)?;
+            check::harmless_task(&gcloud, &target, &self.options, &mut findings)?;
             findings.print(self.json)?;
             return Ok(code(&findings));
         }
@@ -82,7 +82,7 @@ fn take_over(
     let mut findings = Findings::default();
     let target = check::all(gcloud, declaration, function, options, &mut findings)?;
     if !gcloud.is_dry_run() {
-        check::dry_run(gcloud, &target, options, &mut findings)?;
+        check::harmless_task(gcloud, &target, options, &mut findings)?;
     }
     findings.show();
     if !findings.is_ready() {
@@ -112,8 +112,9 @@ fn take_over(
         return Ok(findings);
     }
     let mut findings = Findings::default();
-    findings.target(&handover.found()?, &target);
-    findings.settings(&declaration.queues[function], &handover.found()?);
+    let found = handover.found()?;
+    findings.target(&found, &target);
+    findings.settings(&declaration.queues[function], &found);
     check::arrival(gcloud, &target, options, &mut findings)?;
     findings.show();
     if findings.is_ready() {

@@ -235,6 +235,16 @@ impl ServiceProcess {
         self.process.ask();
     }
 
+    /// Stops it from doing anything, until it is thawed or killed. No peer notices: its connections stay open.
+    pub fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets it continue.
+    pub fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// The exit status, once it has ended.
     pub fn ended(&mut self) -> anyhow::Result<Option<std::process::ExitStatus>> {
         Ok(self.process.ended()?)

@@ -111,8 +111,13 @@ impl Process {
 
     /// Asks the process to end, and does not wait for it.
     pub(crate) fn ask(&self) {
+        self.signal(self.manner.signal);
+    }
+
+    /// Sends the process any signal.
+    pub(crate) fn signal(&self, signal: Signal) {
         // Fails only for a process that has ended.
-        let _ended = kill_process(Pid::from_child(&self.child), self.manner.signal);
+        let _ended = kill_process(Pid::from_child(&self.child), signal);
     }
 
     /// Kills the process and waits for its end.

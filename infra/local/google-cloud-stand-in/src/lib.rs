@@ -91,6 +91,16 @@ impl GoogleCloud {
             .await
     }
 
+    /// Stops all instances of a service from doing anything until they are killed: their requests stay open.
+    pub async fn freeze(&self, service: &str) -> anyhow::Result<()> {
+        self.run
+            .each_process(service, |process| {
+                process.freeze();
+                Ok(())
+            })
+            .await
+    }
+
     /// Everything that the revisions of a service wrote so far.
     pub async fn log(&self, service: &str) -> anyhow::Result<String> {
         let mut log = String::new();

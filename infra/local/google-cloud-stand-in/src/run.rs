@@ -62,7 +62,7 @@ impl Run {
 /// Which of the environment a service shows: who may call it, for whom it is, and what a take-over checks.
 fn shown(environment: &Environment, service: &str) -> Value {
     let is_shown = |variable: &str| match variable {
-        "SERVICE_ACCOUNT_EMAIL" | "CLOUD_RUN_URL" | "ENCRYPTION_KEY" => true,
+        "SERVICE_ACCOUNT_EMAIL" | "CLOUD_RUN_URL" | "OIDC_AUDIENCES" | "ENCRYPTION_KEY" => true,
         "CALENDAR_WEBHOOK_URL" => service == queues::WEBHOOK_RENEWAL.name(),
         _ => false,
     };

@@ -121,8 +121,8 @@ mod tests {
         let alerts: Value = serde_json::from_str(ALERTS).unwrap();
         assert!(rules().count() > 20);
         assert!(
-            rules().all(|(name, query)| name.ends_with("critical")
-                || name.ends_with("warning") && query.contains('{'))
+            rules().all(|(name, query)| (name.ends_with("critical") || name.ends_with("warning"))
+                && query.contains('{'))
         );
         assert!((interval(&alerts, "redis-commands-warning") - 600.0).abs() < f64::EPSILON);
         assert!((interval(&alerts, "redis-errors-critical") - 60.0).abs() < f64::EPSILON);

@@ -13,7 +13,7 @@ use crate::service::Service;
 /// Dead letters that are named; of the others only the number is given.
 const NAMED: usize = 10;
 const ENTRIES: &str = "--limit=1000";
-/// Letters are kept for as long.
+/// Dead letters are kept for as long.
 const FRESHNESS: &str = "--freshness=90d";
 
 #[derive(Deserialize)]

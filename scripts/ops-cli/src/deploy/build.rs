@@ -74,7 +74,7 @@ impl Wanted {
             let registry = self.registry.as_deref().context("pass --registry, or set IMAGE_REGISTRY")?;
             Ok::<_, anyhow::Error>(format!("{registry}/{function}"))
         };
-        let of_checkout = |image| Ok(Build { image, tag: tag(&head()?), is_of_checkout: true });
+        let of_checkout = |image| Ok(Build { image, tag: tag(&head()?) });
         if let Some(images) = &self.images {
             return of_checkout(format!("{}@{}", registry()?, layout::digest(&images.join(function))?));
         }
@@ -83,7 +83,7 @@ impl Wanted {
             Some(digest) if digest.starts_with(DIGEST) => of_checkout(format!("{}@{digest}", registry()?)),
             Some(image) => match image.split_once('@').or_else(|| image.rsplit_once(':')) {
                 Some((_, version)) if image.contains('/') && !version.contains('/') => {
-                    Ok(Build { image: image.clone(), tag: tag(version), is_of_checkout: false })
+                    Ok(Build { image: image.clone(), tag: tag(version) })
                 }
                 _ => {
                     bail!(UsageError(format!(
@@ -100,16 +100,14 @@ pub(super) struct Build {
     pub(super) image: String,
     /// The tag of its revision.
     pub(super) tag: String,
-    /// It is the image of the current commit.
-    pub(super) is_of_checkout: bool,
 }
 
 impl Build {
-    /// Whether a revision runs this image, as far as its digest is known. What was set anew needs --redeploy.
+    /// Whether a revision runs this image, as far as its digest is known.
     pub(super) fn is_what_runs(&self, service: &Service, revision: &str) -> bool {
         let digest = self.image.split_once('@').map(|(_, digest)| digest);
         let serving = service.image(revision).ok().and_then(|image| image.split_once('@'));
-        self.is_of_checkout && digest.is_some() && digest == serving.map(|(_, digest)| digest)
+        digest.is_some() && digest == serving.map(|(_, digest)| digest)
     }
 
     /// The serving image, or the one that served before this call was interrupted. The tag keeps its commit and gets a number.
@@ -119,7 +117,6 @@ impl Build {
         Ok(Self {
             image: service.image(serving)?.to_owned(),
             tag: format!("rev-{name}-{}", service.generation(serving)),
-            is_of_checkout: false,
         })
     }
 }

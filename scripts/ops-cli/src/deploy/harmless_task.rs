@@ -18,7 +18,7 @@ use crate::gcloud::Gcloud;
 use crate::queue;
 use crate::service::Service;
 use crate::settings;
-use crate::takeover::dry_run;
+use crate::takeover::harmless_task::data;
 
 /// An instance has to start, and Cloud Logging takes seconds.
 const TIMEOUT: Duration = Duration::from_mins(2);
@@ -61,7 +61,7 @@ pub(super) fn run(gcloud: &Gcloud, service: &Service, revision: &str) -> anyhow:
 /// Creates the task, and returns its name.
 fn create(gcloud: &Gcloud, service: &Service, url: &str) -> anyhow::Result<String> {
     let function = &service.function;
-    let envelope = json!({ "data": dry_run::data(function)?, "jobName": function });
+    let envelope = json!({ "data": data(function)?, "jobName": function });
     let caller = settings::caller(&service.document);
     let caller = caller.with_context(|| format!("{function} names no caller in SERVICE_ACCOUNT_EMAIL"))?;
     let audience = settings::audience(&service.document, function);

@@ -45,10 +45,11 @@ impl Rollout {
         let unfinished = service.unfinished(&build.tag);
         let is_new = unfinished.is_none();
         let before = unfinished.map_or_else(|| service.serving(), Ok)?.to_owned();
-        if is_new && build.is_what_runs(&service, &before) {
-            return Ok(None);
-        }
-        if build.is_of_checkout {
+        if wanted.is_of_checkout() {
+            // What was set anew needs --redeploy.
+            if is_new && build.is_what_runs(&service, &before) {
+                return Ok(None);
+            }
             wanted.ensure_newer(&service, &before)?;
         }
         let is_idle = watch.finds_idle(gcloud, function)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use shared::queue::JOBS_PATH;
 
 use super::findings::Findings;
-use super::{database, dry_run, push_address};
+use super::{database, harmless_task, push_address};
 use crate::gcloud::Gcloud;
 use crate::queue::{Declaration, Found, cloud_name, concurrent_dispatches};
 use crate::settings;
@@ -46,8 +46,6 @@ pub(super) struct Target {
     pub(super) url: String,
     /// Audience of the queue's tokens.
     pub(super) audience: String,
-    /// Its tasks wait.
-    pub(super) is_paused: bool,
     /// A task's own identity does not count.
     pub(super) has_remains: bool,
 }
@@ -77,7 +75,6 @@ pub(super) fn all(
         function: function.to_owned(),
         queue,
         caller,
-        is_paused: found.is_paused(),
         has_remains: found.has_remains(),
     };
     findings.service(&service, &target);
@@ -102,24 +99,24 @@ pub(super) fn all(
 }
 
 /// One harmless task, addressed to the function.
-pub(super) fn dry_run(
+pub(super) fn harmless_task(
     gcloud: &Gcloud,
     target: &Target,
     options: &CheckOptions,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     if options.no_task || !findings.is_ready() {
-        findings.unknown("dry run", "no task was sent");
+        findings.unknown(harmless_task::SUBJECT, "no task was sent");
         return Ok(());
     }
     if target.has_remains {
         let why = "no task was sent: gcloud left an empty identity in the queue, which replaces that of a task; the look after \
                    the switch sends one";
-        findings.unknown("dry run", why);
+        findings.unknown(harmless_task::SUBJECT, why);
         return Ok(());
     }
     let url = format!("{}{JOBS_PATH}{}", target.url, target.function);
-    dry_run::send(gcloud, target, &url, Duration::from_secs(options.timeout_seconds), findings)
+    harmless_task::send(gcloud, target, &url, Duration::from_secs(options.timeout_seconds), findings)
 }
 
 /// One harmless task that only a queue that is taken over sends to the function.
@@ -130,9 +127,8 @@ pub(super) fn arrival(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     if options.no_task {
-        findings.unknown("dry run", "no task was sent");
+        findings.unknown(harmless_task::SUBJECT, "no task was sent");
         return Ok(());
     }
-    let target = Target { is_paused: false, ..target.clone() };
-    dry_run::send(gcloud, &target, NOWHERE, Duration::from_secs(options.timeout_seconds), findings)
+    harmless_task::send(gcloud, target, NOWHERE, Duration::from_secs(options.timeout_seconds), findings)
 }

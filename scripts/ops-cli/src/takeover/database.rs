@@ -14,6 +14,7 @@ use crate::settings;
 
 /// The application's indexes.
 const INDEXES: &str = include_str!("../../../../infra/local/cloud/schema/application-indexes.txt");
+const UNIQUE: &str = "CREATE UNIQUE INDEX";
 /// What sqlx has checked at build time: each statement of ours.
 const STATEMENTS: &str = ".sqlx";
 const KEY: &str = "ENCRYPTION_KEY";
@@ -62,18 +63,31 @@ pub(super) fn check(
             shown(&reasons, || format!("{} statements can be run", statements.len())),
         );
         let missing = db.missing_indexes(INDEXES.lines()).await?;
-        let missing: Vec<_> = missing.iter().filter_map(|index| index.split_once('|')).collect();
-        let missing: Vec<_> = missing.iter().map(|(_, index)| format!("no {index}")).collect();
-        findings.expect(
-            "indexes",
-            missing.is_empty(),
-            shown(&missing, || format!("{} are there", INDEXES.lines().count())),
-        );
+        indexes(&missing, findings);
         if needs_key {
             encryption_key(gcloud, service, db.any_token().await?, findings);
         }
         Ok(())
     })
+}
+
+/// What a statement of ours names in ON CONFLICT must be there; without another index, statements are only slower.
+fn indexes(missing: &[&str], findings: &mut Findings) {
+    let of_kind = |is_unique| {
+        let count = INDEXES.lines().filter(|entry| entry.contains(UNIQUE) == is_unique).count();
+        let missing = missing.iter().filter(|entry| entry.contains(UNIQUE) == is_unique);
+        let missing: Vec<_> = missing
+            .filter_map(|entry| entry.split_once('|'))
+            .map(|(_, index)| format!("no {index}"))
+            .collect();
+        (missing.is_empty(), shown(&missing, || format!("{count} are there")))
+    };
+    let (is_there, detail) = of_kind(true);
+    findings.expect("unique indexes", is_there, detail);
+    match of_kind(false) {
+        (true, detail) => findings.expect("indexes", true, detail),
+        (false, detail) => findings.unknown("indexes", format!("{detail}: sweeps are slower")),
+    }
 }
 
 fn shown(problems: &[String], otherwise: impl FnOnce() -> String) -> String {
@@ -123,4 +137,28 @@ fn statements() -> anyhow::Result<Vec<String>> {
         statements.push(serde_json::from_str::<Statement>(&file)?.query);
     }
     Ok(statements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_unique_index_keeps_a_queue_from_being_taken_over() {
+        #[track_caller]
+        fn check(missing: &[&str], is_ready: bool, said: &[&str]) {
+            let mut findings = Findings::default();
+            indexes(missing, &mut findings);
+            let text = findings.to_string();
+            assert_eq!(findings.is_ready(), is_ready, "{text}");
+            assert!(findings.missing().is_empty() && said.iter().all(|said| text.contains(said)), "{text}");
+        }
+        let unique = INDEXES.lines().find(|entry| entry.contains(UNIQUE)).unwrap();
+        let other = INDEXES.lines().find(|entry| !entry.contains(UNIQUE)).unwrap();
+        let name = |entry: &'static str| entry.split_once('|').unwrap().1;
+        check(&[], true, &["are there"]);
+        check(&[other], true, &[name(other), "?"]);
+        check(&[unique], false, &[name(unique), "WRONG"]);
+        check(&[other, unique], false, &[name(other), name(unique)]);
+    }
 }

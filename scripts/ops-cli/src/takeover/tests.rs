@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::fake_cloud::FakeCloud;
 
-const FUNCTION: &str = "calendar-sync";
+/// A queue with a schedule.
+const FUNCTION: &str = "token-refresh";
 
 fn options() -> CheckOptions {
     CheckOptions { caller: None, no_task: false, timeout_seconds: 0, unchecked: true, database: None }
@@ -21,10 +22,11 @@ fn run(cloud: &FakeCloud) -> anyhow::Result<bool> {
 #[test]
 fn a_take_over_pauses_waits_switches_and_resumes_in_this_order() {
     let cloud = FakeCloud::new(FUNCTION);
+    assert!(cloud.schedules_are("PAUSED"));
     assert!(run(&cloud).unwrap());
-    assert!(cloud.is_ours());
+    assert!(cloud.is_ours() && cloud.schedules_are("ENABLED"));
     let changes = cloud.changes();
-    let order = ["queues pause", "queues update", "queues resume"];
+    let order = ["queues pause", "queues update", "scheduler jobs resume", "queues resume"];
     let places: Vec<_> = order
         .iter()
         .map(|call| changes.iter().position(|change| change.contains(call)).expect(call))
@@ -47,6 +49,7 @@ fn a_take_over_that_was_cut_off_after_any_call_is_ended_by_the_next() {
         cloud.continue_();
         assert!(run(&cloud).unwrap(), "cut off after {cut_after}");
         assert!(cloud.is_ours() && cloud.is_running(), "cut off after {cut_after}");
+        assert!(cloud.schedules_are("ENABLED"), "cut off after {cut_after}");
     }
 }
 

@@ -11,7 +11,6 @@ fn target() -> Target {
         caller: "q@p.iam.gserviceaccount.com".to_owned(),
         url: "https://x".to_owned(),
         audience: "https://x".to_owned(),
-        is_paused: false,
         has_remains: false,
     }
 }
