@@ -5,6 +5,7 @@
 mod actions;
 mod affected;
 mod canary;
+mod console;
 mod cost;
 mod database;
 mod dead_letters;
@@ -68,6 +69,8 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Affected(affected::Affected),
     #[command(after_help = EXIT_CODES)]
+    Console(console::Console),
+    #[command(after_help = EXIT_CODES)]
     Cost(cost::Cost),
     #[command(after_help = EXIT_CODES)]
     DeadLetters(dead_letters::DeadLetters),
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Actions(actions) => actions.run(),
         Command::Affected(affected) => affected.run(),
+        Command::Console(console) => console.run(),
         Command::Cost(cost) => cost.run(),
         Command::DeadLetters(dead_letters) => dead_letters.run(),
         Command::Deliveries(deliveries) => deliveries.run(),
