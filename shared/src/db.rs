@@ -21,9 +21,11 @@ pub use text::shortened;
 
 mod connections;
 pub mod dead_letters;
+pub mod errors;
 pub mod failures;
 #[cfg(feature = "migrate")]
 pub mod migrations;
+pub mod operator_actions;
 mod retention;
 pub mod sweeps;
 mod text;

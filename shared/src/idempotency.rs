@@ -100,6 +100,32 @@ pub struct Lease {
     has_lapsed: bool,
 }
 
+/// What an operator sees under the key of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing: the next delivery gets a lease.
+    Free,
+    /// The lease of a run.
+    Held {
+        /// The run.
+        run: Uuid,
+        /// Its process.
+        instance: String,
+        /// When the run began.
+        began_at: DateTime<Utc>,
+        /// When the lease expires, or expired.
+        until: DateTime<Utc>,
+        /// It counts as live: its run may be at work.
+        is_live: bool,
+    },
+    /// The task is done.
+    Done,
+    /// The task is dead.
+    Dead,
+    /// Written by a revision that knows more than this one: as good as held.
+    Unreadable,
+}
+
 /// Why a run has no lease any more.
 #[derive(Debug)]
 pub enum Lost {
@@ -114,13 +140,13 @@ pub enum Lost {
     Dead,
 }
 
-/// What is stored under a key.
+/// What is stored under a key. The first that fits is read: what is dead would also fit what is done, without a result.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Stored {
     Held(Held),
-    Done { done: Option<Value>, payload: String },
     Dead { dead: bool, payload: String },
+    Done { done: Option<Value>, payload: String },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -305,6 +331,56 @@ impl Leases {
         Ok(false)
     }
 
+    /// What is under the keys of these tasks, named by function and key in its present life: one command for all of them.
+    pub async fn look(&self, tasks: &[(&str, &str)]) -> Result<Vec<Seen>, redis::Error> {
+        let keys = tasks.iter().map(|(function, key)| stored_under(function, key));
+        let found = self.send(Command::new("MGET").args(keys), None).await?.0;
+        let redis::Value::List(values) = found else { return Err(redis::Error::Garbage) };
+        let now = self.clock.now();
+        values
+            .into_iter()
+            .map(|value| match value {
+                redis::Value::Nil => Ok(Seen::Free),
+                redis::Value::Text(text) => Ok(self.seen(&text, now)),
+                redis::Value::Int(_) | redis::Value::List(_) => Err(redis::Error::Garbage),
+            })
+            .collect()
+    }
+
+    fn seen(&self, text: &str, now: DateTime<Utc>) -> Seen {
+        match read(text) {
+            Some(Stored::Held(held)) => Seen::Held {
+                began_at: DateTime::from_timestamp_millis(held.began_ms).unwrap_or_default(),
+                until: held.until(),
+                is_live: self.is_live(&held, now),
+                run: held.run,
+                instance: held.instance,
+            },
+            Some(Stored::Done { .. }) => Seen::Done,
+            Some(Stored::Dead { .. }) => Seen::Dead,
+            None => Seen::Unreadable,
+        }
+    }
+
+    /// An operator takes the lease of this run away, so that the next delivery of the task need not wait for its end. Returns
+    /// whether the run had it. A run that is alive takes its lease again when it renews it.
+    pub async fn take_away(&self, function: &str, key: &str, run: Uuid) -> Result<bool, redis::Error> {
+        let key = stored_under(function, key);
+        // A renewal between the two commands changes the value, but not whose it is.
+        for _ in 0..2 {
+            let (found, state) = self.send(Command::new("GET").arg(&key), None).await?;
+            let redis::Value::Text(value) = found else { return Ok(false) };
+            if !is_of(&value, run) {
+                return Ok(false);
+            }
+            let delete = Command::new("DELEX").arg(&key).arg("IFEQ").arg(&value);
+            if self.send(delete, state).await?.0 != redis::Value::Int(0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn is_live(&self, held: &Held, now: DateTime<Utc>) -> bool {
         now < held.until() + self.pace.grace()
     }
@@ -400,7 +476,11 @@ impl Lease {
 }
 
 fn redis_key(name: Name<'_>) -> String {
-    format!("jobs:{}:{}", name.function, name.key)
+    stored_under(name.function, name.key)
+}
+
+fn stored_under(function: &str, key: &str) -> String {
+    format!("jobs:{function}:{key}")
 }
 
 /// No key without a time to live.
@@ -418,4 +498,19 @@ fn read(value: &str) -> Option<Stored> {
 
 fn text(stored: &Stored) -> String {
     serde_json::to_string(stored).expect("strings, numbers and JSON values serialise")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_read_as_what_it_is() {
+        let payload = || "hash".to_owned();
+        let read = |stored: &Stored| read(&text(stored)).unwrap();
+        assert!(matches!(read(&Stored::Dead { dead: true, payload: payload() }), Stored::Dead { .. }));
+        for done in [None, Some(serde_json::json!({ "n": 7 }))] {
+            assert!(matches!(read(&Stored::Done { done, payload: payload() }), Stored::Done { .. }));
+        }
+    }
 }

@@ -68,7 +68,10 @@ mod tests {
             failures: 3,
             reason: "transient".into(),
             error: String::new(),
+            fingerprint: String::new(),
+            user_id: None,
             body: body.into(),
+            created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
         }
     }

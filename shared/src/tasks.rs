@@ -203,6 +203,12 @@ impl Tasks {
         self.send(&NewTask { queue, name: Some(name), at: Some(at), body }).await.map(|sent| sent.enqueued)
     }
 
+    /// Creates the task of a replay: what [`crate::replay::task`] made of a dead letter. The same name is the same replay.
+    pub async fn replay(&self, queue: Queue, name: String, body: Vec<u8>) -> Result<Enqueued, Error> {
+        let task = NewTask { queue, name: Some(name), at: None, body: body.into() };
+        self.send(&task).await.map(|sent| sent.enqueued)
+    }
+
     /// Whether Cloud Tasks can be used at present: for who was refused before, and would rather not try again in vain.
     pub(crate) async fn is_available(&self, queue: Queue) -> bool {
         match &self.route {

@@ -7,7 +7,7 @@ use catchup::queues;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::db::dead_letters::DeadLetters;
+use shared::db::dead_letters::{DeadLetters, Filter};
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use shared::replay::replay;
@@ -356,7 +356,7 @@ async fn replayed_ten_times_in_three_days_a_dead_letter_makes_one_run() {
     let probe = Probe::<Numbered>::answering(done);
     let service = stack.service(probe.clone());
     for day in 0..10 {
-        let dead_letter = db.list_open(None, None, 10).await.unwrap().pop();
+        let dead_letter = db.list_open(&Filter::default(), 10).await.unwrap().pop();
         if let Some(dead_letter) = dead_letter {
             replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.unwrap();
         } else {
@@ -390,12 +390,12 @@ async fn a_replay_that_was_cut_off_is_continued_and_a_new_death_opens_the_dead_l
     let setup = stack.setup([]);
     let db = DeadLetters::from(setup.database().unwrap());
     let create = async |name, body| stack.create_task(QUEUE, name, body).await;
-    let dead_letter = db.list_open(None, None, 10).await.unwrap().pop().unwrap();
+    let dead_letter = db.list_open(&Filter::default(), 10).await.unwrap().pop().unwrap();
     assert!(
         db.replay_begun(&dead_letter, false, stack.now()).await.unwrap(),
         "and nothing more: it was cut off"
     );
-    let dead_letter = db.list_open(None, None, 10).await.unwrap().pop().unwrap();
+    let dead_letter = db.list_open(&Filter::default(), 10).await.unwrap().pop().unwrap();
     assert_eq!(dead_letter.state, "replaying");
     assert!(replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.unwrap());
     let task = stack.take_tasks(QUEUE).await.remove(0);

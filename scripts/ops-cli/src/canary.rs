@@ -17,7 +17,7 @@ const ENTRIES: &str = "--limit=10000";
 /// The query begins a little earlier than the watch: clocks differ. Revision names are unique.
 const MARGIN: Duration = Duration::from_mins(1);
 /// Outcomes of `shared::telemetry::line` that count against the revision.
-const FAILURES: [&str; 4] = ["retry", "unavailable", "dead", "refused"];
+pub(crate) const FAILURES: [&str; 4] = ["retry", "unavailable", "dead", "refused"];
 
 /// How long and how strictly a new revision is watched.
 #[derive(Args, Clone)]

@@ -2,23 +2,32 @@
 
 pub(crate) mod left_behind;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
-use catchup::queues;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use shared::clock::Clock;
-use shared::db::dead_letters::{self, StoredDeadLetter, StoredFailure};
-use shared::queue::{JOBS_PATH, Queue};
-use shared::replay;
+use shared::db::dead_letters::{StoredDeadLetter, StoredFailure};
+use shared::db::operator_actions::Via;
+use uuid::Uuid;
 
-use crate::database::{open, wait_for};
-use crate::gcloud::{Gcloud, Place};
-use crate::queue::cloud_name;
-use crate::settings;
+use crate::FAILURE;
+use crate::database::wait_for;
+use crate::deploy::confirmed;
+use crate::operations::Operations;
+use crate::operations::actions::Request;
+use crate::operations::dead_letters::{Selection, summary};
+use crate::usage_error::UsageError;
+use crate::{moment, names, said};
+
+/// Dead letters that a dry run shows.
+const SAMPLE: usize = 10;
+/// The most that one command changes.
+const MAX_CHANGED: u32 = 10_000;
+/// Between two lines of progress.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// List, show, replay and discard dead letters: tasks that failed for good.
 #[derive(Args)]
@@ -31,12 +40,8 @@ pub(crate) struct DeadLetters {
 enum Verb {
     /// List the dead letters that were not replayed, oldest first. Shows no personal data.
     List {
-        /// Only those of one function.
-        #[arg(long, value_name = "FUNCTION")]
-        queue: Option<String>,
-        /// Only those that died since then, such as 2026-11-27T03:00:00Z.
-        #[arg(long, value_name = "TIME")]
-        since: Option<DateTime<Utc>>,
+        #[command(flatten)]
+        selecting: Selecting,
         /// Maximum number of dead letters.
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: u32,
@@ -48,37 +53,70 @@ enum Verb {
     Show {
         /// Id of the dead letter.
         id: String,
+        /// Print JSON: the dead letter, its `runs` and its `body`.
+        #[arg(long)]
+        json: bool,
     },
     /// Replay dead letters: each becomes a new task with the same payload and all attempts.
-    Replay(Replay),
+    Replay {
+        #[command(flatten)]
+        change: Change,
+        /// Replay also those that were replayed before and have not died since.
+        #[arg(long)]
+        again: bool,
+    },
     /// Delete dead letters, with the recorded failures of their runs.
     Discard {
-        /// Ids of dead letters.
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<String>,
+        #[command(flatten)]
+        change: Change,
     },
 }
 
+/// Which dead letters, of those that were not replayed: each condition that is given must be true.
 #[derive(Args)]
-struct Replay {
-    /// Ids of dead letters.
-    #[arg(required_unless_present = "queue", value_name = "ID")]
-    ids: Vec<String>,
-    /// Replay all of one function.
-    #[arg(long, conflicts_with = "ids", value_name = "FUNCTION")]
+struct Selecting {
+    /// Only those of one queue.
+    #[arg(long, value_name = "QUEUE")]
     queue: Option<String>,
-    /// With --queue: only those that died since then, such as 2026-11-27T03:00:00Z.
-    #[arg(long, requires = "queue", value_name = "TIME")]
-    since: Option<DateTime<Utc>>,
-    /// With --queue: maximum number of dead letters.
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    limit: u32,
-    #[command(flatten)]
-    place: Place,
-    /// Replay also those that were replayed before and have not died since.
+    /// Only those with this code, such as `timeout`.
     #[arg(long)]
-    again: bool,
-    /// Print the tasks without creating them.
+    reason: Option<String>,
+    /// Only those that look the same: `scripts/ops errors --json` has the fingerprints.
+    #[arg(long)]
+    fingerprint: Option<String>,
+    /// Only those about this user.
+    #[arg(long)]
+    user: Option<Uuid>,
+    /// Only those that died from then on: 2026-11-27T03:00:00Z, or how long ago, such as 45m, 2h or 3d.
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    since: Option<DateTime<Utc>>,
+    /// Only those that died before then.
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    until: Option<DateTime<Utc>>,
+}
+
+/// What is changed: dead letters by their ids, or all of a selection, about which the command asks first.
+#[derive(Args)]
+struct Change {
+    /// Ids of dead letters.
+    #[arg(value_name = "ID", required_unless_present_any = ["all", "queue", "reason", "fingerprint", "user", "since", "until"],
+        conflicts_with_all = ["all", "queue", "reason", "fingerprint", "user", "since", "until"])]
+    ids: Vec<String>,
+    /// All that were not replayed.
+    #[arg(long, conflicts_with_all = ["queue", "reason", "fingerprint", "user", "since", "until"])]
+    all: bool,
+    #[command(flatten)]
+    selecting: Selecting,
+    /// Maximum number of dead letters, oldest first.
+    #[arg(long, default_value_t = MAX_CHANGED, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CHANGED)))]
+    limit: u32,
+    /// Why; it is recorded.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    why: String,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    yes: bool,
+    /// Count them and show some, and change nothing.
     #[arg(long)]
     dry_run: bool,
 }
@@ -86,55 +124,176 @@ struct Replay {
 impl DeadLetters {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         wait_for(async {
-            let db = dead_letters::DeadLetters::from(open()?);
+            let operations = Operations::from_process();
             match self.verb {
-                Verb::List { queue, since, limit, json } => {
-                    let dead_letters = db.list_open(queue.as_deref(), since, limit).await?;
+                Verb::List { selecting, limit, json } => {
+                    let selection = selecting.selection()?;
+                    let dead_letters = operations.dead_letters(&selection, limit).await?;
                     if json {
-                        println!("{}", dead_letters.iter().map(summary).collect::<Value>());
+                        println!("{}", dead_letters.items.iter().map(summary).collect::<Value>());
                     } else {
-                        dead_letters.iter().for_each(print);
+                        dead_letters.items.iter().for_each(print);
                     }
-                }
-                Verb::Show { id } => {
-                    let dead_letter = find(&db, &id).await?;
-                    print(&dead_letter);
-                    for run in db.failures_of(&dead_letter).await? {
-                        let StoredFailure { life, kind, reason, error, revision, at } = run;
-                        println!("  {}  life {life}  {kind}  {revision}  {reason}: {error}", at.to_rfc3339());
+                    said::extent(&dead_letters, &format!("dead letters{}", selection.words()));
+                    if !json && !dead_letters.items.is_empty() {
+                        eprintln!(
+                            "replay, once the cause is gone: scripts/ops {}",
+                            selection.command("replay")
+                        );
                     }
-                    std::io::stdout().write_all(&dead_letter.body)?;
-                    println!();
+                    Ok(ExitCode::SUCCESS)
                 }
-                Verb::Replay(replay) => replay.run(&db).await?,
-                Verb::Discard { ids } => {
-                    for id in &ids {
-                        ensure!(db.discard(id).await?, "there is no dead letter {id}");
-                    }
-                    eprintln!("{} discarded", ids.len());
-                }
+                Verb::Show { id, json } => show(&operations, &id, json, true).await,
+                Verb::Replay { change, again } => change.replay(&operations, again).await,
+                Verb::Discard { change } => change.discard(&operations).await,
             }
-            Ok(ExitCode::SUCCESS)
         })
     }
 }
 
-async fn find(db: &dead_letters::DeadLetters, id: &str) -> anyhow::Result<StoredDeadLetter> {
-    db.get(id).await?.with_context(|| format!("there is no dead letter {id}"))
+impl Selecting {
+    fn selection(&self) -> Result<Selection, UsageError> {
+        Ok(Selection {
+            queue: self.queue.as_deref().map(names::queue).transpose()?,
+            reason: self.reason.clone(),
+            fingerprint: self.fingerprint.clone(),
+            user: self.user,
+            since: self.since,
+            until: self.until,
+        })
+    }
 }
 
-fn summary(dead_letter: &StoredDeadLetter) -> Value {
+/// What a command is about to change.
+struct Found {
+    dead_letters: Vec<StoredDeadLetter>,
+    /// As it is recorded.
+    filter: Value,
+}
+
+impl Change {
+    async fn replay(&self, operations: &Operations, again: bool) -> anyhow::Result<ExitCode> {
+        let Some(found) = self.found(operations, "replayed").await? else { return Ok(self.untouched()) };
+        let progress = progress(found.dead_letters.len());
+        let replayed =
+            operations.replay(&found.dead_letters, &found.filter, again, self.request(), progress).await?;
+        for id in &replayed.sent_before {
+            eprintln!("dead letter {id} was replayed before: pass --again to replay it once more");
+        }
+        eprintln!("{} replayed", replayed.sent);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn discard(&self, operations: &Operations) -> anyhow::Result<ExitCode> {
+        let Some(found) = self.found(operations, "discarded").await? else { return Ok(self.untouched()) };
+        let discarded = operations.discard(&found.dead_letters, &found.filter, self.request()).await?;
+        eprintln!("{discarded} discarded");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What is to be changed; none if there is nothing, or it must not be.
+    async fn found(&self, operations: &Operations, verb: &str) -> anyhow::Result<Option<Found>> {
+        if !self.ids.is_empty() {
+            let mut dead_letters = Vec::new();
+            for id in &self.ids {
+                dead_letters.push(operations.dead_letter(id).await?);
+            }
+            self.sample(&dead_letters, verb);
+            let filter = json!({ "ids": self.ids });
+            return Ok((!self.dry_run).then_some(Found { dead_letters, filter }));
+        }
+        let selection = self.selecting.selection()?;
+        let listed = operations.dead_letters(&selection, self.limit).await?;
+        if listed.items.is_empty() {
+            eprintln!("no dead letters{}", selection.words());
+            return Ok(None);
+        }
+        let all = operations.count_dead_letters(&selection).await?;
+        let shown =
+            if listed.is_cut { format!("the oldest {} of {all}", self.limit) } else { all.to_string() };
+        eprintln!("{shown} dead letters{} would be {verb}", selection.words());
+        self.sample(&listed.items, verb);
+        if self.dry_run || (!self.yes && !confirmed()?) {
+            return Ok(None);
+        }
+        Ok(Some(Found { dead_letters: listed.items, filter: selection.as_json() }))
+    }
+
+    fn sample(&self, dead_letters: &[StoredDeadLetter], verb: &str) {
+        if !self.dry_run {
+            return;
+        }
+        dead_letters.iter().take(SAMPLE).for_each(print);
+        if let more @ 1.. = dead_letters.len().saturating_sub(SAMPLE) {
+            println!("… and {more} more");
+        }
+        eprintln!("none is {verb}: this is a dry run");
+    }
+
+    /// Nothing was changed: as it was asked for, or because there was nothing to do.
+    fn untouched(&self) -> ExitCode {
+        // Who was asked and did not agree has not got what the command is for.
+        let is_refused = !self.dry_run && !self.yes && self.ids.is_empty() && std::io::stdin().is_terminal();
+        if is_refused { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS }
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request { via: Via::CommandLine, why: &self.why }
+    }
+}
+
+/// Says once in a while how far a bulk is.
+fn progress(all: usize) -> impl FnMut(usize) {
+    let mut said = Instant::now();
+    move |done| {
+        if said.elapsed() >= PROGRESS_EVERY {
+            eprintln!("  {done} of {all}");
+            said = Instant::now();
+        }
+    }
+}
+
+/// Shows one dead letter, its failures, and its body if that is asked for.
+pub(crate) async fn show(
+    operations: &Operations,
+    id: &str,
+    as_json: bool,
+    with_body: bool,
+) -> anyhow::Result<ExitCode> {
+    let dead_letter = operations.dead_letter(id).await?;
+    let runs = operations.failures_of(&dead_letter).await?;
+    if as_json {
+        let mut value = summary(&dead_letter);
+        value["runs"] = runs.iter().map(run_as_json).collect();
+        if with_body {
+            value["body"] = String::from_utf8_lossy(&dead_letter.body).into();
+        }
+        println!("{value}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&dead_letter);
+    for run in runs {
+        let StoredFailure { life, kind, reason, error, revision, at } = run;
+        println!("  {}  life {life}  {kind}  {revision}  {reason}: {error}", at.to_rfc3339());
+    }
+    if with_body {
+        std::io::stdout().write_all(&dead_letter.body)?;
+        println!();
+    } else {
+        println!("  the body is personal data: scripts/ops dead-letters show {id}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A failed run of a dead letter.
+pub(crate) fn run_as_json(run: &StoredFailure) -> Value {
     json!({
-        "id": dead_letter.id,
-        "queue": dead_letter.function,
-        "key": dead_letter.key,
-        "task": dead_letter.task_name,
-        "state": dead_letter.state,
-        "deaths": dead_letter.deaths,
-        "failures": dead_letter.failures,
-        "reason": dead_letter.reason,
-        "error": dead_letter.error,
-        "updatedAt": dead_letter.updated_at.to_rfc3339(),
+        "life": run.life,
+        "kind": run.kind,
+        "reason": run.reason,
+        "error": run.error,
+        "revision": run.revision,
+        "at": run.at.to_rfc3339(),
     })
 }
 
@@ -144,72 +303,4 @@ fn print(dead_letter: &StoredDeadLetter) {
         "{id}  {}  {function}  {state}, {failures} failures  {reason}: {error}",
         updated_at.to_rfc3339()
     );
-}
-
-impl Replay {
-    async fn run(&self, db: &dead_letters::DeadLetters) -> anyhow::Result<()> {
-        let dead_letters = if let Some(queue) = &self.queue {
-            db.list_open(Some(queue), self.since, self.limit).await?
-        } else {
-            let mut found = Vec::new();
-            for id in &self.ids {
-                found.push(find(db, id).await?);
-            }
-            found
-        };
-        let gcloud = Gcloud::new(self.place.clone(), self.dry_run);
-        let clock = Clock::system();
-        let mut sent = 0;
-        for dead_letter in &dead_letters {
-            let queue = queues::all().find(|queue| queue.name() == dead_letter.function);
-            let queue = queue.with_context(|| format!("there is no queue {}", dead_letter.function))?;
-            if self.dry_run {
-                let (name, body) = replay::task(queue, dead_letter);
-                self.send(&gcloud, queue, &name, &body)?;
-                continue;
-            }
-            let create = async |name: String, body: Vec<u8>| self.send(&gcloud, queue, &name, &body);
-            let replayed = replay::replay(db, queue, dead_letter, self.again, clock.now(), create).await;
-            if replayed.with_context(|| format!("dead letter {}", dead_letter.id))? {
-                sent += 1;
-            } else {
-                eprintln!(
-                    "dead letter {} was replayed before: pass --again to replay it once more",
-                    dead_letter.id
-                );
-            }
-        }
-        eprintln!("{sent} replayed");
-        Ok(())
-    }
-
-    fn send(&self, gcloud: &Gcloud, queue: Queue, name: &str, body: &[u8]) -> anyhow::Result<()> {
-        let function = queue.name();
-        let (location, region) =
-            (format!("--location={}", self.place.region), format!("--region={}", self.place.region));
-        let service: Value = gcloud.read(&["run", "services", "describe", function, &region])?;
-        let address = settings::target(&service, function).context("the service has no CLOUD_RUN_URL")?;
-        let caller = settings::variable(&service, "SERVICE_ACCOUNT_EMAIL");
-        let caller = caller.context("the service has no SERVICE_ACCOUNT_EMAIL")?;
-        let mut file = tempfile::NamedTempFile::new()?;
-        file.write_all(body)?;
-        let created = gcloud.change(&[
-            "tasks",
-            "create-http-task",
-            name,
-            &format!("--queue={}", cloud_name(function)),
-            &location,
-            &format!("--url={address}{JOBS_PATH}{function}"),
-            "--method=POST",
-            "--header=Content-Type:application/json",
-            &format!("--body-file={}", file.path().display()),
-            &format!("--oidc-service-account-email={caller}"),
-            &format!("--oidc-token-audience={address}"),
-        ]);
-        match created {
-            // Created before, by a replay that could not record it.
-            Err(error) if format!("{error:#}").contains("ALREADY_EXISTS") => Ok(()),
-            other => other,
-        }
-    }
 }

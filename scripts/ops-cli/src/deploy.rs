@@ -17,8 +17,8 @@ use shared::clock::Clock;
 use crate::FAILURE;
 use crate::canary::{Health, Watch};
 use crate::gcloud::{Gcloud, Place};
+use crate::names;
 use crate::repository::Repository;
-use crate::usage_error::UsageError;
 use build::Wanted;
 use rollout::Rollout;
 
@@ -57,16 +57,11 @@ pub(crate) struct Deploy {
 
 impl Deploy {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let functions: BTreeSet<&str> = self.functions.iter().map(String::as_str).collect();
+        let functions = self.functions.iter().map(|function| names::function(function));
+        let functions = functions.collect::<Result<BTreeSet<_>, _>>()?;
         self.wanted.ensure_fits(functions.len())?;
-        // Without a checkout, only Cloud Run knows the functions.
-        if let Ok(known) = Repository::here().and_then(|repository| repository.functions()) {
-            let unknown = functions.iter().find(|function| !known.contains(**function));
-            let unknown = unknown.map(|function| UsageError(format!("there is no function {function}")));
-            unknown.map_or(Ok(()), Err)?;
-        }
         let gcloud = Gcloud::new(self.place.clone(), self.dry_run);
-        let plans = in_parallel(functions, |function| self.plan(&gcloud, function));
+        let plans = in_parallel(functions, |function| self.plan(&gcloud, &function));
         let mut rollouts = Vec::new();
         for plan in plans {
             rollouts.extend(plan?);

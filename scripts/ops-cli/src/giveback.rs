@@ -51,7 +51,7 @@ pub(crate) struct Giveback {
 impl Giveback {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let declaration = Declaration::read()?;
-        let function = declaration.function(&self.queue)?;
+        let function = Declaration::function(&self.queue)?;
         let gcloud = Gcloud::new(self.place.clone(), self.dry_run);
         let declared = &declaration.queues[&function];
         let handover = Handover::new(&gcloud, &function, declared, self.times, STEPS);

@@ -2,13 +2,17 @@
 //!
 //! Exit codes: [`EXIT_CODES`].
 
+mod actions;
 mod affected;
 mod canary;
+mod console;
 mod cost;
 mod database;
 mod dead_letters;
 mod deliveries;
 mod deploy;
+mod errors;
+mod explain;
 #[cfg(test)]
 mod fake_cloud;
 mod gcloud;
@@ -16,17 +20,26 @@ mod giveback;
 mod handover;
 mod image;
 mod messages;
+mod moment;
+mod names;
 mod new_function;
+mod operations;
 mod pause;
 mod program;
 mod queue;
+mod queues;
+mod release;
 mod repository;
 mod rollback;
+mod said;
+mod schedule;
 mod service;
 mod settings;
 mod suggestions;
+mod table;
 mod takeover;
 mod usage_error;
+mod user;
 
 use std::process::ExitCode;
 
@@ -52,7 +65,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     #[command(after_help = EXIT_CODES)]
+    Actions(actions::Actions),
+    #[command(after_help = EXIT_CODES)]
     Affected(affected::Affected),
+    #[command(after_help = EXIT_CODES)]
+    Console(console::Console),
     #[command(after_help = EXIT_CODES)]
     Cost(cost::Cost),
     #[command(after_help = EXIT_CODES)]
@@ -61,6 +78,10 @@ enum Command {
     Deliveries(deliveries::Deliveries),
     #[command(after_help = deploy::EXIT_CODES)]
     Deploy(deploy::Deploy),
+    #[command(after_help = EXIT_CODES)]
+    Errors(errors::Errors),
+    #[command(after_help = EXIT_CODES)]
+    Explain(explain::Explain),
     #[command(after_help = EXIT_CODES)]
     Giveback(giveback::Giveback),
     #[command(after_help = EXIT_CODES)]
@@ -74,35 +95,54 @@ enum Command {
     /// Pause queues: their tasks wait, and none is lost.
     #[command(after_help = EXIT_CODES)]
     Pause(pause::Queues),
+    #[command(after_help = EXIT_CODES)]
+    Queues(queues::Queues),
+    #[command(after_help = EXIT_CODES)]
+    Release(release::Release),
     /// Resume queues that are paused.
     #[command(after_help = EXIT_CODES)]
     Resume(pause::Queues),
     #[command(after_help = EXIT_CODES)]
     Rollback(rollback::Rollback),
     #[command(after_help = EXIT_CODES)]
+    Schedule(schedule::Schedule),
+    #[command(after_help = EXIT_CODES)]
+    Show(explain::Show),
+    #[command(after_help = EXIT_CODES)]
     Suggestions(suggestions::Suggestions),
     #[command(after_help = EXIT_CODES)]
     Takeover(takeover::Takeover),
+    #[command(after_help = EXIT_CODES)]
+    User(user::User),
 }
 
 fn main() -> ExitCode {
     shared::stdout::end_with_its_reader();
     let result = match Arguments::parse().command {
+        Command::Actions(actions) => actions.run(),
         Command::Affected(affected) => affected.run(),
+        Command::Console(console) => console.run(),
         Command::Cost(cost) => cost.run(),
         Command::DeadLetters(dead_letters) => dead_letters.run(),
         Command::Deliveries(deliveries) => deliveries.run(),
         Command::Deploy(deploy) => deploy.run(),
+        Command::Errors(errors) => errors.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Giveback(giveback) => giveback.run(),
         Command::Image(image) => image.run(),
         Command::Messages(messages) => Ok(messages.run()),
         Command::Migrate(migrate) => migrate.run(),
         Command::NewFunction(new_function) => new_function.run(),
         Command::Pause(queues) => queues.pause(),
+        Command::Queues(queues) => queues.run(),
+        Command::Release(release) => release.run(),
         Command::Resume(queues) => queues.resume(),
         Command::Rollback(rollback) => rollback.run(),
+        Command::Schedule(schedule) => schedule.run(),
+        Command::Show(show) => show.run(),
         Command::Suggestions(suggestions) => suggestions.run(),
         Command::Takeover(takeover) => takeover.run(),
+        Command::User(user) => user.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("scripts/ops: {error:#}");

@@ -3,10 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::ensure;
+use catchup::queues;
 use clap::Args;
+use shared::db::operator_actions::{Action, Via};
 
-use crate::gcloud::{Gcloud, Place};
-use crate::queue::{Declaration, cloud_name};
+use crate::database::wait_for;
+use crate::names;
+use crate::operations::Operations;
+use crate::operations::actions::Request;
+use crate::operations::holds::{Change, Outcome};
 
 /// Queues to pause or resume.
 #[derive(Args)]
@@ -14,11 +19,13 @@ pub(crate) struct Queues {
     /// Names of queues or functions.
     #[arg(required_unless_present = "all", value_name = "QUEUE")]
     names: Vec<String>,
-    /// All queues.
+    /// All queues. Resumed are those that were paused with `--all` or without a record; what was paused by name, for a reason of its
+    /// own, stays.
     #[arg(long, conflicts_with = "names")]
     all: bool,
-    #[command(flatten)]
-    place: Place,
+    /// Why; it is recorded, and `scripts/ops queues` shows it. Recording needs `DATABASE_URL`; pausing does not.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    why: String,
     /// Print the changes without making them.
     #[arg(long)]
     dry_run: bool,
@@ -26,25 +33,50 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) fn pause(self) -> anyhow::Result<ExitCode> {
-        self.each("pause")
+        self.change(Action::Pause)
     }
 
     pub(crate) fn resume(self) -> anyhow::Result<ExitCode> {
-        self.each("resume")
+        self.change(Action::Resume)
     }
 
-    fn each(self, verb: &str) -> anyhow::Result<ExitCode> {
-        let functions = Declaration::read()?.functions(&self.names, self.all)?;
-        let location = format!("--location={}", self.place.region);
-        let gcloud = Gcloud::new(self.place, self.dry_run);
-        // A queue that fails does not stop the others.
+    fn change(self, action: Action) -> anyhow::Result<ExitCode> {
+        let named: Result<Vec<_>, _> = self.names.iter().map(|name| names::queue(name)).collect();
+        let queues = if self.all { queues::all().collect() } else { named? };
+        let change = Change { queues: &queues, is_of_all: self.all, action, dry_run: self.dry_run };
+        let (verb, state) = match action {
+            Action::Pause => ("pause", "paused"),
+            _ => ("resume", "running"),
+        };
         let mut failed = Vec::new();
-        for queue in functions.iter().map(|function| cloud_name(function)) {
-            if let Err(error) = gcloud.change(&["tasks", "queues", verb, &queue, &location]) {
-                eprintln!("{queue}: {error:#}");
-                failed.push(queue);
-            }
-        }
+        wait_for(async {
+            let operations = Operations::from_process();
+            let region = operations.cloud_tasks()?.region.clone();
+            let request = Request { via: Via::CommandLine, why: &self.why };
+            let report = |queue: shared::queue::Queue, outcome| {
+                let name = queue.cloud_name();
+                match outcome {
+                    Outcome::Changed { unrecorded } => {
+                        eprintln!("+ gcloud tasks queues {verb} {name} --location={region}");
+                        if let Some(problem) = unrecorded {
+                            eprintln!("  {problem}");
+                        }
+                    }
+                    Outcome::Unchanged => eprintln!("{name}: is {state} already"),
+                    Outcome::Left { why } => {
+                        eprintln!(
+                            "{name}: stays paused: {why}; scripts/ops resume {} resumes it",
+                            queue.name()
+                        );
+                    }
+                    Outcome::Failed(error) => {
+                        eprintln!("{name}: {error:#}");
+                        failed.push(name);
+                    }
+                }
+            };
+            operations.change_holds(&change, request, report).await
+        })?;
         ensure!(failed.is_empty(), "cannot {verb} {}", failed.join(", "));
         Ok(ExitCode::SUCCESS)
     }

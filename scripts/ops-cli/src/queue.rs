@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::usage_error::UsageError;
+use crate::names;
 
 const DECLARATION: &str = include_str!("../../../infra/queues.json");
 /// How the functions scale, for Terraform.
@@ -207,19 +207,8 @@ impl Declaration {
     }
 
     /// Name of the function, from that or from the queue's name.
-    pub(crate) fn function(&self, name: &str) -> anyhow::Result<String> {
-        let function = name.strip_suffix("-queue").unwrap_or(name);
-        let is_known = self.queues.contains_key(function);
-        ensure!(is_known, UsageError(format!("there is no queue {name}; infra/queues.json declares them")));
-        Ok(function.to_owned())
-    }
-
-    /// Some queues, or all.
-    pub(crate) fn functions(&self, names: &[String], all: bool) -> anyhow::Result<Vec<String>> {
-        if all {
-            return Ok(self.queues.keys().cloned().collect());
-        }
-        names.iter().map(|name| self.function(name)).collect()
+    pub(crate) fn function(name: &str) -> anyhow::Result<String> {
+        Ok(names::queue(name)?.name().to_owned())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::FAILURE;
 use crate::dead_letters::left_behind;
 use crate::deploy::confirmed;
 use crate::gcloud::{Gcloud, Place};
+use crate::names;
 use crate::service::Service;
 
 /// Roll one function back to its newest earlier healthy revision. Nothing is built, and no task is lost.
@@ -34,14 +35,14 @@ pub(crate) struct Rollback {
 
 impl Rollback {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let function = names::function(&self.function)?;
         let gcloud = Gcloud::new(self.place, self.dry_run);
-        let service = Service::read(&gcloud, &self.function)?;
+        let service = Service::read(&gcloud, &function)?;
         let unused = service.never_served().filter(|_| self.to.is_none());
         let (bad, good) = match (unused, service.serving(), &self.to) {
             (Some(unused), Ok(serving), _) => {
                 eprintln!(
-                    "{}: taking the tag of {unused} away, which never served; {serving} keeps the traffic",
-                    self.function
+                    "{function}: taking the tag of {unused} away, which never served; {serving} keeps the traffic"
                 );
                 (unused, serving)
             }
@@ -50,8 +51,8 @@ impl Rollback {
                 let good = to.as_deref().or_else(|| service.before(bad));
                 let good =
                     good.with_context(|| format!("no revision before {bad} has a tag; name one with --to"))?;
-                ensure!(service.has(good), "{} has no revision {good}", self.function);
-                eprintln!("{}: rolling back from {bad} to {good}", self.function);
+                ensure!(service.has(good), "{function} has no revision {good}");
+                eprintln!("{function}: rolling back from {bad} to {good}");
                 (bad, good)
             }
         };

@@ -48,7 +48,7 @@ pub(crate) struct Takeover {
 impl Takeover {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let declaration = Declaration::read()?;
-        let function = declaration.function(&self.queue)?;
+        let function = Declaration::function(&self.queue)?;
         let gcloud = Gcloud::new(self.place.clone(), self.dry_run);
         if self.check {
             let mut findings = Findings::default();

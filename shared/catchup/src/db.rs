@@ -58,5 +58,6 @@ pub(crate) mod sync_metrics;
 pub mod sync_schedule;
 pub(crate) mod sync_status;
 pub mod token_health;
+pub mod user_overview;
 pub mod users;
 pub mod webhook_channels;

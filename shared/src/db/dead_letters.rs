@@ -4,6 +4,7 @@
 //! counts its deaths, and each death belongs to one life of its task: nothing late from an earlier life opens it again.
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::failures::{TaskRef, dead_letter_id};
 use super::{Database, Error, Transaction, shortened};
@@ -20,6 +21,32 @@ pub struct DeadLetter<'a> {
     pub reason: &'static str,
     /// For people: no secret, no personal datum.
     pub error: &'a str,
+}
+
+/// Which dead letters are meant, of those that were not replayed; each condition that is given must be true.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'a> {
+    /// Of one function.
+    pub function: Option<&'a str>,
+    /// With this stable code.
+    pub reason: Option<&'a str>,
+    /// That look the same.
+    pub fingerprint: Option<&'a str>,
+    /// Of one user.
+    pub user_id: Option<Uuid>,
+    /// That died from then on.
+    pub since: Option<DateTime<Utc>>,
+    /// That died before then.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Dead letters of a function that were not replayed.
+#[derive(Debug, Clone)]
+pub struct OpenCount {
+    /// The function.
+    pub function: String,
+    /// How many.
+    pub count: i64,
 }
 
 /// A dead letter as it is kept.
@@ -43,8 +70,14 @@ pub struct StoredDeadLetter {
     pub reason: String,
     /// For people.
     pub error: String,
+    /// The same for failures that look the same.
+    pub fingerprint: String,
+    /// The user whom the task is about.
+    pub user_id: Option<Uuid>,
     /// The body as it arrived: personal.
     pub body: Vec<u8>,
+    /// When it died for the first time.
+    pub created_at: DateTime<Utc>,
     /// When it died last, or was replayed.
     pub updated_at: DateTime<Utc>,
 }
@@ -77,28 +110,83 @@ impl From<Database> for DeadLetters {
 }
 
 impl DeadLetters {
-    /// Dead letters that were not replayed, oldest first: of one function or of all, and those that died `since` then or all.
-    pub async fn list_open(
-        &self,
-        function: Option<&str>,
-        since: Option<DateTime<Utc>>,
-        limit: u32,
-    ) -> Result<Vec<StoredDeadLetter>, Error> {
+    /// Dead letters that were not replayed, oldest first.
+    pub async fn list_open(&self, filter: &Filter<'_>, limit: u32) -> Result<Vec<StoredDeadLetter>, Error> {
         let dead_letters = sqlx::query_as!(
             StoredDeadLetter,
             r#"
-            SELECT id, function, key, task_name, state, deaths, reason, error, body, updated_at,
+            SELECT id, function, key, task_name, state, deaths, reason, error, fingerprint, user_id, body, created_at,
+                   updated_at,
                    (SELECT count(*) FROM jobs.failures f
                     WHERE f.function = letter.function AND f.key = letter.key
                       AND f.kind IN ('failed', 'permanent', 'killed', 'started')) AS "failures!"
             FROM jobs.dead_letters letter
-            WHERE state <> 'sent' AND ($1::text IS NULL OR function = $1)
-              AND ($2::timestamptz IS NULL OR updated_at >= $2)
-            ORDER BY created_at, id LIMIT $3
+            WHERE state <> 'sent' AND ($1::text IS NULL OR function = $1) AND ($2::text IS NULL OR reason = $2)
+              AND ($3::text IS NULL OR fingerprint = $3) AND ($4::uuid IS NULL OR user_id = $4)
+              AND updated_at >= COALESCE($5::timestamptz, '-infinity')
+              AND updated_at < COALESCE($6::timestamptz, 'infinity')
+            ORDER BY created_at, id LIMIT $7
             "#,
-            function,
-            since,
+            filter.function,
+            filter.reason,
+            filter.fingerprint,
+            filter.user_id,
+            filter.since,
+            filter.until,
             i64::from(limit),
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(dead_letters)
+    }
+
+    /// How many dead letters were not replayed.
+    pub async fn count_open(&self, filter: &Filter<'_>) -> Result<i64, Error> {
+        let count = sqlx::query_scalar!(
+            r#"
+            SELECT count(*) AS "count!" FROM jobs.dead_letters
+            WHERE state <> 'sent' AND ($1::text IS NULL OR function = $1) AND ($2::text IS NULL OR reason = $2)
+              AND ($3::text IS NULL OR fingerprint = $3) AND ($4::uuid IS NULL OR user_id = $4)
+              AND updated_at >= COALESCE($5::timestamptz, '-infinity')
+              AND updated_at < COALESCE($6::timestamptz, 'infinity')
+            "#,
+            filter.function,
+            filter.reason,
+            filter.fingerprint,
+            filter.user_id,
+            filter.since,
+            filter.until,
+        )
+        .fetch_one(self.0.statement())
+        .await?;
+        Ok(count)
+    }
+
+    /// How many dead letters of each function were not replayed; a function without one is not listed.
+    pub async fn open_by_function(&self) -> Result<Vec<OpenCount>, Error> {
+        let counts = sqlx::query_as!(
+            OpenCount,
+            r#"SELECT function, count(*) AS "count!" FROM jobs.dead_letters WHERE state <> 'sent' GROUP BY function"#,
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(counts)
+    }
+
+    /// The dead letters with that key, sent or not: of one function, or of all of these.
+    pub async fn of_key(&self, functions: &[&str], key: &str) -> Result<Vec<StoredDeadLetter>, Error> {
+        let dead_letters = sqlx::query_as!(
+            StoredDeadLetter,
+            r#"
+            SELECT id, function, key, task_name, state, deaths, reason, error, fingerprint, user_id, body, created_at,
+                   updated_at,
+                   (SELECT count(*) FROM jobs.failures f
+                    WHERE f.function = letter.function AND f.key = letter.key
+                      AND f.kind IN ('failed', 'permanent', 'killed', 'started')) AS "failures!"
+            FROM jobs.dead_letters letter WHERE function = ANY ($1) AND key = $2 ORDER BY function
+            "#,
+            functions as _,
+            key,
         )
         .fetch_all(self.0.statement())
         .await?;
@@ -110,7 +198,8 @@ impl DeadLetters {
         let dead_letter = sqlx::query_as!(
             StoredDeadLetter,
             r#"
-            SELECT id, function, key, task_name, state, deaths, reason, error, body, updated_at,
+            SELECT id, function, key, task_name, state, deaths, reason, error, fingerprint, user_id, body, created_at,
+                   updated_at,
                    (SELECT count(*) FROM jobs.failures f
                     WHERE f.function = letter.function AND f.key = letter.key
                       AND f.kind IN ('failed', 'permanent', 'killed', 'started')) AS "failures!"

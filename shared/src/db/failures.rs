@@ -65,6 +65,34 @@ pub struct Cause<'a> {
     pub is_permanent: bool,
 }
 
+/// A run as it is recorded, whatever became of it.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedRun {
+    /// Name of the function.
+    pub function: String,
+    /// The task's life.
+    pub life: i32,
+    /// The run.
+    pub run: Uuid,
+    /// `failed`, `permanent`, `killed` and `started` count; `ended` and `done` do not.
+    pub kind: String,
+    /// Stable code.
+    pub reason: String,
+    /// For people.
+    pub error: String,
+    /// What the process ran.
+    pub revision: String,
+    /// The process.
+    pub instance: String,
+    /// The user whom the task is about.
+    pub user_id: Option<Uuid>,
+    /// When it began.
+    pub began_at: DateTime<Utc>,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+}
+
 /// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskState {
@@ -131,6 +159,29 @@ impl Failures {
         let state = transaction.settle(task_ref, now).await?;
         transaction.commit().await?;
         Ok(state)
+    }
+
+    /// The task's state; writes nothing.
+    pub async fn look(&self, task_ref: &TaskRef<'_>, now: DateTime<Utc>) -> Result<TaskState, Error> {
+        // Dropped, it leaves nothing behind.
+        let mut transaction = self.0.begin().await?;
+        Ok(transaction.count(task_ref, now).await?.state(task_ref))
+    }
+
+    /// Every recorded run of the tasks with this key, in all their lives, in their order: of these functions.
+    pub async fn of_key(&self, functions: &[&str], key: &str) -> Result<Vec<RecordedRun>, Error> {
+        let runs = sqlx::query_as!(
+            RecordedRun,
+            "
+            SELECT function, life, run, kind, reason, error, revision, instance, user_id, began_at, at
+            FROM jobs.failures WHERE function = ANY ($1) AND key = $2 ORDER BY function, life, at
+            ",
+            functions as _,
+            key,
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(runs)
     }
 
     /// Records a run before it begins, so that it counts if nothing more is heard of it.

@@ -11,9 +11,10 @@ use super::sweeps::Sweeps;
 use crate::queue::{Aged, Personal, Retention};
 
 /// The platform's own rows that are deleted at an age, in this order: failures are kept as long as their dead letter.
-const AGED: [(Aged, &str); 3] = [
+const AGED: [(Aged, &str); 4] = [
     (Aged { table: "dead_letters", time: "updated_at", days: 90 }, ANY),
     (Aged { table: "failures", time: "at", days: 90 }, WITHOUT_DEAD_LETTER),
+    (Aged { table: "operator_actions", time: "at", days: 400 }, ANY),
     (Aged { table: "sweeps", time: "started_at", days: 90 }, ANY),
 ];
 /// What else must be true of a row: nothing.
@@ -29,9 +30,10 @@ const STEP: i64 = 5_000;
 const USERS: i64 = 1_000;
 
 /// The platform's own tables with a `user_id`.
-const PERSONAL: [Personal; 3] = [
+const PERSONAL: [Personal; 4] = [
     Personal { table: "dead_letters", step: STEP },
     Personal { table: "failures", step: STEP },
+    Personal { table: "operator_actions", step: STEP },
     Personal { table: "swept_users", step: STEP },
 ];
 

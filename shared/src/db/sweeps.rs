@@ -15,6 +15,24 @@ pub struct RecentSweep {
     pub is_finished: bool,
 }
 
+/// The newest sweep of a queue.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastSweep {
+    /// The queue, by its function.
+    pub queue: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it had gone through all its pages.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Tasks that it created.
+    pub tasks: i64,
+    /// Those of them that succeeded.
+    pub succeeded: i64,
+    /// Those that failed.
+    pub failed: i64,
+}
+
 /// A page of a sweep that is about to begin.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BeginningPage<'a> {
@@ -39,6 +57,26 @@ impl From<Database> for Sweeps {
 }
 
 impl Sweeps {
+    /// The newest sweep of each of these queues, if there was one.
+    pub async fn last(&self, queues: &[&str]) -> Result<Vec<LastSweep>, Error> {
+        let sweeps = sqlx::query_as!(
+            LastSweep,
+            r#"
+            SELECT last.queue AS "queue!", last.started_at AS "started_at!", last.finished_at, last.tasks AS "tasks!",
+                   last.succeeded AS "succeeded!", last.failed AS "failed!"
+            FROM UNNEST($1::text[]) AS asked (queue)
+            CROSS JOIN LATERAL (
+                SELECT queue, started_at, finished_at, tasks, succeeded, failed FROM jobs.sweeps
+                WHERE queue = asked.queue ORDER BY started_at DESC LIMIT 1
+            ) AS last
+            "#,
+            queues as _,
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(sweeps)
+    }
+
     /// Begins a page of a sweep; `false`, and nothing recorded, when the sweep is superseded.
     ///
     /// Due users are found by their state, so a sweep that began later covers this one, whichever period it is of: one

@@ -1,7 +1,7 @@
 //! The schema `jobs`: the platform's tables, dead letters and sweeps.
 
-use chrono::TimeDelta;
-use shared::db::dead_letters::{DeadLetter, DeadLetters};
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::db::dead_letters::{DeadLetter, DeadLetters, Filter};
 use shared::db::failures::{Cause, Failures, Run, TaskRef, TaskState};
 use shared::db::sweeps::Sweeps;
 use shared::payload::Payload as _;
@@ -46,6 +46,10 @@ fn dead_letter(body: &[u8]) -> DeadLetter<'_> {
     DeadLetter { task_ref, reason: "reason", error: "error" }
 }
 
+fn of_function(since: Option<DateTime<Utc>>) -> Filter<'static> {
+    Filter { function: Some("token-refresh"), since, ..Filter::default() }
+}
+
 #[tokio::test]
 async fn a_dead_letter_keeps_the_body_that_came_first() {
     let database = Database::new().await;
@@ -64,7 +68,7 @@ async fn a_discarded_dead_letter_leaves_nothing_of_its_task() {
     let state =
         database.of::<Failures>().run_failed(&dead_letter.task_ref, &run, &cause, now()).await.unwrap();
     assert_eq!(state, TaskState::Dead);
-    let stored = database.of::<DeadLetters>().list_open(Some("token-refresh"), None, 10).await.unwrap();
+    let stored = database.of::<DeadLetters>().list_open(&of_function(None), 10).await.unwrap();
     assert_eq!((stored.len(), stored[0].failures, stored[0].state.as_str()), (1, 1, "open"));
     assert!(database.of::<DeadLetters>().discard(&stored[0].id).await.unwrap());
     assert!(!database.of::<DeadLetters>().discard(&stored[0].id).await.unwrap());
@@ -77,7 +81,7 @@ async fn dead_letters_are_listed_since_they_died() {
     let dead_letters = database.of::<DeadLetters>();
     dead_letters.record(&dead_letter(b"body"), now()).await.unwrap();
     for (since, expected) in [(now(), 1), (now() + TimeDelta::seconds(1), 0)] {
-        let listed = dead_letters.list_open(Some("token-refresh"), Some(since), 10).await.unwrap();
+        let listed = dead_letters.list_open(&of_function(Some(since)), 10).await.unwrap();
         assert_eq!(listed.len(), expected, "{since}");
     }
 }

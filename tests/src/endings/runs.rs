@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use shared::db::dead_letters::DeadLetters;
+use shared::db::dead_letters::{DeadLetters, Filter};
 use shared::replay::replay;
 
 use super::Row;
@@ -131,7 +131,7 @@ async fn replayed(stage: &mut Stage<'_>) {
     let stack = &stage.lane.stack;
     let db = DeadLetters::from(stack.setup([]).database().expect("a database"));
     let dead_letter =
-        db.list_open(None, None, 1).await.expect("Postgres answers").pop().expect("a dead letter");
+        db.list_open(&Filter::default(), 1).await.expect("Postgres answers").pop().expect("a dead letter");
     for is_sent in [true, false] {
         let create = async |name, body| stack.create_task(QUEUE, name, body).await;
         let sent =

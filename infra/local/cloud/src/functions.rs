@@ -148,6 +148,7 @@ pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
 pub struct ServiceProcess {
     name: &'static str,
     program: PathBuf,
+    arguments: &'static [&'static str],
     environment: Environment,
     address: SocketAddr,
     log: PathBuf,
@@ -164,24 +165,26 @@ impl ServiceProcess {
         environment: &Environment,
         log: &Path,
     ) -> anyhow::Result<Self> {
-        Self::spawn_at(free_address()?, name, program, environment, log)
+        Self::spawn_at(free_address()?, name, program, &[], environment, log)
     }
 
-    /// As [`ServiceProcess::spawn`], at an address that was chosen with [`free_address`].
+    /// As [`ServiceProcess::spawn`], with arguments, at an address that was chosen with [`free_address`].
     pub fn spawn_at(
         address: SocketAddr,
         name: &'static str,
         program: &Path,
+        arguments: &'static [&'static str],
         environment: &Environment,
         log: &Path,
     ) -> anyhow::Result<Self> {
         let mut environment = environment.clone();
         environment.extend(listening_on(address));
         let output = Arc::default();
-        let (process, reader) = start(program, &environment, log, &output)?;
+        let (process, reader) = start(program, arguments, &environment, log, &output)?;
         Ok(Self {
             name,
             program: program.to_owned(),
+            arguments,
             environment,
             address,
             log: log.to_owned(),
@@ -263,7 +266,8 @@ impl ServiceProcess {
 
     /// Starts it again after its end, at the same address and with the same log.
     pub fn respawn(&mut self) -> anyhow::Result<()> {
-        let (process, reader) = start(&self.program, &self.environment, &self.log, &self.output)?;
+        let (process, reader) =
+            start(&self.program, self.arguments, &self.environment, &self.log, &self.output)?;
         self.process = process;
         self.reader = Some(reader);
         Ok(())
@@ -303,6 +307,7 @@ impl ServiceProcess {
 
 fn start(
     program: &Path,
+    arguments: &[&str],
     environment: &Environment,
     log: &Path,
     kept: &Arc<Output>,
@@ -310,6 +315,7 @@ fn start(
     let log = File::options().create(true).append(true).open(log).context("cannot write a log")?;
     let mut command = Command::new(program);
     command
+        .args(arguments)
         .env_clear()
         .envs(environment)
         .envs(simulated_time::inherited())

@@ -13,6 +13,7 @@ pub mod functions;
 mod health;
 pub mod life;
 pub mod once;
+pub mod operator;
 mod owned;
 pub mod postgres;
 pub mod redis;

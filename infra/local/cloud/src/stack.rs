@@ -584,7 +584,7 @@ async fn start_webhooks(
 ) -> anyhow::Result<Option<ServiceProcess>> {
     let Some(program) = functions::program(programs, WEBHOOKS) else { return Ok(None) };
     let log = new_log(logs, WEBHOOKS)?;
-    let mut webhooks = ServiceProcess::spawn_at(address, WEBHOOKS, &program, environment, &log)?;
+    let mut webhooks = ServiceProcess::spawn_at(address, WEBHOOKS, &program, &[], environment, &log)?;
     webhooks.ready().await?;
     Ok(Some(webhooks))
 }

@@ -57,7 +57,7 @@ fn text(function: &str, revision: &str, dead: &[String], created: &str) -> Optio
     let named = dead.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     Some(format!(
         "{revision} left {} dead letters: {named}{more}\n\
-         when what serves can run them: scripts/ops dead-letters replay --queue {function} --since {created}",
+         when what serves can run them: scripts/ops dead-letters replay --queue {function} --since {created} --yes",
         dead.len()
     ))
 }
@@ -79,7 +79,7 @@ mod tests {
             "{two}"
         );
         assert!(
-            two.ends_with("scripts/ops dead-letters replay --queue f --since 2026-11-27T03:00:00Z"),
+            two.ends_with("scripts/ops dead-letters replay --queue f --since 2026-11-27T03:00:00Z --yes"),
             "{two}"
         );
         let many = text(11).unwrap();

@@ -2,11 +2,16 @@
 
 mod affected;
 mod arguments;
+mod console;
 mod delivery;
 mod entry;
 mod history;
+mod holds;
+mod incident;
 mod messages;
+mod mistakes;
 mod new_function;
+mod operator;
 mod output;
 mod pages;
 mod programs;

@@ -9,9 +9,11 @@ use uuid::Uuid;
 use super::opt_outs::List;
 
 mod breaker;
+mod ledger;
 mod reports;
 
 pub use breaker::Breaker;
+pub use ledger::LedgerMessage;
 pub use reports::{DeliveryStatus, Report, Reported, SentTo};
 
 /// A way to reach a person, as the database spells it.

@@ -7,7 +7,8 @@ use sqlx::{AssertSqlSafe, Connection, Error, Executor as _, PgConnection};
 pub const ROLE: &str = "jobs_operators";
 
 /// Everything of ours can be read, which `scripts/ops` and the runbook's questions need, and changed is what they change:
-/// dead letters with their failures, deliveries of unknown status, and what a person took back. Nothing of the application.
+/// dead letters with their failures, deliveries of unknown status, what a person took back, and the record of all this, which
+/// they may add to and not delete from. Nothing of the application.
 const RIGHTS: &str = "
     DO $$ BEGIN
         CREATE ROLE jobs_operators NOLOGIN;
@@ -17,6 +18,7 @@ const RIGHTS: &str = "
     GRANT SELECT ON ALL TABLES IN SCHEMA jobs TO jobs_operators;
     ALTER DEFAULT PRIVILEGES IN SCHEMA jobs GRANT SELECT ON TABLES TO jobs_operators;
     GRANT UPDATE, DELETE ON jobs.dead_letters, jobs.failures, jobs.notification_deliveries TO jobs_operators;
+    GRANT INSERT, UPDATE (ended_at, changed) ON jobs.operator_actions TO jobs_operators;
     GRANT DELETE ON jobs.opt_outs TO jobs_operators;
 ";
 

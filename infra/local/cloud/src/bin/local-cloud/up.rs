@@ -18,6 +18,7 @@ use local_cloud::days;
 use local_cloud::days::Course;
 use local_cloud::functions::{built_programs, program};
 use local_cloud::once::{Progress, once};
+use local_cloud::operator;
 use local_cloud::report::Report;
 use local_cloud::reports::PROMPT;
 use local_cloud::seed::Variety;
@@ -164,6 +165,11 @@ impl Up {
         })
     }
 
+    /// It stops by itself, after a comparison.
+    fn is_checked(&self) -> bool {
+        (self.once && !self.keep) || self.days.is_some()
+    }
+
     fn existing(&self) -> anyhow::Result<Option<Existing>> {
         let Some(database) = read_url("--database", POSTGRES_SCHEMES, self.database.as_ref())? else {
             return Ok(None);
@@ -186,6 +192,13 @@ impl Up {
         time: Option<&mut SimulatedTime>,
         console: &mut Console,
     ) -> anyhow::Result<ExitCode> {
+        let operators = match &options.programs {
+            Some(programs) if !self.is_checked() => operator::Console::reserve(programs)?,
+            _ => None,
+        };
+        if let Some(operators) = &operators {
+            console.say(&format!("console: {}", operators.url()));
+        }
         console.say(&summary(options));
         console.say("starting Postgres and Redis");
         let servers = Servers::start(options).await?;
@@ -201,6 +214,17 @@ impl Up {
         let width = cloud.addresses().iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         for (name, address) in cloud.addresses() {
             console.say(&format!("  {name:<width$}  {address}"));
+        }
+        let _console = match &operators {
+            Some(operators) => Some(operators.start(cloud.environment(), &options.logs).await?),
+            None => None,
+        };
+        if !self.is_checked() {
+            let path = operator::write_environment(cloud.environment(), &options.logs)?;
+            console.say(&format!(
+                "for scripts/ops in another terminal: source {}; infra/docs/try-it.md says what to try",
+                path.display()
+            ));
         }
         let result = match (time, self.days) {
             (Some(time), Some(days)) => self.days(&mut cloud, time, days, console).await,
@@ -308,7 +332,7 @@ impl Up {
     }
 }
 
-/// What runs, and where: the first line that is printed.
+/// What runs, and where.
 fn summary(options: &Options) -> String {
     let programs = options.programs.iter();
     let functions: usize = programs

@@ -1,0 +1,113 @@
+//! `ops console`: the same as the commands, as pages. One address per state, `?json` on each, no script needed, nothing from
+//! outside, and nothing written but by a form of its own.
+
+mod access;
+mod changes;
+mod page;
+mod pages;
+mod parameters;
+mod refusal;
+mod search;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::{get, post};
+use clap::Args;
+use tokio::net::TcpListener;
+
+use crate::database::wait_for;
+use crate::operations::Operations;
+use access::Access;
+use refusal::Refusal;
+
+/// A form of ours is far smaller.
+const MAX_FORM_BYTES: usize = 64 * 1024;
+
+/// Serve the console: queues, errors, dead letters, tasks, users, schedules and messages as pages, with the actions of the
+/// commands.
+///
+/// On loopback, the address that is printed has a token: who opens it may act and see bodies. Without the token, and beyond
+/// loopback, the pages are read-only and show no personal data.
+#[derive(Args)]
+pub(crate) struct Console {
+    /// Address to listen on.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
+    host: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, env = "OPS_CONSOLE_PORT", default_value_t = 4800)]
+    port: u16,
+    /// The token, which is not printed then; one is made up otherwise.
+    #[arg(long, env = "OPS_CONSOLE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// What all pages share.
+#[derive(Clone)]
+struct App {
+    operations: Operations,
+    access: Access,
+}
+
+impl Console {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        wait_for(async {
+            let address = SocketAddr::new(self.host, self.port);
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+            let is_given = self.token.is_some();
+            let access = Access::on(listener.local_addr()?, self.token);
+            println!("console: {}", if is_given { format!("http://{address}/") } else { access.address() });
+            let app = App { operations: Operations::from_process(), access };
+            axum::serve(listener, router(app)).await?;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(pages::now))
+        .route("/errors", get(pages::errors))
+        .route("/dead-letters", get(pages::dead_letters))
+        .route("/dead-letters/change", get(changes::preview).post(changes::dead_letters))
+        .route("/dead-letters/{id}", get(pages::dead_letter))
+        .route("/queues/{name}", get(pages::queue).post(changes::hold))
+        .route("/tasks", get(pages::task))
+        .route("/tasks/release", post(changes::release))
+        .route("/users/{id}", get(pages::user))
+        .route("/schedules", get(pages::schedules))
+        .route("/messages", get(pages::messages))
+        .route("/actions", get(pages::actions))
+        .route("/search", get(search::find))
+        .route("/health/ready", get(async || "ready"))
+        .fallback(async || Refusal::NotFound("There is no such page.".to_owned()))
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .layer(map_response(guard))
+        .with_state(app)
+}
+
+/// What every response says to the browser. The policy of a page, which has a nonce, comes with the page.
+async fn guard(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    response
+}

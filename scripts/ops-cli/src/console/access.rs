@@ -1,0 +1,148 @@
+//! Who may look, and who may act.
+//!
+//! On loopback the token makes the difference; it is in the address that is printed, and in a cookie from then on. A form also
+//! carries a second token made of it, and comes from a page of ours: the browser says from where.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use rand::RngExt as _;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::App;
+use super::parameters::Parameters;
+use super::refusal::Refusal;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const TOKEN_BYTES: usize = 24;
+
+/// The rule of one console.
+#[derive(Clone)]
+pub(super) struct Access {
+    listens_on: SocketAddr,
+    /// None beyond loopback, where the console cannot tell who is there.
+    token: Option<String>,
+}
+
+/// Who asks for a page.
+pub(super) struct Visitor {
+    /// May act, and see bodies.
+    pub(super) may_operate: bool,
+    /// What a form must carry; empty for who may not act.
+    pub(super) form_token: String,
+}
+
+impl Access {
+    pub(super) fn on(listens_on: SocketAddr, token: Option<String>) -> Self {
+        let token = token.filter(|token| !token.is_empty()).unwrap_or_else(new_token);
+        Self { listens_on, token: listens_on.ip().is_loopback().then_some(token) }
+    }
+
+    /// What is printed for the operator.
+    pub(super) fn address(&self) -> String {
+        match &self.token {
+            Some(token) => format!("http://{}/?token={token}", self.listens_on),
+            None => format!("http://{}/ (read-only: it is not on loopback)", self.listens_on),
+        }
+    }
+
+    /// The cookie of who opened the printed address; none if that is not its token.
+    pub(super) fn cookie_for(&self, shown: &str) -> Option<String> {
+        let token = self.token.as_ref().filter(|token| is_same(token, shown))?;
+        Some(format!("{}={token}; HttpOnly; SameSite=Strict; Path=/", self.cookie_name()))
+    }
+
+    /// Browsers keep cookies per host, whatever the port.
+    fn cookie_name(&self) -> String {
+        format!("ops_console_{}", self.listens_on.port())
+    }
+
+    fn visitor(&self, headers: &HeaderMap) -> Visitor {
+        let shown = self.token.as_ref().filter(|token| {
+            let name = self.cookie_name();
+            cookies(headers).any(|(cookie, value)| cookie == name && is_same(token, value))
+        });
+        match shown {
+            Some(token) => Visitor { may_operate: true, form_token: form_token(token) },
+            None => Visitor { may_operate: false, form_token: String::new() },
+        }
+    }
+
+    /// A page of another site may have a name that leads here: only our own names are answered.
+    fn knows(&self, host: &str) -> bool {
+        if !self.listens_on.ip().is_loopback() {
+            return true;
+        }
+        let port = self.listens_on.port();
+        host == self.listens_on.to_string()
+            || ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host == format!("{name}:{port}"))
+    }
+}
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let host = text(&parts.headers, &header::HOST);
+        if !app.access.knows(host) {
+            return Err(Refusal::Forbidden("The console does not go by this name."));
+        }
+        Ok(app.access.visitor(&parts.headers))
+    }
+}
+
+impl Visitor {
+    /// Whether a form may change something.
+    pub(super) fn may_post(&self, headers: &HeaderMap, form: &Parameters) -> Result<(), Refusal> {
+        if !self.may_operate {
+            return Err(Refusal::Forbidden(
+                "Acting takes the address with the token, which the console printed.",
+            ));
+        }
+        let origin = text(headers, &header::ORIGIN);
+        if origin != format!("http://{}", text(headers, &header::HOST)) {
+            return Err(Refusal::Forbidden("The form does not come from a page of the console."));
+        }
+        let site = text(headers, &SEC_FETCH_SITE);
+        if !site.is_empty() && site != "same-origin" {
+            return Err(Refusal::Forbidden("The form does not come from a page of the console."));
+        }
+        if !is_same(&self.form_token, form.get("form")?.unwrap_or_default()) {
+            return Err(Refusal::Forbidden("The form is of another console; load its page again."));
+        }
+        Ok(())
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';')).filter_map(|cookie| cookie.trim().split_once('='))
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
+}
+
+fn new_token() -> String {
+    hex(&rand::rng().random::<[u8; TOKEN_BYTES]>())
+}
+
+fn form_token(token: &str) -> String {
+    hex(&Sha256::digest(format!("form:{token}")))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

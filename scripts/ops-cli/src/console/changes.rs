@@ -1,0 +1,190 @@
+//! What the forms of the pages change; each change is recorded before it is made.
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Redirect};
+use serde_json::{Value, json};
+use shared::db::dead_letters::StoredDeadLetter;
+use shared::db::operator_actions::{Action, Via};
+
+use super::App;
+use super::access::Visitor;
+use super::page::{Frame, show};
+use super::pages::Shown;
+use super::parameters::{Parameters, checked};
+use super::refusal::Refusal;
+use crate::operations::actions::Request;
+use crate::operations::dead_letters::{Selection, summary};
+use crate::operations::holds::{Change, Outcome};
+use crate::{explain, names};
+
+/// The most dead letters that one form changes: a browser waits for the answer.
+const MAX_CHANGED: u32 = 1_000;
+/// Those of them that the preview shows.
+const SAMPLE: usize = 10;
+
+/// What is to be done with which dead letters.
+struct Wanted {
+    action: Action,
+    ids: Vec<String>,
+    selection: Selection,
+}
+
+impl Wanted {
+    fn of(parameters: &Parameters) -> Result<Self, Refusal> {
+        let action = match parameters.get("action")? {
+            Some("replay") => Action::Replay,
+            Some("discard") => Action::Discard,
+            _ => return Err(Refusal::BadRequest("Replay, or discard?".to_owned())),
+        };
+        let ids: Vec<_> = parameters.all("id")?.into_iter().map(str::to_owned).collect();
+        if ids.iter().any(|id| !explain::is_dead_letter_id(id)) {
+            return Err(Refusal::BadRequest("The id of a dead letter has 64 hexadecimal digits.".to_owned()));
+        }
+        Ok(Self { action, ids, selection: parameters.selection()? })
+    }
+
+    fn verb(&self) -> &'static str {
+        self.action.into()
+    }
+
+    /// The command that does the same.
+    fn command(&self) -> String {
+        let verb = self.verb();
+        if !self.ids.is_empty() {
+            return format!("dead-letters {verb} {}", self.ids.join(" "));
+        }
+        self.selection.command(verb)
+    }
+
+    /// As it is recorded.
+    fn filter(&self) -> Value {
+        if self.ids.is_empty() { self.selection.as_json() } else { json!({ "ids": self.ids }) }
+    }
+
+    async fn found(&self, app: &App) -> anyhow::Result<Vec<StoredDeadLetter>> {
+        if self.ids.is_empty() {
+            return Ok(app.operations.dead_letters(&self.selection, MAX_CHANGED).await?.items);
+        }
+        let mut found = Vec::new();
+        for id in &self.ids {
+            found.extend(app.operations.find_dead_letter(id).await?);
+        }
+        Ok(found)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/change.html")]
+struct PreviewPage<'a> {
+    frame: &'a Frame,
+    verb: &'static str,
+    shown: &'a [StoredDeadLetter],
+    count: usize,
+    /// Of the whole selection, of which only so many are meant.
+    all: i64,
+    is_cut: bool,
+    hidden: Vec<(&'static str, String)>,
+}
+
+/// How many dead letters would be changed, and some of them. The form that does it means those that had died by now.
+pub(super) async fn preview(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
+    let parameters = Parameters::of_query(query.as_deref());
+    let mut wanted = Wanted::of(&parameters)?;
+    let now = app.operations.clock.now();
+    if wanted.ids.is_empty() {
+        wanted.selection.until = Some(wanted.selection.until.unwrap_or(now));
+    }
+    let found = wanted.found(&app).await?;
+    let all = match wanted.ids.len() {
+        0 => app.operations.count_dead_letters(&wanted.selection).await?,
+        _ => i64::try_from(found.len()).unwrap_or(i64::MAX),
+    };
+    let is_cut = usize::try_from(all).is_ok_and(|all| all > found.len());
+    let frame = app.frame("Dead letters", visitor, wanted.command());
+    let mut hidden = vec![("action", wanted.verb().to_owned()), ("form", frame.visitor.form_token.clone())];
+    hidden.extend(wanted.ids.iter().map(|id| ("id", id.clone())));
+    hidden.extend(wanted.selection.conditions());
+    let shown = &found[..found.len().min(SAMPLE)];
+    let page =
+        PreviewPage { frame: &frame, verb: wanted.verb(), shown, count: found.len(), all, is_cut, hidden };
+    let sample: Value = shown.iter().map(summary).collect();
+    show(&parameters, &json!({ "count": found.len(), "all": all, "sample": sample }), &frame.nonce, &page)
+}
+
+/// Replays or discards dead letters.
+pub(super) async fn dead_letters(
+    State(app): State<App>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Shown {
+    let form = Parameters::of(&body);
+    visitor.may_post(&headers, &form)?;
+    let wanted = Wanted::of(&form)?;
+    let found = wanted.found(&app).await?;
+    let request = Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() };
+    if found.is_empty() {
+        // Sent again by a browser that reloads: it is done.
+        return Ok(Redirect::to("/actions").into_response());
+    }
+    if wanted.action == Action::Replay {
+        app.operations.replay(&found, &wanted.filter(), false, request, |_| {}).await?;
+    } else {
+        app.operations.discard(&found, &wanted.filter(), request).await?;
+    }
+    Ok(Redirect::to("/actions").into_response())
+}
+
+/// Pauses or resumes a queue.
+pub(super) async fn hold(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Shown {
+    let form = Parameters::of(&body);
+    visitor.may_post(&headers, &form)?;
+    let queue = names::queue(checked(&name)?).map_err(|error| Refusal::NotFound(error.to_string()))?;
+    let action = match form.get("action")? {
+        Some("pause") => Action::Pause,
+        Some("resume") => Action::Resume,
+        _ => return Err(Refusal::BadRequest("Pause, or resume?".to_owned())),
+    };
+    let request = Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() };
+    let change = Change { queues: &[queue], is_of_all: false, action, dry_run: false };
+    let mut failed = None;
+    let report = |_, outcome| {
+        if let Outcome::Failed(error) = outcome {
+            failed = Some(error);
+        }
+    };
+    app.operations.change_holds(&change, request, report).await?;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(Redirect::to(&format!("/queues/{}", queue.name())).into_response()),
+    }
+}
+
+/// Releases the lease of a task.
+pub(super) async fn release(
+    State(app): State<App>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Shown {
+    let form = Parameters::of(&body);
+    visitor.may_post(&headers, &form)?;
+    let key = form.get("key")?.ok_or_else(|| Refusal::BadRequest("Which key?".to_owned()))?;
+    let tasks = app.operations.tasks_of_key(key, form.queue()?).await?;
+    let run = form.get("run")?.unwrap_or_default();
+    let held = tasks.tasks.iter().find(|task| task.held_by.is_some_and(|held| held.to_string() == run));
+    let task =
+        held.ok_or_else(|| Refusal::BadRequest("That run has no lease of this task any more.".to_owned()))?;
+    let request = Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() };
+    app.operations.release(task, request).await?;
+    Ok(Redirect::to("/actions").into_response())
+}

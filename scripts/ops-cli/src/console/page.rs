@@ -1,0 +1,110 @@
+//! What all pages have in common: the frame around them, their policy, and the same as JSON.
+
+use std::fmt;
+
+use askama::Template;
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use rand::RngExt as _;
+use serde::Serialize;
+
+use super::access::{Visitor, hex};
+use super::parameters::Parameters;
+use super::refusal::Refusal;
+use crate::moment;
+use crate::operations::Asked;
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("keys.js");
+
+/// Path and name of each page, and the key that leads there after `g`.
+const PAGES: [(&str, &str, char); 6] = [
+    ("/", "Now", 'q'),
+    ("/errors", "Errors", 'e'),
+    ("/dead-letters", "Dead letters", 'd'),
+    ("/schedules", "Schedules", 's'),
+    ("/messages", "Messages", 'm'),
+    ("/actions", "Actions", 'a'),
+];
+
+/// What marks a page's own style and script; of one response.
+pub(super) struct Nonce(String);
+
+impl Nonce {
+    pub(super) fn new() -> Self {
+        Self(hex(&rand::rng().random::<[u8; 16]>()))
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What stands around the content of a page.
+pub(super) struct Frame {
+    pub(super) nonce: Nonce,
+    pub(super) title: String,
+    pub(super) visitor: Visitor,
+    pub(super) now: DateTime<Utc>,
+    pub(super) sources: Vec<Asked>,
+    /// The command that shows or does the same.
+    pub(super) command: String,
+    /// It shows what changes by itself.
+    pub(super) is_live: bool,
+}
+
+#[expect(clippy::unused_self, reason = "templates call methods")]
+impl Frame {
+    pub(super) fn style(&self) -> &'static str {
+        STYLE
+    }
+
+    pub(super) fn script(&self) -> &'static str {
+        SCRIPT
+    }
+
+    pub(super) fn pages(&self) -> [(&'static str, &'static str, char); 6] {
+        PAGES
+    }
+
+    pub(super) fn time(&self, time: &DateTime<Utc>) -> String {
+        moment::text(*time)
+    }
+
+    /// How long ago, or until.
+    pub(super) fn distance(&self, time: &DateTime<Utc>) -> String {
+        moment::distance(*time, self.now)
+    }
+}
+
+/// The page, or the same as JSON if `?json` asks for it.
+pub(super) fn show(
+    parameters: &Parameters,
+    data: &impl Serialize,
+    nonce: &Nonce,
+    page: &impl Template,
+) -> Result<Response, Refusal> {
+    if parameters.has("json") {
+        let data = serde_json::to_value(data).map_err(anyhow::Error::from)?;
+        return Ok(Json(data).into_response());
+    }
+    Ok(respond(StatusCode::OK, nonce, page))
+}
+
+/// A page whose own style and script are allowed, and nothing else is.
+pub(super) fn respond(status: StatusCode, nonce: &Nonce, page: &impl Template) -> Response {
+    let Ok(html) = page.render() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; form-action 'self'; \
+         base-uri 'none'; frame-ancestors 'none'"
+    );
+    let mut response = (status, Html(html)).into_response();
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}

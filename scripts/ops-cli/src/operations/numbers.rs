@@ -1,0 +1,128 @@
+//! How tasks end, and how fast: what a function's process counts since it started, read from its `/metrics`.
+//!
+//! That is where the numbers are of functions on this machine. Those of a project are in Cloud Monitoring, which is not asked:
+//! there they are unknown.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+use shared::http;
+use url::Url;
+
+use crate::canary::FAILURES;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a process has counted since it started.
+#[derive(Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Numbers {
+    pub(crate) dispatches: u64,
+    pub(crate) by_outcome: BTreeMap<String, u64>,
+    /// Of the dispatches; none, if there was none.
+    pub(crate) success_percent: Option<f64>,
+    /// Half of the dispatches took no longer, as far as the histogram tells.
+    pub(crate) p50_ms: Option<f64>,
+    /// Nor did 95 % of them.
+    pub(crate) p95_ms: Option<f64>,
+}
+
+/// Where the process that serves `address` shows its numbers, if it is on this machine.
+pub(crate) fn page_of(address: &str) -> Option<Url> {
+    let url: Url = address.parse().ok()?;
+    http::is_loopback(&url).then(|| url.join("/metrics").ok()).flatten()
+}
+
+/// Reads the numbers of the process.
+pub(crate) async fn read(page: Url) -> anyhow::Result<Numbers> {
+    let response = http::client(TIMEOUT, TIMEOUT).get(page).send().await.map_err(reqwest::Error::without_url);
+    let response = response.context("does not respond")?;
+    ensure!(response.status().is_success(), "responded {}", response.status());
+    let text = http::read_limited(response, MAX_PAGE_BYTES).await?;
+    Ok(parse(&String::from_utf8_lossy(&text)))
+}
+
+fn parse(text: &str) -> Numbers {
+    let mut numbers = Numbers::default();
+    // Upper bound in seconds, and how many dispatches took no longer.
+    let mut buckets: Vec<(f64, u64)> = Vec::new();
+    for line in text.lines() {
+        let Some((name, value)) = line.rsplit_once(' ') else { continue };
+        if name.starts_with("tasks_total{") {
+            if let (Some(outcome), Ok(count)) = (label(name, "outcome"), value.parse::<u64>()) {
+                *numbers.by_outcome.entry(outcome.to_owned()).or_default() += count;
+            }
+        } else if name.starts_with("task_duration_seconds_bucket{")
+            && let (Some(Ok(bound)), Ok(count)) = (label(name, "le").map(bound), value.parse())
+        {
+            buckets.push((bound, count));
+        }
+    }
+    numbers.dispatches = numbers.by_outcome.values().sum();
+    let failed: u64 = FAILURES.iter().filter_map(|outcome| numbers.by_outcome.get(*outcome)).sum();
+    numbers.success_percent = percent(numbers.dispatches - failed, numbers.dispatches);
+    buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
+    (numbers.p50_ms, numbers.p95_ms) = (percentile(&buckets, 50), percentile(&buckets, 95));
+    numbers
+}
+
+fn label<'a>(name: &'a str, label: &str) -> Option<&'a str> {
+    let (_, rest) = name.split_once(&format!("{label}=\""))?;
+    Some(rest.split_once('"')?.0)
+}
+
+fn bound(text: &str) -> Result<f64, std::num::ParseFloatError> {
+    if text == "+Inf" { Ok(f64::INFINITY) } else { text.parse() }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "dispatches of one process are far below 2^52")]
+fn percent(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 * 100.0 / whole as f64)
+}
+
+/// Upper bound of the bucket in which the percentile lies; nothing above the last bound.
+fn percentile(buckets: &[(f64, u64)], percent: u64) -> Option<f64> {
+    let all = buckets.last()?.1;
+    let rank = (all * percent).div_ceil(100);
+    let (bound, _) = buckets.iter().find(|(_, count)| *count >= rank && rank > 0)?;
+    bound.is_finite().then_some(bound * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_from_what_a_function_serves() {
+        let text = "# TYPE tasks counter\n\
+            tasks_total{queue=\"q\",outcome=\"done\"} 17\n\
+            tasks_total{queue=\"q\",outcome=\"skipped\"} 1\n\
+            tasks_total{queue=\"q\",outcome=\"retry\"} 2\n\
+            task_duration_seconds_bucket{le=\"0.1\",queue=\"q\"} 10\n\
+            task_duration_seconds_bucket{le=\"2.5\",queue=\"q\"} 19\n\
+            task_duration_seconds_bucket{le=\"+Inf\",queue=\"q\"} 20\n\
+            # EOF\n";
+        let numbers = parse(text);
+        assert_eq!((numbers.dispatches, numbers.success_percent), (20, Some(90.0)));
+        assert_eq!((numbers.p50_ms, numbers.p95_ms), (Some(100.0), Some(2500.0)));
+        assert_eq!(parse("# EOF\n"), Numbers::default());
+    }
+
+    #[test]
+    fn what_took_longer_than_the_last_bound_is_not_given_a_number() {
+        let slow = "task_duration_seconds_bucket{le=\"1\",queue=\"q\"} 1\ntask_duration_seconds_bucket{le=\"+Inf\",queue=\"q\"} 9\n";
+        assert_eq!(parse(slow).p95_ms, None);
+    }
+
+    #[test]
+    fn only_processes_on_this_machine_are_asked() {
+        assert_eq!(
+            page_of("http://127.0.0.1:4000/api/jobs/x").unwrap().as_str(),
+            "http://127.0.0.1:4000/metrics"
+        );
+        assert_eq!(page_of("https://x-1.run.app/api/jobs/x"), None);
+    }
+}

@@ -1,0 +1,163 @@
+//! The queues, one row for each: what each does, what waits in it, and what has failed.
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+use catchup::queues;
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use serde::Serialize;
+use shared::db::dead_letters::DeadLetters;
+use shared::db::operator_actions::Hold;
+use shared::queue::Queue;
+
+use super::cloud_tasks::Waiting;
+use super::numbers::{self, Numbers};
+use super::{Asked, Operations, Source, holds};
+use crate::queue::{Found, HttpTarget, UriOverride};
+
+/// The state of the system.
+#[derive(Debug, Serialize)]
+pub(crate) struct Overview {
+    pub(crate) sources: Vec<Asked>,
+    pub(crate) queues: Vec<Row>,
+}
+
+/// One queue. What is not known is not there.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Row {
+    pub(crate) queue: &'static str,
+    /// `running`, `paused`, `disabled`, or `missing` where Cloud Tasks has no such queue.
+    pub(crate) state: Option<String>,
+    /// Why it is not running, or why none of its tasks reaches its function.
+    pub(crate) why: Option<String>,
+    /// Where its tasks go; none when each task says so itself.
+    pub(crate) served_by: Option<String>,
+    /// Those under way included.
+    pub(crate) tasks: Option<usize>,
+    /// There are more tasks than were counted, and what is said of them is about those.
+    pub(crate) is_cut: bool,
+    pub(crate) in_flight: Option<usize>,
+    /// Since when the oldest task waits whose time has come.
+    pub(crate) oldest_due: Option<DateTime<Utc>>,
+    pub(crate) max_per_second: Option<f64>,
+    /// Since the function's process started.
+    pub(crate) numbers: Option<Numbers>,
+    /// Those that were not replayed.
+    pub(crate) dead_letters: Option<i64>,
+}
+
+impl Operations {
+    /// Asks every source for what it knows of the queues.
+    pub(crate) async fn overview(&self) -> Overview {
+        let ((found, cloud_tasks), (dead_letters, postgres), holds) = tokio::join!(
+            self.ask(Source::CloudTasks, self.found_queues()),
+            self.ask(Source::Postgres, self.open_dead_letters()),
+            self.holds(),
+        );
+        // Without Postgres, that it is unavailable is said once.
+        let holds = holds.unwrap_or_default();
+        let mut rows: Vec<Row> = queues::all().map(|queue| row(queue, found.as_ref(), &holds)).collect();
+        if let Some(dead_letters) = dead_letters {
+            for row in &mut rows {
+                row.dead_letters = Some(dead_letters.get(row.queue).copied().unwrap_or_default());
+            }
+        }
+        let (_, metrics) = self.ask(Source::Metrics, add_numbers(&mut rows)).await;
+        for (row, waiting) in rows.iter_mut().zip(found.into_iter().flat_map(|found| found.waiting)) {
+            row.tasks = waiting.as_ref().map(|waiting| waiting.tasks);
+            row.in_flight = waiting.as_ref().map(|waiting| waiting.in_flight);
+            row.is_cut = waiting.as_ref().is_some_and(|waiting| waiting.is_cut);
+            row.oldest_due = waiting.and_then(|waiting| waiting.oldest_due);
+        }
+        Overview { sources: vec![cloud_tasks, postgres, metrics], queues: rows }
+    }
+
+    async fn found_queues(&self) -> anyhow::Result<FoundQueues> {
+        let tasks = self.cloud_tasks()?;
+        let queues = tasks.queues().await?;
+        let now = self.clock.now();
+        let waiting = queues::all().map(async |queue| {
+            if queues.contains_key(&queue.cloud_name()) {
+                tasks.waiting(queue, now).await.map(Some)
+            } else {
+                Ok(None)
+            }
+        });
+        let waiting = join_all(waiting).await.into_iter().collect::<anyhow::Result<_>>()?;
+        Ok(FoundQueues { queues, waiting })
+    }
+
+    async fn open_dead_letters(&self) -> anyhow::Result<BTreeMap<String, i64>> {
+        let counts = DeadLetters::from(self.database()?).open_by_function().await?;
+        Ok(counts.into_iter().map(|open| (open.function, open.count)).collect())
+    }
+}
+
+/// What Cloud Tasks says.
+struct FoundQueues {
+    queues: BTreeMap<String, Found>,
+    /// In the order of the declaration; none of a queue that is not there.
+    waiting: Vec<Option<Waiting>>,
+}
+
+fn row(queue: Queue, found: Option<&FoundQueues>, holds: &BTreeMap<String, Hold>) -> Row {
+    let mut row = Row {
+        queue: queue.name(),
+        state: None,
+        why: None,
+        served_by: None,
+        tasks: None,
+        is_cut: false,
+        in_flight: None,
+        oldest_due: None,
+        max_per_second: None,
+        numbers: None,
+        dead_letters: None,
+    };
+    let Some(found) = found else { return row };
+    let Some(found) = found.queues.get(&queue.cloud_name()) else {
+        row.state = Some("missing".to_owned());
+        row.why =
+            Some(format!("Cloud Tasks has no queue {}; terraform apply creates it", queue.cloud_name()));
+        return row;
+    };
+    let target = found.overriding().and_then(|target: &HttpTarget| target.uri_override.as_ref());
+    row.served_by = target.and_then(UriOverride::address);
+    row.state = Some(found.state.to_ascii_lowercase());
+    row.max_per_second = Some(found.rate_limits.max_dispatches_per_second);
+    row.why = if found.is_paused() {
+        let hold = holds.get(queue.name()).filter(|hold| holds::is_held(hold));
+        Some(hold.map_or_else(
+            || "paused, and not by scripts/ops pause as far as is recorded".to_owned(),
+            holds::reason,
+        ))
+    } else if row.served_by.is_none() {
+        Some("its tasks go where each of them says: it is not taken over".to_owned())
+    } else {
+        None
+    };
+    row
+}
+
+/// Numbers of the processes that serve the queues.
+async fn add_numbers(rows: &mut [Row]) -> anyhow::Result<()> {
+    let pages: Vec<_> = rows.iter().map(|row| numbers::page_of(row.served_by.as_deref()?)).collect();
+    if pages.iter().all(Option::is_none) {
+        bail!("no function runs on this machine; those of a project are in Cloud Monitoring");
+    }
+    let read = join_all(pages.into_iter().map(async |page| match page {
+        Some(page) => Some(numbers::read(page).await),
+        None => None,
+    }));
+    let mut failed = Vec::new();
+    for (row, read) in rows.iter_mut().zip(read.await) {
+        match read {
+            Some(Ok(numbers)) => row.numbers = Some(numbers),
+            Some(Err(error)) => failed.push(format!("{} {error:#}", row.queue)),
+            None => {}
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!(failed.join("; ")) }
+}

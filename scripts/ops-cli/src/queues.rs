@@ -1,0 +1,84 @@
+//! `ops queues`: the state of the system, one row per queue.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::database::wait_for;
+use crate::moment;
+use crate::operations::Operations;
+use crate::operations::overview::{Overview, Row};
+use crate::said;
+use crate::table::{Table, known};
+
+/// Show the queues: what each does and why, what waits in it, how its tasks end, and its dead letters.
+///
+/// `?` is not known: its source is named below the table, and the exit code is 1. The API of Cloud Tasks shows the first 1,000 tasks of a
+/// queue; success and times are those of a function's process on this machine since it started.
+#[derive(Args)]
+pub(crate) struct Queues {
+    /// Print JSON: `sources` and `queues`.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Queues {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        wait_for(async {
+            let operations = Operations::from_process();
+            let overview = operations.overview().await;
+            if self.json {
+                println!("{}", serde_json::to_string(&overview)?);
+            } else {
+                print(&overview, &operations);
+            }
+            Ok(said::sources(&overview.sources))
+        })
+    }
+}
+
+fn print(overview: &Overview, operations: &Operations) {
+    let now = operations.clock.now();
+    let mut table = Table::new(&[
+        "queue",
+        "state",
+        "tasks",
+        "oldest due",
+        "in flight",
+        "max/s",
+        "success",
+        "p50 ms",
+        "p95 ms",
+        "dead letters",
+        "why",
+    ]);
+    for row in &overview.queues {
+        let numbers = row.numbers.as_ref();
+        let rounded = |number: Option<f64>| known(number.map(|number| format!("{number:.0}")));
+        let oldest = match (row.tasks, row.oldest_due) {
+            (None, _) => None,
+            (Some(_), None) => Some("-".to_owned()),
+            (Some(_), Some(due)) => Some(moment::length(now - due)),
+        };
+        table.row([
+            row.queue.to_owned(),
+            known(row.state.as_deref()),
+            known(row.tasks.map(|tasks| format!("{tasks}{}", if row.is_cut { "+" } else { "" }))),
+            known(oldest),
+            known(row.in_flight),
+            rounded(row.max_per_second),
+            known(success(row)),
+            rounded(numbers.and_then(|numbers| numbers.p50_ms)),
+            rounded(numbers.and_then(|numbers| numbers.p95_ms)),
+            known(row.dead_letters),
+            row.why.clone().unwrap_or_default(),
+        ]);
+    }
+    table.print();
+}
+
+/// Share of the dispatches that did not fail; `-` when there was none.
+pub(crate) fn success(row: &Row) -> Option<String> {
+    let numbers = row.numbers.as_ref()?;
+    Some(numbers.success_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1} %")))
+}
