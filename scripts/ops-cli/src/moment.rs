@@ -57,7 +57,7 @@ mod tests {
     fn times_are_read_as_they_are_written_or_as_how_long_ago() {
         let now: DateTime<Utc> = "2026-11-27T03:00:00Z".parse().unwrap();
         let check = |text, expected: &str| {
-            assert_eq!(parse_at(text, now).unwrap(), expected.parse::<DateTime<Utc>>().unwrap())
+            assert_eq!(parse_at(text, now).unwrap(), expected.parse::<DateTime<Utc>>().unwrap());
         };
         check("2026-11-26T23:00:00Z", "2026-11-26T23:00:00Z");
         check("2026-11-27T01:00:00+02:00", "2026-11-26T23:00:00Z");
