@@ -65,6 +65,26 @@ async fn a_message_is_about_three_suggestions_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_snoozed_comes_before_the_others() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", EMAIL).await;
+    for n in 0..3 {
+        fixture.suggest(user, &format!("Friend{n}")).await;
+    }
+    fixture.stack.run("UPDATE suggestions SET priority = 100").await;
+    let snoozed = fixture.suggest(user, "Snoozed").await;
+    fixture
+        .stack
+        .run(&format!(
+            "INSERT INTO jobs.notification_deliveries (user_id, channel, subject, state, claimed_at, settled_at, provider_id)
+             VALUES ('{user}', 'email', 'suggestion:{snoozed}:until:1', 'delivered', now() - interval '30 days', now(), 'x')"
+        ))
+        .await;
+    fixture.deliver(&json!({ "userId": user })).await.check_done(&done(3, 0));
+    assert!(fixture.messages()[0].1.contains("Snoozed"), "{:?}", fixture.messages());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_wanted_any_more_is_not_sent() {
     let fixture = Fixture::at_noon().await;
     fixture.stack.run(LATER_SCHEMA).await;

@@ -389,7 +389,8 @@ impl Life {
                     ));
                 }
             }
-            let longest = u32::try_from(person.due_contacts() / 3 + 2).unwrap_or(u32::MAX);
+            let longest =
+                u32::try_from(person.due_contacts() / person.new_per_week() + 2).unwrap_or(u32::MAX);
             if memory.longest_wait > longest {
                 problems.push(format!("a contact was due for {} weeks", memory.longest_wait));
             }

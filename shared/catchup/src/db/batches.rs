@@ -200,7 +200,7 @@ impl Batches {
 
     /// The best of the user's suggestions `among` these that are pending without a calendar event, begin at `from` or later, and
     /// that the ledger does not know on `channel`. Those that begin before `next`, when the next batch can announce something,
-    /// come first.
+    /// come first, and among them those of which the user has heard at another time, and waits for.
     pub async fn suggestions_to_send(
         &self,
         user_id: Uuid,
@@ -228,7 +228,10 @@ impl Batches {
                 SELECT FROM jobs.notification_deliveries d
                 WHERE d.user_id = s.user_id AND d.channel = $2 AND d.subject = 'suggestion:' || s.id
               )
-            ORDER BY s.proposed_timeslot_start >= $5, s.priority DESC, s.proposed_timeslot_start, s.id
+            ORDER BY s.proposed_timeslot_start >= $5, NOT EXISTS (
+                SELECT FROM jobs.notification_deliveries d
+                WHERE d.user_id = s.user_id AND d.subject LIKE 'suggestion:' || s.id || ':until:%'
+              ), s.priority DESC, s.proposed_timeslot_start, s.id
             LIMIT $3
             "#,
             user_id,

@@ -142,6 +142,22 @@ impl Person {
         self.kind.circle().iter().map(|(_, count)| count).sum()
     }
 
+    /// How many of the three in a digest are new to them: one is what those hear again who put something off each week.
+    pub(crate) const fn new_per_week(&self) -> usize {
+        match self.kind {
+            Kind::New | Kind::Snoozes | Kind::Landline | Kind::Fickle => 2,
+            Kind::Settled
+            | Kind::Ignores
+            | Kind::Dismisses
+            | Kind::Meets
+            | Kind::Pauses
+            | Kind::Travels
+            | Kind::Revokes
+            | Kind::Unreached
+            | Kind::Leaves => 3,
+        }
+    }
+
     /// Puts what they told the application into the database.
     pub(crate) async fn insert(
         &self,

@@ -163,7 +163,10 @@ impl Batch {
     ) -> sqlx::Result<Self> {
         sqlx::query_as(
             "WITH told AS (
-                 SELECT s.priority, s.proposed_timeslot_start < d.claimed_at + interval '2 hours' AS late
+                 SELECT s.priority, s.proposed_timeslot_start < d.claimed_at + interval '2 hours' AS late, EXISTS (
+                     SELECT FROM jobs.notification_deliveries e
+                     WHERE e.user_id = $1 AND e.subject LIKE 'suggestion:' || s.id || ':until:%'
+                 ) AS known
                  FROM jobs.notification_deliveries d JOIN suggestions s
                      ON d.subject = 'suggestion:' || s.id
                  WHERE d.user_id = $1 AND d.channel = $2 AND d.claimed_at >= $3
@@ -189,7 +192,7 @@ impl Batch {
              )
              SELECT (SELECT count(*) FROM told) AS told, (SELECT count(*) FROM untold) AS untold,
                     (SELECT count(*) FROM untold
-                     WHERE is_soon AND priority > (SELECT min(priority) FROM told)) AS overtaken,
+                     WHERE is_soon AND priority > (SELECT min(priority) FROM told WHERE NOT known)) AS overtaken,
                     (SELECT count(*) FROM told WHERE late) AS late",
         )
         .bind(user.id)
