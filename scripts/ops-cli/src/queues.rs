@@ -47,8 +47,8 @@ fn print(overview: &Overview, operations: &Operations) {
         "in flight",
         "max/s",
         "success",
-        "p50 ms",
-        "p95 ms",
+        "p50",
+        "p95",
         "dead letters",
         "why",
     ]);
@@ -68,13 +68,18 @@ fn print(overview: &Overview, operations: &Operations) {
             known(row.in_flight),
             rounded(row.max_per_second),
             known(success(row)),
-            rounded(numbers.and_then(|numbers| numbers.p50_ms)),
-            rounded(numbers.and_then(|numbers| numbers.p95_ms)),
+            known(at_most(numbers.and_then(|numbers| numbers.p50_ms))),
+            known(at_most(numbers.and_then(|numbers| numbers.p95_ms))),
             known(row.dead_letters),
             row.why.clone().unwrap_or_default(),
         ]);
     }
     table.print();
+}
+
+/// A percentile of a histogram, of which only the bound of its bucket is known.
+pub(crate) fn at_most(ms: Option<f64>) -> Option<String> {
+    ms.map(|ms| format!("≤ {ms:.0} ms"))
 }
 
 /// Share of the dispatches that did not fail; `-` when there was none.

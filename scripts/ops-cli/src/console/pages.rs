@@ -103,16 +103,16 @@ impl NowPage<'_> {
     }
 
     fn p50(&self, row: &Row) -> String {
-        ms(row.numbers.as_ref().and_then(|numbers| numbers.p50_ms))
+        at_most(row.numbers.as_ref().and_then(|numbers| numbers.p50_ms))
     }
 
     fn p95(&self, row: &Row) -> String {
-        ms(row.numbers.as_ref().and_then(|numbers| numbers.p95_ms))
+        at_most(row.numbers.as_ref().and_then(|numbers| numbers.p95_ms))
     }
 }
 
-fn ms(number: Option<f64>) -> String {
-    number.map_or_else(|| "?".to_owned(), |number| format!("{number:.0} ms"))
+fn at_most(ms: Option<f64>) -> String {
+    queues_command::at_most(ms).unwrap_or_else(|| "?".to_owned())
 }
 
 #[derive(Template)]
