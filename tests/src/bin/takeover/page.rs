@@ -100,11 +100,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_has_every_queue_once() {
-        let ordered: Vec<_> = order().collect();
+    fn the_order_has_queues_of_ours_each_once() {
         let declared: BTreeSet<_> = queues::all().map(Queue::name).collect();
-        assert_eq!(ordered.len(), declared.len());
-        assert_eq!(ordered.into_iter().collect::<BTreeSet<_>>(), declared);
+        let ordered: BTreeSet<_> = order().collect();
+        assert!(ordered.is_subset(&declared), "{ordered:?}");
+        assert_eq!(ordered.len(), order().count());
     }
 
     #[test]

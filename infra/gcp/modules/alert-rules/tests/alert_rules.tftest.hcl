@@ -31,20 +31,6 @@ run "every_rule_is_seen_to_fire_and_to_stay_silent_in_both_systems" {
   }
 }
 
-run "the_longest_job_of_every_queue_is_seen_to_be_no_stuck_queue" {
-  assert {
-    condition = alltrue([
-      for name, queue in jsondecode(file("${path.module}/../../../queues.json")).queues : anytrue([
-        for test in yamldecode(file("${path.module}/../../tests/alerts/tests.yaml")).tests : contains(
-          [for series in test.input_series : "${series.series} ${series.values}"],
-          "cloudtasks_googleapis_com:queue_task_attempt_count{queue_id=\"${name}-queue\", response_code=\"200\"} 0x${19 + queue.timeoutSeconds / 60} 1x60",
-        ) if startswith(test.name, "the longest job of each queue")
-      ])
-    ])
-    error_message = "A queue's longest job is in no test of stuck-queue: its answer comes after its timeout."
-  }
-}
-
 run "what_is_not_ours_is_not_watched" {
   variables {
     enabled        = ["calendar-sync", "token-refresh"]
