@@ -6,9 +6,11 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use axum::extract::FromRequestParts;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -97,7 +99,7 @@ impl FromRequestParts<App> for Visitor {
 
 impl Visitor {
     /// Whether a form may change something.
-    pub(super) fn may_post(&self, headers: &HeaderMap, form: &Parameters) -> Result<(), Refusal> {
+    fn may_post(&self, headers: &HeaderMap, form: &Parameters) -> Result<(), Refusal> {
         if !self.may_operate {
             return Err(Refusal::Forbidden(
                 "Acting takes the address with the token, which the console printed.",
@@ -115,6 +117,24 @@ impl Visitor {
             return Err(Refusal::Forbidden("The form is of another console; load its page again."));
         }
         Ok(())
+    }
+}
+
+/// A form of a page of ours, sent by a visitor who may act: what changes something takes this, and nothing else.
+pub(super) struct Posted(pub(super) Parameters);
+
+impl FromRequest<App> for Posted {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let visitor = Visitor::from_request_parts(&mut parts, app).await;
+        let visitor = visitor.map_err(Refusal::into_response)?;
+        let headers = parts.headers.clone();
+        let body = Bytes::from_request(Request::from_parts(parts, body), app).await;
+        let form = Parameters::of(&body.map_err(IntoResponse::into_response)?);
+        visitor.may_post(&headers, &form).map_err(Refusal::into_response)?;
+        Ok(Self(form))
     }
 }
 

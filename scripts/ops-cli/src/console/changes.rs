@@ -1,16 +1,14 @@
 //! What the forms of the pages change; each change is recorded before it is made.
 
 use askama::Template;
-use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Redirect};
 use serde_json::{Value, json};
 use shared::db::dead_letters::StoredDeadLetter;
 use shared::db::operator_actions::{Action, Via};
 
 use super::App;
-use super::access::Visitor;
+use super::access::{Posted, Visitor};
 use super::page::{Frame, show};
 use super::pages::Shown;
 use super::parameters::{Parameters, checked};
@@ -114,18 +112,16 @@ pub(super) async fn preview(State(app): State<App>, visitor: Visitor, RawQuery(q
     show(&parameters, &json!({ "count": found.len(), "all": all, "sample": sample }), &frame.nonce, &page)
 }
 
+/// As the record of actions has it.
+fn request(form: &Parameters) -> Result<Request<'_>, Refusal> {
+    Ok(Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() })
+}
+
 /// Replays or discards dead letters.
-pub(super) async fn dead_letters(
-    State(app): State<App>,
-    visitor: Visitor,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Shown {
-    let form = Parameters::of(&body);
-    visitor.may_post(&headers, &form)?;
+pub(super) async fn dead_letters(State(app): State<App>, Posted(form): Posted) -> Shown {
     let wanted = Wanted::of(&form)?;
     let found = wanted.found(&app).await?;
-    let request = Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() };
+    let request = request(&form)?;
     if found.is_empty() {
         // Sent again by a browser that reloads: it is done.
         return Ok(Redirect::to("/actions").into_response());
@@ -139,22 +135,14 @@ pub(super) async fn dead_letters(
 }
 
 /// Pauses or resumes a queue.
-pub(super) async fn hold(
-    State(app): State<App>,
-    visitor: Visitor,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Shown {
-    let form = Parameters::of(&body);
-    visitor.may_post(&headers, &form)?;
+pub(super) async fn hold(State(app): State<App>, Path(name): Path<String>, Posted(form): Posted) -> Shown {
     let queue = names::queue(checked(&name)?).map_err(|error| Refusal::NotFound(error.to_string()))?;
     let action = match form.get("action")? {
         Some("pause") => Action::Pause,
         Some("resume") => Action::Resume,
         _ => return Err(Refusal::BadRequest("Pause, or resume?".to_owned())),
     };
-    let request = Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() };
+    let request = request(&form)?;
     let change = Change { queues: &[queue], is_of_all: false, action, dry_run: false };
     let mut failed = None;
     let report = |_, outcome| {
@@ -170,21 +158,14 @@ pub(super) async fn hold(
 }
 
 /// Releases the lease of a task.
-pub(super) async fn release(
-    State(app): State<App>,
-    visitor: Visitor,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Shown {
-    let form = Parameters::of(&body);
-    visitor.may_post(&headers, &form)?;
+pub(super) async fn release(State(app): State<App>, Posted(form): Posted) -> Shown {
     let key = form.get("key")?.ok_or_else(|| Refusal::BadRequest("Which key?".to_owned()))?;
     let tasks = app.operations.tasks_of_key(key, form.queue()?).await?;
     let run = form.get("run")?.unwrap_or_default();
     let held = tasks.tasks.iter().find(|task| task.held_by.is_some_and(|held| held.to_string() == run));
     let task =
         held.ok_or_else(|| Refusal::BadRequest("That run has no lease of this task any more.".to_owned()))?;
-    let request = Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() };
+    let request = request(&form)?;
     app.operations.release(task, request).await?;
     Ok(Redirect::to("/actions").into_response())
 }

@@ -48,6 +48,6 @@ impl Operations {
 }
 
 fn is_missed(last: Option<&LastSweep>, period_seconds: u32, now: DateTime<Utc>) -> bool {
-    let patience = TimeDelta::seconds(i64::from(period_seconds) * 3 / 2);
-    last.is_none_or(|sweep| sweep.started_at + patience < now)
+    let longest = TimeDelta::seconds(i64::from(period_seconds) * 3 / 2);
+    last.is_none_or(|sweep| sweep.started_at + longest < now)
 }

@@ -31,6 +31,19 @@ run "every_rule_is_seen_to_fire_and_to_stay_silent_in_both_systems" {
   }
 }
 
+run "the_longest_job_of_each_timeout_is_seen_to_be_no_stuck_queue" {
+  assert {
+    condition = alltrue([
+      for timeout in toset([for queue in jsondecode(file("${path.module}/../../../queues.json")).queues : queue.timeoutSeconds]) : anytrue(flatten([
+        for test in yamldecode(file("${path.module}/../../tests/alerts/tests.yaml")).tests : [
+          for series in test.input_series : endswith("${series.series} ${series.values}", "response_code=\"200\"} 0x${19 + timeout / 60} 1x60")
+        ] if startswith(test.name, "the longest job of each queue")
+      ]))
+    ])
+    error_message = "A queue's timeout is in no test of stuck-queue: a job may answer after all of it."
+  }
+}
+
 run "what_is_not_ours_is_not_watched" {
   variables {
     enabled        = ["calendar-sync", "token-refresh"]

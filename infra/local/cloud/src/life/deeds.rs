@@ -26,7 +26,7 @@ const JOURNEY: [Tz; 4] = [Tz::Asia__Tokyo, Tz::Europe__Lisbon, Tz::Pacific__Auck
 const STAY: TimeDelta = TimeDelta::days(14);
 /// A button is pressed so often, with so much time between, when the service answers that it cannot now.
 const PRESSES: u32 = 3;
-const PATIENCE: Duration = Duration::from_secs(2);
+const BETWEEN_PRESSES: Duration = Duration::from_secs(2);
 
 /// Something that a person does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -441,7 +441,7 @@ impl Stage<'_> {
                 ensure!(response.status().is_success(), "{link:?} was answered with {}", response.status());
                 break;
             }
-            tokio::time::sleep(PATIENCE).await;
+            tokio::time::sleep(BETWEEN_PRESSES).await;
         }
         let now = self.now;
         match (*link, contact) {
