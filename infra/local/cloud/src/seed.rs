@@ -7,7 +7,7 @@
 use anyhow::Context as _;
 use catchup::google::TokenCipher;
 use chrono::{DateTime, TimeDelta, Utc};
-use google_stand_in::{Grant, GrantState, Integration, User, World};
+use google_stand_in::{Event, Grant, GrantState, Integration, User, World};
 use secrecy::SecretString;
 use sqlx::{Connection, PgConnection};
 use url::Url;
@@ -229,7 +229,12 @@ impl Sower<'_> {
     async fn meetings(&mut self, seeded: &mut SeededUser) -> anyhow::Result<()> {
         seeded.availability = OwnAvailability::plan(self.place);
         seeded.availability.insert(self.db, seeded.id).await?;
-        seeded.suggestions = meetings::plan(&seeded.contacts, self.place, self.at);
+        let mut busy = Vec::new();
+        for calendar in self.world.calendars(seeded.id)? {
+            let events = self.world.events(seeded.id, &calendar.id)?;
+            busy.extend(events.iter().filter(|event| event.busy()).map(Event::instants));
+        }
+        seeded.suggestions = meetings::plan(&seeded.contacts, self.place, self.at, &busy);
         for suggestion in &seeded.suggestions {
             suggestion.insert(self.db, seeded.id, self.at).await?;
         }

@@ -72,6 +72,9 @@ const WORKING_LUNCHES: &[Block] = &[
 ];
 const COMMUTE: &[Block] = &[(1, "08:00", "09:30"), (3, "17:15", "18:45"), (6, "12:00", "12:20")];
 
+/// For a time without an event; it is announced in the present batch, not the next.
+const DAYS_SEARCHED: i32 = 4;
+
 impl OwnAvailability {
     pub(super) fn plan(place: usize) -> Self {
         match place % 4 {
@@ -108,8 +111,14 @@ impl OwnAvailability {
     }
 }
 
-/// One that waits, and one of another kind, by the user's place in the world.
-pub(super) fn plan(contacts: &[OwnContact], place: usize, at: DateTime<Utc>) -> Vec<OwnSuggestion> {
+/// One that waits, and one of another kind, by the user's place in the world. `busy` is when the calendars have events: the time of
+/// some suggestions is free, that of others as it may be.
+pub(super) fn plan(
+    contacts: &[OwnContact],
+    place: usize,
+    at: DateTime<Utc>,
+    busy: &[(DateTime<Utc>, DateTime<Utc>)],
+) -> Vec<OwnSuggestion> {
     let other = match place % 4 {
         0 => SuggestionState::PendingWithEvent,
         1 => SuggestionState::SnoozedUntilNow,
@@ -118,12 +127,15 @@ pub(super) fn plan(contacts: &[OwnContact], place: usize, at: DateTime<Utc>) -> 
     };
     let foreign = contacts.iter().find(|contact| contact.origin == Origin::Foreign);
     let linked = contacts.iter().find(|contact| matches!(contact.origin, Origin::Linked(_)));
-    let noon = (at + TimeDelta::days(2)).duration_trunc(TimeDelta::hours(1)).unwrap_or(at);
-    [(foreign, SuggestionState::Pending, 0), (linked, other, 26)]
+    let hour = TimeDelta::hours(1);
+    let first = (at + TimeDelta::days(2)).duration_trunc(hour).unwrap_or(at);
+    let is_free = |start: &DateTime<Utc>| busy.iter().all(|span| span.1 <= *start || *start + hour <= span.0);
+    let free = (0..DAYS_SEARCHED * 24).map(|hours| first + hour * hours).find(is_free);
+    let waiting = free.filter(|_| place.is_multiple_of(2)).unwrap_or(first);
+    [(foreign, SuggestionState::Pending, waiting), (linked, other, first + hour * 26)]
         .into_iter()
-        .filter_map(|(contact, state, hours)| {
-            let start = noon + TimeDelta::hours(hours);
-            let end = start + TimeDelta::hours(1);
+        .filter_map(|(contact, state, start)| {
+            let end = start + hour;
             Some(OwnSuggestion { id: Uuid::new_v4(), contact: contact?.id, state, start, end })
         })
         .collect()

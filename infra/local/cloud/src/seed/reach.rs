@@ -83,7 +83,7 @@ impl Reach {
                 Some(name) => name.parse().unwrap_or(Tz::UTC),
             };
             let local = at.duration_trunc(QUARTER).unwrap_or(at).with_timezone(&reach.zone);
-            let is_due = is_free && !place.is_multiple_of(3) && is_day(at, reach.zone);
+            let is_due = is_free && place % 3 != 2 && is_day(at, reach.zone);
             let date = if is_due { local.date_naive() } else { local.date_naive() + Days::new(1) };
             let (hour, minute) = if is_due { (local.hour(), local.minute()) } else { NOT_YET };
             reach.day = date.weekday().num_days_from_sunday();
@@ -192,4 +192,40 @@ pub(crate) async fn insert_number(
     .execute(db)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use google_stand_in::{Clock, Integration, SeedOptions, World};
+
+    use super::super::{Start, Variety, notices, works};
+    use super::*;
+
+    #[test]
+    fn at_every_hour_a_batch_is_due_that_has_a_channel_a_calendar_and_contacts() {
+        for (seed, users) in [(1, 12), (1, 20), (7, 16)] {
+            for hour in 0..24 {
+                let at = DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::minutes(hour * 60 + 37);
+                let clock = Clock::new(move || at);
+                let world = World::seeded(SeedOptions {
+                    seed,
+                    users,
+                    max_contacts: 20,
+                    clock,
+                    ..SeedOptions::default()
+                });
+                let until = at.duration_trunc(QUARTER).unwrap();
+                let is_sent = |(place, user): &(usize, User)| {
+                    let is_free = !notices::plan(user, *place, at).iter().any(notices::OwnNotice::is_due);
+                    let reach = Reach::plan(user, *place, at, is_free);
+                    let is_due = !reach.batches(until - QUARTER * 2, until).is_empty();
+                    let is_known = Start::of(*place, Variety::Varied) == Start::Due
+                        && Integration::ALL.into_iter().all(|of| user.grant(of).is_some_and(works));
+                    is_due && is_known && place.is_multiple_of(2) && (reach.email || reach.number.is_some())
+                };
+                let sent = world.users().into_iter().enumerate().filter(is_sent).count();
+                assert!(sent > 0, "seed {seed}, {users} users, {hour}:37 UTC");
+            }
+        }
+    }
 }
