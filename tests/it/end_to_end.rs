@@ -14,6 +14,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 mod contacts;
+mod figures;
 mod kills;
 mod messages;
 mod pushes;
