@@ -360,8 +360,13 @@ impl Life {
                 what: format!("{count} suggestions are still {state}"),
             });
         }
-        let left: Vec<(Uuid, String)> =
-            sqlx::query_as("SELECT user_id, channel FROM jobs.opt_outs").fetch_all(&mut self.db).await?;
+        // What the application says is wanted again has no effect any more, and stays in the table.
+        let left: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT user_id, channel FROM jobs.opt_outs o JOIN notification_preferences p USING (user_id)
+             WHERE NOT (o.is_shown AND CASE channel WHEN 'sms' THEN p.sms_enabled ELSE p.email_enabled END)",
+        )
+        .fetch_all(&mut self.db)
+        .await?;
         let in_app = record::in_app(&mut self.db).await?;
         for place in 0..self.people.len() {
             self.last_words(place, now).await?;

@@ -142,7 +142,9 @@ pub(crate) fn plan_reaction(
                     memory.plan(soon(2), Deed::Enter { contact, start });
                 }
             }
-            Kind::Leaves if is_first && person.place.is_multiple_of(3) => {
+            Kind::Leaves
+                if is_first && person.place.is_multiple_of(3) && memory.left(Channel::Email).is_none() =>
+            {
                 let found = links.iter().find(|found| matches!(found.link, Link::Unsubscribe { .. }));
                 if memory.digests.len() >= 3 && person.place % 6 == 3 {
                     memory.plan(soon(1), Deed::UnsubscribeAtProvider);
