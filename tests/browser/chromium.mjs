@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
-const TIMEOUT_MS = 30_000;
+const TIMEOUT_MS = 120_000;
 const POLL_MS = 50;
+const MAX_TABS = 200;
 // Nothing is loaded from anywhere: every host name is unknown.
 const FLAGS = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars', '--no-first-run',
@@ -84,7 +85,7 @@ class Page {
     if (method === 'Network.requestWillBeSent') this.requests.push(params.request.url);
     else if (method === 'Network.responseReceived' && params.type === 'Document') this.statuses.set(params.response.url, params.response.status);
     else if (method === 'Runtime.exceptionThrown') this.problems.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
-    else if (method === 'Log.entryAdded' && params.entry.level === 'error') this.problems.push(`${params.entry.text} ${params.entry.url ?? ''}`);
+    else if (method === 'Log.entryAdded' && params.entry.level === 'error' && params.entry.source !== 'network') this.problems.push(`${params.entry.text} ${params.entry.url ?? ''}`);
     else if (method === 'Page.javascriptDialogOpening') {
       this.problems.push(`dialog: ${params.message}`);
       this.send('Page.handleJavaScriptDialog', { accept: true });
@@ -136,6 +137,16 @@ class Page {
 
   type(text) {
     return this.press(...text);
+  }
+
+  // Moves the focus with the keyboard to what has this name: its text, or that of its label.
+  async tabTo(name) {
+    for (let pressed = 0; pressed < MAX_TABS; pressed += 1) {
+      await this.press('Tab');
+      const focused = await this.evaluate(() => (document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim());
+      if (focused === name || focused.startsWith(`${name} `)) return;
+    }
+    throw new Error(`Tab does not reach "${name}" in ${MAX_TABS} steps`);
   }
 
   async picture() {

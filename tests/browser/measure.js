@@ -28,7 +28,7 @@ const MAIL_PROGRAMS = {
   ],
 };
 const MIN_CONTRAST = 4.5;
-const MIN_TEXTS = 5;
+const MIN_TEXTS = 3;
 
 const rgb = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
 const backgroundOf = (element, canvas) => {
