@@ -33,7 +33,7 @@ pub async fn replay<E: From<db::Error>>(
 /// Name and body of the task that a replay creates. A body that is no envelope goes as it came.
 #[must_use]
 pub fn task(queue: Queue, dead_letter: &StoredDeadLetter) -> (String, Vec<u8>) {
-    (task_name(queue, &format!("{}#{}", dead_letter.key, dead_letter.deaths)), body(dead_letter))
+    (task_name(queue, &format!("{}#life-{}", dead_letter.key, dead_letter.deaths)), body(dead_letter))
 }
 
 fn body(dead_letter: &StoredDeadLetter) -> Vec<u8> {
@@ -55,6 +55,7 @@ fn body(dead_letter: &StoredDeadLetter) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::successor_name;
     use crate::testing::THUMBNAILS;
 
     fn dead_letter(body: &str) -> StoredDeadLetter {
@@ -95,5 +96,14 @@ mod tests {
         let name = |dead_letter: &StoredDeadLetter| task(THUMBNAILS, dead_letter).0;
         assert_eq!(name(&second), name(&dead_letter("other")));
         assert_ne!(name(&second), name(&third));
+    }
+
+    /// The name of a task may be its key, and Cloud Tasks refuses the names of its successors for a while.
+    #[test]
+    fn a_replay_has_no_name_that_a_successor_had() {
+        let name = task(THUMBNAILS, &dead_letter("{}")).0;
+        for n in 0..10 {
+            assert_ne!(name, successor_name(THUMBNAILS, "k", n));
+        }
     }
 }

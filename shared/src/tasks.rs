@@ -198,7 +198,7 @@ impl Tasks {
         envelope: Envelope,
         at: DateTime<Utc>,
     ) -> Result<Enqueued, Error> {
-        let name = task_name(queue, &format!("{root}#{}", envelope.n));
+        let name = successor_name(queue, root, envelope.n);
         let body = serde_json::to_vec(&envelope)?.into();
         self.send(&NewTask { queue, name: Some(name), at: Some(at), body }).await.map(|sent| sent.enqueued)
     }
@@ -264,6 +264,11 @@ impl Sent {
 pub(crate) fn task_name(queue: Queue, text: &str) -> String {
     let hash = sha256_hex([queue.name(), "\0", text]);
     format!("{}-{}", &hash[..32], queue.name())
+}
+
+/// Of the n-th task after the task `root`.
+pub(crate) fn successor_name(queue: Queue, root: &str, n: u32) -> String {
+    task_name(queue, &format!("{root}#{n}"))
 }
 
 /// What an answer says about the task.

@@ -1,47 +1,42 @@
-// Everything works without this: keys, and pages that load themselves again.
+// Keys. Everything works without them.
 'use strict';
-const main = () => document.querySelector('main');
-const rows = () => [...document.querySelectorAll('tbody tr')];
-let at = -1, after = '', paused = false;
-const go = (step) => {
-  const all = rows();
-  if (!all.length) return;
-  at = Math.min(Math.max(at + step, 0), all.length - 1);
-  all.forEach((row, index) => row.classList.toggle('at', index === at));
-  all[at].scrollIntoView({ block: 'nearest' });
-  (all[at].querySelector('a') || all[at]).focus();
-};
-const say = (text) => { document.querySelector('#live').textContent = text; };
-document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const key = event.key;
-  if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== 'checkbox') {
-    if (key === 'Escape') event.target.blur();
-    return;
-  }
-  if (after === 'g') {
-    after = '';
-    const link = document.querySelector(`nav a[data-key="${CSS.escape(key)}"]`);
-    if (link) location.assign(link.href);
-    return;
-  }
-  const box = at >= 0 && rows()[at] && rows()[at].querySelector('input[type=checkbox]');
-  if (key === 'g') after = 'g';
-  else if (key === '/') { event.preventDefault(); document.querySelector('#find').focus(); }
-  else if (key === 'j') go(1);
-  else if (key === 'k') go(-1);
-  else if (key === 'x' && box) box.checked = !box.checked;
-  else if (key === 'p') { paused = !paused; say(paused ? 'paused; p continues' : ''); }
-  else if (key === '?') document.querySelector('#keys').toggleAttribute('open');
-});
-if (document.body.dataset.live) {
-  setInterval(async () => {
-    const busy = main().querySelector('input:focus, select:focus, input:checked, #keys[open]') || [...main().querySelectorAll('input[name=why]')].some((field) => field.value);
-    if (paused || document.hidden || busy) return;
-    try {
-      const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
-      const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-      if (answer.ok && page.querySelector('main')) { main().replaceWith(page.querySelector('main')); if (at >= 0) go(0); }
-    } catch { say('the console does not respond'); }
-  }, 5000);
+{
+  const find = document.querySelector('#find');
+  const help = document.querySelector('#keys');
+  const rows = () => [...document.querySelectorAll('main tbody tr, main li')];
+  // The row that is selected has the focus: Enter opens what is focused in it.
+  const selected = () => rows().findIndex((row) => row.contains(document.activeElement));
+  const select = (index) => {
+    const all = rows();
+    const row = all[Math.min(Math.max(index, 0), all.length - 1)];
+    if (!row) return;
+    row.tabIndex = -1;
+    (row.querySelector('a, input') ?? row).focus();
+    row.scrollIntoView({ block: 'nearest' });
+  };
+  const actions = {
+    '/': () => find.select(),
+    '?': () => {
+      help.open = !help.open;
+      if (help.open) help.querySelector('summary').focus();
+    },
+    j: () => select(selected() + 1),
+    k: () => select(selected() < 0 ? 0 : selected() - 1),
+    x: () => rows()[selected()]?.querySelector('input[type=checkbox]')?.click(),
+    p: () => document.querySelector('#pause')?.click(),
+  };
+  let follows = false;
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches('input:not([type=checkbox]), select, textarea')) {
+      if (event.key === 'Escape') event.target.blur();
+      return;
+    }
+    const page = follows && document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
+    follows = !follows && event.key === 'g';
+    const action = page ? () => page.click() : actions[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
 }

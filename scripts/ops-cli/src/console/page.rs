@@ -16,8 +16,8 @@ use super::refusal::Refusal;
 use crate::moment;
 use crate::operations::Asked;
 
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("keys.js");
+pub(super) const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = concat!(include_str!("keys.js"), include_str!("live.js"));
 
 /// Path and name of each page, and the key that leads there after `g`.
 const PAGES: [(&str, &str, char); 6] = [
@@ -69,6 +69,11 @@ impl Frame {
 
     pub(super) fn pages(&self) -> [(&'static str, &'static str, char); 6] {
         PAGES
+    }
+
+    /// The sources that said what they were asked for.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Asked> {
+        self.sources.iter().filter(|asked| asked.problem.is_none())
     }
 
     pub(super) fn time(&self, time: &DateTime<Utc>) -> String {

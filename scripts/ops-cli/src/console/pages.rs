@@ -235,7 +235,7 @@ pub(super) async fn dead_letters(
 ) -> Shown {
     let parameters = Parameters::of_query(query.as_deref());
     let selection = parameters.selection()?;
-    let mut frame = app.frame("Dead letters", visitor, selection.command("list"));
+    let mut frame = Frame { is_live: true, ..app.frame("Dead letters", visitor, selection.command("list")) };
     let found = app.ask(&mut frame, found(&app, &selection)).await;
     let (dead_letters, count) = found.unzip();
     let summaries = dead_letters.as_ref().map(|it| it.items.iter().map(summary).collect::<Value>());
@@ -345,7 +345,7 @@ struct SchedulesPage<'a> {
 }
 
 pub(super) async fn schedules(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
-    let mut frame = app.frame("Schedules", visitor, "schedule list");
+    let mut frame = Frame { is_live: true, ..app.frame("Schedules", visitor, "schedule list") };
     let schedules = app.ask(&mut frame, app.operations.schedules()).await.unwrap_or_default();
     let page = SchedulesPage { frame: &frame, schedules: &schedules };
     let data = json!({ "sources": frame.sources, "schedules": schedules });
@@ -371,7 +371,7 @@ impl MessagesPage<'_> {
 pub(super) async fn messages(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
     let parameters = Parameters::of_query(query.as_deref());
     let (user, state) = (parameters.user()?, parameters.get("state")?);
-    let mut frame = app.frame("Messages", visitor, "deliveries list");
+    let mut frame = Frame { is_live: true, ..app.frame("Messages", visitor, "deliveries list") };
     let messages = app.ask(&mut frame, app.operations.messages(user, state, ROWS)).await;
     let page = MessagesPage {
         frame: &frame,

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use super::page::{self, Nonce};
+use super::page::{self, Nonce, STYLE};
 
 /// Why there is no page, or why nothing was changed.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ impl From<anyhow::Error> for Refusal {
 #[template(path = "console/refusal.html")]
 struct Page<'a> {
     nonce: &'a Nonce,
+    style: &'static str,
     title: &'static str,
     text: String,
 }
@@ -54,6 +55,6 @@ impl IntoResponse for Refusal {
             }
         };
         let nonce = Nonce::new();
-        page::respond(status, &nonce, &Page { nonce: &nonce, title, text })
+        page::respond(status, &nonce, &Page { nonce: &nonce, style: STYLE, title, text })
     }
 }

@@ -65,7 +65,7 @@ impl Console {
         let (policy, location) =
             (header("content-security-policy").unwrap(), header("location").unwrap_or_default());
         for (name, value) in
-            [("x-frame-options", "DENY"), ("cache-control", "no-store"), ("referrer-policy", "no-referrer")]
+            [("x-frame-options", "DENY"), ("cache-control", "no-store"), ("referrer-policy", "same-origin")]
         {
             assert_eq!(header(name).as_deref(), Some(value));
         }

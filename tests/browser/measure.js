@@ -1,4 +1,4 @@
-// Runs in a page that has documents in frames, and writes into the page what is wrong with each.
+// Evaluated in a page: what of it is hard to read or to tap.
 
 // Relative luminance and contrast: WCAG 2.2.
 const luminance = ([r, g, b]) => {
@@ -16,9 +16,10 @@ const flipped = (color) => {
   return color.map((c) => c + shift);
 };
 const inverted = (color) => color.map((c) => 255 - c);
+const AS_IT_IS = { 'as it is': (text, background) => [text, background] };
 // How mail programs make a light e-mail dark: [text, background] from the same.
-const PROGRAMS = {
-  'as it is': (text, background) => [text, background],
+const MAIL_PROGRAMS = {
+  ...AS_IT_IS,
   'inverted': (text, background) => [inverted(text), inverted(background)],
   'with its lightness flipped': (text, background) => [flipped(text), flipped(background)],
   'with light backgrounds and dark texts flipped': (text, background) => [
@@ -27,7 +28,7 @@ const PROGRAMS = {
   ],
 };
 const MIN_CONTRAST = 4.5;
-const MIN_TAP = 44;
+const MIN_TEXTS = 3;
 
 const rgb = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
 const backgroundOf = (element, canvas) => {
@@ -38,42 +39,33 @@ const backgroundOf = (element, canvas) => {
   return canvas;
 };
 
-function measure(frame) {
-  const { width, scheme, isMail } = frame.dataset;
+// `minText` and `minTap` are px; a page for a mouse may have small targets.
+function measure({ isMail, minText, minTap }) {
   const wrong = [];
-  const page = frame.contentDocument;
-  const say = (text) => wrong.push(`${frame.dataset.name}, ${width} px, ${scheme}: ${text}`);
-  if (page.documentElement.scrollWidth > Number(width)) say(`is ${page.documentElement.scrollWidth} px wide`);
-  const canvas = scheme === 'dark' ? [18, 18, 18] : [255, 255, 255];
-  const programs = scheme === 'light' && isMail === 'yes' ? Object.entries(PROGRAMS) : [['as it is', PROGRAMS['as it is']]];
-  const texts = page.createTreeWalker(page.body, NodeFilter.SHOW_TEXT);
+  if (document.documentElement.scrollWidth > innerWidth) wrong.push(`is ${document.documentElement.scrollWidth} px wide`);
+  const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
+  const canvas = isDark ? [18, 18, 18] : [255, 255, 255];
+  const programs = Object.entries(isMail && !isDark ? MAIL_PROGRAMS : AS_IT_IS);
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   let seen = 0;
   while (texts.nextNode()) {
     const element = texts.currentNode.parentElement;
     const shown = texts.currentNode.data.trim();
     if (!shown || !element.checkVisibility()) continue;
     seen += 1;
-    const style = frame.contentWindow.getComputedStyle(element);
+    const style = getComputedStyle(element);
     for (const [how, change] of programs) {
       const [text, background] = change(rgb(style.color).slice(0, 3), backgroundOf(element, canvas));
       const ratio = contrast(text, background);
-      if (ratio < MIN_CONTRAST) say(`${how}, the contrast of "${shown}" is ${ratio.toFixed(2)}`);
+      if (ratio < MIN_CONTRAST) wrong.push(`${how}, the contrast of "${shown}" is ${ratio.toFixed(2)}`);
     }
-    if (parseFloat(style.fontSize) < 14) say(`"${shown}" is ${style.fontSize} large`);
+    if (parseFloat(style.fontSize) < minText) wrong.push(`"${shown}" is ${style.fontSize} large`);
   }
-  if (seen < 5) say(`shows ${seen} texts`);
-  for (const target of page.querySelectorAll('a, button, summary')) {
-    const { width: wide, height } = target.getBoundingClientRect();
-    if (Math.min(wide, height) < MIN_TAP) say(`"${target.textContent.trim()}" is ${Math.round(wide)} x ${Math.round(height)} px small`);
+  if (seen < MIN_TEXTS) wrong.push(`shows ${seen} texts`);
+  for (const target of document.querySelectorAll('a, button, summary, input:not([type=hidden]), select')) {
+    const { width, height } = target.getBoundingClientRect();
+    if (target.checkVisibility() && Math.min(width, height) < minTap)
+      wrong.push(`"${target.textContent.trim() || target.name}" is ${Math.round(width)} x ${Math.round(height)} px small`);
   }
-  return { wrong, text: isMail === 'yes' ? page.body.innerText : null, name: frame.dataset.name };
+  return wrong;
 }
-
-addEventListener('load', () => {
-  const result = document.createElement('script');
-  result.type = 'application/json';
-  result.id = 'result';
-  // No end of an element can be in it.
-  result.textContent = JSON.stringify([...document.querySelectorAll('iframe')].map(measure)).replaceAll('<', '\\u003c');
-  document.body.replaceChildren(result);
-});

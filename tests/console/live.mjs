@@ -1,0 +1,51 @@
+// A page that is looked at stays current, and does not take away what its reader holds.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { PHONE, origin, page } from './system.mjs';
+
+// As if the reader had looked elsewhere and back; nothing has to be waited for then.
+const look = () => page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+const asked = () => page.requests.length;
+
+async function isAskedFor(what, expected) {
+  const before = asked();
+  await look();
+  assert.equal(asked() > before, expected, what);
+}
+
+test('a live page keeps selection and scroll, and stops while it is paused or hidden', async () => {
+  await page.screen(...PHONE, 'light');
+  await page.open(`${origin}/dead-letters`);
+  await page.press('j', 'j', 'x', 'k');
+  const held = () =>
+    page.evaluate(() => ({
+      checked: [...document.querySelectorAll('input:checked')].map((box) => box.value),
+      focused: document.activeElement.href,
+      scroll: scrollY,
+    }));
+  const before = await held();
+  assert.equal(before.checked.length, 1);
+  assert(before.scroll > 0 && before.focused.startsWith(`${origin}/dead-letters/`), JSON.stringify(before));
+  await page.evaluate(() => (document.querySelector('main').id = 'old'));
+  await look();
+  await page.until('the page was replaced', () => !document.querySelector('#old'));
+  assert.deepEqual(await held(), before);
+
+  await page.press('p');
+  await isAskedFor('paused', false);
+  await page.until('the age grows', () => /Postgres [2-9] s ago/.test(document.querySelector('#ages').textContent));
+  await page.press('p');
+  await page.evaluate(() => Object.defineProperty(document, 'hidden', { value: true, configurable: true }));
+  await isAskedFor('hidden', false);
+  await page.evaluate(() => delete document.hidden);
+  await isAskedFor('looked at', true);
+});
+
+test('what is being filled in stays as it is', async () => {
+  await page.open(`${origin}/errors`);
+  await page.tabTo('reason');
+  await page.type('perm');
+  await isAskedFor('has the focus', false);
+  await page.press('Escape');
+  await isAskedFor('is filled in', false);
+});
