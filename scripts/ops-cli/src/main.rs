@@ -9,7 +9,6 @@ mod console;
 mod cost;
 mod database;
 mod dead_letters;
-mod deliveries;
 mod deploy;
 mod enqueue;
 mod errors;
@@ -78,8 +77,6 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     DeadLetters(dead_letters::DeadLetters),
     #[command(after_help = EXIT_CODES)]
-    Deliveries(deliveries::Deliveries),
-    #[command(after_help = EXIT_CODES)]
     Delete(task::Delete),
     #[command(after_help = deploy::EXIT_CODES)]
     Deploy(deploy::Deploy),
@@ -135,7 +132,6 @@ fn main() -> ExitCode {
         Command::Console(console) => console.run(),
         Command::Cost(cost) => cost.run(),
         Command::DeadLetters(dead_letters) => dead_letters.run(),
-        Command::Deliveries(deliveries) => deliveries.run(),
         Command::Delete(delete) => delete.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Enqueue(enqueue) => enqueue.run(),
@@ -143,7 +139,7 @@ fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Giveback(giveback) => giveback.run(),
         Command::Image(image) => image.run(),
-        Command::Messages(messages) => Ok(messages.run()),
+        Command::Messages(messages) => messages.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::NewFunction(new_function) => new_function.run(),
         Command::Pause(queues) => queues.pause(),

@@ -18,6 +18,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod errors;
 mod google_api;
 pub(crate) mod holds;
+pub(crate) mod messages;
 pub(crate) mod numbers;
 pub(crate) mod overview;
 pub(crate) mod producers;

@@ -82,6 +82,23 @@ fn each_mistake_has_one_answer() {
         ("actions --limit -1", "unexpected argument '-1'"),
         ("tasks calendar-sync --user ada", "invalid value 'ada' for '--user <USER>'"),
         ("enqueue calendar-sync --user ada", "invalid value 'ada' for '--user <USER>'"),
+        // A message.
+        ("messages list --state unknwon", "a similar value exists: 'unknown'"),
+        ("messages list --channel fax", "[possible values: sms, email, in_app]"),
+        ("messages list --since yesterday", no_time),
+        ("messages show ada", "invalid value 'ada' for '<MESSAGE>'"),
+        (
+            "messages settle 00000000-0000-4000-8000-000000000001 --as lost",
+            "[possible values: sent, not-sent]",
+        ),
+        (
+            "messages settle 00000000-0000-4000-8000-000000000001 --as sent --provider twilio",
+            "the following required arguments were not provided:\n  --provider-id <ID>",
+        ),
+        (
+            "messages settle 00000000-0000-4000-8000-000000000001",
+            "the following required arguments were not provided:\n  --as <KNOWN>",
+        ),
         // Too little, or too much.
         ("tasks", "the following required arguments were not provided:\n  <QUEUE>"),
         ("run", "the following required arguments were not provided:\n  <TASK>"),
@@ -97,7 +114,7 @@ fn each_mistake_has_one_answer() {
         ("user", "the following required arguments were not provided:\n  <USER>"),
         // A command, an option.
         ("queue", "some similar subcommands exist: 'enqueue', 'queues'"),
-        ("deadletters", "some similar subcommands exist: 'deliveries', 'delete', 'dead-letters'"),
+        ("deadletters", "some similar subcommands exist: 'delete', 'dead-letters'"),
         ("dead-letters lst", "a similar subcommand exists: 'list'"),
         ("errors --queu calendar-sync", "a similar argument exists: '--queue'"),
         ("queues calendar-sync", "unexpected argument 'calendar-sync'"),
