@@ -34,15 +34,15 @@ resource "google_project_iam_custom_role" "operator" {
   depends_on = [google_project_service.api]
 }
 
-# scripts/ops takeover and giveback: the schedules of a queue change hands with it.
+# scripts/ops schedule, and takeover and giveback: the schedules of a queue change hands with it.
 resource "google_project_iam_custom_role" "schedule_operator" {
   count = min(1, length(var.operators))
 
   project     = var.project
   role_id     = "jobsScheduleOperator"
   title       = "Operator of the schedules of background jobs"
-  description = "Pauses and resumes schedules."
-  permissions = ["cloudscheduler.jobs.enable", "cloudscheduler.jobs.get", "cloudscheduler.jobs.pause"]
+  description = "Runs, pauses and resumes schedules."
+  permissions = ["cloudscheduler.jobs.enable", "cloudscheduler.jobs.get", "cloudscheduler.jobs.pause", "cloudscheduler.jobs.run"]
 
   depends_on = [google_project_service.api]
 }

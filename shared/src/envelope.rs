@@ -189,6 +189,21 @@ impl Envelope {
     }
 }
 
+/// The user whom a task of any schema is about: what is kept of it goes when the user does.
+#[must_use]
+pub fn user_of(body: &[u8]) -> Option<Uuid> {
+    #[derive(Deserialize)]
+    struct Body {
+        data: Data,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data {
+        user_id: Option<Uuid>,
+    }
+    serde_json::from_slice::<Body>(body).ok()?.data.user_id
+}
+
 /// Hex SHA-256 of the parts, one after the other.
 pub fn sha256_hex(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

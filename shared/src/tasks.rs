@@ -260,8 +260,9 @@ impl Sent {
     }
 }
 
-/// Names begin with a hash: sequential ones make Cloud Tasks slow.
-pub(crate) fn task_name(queue: Queue, text: &str) -> String {
+/// The name of a task that is [`Options::named`]. Names begin with a hash: sequential ones make Cloud Tasks slow.
+#[must_use]
+pub fn task_name(queue: Queue, text: &str) -> String {
     let hash = sha256_hex([queue.name(), "\0", text]);
     format!("{}-{}", &hash[..32], queue.name())
 }

@@ -244,7 +244,7 @@ run "operators_may_do_what_the_runbook_asks_and_no_more" {
     error_message = "Operators cannot hold a queue, or could delete one."
   }
   assert {
-    condition     = google_project_iam_custom_role.schedule_operator[0].permissions == toset(["cloudscheduler.jobs.enable", "cloudscheduler.jobs.get", "cloudscheduler.jobs.pause"]) && keys(google_project_iam_member.operator_holds_schedules) == ["group:on-call@example.com"]
+    condition     = google_project_iam_custom_role.schedule_operator[0].permissions == toset(["cloudscheduler.jobs.enable", "cloudscheduler.jobs.get", "cloudscheduler.jobs.pause", "cloudscheduler.jobs.run"]) && keys(google_project_iam_member.operator_holds_schedules) == ["group:on-call@example.com"]
     error_message = "Operators cannot hold a schedule, or could change one."
   }
   assert {

@@ -9,8 +9,8 @@ mod console;
 mod cost;
 mod database;
 mod dead_letters;
-mod deliveries;
 mod deploy;
+mod enqueue;
 mod errors;
 mod explain;
 #[cfg(test)]
@@ -38,6 +38,8 @@ mod settings;
 mod suggestions;
 mod table;
 mod takeover;
+mod task;
+mod tasks;
 mod usage_error;
 mod user;
 
@@ -75,9 +77,11 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     DeadLetters(dead_letters::DeadLetters),
     #[command(after_help = EXIT_CODES)]
-    Deliveries(deliveries::Deliveries),
+    Delete(task::Delete),
     #[command(after_help = deploy::EXIT_CODES)]
     Deploy(deploy::Deploy),
+    #[command(after_help = EXIT_CODES)]
+    Enqueue(enqueue::Enqueue),
     #[command(after_help = EXIT_CODES)]
     Errors(errors::Errors),
     #[command(after_help = EXIT_CODES)]
@@ -105,6 +109,8 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Rollback(rollback::Rollback),
     #[command(after_help = EXIT_CODES)]
+    Run(task::Run),
+    #[command(after_help = EXIT_CODES)]
     Schedule(schedule::Schedule),
     #[command(after_help = EXIT_CODES)]
     Show(explain::Show),
@@ -112,6 +118,8 @@ enum Command {
     Suggestions(suggestions::Suggestions),
     #[command(after_help = EXIT_CODES)]
     Takeover(takeover::Takeover),
+    #[command(after_help = EXIT_CODES)]
+    Tasks(tasks::Tasks),
     #[command(after_help = EXIT_CODES)]
     User(user::User),
 }
@@ -124,13 +132,14 @@ fn main() -> ExitCode {
         Command::Console(console) => console.run(),
         Command::Cost(cost) => cost.run(),
         Command::DeadLetters(dead_letters) => dead_letters.run(),
-        Command::Deliveries(deliveries) => deliveries.run(),
+        Command::Delete(delete) => delete.run(),
         Command::Deploy(deploy) => deploy.run(),
+        Command::Enqueue(enqueue) => enqueue.run(),
         Command::Errors(errors) => errors.run(),
         Command::Explain(explain) => explain.run(),
         Command::Giveback(giveback) => giveback.run(),
         Command::Image(image) => image.run(),
-        Command::Messages(messages) => Ok(messages.run()),
+        Command::Messages(messages) => messages.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::NewFunction(new_function) => new_function.run(),
         Command::Pause(queues) => queues.pause(),
@@ -138,10 +147,12 @@ fn main() -> ExitCode {
         Command::Release(release) => release.run(),
         Command::Resume(queues) => queues.resume(),
         Command::Rollback(rollback) => rollback.run(),
+        Command::Run(run) => run.run(),
         Command::Schedule(schedule) => schedule.run(),
         Command::Show(show) => show.run(),
         Command::Suggestions(suggestions) => suggestions.run(),
         Command::Takeover(takeover) => takeover.run(),
+        Command::Tasks(tasks) => tasks.run(),
         Command::User(user) => user.run(),
     };
     result.unwrap_or_else(|error| {

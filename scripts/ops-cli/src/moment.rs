@@ -13,19 +13,28 @@ pub(crate) fn parse_at(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, 
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
     }
-    let malformed =
-        || format!("{text} is no time: 2026-11-27T03:00:00Z, or how long ago, such as 45m, 2h or 3d");
-    let (unit_at, unit) = text.char_indices().last().ok_or_else(malformed)?;
-    let number: i64 = text[..unit_at].parse().map_err(|_| malformed())?;
-    let ago = match unit {
+    let ago = read_length(text).and_then(|ago| now.checked_sub_signed(ago));
+    ago.ok_or_else(|| {
+        format!("{text} is no time: 2026-11-27T03:00:00Z, or how long ago, such as 45m, 2h or 3d")
+    })
+}
+
+/// A length of time, such as `45m`, `2h` or `3d`.
+pub(crate) fn parse_length(text: &str) -> Result<TimeDelta, String> {
+    read_length(text.trim()).ok_or_else(|| format!("{text} is no length of time, such as 45m, 2h or 3d"))
+}
+
+fn read_length(text: &str) -> Option<TimeDelta> {
+    let (unit_at, unit) = text.char_indices().last()?;
+    let number: i64 = text[..unit_at].parse().ok()?;
+    let length = match unit {
         's' => TimeDelta::try_seconds(number),
         'm' => TimeDelta::try_minutes(number),
         'h' => TimeDelta::try_hours(number),
         'd' => TimeDelta::try_days(number),
         _ => None,
     };
-    let ago = ago.filter(|ago| *ago >= TimeDelta::zero()).ok_or_else(malformed)?;
-    now.checked_sub_signed(ago).ok_or_else(malformed)
+    length.filter(|length| *length >= TimeDelta::zero())
 }
 
 /// A time in whole seconds.

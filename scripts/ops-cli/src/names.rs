@@ -1,8 +1,9 @@
 //! Names that an operator types: of a queue in Cloud Tasks, of its function, with a typing error.
 
 use catchup::queues;
-use shared::queue::Queue;
+use shared::queue::{Queue, Schedule};
 
+use crate::operations::schedules::cloud_name;
 use crate::usage_error::UsageError;
 
 /// How alike two names must be for one to be meant by the other.
@@ -25,6 +26,46 @@ pub(crate) fn function(name: &str) -> Result<String, UsageError> {
     let known: Vec<&str> = queues::all().map(Queue::name).chain([WEBHOOKS]).collect();
     let bare = bare(name);
     if known.contains(&bare.as_str()) { Ok(bare) } else { Err(unknown("function", name, &known)) }
+}
+
+/// The schedule of that name in Cloud Scheduler, or of the queue of that name if it has only one.
+pub(crate) fn schedule(name: &str) -> Result<(Queue, &'static Schedule), UsageError> {
+    let all: Vec<(String, Queue, &Schedule)> = queues::all()
+        .flat_map(|queue| queue.policy().schedules.iter().map(move |it| (cloud_name(queue, it), queue, it)))
+        .collect();
+    let bare = bare(name);
+    if let Some((_, queue, schedule)) = all.iter().find(|(known, ..)| *known == bare) {
+        return Ok((*queue, schedule));
+    }
+    let known = || -> Vec<&str> { all.iter().map(|(known, ..)| known.as_str()).collect() };
+    let Ok(queue) = queue(&bare) else { return Err(unknown("schedule", name, &known())) };
+    match &queue.policy().schedules[..] {
+        [schedule] => Ok((queue, schedule)),
+        [] => Err(UsageError(format!("{} has no schedule; there are {}", queue.name(), known().join(", ")))),
+        several => {
+            let names: Vec<_> = several.iter().map(|it| cloud_name(queue, it)).collect();
+            Err(UsageError(format!("{} has several schedules: {}", queue.name(), names.join(", "))))
+        }
+    }
+}
+
+/// The queue of a task, and its name there: of its resource name, of its key `QUEUE:NAME`, or of a name that ends with its queue's,
+/// as those do that the functions make.
+pub(crate) fn task(name: &str, of: Option<&str>) -> Result<(Queue, String), UsageError> {
+    let (before, last) = name.trim().rsplit_once(['/', ':']).unwrap_or(("", name.trim()));
+    let is_name = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
+    if last.is_empty() || !last.chars().all(is_name) {
+        return Err(UsageError(format!("{name} is no name of a task")));
+    }
+    let said = match (of, before.strip_suffix("/tasks").unwrap_or(before)) {
+        (Some(of), _) => Some(queue(of)?),
+        (None, "") => queues::all()
+            .filter(|queue| last.ends_with(&format!("-{}", queue.name())))
+            .max_by_key(|queue| queue.name().len()),
+        (None, before) => Some(queue(before)?),
+    };
+    let unsaid = || UsageError(format!("the name {name} does not say its queue; pass --queue QUEUE"));
+    Ok((said.ok_or_else(unsaid)?, last.to_owned()))
 }
 
 /// What is said of a name that is none of the known ones.
@@ -59,6 +100,48 @@ mod tests {
         ] {
             assert_eq!(queue(name).unwrap(), queues::CALENDAR_SYNC, "{name}");
         }
+    }
+
+    #[test]
+    fn a_schedule_is_found_by_its_name_or_that_of_its_queue() {
+        for name in ["token-refresh-sweep", "token-refresh", "token-refresh-queue", "Token_Refresh_Sweep"] {
+            let (queue, schedule) = schedule(name).unwrap();
+            assert_eq!((queue, schedule.name.as_str()), (queues::TOKEN_REFRESH, "sweep"), "{name}");
+        }
+        let check = |name: &str, expected: &str| {
+            let said = schedule(name).unwrap_err().to_string();
+            assert!(said.starts_with(expected), "{said}");
+        };
+        check(
+            "adaptive-sync",
+            "adaptive-sync has several schedules: adaptive-sync-contacts, adaptive-sync-calendar",
+        );
+        check("calendar-sync", "calendar-sync has no schedule; there are token-refresh-sweep, ");
+        check(
+            "token-refesh-sweep",
+            "there is no schedule token-refesh-sweep; did you mean token-refresh-sweep?",
+        );
+    }
+
+    #[test]
+    fn a_task_is_found_by_each_of_its_names() {
+        for name in [
+            "0a1b-calendar-sync",
+            "calendar-sync:0a1b-calendar-sync",
+            "projects/p/locations/r/queues/calendar-sync-queue/tasks/0a1b-calendar-sync",
+        ] {
+            assert_eq!(
+                task(name, None).unwrap(),
+                (queues::CALENDAR_SYNC, "0a1b-calendar-sync".to_owned()),
+                "{name}"
+            );
+        }
+        assert_eq!(task("17", Some("calendar-sync")).unwrap(), (queues::CALENDAR_SYNC, "17".to_owned()));
+        assert_eq!(task("calendar-sync:17", None).unwrap(), (queues::CALENDAR_SYNC, "17".to_owned()));
+        let said = task("17", None).unwrap_err().to_string();
+        assert_eq!(said, "the name 17 does not say its queue; pass --queue QUEUE");
+        let said = task("a b", None).unwrap_err().to_string();
+        assert_eq!(said, "a b is no name of a task");
     }
 
     #[test]

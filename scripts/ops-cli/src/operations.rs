@@ -1,25 +1,30 @@
 //! What operators see and do. The commands and the console's pages show what this module finds, and change what it changes:
 //! there is no second way.
 //!
-//! There are four sources. Each may be missing or unavailable; what it would have said is then unknown, and the rest is shown.
+//! There are several sources. Each may be missing or unavailable; what it would have said is then unknown, and the rest is shown.
 //!
 //! | source | what | where |
 //! |---|---|---|
 //! | Postgres | failures, dead letters, messages, actions; of the application's tables, a user's connections | `shared::db`, `catchup::db` |
 //! | Cloud Tasks | the queues and the tasks that wait | [`cloud_tasks`] |
+//! | Cloud Scheduler | the schedules | [`cloud_scheduler`] |
 //! | metrics | how tasks end, and how fast: of the functions' processes | [`numbers`] |
 //! | Redis | the lease of a task; asked only for one task at a time | `shared::idempotency` |
 
 pub(crate) mod actions;
+mod cloud_scheduler;
 pub(crate) mod cloud_tasks;
 pub(crate) mod dead_letters;
 pub(crate) mod errors;
+mod google_api;
 pub(crate) mod holds;
+pub(crate) mod messages;
 pub(crate) mod numbers;
 pub(crate) mod overview;
 pub(crate) mod producers;
 pub(crate) mod schedules;
 pub(crate) mod task;
+pub(crate) mod tasks;
 pub(crate) mod user;
 
 use std::sync::Arc;
@@ -33,6 +38,7 @@ use shared::idempotency::Leases;
 use shared::pace::Pace;
 use shared::redis::Redis;
 
+use cloud_scheduler::CloudScheduler;
 use cloud_tasks::CloudTasks;
 use producers::Functions;
 
@@ -46,6 +52,9 @@ pub(crate) enum Source {
     #[serde(rename = "Cloud Tasks")]
     #[strum(serialize = "Cloud Tasks")]
     CloudTasks,
+    #[serde(rename = "Cloud Scheduler")]
+    #[strum(serialize = "Cloud Scheduler")]
+    CloudScheduler,
     #[serde(rename = "metrics")]
     #[strum(serialize = "metrics")]
     Metrics,
@@ -85,6 +94,8 @@ pub(crate) struct Operations {
     pub(crate) clock: Clock,
     database: Result<Database, String>,
     tasks: Result<CloudTasks, String>,
+    /// None on a machine that has Cloud Tasks and no Cloud Scheduler.
+    scheduler: Result<Option<CloudScheduler>, String>,
     leases: Result<Leases, String>,
     functions: Functions,
     pace: Pace,
@@ -105,6 +116,7 @@ impl Operations {
         Self {
             database: configured(&config, Database::from_config),
             tasks: configured(&config, CloudTasks::from_config),
+            scheduler: configured(&config, CloudScheduler::from_config),
             functions: Functions::from_config(&mut config()),
             clock,
             leases,
@@ -119,6 +131,12 @@ impl Operations {
 
     pub(crate) fn cloud_tasks(&self) -> anyhow::Result<&CloudTasks> {
         self.tasks.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))
+    }
+
+    /// None on a machine without it.
+    pub(crate) fn cloud_scheduler(&self) -> anyhow::Result<Option<&CloudScheduler>> {
+        let scheduler = self.scheduler.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))?;
+        Ok(scheduler.as_ref())
     }
 
     pub(crate) fn leases(&self) -> anyhow::Result<&Leases> {

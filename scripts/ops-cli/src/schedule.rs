@@ -1,17 +1,21 @@
 //! `ops schedule`: the schedules, and what became of their last sweeps.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
+use shared::db::operator_actions::Via;
 
 use crate::database::wait_for;
-use crate::moment;
-use crate::operations::Operations;
+use crate::operations::actions::Request;
+use crate::operations::schedules::{self, Changed, Scheduled, State};
+use crate::operations::{Operations, Source};
 use crate::table::{Table, present};
+use crate::{moment, names, said};
 
-/// List the schedules, and what became of their last sweeps.
+/// List the schedules with what became of their last sweeps; run, pause and resume them.
 #[derive(Args)]
 pub(crate) struct Schedule {
     #[command(subcommand)]
@@ -26,48 +30,108 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Let a schedule create its task now. What a sweep of the same period has created is not created again. On a machine without
+    /// Cloud Scheduler, as with scripts/up, the command creates the task.
+    Run(Change),
+    /// Pause a schedule: no sweep begins, and what changes meanwhile is found by the first one after it is resumed.
+    Pause(Change),
+    /// Resume a schedule that is paused.
+    Resume(Change),
+}
+
+/// A schedule to change.
+#[derive(Args)]
+struct Change {
+    /// Name of the schedule in Cloud Scheduler, such as token-refresh-sweep, or of a queue that has one schedule.
+    name: String,
+    /// Why; it is recorded.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    why: String,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl Schedule {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let Verb::List { json } = self.verb;
+        match self.verb {
+            Verb::List { json } => list(json),
+            Verb::Run(change) => change.make(schedules::Verb::Run),
+            Verb::Pause(change) => change.make(schedules::Verb::Pause),
+            Verb::Resume(change) => change.make(schedules::Verb::Resume),
+        }
+    }
+}
+
+impl Change {
+    fn make(&self, verb: schedules::Verb) -> anyhow::Result<ExitCode> {
+        let (queue, schedule) = names::schedule(&self.name)?;
+        let name = schedules::cloud_name(queue, schedule);
         wait_for(async {
             let operations = Operations::from_process();
-            let schedules = operations.schedules().await?;
-            if json {
-                println!("{}", json!({ "schedules": schedules }));
+            let region = operations.cloud_tasks()?.region.clone();
+            let command =
+                format!("+ gcloud scheduler jobs {} {name} --location={region}", <&str>::from(verb));
+            if self.dry_run {
+                eprintln!("{command}");
                 return Ok(ExitCode::SUCCESS);
             }
-            let now = operations.clock.now();
-            let mut table = Table::new(&[
-                "queue",
-                "schedule",
-                "cron, UTC",
-                "every",
-                "last began",
-                "finished",
-                "tasks",
-                "succeeded",
-                "failed",
-                "",
-            ]);
-            for it in &schedules {
-                let last = it.last.as_ref();
-                table.row([
-                    it.queue.to_owned(),
-                    it.name.to_owned(),
-                    it.cron.to_owned(),
-                    moment::length(TimeDelta::seconds(it.period_seconds.into())),
-                    present(last.map(|sweep| moment::distance(sweep.started_at, now))),
-                    present(last.and_then(|sweep| sweep.finished_at).map(|at| moment::distance(at, now))),
-                    present(last.map(|sweep| sweep.tasks)),
-                    present(last.map(|sweep| sweep.succeeded)),
-                    present(last.map(|sweep| sweep.failed)),
-                    if it.is_missed { "missed".to_owned() } else { String::new() },
-                ]);
+            let request = Request { via: Via::CommandLine, why: &self.why };
+            match operations.change_schedule(queue, schedule, verb, request).await? {
+                Changed::Done => eprintln!("{command}"),
+                Changed::Unchanged(state) => eprintln!("{name}: is {state} already"),
+                Changed::Created { task } => eprintln!("{name}: its task is {task}"),
             }
-            table.print();
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+fn list(as_json: bool) -> anyhow::Result<ExitCode> {
+    wait_for(async {
+        let operations = Operations::from_process();
+        let schedules = operations.schedules().await?;
+        let (states, scheduler) = operations.ask(Source::CloudScheduler, operations.schedule_states()).await;
+        let states = states.flatten();
+        if as_json {
+            println!("{}", json!({ "schedules": schedules, "states": states }));
+        } else {
+            print(&schedules, states.as_ref(), operations.clock.now());
+        }
+        Ok(said::sources(&[scheduler]))
+    })
+}
+
+fn print(schedules: &[Scheduled], states: Option<&BTreeMap<String, State>>, now: DateTime<Utc>) {
+    let mut table = Table::new(&[
+        "schedule",
+        "state",
+        "cron, UTC",
+        "every",
+        "last began",
+        "finished",
+        "tasks",
+        "succeeded",
+        "failed",
+        "",
+    ]);
+    for it in schedules {
+        let last = it.last.as_ref();
+        let name = format!("{}-{}", it.queue, it.name);
+        table.row([
+            name.clone(),
+            present(
+                states.map(|states| states.get(&name).map_or_else(|| "missing".to_owned(), State::to_string)),
+            ),
+            it.cron.to_owned(),
+            moment::length(TimeDelta::seconds(it.period_seconds.into())),
+            present(last.map(|sweep| moment::distance(sweep.started_at, now))),
+            present(last.and_then(|sweep| sweep.finished_at).map(|at| moment::distance(at, now))),
+            present(last.map(|sweep| sweep.tasks)),
+            present(last.map(|sweep| sweep.succeeded)),
+            present(last.map(|sweep| sweep.failed)),
+            if it.is_missed { "missed".to_owned() } else { String::new() },
+        ]);
+    }
+    table.print();
 }

@@ -1,10 +1,12 @@
 //! What each queue's tasks carry: the contract between producers and jobs.
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
 use shared::envelope::{self, Envelope};
 use shared::payload::{Payload, Position};
 use shared::queue::Queue;
+use shared::tasks::{self, Enqueued, Options, Tasks};
 use uuid::Uuid;
 
 mod notification;
@@ -25,7 +27,7 @@ pub const ALL: &[Kind] = &[
     Kind::of::<TokenRefresh>(),
     Kind::of::<CalendarSync>(),
     Kind::of::<GoogleContactsSync>(),
-    Kind::of::<AdaptiveSync>(),
+    Kind::of_sweeps::<AdaptiveSync>(),
     Kind::of::<WebhookRenewal>(),
     Kind::of::<SuggestionRegeneration>(),
     Kind::of::<BatchNotifications>(),
@@ -38,11 +40,20 @@ pub const ALL: &[Kind] = &[
 /// A user that does not exist.
 pub const NO_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0000);
 
-/// A payload whose queue can be tried in production, with a task that has no effects.
-pub trait DryRun: Payload {
-    /// Names [`NO_USER`], or, where a task without a user is all there is, a sweep that begins after the last user.
-    fn dry_run() -> Self;
+/// A payload whose tasks can be about one user.
+pub trait ForUser: Payload {
+    /// The task of a user, as a person asks for it. About [`NO_USER`] it has no effects.
+    fn for_user(user_id: Uuid) -> Self;
 }
+
+/// A payload whose tasks are all sweeps.
+pub trait SweepOnly: Payload {
+    /// A sweep that begins there. After the last user it has no effects.
+    fn sweep(position: Position) -> Self;
+}
+
+/// Creates a task with that data.
+pub type Enqueue = fn(Tasks, Value, Options) -> BoxFuture<'static, Result<Enqueued, tasks::Error>>;
 
 /// Where a sweep begins that finds no user.
 fn after_all_users() -> Position {
@@ -56,18 +67,38 @@ pub struct Kind {
     pub queue: Queue,
     /// Version of its schema.
     pub version: u32,
-    /// Data of a task without effects.
+    /// Data of a task without effects, with which the queue is tried in production.
     pub dry_run: fn() -> serde_json::Result<Value>,
+    /// Data of the task of a user, as a person asks for it; none, if all its tasks are sweeps.
+    pub for_user: Option<fn(Uuid) -> serde_json::Result<Value>>,
+    /// Creates a task with such data, as the functions create theirs.
+    pub enqueue: Enqueue,
     /// Reads a task of any version, and returns its data as this revision would send it.
     pub reread: fn(&Envelope) -> Result<serde_json::Result<Value>, envelope::Error>,
 }
 
 impl Kind {
-    const fn of<P: DryRun>() -> Self {
+    const fn of<P: ForUser>() -> Self {
+        let dry_run = || serde_json::to_value(P::for_user(NO_USER));
+        Self::with::<P>(dry_run, Some(|user_id| serde_json::to_value(P::for_user(user_id))))
+    }
+
+    const fn of_sweeps<P: SweepOnly>() -> Self {
+        Self::with::<P>(|| serde_json::to_value(P::sweep(after_all_users())), None)
+    }
+
+    const fn with<P: Payload>(
+        dry_run: fn() -> serde_json::Result<Value>,
+        for_user: Option<fn(Uuid) -> serde_json::Result<Value>>,
+    ) -> Self {
         Self {
             queue: P::QUEUE,
             version: P::VERSION,
-            dry_run: || serde_json::to_value(P::dry_run()),
+            dry_run,
+            for_user,
+            enqueue: |tasks, data, options| {
+                Box::pin(async move { tasks.enqueue::<P>(&serde_json::from_value(data)?, options).await })
+            },
             reread: |envelope| Ok(serde_json::to_value(envelope.payload::<P>()?)),
         }
     }

@@ -23,6 +23,20 @@ pub enum Action {
     Discard,
     /// The lease of a run is taken from it.
     Release,
+    /// A task is dispatched before its time.
+    RunTask,
+    /// A task that waits is deleted.
+    DeleteTask,
+    /// A task is created.
+    Enqueue,
+    /// A schedule creates its task before its time.
+    RunSchedule,
+    /// A schedule creates no tasks.
+    PauseSchedule,
+    /// A schedule creates its tasks again.
+    ResumeSchedule,
+    /// What became of a message of unknown status is recorded.
+    Settle,
 }
 
 /// Where an operator asks for it.

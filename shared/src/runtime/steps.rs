@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
-use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -19,7 +18,7 @@ use super::task::{Headers, Task, task_ref};
 use crate::db;
 use crate::db::dead_letters::DeadLetter;
 use crate::db::failures::{Cause, Run, TaskRef, TaskState};
-use crate::envelope::{self, Envelope, sha256_hex};
+use crate::envelope::{self, Envelope, sha256_hex, user_of};
 use crate::failure::Failure;
 use crate::idempotency::{Expired, Lease, Lost};
 use crate::job::{Context, Outcome};
@@ -524,20 +523,6 @@ impl Runtime {
 pub(super) fn without_redis(error: &redis::Error) {
     let error = error as &dyn std::error::Error;
     tracing::warn!(event = %EventCode::RedisUnavailable, error, "task runs without a lease");
-}
-
-/// The user whom a task of any schema is about: what is kept of it goes when the user does.
-fn user_of(body: &[u8]) -> Option<Uuid> {
-    #[derive(Deserialize)]
-    struct Body {
-        data: Data,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Data {
-        user_id: Option<Uuid>,
-    }
-    serde_json::from_slice::<Body>(body).ok()?.data.user_id
 }
 
 /// The key of a body that could not be parsed, or was not yet.

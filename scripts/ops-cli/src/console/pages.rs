@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use catchup::db::deliveries::LedgerMessage;
+use catchup::db::deliveries::{LedgerFilter, LedgerMessage, STATES};
 use catchup::queues;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -89,7 +89,8 @@ pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query
     }
     let overview = app.operations.overview().await;
     let mut frame = Frame { is_live: true, ..app.frame("Now", visitor, "queues") };
-    let unknown = app.operations.messages(None, Some("unknown"), ROWS).await.ok();
+    let unknown = LedgerFilter { state: Some("unknown"), ..LedgerFilter::default() };
+    let unknown = app.operations.messages(&unknown, ROWS).await.ok();
     frame.sources.clone_from(&overview.sources);
     let unknown_messages = unknown.map(|listed| listed.items.len());
     let page = NowPage { frame: &frame, rows: &overview.queues, unknown_messages };
@@ -364,15 +365,16 @@ struct MessagesPage<'a> {
 #[expect(clippy::unused_self, reason = "a template calls methods")]
 impl MessagesPage<'_> {
     fn states(&self) -> [&'static str; 7] {
-        ["unknown", "sent", "delivered", "failed", "bounced", "complained", "refused"]
+        STATES
     }
 }
 
 pub(super) async fn messages(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
     let parameters = Parameters::of_query(query.as_deref());
     let (user, state) = (parameters.user()?, parameters.get("state")?);
-    let mut frame = Frame { is_live: true, ..app.frame("Messages", visitor, "deliveries list") };
-    let messages = app.ask(&mut frame, app.operations.messages(user, state, ROWS)).await;
+    let mut frame = Frame { is_live: true, ..app.frame("Messages", visitor, "messages list") };
+    let filter = LedgerFilter { user_id: user, state, ..LedgerFilter::default() };
+    let messages = app.ask(&mut frame, app.operations.messages(&filter, ROWS)).await;
     let page = MessagesPage {
         frame: &frame,
         messages: messages.as_ref(),

@@ -3,40 +3,32 @@
 //! Source: <https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues>.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use chrono::{DateTime, Utc};
-use gcp_auth::TokenProvider;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use shared::config::{Config, InvalidConfig, variables};
 use shared::http;
 use shared::queue::Queue;
-use tokio::sync::OnceCell;
 use url::Url;
 
+use super::google_api::GoogleApi;
 use crate::queue::Found;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const TIMEOUT: Duration = Duration::from_secs(10);
 const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-tasks"];
-/// The most that the API gives per page, which is also all that is looked at of a queue.
-const MAX_TASKS: usize = 1000;
-/// Google explains itself in less.
-const MAX_REFUSAL_BYTES: usize = 64 * 1024;
+/// The most that the API gives per page.
+pub(crate) const PAGE: usize = 1000;
 
 /// Cloud Tasks in one region of a project; clones share connections and credentials.
 #[derive(Clone)]
 pub(crate) struct CloudTasks {
-    http: reqwest::Client,
+    api: GoogleApi,
     /// `https://…/v2/projects/P/locations/R/queues`
     queues: String,
     pub(crate) project: String,
     pub(crate) region: String,
-    /// None on loopback.
-    credentials: Option<Arc<OnceCell<Arc<dyn TokenProvider>>>>,
 }
 
 /// The tasks of a queue, as far as they were looked at.
@@ -52,27 +44,69 @@ pub(crate) struct Waiting {
     pub(crate) oldest_due: Option<DateTime<Utc>>,
 }
 
-/// A task as the API shows it, without its body.
+/// How much is shown of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
+pub(crate) enum View {
+    /// All but its body.
+    Basic,
+    /// All of it.
+    Full,
+}
+
+/// A task as the API shows it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FoundTask {
+    name: String,
     pub(crate) schedule_time: DateTime<Utc>,
     pub(crate) create_time: DateTime<Utc>,
     #[serde(default)]
     pub(crate) dispatch_count: u32,
     last_attempt: Option<Attempt>,
+    http_request: Option<HttpRequest>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Attempt {
     response_time: Option<DateTime<Utc>>,
+    response_status: Option<Status>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Status {
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct HttpRequest {
+    #[serde(default)]
+    body: String,
 }
 
 impl FoundTask {
+    /// Its name in its queue.
+    pub(crate) fn name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+
     /// It was dispatched, and has not been answered.
     pub(crate) fn is_in_flight(&self) -> bool {
         self.last_attempt.as_ref().is_some_and(|attempt| attempt.response_time.is_none())
+    }
+
+    /// What Cloud Tasks says about the last answer to a dispatch, such as `UNAVAILABLE(14): HTTP status code 503`.
+    pub(crate) fn last_answer(&self) -> Option<&str> {
+        let message = &self.last_attempt.as_ref()?.response_status.as_ref()?.message;
+        (!message.is_empty()).then_some(message)
+    }
+
+    /// Its body, with [`View::Full`].
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let body = self.http_request.as_ref().map(|request| BASE64_STANDARD.decode(&request.body));
+        body.and_then(Result::ok).unwrap_or_default()
     }
 }
 
@@ -101,18 +135,6 @@ struct Tasks {
     next_page_token: String,
 }
 
-#[derive(Default, Deserialize)]
-struct Refusal {
-    #[serde(default)]
-    error: Explained,
-}
-
-#[derive(Default, Deserialize)]
-struct Explained {
-    #[serde(default)]
-    message: String,
-}
-
 impl CloudTasks {
     /// Reads `CLOUD_TASKS_URL`, `GCP_PROJECT_ID` and `GCP_REGION`.
     pub(crate) fn from_config(config: &mut Config) -> Result<Self, InvalidConfig> {
@@ -125,11 +147,10 @@ impl CloudTasks {
         }
         let base = endpoint.as_str().trim_end_matches('/');
         Ok(Self {
-            http: http::client(CONNECT_TIMEOUT, TIMEOUT),
+            api: GoogleApi::new("Cloud Tasks", SCOPES, &endpoint),
             queues: format!("{base}/v2/projects/{project}/locations/{region}/queues"),
             project,
             region,
-            credentials: (!http::is_loopback(&endpoint)).then(Arc::default),
         })
     }
 
@@ -137,7 +158,8 @@ impl CloudTasks {
     pub(crate) async fn queues(&self) -> anyhow::Result<BTreeMap<String, Found>> {
         let (mut all, mut page) = (BTreeMap::new(), String::new());
         loop {
-            let answer: Queues = self.get(&self.queues, &[("pageToken", &page)]).await?;
+            let request = self.api.http.get(&self.queues).query(&[("pageToken", &page)]);
+            let answer: Queues = self.api.call(request).await?;
             all.extend(answer.queues.into_iter().map(|Named { name, found }| {
                 (name.rsplit('/').next().unwrap_or_default().to_owned(), found)
             }));
@@ -148,36 +170,63 @@ impl CloudTasks {
         }
     }
 
-    /// The tasks that wait in a queue, of which the first [`MAX_TASKS`] are looked at: one call, unless the API gives a page that is
-    /// not full.
+    /// The tasks that wait in a queue, of which the first [`PAGE`] are looked at.
     pub(crate) async fn waiting(&self, queue: Queue, now: DateTime<Utc>) -> anyhow::Result<Waiting> {
-        let url = format!("{}/{}/tasks", self.queues, queue.cloud_name());
-        let (size, mut page, mut tasks) = (MAX_TASKS.to_string(), String::new(), Vec::<FoundTask>::new());
-        loop {
-            let answer: Tasks = self.get(&url, &[("pageSize", &size), ("pageToken", &page)]).await?;
-            tasks.extend(answer.tasks);
-            page = answer.next_page_token;
-            if page.is_empty() || tasks.len() >= MAX_TASKS {
-                break;
-            }
-        }
+        let mut tasks = Vec::new();
+        let is_cut = self.tasks(queue, View::Basic, PAGE, |task| tasks.push(task)).await?;
         Ok(Waiting {
             tasks: tasks.len(),
-            is_cut: !page.is_empty(),
+            is_cut,
             in_flight: tasks.iter().filter(|task| task.is_in_flight()).count(),
             oldest_due: tasks.iter().map(|task| task.schedule_time).filter(|at| *at <= now).min(),
         })
     }
 
+    /// Gives the tasks of a queue to `take`, a page at a time until there have been `at_most`; returns whether there are more.
+    pub(crate) async fn tasks(
+        &self,
+        queue: Queue,
+        view: View,
+        at_most: usize,
+        mut take: impl FnMut(FoundTask),
+    ) -> anyhow::Result<bool> {
+        let url = format!("{}/{}/tasks", self.queues, queue.cloud_name());
+        let (mut page, mut taken) = (String::new(), 0);
+        loop {
+            let size = (at_most - taken).min(PAGE).to_string();
+            let query = [("pageSize", &*size), ("pageToken", &page), ("responseView", view.into())];
+            let answer: Tasks = self.api.call(self.api.http.get(&url).query(&query)).await?;
+            taken += answer.tasks.len();
+            answer.tasks.into_iter().for_each(&mut take);
+            page = answer.next_page_token;
+            if page.is_empty() || taken >= at_most {
+                return Ok(!page.is_empty());
+            }
+        }
+    }
+
     /// The task of that name, unless it has ended.
     pub(crate) async fn task(&self, queue: Queue, name: &str) -> anyhow::Result<Option<FoundTask>> {
+        self.api.find(self.api.http.get(self.task_url(queue, name)?)).await
+    }
+
+    /// Dispatches a task immediately, whatever its time and the state of its queue; `false` if it has ended.
+    pub(crate) async fn run(&self, queue: Queue, name: &str) -> anyhow::Result<bool> {
+        let url = self.task_url(queue, &format!("{name}:run"))?;
+        let ran: Option<Value> = self.api.find(self.api.http.post(url).json(&json!({}))).await?;
+        Ok(ran.is_some())
+    }
+
+    /// Deletes a task; `false` if it has ended.
+    pub(crate) async fn delete(&self, queue: Queue, name: &str) -> anyhow::Result<bool> {
+        let deleted: Option<Value> = self.api.find(self.api.http.delete(self.task_url(queue, name)?)).await?;
+        Ok(deleted.is_some())
+    }
+
+    fn task_url(&self, queue: Queue, name: &str) -> anyhow::Result<Url> {
         let mut url: Url = format!("{}/{}/tasks", self.queues, queue.cloud_name()).parse()?;
         url.path_segments_mut().ok().context("the address of Cloud Tasks has no path")?.push(name);
-        let response = self.send(self.http.get(url)).await?;
-        match response.status().as_u16() {
-            404 => Ok(None),
-            _ => Ok(Some(read(response).await?)),
-        }
+        Ok(url)
     }
 
     /// Holds a queue's tasks back.
@@ -192,35 +241,6 @@ impl CloudTasks {
 
     async fn change(&self, queue: Queue, verb: &str) -> anyhow::Result<()> {
         let url = format!("{}/{}:{verb}", self.queues, queue.cloud_name());
-        let response = self.send(self.http.post(url).json(&serde_json::json!({}))).await?;
-        read::<serde_json::Value>(response).await.map(drop)
+        self.api.call::<Value>(self.api.http.post(url).json(&json!({}))).await.map(drop)
     }
-
-    async fn get<T: DeserializeOwned>(&self, url: &str, query: &[(&str, &str)]) -> anyhow::Result<T> {
-        read(self.send(self.http.get(url).query(query)).await?).await
-    }
-
-    async fn send(&self, mut request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
-        if let Some(cell) = &self.credentials {
-            // The library has no timeout of its own and tries several times.
-            let token = tokio::time::timeout(TIMEOUT, async {
-                cell.get_or_try_init(gcp_auth::provider).await?.token(SCOPES).await
-            });
-            let token = token.await.context("no credentials for Cloud Tasks in time")?;
-            request = request.bearer_auth(token.context("no credentials for Cloud Tasks")?.as_str());
-        }
-        let response = request.send().await.map_err(reqwest::Error::without_url);
-        response.context("Cloud Tasks does not respond")
-    }
-}
-
-async fn read<T: DeserializeOwned>(response: reqwest::Response) -> anyhow::Result<T> {
-    let status = response.status();
-    if !status.is_success() {
-        let body = http::read_limited(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
-        let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
-        bail!("Cloud Tasks responded {status}: {}", refusal.error.message);
-    }
-    let answer = response.json().await.map_err(reqwest::Error::without_url);
-    answer.context("cannot read the response of Cloud Tasks")
 }

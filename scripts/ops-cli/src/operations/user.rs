@@ -1,6 +1,6 @@
 //! One user: connections, the last syncs, what failed, and messages. Shows nothing that the user or a contact wrote.
 
-use catchup::db::deliveries::{Deliveries, LedgerMessage};
+use catchup::db::deliveries::{LedgerFilter, LedgerMessage};
 use catchup::db::user_overview::{Overview, UserOverview};
 use serde::Serialize;
 use serde_json::Value;
@@ -61,6 +61,7 @@ impl Operations {
 
     async fn own_rows(&self, user: Uuid) -> anyhow::Result<Own> {
         let database = self.database()?;
+        let ledger = LedgerFilter { user_id: Some(user), ..LedgerFilter::default() };
         let selection = Selection { user: Some(user), ..Selection::default() };
         let dead_letters = self.dead_letters(&selection, ROWS).await?;
         Ok(Own {
@@ -69,19 +70,7 @@ impl Operations {
                 items: dead_letters.items.iter().map(summary).collect(),
                 is_cut: dead_letters.is_cut,
             },
-            messages: self.messages(Some(user), None, ROWS).await?,
+            messages: self.messages(&ledger, ROWS).await?,
         })
-    }
-
-    /// Messages of the ledger: those of unknown status first, then the newest.
-    pub(crate) async fn messages(
-        &self,
-        user: Option<Uuid>,
-        state: Option<&str>,
-        limit: u32,
-    ) -> anyhow::Result<Listed<LedgerMessage>> {
-        let messages =
-            Deliveries::from(self.database()?).ledger(user, state, limit.saturating_add(1)).await?;
-        Ok(Listed::of(messages, limit))
     }
 }

@@ -1,7 +1,7 @@
 //! One harmless task through the real queue, with the real identity, to the new function.
 //!
 //! A task names its own address. While the queue is not taken over, that address applies, so this one task reaches the new
-//! function and all others reach the old one. Its payload does nothing: [`payload::DryRun`].
+//! function and all others reach the old one. Its payload does nothing: [`payload::Kind::dry_run`].
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

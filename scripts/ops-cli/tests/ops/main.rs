@@ -15,4 +15,6 @@ mod operator;
 mod output;
 mod pages;
 mod programs;
+mod schedules;
 mod shell;
+mod tasks;

@@ -33,6 +33,18 @@ fn each_mistake_has_one_answer() {
         ("pause Calender_Sync", "there is no queue Calender_Sync; did you mean calendar-sync?"),
         ("rollback calender-sync", "there is no function calender-sync; did you mean calendar-sync?"),
         ("rollback webhook", "there is no function webhook; did you mean webhooks?"),
+        ("tasks calender-sync", meant),
+        ("run 17 --queue calender-sync", meant),
+        ("delete calender-sync:17", meant),
+        ("enqueue calender-sync --user 00000000-0000-4000-8000-000000000001", meant),
+        // A schedule.
+        (
+            "schedule run token-refesh-sweep",
+            "there is no schedule token-refesh-sweep; did you mean token-refresh-sweep?",
+        ),
+        ("schedule pause calendar-sync", "calendar-sync has no schedule; there are token-refresh-sweep, "),
+        ("schedule resume adaptive-sync", "adaptive-sync has several schedules: adaptive-sync-contacts, "),
+        ("schedule run", "the following required arguments were not provided:\n  <NAME>"),
         // One that is none.
         ("pause mail", no_queue),
         ("dead-letters list --queue mail", no_queue),
@@ -45,6 +57,22 @@ fn each_mistake_has_one_answer() {
         ("dead-letters replay --until yesterday", no_time),
         ("dead-letters list --since 2", "2 is no time: "),
         ("dead-letters list --since=-2h", "-2h is no time: "),
+        ("tasks calendar-sync --since yesterday", no_time),
+        (
+            "enqueue calendar-sync --user 00000000-0000-4000-8000-000000000001 --in tomorrow",
+            "tomorrow is no length of time, such as 45m, 2h or 3d",
+        ),
+        (
+            "enqueue calendar-sync --user 00000000-0000-4000-8000-000000000001 --in 31d",
+            "Cloud Tasks takes no task of more than 30 days ahead",
+        ),
+        // A task.
+        ("run 17", "the name 17 does not say its queue; pass --queue QUEUE"),
+        ("delete 17%00 --queue calendar-sync", "17%00 is no name of a task"),
+        (
+            "enqueue adaptive-sync --user 00000000-0000-4000-8000-000000000001",
+            "adaptive-sync has no task about one user: all its tasks are sweeps; see scripts/ops schedule run",
+        ),
         // A user, a number.
         ("user ada", "invalid value 'ada' for '<USER>'"),
         ("errors --user ada", "invalid value 'ada' for '--user <USER>'"),
@@ -52,7 +80,29 @@ fn each_mistake_has_one_answer() {
         ("errors --limit many", "invalid value 'many' for '--limit <N>'"),
         ("dead-letters replay --all --limit 0", "0 is not in 1..=10000"),
         ("actions --limit -1", "unexpected argument '-1'"),
+        ("tasks calendar-sync --user ada", "invalid value 'ada' for '--user <USER>'"),
+        ("enqueue calendar-sync --user ada", "invalid value 'ada' for '--user <USER>'"),
+        // A message.
+        ("messages list --state unknwon", "a similar value exists: 'unknown'"),
+        ("messages list --channel fax", "[possible values: sms, email, in_app]"),
+        ("messages list --since yesterday", no_time),
+        ("messages show ada", "invalid value 'ada' for '<MESSAGE>'"),
+        (
+            "messages settle 00000000-0000-4000-8000-000000000001 --as lost",
+            "[possible values: sent, not-sent]",
+        ),
+        (
+            "messages settle 00000000-0000-4000-8000-000000000001 --as sent --provider twilio",
+            "the following required arguments were not provided:\n  --provider-id <ID>",
+        ),
+        (
+            "messages settle 00000000-0000-4000-8000-000000000001",
+            "the following required arguments were not provided:\n  --as <KNOWN>",
+        ),
         // Too little, or too much.
+        ("tasks", "the following required arguments were not provided:\n  <QUEUE>"),
+        ("run", "the following required arguments were not provided:\n  <TASK>"),
+        ("enqueue calendar-sync", "the following required arguments were not provided:\n  --user <USER>"),
         ("pause", "the following required arguments were not provided:\n  <QUEUE>..."),
         ("dead-letters replay", "the following required arguments were not provided:\n  <ID>..."),
         ("dead-letters discard", "the following required arguments were not provided:\n  <ID>..."),
@@ -63,8 +113,8 @@ fn each_mistake_has_one_answer() {
         ("explain", "the following required arguments were not provided:\n  <KEY>"),
         ("user", "the following required arguments were not provided:\n  <USER>"),
         // A command, an option.
-        ("queue", "a similar subcommand exists: 'queues'"),
-        ("deadletters", "similar subcommands exist: 'deliveries', 'dead-letters'"),
+        ("queue", "some similar subcommands exist: 'enqueue', 'queues'"),
+        ("deadletters", "some similar subcommands exist: 'delete', 'dead-letters'"),
         ("dead-letters lst", "a similar subcommand exists: 'list'"),
         ("errors --queu calendar-sync", "a similar argument exists: '--queue'"),
         ("queues calendar-sync", "unexpected argument 'calendar-sync'"),

@@ -13,7 +13,7 @@ mod ledger;
 mod reports;
 
 pub use breaker::Breaker;
-pub use ledger::LedgerMessage;
+pub use ledger::{CHANNELS, LedgerFilter, LedgerMessage, STATES};
 pub use reports::{DeliveryStatus, Report, Reported, SentTo};
 
 /// A way to reach a person, as the database spells it.

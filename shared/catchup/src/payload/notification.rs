@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use shared::payload::{Payload, Target, UserTask};
 use shared::queue::Queue;
+use uuid::Uuid;
 
-use super::{DryRun, NO_USER};
+use super::ForUser;
 use crate::queues;
 
 /// A sweep over users whose weekly batch is due, or one user's batch.
@@ -28,10 +29,9 @@ impl Payload for BatchNotifications {
     const QUEUE: Queue = queues::BATCH_NOTIFICATIONS;
 }
 
-impl DryRun for BatchNotifications {
-    fn dry_run() -> Self {
-        let details = BatchTime { day_of_week: Some(0), time: Some("09:00".to_owned()) };
-        Self(Target::User(UserTask { details, ..UserTask::new(NO_USER) }))
+impl ForUser for BatchNotifications {
+    fn for_user(user_id: Uuid) -> Self {
+        Self(Target::User(UserTask::new(user_id)))
     }
 }
 
@@ -44,9 +44,9 @@ impl Payload for NotificationReminder {
     const QUEUE: Queue = queues::NOTIFICATION_REMINDER;
 }
 
-impl DryRun for NotificationReminder {
-    fn dry_run() -> Self {
-        Self(Target::User(UserTask::new(NO_USER)))
+impl ForUser for NotificationReminder {
+    fn for_user(user_id: Uuid) -> Self {
+        Self(Target::User(UserTask::new(user_id)))
     }
 }
 
@@ -59,8 +59,8 @@ impl Payload for TokenHealthReminder {
     const QUEUE: Queue = queues::TOKEN_HEALTH_REMINDER;
 }
 
-impl DryRun for TokenHealthReminder {
-    fn dry_run() -> Self {
-        Self(Target::User(UserTask::new(NO_USER)))
+impl ForUser for TokenHealthReminder {
+    fn for_user(user_id: Uuid) -> Self {
+        Self(Target::User(UserTask::new(user_id)))
     }
 }

@@ -5,7 +5,7 @@ use shared::payload::{Payload, Target, UserTask};
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use super::{DryRun, NO_USER};
+use super::ForUser;
 use crate::queues;
 
 /// One user's suggestions, looked at again.
@@ -32,9 +32,9 @@ impl Payload for SuggestionRegeneration {
     const QUEUE: Queue = queues::SUGGESTION_REGENERATION;
 }
 
-impl DryRun for SuggestionRegeneration {
-    fn dry_run() -> Self {
-        Self { user_id: NO_USER, reason: RegenerationReason::ManualRefresh }
+impl ForUser for SuggestionRegeneration {
+    fn for_user(user_id: Uuid) -> Self {
+        Self { user_id, reason: RegenerationReason::ManualRefresh }
     }
 }
 
@@ -49,8 +49,8 @@ impl Payload for SuggestionGeneration {
     const QUEUE: Queue = queues::SUGGESTION_GENERATION;
 }
 
-impl DryRun for SuggestionGeneration {
-    fn dry_run() -> Self {
-        Self(Target::User(UserTask::new(NO_USER)))
+impl ForUser for SuggestionGeneration {
+    fn for_user(user_id: Uuid) -> Self {
+        Self(Target::User(UserTask::new(user_id)))
     }
 }

@@ -5,7 +5,7 @@ use shared::payload::{Payload, Position, Target, UserTask};
 use shared::queue::Queue;
 use uuid::Uuid;
 
-use super::{DryRun, Integration, NO_USER, after_all_users};
+use super::{ForUser, Integration, SweepOnly};
 use crate::queues;
 
 /// A sweep over due tokens, or the refresh of one user's tokens.
@@ -26,9 +26,9 @@ impl Payload for TokenRefresh {
     const QUEUE: Queue = queues::TOKEN_REFRESH;
 }
 
-impl DryRun for TokenRefresh {
-    fn dry_run() -> Self {
-        Self(Target::User(UserTask::new(NO_USER)))
+impl ForUser for TokenRefresh {
+    fn for_user(user_id: Uuid) -> Self {
+        Self(Target::User(UserTask::new(user_id)))
     }
 }
 
@@ -47,9 +47,9 @@ impl Payload for AdaptiveSync {
     const QUEUE: Queue = queues::ADAPTIVE_SYNC;
 }
 
-impl DryRun for AdaptiveSync {
-    fn dry_run() -> Self {
-        Self { integration_type: Integration::GoogleCalendar, position: after_all_users() }
+impl SweepOnly for AdaptiveSync {
+    fn sweep(position: Position) -> Self {
+        Self { integration_type: Integration::GoogleCalendar, position }
     }
 }
 
@@ -68,9 +68,9 @@ impl Payload for CalendarSync {
     const QUEUE: Queue = queues::CALENDAR_SYNC;
 }
 
-impl DryRun for CalendarSync {
-    fn dry_run() -> Self {
-        Self { user_id: NO_USER, trigger: None }
+impl ForUser for CalendarSync {
+    fn for_user(user_id: Uuid) -> Self {
+        Self { user_id, trigger: Some(Trigger::Manual) }
     }
 }
 
@@ -149,8 +149,8 @@ impl Payload for GoogleContactsSync {
     const QUEUE: Queue = queues::GOOGLE_CONTACTS_SYNC;
 }
 
-impl DryRun for GoogleContactsSync {
-    fn dry_run() -> Self {
-        Self { user_id: NO_USER, sync_type: SyncType::Incremental, trigger: None, resume: None }
+impl ForUser for GoogleContactsSync {
+    fn for_user(user_id: Uuid) -> Self {
+        Self { user_id, sync_type: SyncType::Incremental, trigger: Some(Trigger::Manual), resume: None }
     }
 }

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use shared::payload::{Payload, Target, UserTask};
 use shared::queue::Queue;
+use uuid::Uuid;
 
-use super::{DryRun, NO_USER, after_all_users};
+use super::ForUser;
 use crate::queues;
 
 /// A sweep over channels that expire soon, or a new channel for one user.
@@ -36,9 +37,9 @@ impl Payload for WebhookRenewal {
     const QUEUE: Queue = queues::WEBHOOK_RENEWAL;
 }
 
-impl DryRun for WebhookRenewal {
-    fn dry_run() -> Self {
-        Self(Target::User(UserTask::new(NO_USER)))
+impl ForUser for WebhookRenewal {
+    fn for_user(user_id: Uuid) -> Self {
+        Self(Target::User(UserTask::new(user_id)))
     }
 }
 
@@ -51,8 +52,8 @@ impl Payload for WebhookHealthCheck {
     const QUEUE: Queue = queues::WEBHOOK_HEALTH_CHECK;
 }
 
-impl DryRun for WebhookHealthCheck {
-    fn dry_run() -> Self {
-        Self(Target::Sweep(after_all_users()))
+impl ForUser for WebhookHealthCheck {
+    fn for_user(user_id: Uuid) -> Self {
+        Self(Target::User(UserTask::new(user_id)))
     }
 }

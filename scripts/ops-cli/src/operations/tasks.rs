@@ -1,0 +1,223 @@
+//! The tasks that wait in a queue: found, dispatched before their time, deleted, created.
+
+use anyhow::{Context as _, ensure};
+use catchup::payload;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::db::operator_actions::{Action, NewAction};
+use shared::envelope::{self, Envelope};
+use shared::queue::Queue;
+use shared::tasks::{Options, task_name};
+use uuid::Uuid;
+
+use super::actions::Request;
+use super::cloud_tasks::{FoundTask, PAGE, View};
+use super::{Listed, Operations, UNCHANGED};
+use crate::moment;
+
+/// Tasks of a queue that are looked at for those that are sought.
+pub(crate) const LOOKED_AT: usize = 10_000;
+
+/// Which tasks of a queue are meant; each condition that is given must be true.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sought<'a> {
+    pub(crate) user: Option<Uuid>,
+    pub(crate) key: Option<&'a str>,
+    /// Created from then on.
+    pub(crate) since: Option<DateTime<Utc>>,
+}
+
+impl Sought<'_> {
+    fn is_all(&self) -> bool {
+        self.user.is_none() && self.key.is_none() && self.since.is_none()
+    }
+
+    /// In words: ` with key …`, or nothing when all are meant.
+    pub(crate) fn words(&self) -> String {
+        let conditions = [
+            self.user.map(|user| format!("user {user}")),
+            self.key.map(|key| format!("key {key}")),
+            self.since.map(|since| format!("since {}", moment::text(since))),
+        ];
+        let words: Vec<_> = conditions.into_iter().flatten().collect();
+        if words.is_empty() { String::new() } else { format!(" with {}", words.join(", ")) }
+    }
+
+    fn fits(&self, task: &WaitingTask) -> bool {
+        self.user.is_none_or(|user| task.user == Some(user))
+            && self.key.is_none_or(|key| task.key.as_deref() == Some(key) || task.name == key)
+            && self.since.is_none_or(|since| task.created_at >= since)
+    }
+}
+
+/// A task that waits, without its body.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WaitingTask {
+    pub(crate) name: String,
+    /// What its leases and failures are recorded under; none, if its body is no envelope.
+    pub(crate) key: Option<String>,
+    pub(crate) user: Option<Uuid>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) due_at: DateTime<Utc>,
+    pub(crate) dispatches: u32,
+    pub(crate) is_in_flight: bool,
+    /// What Cloud Tasks says about the last answer to a dispatch.
+    pub(crate) last_answer: Option<String>,
+}
+
+/// Tasks of a queue.
+#[derive(Debug)]
+pub(crate) struct WaitingTasks {
+    pub(crate) tasks: Listed<WaitingTask>,
+    /// The queue has more tasks than were looked at, which are so many.
+    pub(crate) is_unfinished: bool,
+    pub(crate) looked_at: usize,
+}
+
+impl WaitingTask {
+    fn of(queue: Queue, found: &FoundTask) -> Self {
+        let (name, body) = (found.name().to_owned(), found.body());
+        let envelope = Envelope::parse(queue, None, &body).ok();
+        Self {
+            key: envelope.map(|it| {
+                let created = it.enqueued_at.unwrap_or(found.create_time);
+                it.key(queue, Some(&name), created).text
+            }),
+            user: envelope::user_of(&body),
+            created_at: found.create_time,
+            due_at: found.schedule_time,
+            dispatches: found.dispatch_count,
+            is_in_flight: found.is_in_flight(),
+            last_answer: found.last_answer().map(str::to_owned),
+            name,
+        }
+    }
+}
+
+impl Operations {
+    /// The tasks that wait in a queue, those that are due first: of its first [`PAGE`], or those that are sought of its first
+    /// [`LOOKED_AT`]. Cloud Tasks lists them in any order.
+    pub(crate) async fn waiting_tasks(
+        &self,
+        queue: Queue,
+        sought: Sought<'_>,
+        limit: u32,
+    ) -> anyhow::Result<WaitingTasks> {
+        let at_most = if sought.is_all() { PAGE } else { LOOKED_AT };
+        let mut tasks = Vec::new();
+        let take = |found: FoundTask| {
+            let task = WaitingTask::of(queue, &found);
+            if sought.fits(&task) {
+                tasks.push(task);
+            }
+        };
+        let is_unfinished = self.cloud_tasks()?.tasks(queue, View::Full, at_most, take).await?;
+        tasks.sort_by_key(|task| task.due_at);
+        Ok(WaitingTasks { tasks: Listed::of(tasks, limit), looked_at: at_most, is_unfinished })
+    }
+
+    /// A task that waits, by its name in its queue.
+    pub(crate) async fn waiting_task(&self, queue: Queue, name: &str) -> anyhow::Result<WaitingTask> {
+        let found = self.cloud_tasks()?.task(queue, name).await?;
+        Ok(WaitingTask::of(queue, &found.with_context(|| has_ended(queue, name))?))
+    }
+
+    /// Dispatches a task immediately, whatever its time, the rate of its queue, and whether that is paused.
+    pub(crate) async fn run_task(
+        &self,
+        queue: Queue,
+        task: &WaitingTask,
+        request: Request<'_>,
+    ) -> anyhow::Result<()> {
+        self.change_task(Action::RunTask, queue, task, request).await
+    }
+
+    /// Deletes a task: its work is not done, and it is no dead letter.
+    pub(crate) async fn delete_task(
+        &self,
+        queue: Queue,
+        task: &WaitingTask,
+        request: Request<'_>,
+    ) -> anyhow::Result<()> {
+        self.change_task(Action::DeleteTask, queue, task, request).await
+    }
+
+    /// Creates a task about a user, which runs not before `at`, and returns its name.
+    pub(crate) async fn enqueue(
+        &self,
+        queue: Queue,
+        user: Uuid,
+        at: Option<DateTime<Utc>>,
+        request: Request<'_>,
+    ) -> anyhow::Result<String> {
+        let data = data_for_user(queue).context("all tasks of the queue are sweeps")?(user)?;
+        let new = NewAction {
+            action: Action::Enqueue,
+            via: request.via,
+            function: Some(queue.name()),
+            user_id: Some(user),
+            filter: &json!({ "queue": queue.name(), "user": user, "at": at }),
+            count: 1,
+            why: request.why,
+        };
+        self.create_task(queue, data, at, &new).await
+    }
+
+    /// Creates a task with this data. Its name, which is returned, is made of the action that is recorded.
+    pub(super) async fn create_task(
+        &self,
+        queue: Queue,
+        data: Value,
+        at: Option<DateTime<Utc>>,
+        new: &NewAction<'_>,
+    ) -> anyhow::Result<String> {
+        let kind =
+            payload::ALL.iter().find(|kind| kind.queue == queue).context("the queue has no payload")?;
+        let producer = self.producer(queue).await?;
+        let action = self.begin(new).await.context(UNCHANGED)?;
+        let text = format!("operator:{action}");
+        let options = Options::default().named(&text);
+        let options = if let Some(at) = at { options.at(at) } else { options };
+        (kind.enqueue)(producer, data, options).await.context("the task is not created")?;
+        self.end(action, 1).await?;
+        Ok(task_name(queue, &text))
+    }
+
+    async fn change_task(
+        &self,
+        action: Action,
+        queue: Queue,
+        task: &WaitingTask,
+        request: Request<'_>,
+    ) -> anyhow::Result<()> {
+        let tasks = self.cloud_tasks()?;
+        let new = NewAction {
+            action,
+            via: request.via,
+            function: Some(queue.name()),
+            user_id: task.user,
+            filter: &json!({ "queue": queue.name(), "task": task.name }),
+            count: 1,
+            why: request.why,
+        };
+        let begun = self.begin(&new).await.context(UNCHANGED)?;
+        let changed = match action {
+            Action::DeleteTask => tasks.delete(queue, &task.name).await?,
+            _ => tasks.run(queue, &task.name).await?,
+        };
+        self.end(begun, usize::from(changed)).await?;
+        ensure!(changed, has_ended(queue, &task.name));
+        Ok(())
+    }
+}
+
+/// What makes the data of a task about one user; none, if all tasks of the queue are sweeps.
+pub(crate) fn data_for_user(queue: Queue) -> Option<fn(Uuid) -> serde_json::Result<Value>> {
+    payload::ALL.iter().find(|kind| kind.queue == queue)?.for_user
+}
+
+fn has_ended(queue: Queue, name: &str) -> String {
+    format!("no task {name} waits in {}: it has ended, or there was none", queue.cloud_name())
+}

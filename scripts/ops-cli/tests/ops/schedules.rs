@@ -1,0 +1,106 @@
+//! Schedules are run, paused and resumed: with Cloud Scheduler, and where there is none.
+
+use std::collections::BTreeMap;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use google_cloud_stand_in::{Containers, GoogleCloud};
+use serde_json::{Value, json};
+
+use crate::operator::{Said, System, ops_with};
+
+const SCHEDULE: &str = "token-refresh-sweep";
+
+/// A project with one schedule.
+struct Project {
+    system: System,
+    environment: BTreeMap<&'static str, String>,
+    _scheduler: GoogleCloud,
+    _folder: tempfile::TempDir,
+}
+
+impl Project {
+    async fn start() -> Self {
+        let system = System::start().await;
+        system.stack.tasks.pause(System::QUEUE).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let nothing = folder.path().to_owned();
+        let containers =
+            Containers { images: nothing.clone(), environment: system.environment(), logs: nothing };
+        let settings = system.stack.tasks.settings().clone();
+        let url = system.stack.tasks.url();
+        let scheduler = GoogleCloud::start(containers, &settings.project, &settings.caller, &url).unwrap();
+        let parent = settings.parent();
+        let queue = System::QUEUE.cloud_name();
+        let body = BASE64_STANDARD.encode(json!({ "data": {}, "jobName": "token-refresh" }).to_string());
+        let request = json!({ "url": "http://function.localhost/api/jobs/token-refresh", "body": body });
+        let job = json!({
+            "name": format!("{parent}/jobs/{SCHEDULE}"),
+            "httpTarget": {
+                "uri": format!("https://cloudtasks.googleapis.com/v2/{parent}/queues/{queue}/tasks"),
+                "body": BASE64_STANDARD.encode(json!({ "task": { "httpRequest": request } }).to_string()),
+            },
+        });
+        let jobs = format!("{}/v1/{parent}/jobs", scheduler.url());
+        let created =
+            reqwest::Client::builder().no_proxy().build().unwrap().post(jobs).json(&job).send().await;
+        assert!(created.unwrap().status().is_success());
+        let mut environment = system.environment();
+        environment.insert("CLOUD_SCHEDULER_URL", scheduler.url());
+        Self { system, environment, _scheduler: scheduler, _folder: folder }
+    }
+
+    #[track_caller]
+    fn succeeds(&self, arguments: &[&str]) -> Said {
+        let said = ops_with(&self.environment, arguments);
+        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+        said
+    }
+
+    fn state(&self) -> Value {
+        self.succeeds(&["schedule", "list", "--json"]).json()["states"][SCHEDULE].clone()
+    }
+}
+
+async fn actions(system: &System) -> Vec<(String, Option<i64>)> {
+    system.stack.rows("SELECT action, changed FROM jobs.operator_actions ORDER BY at").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_is_paused_resumed_and_run() {
+    let project = Project::start().await;
+    assert_eq!(project.state(), "enabled");
+    let said = project.succeeds(&["schedule", "pause", "token-refresh", "--why", "Google is slow"]).err;
+    assert!(said.starts_with(&format!("+ gcloud scheduler jobs pause {SCHEDULE} ")), "{said}");
+    assert_eq!(project.state(), "paused");
+    let listed = project.succeeds(&["schedule", "list"]).out;
+    assert!(listed.contains("token-refresh-sweep          paused"), "{listed}");
+    let said = project.succeeds(&["schedule", "pause", SCHEDULE]).err;
+    assert_eq!(said, format!("{SCHEDULE}: is paused already\n"));
+    project.succeeds(&["schedule", "resume", SCHEDULE]);
+    assert_eq!(project.state(), "enabled");
+    project.succeeds(&["schedule", "run", SCHEDULE, "--dry-run"]);
+    assert_eq!(project.system.stack.tasks.count(System::QUEUE).await.unwrap(), 0);
+    project.succeeds(&["schedule", "run", SCHEDULE]);
+    assert_eq!(project.system.stack.tasks.payloads(System::QUEUE).await.unwrap(), [json!({})]);
+    let recorded = actions(&project.system).await;
+    let names: Vec<_> = recorded.iter().map(|(action, _)| action.as_str()).collect();
+    assert_eq!(names, ["pause_schedule", "resume_schedule", "run_schedule"]);
+    assert!(recorded.iter().all(|(_, changed)| *changed == Some(1)), "{recorded:?}");
+    // One that Terraform has not created yet.
+    let missing = ops_with(&project.environment, &["schedule", "run", "webhook-renewal-sweep"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("Cloud Scheduler has no schedule webhook-renewal-sweep"), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_cloud_scheduler_the_command_creates_the_task_and_nothing_can_be_paused() {
+    let system = System::start().await;
+    system.stack.tasks.pause(System::QUEUE).await.unwrap();
+    let said = system.succeeds(&["schedule", "run", "token-refresh"]).err;
+    assert!(said.starts_with(&format!("{SCHEDULE}: its task is ")), "{said}");
+    assert_eq!(system.stack.tasks.payloads(System::QUEUE).await.unwrap(), [json!({})]);
+    let refused = system.ops(&["schedule", "pause", "token-refresh"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("this machine has no Cloud Scheduler"), "{refused:?}");
+    assert_eq!(actions(&system).await, [("run_schedule".to_owned(), Some(1))]);
+}
