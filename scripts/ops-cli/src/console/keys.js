@@ -15,7 +15,10 @@
     row.scrollIntoView({ block: 'nearest' });
   };
   const actions = {
-    '/': () => find.select(),
+    '/': () => {
+      find.focus();
+      find.select();
+    },
     '?': () => {
       help.open = !help.open;
       if (help.open) help.querySelector('summary').focus();
