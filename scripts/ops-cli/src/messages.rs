@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use crate::EXIT_CODES;
 use crate::database::wait_for;
 use crate::operations::Operations;
 
@@ -21,10 +22,13 @@ pub(crate) struct Messages {
 #[derive(Subcommand)]
 enum Verb {
     /// List messages: those of unknown status first, the oldest of them first, and then the newest. Shows no body and no address.
+    #[command(after_help = EXIT_CODES)]
     List(ledger::List),
     /// Show a message.
+    #[command(after_help = EXIT_CODES)]
     Show(ledger::Show),
     /// Record what the provider knows of a message of unknown status: none is sent again automatically.
+    #[command(after_help = EXIT_CODES)]
     Settle(ledger::Settle),
     /// Print a message of sample data, as the templates make it.
     Preview(preview::Preview),

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use shared::db::operator_actions::Via;
 
+use crate::EXIT_CODES;
 use crate::database::wait_for;
 use crate::operations::actions::Request;
 use crate::operations::schedules::{self, Changed, Scheduled, State};
@@ -32,10 +33,13 @@ enum Verb {
     },
     /// Let a schedule create its task now. What a sweep of the same period has created is not created again. On a machine without
     /// Cloud Scheduler, as with scripts/up, the command creates the task.
+    #[command(after_help = EXIT_CODES)]
     Run(Change),
     /// Pause a schedule: no sweep begins, and what changes meanwhile is found by the first one after it is resumed.
+    #[command(after_help = EXIT_CODES)]
     Pause(Change),
     /// Resume a schedule that is paused.
+    #[command(after_help = EXIT_CODES)]
     Resume(Change),
 }
 
@@ -91,14 +95,14 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
     wait_for(async {
         let operations = Operations::from_process();
         let schedules = operations.schedules().await?;
-        let (states, scheduler) = operations.ask(Source::CloudScheduler, operations.schedule_states()).await;
+        let (states, asked) = operations.ask(Source::CloudScheduler, operations.schedule_states()).await;
         let states = states.flatten();
         if as_json {
             println!("{}", json!({ "schedules": schedules, "states": states }));
         } else {
             print(&schedules, states.as_ref(), operations.clock.now());
         }
-        Ok(said::sources(&[scheduler]))
+        Ok(said::sources(&[asked]))
     })
 }
 

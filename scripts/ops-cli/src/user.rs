@@ -1,32 +1,108 @@
-//! `ops user`: what is known of one user.
+//! `ops user`: what is known of one user, and how it is forgotten.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use catchup::db::user_overview::Overview;
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use shared::db::operator_actions::Via;
 use uuid::Uuid;
 
 use crate::database::wait_for;
+use crate::deploy::confirmed;
 use crate::operations::Operations;
+use crate::operations::actions::Request;
 use crate::operations::user::User as Found;
 use crate::table::{Table, present};
-use crate::{FAILURE, moment, said};
+use crate::{EXIT_CODES, FAILURE, moment, said};
 
 /// Show what is known of a user: connections to Google, the last syncs, what failed, and messages. Shows nothing that the user
 /// or a contact wrote.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct User {
     /// The user.
-    user: Uuid,
+    #[arg(required = true, value_name = "USER")]
+    id: Option<Uuid>,
     /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Delete what is kept of a user whom the application has deleted: all rows of the schema `jobs`. Sweeps do so within a day.
+    ///
+    /// What stays: what operators did about the user, until a sweep deletes it within a day; in Redis, keys that expire within a
+    /// day; tasks that wait, which find no user; logs, as long as the project keeps them; and the record of this command, with the
+    /// user's id, for 400 days.
+    #[command(after_help = EXIT_CODES)]
+    Forget(Forget),
+}
+
+/// A user who is gone.
+#[derive(Args)]
+struct Forget {
+    /// The user.
+    user: Uuid,
+    /// Why; it is recorded.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    why: String,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    yes: bool,
+    /// Only say what would be deleted.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON: the `rows` that are kept of the user, by table, and how many were `deleted`.
     #[arg(long)]
     json: bool,
 }
 
 impl User {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        wait_for(show(self.user, self.json))
+        wait_for(async {
+            match (self.verb, self.id) {
+                (Some(Verb::Forget(forget)), _) => forget.run().await,
+                (None, id) => show(id.unwrap_or_default(), self.json).await,
+            }
+        })
+    }
+}
+
+impl Forget {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let operations = Operations::from_process();
+        let rows = operations.left_of(self.user).await?;
+        if !self.json {
+            for (table, count) in &rows {
+                println!("{table}  {count}");
+            }
+        }
+        if rows.is_empty() {
+            eprintln!("no rows of the user {}", self.user);
+        }
+        let is_asked = !self.dry_run && !rows.is_empty() && !self.yes;
+        if is_asked && !confirmed()? {
+            return Ok(ExitCode::from(FAILURE));
+        }
+        let mut deleted = 0;
+        if !self.dry_run && !rows.is_empty() {
+            let request = Request { via: Via::CommandLine, why: &self.why };
+            deleted = operations.forget(self.user, request).await?;
+            eprintln!("{deleted} rows deleted");
+        }
+        if self.json {
+            println!(
+                "{}",
+                json!({ "rows": rows.into_iter().collect::<BTreeMap<_, _>>(), "deleted": deleted })
+            );
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Action {
     ResumeSchedule,
     /// What became of a message of unknown status is recorded.
     Settle,
+    /// What is kept of a user is deleted.
+    Forget,
 }
 
 /// Where an operator asks for it.

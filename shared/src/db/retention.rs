@@ -37,9 +37,18 @@ const PERSONAL: [Personal; 4] = [
     Personal { table: "swept_users", step: STEP },
 ];
 
+/// Of these tables, the one that operators add to and delete nothing from.
+const RECORD: &str = "operator_actions";
+
 /// Time between two searches for rows of deleted users: with it and the time that a search takes, they are deleted within
 /// a day.
 const SEARCH_INTERVAL: TimeDelta = TimeDelta::hours(12);
+
+fn personal_tables(retention: &Retention) -> impl Iterator<Item = &'static str> {
+    retention.personal.iter().chain(&PERSONAL).map(|personal| personal.table).filter(|table| *table != RECORD)
+}
+
+// The statements below differ in constants of this file and of the product's declaration alone; a test runs each of them.
 
 impl Sweeps {
     /// Deletes what is older than its retention, and rows of deleted users, as long as `has_time`; returns how many rows.
@@ -69,7 +78,39 @@ impl Sweeps {
         Ok(pruned)
     }
 
-    // The statements below differ in constants of this file and of the product's declaration alone; a test runs each of them.
+    /// Whether the product still has the user.
+    pub async fn has_user(&self, retention: &Retention, user_id: Uuid) -> Result<bool, Error> {
+        let sql = format!("SELECT EXISTS (SELECT FROM {} WHERE id = $1)", retention.users);
+        let found = sqlx::query_scalar(AssertSqlSafe(sql)).bind(user_id);
+        Ok(found.fetch_one(self.0.statement()).await?)
+    }
+
+    /// The tables that have rows of a user, and how many; what operators did about the user is not among them.
+    pub async fn rows_of(
+        &self,
+        retention: &Retention,
+        user_id: Uuid,
+    ) -> Result<Vec<(&'static str, i64)>, Error> {
+        let mut rows = Vec::new();
+        for table in personal_tables(retention) {
+            let sql = format!("SELECT count(*) FROM jobs.{table} WHERE user_id = $1");
+            let count = sqlx::query_scalar(AssertSqlSafe(sql)).bind(user_id);
+            rows.push((table, count.fetch_one(self.0.statement()).await?));
+        }
+        rows.retain(|(_, count)| *count > 0);
+        Ok(rows)
+    }
+
+    /// Deletes what [`Sweeps::rows_of`] counts, and returns how many rows. Cut off, the same again continues.
+    pub async fn forget(&self, retention: &Retention, user_id: Uuid) -> Result<u64, Error> {
+        let mut deleted = 0;
+        for table in personal_tables(retention) {
+            let sql = format!("DELETE FROM jobs.{table} WHERE user_id = $1");
+            let query = sqlx::query(AssertSqlSafe(sql)).bind(user_id);
+            deleted += query.execute(self.0.statement()).await?.rows_affected();
+        }
+        Ok(deleted)
+    }
 
     async fn delete_aged(&self, aged: &Aged, condition: &str, now: DateTime<Utc>) -> Result<u64, Error> {
         let Aged { table, time, days } = aged;

@@ -54,7 +54,7 @@ pub(super) struct Settle {
     /// Id of the message, as listed.
     message: Uuid,
     /// What the provider knows.
-    #[arg(long = "as", value_enum, id = "known")]
+    #[arg(long = "as", value_enum, id = "known", value_name = "STATUS")]
     known: Status,
     /// The provider that took it.
     #[arg(long, value_name = "NAME", required_if_eq("known", "sent"))]

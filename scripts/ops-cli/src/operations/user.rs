@@ -1,14 +1,19 @@
 //! One user: connections, the last syncs, what failed, and messages. Shows nothing that the user or a contact wrote.
 
+use anyhow::{Context as _, ensure};
 use catchup::db::deliveries::{LedgerFilter, LedgerMessage};
 use catchup::db::user_overview::{Overview, UserOverview};
+use catchup::queues::DECLARATION;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::db::errors::{Errors, UserFailure};
+use shared::db::operator_actions::{Action, NewAction};
+use shared::db::sweeps::Sweeps;
 use uuid::Uuid;
 
+use super::actions::Request;
 use super::dead_letters::{Selection, summary};
-use super::{Asked, Listed, Operations, Source};
+use super::{Asked, Listed, Operations, Source, UNCHANGED};
 
 /// Rows of each list.
 const ROWS: u32 = 10;
@@ -53,6 +58,37 @@ impl Operations {
             None => (None, None, None),
         };
         User { id: user, sources, overview: overview.flatten(), is_missing, failures, dead_letters, messages }
+    }
+
+    /// The tables of ours that have rows of a user who is gone, and how many. The rows of one who is not are not to be deleted: the
+    /// functions would work with half of them, and make the rest again.
+    pub(crate) async fn left_of(&self, user: Uuid) -> anyhow::Result<Vec<(&'static str, i64)>> {
+        let sweeps = Sweeps::from(self.database()?);
+        let exists = sweeps.has_user(&DECLARATION.retention, user).await;
+        let exists = exists.context("it is not known whether the application still has the user")?;
+        ensure!(!exists, "the application still has the user {user}: it deletes the user first");
+        Ok(sweeps.rows_of(&DECLARATION.retention, user).await?)
+    }
+
+    /// Deletes the rows of ours of a user who is gone, and returns how many.
+    pub(crate) async fn forget(&self, user: Uuid, request: Request<'_>) -> anyhow::Result<u64> {
+        let left = self.left_of(user).await?;
+        let rows: i64 = left.iter().map(|(_, rows)| rows).sum();
+        let new = NewAction {
+            action: Action::Forget,
+            via: request.via,
+            function: None,
+            // What is recorded of a user goes with the user; that the user was forgotten stays.
+            user_id: None,
+            filter: &json!({ "user": user }),
+            count: usize::try_from(rows).unwrap_or_default(),
+            why: request.why,
+        };
+        let action = self.begin(&new).await.context(UNCHANGED)?;
+        let deleted = Sweeps::from(self.database()?).forget(&DECLARATION.retention, user).await;
+        let deleted = deleted.context("not all is deleted; the same again continues")?;
+        self.end(action, usize::try_from(deleted).unwrap_or(usize::MAX)).await?;
+        Ok(deleted)
     }
 
     async fn user_overview(&self, user: Uuid) -> anyhow::Result<Option<Overview>> {

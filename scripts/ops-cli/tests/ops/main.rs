@@ -5,6 +5,7 @@ mod arguments;
 mod console;
 mod delivery;
 mod entry;
+mod forget;
 mod history;
 mod holds;
 mod incident;
