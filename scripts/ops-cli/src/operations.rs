@@ -11,6 +11,7 @@
 //! | Redis | the lease of a task; asked only for one task at a time | `shared::idempotency` |
 
 pub(crate) mod actions;
+pub(crate) mod bulks;
 pub(crate) mod cloud_tasks;
 pub(crate) mod dead_letters;
 pub(crate) mod errors;

@@ -52,6 +52,8 @@ fn each_mistake_has_one_answer() {
         ("errors --limit many", "invalid value 'many' for '--limit <N>'"),
         ("dead-letters replay --all --limit 0", "0 is not in 1..=10000"),
         ("actions --limit -1", "unexpected argument '-1'"),
+        ("dead-letters replay --all --rate 0", "0 is not in 1..=500"),
+        ("dead-letters resume some-id", "invalid value 'some-id' for '<ID>'"),
         // Too little, or too much.
         ("pause", "the following required arguments were not provided:\n  <QUEUE>..."),
         ("dead-letters replay", "the following required arguments were not provided:\n  <ID>..."),
