@@ -19,6 +19,7 @@ pub use connections::Statement;
 use connections::{Connection, Connections};
 pub use text::shortened;
 
+pub mod bulks;
 mod connections;
 pub mod dead_letters;
 pub mod errors;

@@ -1,42 +1,50 @@
-//! Replay of a dead letter: its task begins a new life, with all its attempts.
+//! Replay of dead letters: the task of each begins a new life, with all its attempts.
 //!
-//! The state of the dead letter is `replaying` before the new task is created, and `sent` after; the task's name is
+//! The state of a dead letter is `replaying` before the new task is created, and `sent` after; the task's name is
 //! made of the key and the life alone. So a replay may be cut off anywhere and repeated by anyone, and makes one task.
 
+use std::iter::zip;
+
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use uuid::Uuid;
 
 use crate::db;
-use crate::db::dead_letters::{DeadLetters, StoredDeadLetter};
+use crate::db::bulks::{Begun, Bulks, Replayed};
 use crate::envelope::Envelope;
 use crate::queue::Queue;
 use crate::tasks::task_name;
 
-/// Replays a dead letter; returns `false` for one that was sent already, which takes `again`. `create` creates the task
-/// of that name and body, and takes it for created when the name exists.
-pub async fn replay<E: From<db::Error>>(
-    dead_letters: &DeadLetters,
-    queue: Queue,
-    dead_letter: &StoredDeadLetter,
-    again: bool,
+/// Replays the next dead letters of a bulk at the same time, at most `limit`. `create` creates the task of one ([`task`]), and
+/// takes it for created when the name exists. What it says instead is the outcome of that dead letter; its error ends the replay
+/// of the others, too, and leaves that dead letter to be continued.
+pub async fn replay<E: From<db::Error>, F: Future<Output = Result<Result<(), String>, E>>>(
+    bulks: &Bulks,
+    bulk: Uuid,
+    limit: u32,
     now: DateTime<Utc>,
-    create: impl AsyncFnOnce(String, Vec<u8>) -> Result<(), E>,
-) -> Result<bool, E> {
-    if !dead_letters.replay_begun(dead_letter, again, now).await? {
-        return Ok(false);
+    create: impl Fn(Begun) -> F,
+) -> Result<(), E> {
+    let begun = bulks.begin_replays(bulk, limit, now).await?;
+    let numbers: Vec<_> = begun.iter().map(|it| it.number).collect();
+    let (mut replayed, mut ended) = (Vec::new(), Ok(()));
+    for (number, created) in zip(numbers, join_all(begun.into_iter().map(create)).await) {
+        match created {
+            Ok(created) => replayed.push(Replayed { number, error: created.err() }),
+            Err(error) => ended = Err(error),
+        }
     }
-    let (name, body) = task(queue, dead_letter);
-    create(name, body).await?;
-    dead_letters.replay_sent(dead_letter, now).await?;
-    Ok(true)
+    bulks.end_replays(bulk, &replayed, now).await?;
+    ended
 }
 
 /// Name and body of the task that a replay creates. A body that is no envelope goes as it came.
 #[must_use]
-pub fn task(queue: Queue, dead_letter: &StoredDeadLetter) -> (String, Vec<u8>) {
+pub fn task(queue: Queue, dead_letter: &Begun) -> (String, Vec<u8>) {
     (task_name(queue, &format!("{}#life-{}", dead_letter.key, dead_letter.deaths)), body(dead_letter))
 }
 
-fn body(dead_letter: &StoredDeadLetter) -> Vec<u8> {
+fn body(dead_letter: &Begun) -> Vec<u8> {
     let again = serde_json::from_slice::<Envelope>(&dead_letter.body).and_then(|envelope| {
         serde_json::to_vec(&Envelope {
             idempotency_key: Some(dead_letter.key.clone()),
@@ -58,23 +66,8 @@ mod tests {
     use crate::tasks::successor_name;
     use crate::testing::THUMBNAILS;
 
-    fn dead_letter(body: &str) -> StoredDeadLetter {
-        StoredDeadLetter {
-            id: "id".into(),
-            function: "thumbnails".into(),
-            key: "k".into(),
-            task_name: None,
-            state: "open".into(),
-            deaths: 2,
-            failures: 3,
-            reason: "transient".into(),
-            error: String::new(),
-            fingerprint: String::new(),
-            user_id: None,
-            body: body.into(),
-            created_at: DateTime::UNIX_EPOCH,
-            updated_at: DateTime::UNIX_EPOCH,
-        }
+    fn dead_letter(body: &str) -> Begun {
+        Begun { number: 1, function: "thumbnails".into(), key: "k".into(), deaths: 2, body: body.into() }
     }
 
     #[test]
@@ -92,8 +85,8 @@ mod tests {
 
     #[test]
     fn each_life_has_one_name() {
-        let (second, third) = (dead_letter("{}"), StoredDeadLetter { deaths: 3, ..dead_letter("{}") });
-        let name = |dead_letter: &StoredDeadLetter| task(THUMBNAILS, dead_letter).0;
+        let (second, third) = (dead_letter("{}"), Begun { deaths: 3, ..dead_letter("{}") });
+        let name = |dead_letter: &Begun| task(THUMBNAILS, dead_letter).0;
         assert_eq!(name(&second), name(&dead_letter("other")));
         assert_ne!(name(&second), name(&third));
     }

@@ -7,10 +7,11 @@ use catchup::queues;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use shared::clock::Clock;
+use shared::db::bulks::Bulks;
 use shared::db::dead_letters::{DeadLetters, Filter};
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
-use shared::replay::replay;
+use shared::replay::task;
 use tests::probe::{Numbered, done};
 use tests::redis_proxy::{ProxyAction, RedisProxy};
 use tests::stack::Service;
@@ -350,23 +351,12 @@ async fn replayed_ten_times_in_three_days_a_dead_letter_makes_one_run() {
         .service(Probe::<Numbered>::answering(|| Err(Failure::permanent("never"))))
         .deliver(Delivery::new(body()))
         .await;
-    let setup = stack.setup([]);
-    let db = DeadLetters::from(setup.database().unwrap());
-    let create = async |name, body| stack.create_task(QUEUE, name, body).await;
     let probe = Probe::<Numbered>::answering(done);
     let service = stack.service(probe.clone());
+    let id: Vec<(String,)> = stack.rows("SELECT id FROM jobs.dead_letters").await;
     for day in 0..10 {
-        let dead_letter = db.list_open(&Filter::default(), 10).await.unwrap().pop();
-        if let Some(dead_letter) = dead_letter {
-            replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.unwrap();
-        } else {
-            let id: Vec<(String,)> = stack.rows("SELECT id FROM jobs.dead_letters").await;
-            let dead_letter = db.get(&id[0].0).await.unwrap().unwrap();
-            assert!(
-                !replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.unwrap(),
-                "only with --again"
-            );
-        }
+        let expected = if day == 0 { "replayed" } else { "replayed_before" };
+        assert_eq!(stack.replay(QUEUE, &id[0].0).await, expected, "more only with --again");
         for task in stack.take_tasks(QUEUE).await {
             assert_eq!(task.envelope()["life"], json!(1));
             assert_eq!(service.deliver(task).await.outcome(), "done", "day {day}");
@@ -387,19 +377,23 @@ async fn a_replay_that_was_cut_off_is_continued_and_a_new_death_opens_the_dead_l
     let probe = failing();
     let service = stack.service(probe.clone());
     stack.follow(&service, Delivery::new(body())).await;
-    let setup = stack.setup([]);
-    let db = DeadLetters::from(setup.database().unwrap());
-    let create = async |name, body| stack.create_task(QUEUE, name, body).await;
+    let database = stack.setup([]).database().unwrap();
+    let (bulks, db) = (Bulks::from(database.clone()), DeadLetters::from(database));
     let dead_letter = db.list_open(&Filter::default(), 10).await.unwrap().pop().unwrap();
-    assert!(
-        db.replay_begun(&dead_letter, false, stack.now()).await.unwrap(),
-        "and nothing more: it was cut off"
-    );
-    let dead_letter = db.list_open(&Filter::default(), 10).await.unwrap().pop().unwrap();
-    assert_eq!(dead_letter.state, "replaying");
-    assert!(replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.unwrap());
+    let bulk = stack.begin_replay(&dead_letter.id).await;
+    // Cut off after the new task was created, twice.
+    for _ in 0..2 {
+        let begun = bulks.begin_replays(bulk, 1, stack.now()).await.unwrap().remove(0);
+        let dead_letter = db.list_open(&Filter::default(), 10).await.unwrap().pop().unwrap();
+        assert_eq!(dead_letter.state, "replaying");
+        let (name, body) = task(QUEUE, &begun);
+        stack.create_task(QUEUE, name, body).await;
+    }
     let task = stack.take_tasks(QUEUE).await.remove(0);
     stack.follow(&service, task).await;
+    // What is continued only then does not begin yet another life.
+    assert_eq!(stack.continue_replay(QUEUE, bulk).await, "replayed");
+    assert!(stack.take_tasks(QUEUE).await.is_empty());
     assert_eq!(probe.runs(), 2 * attempts());
     let dead_letters: Vec<(String, i32)> = stack.rows("SELECT state, deaths FROM jobs.dead_letters").await;
     assert_eq!(dead_letters, [("open".to_owned(), 2)]);

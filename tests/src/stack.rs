@@ -19,9 +19,12 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::db;
+use shared::db::bulks::{Bulks, NewBulk};
+use shared::db::operator_actions::{Action, Pace, Via};
 use shared::job::{Job, Setup};
 use shared::payload::Payload;
 use shared::queue::Queue;
+use shared::replay;
 use shared::runtime::{self, Shutdown};
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection};
@@ -309,8 +312,41 @@ impl Stack {
         stream::iter(taken).buffered(CONCURRENT_TAKES).collect().await
     }
 
-    /// Creates a task of that name, or finds it, as an operator's replay does.
-    pub async fn create_task(&self, queue: Queue, name: String, body: Vec<u8>) -> Result<(), db::Error> {
+    /// Begins to replay a dead letter, as an operator does; returns the id of the bulk.
+    pub async fn begin_replay(&self, dead_letter: &str) -> Uuid {
+        let (id, ids) = (Uuid::new_v4(), [dead_letter.to_owned()]);
+        let new = NewBulk {
+            id,
+            action: Action::Replay,
+            via: Via::CommandLine,
+            filter: &json!({ "ids": ids }),
+            why: "",
+            ids: &ids,
+            pace: Pace { rate: 1, again: false },
+        };
+        self.owned.of::<Bulks>().begin(&new, self.now()).await.expect("Postgres answers");
+        id
+    }
+
+    /// Continues a replay; returns what became of the dead letter.
+    pub async fn continue_replay(&self, queue: Queue, bulk: Uuid) -> String {
+        let create = async |begun| {
+            let (name, body) = replay::task(queue, &begun);
+            self.create_task(queue, name, body).await;
+            Ok::<_, db::Error>(Ok(()))
+        };
+        let bulks = self.owned.of::<Bulks>();
+        replay::replay(&bulks, bulk, 1, self.now(), create).await.expect("Postgres answers");
+        bulks.members(bulk, 1).await.expect("Postgres answers").remove(0).outcome
+    }
+
+    /// Replays a dead letter; returns what became of it.
+    pub async fn replay(&self, queue: Queue, dead_letter: &str) -> String {
+        self.continue_replay(queue, self.begin_replay(dead_letter).await).await
+    }
+
+    /// Creates a task of that name, or finds it.
+    pub async fn create_task(&self, queue: Queue, name: String, body: Vec<u8>) {
         let settings = self.tasks.settings();
         let parent = format!("{}/queues/{}", settings.parent(), queue.cloud_name());
         let task = json!({ "task": {
@@ -321,7 +357,6 @@ impl Stack {
         let http = shared::http::client(TIMEOUT, TIMEOUT);
         let status = http.post(url).json(&task).send().await.expect("Cloud Tasks answers").status();
         assert!(status.is_success() || status.as_u16() == 409, "{status}");
-        Ok(())
     }
 
     /// Removes the task at `path` and returns its body.

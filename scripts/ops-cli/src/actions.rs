@@ -32,8 +32,8 @@ impl Actions {
             if !actions.items.is_empty() {
                 let mut table = Table::new(&["at", "who", "from", "action", "changed", "filter", "why"]);
                 for it in &actions.items {
-                    let changed =
-                        it.changed.map_or_else(|| "cut off".to_owned(), |changed| changed.to_string());
+                    let unknown = if it.is_bulk { "open" } else { "cut off" };
+                    let changed = it.changed.map_or_else(|| unknown.to_owned(), |it| it.to_string());
                     table.row([
                         moment::text(it.at),
                         it.who.clone(),

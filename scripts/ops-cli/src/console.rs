@@ -78,6 +78,7 @@ fn router(app: App) -> Router {
         .route("/dead-letters", get(pages::dead_letters))
         .route("/dead-letters/change", get(changes::preview).post(changes::dead_letters))
         .route("/dead-letters/{id}", get(pages::dead_letter))
+        .route("/bulks/{id}", get(pages::bulk).post(changes::bulk))
         .route("/queues/{name}", get(pages::queue).post(changes::hold))
         .route("/tasks", get(pages::task))
         .route("/tasks/release", post(changes::release))

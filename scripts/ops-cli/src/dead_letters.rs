@@ -1,16 +1,16 @@
 //! `ops dead-letters`: tasks that failed for good. Once their cause is fixed, they can be replayed.
 
+mod bulks;
 pub(crate) mod left_behind;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::db::dead_letters::{StoredDeadLetter, StoredFailure};
-use shared::db::operator_actions::Via;
+use shared::db::operator_actions::{Action, Pace, Via};
 use uuid::Uuid;
 
 use crate::FAILURE;
@@ -18,16 +18,13 @@ use crate::database::wait_for;
 use crate::deploy::confirmed;
 use crate::operations::Operations;
 use crate::operations::actions::Request;
+use crate::operations::bulks::{self as operations_bulks, DEFAULT_RATE, MAX_MEMBERS, MAX_RATE};
 use crate::operations::dead_letters::{Selection, summary};
 use crate::usage_error::UsageError;
 use crate::{moment, names, said};
 
 /// Dead letters that a dry run shows.
-const SAMPLE: usize = 10;
-/// The most that one command changes.
-const MAX_CHANGED: u32 = 10_000;
-/// Between two lines of progress.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+const SAMPLE: u32 = 10;
 
 /// List, show, replay and discard dead letters: tasks that failed for good.
 #[derive(Args)]
@@ -70,6 +67,12 @@ enum Verb {
         #[command(flatten)]
         change: Change,
     },
+    /// List the replays and discards that have not ended, or show one of them and its dead letters.
+    Bulks(bulks::Bulks),
+    /// Continue a replay or discard that was cut off; while another process runs it, wait for its end.
+    Resume(bulks::Resume),
+    /// End a replay or discard between two dead letters: what is done stays.
+    Cancel(bulks::Cancel),
 }
 
 /// Which dead letters, of those that were not replayed: each condition that is given must be true.
@@ -108,8 +111,11 @@ struct Change {
     #[command(flatten)]
     selecting: Selecting,
     /// Maximum number of dead letters, oldest first.
-    #[arg(long, default_value_t = MAX_CHANGED, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CHANGED)))]
+    #[arg(long, default_value_t = MAX_MEMBERS, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_MEMBERS)))]
     limit: u32,
+    /// Dead letters per second.
+    #[arg(long, default_value_t = DEFAULT_RATE, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=i64::from(MAX_RATE)))]
+    rate: i32,
     /// Why; it is recorded.
     #[arg(long, default_value = "", value_name = "TEXT")]
     why: String,
@@ -144,8 +150,11 @@ impl DeadLetters {
                     Ok(ExitCode::SUCCESS)
                 }
                 Verb::Show { id, json } => show(&operations, &id, json, true).await,
-                Verb::Replay { change, again } => change.replay(&operations, again).await,
-                Verb::Discard { change } => change.discard(&operations).await,
+                Verb::Replay { change, again } => change.run(&operations, Action::Replay, again).await,
+                Verb::Discard { change } => change.run(&operations, Action::Discard, false).await,
+                Verb::Bulks(bulks) => bulks.run(&operations).await,
+                Verb::Resume(resume) => resume.run(&operations).await,
+                Verb::Cancel(cancel) => cancel.run(&operations).await,
             }
         })
     }
@@ -166,29 +175,23 @@ impl Selecting {
 
 /// What a command is about to change.
 struct Found {
-    dead_letters: Vec<StoredDeadLetter>,
+    ids: Vec<String>,
     /// As it is recorded.
     filter: Value,
 }
 
 impl Change {
-    async fn replay(&self, operations: &Operations, again: bool) -> anyhow::Result<ExitCode> {
-        let Some(found) = self.found(operations, "replayed").await? else { return Ok(self.untouched()) };
-        let progress = progress(found.dead_letters.len());
-        let replayed =
-            operations.replay(&found.dead_letters, &found.filter, again, self.request(), progress).await?;
-        for id in &replayed.sent_before {
-            eprintln!("dead letter {id} was replayed before: pass --again to replay it once more");
-        }
-        eprintln!("{} replayed", replayed.sent);
-        Ok(ExitCode::SUCCESS)
-    }
-
-    async fn discard(&self, operations: &Operations) -> anyhow::Result<ExitCode> {
-        let Some(found) = self.found(operations, "discarded").await? else { return Ok(self.untouched()) };
-        let discarded = operations.discard(&found.dead_letters, &found.filter, self.request()).await?;
-        eprintln!("{discarded} discarded");
-        Ok(ExitCode::SUCCESS)
+    async fn run(&self, operations: &Operations, action: Action, again: bool) -> anyhow::Result<ExitCode> {
+        let verb = if action == Action::Replay { "replayed" } else { "discarded" };
+        let Some(Found { ids, filter }) = self.found(operations, verb).await? else {
+            return Ok(self.untouched());
+        };
+        let (id, pace) = (Uuid::new_v4(), Pace { rate: self.rate, again });
+        let change = operations_bulks::Change { action, ids, filter, pace };
+        let request = Request { via: Via::CommandLine, why: &self.why };
+        operations.begin_bulk(id, change, request).await?;
+        eprintln!("should this be cut off, scripts/ops dead-letters resume {id} continues it");
+        bulks::run(operations, id).await
     }
 
     /// What is to be changed; none if there is nothing, or it must not be.
@@ -198,33 +201,35 @@ impl Change {
             for id in &self.ids {
                 dead_letters.push(operations.dead_letter(id).await?);
             }
-            self.sample(&dead_letters, verb);
-            let filter = json!({ "ids": self.ids });
-            return Ok((!self.dry_run).then_some(Found { dead_letters, filter }));
+            dead_letters.truncate(SAMPLE as usize);
+            self.sample(&dead_letters, self.ids.len(), verb);
+            let found = Found { ids: self.ids.clone(), filter: json!({ "ids": self.ids }) };
+            return Ok((!self.dry_run).then_some(found));
         }
         let selection = self.selecting.selection()?;
-        let listed = operations.dead_letters(&selection, self.limit).await?;
-        if listed.items.is_empty() {
+        let ids = operations.dead_letter_ids(&selection, self.limit).await?;
+        if ids.is_empty() {
             eprintln!("no dead letters{}", selection.words());
             return Ok(None);
         }
         let all = operations.count_dead_letters(&selection).await?;
-        let shown =
-            if listed.is_cut { format!("the oldest {} of {all}", self.limit) } else { all.to_string() };
+        let is_cut = usize::try_from(all).is_ok_and(|all| all > ids.len());
+        let shown = if is_cut { format!("the oldest {} of {all}", ids.len()) } else { ids.len().to_string() };
         eprintln!("{shown} dead letters{} would be {verb}", selection.words());
-        self.sample(&listed.items, verb);
+        let sample = operations.dead_letters(&selection, SAMPLE.min(self.limit)).await?;
+        self.sample(&sample.items, ids.len(), verb);
         if self.dry_run || (!self.yes && !confirmed()?) {
             return Ok(None);
         }
-        Ok(Some(Found { dead_letters: listed.items, filter: selection.as_json() }))
+        Ok(Some(Found { ids, filter: selection.as_json() }))
     }
 
-    fn sample(&self, dead_letters: &[StoredDeadLetter], verb: &str) {
+    fn sample(&self, shown: &[StoredDeadLetter], all: usize, verb: &str) {
         if !self.dry_run {
             return;
         }
-        dead_letters.iter().take(SAMPLE).for_each(print);
-        if let more @ 1.. = dead_letters.len().saturating_sub(SAMPLE) {
+        shown.iter().for_each(print);
+        if let more @ 1.. = all.saturating_sub(shown.len()) {
             println!("… and {more} more");
         }
         eprintln!("none is {verb}: this is a dry run");
@@ -235,21 +240,6 @@ impl Change {
         // Who was asked and did not agree has not got what the command is for.
         let is_refused = !self.dry_run && !self.yes && self.ids.is_empty() && std::io::stdin().is_terminal();
         if is_refused { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS }
-    }
-
-    fn request(&self) -> Request<'_> {
-        Request { via: Via::CommandLine, why: &self.why }
-    }
-}
-
-/// Says once in a while how far a bulk is.
-fn progress(all: usize) -> impl FnMut(usize) {
-    let mut said = Instant::now();
-    move |done| {
-        if said.elapsed() >= PROGRESS_EVERY {
-            eprintln!("  {done} of {all}");
-            said = Instant::now();
-        }
     }
 }
 

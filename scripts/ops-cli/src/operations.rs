@@ -12,6 +12,7 @@
 //! | Redis | the lease of a task; asked only for one task at a time | `shared::idempotency` |
 
 pub(crate) mod actions;
+pub(crate) mod bulks;
 mod cloud_scheduler;
 pub(crate) mod cloud_tasks;
 pub(crate) mod dead_letters;

@@ -94,6 +94,12 @@ impl Connections {
             }
         }
     }
+
+    /// One of its own, which is not counted: for what holds it for long.
+    pub(super) async fn detached(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = self.take().await?;
+        Ok(Object::take(connection.0.take().expect("nothing has taken it")))
+    }
 }
 
 impl fmt::Debug for Connections {

@@ -140,6 +140,30 @@ impl DeadLetters {
         Ok(dead_letters)
     }
 
+    /// The ids of dead letters that were not replayed, oldest first.
+    pub async fn open_ids(&self, filter: &Filter<'_>, limit: u32) -> Result<Vec<String>, Error> {
+        let ids = sqlx::query_scalar!(
+            "
+            SELECT id FROM jobs.dead_letters
+            WHERE state <> 'sent' AND ($1::text IS NULL OR function = $1) AND ($2::text IS NULL OR reason = $2)
+              AND ($3::text IS NULL OR fingerprint = $3) AND ($4::uuid IS NULL OR user_id = $4)
+              AND updated_at >= COALESCE($5::timestamptz, '-infinity')
+              AND updated_at < COALESCE($6::timestamptz, 'infinity')
+            ORDER BY created_at, id LIMIT $7
+            ",
+            filter.function,
+            filter.reason,
+            filter.fingerprint,
+            filter.user_id,
+            filter.since,
+            filter.until,
+            i64::from(limit),
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(ids)
+    }
+
     /// How many dead letters were not replayed.
     pub async fn count_open(&self, filter: &Filter<'_>) -> Result<i64, Error> {
         let count = sqlx::query_scalar!(
@@ -227,62 +251,6 @@ impl DeadLetters {
         .fetch_all(self.0.statement())
         .await?;
         Ok(failures)
-    }
-
-    /// Says, before the new task is created, that the dead letter is being replayed; returns whether it may be. One
-    /// that was sent may not, unless `again`; one that another replay left half done may.
-    pub async fn replay_begun(
-        &self,
-        dead_letter: &StoredDeadLetter,
-        again: bool,
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        let begun = sqlx::query!(
-            "
-            UPDATE jobs.dead_letters SET state = 'replaying', updated_at = $4
-            WHERE id = $1 AND deaths = $2 AND (state <> 'sent' OR $3)
-            ",
-            dead_letter.id,
-            dead_letter.deaths,
-            again,
-            now,
-        )
-        .execute(self.0.statement())
-        .await?;
-        Ok(begun.rows_affected() == 1)
-    }
-
-    /// The new task of the dead letter exists; one whose task died once more since then stays open.
-    pub async fn replay_sent(&self, dead_letter: &StoredDeadLetter, now: DateTime<Utc>) -> Result<(), Error> {
-        sqlx::query!(
-            "
-            UPDATE jobs.dead_letters SET state = 'sent', updated_at = $3
-            WHERE id = $1 AND deaths = $2 AND state = 'replaying'
-            ",
-            dead_letter.id,
-            dead_letter.deaths,
-            now,
-        )
-        .execute(self.0.statement())
-        .await?;
-        Ok(())
-    }
-
-    /// Removes a dead letter with all its failures; returns whether it was there.
-    pub async fn discard(&self, id: &str) -> Result<bool, Error> {
-        let discarded = sqlx::query_scalar!(
-            r#"
-            WITH letter AS (DELETE FROM jobs.dead_letters WHERE id = $1 RETURNING function, key),
-            failures AS (
-                DELETE FROM jobs.failures f USING letter WHERE f.function = letter.function AND f.key = letter.key
-            )
-            SELECT count(*) AS "count!" FROM letter
-            "#,
-            id,
-        )
-        .fetch_one(self.0.statement())
-        .await?;
-        Ok(discarded > 0)
     }
 
     /// Writes the dead letter of a task that died without a run: its body is of no use.

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Database, Error, shortened};
@@ -39,6 +40,8 @@ pub enum Action {
     Settle,
     /// What is kept of a user is deleted.
     Forget,
+    /// A bulk ends early.
+    Cancel,
 }
 
 /// Where an operator asks for it.
@@ -71,10 +74,21 @@ pub struct NewAction<'a> {
     pub why: &'a str,
 }
 
+/// How a bulk runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Dead letters per second.
+    pub rate: i32,
+    /// It also replays what was replayed before and has not died since.
+    pub again: bool,
+}
+
 /// An action as it is kept.
 #[derive(Debug, Clone, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredAction {
+    /// Names it.
+    pub id: Uuid,
     /// When it began.
     pub at: DateTime<Utc>,
     /// The user of the database session.
@@ -95,6 +109,8 @@ pub struct StoredAction {
     pub ended_at: Option<DateTime<Utc>>,
     /// How many it has changed.
     pub changed: Option<i64>,
+    /// It is continued if it is cut off.
+    pub is_bulk: bool,
 }
 
 /// The last word on whether a queue is held.
@@ -129,23 +145,7 @@ impl OperatorActions {
     /// Writes that an action begins, and returns its id.
     pub async fn begin(&self, new: &NewAction<'_>, now: DateTime<Utc>) -> Result<Uuid, Error> {
         let id = Uuid::new_v4();
-        sqlx::query!(
-            "
-            INSERT INTO jobs.operator_actions (id, at, who, via, action, function, user_id, filter, count, why)
-            VALUES ($1, $2, session_user, $3, $4, $5, $6, $7, $8, $9)
-            ",
-            id,
-            now,
-            <&str>::from(new.via),
-            <&str>::from(new.action),
-            new.function,
-            new.user_id,
-            new.filter,
-            i64::try_from(new.count).unwrap_or(i64::MAX),
-            shortened(new.why, TEXT_CHARS),
-        )
-        .execute(self.0.statement())
-        .await?;
+        insert(self.0.statement(), id, new, None, now).await?;
         Ok(id)
     }
 
@@ -166,10 +166,10 @@ impl OperatorActions {
     pub async fn list(&self, limit: u32) -> Result<Vec<StoredAction>, Error> {
         let actions = sqlx::query_as!(
             StoredAction,
-            "
-            SELECT at, who, via, action, function, filter, count, why, ended_at, changed
+            r#"
+            SELECT id, at, who, via, action, function, filter, count, why, ended_at, changed, rate IS NOT NULL AS "is_bulk!"
             FROM jobs.operator_actions ORDER BY at DESC LIMIT $1
-            ",
+            "#,
             i64::from(limit),
         )
         .fetch_all(self.0.statement())
@@ -198,4 +198,35 @@ impl OperatorActions {
         .await?;
         Ok(holds)
     }
+}
+
+/// Writes that an action, or with a pace a bulk, begins; returns whether it has not begun before.
+pub(super) async fn insert(
+    executor: impl PgExecutor<'_>,
+    id: Uuid,
+    new: &NewAction<'_>,
+    pace: Option<Pace>,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let inserted = sqlx::query!(
+        "
+        INSERT INTO jobs.operator_actions (id, at, who, via, action, function, user_id, filter, count, why, rate, again)
+        VALUES ($1, $2, session_user, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        ON CONFLICT (id) DO NOTHING
+        ",
+        id,
+        now,
+        <&str>::from(new.via),
+        <&str>::from(new.action),
+        new.function,
+        new.user_id,
+        new.filter,
+        i64::try_from(new.count).unwrap_or(i64::MAX),
+        shortened(new.why, TEXT_CHARS),
+        pace.map(|pace| pace.rate),
+        pace.map(|pace| pace.again),
+    )
+    .execute(executor)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
 }

@@ -1,8 +1,10 @@
 //! The schema `jobs`: the platform's tables, dead letters and sweeps.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use shared::db::bulks::{Bulks, NewBulk};
 use shared::db::dead_letters::{DeadLetter, DeadLetters, Filter};
 use shared::db::failures::{Cause, Failures, Run, TaskRef, TaskState};
+use shared::db::operator_actions::{Action, Pace, Via};
 use shared::db::sweeps::Sweeps;
 use shared::payload::Payload as _;
 use shared::queue::{Queue, Retention};
@@ -70,8 +72,22 @@ async fn a_discarded_dead_letter_leaves_nothing_of_its_task() {
     assert_eq!(state, TaskState::Dead);
     let stored = database.of::<DeadLetters>().list_open(&of_function(None), 10).await.unwrap();
     assert_eq!((stored.len(), stored[0].failures, stored[0].state.as_str()), (1, 1, "open"));
-    assert!(database.of::<DeadLetters>().discard(&stored[0].id).await.unwrap());
-    assert!(!database.of::<DeadLetters>().discard(&stored[0].id).await.unwrap());
+    let bulks = database.of::<Bulks>();
+    for expected in ["discarded", "gone"] {
+        let (id, ids) = (Uuid::new_v4(), [stored[0].id.clone()]);
+        let new = NewBulk {
+            id,
+            action: Action::Discard,
+            via: Via::CommandLine,
+            filter: &serde_json::Value::Null,
+            why: "",
+            ids: &ids,
+            pace: Pace { rate: 1, again: false },
+        };
+        bulks.begin(&new, now()).await.unwrap();
+        bulks.discard(id, 10, now()).await.unwrap();
+        assert_eq!(bulks.members(id, 10).await.unwrap()[0].outcome, expected);
+    }
     assert_eq!(database.value::<i64>("SELECT count(*) FROM jobs.failures").await, 0);
 }
 

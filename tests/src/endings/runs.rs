@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use shared::db::dead_letters::{DeadLetters, Filter};
-use shared::replay::replay;
 
 use super::Row;
 use super::lane::QUEUE;
@@ -132,11 +131,8 @@ async fn replayed(stage: &mut Stage<'_>) {
     let db = DeadLetters::from(stack.setup([]).database().expect("a database"));
     let dead_letter =
         db.list_open(&Filter::default(), 1).await.expect("Postgres answers").pop().expect("a dead letter");
-    for is_sent in [true, false] {
-        let create = async |name, body| stack.create_task(QUEUE, name, body).await;
-        let sent =
-            replay(&db, QUEUE, &dead_letter, false, stack.now(), create).await.expect("all is available");
-        assert_eq!(sent, is_sent, "one replay is enough");
+    for expected in ["replayed", "replayed_before"] {
+        assert_eq!(stack.replay(QUEUE, &dead_letter.id).await, expected, "one replay is enough");
     }
     let next = stage.next().await.expect("a new life");
     stage.follow(next).await;

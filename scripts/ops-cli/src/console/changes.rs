@@ -2,25 +2,25 @@
 
 use askama::Template;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::{IntoResponse as _, Redirect};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use serde_json::{Value, json};
 use shared::db::dead_letters::StoredDeadLetter;
-use shared::db::operator_actions::{Action, Via};
+use shared::db::operator_actions::{Action, Pace, Via};
+use uuid::Uuid;
 
 use super::App;
 use super::access::{Posted, Visitor};
 use super::page::{Frame, show};
-use super::pages::Shown;
+use super::pages::{Shown, bulk_id};
 use super::parameters::{Parameters, checked};
 use super::refusal::Refusal;
 use crate::operations::actions::Request;
+use crate::operations::bulks::{self, DEFAULT_RATE, MAX_MEMBERS, MAX_RATE};
 use crate::operations::dead_letters::{Selection, summary};
 use crate::operations::holds::{Change, Outcome};
 use crate::{explain, names};
 
-/// The most dead letters that one form changes: a browser waits for the answer.
-const MAX_CHANGED: u32 = 1_000;
-/// Those of them that the preview shows.
+/// Dead letters that the preview shows.
 const SAMPLE: usize = 10;
 
 /// What is to be done with which dead letters.
@@ -62,15 +62,12 @@ impl Wanted {
         if self.ids.is_empty() { self.selection.as_json() } else { json!({ "ids": self.ids }) }
     }
 
-    async fn found(&self, app: &App) -> anyhow::Result<Vec<StoredDeadLetter>> {
+    /// Ids, oldest first.
+    async fn found(&self, app: &App) -> anyhow::Result<Vec<String>> {
         if self.ids.is_empty() {
-            return Ok(app.operations.dead_letters(&self.selection, MAX_CHANGED).await?.items);
+            return app.operations.dead_letter_ids(&self.selection, MAX_MEMBERS).await;
         }
-        let mut found = Vec::new();
-        for id in &self.ids {
-            found.extend(app.operations.find_dead_letter(id).await?);
-        }
-        Ok(found)
+        Ok(self.ids.clone())
     }
 }
 
@@ -85,6 +82,8 @@ struct PreviewPage<'a> {
     all: i64,
     is_cut: bool,
     hidden: Vec<(&'static str, String)>,
+    rate: i32,
+    max_rate: i32,
 }
 
 /// How many dead letters would be changed, and some of them. The form that does it means those that had died by now.
@@ -96,6 +95,10 @@ pub(super) async fn preview(State(app): State<App>, visitor: Visitor, RawQuery(q
         wanted.selection.until = Some(wanted.selection.until.unwrap_or(now));
     }
     let found = wanted.found(&app).await?;
+    let mut shown = Vec::new();
+    for id in found.iter().take(SAMPLE) {
+        shown.extend(app.operations.find_dead_letter(id).await?);
+    }
     let all = match wanted.ids.len() {
         0 => app.operations.count_dead_letters(&wanted.selection).await?,
         _ => i64::try_from(found.len()).unwrap_or(i64::MAX),
@@ -103,11 +106,21 @@ pub(super) async fn preview(State(app): State<App>, visitor: Visitor, RawQuery(q
     let is_cut = usize::try_from(all).is_ok_and(|all| all > found.len());
     let frame = app.frame("Dead letters", visitor, wanted.command());
     let mut hidden = vec![("action", wanted.verb().to_owned()), ("form", frame.visitor.form_token.clone())];
+    // Sent again by a browser that reloads, it is the same bulk.
+    hidden.push(("bulk", Uuid::new_v4().to_string()));
     hidden.extend(wanted.ids.iter().map(|id| ("id", id.clone())));
     hidden.extend(wanted.selection.conditions());
-    let shown = &found[..found.len().min(SAMPLE)];
-    let page =
-        PreviewPage { frame: &frame, verb: wanted.verb(), shown, count: found.len(), all, is_cut, hidden };
+    let page = PreviewPage {
+        frame: &frame,
+        verb: wanted.verb(),
+        shown: &shown,
+        count: found.len(),
+        all,
+        is_cut,
+        hidden,
+        rate: DEFAULT_RATE,
+        max_rate: MAX_RATE,
+    };
     let sample: Value = shown.iter().map(summary).collect();
     show(&parameters, &json!({ "count": found.len(), "all": all, "sample": sample }), &frame.nonce, &page)
 }
@@ -117,21 +130,47 @@ fn request(form: &Parameters) -> Result<Request<'_>, Refusal> {
     Ok(Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() })
 }
 
-/// Replays or discards dead letters.
+/// Begins the replay or discard of dead letters, which this process runs.
 pub(super) async fn dead_letters(State(app): State<App>, Posted(form): Posted) -> Shown {
     let wanted = Wanted::of(&form)?;
-    let found = wanted.found(&app).await?;
-    let request = request(&form)?;
-    if found.is_empty() {
-        // Sent again by a browser that reloads: it is done.
-        return Ok(Redirect::to("/actions").into_response());
+    let id = form.get("bulk")?.and_then(|id| id.parse().ok());
+    let id = id.ok_or_else(|| Refusal::BadRequest("Which bulk?".to_owned()))?;
+    let rate = form.get("rate")?.map_or(Ok(DEFAULT_RATE), str::parse);
+    let rate = rate.ok().filter(|rate| (1..=MAX_RATE).contains(rate));
+    let rate = rate.ok_or_else(|| Refusal::BadRequest(format!("A rate is 1 to {MAX_RATE}.")))?;
+    let change = bulks::Change {
+        action: wanted.action,
+        ids: wanted.found(&app).await?,
+        filter: wanted.filter(),
+        pace: Pace { rate, again: false },
+    };
+    app.operations.begin_bulk(id, change, request(&form)?).await?;
+    Ok(run(&app, id))
+}
+
+/// Cancels or continues a bulk.
+pub(super) async fn bulk(State(app): State<App>, Path(id): Path<String>, Posted(form): Posted) -> Shown {
+    let id = bulk_id(&id)?;
+    app.operations.bulk(id).await?;
+    match form.get("action")? {
+        Some("cancel") => {
+            app.operations.cancel_bulk(id, request(&form)?).await?;
+            Ok(Redirect::to(&format!("/bulks/{id}")).into_response())
+        }
+        Some("resume") => Ok(run(&app, id)),
+        _ => Err(Refusal::BadRequest("Cancel, or resume?".to_owned())),
     }
-    if wanted.action == Action::Replay {
-        app.operations.replay(&found, &wanted.filter(), false, request, |_| {}).await?;
-    } else {
-        app.operations.discard(&found, &wanted.filter(), request).await?;
-    }
-    Ok(Redirect::to("/actions").into_response())
+}
+
+/// Runs a bulk while its page is shown. If this process ends, the bulk stands still until it is continued.
+fn run(app: &App, id: Uuid) -> Response {
+    let operations = app.operations.clone();
+    tokio::spawn(async move {
+        if let Err(error) = operations.run_bulk(id, |_| {}).await {
+            eprintln!("console: {error:#}");
+        }
+    });
+    Redirect::to(&format!("/bulks/{id}")).into_response()
 }
 
 /// Pauses or resumes a queue.

@@ -8,6 +8,7 @@ use catchup::db::deliveries::{LedgerFilter, LedgerMessage, STATES};
 use catchup::queues;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use shared::db::bulks::{StoredBulk, StoredMember};
 use shared::db::dead_letters::{StoredDeadLetter, StoredFailure};
 use shared::db::errors::ErrorGroup;
 use shared::db::operator_actions::StoredAction;
@@ -19,6 +20,7 @@ use super::page::{Frame, Nonce, show};
 use super::parameters::{Parameters, address, checked};
 use super::refusal::Refusal;
 use crate::dead_letters::run_as_json;
+use crate::operations::bulks;
 use crate::operations::dead_letters::{Selection, summary};
 use crate::operations::errors::Question;
 use crate::operations::overview::Row;
@@ -404,4 +406,43 @@ pub(super) async fn actions(State(app): State<App>, visitor: Visitor, RawQuery(q
     let page = ActionsPage { frame: &frame, actions: actions.as_ref() };
     let data = json!({ "sources": frame.sources, "actions": actions });
     show(&Parameters::of_query(query.as_deref()), &data, &frame.nonce, &page)
+}
+
+#[derive(Template)]
+#[template(path = "console/bulk.html")]
+struct BulkPage<'a> {
+    frame: &'a Frame,
+    it: &'a StoredBulk,
+    state: &'static str,
+    summary: String,
+    members: &'a Listed<StoredMember>,
+}
+
+impl BulkPage<'_> {
+    fn filter(&self) -> String {
+        short(&self.it.filter.to_string())
+    }
+}
+
+pub(super) async fn bulk(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Shown {
+    let id = bulk_id(&id)?;
+    let it = app.operations.find_bulk(id).await?;
+    let it = it.ok_or_else(|| Refusal::NotFound("There is no such replay or discard.".to_owned()))?;
+    let members = app.operations.members(id, ROWS).await?;
+    let command = if it.ended_at.is_some() { "bulks" } else { "resume" };
+    let frame = app.frame("Bulk", visitor, format!("dead-letters {command} {id}"));
+    let frame = Frame { is_live: it.ended_at.is_none(), ..frame };
+    let (state, summary) = (bulks::state(&it), bulks::summary(&it));
+    let page = BulkPage { frame: &frame, it: &it, state, summary, members: &members };
+    let data = json!({ "bulk": it, "members": members.items, "isCut": members.is_cut });
+    show(&Parameters::of_query(query.as_deref()), &data, &frame.nonce, &page)
+}
+
+pub(super) fn bulk_id(id: &str) -> Result<Uuid, Refusal> {
+    id.parse().map_err(|_| Refusal::NotFound("The id of a replay or discard is a UUID.".to_owned()))
 }

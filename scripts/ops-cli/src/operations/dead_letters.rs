@@ -1,21 +1,15 @@
-//! Dead letters: found by a selection, replayed and discarded.
+//! Dead letters: found by a selection.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
-use catchup::queues;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::db::dead_letters::{DeadLetters, Filter, StoredDeadLetter, StoredFailure};
-use shared::db::operator_actions::{Action, NewAction};
 use shared::queue::Queue;
-use shared::replay;
-use shared::tasks::Tasks;
 use uuid::Uuid;
 
-use super::actions::Request;
-use super::{Listed, Operations, UNCHANGED};
+use super::{Listed, Operations};
 use crate::moment;
 
 /// Which dead letters are meant, of those that were not replayed; each condition that is given must be true.
@@ -93,15 +87,6 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// What became of the dead letters of a replay.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Replayed {
-    /// Their tasks exist.
-    pub(crate) sent: usize,
-    /// They were replayed before, and have not died since.
-    pub(crate) sent_before: Vec<String>,
-}
-
 impl Operations {
     /// Dead letters of a selection, oldest first.
     pub(crate) async fn dead_letters(
@@ -111,6 +96,15 @@ impl Operations {
     ) -> anyhow::Result<Listed<StoredDeadLetter>> {
         let db = DeadLetters::from(self.database()?);
         Ok(Listed::of(db.list_open(&selection.filter(), limit.saturating_add(1)).await?, limit))
+    }
+
+    /// Their ids, oldest first.
+    pub(crate) async fn dead_letter_ids(
+        &self,
+        selection: &Selection,
+        limit: u32,
+    ) -> anyhow::Result<Vec<String>> {
+        Ok(DeadLetters::from(self.database()?).open_ids(&selection.filter(), limit).await?)
     }
 
     pub(crate) async fn count_dead_letters(&self, selection: &Selection) -> anyhow::Result<i64> {
@@ -133,110 +127,6 @@ impl Operations {
         dead_letter: &StoredDeadLetter,
     ) -> anyhow::Result<Vec<StoredFailure>> {
         Ok(DeadLetters::from(self.database()?).failures_of(dead_letter).await?)
-    }
-
-    /// Replays these dead letters, which were found by a `filter`. An error ends it: those before are replayed, and the same call
-    /// continues, because each is one task however often it is replayed.
-    pub(crate) async fn replay(
-        &self,
-        dead_letters: &[StoredDeadLetter],
-        filter: &Value,
-        again: bool,
-        request: Request<'_>,
-        mut progress: impl FnMut(usize),
-    ) -> anyhow::Result<Replayed> {
-        let action =
-            self.begin(&bulk(Action::Replay, dead_letters, filter, request)).await.context(UNCHANGED)?;
-        let mut replayed = Replayed::default();
-        let mut producers = HashMap::new();
-        let mut result = Ok(());
-        for (number, dead_letter) in dead_letters.iter().enumerate() {
-            match self.replay_one(dead_letter, again, &mut producers).await {
-                Ok(true) => replayed.sent += 1,
-                Ok(false) => replayed.sent_before.push(dead_letter.id.clone()),
-                Err(error) => {
-                    result = Err(error.context(format!(
-                        "dead letter {} is not replayed; {} of {} are, and the same again continues",
-                        dead_letter.id,
-                        replayed.sent,
-                        dead_letters.len()
-                    )));
-                    break;
-                }
-            }
-            progress(number + 1);
-        }
-        let ended = self.end(action, replayed.sent).await;
-        result.and(ended).map(|()| replayed)
-    }
-
-    /// Returns whether it was not replayed before.
-    async fn replay_one(
-        &self,
-        dead_letter: &StoredDeadLetter,
-        again: bool,
-        producers: &mut HashMap<&'static str, Tasks>,
-    ) -> anyhow::Result<bool> {
-        let queue = queues::all().find(|queue| queue.name() == dead_letter.function);
-        let queue = queue.with_context(|| format!("there is no queue {}", dead_letter.function))?;
-        if !producers.contains_key(queue.name()) {
-            producers.insert(queue.name(), self.producer(queue).await?);
-        }
-        let tasks = &producers[queue.name()];
-        let create = async |name, body| -> anyhow::Result<()> {
-            tasks.replay(queue, name, body).await.map(drop).map_err(Into::into)
-        };
-        let db = DeadLetters::from(self.database()?);
-        replay::replay(&db, queue, dead_letter, again, self.clock.now(), create).await
-    }
-
-    /// Deletes these dead letters, which were found by a `filter`, with the recorded failures of their tasks. Returns how many
-    /// were still there.
-    pub(crate) async fn discard(
-        &self,
-        dead_letters: &[StoredDeadLetter],
-        filter: &Value,
-        request: Request<'_>,
-    ) -> anyhow::Result<usize> {
-        let action =
-            self.begin(&bulk(Action::Discard, dead_letters, filter, request)).await.context(UNCHANGED)?;
-        let db = DeadLetters::from(self.database()?);
-        let (mut discarded, mut result) = (0, Ok(()));
-        for dead_letter in dead_letters {
-            match db.discard(&dead_letter.id).await {
-                Ok(was_there) => discarded += usize::from(was_there),
-                Err(error) => {
-                    let all = dead_letters.len();
-                    result = Err(
-                        anyhow::Error::from(error).context(format!("{discarded} of {all} are discarded"))
-                    );
-                    break;
-                }
-            }
-        }
-        let ended = self.end(action, discarded).await;
-        result.and(ended).map(|()| discarded)
-    }
-}
-
-/// An action on dead letters; if all are of one queue, or about one user, it says so.
-fn bulk<'a>(
-    action: Action,
-    dead_letters: &'a [StoredDeadLetter],
-    filter: &'a Value,
-    request: Request<'a>,
-) -> NewAction<'a> {
-    let first = dead_letters.first();
-    let function = first.map(|it| it.function.as_str());
-    let user_id = first.and_then(|it| it.user_id);
-    NewAction {
-        action,
-        via: request.via,
-        function: function.filter(|function| dead_letters.iter().all(|it| it.function == *function)),
-        user_id: user_id.filter(|_| dead_letters.iter().all(|it| it.user_id == user_id)),
-        filter,
-        count: dead_letters.len(),
-        why: request.why,
     }
 }
 
@@ -261,6 +151,8 @@ pub(crate) fn summary(dead_letter: &StoredDeadLetter) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use catchup::queues;
+
     use super::*;
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use tests::within;
 
 use crate::operator::{System, user};
 
@@ -14,8 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_PAGE_BYTES: usize = 50_000;
 
 /// A console, and an operator who opened the address that it printed.
-struct Console {
-    process: Child,
+pub(crate) struct Console {
+    pub(crate) process: Child,
     /// Without a slash at its end.
     origin: String,
     cookie: String,
@@ -29,15 +30,15 @@ impl Drop for Console {
     }
 }
 
-struct Page {
-    status: StatusCode,
+pub(crate) struct Page {
+    pub(crate) status: StatusCode,
     policy: String,
-    text: String,
-    location: String,
+    pub(crate) text: String,
+    pub(crate) location: String,
 }
 
 impl Console {
-    async fn start(environment: &BTreeMap<&'static str, String>) -> Self {
+    pub(crate) async fn start(environment: &BTreeMap<&'static str, String>) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_ops"))
             .args(["console", "--port", "0"])
             .env_clear()
@@ -79,7 +80,7 @@ impl Console {
     }
 
     /// A page that is there, within its budget.
-    async fn page(&self, path: &str) -> String {
+    pub(crate) async fn page(&self, path: &str) -> String {
         let page = self.get(path).await;
         assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
         assert!(page.text.len() < MAX_PAGE_BYTES, "{path} has {} bytes", page.text.len());
@@ -87,8 +88,14 @@ impl Console {
         page.text
     }
 
-    async fn json(&self, path: &str) -> Value {
+    pub(crate) async fn json(&self, path: &str) -> Value {
         serde_json::from_str(&self.get(path).await.text).unwrap()
+    }
+
+    /// Waits for the end of a bulk.
+    pub(crate) async fn until_ended(&self, bulk: &str) {
+        let has_ended = async || self.json(&format!("{bulk}?json")).await["bulk"]["endedAt"].is_string();
+        within(TIMEOUT, "the bulk has ended", has_ended).await;
     }
 
     fn form(&self, path: &str, fields: &[(String, String)]) -> RequestBuilder {
@@ -96,8 +103,15 @@ impl Console {
     }
 
     /// Sends the form of a page that posts, as the operator's browser does.
-    async fn submit(&self, path: &str, page: &str) -> Page {
-        let form = self.form(path, &hidden(page));
+    pub(crate) async fn submit(&self, path: &str, page: &str) -> Page {
+        self.fill(path, page, &[]).await
+    }
+
+    /// The same, with what the operator enters, or the button that is pressed.
+    pub(crate) async fn fill(&self, path: &str, page: &str, entered: &[(&str, &str)]) -> Page {
+        let mut fields = hidden(page);
+        fields.extend(entered.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let form = self.form(path, &fields);
         self.send(form.header("cookie", &self.cookie).header("origin", &self.origin)).await
     }
 }
@@ -134,14 +148,13 @@ async fn a_dead_letter_is_found_read_replayed_and_seen_done_with_the_console_onl
     let preview = console.page("/dead-letters/change?action=replay&queue=token-refresh").await;
     assert!(preview.contains("2 dead letters would be replayed"), "{preview}");
     let replayed = console.submit("/dead-letters/change", &preview).await;
-    assert_eq!(
-        (replayed.status, replayed.location.as_str()),
-        (StatusCode::SEE_OTHER, "/actions"),
-        "{}",
-        replayed.text
-    );
-    // Sent again by a browser that reloads, it finds nothing to do.
-    console.submit("/dead-letters/change", &preview).await;
+    assert_eq!(replayed.status, StatusCode::SEE_OTHER, "{}", replayed.text);
+    // Sent again by a browser that reloads, it is the same bulk.
+    let again = console.submit("/dead-letters/change", &preview).await;
+    assert_eq!(again.location, replayed.location);
+    console.until_ended(&replayed.location).await;
+    let bulk = console.page(&replayed.location).await;
+    assert!(bulk.contains("2 replayed") && bulk.contains("ended"), "{bulk}");
     system.until_idle().await;
     assert_eq!(system.probe.runs(), runs + 2);
 
@@ -263,6 +276,7 @@ async fn what_others_wrote_is_shown_as_text_and_no_parameter_breaks_a_page() {
             format!("/dead-letters/{hostile}"),
             format!("/dead-letters/change?action={hostile}"),
             format!("/queues/{hostile}"),
+            format!("/bulks/{hostile}"),
             format!("/users/{hostile}"),
             format!("/tasks?key={hostile}"),
             format!("/messages?state={hostile}"),

@@ -2,6 +2,7 @@
 
 mod affected;
 mod arguments;
+mod bulks;
 mod console;
 mod delivery;
 mod entry;

@@ -72,6 +72,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("dead-letters list --user ada", "invalid value 'ada' for '--user <USER>'"),
     ("errors --limit many", "invalid value 'many' for '--limit <N>'"),
     ("dead-letters replay --all --limit 0", "0 is not in 1..=10000"),
+    ("dead-letters replay --all --rate 0", "0 is not in 1..=500"),
+    ("dead-letters resume some-id", "invalid value 'some-id' for '<ID>'"),
     ("actions --limit -1", "unexpected argument '-1'"),
     ("tasks calendar-sync --user ada", "invalid value 'ada' for '--user <USER>'"),
     ("enqueue calendar-sync --user ada", "invalid value 'ada' for '--user <USER>'"),

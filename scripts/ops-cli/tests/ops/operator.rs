@@ -124,7 +124,7 @@ pub(crate) fn user(n: u32) -> Uuid {
 }
 
 /// Serves the job to the queue's tasks, as its function does.
-async fn serve<J: Job>(stack: &Stack, job: J) -> Background {
+pub(crate) async fn serve<J: Job>(stack: &Stack, job: J) -> Background {
     let issuer = [("OIDC_ISSUER", stack.tasks.url()), ("OIDC_JWKS_URL", stack.tasks.jwks_url())];
     let router = stack.service_with(job, issuer).router;
     let function = Background::start("function", async |listener| axum::serve(listener, router).await);

@@ -21,7 +21,8 @@ const RIGHTS: &str = "
     GRANT SELECT ON ALL TABLES IN SCHEMA jobs TO jobs_operators;
     ALTER DEFAULT PRIVILEGES IN SCHEMA jobs GRANT SELECT ON TABLES TO jobs_operators;
     GRANT UPDATE, DELETE ON jobs.dead_letters, jobs.failures, jobs.notification_deliveries TO jobs_operators;
-    GRANT INSERT, UPDATE (ended_at, changed) ON jobs.operator_actions TO jobs_operators;
+    GRANT INSERT, UPDATE (ended_at, changed, cancelled_at, rate, problem) ON jobs.operator_actions TO jobs_operators;
+    GRANT INSERT, UPDATE (outcome, error, at) ON jobs.bulk_members TO jobs_operators;
     GRANT DELETE ON jobs.swept_users TO jobs_operators;
 ";
 
