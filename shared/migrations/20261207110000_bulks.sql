@@ -1,8 +1,7 @@
 -- A bulk is an action on dead letters that were fixed when it began: it can be cut off anywhere, and continued by anyone.
 ALTER TABLE jobs.operator_actions
+    -- Which actions there are, `shared::db::operator_actions::Action` says: a list here would be a second one.
     DROP CONSTRAINT operator_actions_action_check,
-    ADD CONSTRAINT operator_actions_action_check
-        CHECK (action IN ('pause', 'resume', 'replay', 'discard', 'release', 'cancel')),
     -- Of a bulk: dead letters per second.
     ADD COLUMN rate integer CHECK (rate > 0),
     -- Of a bulk: it also replays what was replayed before and has not died since.
