@@ -95,7 +95,7 @@ impl Console {
     /// Waits for the end of a bulk.
     pub(crate) async fn until_ended(&self, bulk: &str) {
         let has_ended = async || self.json(&format!("{bulk}?json")).await["bulk"]["endedAt"].is_string();
-        within(TIMEOUT, "the bulk has ended", has_ended).await;
+        within(Duration::from_mins(5), "the bulk has ended", has_ended).await;
     }
 
     fn form(&self, path: &str, fields: &[(String, String)]) -> RequestBuilder {
