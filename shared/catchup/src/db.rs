@@ -27,7 +27,7 @@ pub(crate) use handle;
 
 #[cfg(feature = "suggestions")]
 pub mod availability;
-#[cfg(feature = "suggestions")]
+#[cfg(all(feature = "notify", feature = "suggestions"))]
 pub mod batches;
 pub mod calendar_events;
 pub mod calendar_sync_runs;
