@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { PHONE, fix, origin, page, printed } from './system.mjs';
+import { inspect } from './views.mjs';
 
 const MAX_ROWS = 40;
 const shows = (text) => page.until(`"${text}" is shown`, (text) => document.querySelector('main').innerText.includes(text), text);
@@ -14,6 +15,8 @@ async function select(text) {
   }
   throw new Error(`no row has "${text}"`);
 }
+
+let bulk;
 
 test('a dead letter is found, read, replayed and seen done with the keyboard only', async () => {
   await page.screen(...PHONE, 'dark');
@@ -41,7 +44,8 @@ test('a dead letter is found, read, replayed and seen done with the keyboard onl
   await page.type('Google lists calendars again');
   await page.tabTo('Replay 1');
   await page.press('Enter');
-  await isAt('^(?!/dead-letters/change$)');
+  await isAt('^/bulks/');
+  bulk = await page.evaluate(() => location.pathname);
 
   await page.press('/');
   await page.type(key);
@@ -56,6 +60,8 @@ test('a dead letter is found, read, replayed and seen done with the keyboard onl
   await page.press('g', 'd');
   await isAt('^/dead-letters$');
 });
+
+test('the page of its replay is accessible, legible and small', () => inspect(bulk));
 
 test('no page asked another host for anything, and none had an error', () => {
   assert.deepEqual(page.requests.filter((address) => new URL(address).origin !== origin), []);

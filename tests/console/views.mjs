@@ -36,28 +36,31 @@ async function unreached() {
   return all.filter((_, index) => !reached.has(index));
 }
 
-for (const [name, path] of [...Object.entries(PAGES), ['refusal', '/queues/calender-sync']]) {
-  test(`${name} is accessible, legible and small`, async () => {
-    const html = await sent(path);
-    const scripts = html.match(/<script.*<\/script>/s)?.[0] ?? '';
-    assert(Buffer.byteLength(html) < MAX_BYTES && Buffer.byteLength(scripts) <= MAX_SCRIPT_BYTES, `${html.length}, ${scripts.length}`);
-    for (const screen of [PHONE, DESK]) {
-      for (const scheme of ['light', 'dark']) {
-        await page.screen(...screen, scheme);
-        await page.open(origin + path);
-        const { language, headings, mains } = await page.evaluate(() => ({
-          language: document.documentElement.lang,
-          headings: document.querySelectorAll('h1').length,
-          mains: document.querySelectorAll('main').length,
-        }));
-        assert.deepEqual({ language, headings, mains }, { language: 'en', headings: 1, mains: 1 });
-        await page.evaluate(axe);
-        assert.deepEqual(await violations(), [], `${screen}, ${scheme}`);
-        const limits = { ...LIMITS, minTap: screen === PHONE ? 44 : 0 };
-        const wrong = await page.evaluate(`{ ${measure}; measure(${JSON.stringify(limits)}) }`);
-        assert.deepEqual(wrong, [], `${screen}, ${scheme}`);
-      }
-      assert.deepEqual(await unreached(), [], `${screen}`);
+// That a page is accessible, legible, small, and operable with a keyboard.
+export async function inspect(path) {
+  const html = await sent(path);
+  const scripts = html.match(/<script.*<\/script>/s)?.[0] ?? '';
+  assert(Buffer.byteLength(html) < MAX_BYTES && Buffer.byteLength(scripts) <= MAX_SCRIPT_BYTES, `${html.length}, ${scripts.length}`);
+  for (const screen of [PHONE, DESK]) {
+    for (const scheme of ['light', 'dark']) {
+      await page.screen(...screen, scheme);
+      await page.open(origin + path);
+      const { language, headings, mains } = await page.evaluate(() => ({
+        language: document.documentElement.lang,
+        headings: document.querySelectorAll('h1').length,
+        mains: document.querySelectorAll('main').length,
+      }));
+      assert.deepEqual({ language, headings, mains }, { language: 'en', headings: 1, mains: 1 });
+      await page.evaluate(axe);
+      assert.deepEqual(await violations(), [], `${screen}, ${scheme}`);
+      const limits = { ...LIMITS, minTap: screen === PHONE ? 44 : 0 };
+      const wrong = await page.evaluate(`{ ${measure}; measure(${JSON.stringify(limits)}) }`);
+      assert.deepEqual(wrong, [], `${screen}, ${scheme}`);
     }
-  });
+    assert.deepEqual(await unreached(), [], `${screen}`);
+  }
+}
+
+for (const [name, path] of [...Object.entries(PAGES), ['refusal', '/queues/calender-sync']]) {
+  test(`${name} is accessible, legible and small`, () => inspect(path));
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::db::bulks::Bulks;
 use shared::db::dead_letters::{DeadLetters, Filter};
+use shared::db::errors::{self, Errors};
 use shared::job::{Failure, Outcome};
 use shared::queue::Queue;
 use shared::replay::task;
@@ -285,7 +286,12 @@ async fn a_task_that_is_dispatched_often_is_recorded_before_it_runs_and_counts_i
     let stack = Stack::start().await;
     let without = [("UPSTASH_REDIS_REST_URL", "http://127.0.0.1:1".to_owned())];
     let mut delivery = Delivery::new(body()).again(20);
-    for _ in 0..attempts() {
+    let errors = Errors::from(stack.setup([]).database().unwrap());
+    let listed = async || {
+        let groups = errors.list(&errors::Filter::default(), stack.now(), 10).await.unwrap();
+        groups.into_iter().map(|it| (it.reason, it.failures)).collect::<Vec<_>>()
+    };
+    for attempt in 1..=attempts() {
         let probe = Probe::<Numbered>::new(|_| std::future::pending());
         let service = stack.service_with(probe.clone(), without.clone());
         let (killed, dispatch) = (service.clone(), delivery.clone());
@@ -295,6 +301,9 @@ async fn a_task_that_is_dispatched_often_is_recorded_before_it_runs_and_counts_i
         let other = Probe::<Numbered>::answering(done);
         let answer = stack.service_with(other.clone(), without.clone()).deliver(delivery.clone()).await;
         assert_eq!((answer.outcome(), answer.reason(), other.runs()), ("requeued", "unproven", 0));
+        if attempt == 1 {
+            assert_eq!(listed().await, [], "a run that may be under way is no error");
+        }
         let next = stack.take_tasks(QUEUE).await;
         stack.advance(200);
         delivery = next.into_iter().next().unwrap_or(delivery).again(20);
@@ -302,6 +311,8 @@ async fn a_task_that_is_dispatched_often_is_recorded_before_it_runs_and_counts_i
     let answer = stack.service_with(failing(), without).deliver(delivery).await;
     assert_eq!((answer.outcome(), answer.reason()), ("dead", "attempts_used_up"), "{answer:?}");
     assert_eq!(stack.dead_letters().await[0].1, "never_reported_back");
+    stack.advance(30 * 60);
+    assert_eq!(listed().await, [("never_reported_back".to_owned(), i64::from(attempts()))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,16 +10,16 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use shared::db::dead_letters::{StoredDeadLetter, StoredFailure};
-use shared::db::operator_actions::{Action, Pace, Via};
+use shared::db::operator_actions::{Action, Pace};
 use uuid::Uuid;
 
 use crate::FAILURE;
 use crate::database::wait_for;
 use crate::deploy::confirmed;
 use crate::operations::Operations;
-use crate::operations::actions::Request;
 use crate::operations::bulks::{self as operations_bulks, DEFAULT_RATE, MAX_MEMBERS, MAX_RATE};
 use crate::operations::dead_letters::{Selection, summary};
+use crate::reason::Reason;
 use crate::usage_error::UsageError;
 use crate::{moment, names, said};
 
@@ -116,9 +116,8 @@ struct Change {
     /// Dead letters per second.
     #[arg(long, default_value_t = DEFAULT_RATE, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=i64::from(MAX_RATE)))]
     rate: i32,
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    why: String,
+    #[command(flatten)]
+    reason: Reason,
     /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
@@ -188,8 +187,7 @@ impl Change {
         };
         let (id, pace) = (Uuid::new_v4(), Pace { rate: self.rate, again });
         let change = operations_bulks::Change { action, ids, filter, pace };
-        let request = Request { via: Via::CommandLine, why: &self.why };
-        operations.begin_bulk(id, change, request).await?;
+        operations.begin_bulk(id, change, self.reason.request()).await?;
         eprintln!("should this be cut off, scripts/ops dead-letters resume {id} continues it");
         bulks::run(operations, id).await
     }

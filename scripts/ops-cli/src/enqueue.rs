@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use shared::clock::Clock;
-use shared::db::operator_actions::Via;
 use uuid::Uuid;
 
 use crate::database::wait_for;
 use crate::operations::Operations;
-use crate::operations::actions::Request;
 use crate::operations::tasks::data_for_user;
+use crate::reason::Reason;
 use crate::usage_error::UsageError;
 use crate::{moment, names};
 
@@ -32,9 +31,8 @@ pub(crate) struct Enqueue {
     /// How long until it runs, such as 45m, 2h or 3d.
     #[arg(long = "in", id = "within", value_name = "DURATION", value_parser = moment::parse_length)]
     within: Option<TimeDelta>,
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    why: String,
+    #[command(flatten)]
+    reason: Reason,
     /// Only say what would be created.
     #[arg(long)]
     dry_run: bool,
@@ -68,8 +66,8 @@ impl Enqueue {
             return Ok(ExitCode::SUCCESS);
         }
         wait_for(async {
-            let request = Request { via: Via::CommandLine, why: &self.why };
-            let name = Operations::from_process().enqueue(queue, self.user, at, request).await?;
+            let name =
+                Operations::from_process().enqueue(queue, self.user, at, self.reason.request()).await?;
             if self.json {
                 println!("{}", serde_json::json!({ "queue": queue.name(), "task": name }));
             } else {

@@ -28,6 +28,7 @@ mod pause;
 mod program;
 mod queue;
 mod queues;
+mod reason;
 mod release;
 mod repository;
 mod rollback;
@@ -97,6 +98,8 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     NewFunction(new_function::NewFunction),
     /// Pause queues: their tasks wait, and none is lost.
+    ///
+    /// `scripts/ops queues` shows why. Recording that needs `DATABASE_URL`; pausing does not.
     #[command(after_help = EXIT_CODES)]
     Pause(pause::Queues),
     #[command(after_help = EXIT_CODES)]

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use catchup::queues;
 use clap::Args;
-use shared::db::operator_actions::{Action, Via};
+use shared::db::operator_actions::Action;
 
 use crate::database::wait_for;
 use crate::names;
 use crate::operations::Operations;
-use crate::operations::actions::Request;
 use crate::operations::holds::{Change, Outcome};
+use crate::reason::Reason;
 
 /// Queues to pause or resume.
 #[derive(Args)]
@@ -23,9 +23,8 @@ pub(crate) struct Queues {
     /// own, stays.
     #[arg(long, conflicts_with = "names")]
     all: bool,
-    /// Why; it is recorded, and `scripts/ops queues` shows it. Recording needs `DATABASE_URL`; pausing does not.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    why: String,
+    #[command(flatten)]
+    reason: Reason,
     /// Print the changes without making them.
     #[arg(long)]
     dry_run: bool,
@@ -52,7 +51,6 @@ impl Queues {
         wait_for(async {
             let operations = Operations::from_process();
             let region = operations.cloud_tasks()?.region.clone();
-            let request = Request { via: Via::CommandLine, why: &self.why };
             let report = |queue: shared::queue::Queue, outcome| {
                 let name = queue.cloud_name();
                 match outcome {
@@ -75,7 +73,7 @@ impl Queues {
                     }
                 }
             };
-            operations.change_holds(&change, request, report).await
+            operations.change_holds(&change, self.reason.request(), report).await
         })?;
         ensure!(failed.is_empty(), "cannot {verb} {}", failed.join(", "));
         Ok(ExitCode::SUCCESS)

@@ -4,13 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use shared::db::operator_actions::Via;
 
 use crate::FAILURE;
 use crate::database::wait_for;
 use crate::deploy::confirmed;
 use crate::operations::Operations;
-use crate::operations::actions::Request;
+use crate::reason::Reason;
 use crate::{explain, names};
 
 /// Release the lease of a task, so that its next delivery runs it immediately instead of when the lease expires.
@@ -24,9 +23,8 @@ pub(crate) struct Release {
     /// The queue, if tasks of several have the key.
     #[arg(long, value_name = "QUEUE")]
     queue: Option<String>,
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    why: String,
+    #[command(flatten)]
+    reason: Reason,
     /// Do not ask for confirmation when the run may be alive.
     #[arg(long)]
     yes: bool,
@@ -71,7 +69,7 @@ impl Release {
                     return Ok(ExitCode::from(FAILURE));
                 }
             }
-            if operations.release(task, Request { via: Via::CommandLine, why: &self.why }).await? {
+            if operations.release(task, self.reason.request()).await? {
                 eprintln!("released");
                 return Ok(ExitCode::SUCCESS);
             }

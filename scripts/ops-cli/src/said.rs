@@ -25,3 +25,9 @@ pub(crate) fn extent<T>(listed: &Listed<T>, what: &str) {
         eprintln!("the first {} {what}; there are more: --limit N shows N", listed.items.len());
     }
 }
+
+/// Which of them are meant, in words: ` with key …, since …`, or nothing when all are.
+pub(crate) fn conditions(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<_> = words.collect();
+    if words.is_empty() { String::new() } else { format!(" with {}", words.join(", ")) }
+}

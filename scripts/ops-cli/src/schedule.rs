@@ -6,13 +6,12 @@ use std::process::ExitCode;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use shared::db::operator_actions::Via;
 
 use crate::EXIT_CODES;
 use crate::database::wait_for;
-use crate::operations::actions::Request;
 use crate::operations::schedules::{self, Changed, Scheduled, State};
 use crate::operations::{Operations, Source};
+use crate::reason::Reason;
 use crate::table::{Table, present};
 use crate::{moment, names, said};
 
@@ -48,9 +47,8 @@ enum Verb {
 struct Change {
     /// Name of the schedule in Cloud Scheduler, such as token-refresh-sweep, or of a queue that has one schedule.
     name: String,
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    why: String,
+    #[command(flatten)]
+    reason: Reason,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -80,8 +78,7 @@ impl Change {
                 eprintln!("{command}");
                 return Ok(ExitCode::SUCCESS);
             }
-            let request = Request { via: Via::CommandLine, why: &self.why };
-            match operations.change_schedule(queue, schedule, verb, request).await? {
+            match operations.change_schedule(queue, schedule, verb, self.reason.request()).await? {
                 Changed::Done => eprintln!("{command}"),
                 Changed::Unchanged(state) => eprintln!("{name}: is {state} already"),
                 Changed::Created { task } => eprintln!("{name}: its task is {task}"),
@@ -121,12 +118,11 @@ fn print(schedules: &[Scheduled], states: Option<&BTreeMap<String, State>>, now:
     ]);
     for it in schedules {
         let last = it.last.as_ref();
-        let name = format!("{}-{}", it.queue, it.name);
         table.row([
-            name.clone(),
-            present(
-                states.map(|states| states.get(&name).map_or_else(|| "missing".to_owned(), State::to_string)),
-            ),
+            it.cloud_name.clone(),
+            present(states.map(|states| {
+                states.get(&it.cloud_name).map_or_else(|| "missing".to_owned(), State::to_string)
+            })),
             it.cron.to_owned(),
             moment::length(TimeDelta::seconds(it.period_seconds.into())),
             present(last.map(|sweep| moment::distance(sweep.started_at, now))),

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use shared::db::operator_actions::Via;
 use shared::queue::Queue;
 
 use crate::FAILURE;
@@ -13,6 +12,7 @@ use crate::deploy::confirmed;
 use crate::operations::Operations;
 use crate::operations::actions::Request;
 use crate::operations::tasks::WaitingTask;
+use crate::reason::Reason;
 use crate::{moment, names};
 
 /// A task that waits.
@@ -23,9 +23,8 @@ struct Waiting {
     /// The queue, if the name does not say it.
     #[arg(long, value_name = "QUEUE")]
     queue: Option<String>,
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    why: String,
+    #[command(flatten)]
+    reason: Reason,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -96,7 +95,7 @@ impl Waiting {
             }
             let region = &operations.cloud_tasks()?.region;
             eprintln!("+ gcloud tasks {verb} {name} --queue={} --location={region}", queue.cloud_name());
-            change(&operations, queue, &task, Request { via: Via::CommandLine, why: &self.why }).await?;
+            change(&operations, queue, &task, self.reason.request()).await?;
             Ok(ExitCode::SUCCESS)
         })
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::database::wait_for;
 use crate::operations::Operations;
-use crate::operations::tasks::{LOOKED_AT, Sought, WaitingTask};
+use crate::operations::tasks::{LOOKED_AT, TaskFilter, WaitingTask};
 use crate::table::{Table, present};
 use crate::{moment, names, said};
 
@@ -42,8 +42,8 @@ impl Tasks {
         let queue = names::queue(&self.queue)?;
         wait_for(async {
             let operations = Operations::from_process();
-            let sought = Sought { user: self.user, key: self.key.as_deref(), since: self.since };
-            let found = operations.waiting_tasks(queue, sought, self.limit).await?;
+            let filter = TaskFilter { user: self.user, key: self.key.as_deref(), since: self.since };
+            let found = operations.waiting_tasks(queue, filter, self.limit).await?;
             let tasks = &found.tasks;
             if self.json {
                 let (cut, unfinished) = (tasks.is_cut, found.is_unfinished);
@@ -53,7 +53,7 @@ impl Tasks {
             if !tasks.items.is_empty() {
                 print(&tasks.items, operations.clock.now());
             }
-            said::extent(tasks, &format!("tasks in {}{}", queue.cloud_name(), sought.words()));
+            said::extent(tasks, &format!("tasks in {}{}", queue.cloud_name(), filter.words()));
             if found.is_unfinished {
                 let more = if found.looked_at < LOOKED_AT { "; --since 30d looks at more" } else { "" };
                 eprintln!("only the first {} tasks of the queue were looked at{more}", found.looked_at);

@@ -7,14 +7,13 @@ use catchup::db::user_overview::Overview;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use shared::db::operator_actions::Via;
 use uuid::Uuid;
 
 use crate::database::wait_for;
 use crate::deploy::confirmed;
 use crate::operations::Operations;
-use crate::operations::actions::Request;
 use crate::operations::user::User as Found;
+use crate::reason::Reason;
 use crate::table::{Table, present};
 use crate::{EXIT_CODES, FAILURE, moment, said};
 
@@ -49,9 +48,8 @@ enum Verb {
 struct Forget {
     /// The user.
     user: Uuid,
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    why: String,
+    #[command(flatten)]
+    reason: Reason,
     /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
@@ -92,8 +90,7 @@ impl Forget {
         }
         let mut deleted = 0;
         if !self.dry_run && !rows.is_empty() {
-            let request = Request { via: Via::CommandLine, why: &self.why };
-            deleted = operations.forget(self.user, request).await?;
+            deleted = operations.forget(self.user, self.reason.request()).await?;
             eprintln!("{deleted} rows deleted");
         }
         if self.json {

@@ -1,9 +1,12 @@
 //! What fails, over all tasks: failed runs and dead letters that look the same are one error.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{Database, Error};
+
+/// Cloud Tasks waits for no answer any longer: <https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks>.
+const LONGEST_DISPATCH: TimeDelta = TimeDelta::minutes(30);
 
 /// Which failures are meant.
 #[derive(Debug, Clone, Copy, Default)]
@@ -78,15 +81,20 @@ impl From<Database> for Errors {
 
 impl Errors {
     /// What failed, the newest first. A dead letter without a recorded run, such as of a body that is no envelope, is an
-    /// error of its own.
-    pub async fn list(&self, filter: &Filter<'_>, limit: u32) -> Result<Vec<ErrorGroup>, Error> {
+    /// error of its own. A run that was recorded before it began is none while it may be under way.
+    pub async fn list(
+        &self,
+        filter: &Filter<'_>,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<ErrorGroup>, Error> {
         let groups = sqlx::query_as!(
             ErrorGroup,
             r#"
             WITH seen AS (
                 SELECT function, fingerprint, reason, error, user_id, key, revision, at, true AS is_run
                 FROM jobs.failures
-                WHERE kind IN ('failed', 'permanent', 'killed', 'started')
+                WHERE (kind IN ('failed', 'permanent', 'killed') OR kind = 'started' AND began_at <= $7)
                   AND ($1::text IS NULL OR function = $1) AND ($2::text IS NULL OR reason = $2)
                   AND ($3::uuid IS NULL OR user_id = $3)
                   AND at >= COALESCE($4::timestamptz, '-infinity') AND at < COALESCE($5::timestamptz, 'infinity')
@@ -114,6 +122,7 @@ impl Errors {
             filter.since,
             filter.until,
             i64::from(limit),
+            now - LONGEST_DISPATCH,
         )
         .fetch_all(self.0.statement())
         .await?;
@@ -121,16 +130,22 @@ impl Errors {
     }
 
     /// The last failed runs of a user's tasks, newest first.
-    pub async fn of_user(&self, user_id: Uuid, limit: u32) -> Result<Vec<UserFailure>, Error> {
+    pub async fn of_user(
+        &self,
+        user_id: Uuid,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<UserFailure>, Error> {
         let failures = sqlx::query_as!(
             UserFailure,
             "
             SELECT function, key, kind, reason, error, at FROM jobs.failures
-            WHERE user_id = $1 AND kind IN ('failed', 'permanent', 'killed', 'started')
+            WHERE user_id = $1 AND (kind IN ('failed', 'permanent', 'killed') OR kind = 'started' AND began_at <= $3)
             ORDER BY at DESC LIMIT $2
             ",
             user_id,
             i64::from(limit),
+            now - LONGEST_DISPATCH,
         )
         .fetch_all(self.0.statement())
         .await?;

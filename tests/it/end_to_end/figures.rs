@@ -40,7 +40,7 @@ async fn sql(cloud: &LocalCloud, statement: &'static str) -> BTreeMap<String, i6
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_figure_of_scripts_ops_is_what_was_counted_elsewhere() {
+async fn what_queues_and_errors_count_is_what_was_counted_elsewhere() {
     let mut cloud =
         start(SeedOptions { users: 12, max_contacts: 60, seed: 3, ..SeedOptions::default() }).await;
     for (call, kind, times) in [
@@ -58,11 +58,11 @@ async fn every_figure_of_scripts_ops_is_what_was_counted_elsewhere() {
     cloud.run_schedules(queues::ADAPTIVE_SYNC).await.unwrap();
     cloud.until_idle(TIMEOUT, |_| ()).await.unwrap();
     // A process that starts again counts from nothing.
-    let reborn = cloud.function_mut(queues::TOKEN_REFRESH).unwrap();
-    let earlier = reborn.lines().len();
-    reborn.kill().unwrap();
-    reborn.respawn().unwrap();
-    reborn.ready().await.unwrap();
+    let restarted = cloud.function_mut(queues::TOKEN_REFRESH).unwrap();
+    let earlier = restarted.lines().len();
+    restarted.kill().unwrap();
+    restarted.respawn().unwrap();
+    restarted.ready().await.unwrap();
     cloud.run_schedules(queues::TOKEN_REFRESH).await.unwrap();
     cloud.until_idle(TIMEOUT, |_| ()).await.unwrap();
     cloud.tasks().pause(queues::CALENDAR_SYNC).await.unwrap();

@@ -18,8 +18,8 @@ const PEOPLE: usize = 36;
 const IN_PARALLEL: usize = 16;
 /// Dispatches of a task whose messages no one takes for two hours.
 const MAX_DISPATCHES: usize = 30;
-/// A provider that does not answer is waited for no longer than that.
-const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), answer: Duration::from_millis(500) };
+/// A provider that does not answer is waited for no longer than that; one that does answers sooner, also on a busy machine.
+const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(5), answer: Duration::from_secs(3) };
 /// Longer than the test.
 const NEVER: Kind = Kind::Slow { delay_ms: 3_600_000 };
 
@@ -27,7 +27,7 @@ const NEVER: Kind = Kind::Slow { delay_ms: 3_600_000 };
 struct Morning {
     /// When each person was notified, after the batch was due.
     notified: BTreeMap<String, TimeDelta>,
-    /// Whom no message reached, and of whom that is not known.
+    /// Of whom it is not known.
     unknown: BTreeSet<String>,
 }
 
@@ -81,14 +81,10 @@ async fn morning(
              JOIN jobs.notification_deliveries d ON d.user_id = u.id AND d.state = 'unknown'",
         )
         .await;
-    // An answer may be too late, on a busy machine: that message arrived, and its report says so.
-    let unknown: BTreeSet<String> = unknown
-        .into_iter()
-        .map(|(address,)| address)
-        .filter(|address| !notified.contains_key(address))
-        .collect();
+    let unknown: BTreeSet<String> = unknown.into_iter().map(|(address,)| address).collect();
     assert_eq!(fixture.stack.dead_letters().await, []);
     assert_eq!(notified.len() + unknown.len(), people, "{channel:?}: no one is lost");
+    assert!(notified.keys().all(|address| !unknown.contains(address)), "{channel:?}");
     Morning { notified, unknown }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use crate::environment::{Environment, listening_on};
 use crate::health;
 use crate::owned::{Manner, Process};
-use crate::postgres::free_port;
+use crate::ports;
 use crate::simulated_time;
 
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -140,7 +140,7 @@ impl DerefMut for FunctionProcess {
 
 /// An address of loopback at which nothing listens yet.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?)))
 }
 
 /// A running service, with or without a queue. Dropping it ends it as Cloud Run does.

@@ -15,6 +15,7 @@ pub mod life;
 pub mod once;
 pub mod operator;
 mod owned;
+pub mod ports;
 pub mod postgres;
 pub mod redis;
 pub mod report;

@@ -1,7 +1,6 @@
 //! Postgres: the given server, or a private cluster from the installed programs.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +20,7 @@ use uuid::Uuid;
 
 use crate::health::{ANSWER_DEADLINE, BETWEEN_CHECKS, ended};
 use crate::owned::{Folder, Manner, Process};
+use crate::ports;
 
 /// The running application's tables, for databases of ours only.
 pub const APPLICATION_SCHEMA: &str = include_str!("../schema/application.sql");
@@ -212,7 +212,7 @@ impl Cluster {
         let data = folder.path().join("data");
         initialise(&programs, owner, &data)?;
         for _ in 0..PORT_ATTEMPTS {
-            let port = free_port()?;
+            let port = ports::free()?;
             let log = log.map_or_else(|| folder.path().join("postgres.log"), Path::to_owned);
             let mut server = serve(&programs, owner, &data, folder.path(), port, &log)?;
             let url = format!("postgres://postgres@127.0.0.1:{port}/postgres").parse()?;
@@ -282,23 +282,6 @@ async fn until_ready(server: &mut Process, url: &Url) -> anyhow::Result<bool> {
             Err(_not_yet) => sleep(POLL).await,
         }
     }
-}
-
-/// Ports that no system hands out by itself: one that is free is not taken by an outgoing connection in the next moment.
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
-const MAX_PORTS: u32 = 100;
-
-/// A port of 127.0.0.1 that is free at this moment.
-pub fn free_port() -> anyhow::Result<u16> {
-    let count = u64::from(PORTS.end - PORTS.start);
-    for _ in 0..MAX_PORTS {
-        let drawn = u64::from_be_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into()?) % count;
-        let port = PORTS.start + u16::try_from(drawn)?;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    anyhow::bail!("cannot listen on 127.0.0.1")
 }
 
 struct Programs {

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 use shared::db::bulks::StoredBulk;
-use shared::db::operator_actions::Via;
 use uuid::Uuid;
 
 use crate::operations::Operations;
-use crate::operations::actions::Request;
 use crate::operations::bulks::{MAX_RATE, has_failed, state, summary};
+use crate::reason::Reason;
 use crate::table::Table;
 use crate::{FAILURE, moment, said};
 
@@ -42,9 +41,8 @@ pub(super) struct Resume {
 pub(super) struct Cancel {
     /// Id of the bulk.
     id: Uuid,
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    why: String,
+    #[command(flatten)]
+    reason: Reason,
 }
 
 impl Bulks {
@@ -124,8 +122,7 @@ impl Resume {
 
 impl Cancel {
     pub(super) async fn run(&self, operations: &Operations) -> anyhow::Result<ExitCode> {
-        let request = Request { via: Via::CommandLine, why: &self.why };
-        let bulk = operations.cancel_bulk(self.id, request).await?;
+        let bulk = operations.cancel_bulk(self.id, self.reason.request()).await?;
         eprintln!("{}: {}", state(&bulk), summary(&bulk));
         Ok(ExitCode::SUCCESS)
     }

@@ -6,12 +6,11 @@ use catchup::db::deliveries::{CHANNELS, LedgerFilter, LedgerMessage, STATES};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use shared::db::operator_actions::Via;
 use uuid::Uuid;
 
 use crate::operations::Operations;
-use crate::operations::actions::Request;
 use crate::operations::messages::{Known, is_in_transit};
+use crate::reason::Reason;
 use crate::table::{Table, present};
 use crate::{moment, said};
 
@@ -62,9 +61,8 @@ pub(super) struct Settle {
     /// The provider's id of it.
     #[arg(long, value_name = "ID", required_if_eq("known", "sent"))]
     provider_id: Option<String>,
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    why: String,
+    #[command(flatten)]
+    reason: Reason,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -155,7 +153,7 @@ impl Settle {
             },
             Status::NotSent => Known::NotSent,
         };
-        operations.settle(self.message, &known, Request { via: Via::CommandLine, why: &self.why }).await?;
+        operations.settle(self.message, &known, self.reason.request()).await?;
         eprintln!("settled");
         Ok(ExitCode::SUCCESS)
     }

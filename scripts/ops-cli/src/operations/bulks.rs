@@ -141,7 +141,7 @@ impl Operations {
                 continue;
             };
             db.set_problem(id, None).await?;
-            if let Err(error) = self.work_off(&db, lock, &bulk, &mut progress).await {
+            if let Err(error) = self.process(&db, lock, &bulk, &mut progress).await {
                 // Without the database it is not recorded, and said all the same.
                 let _unrecorded = db.set_problem(id, Some(&format!("{error:#}"))).await;
                 return Err(error.context(format!(
@@ -151,7 +151,7 @@ impl Operations {
         }
     }
 
-    async fn work_off(
+    async fn process(
         &self,
         db: &Bulks,
         mut lock: Lock,

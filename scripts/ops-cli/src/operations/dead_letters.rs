@@ -10,7 +10,7 @@ use shared::queue::Queue;
 use uuid::Uuid;
 
 use super::{Listed, Operations};
-use crate::moment;
+use crate::{moment, said};
 
 /// Which dead letters are meant, of those that were not replayed; each condition that is given must be true.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -64,8 +64,7 @@ impl Selection {
 
     /// In words: ` of calendar-sync, since …`, or nothing when all are meant.
     pub(crate) fn words(&self) -> String {
-        let words: Vec<_> = self.conditions().iter().map(|(name, value)| format!("{name} {value}")).collect();
-        if words.is_empty() { String::new() } else { format!(" with {}", words.join(", ")) }
+        said::conditions(self.conditions().iter().map(|(name, value)| format!("{name} {value}")))
     }
 
     pub(crate) fn as_json(&self) -> Value {

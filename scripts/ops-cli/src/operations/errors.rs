@@ -27,7 +27,8 @@ impl Operations {
             since: question.since,
             until: question.until,
         };
-        let groups = Errors::from(self.database()?).list(&filter, limit.saturating_add(1)).await?;
+        let groups =
+            Errors::from(self.database()?).list(&filter, self.clock.now(), limit.saturating_add(1)).await?;
         Ok(Listed::of(groups, limit))
     }
 }

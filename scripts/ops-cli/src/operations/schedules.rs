@@ -21,6 +21,8 @@ use super::{Operations, UNCHANGED};
 pub(crate) struct Scheduled {
     pub(crate) queue: &'static str,
     pub(crate) name: &'static str,
+    /// Its name in Cloud Scheduler.
+    pub(crate) cloud_name: String,
     /// Five fields, UTC.
     pub(crate) cron: &'static str,
     pub(crate) period_seconds: u32,
@@ -104,6 +106,7 @@ impl Operations {
                 Scheduled {
                     queue: queue.name(),
                     name: &schedule.name,
+                    cloud_name: cloud_name(queue, schedule),
                     cron: &schedule.cron,
                     period_seconds: schedule.period_seconds,
                     is_missed: is_missed(last.as_ref(), schedule.period_seconds, now),

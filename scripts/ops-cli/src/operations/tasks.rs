@@ -14,21 +14,21 @@ use uuid::Uuid;
 use super::actions::Request;
 use super::cloud_tasks::{FoundTask, PAGE, View};
 use super::{Listed, Operations, UNCHANGED};
-use crate::moment;
+use crate::{moment, said};
 
-/// Tasks of a queue that are looked at for those that are sought.
+/// Tasks of a queue that are looked at for those that match a filter.
 pub(crate) const LOOKED_AT: usize = 10_000;
 
 /// Which tasks of a queue are meant; each condition that is given must be true.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Sought<'a> {
+pub(crate) struct TaskFilter<'a> {
     pub(crate) user: Option<Uuid>,
     pub(crate) key: Option<&'a str>,
     /// Created from then on.
     pub(crate) since: Option<DateTime<Utc>>,
 }
 
-impl Sought<'_> {
+impl TaskFilter<'_> {
     fn is_all(&self) -> bool {
         self.user.is_none() && self.key.is_none() && self.since.is_none()
     }
@@ -40,11 +40,10 @@ impl Sought<'_> {
             self.key.map(|key| format!("key {key}")),
             self.since.map(|since| format!("since {}", moment::text(since))),
         ];
-        let words: Vec<_> = conditions.into_iter().flatten().collect();
-        if words.is_empty() { String::new() } else { format!(" with {}", words.join(", ")) }
+        said::conditions(conditions.into_iter().flatten())
     }
 
-    fn fits(&self, task: &WaitingTask) -> bool {
+    fn matches(&self, task: &WaitingTask) -> bool {
         self.user.is_none_or(|user| task.user == Some(user))
             && self.key.is_none_or(|key| task.key.as_deref() == Some(key) || task.name == key)
             && self.since.is_none_or(|since| task.created_at >= since)
@@ -97,19 +96,19 @@ impl WaitingTask {
 }
 
 impl Operations {
-    /// The tasks that wait in a queue, those that are due first: of its first [`PAGE`], or those that are sought of its first
-    /// [`LOOKED_AT`]. Cloud Tasks lists them in any order.
+    /// The tasks that wait in a queue, those that are due first: of its first [`PAGE`], or with a filter those of its first
+    /// [`LOOKED_AT`] that match. Cloud Tasks lists them in any order.
     pub(crate) async fn waiting_tasks(
         &self,
         queue: Queue,
-        sought: Sought<'_>,
+        filter: TaskFilter<'_>,
         limit: u32,
     ) -> anyhow::Result<WaitingTasks> {
-        let at_most = if sought.is_all() { PAGE } else { LOOKED_AT };
+        let at_most = if filter.is_all() { PAGE } else { LOOKED_AT };
         let mut tasks = Vec::new();
         let take = |found: FoundTask| {
             let task = WaitingTask::of(queue, &found);
-            if sought.fits(&task) {
+            if filter.matches(&task) {
                 tasks.push(task);
             }
         };

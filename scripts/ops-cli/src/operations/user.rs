@@ -101,7 +101,10 @@ impl Operations {
         let selection = Selection { user: Some(user), ..Selection::default() };
         let dead_letters = self.dead_letters(&selection, ROWS).await?;
         Ok(Own {
-            failures: Listed::of(Errors::from(database).of_user(user, ROWS + 1).await?, ROWS),
+            failures: Listed::of(
+                Errors::from(database).of_user(user, self.clock.now(), ROWS + 1).await?,
+                ROWS,
+            ),
             dead_letters: Listed {
                 items: dead_letters.items.iter().map(summary).collect(),
                 is_cut: dead_letters.is_cut,

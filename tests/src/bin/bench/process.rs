@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use local_cloud::postgres::free_port;
+use local_cloud::ports;
 
 /// Longest time that a start may take before the bench gives up.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -73,5 +73,5 @@ fn is_ready(address: SocketAddr, path: Option<&str>) -> bool {
 
 /// An address on which nothing listens.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?)))
 }

@@ -61,7 +61,7 @@ async fn command(url: &str, words: &[&str]) -> redis::Value {
 async fn of_a_given_redis_an_empty_database_is_used_and_left_empty() {
     let server = Redis::start(None).await.expect("Redis starts");
     // The client takes the number of the database from the path of a TCP address only.
-    let port = local_cloud::postgres::free_port().expect("a port").to_string();
+    let port = local_cloud::ports::free().expect("a port").to_string();
     command(server.url(), &["CONFIG", "SET", "port", &port]).await;
     let given: Url = format!("redis://127.0.0.1:{port}").parse().expect("a URL");
     command(given.as_str(), &["SET", "another's", "key"]).await;
@@ -79,7 +79,7 @@ async fn of_a_given_redis_an_empty_database_is_used_and_left_empty() {
 async fn redis_clients_that_start_together_claim_different_databases() {
     const CLIENTS: usize = 6;
     let server = Redis::start(None).await.expect("Redis starts");
-    let port = local_cloud::postgres::free_port().expect("a port").to_string();
+    let port = local_cloud::ports::free().expect("a port").to_string();
     command(server.url(), &["CONFIG", "SET", "port", &port]).await;
     let given: Url = format!("redis://127.0.0.1:{port}").parse().expect("a URL");
     let started = futures_util::future::join_all((0..CLIENTS).map(|_| Redis::start(Some(&given)))).await;

@@ -10,6 +10,8 @@ use super::Deliveries;
 pub const STATES: [&str; 7] = ["unknown", "sent", "delivered", "failed", "bounced", "complained", "refused"];
 /// Ways to reach a person; `in_app` is what the application shows.
 pub const CHANNELS: [&str; 3] = ["sms", "email", "in_app"];
+/// A message is about fewer suggestions: so many rows hold one message at least.
+const MAX_SUBJECTS: i64 = 8;
 
 /// Which messages are meant; each condition that is given must be true.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,13 +66,9 @@ impl Deliveries {
                   AND ($3::text IS NULL OR state = $3) AND ($4::text IS NULL OR channel = $4)
                   AND ($5::timestamptz IS NULL OR claimed_at >= $5)
             ), found AS (
-                (
-                    SELECT message_id FROM meant WHERE state = 'unknown'
-                    GROUP BY message_id ORDER BY min(claimed_at), message_id LIMIT $6
-                ) UNION (
-                    SELECT message_id FROM meant WHERE state <> 'unknown'
-                    GROUP BY message_id ORDER BY min(claimed_at) DESC, message_id LIMIT $6
-                )
+                (SELECT message_id FROM meant WHERE state = 'unknown' ORDER BY claimed_at LIMIT $7)
+                UNION
+                (SELECT message_id FROM meant WHERE state <> 'unknown' ORDER BY claimed_at DESC LIMIT $7)
             )
             SELECT message_id AS "message_id!", user_id AS "user_id!", channel AS "channel!", state AS "state!",
                    array_agg(subject ORDER BY subject) AS "subjects!", min(claimed_at) AS "claimed_at!",
@@ -88,6 +86,7 @@ impl Deliveries {
             filter.channel,
             filter.since,
             i64::from(limit),
+            i64::from(limit) * MAX_SUBJECTS,
         )
         .fetch_all(self.0.statement())
         .await?;
