@@ -1,8 +1,6 @@
 //! Callbacks of the providers of messages, and the links in messages: each repeatable, in any order, also late, and none trusted
 //! without its signature.
 
-use std::collections::BTreeMap;
-
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -13,8 +11,7 @@ use chrono::TimeDelta;
 use http_body_util::BodyExt as _;
 use messaging_stand_in::{Callback, Channel, Config, Fault, Kind, Message};
 use serde_json::{Value, json};
-use shared::config::Config as Environment;
-use shared::job::{Job as _, Setup};
+use shared::job::Job as _;
 use shared::runtime::service_router;
 use tests::database::LATER_SCHEMA;
 use tests::messaging::WEBHOOKS_URL;
@@ -43,9 +40,7 @@ impl Fixture {
         let messaging = Messaging::start();
         let job = BatchNotifications::new(&mut stack.setup(messaging.environment())).unwrap();
         let batches = stack.service_with(job, messaging.environment());
-        let mut environment: BTreeMap<_, _> = stack.environment();
-        environment.extend(messaging.environment());
-        let mut setup = Setup::new(Environment::from_pairs(environment));
+        let mut setup = stack.setup(messaging.environment());
         let (router, _) = service_router(&SERVICE, &mut setup)
             .unwrap_or_else(|_| panic!("the environment cannot be used: {:?}", setup.config().problems()));
         let user = Uuid::new_v4();
@@ -485,6 +480,25 @@ async fn links_in_a_mail_say_we_met_not_now_or_never_and_the_last_word_counts() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn yes_to_the_question_ends_the_silence_and_a_scanner_does_not_say_it() {
+    let fixture = Fixture::new().await;
+    for _ in 0..6 {
+        assert_eq!(fixture.channels_of_batch().await, [Channel::Email, Channel::Sms]);
+    }
+    fixture.suggest("Ben").await;
+    let messages = fixture.batch().await;
+    let html = of(&messages, Channel::Email).html.clone().unwrap();
+    assert!(html.contains("Yes, more ideas"), "{html}");
+    let links = html.split('"').filter_map(|part| part.strip_prefix(WEBHOOKS_URL));
+    let yes = links.filter(|path| path.starts_with("/suggestion?t=")).last().unwrap();
+    let (status, page) = fixture.send(Request::get(yes).body(Body::empty()).unwrap()).await;
+    assert!(status == 200 && page.contains("<form method=\"post\">"), "{page}");
+    assert_eq!(fixture.channels_of_batch().await, []);
+    assert_eq!(fixture.send(Request::post(yes).body(Body::empty()).unwrap()).await.0, 200);
+    assert_eq!(fixture.channels_of_batch().await, [Channel::Email, Channel::Sms]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_does_not_touch_what_the_two_have_arranged() {
     let fixture = Fixture::new().await;
     let suggestion = fixture.suggest("Ben").await;
@@ -533,11 +547,14 @@ async fn never_is_also_written_where_the_application_shows_it() {
 async fn only_the_first_text_to_a_number_says_how_to_stop_them() {
     let fixture = Fixture::new().await;
     let mut says = Vec::new();
-    for number in [NUMBER, NUMBER, "+12125550101"] {
+    for (number, before) in [(NUMBER, "sent"), (NUMBER, "failed"), (NUMBER, "sent"), ("+12125550101", "sent")]
+    {
+        let settle = format!("UPDATE jobs.notification_deliveries SET state = '{before}', failure = '30003'");
+        fixture.stack.run(&settle).await;
         fixture.stack.run(&format!("UPDATE user_phone_numbers SET phone_number = '{number}'")).await;
         fixture.suggest("Ben").await;
         let messages = fixture.batch().await;
         says.push(of(&messages, Channel::Sms).text.as_ref().unwrap().contains("Reply STOP to stop"));
     }
-    assert_eq!(says, [true, false, true]);
+    assert_eq!(says, [true, true, false, true], "one that failed was read by no one");
 }

@@ -16,7 +16,7 @@ use shared::queue::Queue;
 use tests::acting::RUNS;
 use tests::handover::Handover;
 use tests::predecessor::Predecessor;
-use tests::{Instances, Messaging, Stack, within};
+use tests::{Instances, Messaging, Stack, within, zone_of_noon};
 use uuid::Uuid;
 
 const QUEUE: Queue = queues::TOKEN_REFRESH;
@@ -154,14 +154,15 @@ async fn user_with_a_suggestion(stack: &Stack, name: &str) -> Uuid {
     let (user, contact) = (Uuid::new_v4(), Uuid::new_v4());
     stack
         .run(&format!(
-            "INSERT INTO users (id, email, google_id, last_calendar_sync)
-             VALUES ('{user}', '{name}@example.test', '{name}', now());
+            "INSERT INTO users (id, email, google_id, timezone, last_calendar_sync)
+             VALUES ('{user}', '{name}@example.test', '{name}', '{}', now());
              INSERT INTO notification_preferences (user_id, sms_enabled, email_enabled) VALUES ('{user}', false, true);
              INSERT INTO contacts (id, user_id, name, email) VALUES ('{contact}', '{user}', 'Ben', 'ben@contact.test');
              INSERT INTO suggestions (user_id, contact_id, trigger_type, proposed_timeslot_start, proposed_timeslot_end,
                 proposed_timeslot_timezone, reasoning)
              VALUES ('{user}', '{contact}', 'timebound', now() + interval '60 days',
-                now() + interval '60 days 1 hour', 'UTC', 'why')"
+                now() + interval '60 days 1 hour', 'UTC', 'why')",
+            zone_of_noon()
         ))
         .await;
     user

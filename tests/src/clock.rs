@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use shared::clock::Clock;
 
 /// A clock that stands still until it is moved.
@@ -75,4 +75,12 @@ impl AheadClock {
         let (ahead, machine) = (Arc::clone(&self.0), Clock::system());
         Clock::from_fn(move || machine.now() + TimeDelta::milliseconds(ahead.load(Ordering::SeqCst)))
     }
+}
+
+/// A zone in which it is noon, give or take an hour: what is sent to a person there waits for no morning.
+#[must_use]
+pub fn zone_of_noon() -> String {
+    // `Etc/GMT-3` is three hours ahead.
+    let ahead = 12 - i64::from(Clock::system().now().hour());
+    format!("Etc/GMT{:+}", -ahead)
 }

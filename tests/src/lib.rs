@@ -23,7 +23,7 @@ pub mod switch;
 pub mod upstash;
 pub mod wait;
 
-pub use clock::{AheadClock, HandClock};
+pub use clock::{AheadClock, HandClock, zone_of_noon};
 pub use database::Database;
 pub use google::Google;
 pub use instances::Instances;

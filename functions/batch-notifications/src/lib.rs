@@ -217,8 +217,11 @@ impl BatchNotifications {
                 DigestLevel::Digest { max } => Content::Suggestions(
                     self.suggestions(recipient.user_id, channel.as_str(), at, &announceable, max).await?,
                 ),
-                DigestLevel::Question(last) => Content::Question(self.notifier.still_useful(last)),
-                DigestLevel::Silent => continue,
+                DigestLevel::Question(last) if at < context.scheduled_for + TimeDelta::weeks(1) => {
+                    Content::Question(self.notifier.still_useful(last))
+                }
+                // The next batch asks.
+                DigestLevel::Question(_) | DigestLevel::Silent => continue,
             };
             if !matches!(&body, Content::Suggestions(suggestions) if suggestions.is_empty()) {
                 parts.push(Part { channel, address, at, content: body });

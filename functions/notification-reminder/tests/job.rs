@@ -158,13 +158,13 @@ async fn a_channel_that_fails_is_tried_again_and_the_other_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn texts_wait_for_the_recipients_day_and_e_mail_does_not() {
+async fn messages_wait_for_the_recipients_day_and_texts_for_longer() {
     let fixture = Fixture::new().await;
     let user = fixture.user().await;
     fixture.stack.run(&format!("UPDATE users SET timezone = 'Pacific/Honolulu' WHERE id = '{user}'")).await;
     let answers = fixture.stack.follow(&fixture.service, task(&json!({ "userId": user }))).await;
     let outcomes: Vec<_> = answers.iter().map(Answer::outcome).collect();
-    assert_eq!(outcomes, ["snoozed", "done"]);
+    assert_eq!(outcomes, ["snoozed", "snoozed", "done"]);
     assert_eq!(fixture.reached(), [format!("{user}@example.test"), NUMBER.to_owned()]);
     assert_eq!(fixture.marked().await, (1, 0));
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use catchup::queues;
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::clock::Clock;
 use shared::job::Job;
 use shared::queue::Queue;
@@ -127,6 +127,18 @@ impl Fixture {
         moved
     }
 
+    /// The user meets people by day and by night.
+    async fn meet_at_any_hour(&self) {
+        let day = |day| json!({ "dayOfWeek": day, "startTime": "00:00", "endTime": "24:00" });
+        let blocks: Value = (0..7).map(day).collect();
+        self.stack
+            .run(&format!(
+                "INSERT INTO availability_params (user_id, manual_time_blocks) VALUES ('{}', '{blocks}')",
+                self.user
+            ))
+            .await;
+    }
+
     /// No time is left in which a suggestion could be.
     async fn leave_nothing_free(&self) {
         self.event(day(0), -DAY_MINUTES, 60 * DAY_MINUTES, "", "").await;
@@ -190,6 +202,7 @@ async fn a_snoozed_suggestion_waits_for_a_free_slot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_added_event_moves_exactly_the_overlapping_suggestions() {
     let fixture = Fixture::new(Tz::UTC).await;
+    fixture.meet_at_any_hour().await;
     let of = async |status, slots: &[(i64, i64)]| {
         let mut suggestions = Vec::new();
         for (start, end) in slots {
@@ -229,6 +242,7 @@ async fn an_added_event_moves_exactly_the_overlapping_suggestions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_next_thirty_days_are_compared() {
     let fixture = Fixture::new(Tz::UTC).await;
+    fixture.meet_at_any_hour().await;
     let near = fixture.suggestion("pending", day(29), 0, 60).await;
     let far = fixture.suggestion("pending", day(32), 0, 60).await;
     fixture.leave_nothing_free().await;
@@ -240,6 +254,7 @@ async fn only_the_next_thirty_days_are_compared() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_all_day_event_is_the_users_day_wherever_the_calendar_is_kept() {
     let fixture = Fixture::new(Tz::Asia__Kolkata).await;
+    fixture.meet_at_any_hour().await;
     let mut suggestions = Vec::new();
     for (date, start) in [(3, MIDNIGHT - 60), (3, MIDNIGHT), (5, MIDNIGHT - 60), (5, MIDNIGHT)] {
         let suggestion = fixture.suggestion("pending", day(date), start, start + 60).await;
@@ -289,6 +304,27 @@ async fn a_look_again_fills_up_by_the_same_rules_as_a_generation() {
         assert!(minute(from) >= 9 * 60 && minute(to) <= 21 * 60, "{from}");
         assert!(minute(to) <= 11 * 60 || minute(from) >= 17 * 60 + 45, "{from}");
     }
+    assert_eq!(fixture.regenerate().await, (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lives_in_another_zone_is_suggested_times_of_their_day_there() {
+    let fixture = Fixture::new(Tz::UTC).await;
+    let evening = fixture.suggestion("pending", day(4), 18 * 60, 19 * 60).await;
+    let midday = fixture.suggestion("pending", day(5), 12 * 60, 13 * 60).await;
+    assert_eq!(fixture.regenerate().await, (0, 0, 0));
+    // Eighteen o'clock is two in the morning there, and noon is evening.
+    let zone = Tz::Asia__Singapore;
+    let moves = format!("UPDATE users SET timezone = '{}' WHERE id = '{}'", zone.name(), fixture.user);
+    fixture.stack.run(&moves).await;
+    assert_eq!(fixture.regenerate().await, (1, 0, 0));
+    let query = format!(
+        "SELECT proposed_timeslot_start, proposed_timeslot_timezone FROM suggestions WHERE id = '{evening}'"
+    );
+    let (start, named) = fixture.stack.rows::<(DateTime<Utc>, String)>(&query).await.remove(0);
+    assert!((9..21).contains(&start.with_timezone(&zone).hour()), "{start}");
+    assert_eq!(named, zone.name());
+    assert_eq!(fixture.moved(&[(midday, 12 * 60)], day(5)).await, [false]);
     assert_eq!(fixture.regenerate().await, (0, 0, 0));
 }
 

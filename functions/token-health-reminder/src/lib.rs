@@ -1,4 +1,4 @@
-//! Reminds users of tokens that end, when they were notified a week ago: a daily sweep, and one task per user.
+//! Reminds users of tokens that end soon, an hour after they were notified at the earliest: a daily sweep, and one task per user.
 
 use catchup::db::token_health::NoticeKind;
 use catchup::payload;

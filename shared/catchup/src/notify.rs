@@ -356,11 +356,12 @@ impl Inner {
             unsubscribe_url: Some(self.unsubscribe_url(message_id)),
             postal_address: self.postal_address.clone(),
             is_first_text: recipient.is_first_text,
+            takes_replies: self.twilio.takes_replies(),
         }
     }
 }
 
-/// When a message may go out: a text not in the quiet hours of the recipient, who perhaps has `chosen` a time of the day.
+/// When a message may go out: not in the quiet hours of the recipient, who perhaps has `chosen` a time of the day.
 #[must_use]
 pub fn may_send_at(
     channel: Channel,
@@ -368,10 +369,7 @@ pub fn may_send_at(
     recipient: &Recipient,
     chosen: Option<NaiveTime>,
 ) -> DateTime<Utc> {
-    match channel {
-        Channel::Email => now,
-        Channel::Sms => quiet_hours::end(now, recipient.zone, chosen),
-    }
+    quiet_hours::end(channel, now, recipient.zone, chosen)
 }
 
 fn channel_limit(channel: Channel) -> &'static Limit {

@@ -11,8 +11,8 @@ pub(crate) const RETENTION: Retention = Retention {
         Aged { table: "ended_suggestions", time: "ended_at", days: 760 },
         // What ended without a success: the user disconnected, or is gone.
         Aged { table: "google_waits", time: "until", days: 30 },
-        // Longer than any vendor repeats one.
-        Aged { table: "handled_callbacks", time: "handled_at", days: 30 },
+        // As long as messages: a START that is repeated a year later lifts no STOP.
+        Aged { table: "handled_callbacks", time: "handled_at", days: 400 },
         Aged { table: "notification_deliveries", time: "claimed_at", days: 400 },
         // Google has forgotten them, too.
         Aged { table: "push_channels", time: "ends_at", days: 0 },

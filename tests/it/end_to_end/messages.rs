@@ -4,17 +4,15 @@
 use std::time::Duration;
 
 use catchup::queues;
-use chrono::Timelike as _;
 use local_cloud::LocalCloud;
 use messaging_stand_in::{Channel, Fault, Kind};
 use serde_json::json;
-use shared::clock::Clock;
 use shared::queue::Queue;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use uuid::Uuid;
 
 use super::{TIMEOUT, create, database, small, start};
-use tests::within;
+use tests::{within, zone_of_noon};
 
 /// A text message of the one, and an e-mail of the other.
 const QUEUES: [Queue; 2] = [queues::BATCH_NOTIFICATIONS, queues::NOTIFICATION_REMINDER];
@@ -75,9 +73,7 @@ fn users() -> Vec<User> {
 
 async fn insert(db: &mut PgConnection, user: &User) {
     let (id, address, contact) = (user.id, &user.address, Uuid::new_v4());
-    // Where it is noon, give or take an hour: `Etc/GMT-3` is three hours ahead.
-    let ahead = 12 - i64::from(Clock::system().now().hour());
-    let zone = format!("Etc/GMT{:+}", -ahead);
+    let zone = zone_of_noon();
     let sql = match user.channel {
         Channel::Sms => format!(
             "INSERT INTO users (id, email, google_id, timezone, last_calendar_sync)
@@ -90,7 +86,8 @@ async fn insert(db: &mut PgConnection, user: &User) {
              VALUES ('{id}', '{contact}', 'timebound', now() + interval '60 days', now() + interval '1441 hours', 'UTC', 'why')"
         ),
         Channel::Email => format!(
-            "INSERT INTO users (id, email, google_id, last_calendar_sync) VALUES ('{id}', '{address}', '{id}', '2100-01-01');
+            "INSERT INTO users (id, email, google_id, timezone, last_calendar_sync)
+             VALUES ('{id}', '{address}', '{id}', '{zone}', '2100-01-01');
              INSERT INTO token_health_notifications
                 (user_id, integration_type, notification_type, message, re_auth_link, created_at)
              VALUES ('{id}', 'google_calendar', 'token_invalid', '', '', timezone('UTC', now()) - interval '8 days')"

@@ -1,10 +1,14 @@
 //! One user's batch.
 
+use std::time::Duration;
+
+use catchup::notify::Timeouts;
 use catchup::{limits, queues};
 use chrono::TimeDelta;
 use messaging_stand_in::{Channel, Fault, Kind, Times};
 use serde_json::{Value, json};
 use tests::database::LATER_SCHEMA;
+use tests::eventually;
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, number, task};
@@ -147,6 +151,28 @@ async fn a_user_who_reacts_to_nothing_is_sent_less_and_less_until_they_act() {
     assert_eq!(sent, [&little[..], &[(1, 0), (0, 0), (0, 0)], &little[..3]].concat());
     let texts: Vec<_> = fixture.messages().into_iter().map(|(_, text)| text).collect();
     assert!(texts[6].contains("Yes, more ideas"), "{}", texts[6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_cannot_be_asked_for_a_week_is_left_to_the_next_batch() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", EMAIL).await;
+    for n in 0..20 {
+        fixture.suggest_in(user, &format!("Friend{n}"), TimeDelta::days(150)).await;
+    }
+    let batch = json!({ "userId": user });
+    for _ in 0..6 {
+        assert_eq!(fixture.deliver(&batch).await.outcome(), "done");
+        // Cloud Tasks creates no task for a time in more than thirty days.
+        fixture.stack.advance(4 * 86_400);
+    }
+    let refused = Kind::Status { status: 401, code: 20003 };
+    fixture.messaging.inbox.fault(Fault::new(Channel::Email, refused).times(Times::Forever));
+    assert_eq!(fixture.deliver(&batch).await.outcome(), "snoozed");
+    let [question] = fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.try_into().unwrap();
+    fixture.stack.advance(WEEK);
+    fixture.service.deliver(question).await.check_done(&done(0, 0));
+    assert_eq!(fixture.messages().len(), 6);
 }
 
 /// So many suggestions were sent by e-mail, and so many as texts.
@@ -298,6 +324,17 @@ async fn an_instance_that_has_to_stop_begins_no_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_time_for_a_slow_provider_begins_no_message() {
+    let answer = Duration::from_secs(600);
+    let fixture = Fixture::with_timeouts(Timeouts { answer, ..Timeouts::default() }).await;
+    fixture.stack.advance_to_noon();
+    let user = fixture.user("ada", BOTH).await;
+    fixture.suggest(user, "Ben").await;
+    assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
+    assert!(fixture.messages().is_empty() && fixture.ledger().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_becomes_of_one_channel_never_stops_the_other() {
     for (kind, outcome) in [
         // A key that is wrong, a sender that is not verified, a limit, an outage, a lost answer, a recipient without a mailbox.
@@ -378,22 +415,49 @@ async fn what_cannot_be_sent_before_it_is_too_late_is_not_sent_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn texts_wait_for_the_recipients_day_and_e_mail_does_not() {
+async fn messages_wait_for_the_recipients_day_and_texts_for_longer() {
     let fixture = Fixture::at_noon().await;
     let user = fixture.user("ada", BOTH).await;
     // It is noon in London: two in the morning in Honolulu.
     fixture.stack.run(&format!("UPDATE users SET timezone = 'Pacific/Honolulu' WHERE id = '{user}'")).await;
     fixture.suggest(user, "Ben").await;
-    // Over by then.
+    // Too near for the text.
     fixture.suggest_in(user, "Early", TimeDelta::hours(7)).await;
-    assert_eq!(fixture.deliver(&json!({ "userId": user })).await.outcome(), "snoozed");
-    assert_eq!(fixture.messages().len(), 1, "the e-mail");
-    let [text] = fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.try_into().unwrap();
-    assert_eq!(text.due.unwrap().format("%H:%M").to_string(), "19:00");
-    fixture.stack.advance_to(text.due);
-    fixture.service.deliver(text).await.check_done(&done(0, 1));
+    let mut task = task(&json!({ "userId": user }));
+    for (emails, hour) in [(0, "16:00"), (1, "19:00")] {
+        assert_eq!(fixture.service.deliver(task).await.outcome(), "snoozed");
+        assert_eq!(fixture.messages().len(), emails);
+        [task] = fixture.stack.take_tasks(queues::BATCH_NOTIFICATIONS).await.try_into().unwrap();
+        assert_eq!(task.due.unwrap().format("%H:%M").to_string(), hour);
+        fixture.stack.advance_to(task.due);
+    }
+    fixture.service.deliver(task).await.check_done(&done(0, 1));
     let (to, said) = fixture.messages().pop().unwrap();
     assert!(to == number("ada") && said.contains("Ben") && !said.contains("Early"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_while_the_e_mail_is_sent_is_not_texted() {
+    let fixture = Fixture::at_noon().await;
+    let user = fixture.user("ada", BOTH).await;
+    for whom in ["Ben", "Cem"] {
+        fixture.suggest(user, whom).await;
+    }
+    let fault = Fault::new(Channel::Email, Kind::AcceptThenSlow { delay_ms: 2_000 });
+    fixture.messaging.inbox.fault(fault);
+    let answer = async {
+        eventually("the e-mail is taken", || !fixture.messages().is_empty()).await;
+        let dismiss = "UPDATE suggestions SET status = 'dismissed' WHERE contact_id IN
+                       (SELECT id FROM contacts WHERE name = 'Ben')";
+        fixture.stack.run(dismiss).await;
+    };
+    let batch = json!({ "userId": user });
+    let (sent, ()) = tokio::join!(fixture.deliver(&batch), answer);
+    assert_eq!(sent.outcome(), "done");
+    let messages = fixture.messages();
+    let texts: Vec<_> = messages.iter().filter(|(to, _)| *to == number("ada")).collect();
+    let [(_, text)] = texts.as_slice() else { panic!("{messages:?}") };
+    assert!(text.contains("Cem") && !text.contains("Ben"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use crate::postgres::connect;
 mod channels;
 pub(crate) mod contacts;
 mod groups;
+pub(crate) mod hours;
 mod meetings;
 mod notices;
 mod reach;
@@ -25,6 +26,7 @@ mod reach;
 pub use channels::{Condition, OwnChannel};
 pub use contacts::{Origin, OwnContact};
 pub use groups::OwnGroups;
+use hours::Hours;
 pub use meetings::{Block, OwnAvailability, OwnSuggestion, SuggestionState};
 pub use notices::OwnNotice;
 pub use reach::Reach;
@@ -208,7 +210,7 @@ impl Sower<'_> {
         };
         if varied {
             self.messages(user, &mut seeded).await?;
-            self.meetings(&mut seeded).await?;
+            self.meetings(user, &mut seeded).await?;
         }
         Ok(seeded)
     }
@@ -226,7 +228,7 @@ impl Sower<'_> {
     }
 
     /// Whom the user is to meet, and when that is possible.
-    async fn meetings(&mut self, seeded: &mut SeededUser) -> anyhow::Result<()> {
+    async fn meetings(&mut self, user: &User, seeded: &mut SeededUser) -> anyhow::Result<()> {
         seeded.availability = OwnAvailability::plan(self.place);
         seeded.availability.insert(self.db, seeded.id).await?;
         let mut busy = Vec::new();
@@ -234,7 +236,8 @@ impl Sower<'_> {
             let events = self.world.events(seeded.id, &calendar.id)?;
             busy.extend(events.iter().filter(|event| event.busy()).map(Event::instants));
         }
-        seeded.suggestions = meetings::plan(&seeded.contacts, self.place, self.at, &busy);
+        let hours = Hours::new(seeded.availability, seeded.reach.home(user));
+        seeded.suggestions = meetings::plan(&seeded.contacts, self.place, self.at, &busy, &hours);
         for suggestion in &seeded.suggestions {
             suggestion.insert(self.db, seeded.id, self.at).await?;
         }

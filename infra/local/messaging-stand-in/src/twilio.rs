@@ -35,9 +35,14 @@ enum Code {
     FromRequired = 21603,
     ToRequired = 21604,
     NotOurs = 21606,
+    Unreachable = 21612,
     BodyTooLong = 21617,
     DailyLimit = 63038,
 }
+
+/// What else the account may send from, besides its number.
+const SHORT_CODE: &str = "22395";
+const NAME: &str = "CatchUp";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -116,17 +121,25 @@ fn check(app: &App, message: NewMessage) -> Result<Sound, (Code, String)> {
     let from = service
         .or(given(message.from))
         .ok_or((Code::FromRequired, "A 'From' phone number is required.".to_owned()))?;
-    if !is_e164(&from) {
+    let is_ours = [app.config.phone_number.as_str(), SHORT_CODE, NAME].contains(&from.as_str());
+    if !is_ours && !is_e164(&from) {
         return Err((Code::InvalidFrom, format!("Invalid 'From' Phone Number: {from}")));
     }
     if to == from {
         return Err((Code::SameNumber, "'To' and 'From' number cannot be the same".to_owned()));
     }
-    if from != app.config.phone_number {
+    if !is_ours {
         let text = format!(
             "The 'From' phone number {from} is not a valid message-capable Twilio phone number for this destination."
         );
         return Err((Code::NotOurs, text));
+    }
+    // The United States and Canada take nothing from a name.
+    if from == NAME && to.starts_with("+1") {
+        let text = format!(
+            "The 'To' phone number: {to}, is not currently reachable using the 'From' phone number: {from} via SMS."
+        );
+        return Err((Code::Unreachable, text));
     }
     let body = given(message.body).ok_or((Code::BodyRequired, "Message body is required.".to_owned()))?;
     if body.chars().count() > LONGEST_BODY_CHARS {

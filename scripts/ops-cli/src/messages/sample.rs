@@ -101,6 +101,7 @@ fn frame(reader: &Reader) -> Frame {
         unsubscribe_url: Some(links().url(Link::Unsubscribe { message: Uuid::nil() })),
         postal_address: Some("CatchUp, 1 Sample Street, Springfield, IL 62701, USA".to_owned()),
         is_first_text: reader.is_first_text,
+        takes_replies: true,
     }
 }
 

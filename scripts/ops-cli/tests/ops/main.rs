@@ -19,4 +19,5 @@ mod pages;
 mod programs;
 mod schedules;
 mod shell;
+mod suggestions;
 mod tasks;

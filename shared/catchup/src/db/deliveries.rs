@@ -128,7 +128,8 @@ impl Deliveries {
         Ok(Unclaimed { notifications: row.notifications, breaker })
     }
 
-    /// Claims the notifications for a message, and returns those that were not claimed before: only they may be sent now.
+    /// Claims the notifications for a message, and returns those that were not claimed before, and are not about
+    /// suggestions that the user has answered since they were chosen: only they may be sent now.
     pub async fn claim(
         &self,
         key: &DeliveryKey,
@@ -141,7 +142,11 @@ impl Deliveries {
             INSERT INTO jobs.notification_deliveries
                 (user_id, channel, subject, message_id, claimed_at, address_hash)
             SELECT $1, $2, subject, $4, $5, sha256(convert_to($6, 'UTF8'))
-            FROM UNNEST($3::text[]) AS asked (subject) ORDER BY subject
+            FROM UNNEST($3::text[]) AS asked (subject)
+            WHERE NOT EXISTS (
+                SELECT FROM suggestions WHERE user_id = $1 AND status <> 'pending' AND 'suggestion:' || id = subject
+            )
+            ORDER BY subject
             ON CONFLICT DO NOTHING
             RETURNING subject
             ",

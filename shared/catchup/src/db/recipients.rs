@@ -33,7 +33,7 @@ pub struct Contactable {
     pub opted_out: Vec<String>,
     /// The channels of whose address or number a message failed for good.
     pub suppressed: Vec<String>,
-    /// A text message was sent to this number before.
+    /// A text message was sent to this number before, and did not fail.
     pub was_texted: bool,
 }
 
@@ -119,7 +119,7 @@ impl Recipients {
                 ) AS "suppressed!",
                 EXISTS (
                     SELECT FROM jobs.notification_deliveries d
-                    WHERE d.user_id = $1 AND d.channel = 'sms' AND d.state NOT IN ('unknown', 'refused')
+                    WHERE d.user_id = $1 AND d.channel = 'sms' AND d.state IN ('sent', 'delivered')
                       AND d.address_hash = sha256(convert_to(phone, 'UTF8'))
                 ) AS "was_texted!"
             FROM person

@@ -406,7 +406,7 @@ impl SuggestionsTx {
         now: DateTime<Utc>,
     ) -> Result<Changes, Error> {
         let dismissed = self.dismiss(dismissals, now).await?;
-        let moved = self.change_times(new_times, now).await?;
+        let moved = self.change_times(new_times, timezone, now).await?;
         let created = self.add(new, timezone, now).await?;
         Ok(Changes { created, moved, dismissed })
     }
@@ -449,7 +449,12 @@ impl SuggestionsTx {
     }
 
     /// Messages about the old times are kept under other names: each new time is another subject of a message.
-    async fn change_times(&mut self, times: &[NewTime], now: DateTime<Utc>) -> Result<u64, Error> {
+    async fn change_times(
+        &mut self,
+        times: &[NewTime],
+        timezone: &str,
+        now: DateTime<Utc>,
+    ) -> Result<u64, Error> {
         if times.is_empty() {
             return Ok(0);
         }
@@ -461,7 +466,8 @@ impl SuggestionsTx {
             r#"
             WITH moved AS (
                 UPDATE suggestions s SET status = 'pending', snoozed_until = NULL,
-                    proposed_timeslot_start = t.starts_at, proposed_timeslot_end = t.ends_at
+                    proposed_timeslot_start = t.starts_at, proposed_timeslot_end = t.ends_at,
+                    proposed_timeslot_timezone = $7
                 FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $6::timestamptz[])
                     AS t(id, starts_at, ends_at, changed_at)
                 WHERE s.user_id = $1 AND s.id = t.id AND s.status IN ('pending', 'snoozed')
@@ -480,6 +486,7 @@ impl SuggestionsTx {
             &ends,
             now,
             &changed,
+            timezone,
         )
         .fetch_one(self.tx.statement())
         .await?;

@@ -1,8 +1,14 @@
-//! Quiet hours, in which no text message goes out: pure arithmetic of zones.
+//! Quiet hours, in which no message goes out: pure arithmetic of zones.
 
 use chrono::{DateTime, DurationRound as _, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 
+use super::Channel;
+
+/// E-mails go out from this hour of the recipient's day …
+const EMAIL_BEGIN: u32 = 6;
+/// … and before this one. A batch is at the time that its user chose; this is for who never did, and whose zone only the calendar shows.
+const EMAIL_END: u32 = 23;
 /// Texts go out from this hour of the recipient's day …
 const BEGIN: u32 = 9;
 /// … and before this one.
@@ -14,11 +20,17 @@ const CHOSEN_END: u32 = 21;
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 
-/// The first moment, `now` included, at which a text message may go out to a recipient in `zone`, who perhaps has `chosen` a
-/// time of the day.
+/// The first moment, `now` included, at which a message may go out to a recipient in `zone`, who perhaps has `chosen` a time of
+/// the day.
 #[must_use]
-pub fn end(now: DateTime<Utc>, zone: Tz, chosen: Option<NaiveTime>) -> DateTime<Utc> {
-    let is_open = |moment: DateTime<Utc>| is_texting_time(moment.with_timezone(&zone).time(), chosen);
+pub fn end(channel: Channel, now: DateTime<Utc>, zone: Tz, chosen: Option<NaiveTime>) -> DateTime<Utc> {
+    let is_open = |moment: DateTime<Utc>| {
+        let time = moment.with_timezone(&zone).time();
+        match channel {
+            Channel::Email => (EMAIL_BEGIN..EMAIL_END).contains(&time.hour()),
+            Channel::Sms => is_texting_time(time, chosen),
+        }
+    };
     if is_open(now) {
         return now;
     }
@@ -53,7 +65,7 @@ mod tests {
     fn check(zone: Tz, chosen: Option<&str>, now: &str, expected: &str) {
         let chosen = chosen.map(|time| NaiveTime::parse_from_str(time, "%H:%M").unwrap());
         let moment = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
-        assert_eq!(end(moment(now), zone, chosen), moment(expected), "{zone} {chosen:?} {now}");
+        assert_eq!(end(Channel::Sms, moment(now), zone, chosen), moment(expected), "{zone} {chosen:?} {now}");
     }
 
     #[test]
@@ -68,6 +80,20 @@ mod tests {
         check(berlin, None, "2026-03-28T23:30:00Z", "2026-03-29T07:00:00Z");
         check(berlin, None, "2026-10-24T23:30:00Z", "2026-10-25T08:00:00Z");
         check(Tz::Asia__Kathmandu, None, "2026-11-29T01:00:00Z", "2026-11-29T03:15:00Z");
+    }
+
+    #[test]
+    fn emails_wait_for_the_recipients_morning_too() {
+        let check = |now: &str, expected: &str| {
+            let moment = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+            let next = end(Channel::Email, moment(now), Tz::America__Los_Angeles, None);
+            assert_eq!(next, moment(expected), "{now}");
+        };
+        // 09:00 UTC is one in the morning in Los Angeles.
+        check("2026-11-29T09:00:00Z", "2026-11-29T14:00:00Z");
+        check("2026-11-29T14:00:00Z", "2026-11-29T14:00:00Z");
+        check("2026-11-30T06:59:00Z", "2026-11-30T06:59:00Z");
+        check("2026-11-30T07:00:00Z", "2026-11-30T14:00:00Z");
     }
 
     #[test]
@@ -92,7 +118,7 @@ mod tests {
             let begin: DateTime<Utc> = "2025-01-01T00:00:00Z".parse().unwrap();
             let now = begin + TimeDelta::minutes(minute);
             let chosen = chosen.and_then(|minute| NaiveTime::from_hms_opt(minute / 60, minute % 60, 0));
-            let next = end(now, zone, chosen);
+            let next = end(Channel::Sms, now, zone, chosen);
             let hour = |moment: DateTime<Utc>| moment.with_timezone(&zone).hour();
             prop_assert!((8..21).contains(&hour(next)), "{next} is {} in {zone}", hour(next));
             prop_assert!(next >= now && next - now <= TimeDelta::hours(15), "{now} {next}");

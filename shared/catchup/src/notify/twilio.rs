@@ -94,6 +94,14 @@ impl Twilio {
         Ok(Self { http, messages, account_sid, auth_token: auth_token?, sender: sender? })
     }
 
+    /// Whether a reply to our texts arrives: none does at a name.
+    pub(super) fn takes_replies(&self) -> bool {
+        match &self.sender {
+            Sender::From(sender) => !is_sender_name(sender),
+            Sender::MessagingService(_) => true,
+        }
+    }
+
     /// Sends a message to an E.164 number; what becomes of it is reported to `status_url`.
     pub(super) async fn send(&self, to: &str, sms: &Sms, status_url: &str) -> SendResult {
         exchange("twilio.messages.create", self.request(to, sms, status_url), classify).await

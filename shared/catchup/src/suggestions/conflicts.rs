@@ -1,4 +1,4 @@
-//! Suggestions whose time is no longer free.
+//! Suggestions whose time is no longer free, or no longer one at which the user meets people.
 
 use std::collections::HashMap;
 
@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::availability::Busy;
 use crate::db::suggestions::{Status, Suggestion};
+use crate::span::{Span, Spans};
 
 /// The pending suggestions that overlap a busy event, other than the one that was made for them. O((n + m) log m).
 pub(super) fn conflicts(suggestions: &[Suggestion], busy: &[Busy]) -> Vec<Uuid> {
@@ -27,19 +28,56 @@ pub(super) fn conflicts(suggestions: &[Suggestion], busy: &[Busy]) -> Vec<Uuid> 
     pending.filter(is_taken).map(|suggestion| suggestion.id).collect()
 }
 
+/// The pending suggestions of ours in `window` that are not in the user's hours: those of another zone, or from before the user
+/// changed them.
+pub(super) fn outside_hours(suggestions: &[Suggestion], hours: &Spans, window: Span) -> Vec<Uuid> {
+    let is_outside = |suggestion: &&Suggestion| {
+        let slot = suggestion.slot;
+        let is_ours = suggestion.is_timebound && suggestion.calendar_event_id.is_none();
+        let is_looked_at = window.start <= slot.start && slot.end <= window.end;
+        is_ours && is_looked_at && !Spans::from(slot).except(hours).is_empty()
+    };
+    let pending = suggestions.iter().filter(|suggestion| suggestion.status == Status::Pending);
+    pending.filter(is_outside).map(|suggestion| suggestion.id).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, Utc};
+    use chrono::{DateTime, TimeDelta, Utc};
     use proptest::prelude::*;
 
-    use super::super::tests::suggestion;
+    use super::super::tests::{now, suggestion};
     use super::*;
-    use crate::span::Span;
 
     fn span() -> impl Strategy<Value = Span> {
         let at = |hour: i64| -> DateTime<Utc> { DateTime::from_timestamp(hour * 3600, 0).unwrap() };
         (0..30_i64, 1..6_i64)
             .prop_map(move |(start, length)| Span { start: at(start), end: at(start + length) })
+    }
+
+    #[test]
+    fn a_suggestion_of_ours_is_outside_unless_all_of_it_is_in_the_users_hours() {
+        let week = Span { start: now(), end: now() + TimeDelta::days(8) };
+        let hours = |from, to| Spans::from(Span { start: now() + from, end: now() + to });
+        let days = TimeDelta::days;
+        let is_outside = |suggestion: &Suggestion, hours| {
+            !outside_hours(std::slice::from_ref(suggestion), &hours, week).is_empty()
+        };
+        // It is a week from now, and an hour long.
+        let ours = suggestion(1);
+        assert!(!is_outside(&ours, hours(days(7), days(8))));
+        assert!(is_outside(&ours, hours(days(6), days(7))));
+        assert!(is_outside(&ours, hours(days(7) + TimeDelta::minutes(1), days(8))));
+        assert!(is_outside(&ours, Spans::default()));
+        let far = Span { start: now() + days(9), end: now() + days(10) };
+        for other in [
+            Suggestion { is_timebound: false, ..ours.clone() },
+            Suggestion { calendar_event_id: Some("event".to_owned()), ..ours.clone() },
+            Suggestion { status: Status::Accepted, ..ours.clone() },
+            Suggestion { slot: far, ..ours.clone() },
+        ] {
+            assert!(!is_outside(&other, Spans::default()), "{other:?}");
+        }
     }
 
     proptest! {

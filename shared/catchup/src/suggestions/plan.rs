@@ -95,7 +95,7 @@ pub enum Decision {
 }
 
 /// Decides. `free` is when the user can meet people: nothing, when that is not known. `conflicts` are pending suggestions
-/// whose time is not free any more.
+/// whose time is not free any more, or none of the user's hours.
 pub(super) fn plan(mut situation: Situation, free: &Spans, conflicts: &[Uuid]) -> Plan {
     let mut plan = Plan::default();
     dismiss_expired_and_unwanted(&mut situation, &mut plan);

@@ -10,7 +10,7 @@ use shared::job::Setup;
 use uuid::Uuid;
 
 use super::batch::WeeklyTime;
-use super::conflicts::conflicts;
+use super::conflicts::{conflicts, outside_hours};
 use super::history;
 use super::plan::{Plan, Situation, announceable, plan};
 use super::slot_pool::Horizon;
@@ -20,13 +20,13 @@ use crate::db::availability::{Availabilities, StoredUser};
 use crate::db::meetings::Meetings;
 use crate::db::opt_outs::List;
 use crate::db::recipients::Recipients;
-use crate::db::suggestions::{Changes, Contact, Known, Suggestions, SuggestionsTx};
+use crate::db::suggestions::{Changes, Contact, Known, Suggestion, Suggestions, SuggestionsTx};
 use crate::span::{Span, Spans};
 use crate::time_zone;
 
 /// What was read longer ago says nothing about who is free.
 const MAX_CALENDAR_AGE: TimeDelta = TimeDelta::hours(48);
-/// Suggestions are compared with the events of this time ahead: more than any of ours is.
+/// Suggestions are compared with the events and the user's hours of this time ahead: more than any of ours is.
 const CONFLICT_WINDOW: TimeDelta = TimeDelta::days(30);
 
 /// Looks at users' suggestions.
@@ -74,7 +74,8 @@ impl Planner {
         };
         let (mut tx, situation) = self.tables.begin(user_id, &user, now).await?;
         tx.note_act(situation.acted_at).await?;
-        let mut plan = plan(situation, &free, &[]);
+        let outside = user.outside_hours(&situation.suggestions, now);
+        let mut plan = plan(situation, &free, &outside);
         keep_what_is_free(&mut plan, &mut tx, &user.clock).await?;
         self.finish(tx, &plan, &user, now).await.map(Some)
     }
@@ -214,6 +215,13 @@ impl UserContext {
             Spans::default()
         }
     }
+
+    /// The suggestions whose time was found when the user had another zone or other hours.
+    fn outside_hours(&self, suggestions: &[Suggestion], now: DateTime<Utc>) -> Vec<Uuid> {
+        let window = Span { start: now, end: now + CONFLICT_WINDOW };
+        let clock = WallClock::new(self.clock.zone(), window);
+        outside_hours(suggestions, &Availability::read(&self.stored.availability).times(&clock), window)
+    }
 }
 
 async fn plan_with_stored_events(
@@ -226,7 +234,8 @@ async fn plan_with_stored_events(
     Ok(plan(situation, &user.available(now).except(&taken), &conflicts))
 }
 
-/// What stored events take of the user's time, and the suggestions whose time they take.
+/// What stored events take of the user's time, and the suggestions that have lost theirs: to them, or because the user's hours
+/// are others now.
 async fn stored_events(
     tx: &mut SuggestionsTx,
     user: &UserContext,
@@ -236,7 +245,8 @@ async fn stored_events(
     let window = Span { start: now, end: now + CONFLICT_WINDOW };
     let events = tx.busy_events(window).await?;
     let busy = busy(events, &WallClock::new(user.clock.zone(), window));
-    let conflicts = conflicts(&situation.suggestions, &busy);
+    let mut conflicts = conflicts(&situation.suggestions, &busy);
+    conflicts.extend(user.outside_hours(&situation.suggestions, now));
     Ok((busy.into_iter().map(|busy| busy.span).collect(), conflicts))
 }
 

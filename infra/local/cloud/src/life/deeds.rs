@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::links::Found;
-use super::memory::{Memory, Word};
+use super::memory::{Meeting, Memory, Word};
 use super::people::{Kind, Person};
 use super::record::Announced;
 use crate::reports;
@@ -157,12 +157,14 @@ pub(crate) fn plan_reaction(
             Kind::Leaves if is_first => memory.plan(soon(1), Deed::Accept { suggestion, contact }),
             Kind::Fickle => {
                 for _ in 0..rng.random_range(0..=3) {
-                    let deed = match rng.random_range(0..7) {
+                    let deed = match rng.random_range(0..9) {
                         0 => Some(Deed::Accept { suggestion, contact }),
                         1 => Some(Deed::Dismiss { suggestion, contact, preset: None }),
                         2 | 3 => Some(Deed::Snooze { suggestion, contact, days: 7 }),
                         4 => press(Link::WeMet { suggestion }, one),
                         5 => press(Link::NotNow { suggestion }, one),
+                        6 => Some(Deed::Text("STOP")),
+                        7 => Some(Deed::Text("START")),
                         _ => press(Link::Never { suggestion }, one),
                     };
                     let later = TimeDelta::minutes(rng.random_range(1..72 * 60));
@@ -218,7 +220,7 @@ impl Stage<'_> {
             Deed::Accept { suggestion, contact } => {
                 self.accept(person, memory, (suggestion, contact)).await?;
             }
-            Deed::Enter { contact, start } => self.enter(person, contact, start).await?,
+            Deed::Enter { contact, start } => self.enter(person, memory, contact, start).await?,
             Deed::EnterAnother => {
                 let pending: Option<Uuid> = sqlx::query_scalar(
                     "SELECT s.contact_id FROM suggestions s JOIN contacts c ON c.id = s.contact_id
@@ -230,7 +232,7 @@ impl Stage<'_> {
                 .fetch_optional(&mut *self.db)
                 .await?;
                 if let Some(contact) = pending {
-                    self.enter(person, contact, now + TimeDelta::days(4)).await?;
+                    self.enter(person, memory, contact, now + TimeDelta::days(4)).await?;
                 }
             }
             Deed::Press { found, contact } => self.press(person, memory, &found, contact).await?,
@@ -405,7 +407,13 @@ impl Stage<'_> {
         Ok(frequency(name.as_deref()))
     }
 
-    async fn enter(&mut self, person: &Person, contact: Uuid, start: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn enter(
+        &mut self,
+        person: &Person,
+        memory: &mut Memory,
+        contact: Uuid,
+        start: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
         let (name, email): (String, Option<String>) =
             sqlx::query_as("SELECT name, email FROM contacts WHERE id = $1")
                 .bind(contact)
@@ -423,6 +431,7 @@ impl Stage<'_> {
         let mut event = Event::timed(&name, start, TimeDelta::hours(1));
         event.attendees = vec![guest(person.address.clone(), true), guest(email, false)];
         self.world.add_event(person.id, "primary", event)?;
+        memory.meetings.push(Meeting { contact, start, entered_at: self.now });
         Ok(())
     }
 

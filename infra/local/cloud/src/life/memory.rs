@@ -38,6 +38,14 @@ pub(crate) struct Week {
     pub(crate) is_expected: bool,
 }
 
+/// A meeting that a person entered in the calendar.
+#[derive(Debug)]
+pub(crate) struct Meeting {
+    pub(crate) contact: Uuid,
+    pub(crate) start: DateTime<Utc>,
+    pub(crate) entered_at: DateTime<Utc>,
+}
+
 /// A person's memory.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -60,6 +68,7 @@ pub(crate) struct Memory {
     pub(crate) calendar_found: Option<DateTime<Utc>>,
     /// When a person said of a contact that the two are in touch.
     pub(crate) in_touch: HashMap<Uuid, DateTime<Utc>>,
+    pub(crate) meetings: Vec<Meeting>,
     /// The week that is not over.
     pub(crate) week: Option<Week>,
     /// For so many weeks a contact is due, and was not suggested.

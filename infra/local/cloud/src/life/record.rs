@@ -15,7 +15,6 @@ pub(crate) struct Announced {
     pub(crate) contact: Uuid,
     pub(crate) start: DateTime<Utc>,
     pub(crate) end: DateTime<Utc>,
-    pub(crate) timezone: String,
     pub(crate) status: String,
     pub(crate) archived: bool,
     pub(crate) frequency: Option<String>,
@@ -46,8 +45,7 @@ pub(crate) async fn entries(db: &mut PgConnection, message: Uuid) -> sqlx::Resul
 pub(crate) async fn announced(db: &mut PgConnection, message: Uuid) -> sqlx::Result<Vec<Announced>> {
     sqlx::query_as(
         "SELECT s.id AS suggestion, s.contact_id AS contact, s.proposed_timeslot_start AS start,
-                s.proposed_timeslot_end AS end, s.proposed_timeslot_timezone AS timezone,
-                s.status::text AS status, c.archived IS TRUE AS archived,
+                s.proposed_timeslot_end AS end, s.status::text AS status, c.archived IS TRUE AS archived,
                 c.frequency_preference::text AS frequency, c.last_contact_date AS last_contact,
                 EXISTS (SELECT FROM jobs.next_meetings n
                         WHERE n.contact_id = c.id AND n.starts_at < d.claimed_at + interval '14 days'

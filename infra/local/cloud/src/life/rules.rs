@@ -14,6 +14,10 @@ use crate::verify::frequency;
 const LEAD: TimeDelta = TimeDelta::hours(2);
 /// A contact may be met so long before they are due: a meeting that is suggested once a week is on some day of it.
 const DUE_LATER: TimeDelta = TimeDelta::days(1);
+/// Who meets within this time needs no suggestion.
+const MEETS_ANYWAY: TimeDelta = TimeDelta::days(14);
+/// What was entered in a calendar is known after this time, at the latest.
+const KNOWN_AFTER: TimeDelta = TimeDelta::days(1);
 /// A calendar that cannot be read any more is noticed within this time.
 const UNTIL_LOST: TimeDelta = TimeDelta::days(3);
 const MAX_PER_DIGEST: usize = 3;
@@ -126,7 +130,8 @@ impl Reading<'_> {
     }
 
     fn suggestion(&self, one: &Announced, rule: &mut impl FnMut(bool, &str)) {
-        let (memory, at) = (self.memory, self.message.received_at);
+        let Self { person, memory, .. } = self;
+        let at = self.message.received_at;
         let before = memory.digests.iter().filter(|digest| digest.channel == self.message.channel);
         let is_news =
             before.flat_map(|digest| &digest.announced).all(|told| *told != (one.suggestion, one.start));
@@ -136,15 +141,23 @@ impl Reading<'_> {
         rule(!one.archived, "a contact is archived");
         rule(one.frequency.as_deref() != Some("na"), "a contact is not to be met");
         rule(!one.meets_soon, "the two meet anyway");
+        // Whatever is recorded: what the person entered a day ago is known.
+        let mut entered = memory
+            .meetings
+            .iter()
+            .filter(|meeting| meeting.contact == one.contact && meeting.entered_at + KNOWN_AFTER <= at);
+        let own = frequency(one.frequency.as_deref());
+        let counts =
+            |start| if start > at { start <= at + MEETS_ANYWAY } else { start + own > one.start + DUE_LATER };
+        rule(!entered.any(|meeting| counts(meeting.start)), "the calendar has a meeting of the two");
         rule(!memory.never.contains(&one.contact), "never, the reader said");
         let cooling = memory.cooling.get(&one.contact);
         rule(cooling.is_none_or(|until| *until <= at), "the reader does not want to hear of the contact yet");
         let last_contact = one.last_contact.max(memory.in_touch.get(&one.contact).copied());
-        let is_due = last_contact
-            .is_none_or(|last| last + frequency(one.frequency.as_deref()) <= one.start + DUE_LATER);
+        let is_due = last_contact.is_none_or(|last| last + own <= one.start + DUE_LATER);
         let is_again = memory.snoozed.contains_key(&one.contact);
         rule(is_due || is_again, "the contact is not due");
-        let (start, end) = (local(one.start, &one.timezone), local(one.end, &one.timezone));
+        let (start, end) = (local(one.start, person.zone), local(one.end, person.zone));
         let is_by_day = start.0 == end.0 && start.1 >= MEETINGS.0 * 60 && end.1 <= MEETINGS.1 * 60;
         rule(is_by_day, "a meeting at night");
     }
@@ -160,7 +173,7 @@ impl Reading<'_> {
 }
 
 /// Day and minute of the day there.
-fn local(moment: DateTime<Utc>, zone: &str) -> (chrono::NaiveDate, u32) {
-    let local = moment.with_timezone(&zone.parse::<Tz>().unwrap_or(Tz::UTC));
+fn local(moment: DateTime<Utc>, zone: Tz) -> (chrono::NaiveDate, u32) {
+    let local = moment.with_timezone(&zone);
     (local.date_naive(), local.hour() * 60 + local.minute())
 }

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::contacts::{Origin, OwnContact};
+use super::hours::Hours;
 
 /// A suggestion from before.
 #[derive(Debug)]
@@ -112,12 +113,13 @@ impl OwnAvailability {
 }
 
 /// One that waits, and one of another kind, by the user's place in the world. `busy` is when the calendars have events: the time of
-/// some suggestions is free, that of others as it may be.
+/// some suggestions is free and in the user's hours, that of others as it may be.
 pub(super) fn plan(
     contacts: &[OwnContact],
     place: usize,
     at: DateTime<Utc>,
     busy: &[(DateTime<Utc>, DateTime<Utc>)],
+    hours: &Hours,
 ) -> Vec<OwnSuggestion> {
     let other = match place % 4 {
         0 => SuggestionState::PendingWithEvent,
@@ -129,7 +131,10 @@ pub(super) fn plan(
     let linked = contacts.iter().find(|contact| matches!(contact.origin, Origin::Linked(_)));
     let hour = TimeDelta::hours(1);
     let first = (at + TimeDelta::days(2)).duration_trunc(hour).unwrap_or(at);
-    let is_free = |start: &DateTime<Utc>| busy.iter().all(|span| span.1 <= *start || *start + hour <= span.0);
+    let is_free = |start: &DateTime<Utc>| {
+        let is_not_busy = busy.iter().all(|span| span.1 <= *start || *start + hour <= span.0);
+        is_not_busy && hours.contain_all(*start, *start + hour)
+    };
     let free = (0..DAYS_SEARCHED * 24).map(|hours| first + hour * hours).find(is_free);
     let waiting = free.filter(|_| place.is_multiple_of(2)).unwrap_or(first);
     [(foreign, SuggestionState::Pending, waiting), (linked, other, first + hour * 26)]

@@ -1,7 +1,7 @@
 //! How users are reached, and when their weekly batch is.
 
 use catchup::google::TokenCipher;
-use catchup::notify::quiet_hours;
+use catchup::notify::{Channel, quiet_hours};
 use chrono::{DateTime, Datelike, Days, DurationRound as _, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use google_stand_in::User;
@@ -40,7 +40,7 @@ pub struct Reach {
 fn is_day(at: DateTime<Utc>, zone: Tz) -> bool {
     [at - LATENESS, at, at + LATENESS]
         .into_iter()
-        .all(|moment| quiet_hours::end(moment, zone, None) == moment)
+        .all(|moment| quiet_hours::end(Channel::Sms, moment, zone, None) == moment)
 }
 
 /// The row of `notification_preferences`.
@@ -65,14 +65,17 @@ impl Reach {
         }
     }
 
-    /// By the user's place in the world. `is_free`: nothing else is sent to the user, so that no limit is met.
+    /// By the user's place in the world. `is_free`: nothing else is sent to the user, so that no limit is met; whom a reminder is
+    /// due to, it is day for, so that nothing waits for the morning.
     pub(super) fn plan(user: &User, place: usize, at: DateTime<Utc>, is_free: bool) -> Self {
         let number = format!("+442079{place:06}");
         let mut reach = Self::unknown(user);
-        if place % 5 != 4 {
+        if place % 5 != 4 || !is_free {
             let sms = place % 7 != 1;
+            let daytime = DAYTIME.into_iter().find(|name| name.parse().is_ok_and(|zone| is_day(at, zone)));
             let zone = match place % 5 {
-                0 => DAYTIME.into_iter().find(|name| name.parse().is_ok_and(|zone| is_day(at, zone))),
+                _ if !is_free => daytime,
+                0 => daytime,
                 1 => None,
                 2 => Some("UTC"),
                 _ => Some("Mars/Olympus"),
@@ -91,12 +94,17 @@ impl Reach {
             reach.email = place.is_multiple_of(2);
             reach.stored = Some(Stored { sms, zone });
         }
-        // A reminder is due now, and its text would wait for the morning.
-        let is_verified = place % 4 != 3 && (is_free || is_day(at, reach.zone));
+        let is_verified = place % 4 != 3;
         let wants_sms = reach.stored.as_ref().is_none_or(|stored| stored.sms);
         reach.number = (is_verified && wants_sms).then(|| number.clone());
         reach.known_number = Some((number, is_verified));
         reach
+    }
+
+    /// The zone whose hours count for meetings: where the user's own is the default UTC, that of the preferences.
+    #[must_use]
+    pub fn home(&self, user: &User) -> Tz {
+        if user.time_zone == Tz::UTC { self.zone } else { user.time_zone }
     }
 
     /// When a batch is due after `from` and up to `until`.

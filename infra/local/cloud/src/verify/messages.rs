@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use catchup::notify::quiet_hours;
+use catchup::notify;
 use catchup::queues;
 use chrono::{DateTime, DurationRound as _, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 use messaging_stand_in::{Channel, Inbox, Message, segments};
@@ -255,9 +255,16 @@ impl Check<'_> {
             let is_due = notice.open && is_old && notice.kind == "token_invalid";
             let is_expected = !is_needless && (notice.reminded || is_due);
             let reach = &self.before.reach;
-            let is_night = quiet_hours::end(self.now, reach.zone, None) > self.now;
-            if !notice.reminded && is_night && reach.number.is_some() && notice.channels == ["email"] {
-                // The text waits for the morning.
+            let waits = |channel| notify::quiet_hours::end(channel, self.now, reach.zone, None) > self.now;
+            let sent = notice.channels.iter().map(String::as_str).collect::<Vec<_>>();
+            // What waits for the morning.
+            let (text, email) = (notify::Channel::Sms, notify::Channel::Email);
+            let is_late = match sent.as_slice() {
+                [] => waits(email),
+                ["email"] => reach.number.is_some() && waits(text),
+                _ => false,
+            };
+            if !notice.reminded && is_late {
                 continue;
             }
             let by_sms = self.before.reach.number.as_ref().map(|_| "sms");

@@ -74,6 +74,7 @@ impl Check<'_> {
                 continue;
             };
             let is_conflict = is_changed && week.is_busy_between(before.start, before.end);
+            let is_outside = !week.is_in_hours(before.start, before.end);
             let is_moved = found.start != before.start;
             let expected: &[(&str, bool)] = match before.state {
                 SuggestionState::Accepted => &[("accepted", false)],
@@ -84,6 +85,10 @@ impl Check<'_> {
                 SuggestionState::Pending | SuggestionState::PendingWithEvent if is_conflict => {
                     &[("pending", true), ("dismissed", false)]
                 }
+                SuggestionState::Pending if is_outside && self.is_synced(Integration::GoogleCalendar) => {
+                    &[("pending", true), ("dismissed", false)]
+                }
+                SuggestionState::Pending if is_outside => &[("pending", false), ("dismissed", false)],
                 SuggestionState::Pending | SuggestionState::PendingWithEvent => &[("pending", false)],
             };
             let what = format!("suggestion from before ({:?})", before.state);

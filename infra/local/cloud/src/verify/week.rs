@@ -1,25 +1,16 @@
 //! A user's time, minute by minute.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use google_stand_in::{Event, EventTime};
 
 use super::Check;
-use crate::seed::{Block, OwnAvailability};
-
-const MINUTE: TimeDelta = TimeDelta::minutes(1);
-/// When users without blocks meet no contact.
-const NIGHT: (&str, &str) = ("21:00", "09:00");
-
-/// Weekday, beginning and end.
-type Window = (u32, NaiveTime, NaiveTime);
+use crate::seed::hours::{Hours, MINUTE, minutes};
 
 /// When a user is busy, and when the user can meet people.
 pub(super) struct Week {
     zone: Tz,
-    /// Only these; all when there are none.
-    kept: Vec<Window>,
-    removed: Vec<Window>,
+    hours: Hours,
     busy: Vec<EventTime>,
     has_events: bool,
 }
@@ -27,16 +18,10 @@ pub(super) struct Week {
 impl Check<'_> {
     pub(super) fn week(&self) -> anyhow::Result<Week> {
         let events = self.known_events()?;
-        let OwnAvailability { blocks, commute, night } = self.before.availability;
-        let default = blocks.is_empty().then_some(NIGHT);
-        let nights = night
-            .into_iter()
-            .chain(default)
-            .flat_map(|(start, end)| (0..7).map(move |day| window(&(day, start, end))));
+        let zone = self.before.reach.home(self.user);
         Ok(Week {
-            zone: self.user.time_zone,
-            kept: blocks.iter().map(window).collect(),
-            removed: commute.iter().map(window).chain(nights).collect(),
+            zone,
+            hours: Hours::new(self.before.availability, zone),
             has_events: !events.is_empty(),
             busy: events.iter().filter(|event| event.busy()).map(|event: &Event| event.time).collect(),
         })
@@ -55,6 +40,11 @@ impl Week {
 
     pub(super) fn is_busy_between(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> bool {
         minutes(start, end).any(|minute| self.is_busy(minute))
+    }
+
+    /// Whether the user meets people then, as far as the calendar allows it.
+    pub(super) fn is_in_hours(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> bool {
+        self.hours.contain_all(start, end)
     }
 
     pub(super) fn is_free_between(&self, start: DateTime<Utc>, end: DateTime<Utc>) -> bool {
@@ -79,7 +69,7 @@ impl Week {
     }
 
     fn is_free(&self, minute: DateTime<Utc>) -> bool {
-        self.is_available(minute) && !self.is_busy(minute)
+        self.hours.contain(minute) && !self.is_busy(minute)
     }
 
     fn is_busy(&self, minute: DateTime<Utc>) -> bool {
@@ -91,31 +81,4 @@ impl Week {
             }
         })
     }
-
-    fn is_available(&self, minute: DateTime<Utc>) -> bool {
-        let local = minute.with_timezone(&self.zone);
-        let (day, time) = (local.weekday().num_days_from_sunday(), local.time());
-        let is_in = |window: &Window| is_in(*window, day, time);
-        (self.kept.is_empty() || self.kept.iter().any(is_in)) && !self.removed.iter().any(is_in)
-    }
-}
-
-fn window((day, start, end): &Block) -> Window {
-    let time = |text: &str| NaiveTime::parse_from_str(text, "%H:%M").unwrap_or_default();
-    (u32::from(*day), time(start), time(end))
-}
-
-/// Whether a window, which may end on the next day, contains a time.
-fn is_in((on, start, end): Window, day: u32, time: NaiveTime) -> bool {
-    let (is_day, is_day_after) = (on == day, (on + 1) % 7 == day);
-    if start < end {
-        is_day && start <= time && time < end
-    } else {
-        (is_day && start <= time) || (is_day_after && time < end)
-    }
-}
-
-fn minutes(start: DateTime<Utc>, end: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
-    std::iter::successors(Some(start), |minute| Some(*minute + MINUTE))
-        .take_while(move |minute| *minute < end)
 }

@@ -26,6 +26,8 @@ pub struct Frame {
     pub postal_address: Option<String>,
     /// Whether this is the first text message to the number: then it says how to stop them.
     pub is_first_text: bool,
+    /// Whether replies to text messages arrive: none do at a name.
+    pub takes_replies: bool,
 }
 
 impl fmt::Debug for Frame {

@@ -25,6 +25,7 @@ fn frame() -> Frame {
         unsubscribe_url: None,
         postal_address: None,
         is_first_text: false,
+        takes_replies: true,
     }
 }
 
@@ -92,6 +93,9 @@ fn the_first_text_message_says_how_to_stop_them() {
     let first = Frame { is_first_text: true, ..frame() };
     let expected = format!("CatchUp: time for Ana? Tue 6 PM. {APP} Reply STOP to stop.");
     assert_eq!(sms(&[suggestion(&["Ana"], "")], &first), expected);
+    let from_name = Frame { takes_replies: false, ..first };
+    let expected = format!("CatchUp: time for Ana? Tue 6 PM. {APP} To stop: {APP}?view=preferences");
+    assert_eq!(sms(&[suggestion(&["Ana"], "")], &from_name), expected);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::slice::from_ref;
 
 use catchup::notify::Channel::Sms;
-use catchup::notify::Delivery;
+use catchup::notify::{Delivery, Recipient};
 use messaging_stand_in::{Channel, Kind, Via};
 use shared::db;
 use shared::telemetry::{Counter, Scope};
@@ -35,6 +35,28 @@ async fn a_suggestion_reaches_a_phone_once() {
         stack.ledger().await,
         [(format!("suggestion:{}", subject.id), "sms".to_owned(), "sent".to_owned(), Some(provider_id))]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_code_a_name_and_a_service_send_and_only_a_name_takes_no_stop() {
+    let stack = Stack::start().await;
+    for (variable, sender, says_stop) in [
+        ("TWILIO_PHONE_NUMBER", "22395", true),
+        ("TWILIO_PHONE_NUMBER", "CatchUp", false),
+        ("TWILIO_MESSAGING_SERVICE_SID", "MG00000000000000000000000000000000", true),
+    ] {
+        let (notifier, person) = (stack.notifier_with(variable, sender), recipient());
+        let person = Recipient { is_first_text: true, ..person };
+        let sent = notifier.send(&person, Sms, NUMBER, from_ref(&suggestion("Ana"))).await;
+        assert_told(&sent, "Sent");
+        let text = stack.messages().pop().unwrap().text.unwrap();
+        assert_eq!(text.contains("Reply STOP to stop"), says_stop, "{sender}: {text}");
+        assert_eq!(text.contains("To stop: https://"), !says_stop, "{sender}: {text}");
+    }
+    // That is ours to arrange, and no fault of the number's.
+    let named = stack.notifier_with("TWILIO_PHONE_NUMBER", "CatchUp");
+    let refused = named.send(&recipient(), Sms, "+12125550100", from_ref(&suggestion("Ana"))).await;
+    assert_told(&refused, "NotTaken");
 }
 
 #[tokio::test(flavor = "multi_thread")]
