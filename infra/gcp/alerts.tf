@@ -1,8 +1,9 @@
 module "alerts" {
   source = "./modules/alert-rules"
 
-  enabled        = local.enabled
-  scheduled      = setsubtract(local.enabled, local.paused)
+  # Who serves a queue now, as this plan found it, and not what was declared when it was created.
+  enabled        = [for name, function in module.function : name if function.enabled]
+  scheduled      = [for name, function in module.function : name if function.enabled && function.scheduled]
   long_lookbacks = var.long_lookbacks
 }
 

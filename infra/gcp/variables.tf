@@ -9,7 +9,7 @@ variable "region" {
 }
 
 variable "enabled_queues" {
-  description = "Queues whose tasks these functions run from their creation on; the others' tasks go where their producer said. Null: all. Later, scripts/ops takeover and giveback decide, and no apply changes it."
+  description = "Queues whose tasks these functions run from their creation on; the others' tasks go where their producer said. Null: all. Later, scripts/ops takeover and giveback decide, and no apply changes it: what is watched follows them."
   type        = set(string)
   default     = null
 

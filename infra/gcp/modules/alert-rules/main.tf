@@ -4,7 +4,7 @@
 # names are the same; null, Google has no such number. A metric is written with its braces, `name{}`; in `cloud`, a name
 # without a colon is a log-based one over the functions' log.
 #
-# {queues} is a pattern of the ids of the queues that are enabled. `per` says what else differs between queues:
+# {queues} is a pattern of the ids of the queues that the functions serve. `per` says what else differs between queues:
 #   timeout   for each length of a queue's longest job: {queues} of those queues, and {window}, that length and five minutes
 #   period    for each period of schedules, as a rule of its own that holds for a period: {schedules}, one sample for each of
 #             them with the labels queue and part (the value of its payload), and half a period as {window} and {seconds}
