@@ -52,7 +52,7 @@ run "what_is_not_ours_is_not_watched" {
   }
 
   assert {
-    condition     = [for name, rule in output.rules : name if rule.alert == "missed-sweep"] == ["missed-sweep-24h-critical"] && !strcontains(output.rules["missed-sweep-24h-critical"].cloud, "webhook-renewal")
+    condition     = [for name, rule in output.rules : name if rule.alert == "missed-sweep"] == ["missed-sweep-24h-critical"] && !strcontains(output.rules["missed-sweep-24h-critical"].prometheus, "webhook-renewal")
     error_message = "A sweep is missed that another scheduler creates."
   }
   assert {
@@ -77,14 +77,23 @@ run "without_queues_no_query_is_malformed" {
   }
 }
 
-run "no_look_back_of_cloud_monitoring_exceeds_25_hours_unless_it_is_declared" {
+run "without_long_lookbacks_no_rule_of_cloud_monitoring_needs_more_than_25_hours" {
+  variables {
+    long_lookbacks = false
+  }
+
   assert {
     condition = alltrue([
-      for name, rule in output.rules : try(local.alerts[rule.alert].longLookback, false) || rule.cloud == null ? true : alltrue([
-        for range in regexall("\\[([0-9]+)([smhdw])\\]", rule.cloud) : tonumber(range[0]) * { s = 1, m = 60, h = 3600, d = 86400, w = 604800 }[range[1]] <= 90000
-      ]) && !strcontains(rule.cloud, "offset")
+      for name, rule in output.rules : rule.cloud == null ? true : alltrue([
+        for range in regexall("\\[([0-9]+)([smhdw])\\]", rule.cloud) :
+        tonumber(range[0]) * { s = 1, m = 60, h = 3600, d = 86400 }[range[1]] + tonumber(regex("[0-9]+", rule.for)) * { s = 1, m = 60, h = 3600 }[regex("[smh]$", rule.for)] <= 90000
+      ]) && !can(regex("offset [0-9]+[dw]", rule.cloud))
     ])
-    error_message = "Cloud Monitoring refuses the query without a preview feature."
+    error_message = "Cloud Monitoring refuses the rule without a preview feature."
+  }
+  assert {
+    condition     = toset([for name, rule in output.rules : name if rule.cloud == null && rule.prometheus != null && rule.alert != "vendor-time"]) == toset(["missed-sweep-6h-critical", "missed-sweep-12h-critical", "missed-sweep-24h-critical", "response-time-warning"])
+    error_message = "The runbook names other rules that need the preview feature."
   }
 }
 
