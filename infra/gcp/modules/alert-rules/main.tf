@@ -4,7 +4,7 @@
 # names are the same; null, Google has no such number. A metric is written with its braces, `name{}`; in `cloud`, a name
 # without a colon is a log-based one over the functions' log.
 #
-# {queues} is a pattern of the ids of the queues that the functions serve. `per` says what else differs between queues:
+# {queues} is a pattern of the names of the functions that serve their queues. `per` says what else differs between queues:
 #   timeout   for each length of a queue's longest job: {queues} of those queues, and {window}, that length and five minutes
 #   period    for each period of schedules, as a rule of its own that holds for a period: {schedules}, one sample for each of
 #             them with the labels queue and part (the value of its payload), and half a period as {window} and {seconds}
@@ -51,14 +51,14 @@ locals {
   # What a query says instead of its placeholders, by the suffix of the rule's name: one for most, one for each period.
   variants = {
     every = {
-      "" = { for_seconds = null, placeholders = [{ "{queues}" = join("|", [for name in local.enabled : "${name}-queue"]) }] }
+      "" = { for_seconds = null, placeholders = [{ "{queues}" = join("|", local.enabled) }] }
     }
     timeout = {
       "" = {
         for_seconds = null
         placeholders = [
           for seconds, names in local.timeouts :
-          { "{queues}" = join("|", [for name in names : "${name}-queue"]), "{window}" = "${tonumber(seconds) + local.grace_seconds}s" }
+          { "{queues}" = join("|", names), "{window}" = "${tonumber(seconds) + local.grace_seconds}s" }
         ]
       }
     }
