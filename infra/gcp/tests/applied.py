@@ -243,6 +243,24 @@ def handed_over(project):
         yield name, not changed, json.dumps(changed, indent=2)
 
 
+def imported(project):
+    """What the first apply does to the queues of the predecessor, as README.md lets it import them."""
+    file = project.gcp / "imports.tf"
+    address = "projects/example/locations/europe-west1/queues"
+    text = (
+        f'import {{\n  to = module.function["{name}"].google_cloud_tasks_queue.queue\n  id = "{address}/{name}-queue"\n}}\n'
+        for name in QUEUES
+    )
+    file.write_text("".join(text))
+    try:
+        planned = project.planned({"enabled_queues": []}, "-state=none.tfstate")
+    finally:
+        file.unlink()
+    queues = [each["change"] for each in planned if (each["type"], each["name"]) == ("google_cloud_tasks_queue", "queue")]
+    good = len(queues) == len(QUEUES) and all(each.get("importing") and "create" not in each["actions"] for each in queues)
+    yield "the first apply imports the predecessor's queues and creates none of them", good, json.dumps(queues, indent=2)
+
+
 def watched(project):
     """What an apply does when others have given a queue back, or paused a schedule: what is not ours is not watched."""
 
@@ -372,6 +390,7 @@ def main(arguments):
             addresses_of_before,
             failed_creation,
             handed_over,
+            imported,
             watched,
             attempts,
             first_outputs,
