@@ -1,8 +1,9 @@
 module "alerts" {
   source = "./modules/alert-rules"
 
-  enabled        = local.enabled
-  scheduled      = setsubtract(local.enabled, local.paused)
+  # Who serves a queue now, as this plan found it, and not what was declared when it was created.
+  enabled        = [for name, function in module.function : name if function.enabled]
+  scheduled      = [for name, function in module.function : name if function.enabled && function.scheduled]
   long_lookbacks = var.long_lookbacks
 }
 
@@ -21,7 +22,7 @@ resource "google_monitoring_alert_policy" "alert" {
 
     condition_prometheus_query_language {
       query               = each.value.cloud
-      duration            = local.seconds[each.key]
+      duration            = "${each.value.seconds}s"
       evaluation_interval = each.value.every
       rule_group          = "jobs"
       alert_rule          = replace(each.key, "-", "_")
@@ -54,13 +55,4 @@ resource "google_monitoring_alert_policy" "alert" {
     google_logging_metric.calls_failed,
     google_logging_metric.pauses,
   ]
-}
-
-locals {
-  # Prometheus writes 5m, Google 300s.
-  unit = { s = 1, m = 60, h = 3600 }
-  seconds = {
-    for name, rule in module.alerts.rules :
-    name => "${tonumber(regex("^\\d+", rule.for)) * local.unit[regex("[smh]$", rule.for)]}s"
-  }
 }

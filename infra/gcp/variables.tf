@@ -9,7 +9,7 @@ variable "region" {
 }
 
 variable "enabled_queues" {
-  description = "Queues whose tasks these functions run from their creation on; the others' tasks go where their producer said. Null: all. Later, scripts/ops takeover and giveback decide, and no apply changes it."
+  description = "Queues whose tasks these functions run from their creation on; the others' tasks go where their producer said. Null: all. Later, scripts/ops takeover and giveback decide, and no apply changes it: what is watched follows them."
   type        = set(string)
   default     = null
 
@@ -150,7 +150,7 @@ variable "labels" {
 }
 
 variable "long_lookbacks" {
-  description = "Whether alerts may look back more than 25 hours, which is a preview feature of Cloud Monitoring. Without, response-time is left out."
+  description = "Whether alerts may look back more than 25 hours, the time for which a rule must hold included, which is a preview feature of Cloud Monitoring. Without, response-time is left out, and missed-sweep of schedules of six hours or longer."
   type        = bool
   default     = true
 }

@@ -6,6 +6,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Executor as _, PgConnection};
 use uuid::Uuid;
@@ -48,6 +49,8 @@ const SESSION: [(&str, &str); 10] = [
     ("enable_seqscan", "off"),
     ("jit", "off"),
 ];
+/// Postgres' code for a right that is missing.
+const PERMISSION_DENIED: &str = "42501";
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// When to try again what another session holds: most locks last for milliseconds.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -62,6 +65,15 @@ pub struct Database {
 #[derive(Debug, thiserror::Error)]
 #[error("database statement failed")]
 pub struct Error(#[from] sqlx::Error);
+
+impl Error {
+    /// The database user has no right to what the statement names.
+    #[must_use]
+    pub fn is_permission_denied(&self) -> bool {
+        let code = self.0.as_database_error().and_then(DatabaseError::code);
+        code.as_deref() == Some(PERMISSION_DENIED)
+    }
+}
 
 /// One page of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,7 +191,7 @@ fn connect_options(config: &mut Config) -> Result<PgConnectOptions, InvalidConfi
 fn fault(code: &str) -> Fault {
     match code {
         // Read-only, and rights, tables, columns, schemas or the database that are missing.
-        "25006" | "25P03" | "42501" | "42P01" | "42703" | "3D000" | "3F000" => Fault::Ours,
+        "25006" | "25P03" | PERMISSION_DENIED | "42P01" | "42703" | "3D000" | "3F000" => Fault::Ours,
         // Connection; authorization; resources, too many connections among them; shutting down or starting up.
         _ if ["08", "28", "53", "57P"].iter().any(|class| code.starts_with(class)) => Fault::Ours,
         // Another session holds the lock.

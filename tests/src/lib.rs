@@ -13,6 +13,7 @@ pub mod http;
 pub mod instances;
 pub mod issuer;
 pub mod messaging;
+pub mod million;
 pub mod predecessor;
 pub mod probe;
 pub mod process;

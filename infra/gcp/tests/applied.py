@@ -76,10 +76,10 @@ class Project:
         self.terraform("plan", "-out=plan", *options, *self.arguments(variables))
         return json.loads(self.terraform("show", "-json", "plan"))["resource_changes"]
 
-    def plan(self, variables):
+    def plan(self, variables, *options):
         """What would change: the action and the differing attributes of each resource, by its address."""
         changes = {}
-        for resource in self.planned(variables):
+        for resource in self.planned(variables, *options):
             actions, before, after = (resource["change"][key] for key in ("actions", "before", "after"))
             if actions != ["no-op"]:
                 before, after = before or {}, after or {}
@@ -139,12 +139,6 @@ def plans(project):
     """What was planned and what should have been, by what that shows."""
     queue = 'module.function["calendar-sync"].google_cloud_tasks_queue.queue'
     service = service_of("calendar-sync")
-    # What is not ours is not watched.
-    dashboard = {"google_monitoring_dashboard.jobs": ["update", "dashboard_json"]}
-
-    def alerts(*names):
-        return {f'google_monitoring_alert_policy.alert["{name}-critical"]': ["update", "conditions"] for name in names}
-
     schedules = [schedule_of(name, each["name"]) for name in QUEUES for each in DECLARED[name]["schedules"]]
 
     def rate(declaration):
@@ -167,18 +161,11 @@ def plans(project):
             {queue: ["update", "rate_limits"], service: ["update", "template"]},
         ),
         (
-            "whether a queue is enabled changes what is watched, and not who serves it, which is not Terraform's to change",
+            "what is ours is served and watched though it is not named: it was taken over later",
             "queues.json",
             nothing,
-            {"enabled_queues": [name for name in QUEUES if name != "calendar-sync"]},
-            alerts("lost-calls", "stuck-queue") | dashboard,
-        ),
-        (
-            "a schedule that is paused changes whose sweeps are missed, and pauses nothing",
-            "queues.json",
-            nothing,
-            {"paused_schedules": ["token-refresh"]},
-            alerts("missed-sweep-24h") | dashboard,
+            {"enabled_queues": [], "paused_schedules": None},
+            {},
         ),
         (
             "a new version of a secret plans the services that read it",
@@ -254,6 +241,51 @@ def handed_over(project):
         ours = [each for each in planned if each["type"] in ("google_cloud_tasks_queue", "google_cloud_scheduler_job")]
         changed = {each["address"]: each["change"]["actions"] for each in ours if each["change"]["actions"] != ["no-op"]}
         yield name, not changed, json.dumps(changed, indent=2)
+
+
+def imported(project):
+    """What the first apply does to the queues of the predecessor, as README.md lets it import them."""
+    file = project.gcp / "imports.tf"
+    address = "projects/example/locations/europe-west1/queues"
+    text = (
+        f'import {{\n  to = module.function["{name}"].google_cloud_tasks_queue.queue\n  id = "{address}/{name}-queue"\n}}\n'
+        for name in QUEUES
+    )
+    file.write_text("".join(text))
+    try:
+        planned = project.planned({"enabled_queues": []}, "-state=none.tfstate")
+    finally:
+        file.unlink()
+    queues = [each["change"] for each in planned if (each["type"], each["name"]) == ("google_cloud_tasks_queue", "queue")]
+    good = len(queues) == len(QUEUES) and all(each.get("importing") and "create" not in each["actions"] for each in queues)
+    yield "the first apply imports the predecessor's queues and creates none of them", good, json.dumps(queues, indent=2)
+
+
+def watched(project):
+    """What an apply does when others have given a queue back, or paused a schedule: what is not ours is not watched."""
+
+    def given_back(resource, attributes):
+        if resource["type"] == "google_cloud_tasks_queue" and attributes["name"] == "calendar-sync-queue":
+            # All that gcloud can clear of it.
+            attributes["http_target"][0]["uri_override"] = []
+
+    def paused(resource, attributes):
+        if resource["type"] == "google_cloud_scheduler_job" and attributes["name"].startswith("token-refresh-"):
+            attributes["paused"] = True
+
+    for name, change, alerts in [
+        ("a queue that was given back", given_back, ["lost-calls-critical", "stuck-queue-critical"]),
+        ("a schedule that was paused", paused, ["missed-sweep-24h-critical"]),
+    ]:
+        state = json.loads((project.gcp / "terraform.tfstate").read_text())
+        for resource in state["resources"]:
+            for instance in resource["instances"]:
+                change(resource, instance["attributes"])
+        (project.gcp / "watched.tfstate").write_text(json.dumps(state))
+        planned = project.plan({}, "-state=watched.tfstate")
+        expected = {f'google_monitoring_alert_policy.alert["{alert}"]': ["update", "conditions"] for alert in alerts}
+        expected["google_monitoring_dashboard.jobs"] = ["update", "dashboard_json"]
+        yield f"{name} is not watched, and stays so", planned == expected, json.dumps(planned, indent=2)
 
 
 def attempts(project):
@@ -358,6 +390,8 @@ def main(arguments):
             addresses_of_before,
             failed_creation,
             handed_over,
+            imported,
+            watched,
             attempts,
             first_outputs,
             grants,

@@ -75,15 +75,23 @@ run "only_queues_and_schedules_that_are_ours_are_watched" {
     predecessor      = { url = "https://api.example.com", service_account_email = "tasks@example.iam.gserviceaccount.com" }
     enabled_queues   = ["calendar-sync", "token-refresh"]
     paused_schedules = null
-    long_lookbacks   = false
   }
 
   assert {
     condition     = [for name in keys(google_monitoring_alert_policy.alert) : name if startswith(name, "missed-sweep")] == ["missed-sweep-24h-critical"]
     error_message = "A sweep is missed that the predecessor's scheduler creates."
   }
+}
+
+run "what_looks_back_too_far_is_left_out" {
+  command = plan
+
+  variables {
+    long_lookbacks = false
+  }
+
   assert {
-    condition     = !contains(keys(google_monitoring_alert_policy.alert), "response-time-warning")
+    condition     = [for name in keys(google_monitoring_alert_policy.alert) : name if startswith(name, "missed-sweep") || startswith(name, "response-time")] == ["missed-sweep-15m-critical", "missed-sweep-1h-critical"]
     error_message = "A look-back is too long."
   }
 }
@@ -113,6 +121,7 @@ run "everything_that_has_labels_has_them" {
       [for secret in google_secret_manager_secret.secret : secret.labels],
       [for policy in google_monitoring_alert_policy.alert : policy.user_labels],
       [google_artifact_registry_repository.images.labels, google_artifact_registry_repository.bills.labels],
+      [google_monitoring_custom_service.jobs.user_labels, google_monitoring_slo.success.user_labels, google_monitoring_slo.latency.user_labels],
     )) == toset([tomap({ app = "jobs", team = "sync" })])
     error_message = "Something is on the bill without its label."
   }

@@ -19,7 +19,7 @@ pub(crate) struct Migrate {
     #[arg(long = "database", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     url: String,
     /// Database users who operate the functions, such as IAM users: each gets the role `jobs_operators`, which is created if it
-    /// is not there; the user of --database must be allowed to create roles.
+    /// is not there; the user of --database must own the application's tables, too, and be allowed to create roles.
     #[arg(long, value_name = "NAME")]
     operator: Vec<String>,
 }

@@ -4,8 +4,8 @@ mod harm;
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
-use catchup::db::handover::Handovers;
+use anyhow::Context as _;
+use catchup::db::handover::{Handovers, OpenWork};
 use clap::Args;
 use shared::db::Database;
 
@@ -62,19 +62,13 @@ impl Giveback {
     /// An error that spells out the harm, unless there is none, or the operator accepts it.
     fn consent(&self, function: &str) -> anyhow::Result<()> {
         let Some(harm) = Harm::of(function) else { return Ok(()) };
-        let Some(url) = &self.database else {
-            ensure!(
-                self.force,
-                "the old job {}, and without DATABASE_URL it cannot be told how many are open; --force gives the queue back \
-                 all the same",
-                harm.what
-            );
-            return Ok(());
-        };
+        harm.accept(self.open_work().as_ref(), self.force)
+    }
+
+    fn open_work(&self) -> anyhow::Result<OpenWork> {
+        let url = self.database.as_deref().context("DATABASE_URL is not set")?;
         let options = url.parse().context("the URL of the database is malformed")?;
-        let open =
-            wait_for(async { Ok(Handovers::from(Database::connect_lazily(options, 1)).open_work().await?) })?;
-        harm.accept(&open, self.force)
+        wait_for(async { Ok(Handovers::from(Database::connect_lazily(options, 1)).open_work().await?) })
     }
 }
 

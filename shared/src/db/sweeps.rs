@@ -150,7 +150,7 @@ impl Sweeps {
     ///
     /// A name does not serve for this: Cloud Tasks blocks it for up to a day after its task. A row is written before the
     /// task is created and kept after it, so a page that runs twice neither misses nor repeats a user.
-    pub(crate) async fn sweep_users(
+    pub async fn sweep_users(
         &self,
         queue: Queue,
         sweep_id: &str,
@@ -184,7 +184,7 @@ impl Sweeps {
     }
 
     /// The tasks of these users were created, and count as open until `until`; those that have ended meanwhile do not.
-    pub(crate) async fn users_swept(
+    pub async fn users_swept(
         &self,
         queue: Queue,
         sweep_id: &str,

@@ -1,6 +1,10 @@
 //! The role of operators in the database.
 
+use catchup::db::handover::Handovers;
 use catchup::db::operators;
+use catchup::db::user_overview::UserOverview;
+use catchup::queues::DECLARATION;
+use shared::db::sweeps::Sweeps;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tests::database::Database;
 use uuid::Uuid;
@@ -39,13 +43,57 @@ async fn operators_read_what_is_ours_and_change_what_their_commands_change() {
         ("INSERT INTO jobs.later VALUES (1)", false),
         ("DELETE FROM jobs.sweeps WHERE false", false),
         ("CREATE TABLE jobs.other ()", false),
-        ("SELECT count(*) FROM oauth_tokens", false),
+        ("SELECT access_token FROM oauth_tokens", false),
+        ("SELECT refresh_token FROM oauth_tokens", false),
+        ("SELECT * FROM oauth_tokens", false),
+        ("SELECT email FROM users", false),
+        ("SELECT reasoning FROM suggestions", false),
+        ("SELECT count(*) FROM contacts", false),
+        ("SELECT count(*) FROM calendar_events", false),
+        ("UPDATE users SET timezone = 'UTC' WHERE false", false),
     ] {
         let code = operator.execute(statement).await.err();
         let code =
             code.and_then(|error| error.into_database_error()?.code().map(std::borrow::Cow::into_owned));
         assert_eq!(code.as_deref(), (!may).then_some("42501"), "{statement}");
     }
-    operator.execute("RESET ROLE").await.unwrap();
+    drop(operator);
+
+    // What the questions of operators read of the application.
+    owner.execute(AssertSqlSafe(format!("ALTER ROLE \"{name}\" LOGIN"))).await.unwrap();
+    let as_operator = shared::db::Database::connect_lazily(database.options.clone().username(&name), 1);
+    Handovers::from(as_operator.clone()).open_work().await.unwrap();
+    let overview = UserOverview::from(as_operator.clone());
+    assert!(overview.of(Uuid::new_v4(), 1).await.unwrap().is_none());
+    let user = database.user(&[]).await;
+    assert!(overview.of(user, 1).await.unwrap().is_some());
+    let sweeps = Sweeps::from(as_operator.clone());
+    assert!(sweeps.has_user(&DECLARATION.retention, user).await.unwrap());
+    let refused = Handovers::from(as_operator).any_token().await.unwrap_err();
+    assert!(refused.is_permission_denied(), "{refused:?}");
     owner.execute(AssertSqlSafe(format!("DROP ROLE \"{name}\""))).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_does_not_own_the_applications_tables_is_told_who_has_to_give_rights_on_them() {
+    let database = Database::new().await;
+    let name = format!("migrations-{}", Uuid::new_v4());
+    let mut owner = database.connect().await;
+    let own = format!(
+        "CREATE ROLE \"{name}\" LOGIN CREATEROLE;
+         ALTER SCHEMA jobs OWNER TO \"{name}\";
+         DO $$ DECLARE found regclass; BEGIN
+             FOR found IN SELECT oid FROM pg_class WHERE relnamespace = 'jobs'::regnamespace AND relkind = 'r' LOOP
+                 EXECUTE format('ALTER TABLE %s OWNER TO \"{name}\"', found);
+             END LOOP;
+         END $$"
+    );
+    owner.execute(AssertSqlSafe(own)).await.unwrap();
+    let options = database.options.clone().username(&name);
+    let error = operators::grant(options, &[]).await.unwrap_err();
+    let said = error.to_string();
+    assert!(
+        matches!(error, operators::Error::NotOwner(_)) && said.contains("owns the application's tables"),
+        "{said}"
+    );
 }

@@ -4,7 +4,7 @@
 # names are the same; null, Google has no such number. A metric is written with its braces, `name{}`; in `cloud`, a name
 # without a colon is a log-based one over the functions' log.
 #
-# {queues} is a pattern of the ids of the queues that are enabled. `per` says what else differs between queues:
+# {queues} is a pattern of the names of the functions that serve their queues. `per` says what else differs between queues:
 #   timeout   for each length of a queue's longest job: {queues} of those queues, and {window}, that length and five minutes
 #   period    for each period of schedules, as a rule of its own that holds for a period: {schedules}, one sample for each of
 #             them with the labels queue and part (the value of its payload), and half a period as {window} and {seconds}
@@ -25,7 +25,7 @@ variable "scheduled" {
 }
 
 variable "long_lookbacks" {
-  description = "Whether Cloud Monitoring may be asked to look back more than 25 hours."
+  description = "Whether Cloud Monitoring may be asked to look back more than 25 hours, the duration of a rule included."
   type        = bool
   default     = true
 }
@@ -51,14 +51,14 @@ locals {
   # What a query says instead of its placeholders, by the suffix of the rule's name: one for most, one for each period.
   variants = {
     every = {
-      "" = { for_seconds = null, placeholders = [{ "{queues}" = join("|", [for name in local.enabled : "${name}-queue"]) }] }
+      "" = { for_seconds = null, placeholders = [{ "{queues}" = join("|", local.enabled) }] }
     }
     timeout = {
       "" = {
         for_seconds = null
         placeholders = [
           for seconds, names in local.timeouts :
-          { "{queues}" = join("|", [for name in names : "${name}-queue"]), "{window}" = "${tonumber(seconds) + local.grace_seconds}s" }
+          { "{queues}" = join("|", names), "{window}" = "${tonumber(seconds) + local.grace_seconds}s" }
         ]
       }
     }
@@ -97,7 +97,7 @@ locals {
 
   spelled = {
     for id, alert in local.alerts : id => (
-      try(alert.cloud, "") == null || (try(alert.longLookback, false) && !var.long_lookbacks) ? null : replace(
+      try(alert.cloud, "") == null ? null : replace(
         replace(
           try(alert.cloud, alert.prometheus),
           "/(^|[^a-z_:])([a-z_]+)\\{/",
@@ -108,19 +108,43 @@ locals {
     )
   }
 
+  # Prometheus writes 5m, Google 300s.
+  unit = { s = 1, m = 60, h = 3600, d = 86400, w = 604800 }
+
+  # For how long a rule must hold, and how far its query looks back before that. Cloud Monitoring counts both.
+  durations = {
+    for id, alert in local.alerts : id => {
+      for suffix, variant in local.variants[try(alert.per, "every")] : suffix =>
+      variant.for_seconds != null ? variant.for_seconds : tonumber(regex("^\\d+", alert.for)) * local.unit[regex("[smh]$", alert.for)]
+    }
+  }
+  lookbacks = {
+    for id, variants in local.queries : id => {
+      for suffix, variant in variants : suffix => max(0, [
+        for match in regexall("\\[(\\d+)([smhdw])\\](?: offset (\\d+)([smhdw]))?", coalesce(variant.cloud, "none")) :
+        tonumber(match[0]) * local.unit[match[1]] + try(tonumber(match[2]) * local.unit[match[3]], 0)
+      ]...)
+    }
+  }
+  longest_seconds = 25 * 3600
+
   rules = merge(flatten([
     for id, alert in local.alerts : [
       for suffix, variant in local.variants[try(alert.per, "every")] : {
         for severity in ["warning", "critical"] : "${id}${suffix}-${severity}" => {
-          alert      = id
-          severity   = severity
-          summary    = alert.summary
-          then       = alert.then
-          note       = try(alert.note, "")
-          for        = variant.for_seconds == null ? alert.for : "${variant.for_seconds}s"
-          every      = try(alert.every, "60s")
-          threshold  = alert[severity]
-          cloud      = try("(${local.queries[id][suffix].cloud}) ${local.is[id]} ${alert[severity]}", null)
+          alert     = id
+          severity  = severity
+          summary   = alert.summary
+          then      = alert.then
+          note      = try(alert.note, "")
+          for       = variant.for_seconds == null ? alert.for : "${variant.for_seconds}s"
+          seconds   = local.durations[id][suffix]
+          every     = try(alert.every, "60s")
+          threshold = alert[severity]
+          cloud = (
+            var.long_lookbacks || local.lookbacks[id][suffix] + local.durations[id][suffix] <= local.longest_seconds ?
+            try("(${local.queries[id][suffix].cloud}) ${local.is[id]} ${alert[severity]}", null) : null
+          )
           prometheus = try("(${local.queries[id][suffix].prometheus}) ${local.is[id]} ${alert[severity]}", null)
         } if can(alert[severity])
       }
@@ -139,7 +163,8 @@ output "queries" {
   description = "What each alert looks at in Cloud Monitoring, without a threshold."
   value = {
     for id, variants in local.queries :
-    id => join(" or ", compact([for variant in variants : variant.cloud])) if anytrue([for variant in variants : variant.cloud != null])
+    id => join(" or ", compact([for variant in variants : variant.cloud]))
+    if anytrue([for variant in variants : variant.cloud != null]) && (var.long_lookbacks || max(0, values(local.lookbacks[id])...) <= local.longest_seconds)
   }
 }
 

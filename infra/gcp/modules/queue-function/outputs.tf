@@ -10,7 +10,8 @@ output "url" {
 
 output "enabled" {
   description = "Whether the queue sends its tasks to this function."
-  value       = length(google_cloud_tasks_queue.queue.http_target) == 1
+  # gcloud leaves an empty target in a queue that was given back.
+  value = anytrue([for override in flatten(google_cloud_tasks_queue.queue.http_target[*].uri_override) : try(length(override.host), 0) > 0])
 }
 
 output "scheduled" {

@@ -67,18 +67,20 @@ impl Harm {
         harms.into_iter().find(|(queue, _)| queue.name() == function).map(|(_, harm)| harm)
     }
 
-    /// An error unless nothing is open, or the operator accepts the harm.
-    pub(super) fn accept(&self, open: &OpenWork, is_forced: bool) -> anyhow::Result<()> {
-        let (count, of) = (self.count)(open);
-        if count == 0 {
-            return Ok(());
-        }
+    /// An error unless nothing is open, or the operator accepts the harm; what is not known may be much.
+    pub(super) fn accept(
+        &self,
+        open: Result<&OpenWork, &anyhow::Error>,
+        is_forced: bool,
+    ) -> anyhow::Result<()> {
+        let extent = match open.map(self.count) {
+            Ok((0, _)) => return Ok(()),
+            Ok((count, of)) => format!("{count} {of}"),
+            Err(error) => format!("how many are open is not known, {error:#}"),
+        };
         let Self { what, cost, .. } = self;
-        ensure!(
-            is_forced,
-            "the old job {what}: {count} {of}. Cost: {cost}. --force gives it back all the same"
-        );
-        eprintln!("forced: the old job {what}: {count} {of}. Cost: {cost}");
+        ensure!(is_forced, "the old job {what}: {extent}. Cost: {cost}. --force gives it back all the same");
+        eprintln!("forced: the old job {what}: {extent}. Cost: {cost}");
         Ok(())
     }
 }
@@ -107,6 +109,7 @@ mod tests {
     fn what_is_open_keeps_a_queue_here_unless_the_operator_accepts_what_it_costs() {
         let nothing = OpenWork { channels: 0, suggestions: 0, calendar_tokens: 0 };
         let much = OpenWork { channels: 7, suggestions: 7, calendar_tokens: 7 };
+        let unknown = anyhow::anyhow!("Postgres is down");
         let harmful: Vec<_> =
             queues::all().map(Queue::name).filter(|function| Harm::of(function).is_some()).collect();
         assert_eq!(
@@ -120,13 +123,14 @@ mod tests {
             ]
         );
         for harm in harmful.iter().filter_map(|function| Harm::of(function)) {
-            harm.accept(&nothing, false).unwrap();
-            harm.accept(&much, true).unwrap();
-            let refusal = harm.accept(&much, false).unwrap_err().to_string();
-            assert!(
-                refusal.contains(harm.what) && refusal.contains("7 ") && refusal.contains(harm.cost),
-                "{refusal}"
-            );
+            harm.accept(Ok(&nothing), false).unwrap();
+            for (open, extent) in [(Ok(&much), "7 "), (Err(&unknown), "is not known, Postgres is down")] {
+                harm.accept(open, true).unwrap();
+                let refusal = harm.accept(open, false).unwrap_err().to_string();
+                for said in [harm.what, extent, harm.cost] {
+                    assert!(refusal.contains(said), "{refusal}");
+                }
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct User {
     #[serde(rename = "user")]
     pub(crate) id: Uuid,
     pub(crate) sources: Vec<Asked>,
-    /// Of the application's tables; operators need rights on them.
+    /// Of the application's tables.
     pub(crate) overview: Option<Overview>,
     /// The application has no such user.
     pub(crate) is_missing: bool,

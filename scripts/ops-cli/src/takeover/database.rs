@@ -18,6 +18,7 @@ const UNIQUE: &str = "CREATE UNIQUE INDEX";
 /// What sqlx has checked at build time: each statement of ours.
 const STATEMENTS: &str = ".sqlx";
 const KEY: &str = "ENCRYPTION_KEY";
+const KEY_SUBJECT: &str = "encryption key";
 /// What is shown of a list.
 const SHOWN: usize = 5;
 
@@ -36,7 +37,7 @@ pub(super) fn check(
     let Some(url) = database else {
         findings.unchecked("schema", "no database: set DATABASE_URL, in the cloud to that of the SQL proxy");
         if needs_key {
-            findings.unchecked("encryption key", "no database to decrypt a token of");
+            findings.unchecked(KEY_SUBJECT, "no database to decrypt a token of");
         }
         return Ok(());
     };
@@ -65,7 +66,15 @@ pub(super) fn check(
         let missing = db.missing_indexes(INDEXES.lines()).await?;
         indexes(&missing, findings);
         if needs_key {
-            encryption_key(gcloud, service, db.any_token().await?, findings);
+            match db.any_token().await {
+                Err(error) if error.is_permission_denied() => {
+                    findings.unchecked(
+                        KEY_SUBJECT,
+                        "your database user may not read tokens: let someone check who may",
+                    );
+                }
+                token => encryption_key(gcloud, service, token?, findings),
+            }
         }
         Ok(())
     })
@@ -101,9 +110,8 @@ fn shown(problems: &[String], otherwise: impl FnOnce() -> String) -> String {
 
 /// The service's key reads what the application wrote. The key is shown nowhere.
 fn encryption_key(gcloud: &Gcloud, service: &Value, token: Option<String>, findings: &mut Findings) {
-    let subject = "encryption key";
     let Some(token) = token else {
-        findings.unknown(subject, "no user has a token yet");
+        findings.unknown(KEY_SUBJECT, "no user has a token yet");
         return;
     };
     let key = match settings::variable(service, KEY) {
@@ -117,12 +125,12 @@ fn encryption_key(gcloud: &Gcloud, service: &Value, token: Option<String>, findi
     };
     // gcloud's own words could show what it read.
     let Ok(key) = key else {
-        findings.unchecked(subject, "you may not read the secret: let someone check who may");
+        findings.unchecked(KEY_SUBJECT, "you may not read the secret: let someone check who may");
         return;
     };
     let decrypted = key.trim().parse::<TokenCipher>().and_then(|cipher| cipher.decrypt(&token));
     findings.expect(
-        subject,
+        KEY_SUBJECT,
         decrypted.is_ok(),
         decrypted
             .map_or_else(|error| error.to_string(), |_| "decrypts a token of the application".to_owned()),

@@ -17,6 +17,7 @@ mod operator;
 mod output;
 mod pages;
 mod programs;
+mod rights;
 mod schedules;
 mod shell;
 mod suggestions;

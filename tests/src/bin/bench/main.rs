@@ -11,6 +11,7 @@ mod contacts;
 mod load;
 mod options;
 mod process;
+mod sweeps;
 mod task;
 mod webhooks;
 
@@ -29,6 +30,7 @@ enum What {
     ColdStart(cold_start::Options),
     Task(task::Options),
     Contacts(contacts::Options),
+    Sweeps(sweeps::Options),
     Webhooks(webhooks::Options),
 }
 
@@ -39,6 +41,7 @@ fn main() -> anyhow::Result<ExitCode> {
         What::ColdStart(options) => cold_start::run(&options),
         What::Task(options) => task::run(&options),
         What::Contacts(options) => contacts::run(&options),
+        What::Sweeps(options) => sweeps::run(&options),
         What::Webhooks(options) => webhooks::run(&options),
     };
     match missed {

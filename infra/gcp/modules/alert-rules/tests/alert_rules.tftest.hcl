@@ -36,7 +36,7 @@ run "the_longest_job_of_each_timeout_is_seen_to_be_no_stuck_queue" {
     condition = alltrue([
       for timeout in toset([for queue in jsondecode(file("${path.module}/../../../queues.json")).queues : queue.timeoutSeconds]) : anytrue(flatten([
         for test in yamldecode(file("${path.module}/../../tests/alerts/tests.yaml")).tests : [
-          for series in test.input_series : endswith("${series.series} ${series.values}", "response_code=\"200\"} 0x${19 + timeout / 60} 1x60")
+          for series in test.input_series : endswith("${series.series} ${series.values}", "outcome=\"done\"} 0x${19 + timeout / 60} 1x60")
         ] if startswith(test.name, "the longest job of each queue")
       ]))
     ])
@@ -52,11 +52,11 @@ run "what_is_not_ours_is_not_watched" {
   }
 
   assert {
-    condition     = [for name, rule in output.rules : name if rule.alert == "missed-sweep"] == ["missed-sweep-24h-critical"] && !strcontains(output.rules["missed-sweep-24h-critical"].cloud, "webhook-renewal")
+    condition     = [for name, rule in output.rules : name if rule.alert == "missed-sweep"] == ["missed-sweep-24h-critical"] && !strcontains(output.rules["missed-sweep-24h-critical"].prometheus, "webhook-renewal")
     error_message = "A sweep is missed that another scheduler creates."
   }
   assert {
-    condition     = !strcontains(output.rules["stuck-queue-critical"].cloud, "webhook-renewal") && strcontains(output.rules["lost-calls-critical"].cloud, "\"calendar-sync-queue|token-refresh-queue\"")
+    condition     = !strcontains(output.rules["stuck-queue-critical"].cloud, "webhook-renewal") && strcontains(output.rules["lost-calls-critical"].cloud, "\"(calendar-sync|token-refresh)-queue\"")
     error_message = "The predecessor's answers are taken for ours."
   }
   assert {
@@ -72,19 +72,28 @@ run "without_queues_no_query_is_malformed" {
   }
 
   assert {
-    condition     = output.rules["stuck-queue-critical"].cloud == null && length([for rule in output.rules : rule if rule.alert == "missed-sweep"]) == 0
+    condition     = output.rules["stuck-queue-critical"].cloud == null && output.rules["stuck-queue-critical"].prometheus == null && length([for rule in output.rules : rule if rule.alert == "missed-sweep"]) == 0
     error_message = "A query asks for nothing."
   }
 }
 
-run "no_look_back_of_cloud_monitoring_exceeds_25_hours_unless_it_is_declared" {
+run "without_long_lookbacks_no_rule_of_cloud_monitoring_needs_more_than_25_hours" {
+  variables {
+    long_lookbacks = false
+  }
+
   assert {
     condition = alltrue([
-      for name, rule in output.rules : try(local.alerts[rule.alert].longLookback, false) || rule.cloud == null ? true : alltrue([
-        for range in regexall("\\[([0-9]+)([smhdw])\\]", rule.cloud) : tonumber(range[0]) * { s = 1, m = 60, h = 3600, d = 86400, w = 604800 }[range[1]] <= 90000
-      ]) && !strcontains(rule.cloud, "offset")
+      for name, rule in output.rules : rule.cloud == null ? true : alltrue([
+        for range in regexall("\\[([0-9]+)([smhdw])\\]", rule.cloud) :
+        tonumber(range[0]) * { s = 1, m = 60, h = 3600, d = 86400 }[range[1]] + tonumber(regex("[0-9]+", rule.for)) * { s = 1, m = 60, h = 3600 }[regex("[smh]$", rule.for)] <= 90000
+      ]) && !can(regex("offset [0-9]+[dw]", rule.cloud))
     ])
-    error_message = "Cloud Monitoring refuses the query without a preview feature."
+    error_message = "Cloud Monitoring refuses the rule without a preview feature."
+  }
+  assert {
+    condition     = toset([for name, rule in output.rules : name if rule.cloud == null && rule.prometheus != null && rule.alert != "vendor-time"]) == toset(["missed-sweep-6h-critical", "missed-sweep-12h-critical", "missed-sweep-24h-critical", "response-time-warning"])
+    error_message = "The runbook names other rules that need the preview feature."
   }
 }
 
