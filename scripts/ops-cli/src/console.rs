@@ -2,11 +2,13 @@
 //! outside, and nothing written but by a form of its own.
 
 mod access;
+mod bars;
 mod changes;
 mod page;
 mod pages;
 mod parameters;
 mod refusal;
+mod schedules;
 mod search;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -83,7 +85,8 @@ fn router(app: App) -> Router {
         .route("/tasks", get(pages::task))
         .route("/tasks/release", post(changes::release))
         .route("/users/{id}", get(pages::user))
-        .route("/schedules", get(pages::schedules))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}", get(schedules::one).post(schedules::change))
         .route("/messages", get(pages::messages))
         .route("/actions", get(pages::actions))
         .route("/search", get(search::find))

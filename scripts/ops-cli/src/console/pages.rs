@@ -89,12 +89,12 @@ pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query
             app.access.cookie_for(token).ok_or(Refusal::Forbidden("This is not the console's token."))?;
         return Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response());
     }
-    let overview = app.operations.overview().await;
-    let mut frame = Frame { is_live: true, ..app.frame("Now", visitor, "queues") };
     let unknown = LedgerFilter { state: Some("unknown"), ..LedgerFilter::default() };
-    let unknown = app.operations.messages(&unknown, ROWS).await.ok();
+    let (overview, unknown) =
+        tokio::join!(app.operations.overview(), app.operations.messages(&unknown, ROWS));
+    let mut frame = Frame { is_live: true, ..app.frame("Now", visitor, "queues") };
     frame.sources.clone_from(&overview.sources);
-    let unknown_messages = unknown.map(|listed| listed.items.len());
+    let unknown_messages = unknown.ok().map(|listed| listed.items.len());
     let page = NowPage { frame: &frame, rows: &overview.queues, unknown_messages };
     show(&parameters, &overview, &frame.nonce, &page)
 }
@@ -136,14 +136,13 @@ pub(super) async fn queue(
 ) -> Shown {
     let queue = names::queue(checked(&name)?).map_err(|error| Refusal::NotFound(error.to_string()))?;
     let parameters = Parameters::of_query(query.as_deref());
-    let overview = app.operations.overview().await;
+    let (overview, (schedules, _)) = tokio::join!(app.operations.overview(), app.operations.schedules());
     let row = overview.queues.iter().find(|row| row.queue == queue.name());
     let row = row.ok_or_else(|| Refusal::NotFound("There is no such queue.".to_owned()))?;
     let verb = if row.state.as_deref() == Some("paused") { "resume" } else { "pause" };
     let command = format!("{verb} {}", queue.name());
     let mut frame = Frame { is_live: true, ..app.frame(queue.name(), visitor, command) };
     frame.sources = overview.sources.clone();
-    let schedules = app.operations.schedules().await.unwrap_or_default();
     let page = QueuePage {
         frame: &frame,
         row,
@@ -338,21 +337,6 @@ pub(super) async fn user(
     frame.sources.clone_from(&user.sources);
     let page = UserPage { frame: &frame, user: &user };
     show(&Parameters::of_query(query.as_deref()), &user, &frame.nonce, &page)
-}
-
-#[derive(Template)]
-#[template(path = "console/schedules.html")]
-struct SchedulesPage<'a> {
-    frame: &'a Frame,
-    schedules: &'a [Scheduled],
-}
-
-pub(super) async fn schedules(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
-    let mut frame = Frame { is_live: true, ..app.frame("Schedules", visitor, "schedule list") };
-    let schedules = app.ask(&mut frame, app.operations.schedules()).await.unwrap_or_default();
-    let page = SchedulesPage { frame: &frame, schedules: &schedules };
-    let data = json!({ "sources": frame.sources, "schedules": schedules });
-    show(&Parameters::of_query(query.as_deref()), &data, &frame.nonce, &page)
 }
 
 #[derive(Template)]

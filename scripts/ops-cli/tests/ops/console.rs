@@ -185,6 +185,24 @@ async fn a_queue_is_paused_and_resumed_from_its_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_is_shown_in_words_and_run_from_its_page() {
+    let system = System::start().await;
+    system.stack.tasks.pause(System::QUEUE).await.unwrap();
+    let console = Console::start(&system.environment()).await;
+    assert!(console.page("/schedules").await.contains("every 15 minutes"));
+    let path = "/schedules/token-refresh-sweep";
+    let page = console.page(path).await;
+    assert!(page.contains("every day at 03:00 UTC") && page.contains("none is recorded"), "{page}");
+    assert!(!page.contains("value=\"pause\""), "there is no Cloud Scheduler: {page}");
+    let run = console.fill(path, &page, &[("action", "run"), ("why", "a person waits")]).await;
+    assert_eq!((run.status, run.location.as_str()), (StatusCode::SEE_OTHER, "/tasks?queue=token-refresh"));
+    assert_eq!(system.stack.tasks.payloads(System::QUEUE).await.unwrap(), [json!({})]);
+    let actions = console.json("/actions?json").await;
+    let action = &actions["actions"]["items"][0];
+    assert_eq!((&action["action"], &action["why"]), (&json!("run_schedule"), &json!("a person waits")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_form_of_the_console_itself_changes_anything() {
     let system = System::start().await;
     system.fail(1).await;
@@ -279,6 +297,7 @@ async fn what_others_wrote_is_shown_as_text_and_no_parameter_breaks_a_page() {
             format!("/bulks/{hostile}"),
             format!("/users/{hostile}"),
             format!("/tasks?key={hostile}"),
+            format!("/schedules/{hostile}"),
             format!("/messages?state={hostile}"),
             format!("/search?q={hostile}"),
         ] {
