@@ -10,6 +10,7 @@ mod parameters;
 mod refusal;
 mod schedules;
 mod search;
+mod tasks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -82,8 +83,9 @@ fn router(app: App) -> Router {
         .route("/dead-letters/{id}", get(pages::dead_letter))
         .route("/bulks/{id}", get(pages::bulk).post(changes::bulk))
         .route("/queues/{name}", get(pages::queue).post(changes::hold))
-        .route("/tasks", get(pages::task))
-        .route("/tasks/release", post(changes::release))
+        .route("/tasks", get(tasks::waiting))
+        .route("/task", get(pages::task))
+        .route("/task/release", post(changes::release))
         .route("/users/{id}", get(pages::user))
         .route("/schedules", get(schedules::list))
         .route("/schedules/{name}", get(schedules::one).post(schedules::change))

@@ -22,6 +22,7 @@ const SCRIPT: &str = concat!(include_str!("keys.js"), include_str!("live.js"));
 /// Path and name of each page, and the key that leads there after `g`.
 const PAGES: &[(&str, &str, char)] = &[
     ("/", "Now", 'q'),
+    ("/tasks", "Tasks", 't'),
     ("/errors", "Errors", 'e'),
     ("/dead-letters", "Dead letters", 'd'),
     ("/schedules", "Schedules", 's'),

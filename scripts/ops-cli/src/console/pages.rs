@@ -31,7 +31,7 @@ use crate::operations::{Listed, Source};
 use crate::{explain, names, queues as queues_command};
 
 /// Rows of a page: with their longest texts they stay within its budget of 50 KB.
-const ROWS: u32 = 40;
+pub(super) const ROWS: u32 = 40;
 /// What of a text is shown in a row.
 const TEXT_CHARS: usize = 200;
 /// What of a body is shown; the command line shows all of it.
@@ -293,7 +293,7 @@ pub(super) async fn dead_letter(
         frame: &frame,
         it: &it,
         runs: &runs,
-        task: address("/tasks", &parameters_of_task),
+        task: address("/task", &parameters_of_task),
         body,
     };
     show(&parameters, &data, &frame.nonce, &page)

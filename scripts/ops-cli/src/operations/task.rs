@@ -111,8 +111,15 @@ impl Operations {
         let runs: Vec<_> = recorded.runs.iter().filter(|run| run.function == queue.name()).cloned().collect();
         let dead_letter = recorded.dead_letters.iter().find(|it| it.function == queue.name());
         let now = self.clock.now();
-        let (state, postgres) = self.ask(Source::Postgres, Box::pin(self.state(queue, key, life))).await;
-        let (found, cloud_tasks) = self.ask(Source::CloudTasks, self.found_task(queue, key)).await;
+        // A connection that cannot be made is waited for, once.
+        let is_connected = !sources.iter().any(|it| it.source == Source::Postgres && it.problem.is_some());
+        let state =
+            async { if is_connected { self.state(queue, key, life).await.map(Some) } else { Ok(None) } };
+        let ((state, postgres), (found, cloud_tasks)) = tokio::join!(
+            self.ask(Source::Postgres, Box::pin(state)),
+            self.ask(Source::CloudTasks, self.found_task(queue, key)),
+        );
+        let state = state.flatten();
         for asked in [postgres, cloud_tasks] {
             if asked.problem.is_some()
                 && !sources.iter().any(|it| it.source == asked.source && it.problem.is_some())
