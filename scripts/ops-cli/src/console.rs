@@ -4,6 +4,7 @@
 mod access;
 mod bars;
 mod changes;
+mod deploys;
 mod page;
 mod pages;
 mod parameters;
@@ -89,6 +90,7 @@ fn router(app: App) -> Router {
         .route("/users/{id}", get(pages::user))
         .route("/schedules", get(schedules::list))
         .route("/schedules/{name}", get(schedules::one).post(schedules::change))
+        .route("/deploys", get(deploys::deploys))
         .route("/messages", get(pages::messages))
         .route("/actions", get(pages::actions))
         .route("/search", get(search::find))

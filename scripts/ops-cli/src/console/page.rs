@@ -26,6 +26,7 @@ const PAGES: &[(&str, &str, char)] = &[
     ("/errors", "Errors", 'e'),
     ("/dead-letters", "Dead letters", 'd'),
     ("/schedules", "Schedules", 's'),
+    ("/deploys", "Deploys", 'r'),
     ("/messages", "Messages", 'm'),
     ("/actions", "Actions", 'a'),
 ];

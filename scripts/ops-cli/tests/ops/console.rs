@@ -353,6 +353,7 @@ async fn a_source_that_is_unavailable_has_a_banner_and_the_rest_is_shown() {
         ("DATABASE_URL", "Postgres", "/actions"),
         ("CLOUD_TASKS_URL", "Cloud Tasks", "/"),
         ("CLOUD_TASKS_URL", "Cloud Tasks", "/tasks?queue=token-refresh"),
+        ("CLOUD_TASKS_URL", "Cloud Tasks", "/deploys"),
         ("UPSTASH_REDIS_REST_URL", "Redis", "/task?key=some-key"),
     ] {
         let mut environment = system.environment();
