@@ -9,6 +9,7 @@ mod page;
 mod pages;
 mod parameters;
 mod refusal;
+mod samples;
 mod schedules;
 mod search;
 mod tasks;
@@ -30,6 +31,7 @@ use crate::database::wait_for;
 use crate::operations::Operations;
 use access::Access;
 use refusal::Refusal;
+use samples::Samples;
 
 /// A form of ours is far smaller.
 const MAX_FORM_BYTES: usize = 64 * 1024;
@@ -57,6 +59,7 @@ pub(crate) struct Console {
 struct App {
     operations: Operations,
     access: Access,
+    samples: Samples,
 }
 
 impl Console {
@@ -68,7 +71,8 @@ impl Console {
             let is_given = self.token.is_some();
             let access = Access::on(listener.local_addr()?, self.token);
             println!("console: {}", if is_given { format!("http://{address}/") } else { access.address() });
-            let app = App { operations: Operations::from_process(), access };
+            let app = App { operations: Operations::from_process(), access, samples: Samples::default() };
+            tokio::spawn(app.samples.clone().take(app.operations.clone()));
             axum::serve(listener, router(app)).await?;
             Ok(ExitCode::SUCCESS)
         })

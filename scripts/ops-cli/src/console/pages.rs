@@ -19,6 +19,7 @@ use super::access::Visitor;
 use super::page::{Frame, Nonce, show};
 use super::parameters::{Parameters, address, checked};
 use super::refusal::Refusal;
+use super::samples::LastHour;
 use crate::dead_letters::run_as_json;
 use crate::operations::bulks;
 use crate::operations::dead_letters::{Selection, summary};
@@ -80,6 +81,7 @@ struct NowPage<'a> {
     frame: &'a Frame,
     rows: &'a [Row],
     unknown_messages: Option<usize>,
+    last_hour: Option<LastHour>,
 }
 
 pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
@@ -95,8 +97,10 @@ pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query
     let mut frame = Frame { is_live: true, ..app.frame("Now", visitor, "queues") };
     frame.sources.clone_from(&overview.sources);
     let unknown_messages = unknown.ok().map(|listed| listed.items.len());
-    let page = NowPage { frame: &frame, rows: &overview.queues, unknown_messages };
-    show(&parameters, &overview, &frame.nonce, &page)
+    let last_hour = app.samples.last_hour();
+    let data = json!({ "sources": overview.sources, "queues": overview.queues, "lastHour": last_hour });
+    let page = NowPage { frame: &frame, rows: &overview.queues, unknown_messages, last_hour };
+    show(&parameters, &data, &frame.nonce, &page)
 }
 
 #[expect(clippy::unused_self, reason = "a template calls methods")]
