@@ -32,7 +32,7 @@ use crate::operations::{Listed, Source};
 use crate::{explain, names, queues as queues_command};
 
 /// Rows of a page: with their longest texts they stay within its budget of 50 KB.
-pub(super) const ROWS: u32 = 40;
+const ROWS: u32 = 40;
 /// What of a text is shown in a row.
 const TEXT_CHARS: usize = 200;
 /// What of a body is shown; the command line shows all of it.
@@ -146,7 +146,7 @@ pub(super) async fn queue(
     let verb = if row.state.as_deref() == Some("paused") { "resume" } else { "pause" };
     let command = format!("{verb} {}", queue.name());
     let mut frame = Frame { is_live: true, ..app.frame(queue.name(), visitor, command) };
-    frame.sources = overview.sources.clone();
+    frame.sources.clone_from(&overview.sources);
     let page = QueuePage {
         frame: &frame,
         row,

@@ -10,11 +10,16 @@ use shared::queue::Queue;
 use super::App;
 use super::access::Visitor;
 use super::page::{Frame, show};
-use super::pages::{ROWS, Shown};
+use super::pages::Shown;
 use super::parameters::{Parameters, address};
 use crate::operations::Source;
 use crate::operations::overview::Row;
 use crate::operations::tasks::{LOOKED_AT, TaskFilter, WaitingTask, WaitingTasks};
+
+/// Rows of a page: with the longest keys, of which each is shown and in an address, it stays within its budget of 50 KB.
+const ROWS: u32 = 30;
+/// What of a key is shown.
+const KEY_CHARS: usize = 64;
 
 #[derive(Template)]
 #[template(path = "console/tasks.html")]
@@ -54,6 +59,10 @@ impl Fields {
 impl TasksPage<'_> {
     fn queues(&self) -> Vec<&'static str> {
         queues::all().map(Queue::name).collect()
+    }
+
+    fn key(&self, task: &WaitingTask) -> String {
+        shared::db::shortened(task.key_or_name(), KEY_CHARS)
     }
 
     fn life(&self, task: &WaitingTask) -> String {
