@@ -14,8 +14,8 @@ use crate::canary::FAILURES;
 use crate::operations::Operations;
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// Minutes that are kept.
-const KEPT: usize = 60;
+/// Minutes of which samples are kept.
+const HOUR_MINUTES: usize = 60;
 
 /// Counts by outcome.
 type Counts = BTreeMap<String, u64>;
@@ -70,7 +70,7 @@ impl Samples {
             return;
         }
         sampled.minutes.push_back(minute);
-        if sampled.minutes.len() > KEPT {
+        if sampled.minutes.len() > HOUR_MINUTES {
             sampled.minutes.pop_front();
         }
     }
@@ -97,7 +97,7 @@ impl LastHour {
     /// A bar per minute of a queue, the last one at the end.
     pub(super) fn bars(&self, queue: &str) -> Bars {
         let mut sums = Counts::new();
-        let missing = KEPT - self.minutes.len();
+        let missing = HOUR_MINUTES - self.minutes.len();
         let mut bars = vec![Vec::new(); missing];
         for minute in &self.minutes {
             let counts = minute.get(queue).into_iter().flatten();
@@ -148,7 +148,7 @@ mod tests {
             samples.add(DateTime::UNIX_EPOCH, counted(minute, 0));
         }
         let hour = samples.last_hour().unwrap();
-        assert_eq!(hour.minutes.len(), KEPT);
+        assert_eq!(hour.minutes.len(), HOUR_MINUTES);
         assert_eq!(hour.bars("q").label, "q, the last 60 minutes: 60 done");
     }
 }
