@@ -7,13 +7,14 @@
 //! 2. [`job`]: the contract of a job, and what jobs are built from
 //! 3. `cache`, `rate_limit`, [`idempotency`]: what is kept in Redis
 //! 4. [`redis`], [`tasks`], [`oidc`], [`db`]: clients of external systems
-//! 5. [`queue`], [`pace`], [`payload`], [`envelope`], [`failure`]: plain data that producers, queues and jobs agree on
+//! 5. [`queue`], [`cron`], [`pace`], [`payload`], [`envelope`], [`failure`]: plain data that producers, queues and jobs agree on
 //! 6. [`config`], [`http`], [`clock`], [`stdout`], [`telemetry`]: what everything is built on
 
 #[cfg(feature = "cache")]
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod cron;
 pub mod db;
 pub mod envelope;
 #[cfg(any(doc, doctest))]

@@ -55,7 +55,7 @@ export class Chromium {
   async page() {
     const { targetId } = await this.send('Target.createTarget', { url: 'about:blank' });
     const { sessionId } = await this.send('Target.attachToTarget', { targetId, flatten: true });
-    const page = new Page((method, params) => this.send(method, params, sessionId));
+    const page = new Page((method, params) => this.send(method, params, sessionId), () => this.send('Target.closeTarget', { targetId }));
     this.#pages.set(sessionId, page);
     for (const domain of ['Page', 'Network', 'Runtime', 'Log']) await page.send(`${domain}.enable`);
     return page;
@@ -77,8 +77,9 @@ class Page {
   // What a page that works does not do: dialogs, exceptions, errors of the console and of the policy.
   problems = [];
 
-  constructor(send) {
+  constructor(send, close) {
     this.send = send;
+    this.close = close;
   }
 
   receive(method, params) {

@@ -6,6 +6,7 @@ await failForGood();
 if (process.env.PICTURES) await import('./pictures.mjs');
 await import('./views.mjs');
 await import('./live.mjs');
+await import('./sources.mjs');
 await import('./hostile.mjs');
 await import('./without_script.mjs');
 await import('./incident.mjs');

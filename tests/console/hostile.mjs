@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import test from 'node:test';
-import { json, origin, page, sql } from './system.mjs';
+import { json, leaveWaiting, origin, page, sql } from './system.mjs';
 
 const hostile = (what) => `</td><script>alert("${what}")</script><img src=x onerror=alert(1)>"><b autofocus onfocus=alert(2)>'`;
 const quoted = (what) => `'${hostile(what).replaceAll("'", "''")}'`;
@@ -25,10 +25,13 @@ test('a script in anything that others wrote is shown as text', async () => {
     UPDATE users SET timezone = ${quoted('zone')} WHERE id = '${user}';
     UPDATE token_health SET error_message = ${quoted('health')} WHERE user_id = '${user}';`);
 
+  await leaveWaiting('token-refresh', { data: {}, idempotencyKey: hostile('waiting') });
+
   const shown = new Set();
   for (const path of [
     '/', '/errors', '/dead-letters', `/dead-letters/${ID}`, '/dead-letters/change?action=discard',
-    `/tasks?key=${encodeURIComponent(hostile('key'))}`, `/users/${user}`, '/messages', '/actions', '/queues/token-refresh',
+    `/task?key=${encodeURIComponent(hostile('key'))}`, `/users/${user}`, '/messages', '/actions', '/queues/token-refresh',
+    '/tasks?queue=token-refresh', `/tasks?queue=token-refresh&key=${encodeURIComponent(hostile('key'))}`, `/schedules/${encodeURIComponent(hostile('name'))}`,
     `/errors?reason=${encodeURIComponent(hostile('parameter'))}`, `/queues/${encodeURIComponent(hostile('name'))}`,
   ]) {
     await page.open(origin + path);
@@ -41,7 +44,7 @@ test('a script in anything that others wrote is shown as text', async () => {
   }
   assert.deepEqual([...shown].sort(), [
     'agent', 'contact', 'error', 'failure', 'filter', 'health', 'key', 'message', 'name', 'parameter', 'provider', 'reason',
-    'revision', 'who', 'why', 'zone',
+    'revision', 'waiting', 'who', 'why', 'zone',
   ]);
   assert.deepEqual(page.problems, []);
   sql(`

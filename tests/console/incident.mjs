@@ -34,7 +34,7 @@ test('a dead letter is found, read, replayed and seen done with the keyboard onl
   await isAt('^/dead-letters/[0-9a-f]+$');
   await shows('google answers 503');
   await shows('"userId"');
-  const key = await page.evaluate(() => document.querySelector('dd a[href^="/tasks"]').textContent);
+  const key = await page.evaluate(() => document.querySelector('dd a[href^="/task?"]').textContent);
 
   await fix();
   await page.tabTo('Replay …');
@@ -50,15 +50,17 @@ test('a dead letter is found, read, replayed and seen done with the keyboard onl
   await page.press('/');
   await page.type(key);
   await page.press('Enter');
-  await isAt('^/tasks$');
+  await isAt('^/task$');
   await shows('the task is done');
   await page.press('g', 'a');
   await isAt('^/actions$');
   await shows('Google lists calendars again');
   await page.press('g', 'q');
   await isAt('^/$');
-  await page.press('g', 'd');
-  await isAt('^/dead-letters$');
+  for (const [key, path] of [['d', '/dead-letters'], ['t', '/tasks'], ['s', '/schedules'], ['r', '/deploys']]) {
+    await page.press('g', key);
+    await isAt(`^${path}$`);
+  }
 });
 
 test('the page of its replay is accessible, legible and small', () => inspect(bulk));

@@ -13,6 +13,12 @@ async function isAskedFor(what, expected) {
   assert.equal(asked() > before, expected, what);
 }
 
+async function isReplacedBy(action) {
+  await page.evaluate(() => (document.querySelector('main').id = 'old'));
+  await action();
+  await page.until('the page was replaced', () => !document.querySelector('#old'));
+}
+
 test('a live page keeps selection and scroll, and stops while it is paused or hidden', async () => {
   await page.screen(...PHONE, 'light');
   await page.open(`${origin}/dead-letters`);
@@ -26,15 +32,13 @@ test('a live page keeps selection and scroll, and stops while it is paused or hi
   const before = await held();
   assert.equal(before.checked.length, 1);
   assert(before.scroll > 0 && before.focused.startsWith(`${origin}/dead-letters/`), JSON.stringify(before));
-  await page.evaluate(() => (document.querySelector('main').id = 'old'));
-  await look();
-  await page.until('the page was replaced', () => !document.querySelector('#old'));
+  await isReplacedBy(look);
   assert.deepEqual(await held(), before);
 
   await page.press('p');
   await isAskedFor('paused', false);
   await page.until('the age grows', () => /Postgres [2-9] s ago/.test(document.querySelector('#ages').textContent));
-  await page.press('p');
+  await isReplacedBy(() => page.press('p'));
   await page.evaluate(() => Object.defineProperty(document, 'hidden', { value: true, configurable: true }));
   await isAskedFor('hidden', false);
   await page.evaluate(() => delete document.hidden);

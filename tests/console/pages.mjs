@@ -5,13 +5,17 @@ const { deadLetters: [{ id, key, user }] } = await json('/dead-letters?queue=cal
 export const PAGES = {
   now: '/',
   queue: '/queues/calendar-sync',
+  tasks: '/tasks?queue=google-contacts-sync',
+  queues: '/tasks',
   errors: '/errors',
   'dead-letters': '/dead-letters',
   'dead-letter': `/dead-letters/${id}`,
   replay: '/dead-letters/change?action=replay',
-  task: `/tasks?key=${key}`,
+  task: `/task?key=${key}`,
   user: `/users/${user}`,
   schedules: '/schedules',
+  schedule: '/schedules/batch-notifications-sweep',
+  deploys: '/deploys',
   messages: '/messages',
   actions: '/actions',
 };

@@ -1,6 +1,7 @@
 // The local cloud, and an operator's browser in front of its console.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import { Chromium } from '../browser/chromium.mjs';
 
 const SECONDS = 180;
 const MALFORMED = 3;
+const WAITING = 3;
 const said = readFileSync(process.env.SAID, 'utf8');
 const addressOf = (part) => said.match(new RegExp(`^  ${part} +(\\S+)`, 'm'))[1];
 const google = addressOf('Google');
@@ -49,8 +51,18 @@ async function call(method, address, body) {
   return text && JSON.parse(text);
 }
 
+const tomorrow = () => new Date(Date.now() + 86_400_000).toISOString();
+
+const createTask = (queue, task) => call('POST', `${addressOf('Cloud Tasks')}/queues/${queue}-queue/tasks`, { task });
+
+// A task that is due tomorrow.
+export function leaveWaiting(queue, envelope) {
+  const body = btoa(JSON.stringify({ jobName: queue, ...envelope }));
+  return createTask(queue, { scheduleTime: tomorrow(), httpRequest: { url: 'http://example.test/', httpMethod: 'POST', body } });
+}
+
 // Google does not list the calendars of a user, who enters an event: the sync uses up its attempts. And one queue gets tasks
-// that are none.
+// that are none; some tasks wait.
 export async function failForGood() {
   await within('the first sweeps have ended', async () => {
     const { queues } = await json('/?json');
@@ -58,10 +70,10 @@ export async function failForGood() {
   });
   const { users: [{ email }] } = await call('GET', `${google}/admin/world`);
   await call('POST', `${google}/admin/faults`, { user: email, call: 'calendarList.list', kind: 'server_error', status: 503, times: 'forever' });
-  const start = new Date(Date.now() + 86_400_000).toISOString();
-  await call('POST', `${google}/admin/users/${email}/calendars/primary/events`, { summary: 'Lunch', start, minutes: 30 });
+  await call('POST', `${google}/admin/users/${email}/calendars/primary/events`, { summary: 'Lunch', start: tomorrow(), minutes: 30 });
   const httpRequest = { url: 'http://example.test/', httpMethod: 'POST', body: btoa('no envelope') };
-  for (let task = 0; task < MALFORMED; task += 1) await call('POST', `${addressOf('Cloud Tasks')}/queues/token-refresh-queue/tasks`, { task: { httpRequest } });
+  for (let task = 0; task < MALFORMED; task += 1) await createTask('token-refresh', { httpRequest });
+  for (let task = 0; task < WAITING; task += 1) await leaveWaiting('google-contacts-sync', { data: { userId: randomUUID() } });
   await within('the tasks are dead letters', async () => (await json('/dead-letters?json')).count === 1 + MALFORMED);
 }
 

@@ -9,6 +9,8 @@ const MAX_BYTES = 50_000;
 const MAX_SCRIPT_BYTES = 8 * 1024;
 const MIN_OUTLINE = 2;
 const LEVELS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+// The narrowest telephones, and a page that is enlarged four times on a desk.
+const NARROW = [320, 640];
 const LIMITS = { minText: 12 };
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 const measure = readFileSync(new URL('../browser/measure.js', import.meta.url), 'utf8');
@@ -59,6 +61,9 @@ export async function inspect(path) {
     }
     assert.deepEqual(await unreached(), [], `${screen}`);
   }
+  await page.screen(...NARROW, 'light');
+  await page.open(origin + path);
+  assert.deepEqual(await page.evaluate(`{ ${measure}; measure(${JSON.stringify({ ...LIMITS, minTap: 44 })}) }`), [], `${NARROW}`);
 }
 
 for (const [name, path] of [...Object.entries(PAGES), ['refusal', '/queues/calender-sync']]) {

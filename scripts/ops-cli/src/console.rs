@@ -2,12 +2,17 @@
 //! outside, and nothing written but by a form of its own.
 
 mod access;
+mod bars;
 mod changes;
+mod deploys;
 mod page;
 mod pages;
 mod parameters;
 mod refusal;
+mod samples;
+mod schedules;
 mod search;
+mod tasks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -26,6 +31,7 @@ use crate::database::wait_for;
 use crate::operations::Operations;
 use access::Access;
 use refusal::Refusal;
+use samples::Samples;
 
 /// A form of ours is far smaller.
 const MAX_FORM_BYTES: usize = 64 * 1024;
@@ -53,6 +59,7 @@ pub(crate) struct Console {
 struct App {
     operations: Operations,
     access: Access,
+    samples: Samples,
 }
 
 impl Console {
@@ -64,7 +71,8 @@ impl Console {
             let is_given = self.token.is_some();
             let access = Access::on(listener.local_addr()?, self.token);
             println!("console: {}", if is_given { format!("http://{address}/") } else { access.address() });
-            let app = App { operations: Operations::from_process(), access };
+            let app = App { operations: Operations::from_process(), access, samples: Samples::default() };
+            tokio::spawn(app.samples.clone().take(app.operations.clone()));
             axum::serve(listener, router(app)).await?;
             Ok(ExitCode::SUCCESS)
         })
@@ -80,10 +88,13 @@ fn router(app: App) -> Router {
         .route("/dead-letters/{id}", get(pages::dead_letter))
         .route("/bulks/{id}", get(pages::bulk).post(changes::bulk))
         .route("/queues/{name}", get(pages::queue).post(changes::hold))
-        .route("/tasks", get(pages::task))
-        .route("/tasks/release", post(changes::release))
+        .route("/tasks", get(tasks::waiting))
+        .route("/task", get(pages::task))
+        .route("/task/release", post(changes::release))
         .route("/users/{id}", get(pages::user))
-        .route("/schedules", get(pages::schedules))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}", get(schedules::one).post(schedules::change))
+        .route("/deploys", get(deploys::deploys))
         .route("/messages", get(pages::messages))
         .route("/actions", get(pages::actions))
         .route("/search", get(search::find))

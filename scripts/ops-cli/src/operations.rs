@@ -8,14 +8,17 @@
 //! | Postgres | failures, dead letters, messages, actions; of the application's tables, a user's connections | `shared::db`, `catchup::db` |
 //! | Cloud Tasks | the queues and the tasks that wait | [`cloud_tasks`] |
 //! | Cloud Scheduler | the schedules | [`cloud_scheduler`] |
+//! | Cloud Run | the services and their revisions | [`cloud_run`] |
 //! | metrics | how tasks end, and how fast: of the functions' processes | [`numbers`] |
 //! | Redis | the lease of a task; asked only for one task at a time | `shared::idempotency` |
 
 pub(crate) mod actions;
 pub(crate) mod bulks;
+mod cloud_run;
 mod cloud_scheduler;
 pub(crate) mod cloud_tasks;
 pub(crate) mod dead_letters;
+pub(crate) mod deploys;
 pub(crate) mod errors;
 mod google_api;
 pub(crate) mod holds;
@@ -39,6 +42,7 @@ use shared::idempotency::Leases;
 use shared::pace::Pace;
 use shared::redis::Redis;
 
+use cloud_run::CloudRun;
 use cloud_scheduler::CloudScheduler;
 use cloud_tasks::CloudTasks;
 use producers::Functions;
@@ -56,6 +60,9 @@ pub(crate) enum Source {
     #[serde(rename = "Cloud Scheduler")]
     #[strum(serialize = "Cloud Scheduler")]
     CloudScheduler,
+    #[serde(rename = "Cloud Run")]
+    #[strum(serialize = "Cloud Run")]
+    CloudRun,
     #[serde(rename = "metrics")]
     #[strum(serialize = "metrics")]
     Metrics,
@@ -97,6 +104,8 @@ pub(crate) struct Operations {
     tasks: Result<CloudTasks, String>,
     /// None on a machine that has Cloud Tasks and no Cloud Scheduler.
     scheduler: Result<Option<CloudScheduler>, String>,
+    /// The same of Cloud Run.
+    run: Result<Option<CloudRun>, String>,
     leases: Result<Leases, String>,
     functions: Functions,
     pace: Pace,
@@ -118,6 +127,7 @@ impl Operations {
             database: configured(&config, Database::from_config),
             tasks: configured(&config, CloudTasks::from_config),
             scheduler: configured(&config, CloudScheduler::from_config),
+            run: configured(&config, CloudRun::from_config),
             functions: Functions::from_config(&mut config()),
             clock,
             leases,
@@ -138,6 +148,12 @@ impl Operations {
     pub(crate) fn cloud_scheduler(&self) -> anyhow::Result<Option<&CloudScheduler>> {
         let scheduler = self.scheduler.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))?;
         Ok(scheduler.as_ref())
+    }
+
+    /// None on a machine without it.
+    pub(crate) fn cloud_run(&self) -> anyhow::Result<Option<&CloudRun>> {
+        let run = self.run.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))?;
+        Ok(run.as_ref())
     }
 
     pub(crate) fn leases(&self) -> anyhow::Result<&Leases> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::database::wait_for;
 use crate::operations::schedules::{self, Changed, Scheduled, State};
 use crate::operations::{Operations, Source};
 use crate::reason::Reason;
-use crate::table::{Table, present};
+use crate::table::{Table, UNKNOWN, known, present};
 use crate::{moment, names, said};
 
 /// List the schedules with what became of their last sweeps; run, pause and resume them.
@@ -24,7 +24,7 @@ pub(crate) struct Schedule {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// List the schedules with the last sweep of each queue. `missed` is one of which none has begun for one and a half periods.
+    /// List the schedules, with when each is due next and the last sweep of its queue. `missed` is one of which none has begun for one and a half periods.
     List {
         /// Print JSON.
         #[arg(long)]
@@ -91,7 +91,7 @@ impl Change {
 fn list(as_json: bool) -> anyhow::Result<ExitCode> {
     wait_for(async {
         let operations = Operations::from_process();
-        let schedules = operations.schedules().await?;
+        let (schedules, postgres) = operations.schedules().await;
         let (states, asked) = operations.ask(Source::CloudScheduler, operations.schedule_states()).await;
         let states = states.flatten();
         if as_json {
@@ -99,7 +99,7 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
         } else {
             print(&schedules, states.as_ref(), operations.clock.now());
         }
-        Ok(said::sources(&[asked]))
+        Ok(said::sources(&[postgres, asked]))
     })
 }
 
@@ -107,8 +107,8 @@ fn print(schedules: &[Scheduled], states: Option<&BTreeMap<String, State>>, now:
     let mut table = Table::new(&[
         "schedule",
         "state",
-        "cron, UTC",
-        "every",
+        "when, UTC",
+        "next",
         "last began",
         "finished",
         "tasks",
@@ -123,14 +123,18 @@ fn print(schedules: &[Scheduled], states: Option<&BTreeMap<String, State>>, now:
             present(states.map(|states| {
                 states.get(&it.cloud_name).map_or_else(|| "missing".to_owned(), State::to_string)
             })),
-            it.cron.to_owned(),
-            moment::length(TimeDelta::seconds(it.period_seconds.into())),
+            it.when().to_owned(),
+            known(it.next.map(|next| moment::distance(next, now))),
             present(last.map(|sweep| moment::distance(sweep.started_at, now))),
             present(last.and_then(|sweep| sweep.finished_at).map(|at| moment::distance(at, now))),
             present(last.map(|sweep| sweep.tasks)),
             present(last.map(|sweep| sweep.succeeded)),
             present(last.map(|sweep| sweep.failed)),
-            if it.is_missed { "missed".to_owned() } else { String::new() },
+            match it.is_missed {
+                Some(true) => "missed".to_owned(),
+                Some(false) => String::new(),
+                None => UNKNOWN.to_owned(),
+            },
         ]);
     }
     table.print();

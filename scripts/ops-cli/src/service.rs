@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::gcloud::Gcloud;
@@ -13,6 +13,8 @@ use crate::gcloud::Gcloud;
 const KEPT_TAGS: usize = 5;
 /// The percentage of a revision that serves alone.
 pub(crate) const ALL: u32 = 100;
+/// The label of a revision that names its service.
+const SERVICE: &str = "serving.knative.dev/service";
 /// Counts up with each change of the service's template.
 const GENERATION: &str = "serving.knative.dev/configurationGeneration";
 
@@ -38,6 +40,16 @@ struct Target {
     tag: Option<String>,
     /// With a tag: under which it alone is reached.
     url: Option<String>,
+}
+
+/// A revision that serves.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Share {
+    pub(crate) revision: String,
+    /// Of the traffic.
+    pub(crate) percent: u32,
+    pub(crate) tag: Option<String>,
+    pub(crate) created: String,
 }
 
 /// One deployed build.
@@ -131,6 +143,25 @@ impl Service {
         Self::described(function, document?, revisions)
     }
 
+    /// Services and revisions as the API lists those of a project.
+    pub(crate) fn listed(
+        services: Vec<Value>,
+        revisions: Vec<Value>,
+    ) -> anyhow::Result<BTreeMap<String, Self>> {
+        let mut of_service: BTreeMap<String, BTreeMap<String, Revision>> = BTreeMap::new();
+        for revision in revisions {
+            let listed = Listed::deserialize(revision).context("cannot read the revisions of Cloud Run")?;
+            let service = listed.metadata.labels.get(SERVICE).cloned().unwrap_or_default();
+            of_service.entry(service).or_default().extend([listed.into()]);
+        }
+        let service = |document: Value| {
+            let name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let revisions = of_service.remove(&name).unwrap_or_default();
+            Self::described(&name, document, revisions).map(|service| (name, service))
+        };
+        services.into_iter().map(service).collect()
+    }
+
     /// The service as it is now, with the revisions that were known before.
     pub(crate) fn read_again(&self, gcloud: &Gcloud) -> anyhow::Result<Self> {
         let region = format!("--region={}", gcloud.place().region);
@@ -209,6 +240,24 @@ impl Service {
     pub(crate) fn unfinished(&self, tag: &str) -> Option<&str> {
         let newest = self.newest_serving().ok()?;
         if self.tagged(tag)? == newest { self.serving_before() } else { None }
+    }
+
+    /// What serves, the newest first.
+    pub(crate) fn shares(&self) -> Vec<Share> {
+        let mut shares: Vec<Share> = Vec::new();
+        for target in self.traffic.iter().filter(|target| target.percent > 0) {
+            let revision = &target.revision_name;
+            if shares.iter().all(|share| share.revision != *revision) {
+                shares.push(Share {
+                    revision: revision.clone(),
+                    percent: self.percent(revision),
+                    tag: self.tag(revision).map(str::to_owned),
+                    created: self.created(revision).to_owned(),
+                });
+            }
+        }
+        shares.sort_by_key(|share| std::cmp::Reverse(self.generation(&share.revision)));
+        shares
     }
 
     /// Percentage of the traffic that a revision gets.

@@ -29,6 +29,9 @@ pub(crate) struct Tasks {
     /// Only tasks that were created from then on: 2026-11-27T03:00:00Z, or how long ago, such as 45m, 2h or 3d.
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     since: Option<DateTime<Utc>>,
+    /// Only tasks that were created until then.
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    until: Option<DateTime<Utc>>,
     /// Maximum number of tasks.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: u32,
@@ -42,7 +45,8 @@ impl Tasks {
         let queue = names::queue(&self.queue)?;
         wait_for(async {
             let operations = Operations::from_process();
-            let filter = TaskFilter { user: self.user, key: self.key.as_deref(), since: self.since };
+            let (key, since, until) = (self.key.as_deref(), self.since, self.until);
+            let filter = TaskFilter { user: self.user, key, since, until };
             let found = operations.waiting_tasks(queue, filter, self.limit).await?;
             let tasks = &found.tasks;
             if self.json {

@@ -15,10 +15,10 @@ pub struct RecentSweep {
     pub is_finished: bool,
 }
 
-/// The newest sweep of a queue.
+/// What became of a sweep.
 #[derive(Debug, Clone, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LastSweep {
+pub struct PastSweep {
     /// The queue, by its function.
     pub queue: String,
     /// When it began.
@@ -57,20 +57,22 @@ impl From<Database> for Sweeps {
 }
 
 impl Sweeps {
-    /// The newest sweep of each of these queues, if there was one.
-    pub async fn last(&self, queues: &[&str]) -> Result<Vec<LastSweep>, Error> {
+    /// The `limit` newest sweeps of each of these queues, the newest of a queue first.
+    pub async fn newest(&self, queues: &[&str], limit: u32) -> Result<Vec<PastSweep>, Error> {
         let sweeps = sqlx::query_as!(
-            LastSweep,
+            PastSweep,
             r#"
-            SELECT last.queue AS "queue!", last.started_at AS "started_at!", last.finished_at, last.tasks AS "tasks!",
-                   last.succeeded AS "succeeded!", last.failed AS "failed!"
+            SELECT newest.queue AS "queue!", newest.started_at AS "started_at!", newest.finished_at, newest.tasks AS "tasks!",
+                   newest.succeeded AS "succeeded!", newest.failed AS "failed!"
             FROM UNNEST($1::text[]) AS asked (queue)
             CROSS JOIN LATERAL (
                 SELECT queue, started_at, finished_at, tasks, succeeded, failed FROM jobs.sweeps
-                WHERE queue = asked.queue ORDER BY started_at DESC LIMIT 1
-            ) AS last
+                WHERE queue = asked.queue ORDER BY started_at DESC LIMIT $2
+            ) AS newest
+            ORDER BY newest.queue, newest.started_at DESC
             "#,
             queues as _,
+            i64::from(limit),
         )
         .fetch_all(self.0.statement())
         .await?;

@@ -6,7 +6,6 @@
 mod background;
 pub mod console;
 pub mod consumption;
-mod cron;
 pub mod days;
 pub mod environment;
 pub mod functions;

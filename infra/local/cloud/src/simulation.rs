@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
+use shared::cron::Cron;
 use shared::queue::{Queue, Schedule};
 use tokio::time::sleep;
 
-use crate::cron::Cron;
 use crate::simulated_time::SimulatedTime;
 use crate::stack::{LocalCloud, PendingWork, QueueStatus};
 

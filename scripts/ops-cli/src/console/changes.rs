@@ -126,7 +126,7 @@ pub(super) async fn preview(State(app): State<App>, visitor: Visitor, RawQuery(q
 }
 
 /// As the record of actions has it.
-fn request(form: &Parameters) -> Result<Request<'_>, Refusal> {
+pub(super) fn request(form: &Parameters) -> Result<Request<'_>, Refusal> {
     Ok(Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() })
 }
 

@@ -18,6 +18,15 @@
     for (const time of document.querySelectorAll('#ages time')) time.textContent = age(time.dateTime);
   };
 
+  // The reader's own time, where that is not UTC.
+  const zone = { weekday: 'short', hour: '2-digit', minute: '2-digit', timeZoneName: 'short' };
+  const showLocalTimes = () => {
+    for (const time of document.querySelectorAll('time.local')) {
+      const date = new Date(time.dateTime);
+      if (date.getTimezoneOffset() !== 0) time.textContent = `${time.dateTime} (${date.toLocaleString('en-GB', zone)})`;
+    }
+  };
+
   const initial = (field) => field.defaultValue ?? [...field.options].find((it) => it.defaultSelected)?.value ?? '';
   const isBeingFilledIn = (field) => field === document.activeElement || field.value !== initial(field);
   const isInUse = () => [...main().querySelectorAll('input:not([type=checkbox]), select')].some(isBeingFilledIn);
@@ -35,9 +44,12 @@
     const again = controls().find((it) => focused.includes(identity(it)));
     if (again?.matches('tr, li')) again.tabIndex = -1;
     again?.focus({ preventScroll: true });
+    showLocalTimes();
   };
+  let isAsking = false;
   const refresh = async () => {
-    if (isPaused()) return;
+    if (isPaused() || isAsking) return;
+    isAsking = true;
     try {
       const answer = await fetch(location.href);
       // The rest has a style of its own, which the policy of this page does not allow.
@@ -51,10 +63,12 @@
     } catch (error) {
       status.textContent = `Not updated: ${error.message}`;
     }
+    isAsking = false;
     showAges();
   };
 
   showAges();
+  showLocalTimes();
   setInterval(showAges, 1000);
   if (pause) {
     pause.hidden = false;

@@ -20,11 +20,13 @@ pub(super) const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = concat!(include_str!("keys.js"), include_str!("live.js"));
 
 /// Path and name of each page, and the key that leads there after `g`.
-const PAGES: [(&str, &str, char); 6] = [
+const PAGES: &[(&str, &str, char)] = &[
     ("/", "Now", 'q'),
+    ("/tasks", "Tasks", 't'),
     ("/errors", "Errors", 'e'),
     ("/dead-letters", "Dead letters", 'd'),
     ("/schedules", "Schedules", 's'),
+    ("/deploys", "Deploys", 'r'),
     ("/messages", "Messages", 'm'),
     ("/actions", "Actions", 'a'),
 ];
@@ -67,8 +69,8 @@ impl Frame {
         SCRIPT
     }
 
-    pub(super) fn pages(&self) -> [(&'static str, &'static str, char); 6] {
-        PAGES
+    pub(super) fn pages(&self) -> impl Iterator<Item = (&'static str, &'static str, char)> {
+        PAGES.iter().copied()
     }
 
     /// The sources that said what they were asked for.

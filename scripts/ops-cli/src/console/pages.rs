@@ -19,6 +19,7 @@ use super::access::Visitor;
 use super::page::{Frame, Nonce, show};
 use super::parameters::{Parameters, address, checked};
 use super::refusal::Refusal;
+use super::samples::LastHour;
 use crate::dead_letters::run_as_json;
 use crate::operations::bulks;
 use crate::operations::dead_letters::{Selection, summary};
@@ -80,6 +81,7 @@ struct NowPage<'a> {
     frame: &'a Frame,
     rows: &'a [Row],
     unknown_messages: Option<usize>,
+    last_hour: Option<LastHour>,
 }
 
 pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
@@ -89,14 +91,16 @@ pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query
             app.access.cookie_for(token).ok_or(Refusal::Forbidden("This is not the console's token."))?;
         return Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response());
     }
-    let overview = app.operations.overview().await;
-    let mut frame = Frame { is_live: true, ..app.frame("Now", visitor, "queues") };
     let unknown = LedgerFilter { state: Some("unknown"), ..LedgerFilter::default() };
-    let unknown = app.operations.messages(&unknown, ROWS).await.ok();
+    let (overview, unknown) =
+        tokio::join!(app.operations.overview(), app.operations.messages(&unknown, ROWS));
+    let mut frame = Frame { is_live: true, ..app.frame("Now", visitor, "queues") };
     frame.sources.clone_from(&overview.sources);
-    let unknown_messages = unknown.map(|listed| listed.items.len());
-    let page = NowPage { frame: &frame, rows: &overview.queues, unknown_messages };
-    show(&parameters, &overview, &frame.nonce, &page)
+    let unknown_messages = unknown.ok().map(|listed| listed.items.len());
+    let last_hour = app.samples.last_hour();
+    let data = json!({ "sources": overview.sources, "queues": overview.queues, "lastHour": last_hour });
+    let page = NowPage { frame: &frame, rows: &overview.queues, unknown_messages, last_hour };
+    show(&parameters, &data, &frame.nonce, &page)
 }
 
 #[expect(clippy::unused_self, reason = "a template calls methods")]
@@ -136,14 +140,13 @@ pub(super) async fn queue(
 ) -> Shown {
     let queue = names::queue(checked(&name)?).map_err(|error| Refusal::NotFound(error.to_string()))?;
     let parameters = Parameters::of_query(query.as_deref());
-    let overview = app.operations.overview().await;
+    let (overview, (schedules, _)) = tokio::join!(app.operations.overview(), app.operations.schedules());
     let row = overview.queues.iter().find(|row| row.queue == queue.name());
     let row = row.ok_or_else(|| Refusal::NotFound("There is no such queue.".to_owned()))?;
     let verb = if row.state.as_deref() == Some("paused") { "resume" } else { "pause" };
     let command = format!("{verb} {}", queue.name());
     let mut frame = Frame { is_live: true, ..app.frame(queue.name(), visitor, command) };
-    frame.sources = overview.sources.clone();
-    let schedules = app.operations.schedules().await.unwrap_or_default();
+    frame.sources.clone_from(&overview.sources);
     let page = QueuePage {
         frame: &frame,
         row,
@@ -294,7 +297,7 @@ pub(super) async fn dead_letter(
         frame: &frame,
         it: &it,
         runs: &runs,
-        task: address("/tasks", &parameters_of_task),
+        task: address("/task", &parameters_of_task),
         body,
     };
     show(&parameters, &data, &frame.nonce, &page)
@@ -338,21 +341,6 @@ pub(super) async fn user(
     frame.sources.clone_from(&user.sources);
     let page = UserPage { frame: &frame, user: &user };
     show(&Parameters::of_query(query.as_deref()), &user, &frame.nonce, &page)
-}
-
-#[derive(Template)]
-#[template(path = "console/schedules.html")]
-struct SchedulesPage<'a> {
-    frame: &'a Frame,
-    schedules: &'a [Scheduled],
-}
-
-pub(super) async fn schedules(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
-    let mut frame = Frame { is_live: true, ..app.frame("Schedules", visitor, "schedule list") };
-    let schedules = app.ask(&mut frame, app.operations.schedules()).await.unwrap_or_default();
-    let page = SchedulesPage { frame: &frame, schedules: &schedules };
-    let data = json!({ "sources": frame.sources, "schedules": schedules });
-    show(&Parameters::of_query(query.as_deref()), &data, &frame.nonce, &page)
 }
 
 #[derive(Template)]

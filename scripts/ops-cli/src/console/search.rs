@@ -20,7 +20,7 @@ pub(super) async fn find(_: Visitor, RawQuery(query): RawQuery) -> Result<Redire
     } else if let Ok(queue) = names::queue(what) {
         format!("/queues/{}", queue.name())
     } else {
-        address("/tasks", &[("key", what.to_owned())])
+        address("/task", &[("key", what.to_owned())])
     };
     Ok(Redirect::to(&to))
 }

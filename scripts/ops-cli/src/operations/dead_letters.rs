@@ -73,12 +73,12 @@ impl Selection {
 }
 
 /// A time without loss: the database keeps microseconds.
-fn exact(time: DateTime<Utc>) -> String {
+pub(super) fn exact(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
 /// A word for a shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_.:/@+".contains(it);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();

@@ -74,6 +74,19 @@ impl Operations {
         Overview { sources: vec![cloud_tasks, postgres, metrics], queues: rows }
     }
 
+    /// What the functions' processes on this machine have counted since they started, by queue and outcome; those that cannot be
+    /// read are left out.
+    pub(crate) async fn counted(&self) -> anyhow::Result<BTreeMap<&'static str, BTreeMap<String, u64>>> {
+        let found = self.cloud_tasks()?.queues().await?;
+        let pages = queues::all().filter_map(|queue| {
+            let target = found.get(&queue.cloud_name())?.overriding()?.uri_override.as_ref()?;
+            Some((queue.name(), numbers::page_of(&target.address()?)?))
+        });
+        let read = join_all(pages.map(async |(queue, page)| (queue, numbers::read(page).await)));
+        let read = read.await.into_iter();
+        Ok(read.filter_map(|(queue, numbers)| Some((queue, numbers.ok()?.by_outcome))).collect())
+    }
+
     async fn found_queues(&self) -> anyhow::Result<FoundQueues> {
         let tasks = self.cloud_tasks()?;
         let queues = tasks.queues().await?;

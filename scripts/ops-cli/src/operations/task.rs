@@ -18,6 +18,9 @@ use super::dead_letters::summary;
 use super::{Asked, Operations, Source, UNCHANGED};
 use crate::moment;
 
+/// Hexadecimal digits of a SHA-256.
+const SHA256_HEX_CHARS: usize = 64;
+
 /// A task in its present life.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,8 +114,15 @@ impl Operations {
         let runs: Vec<_> = recorded.runs.iter().filter(|run| run.function == queue.name()).cloned().collect();
         let dead_letter = recorded.dead_letters.iter().find(|it| it.function == queue.name());
         let now = self.clock.now();
-        let (state, postgres) = self.ask(Source::Postgres, Box::pin(self.state(queue, key, life))).await;
-        let (found, cloud_tasks) = self.ask(Source::CloudTasks, self.found_task(queue, key)).await;
+        // A connection that cannot be made is waited for, once.
+        let is_connected = !sources.iter().any(|it| it.source == Source::Postgres && it.problem.is_some());
+        let state =
+            async { if is_connected { self.state(queue, key, life).await.map(Some) } else { Ok(None) } };
+        let ((state, postgres), (found, cloud_tasks)) = tokio::join!(
+            self.ask(Source::Postgres, Box::pin(state)),
+            self.ask(Source::CloudTasks, self.found_task(queue, key)),
+        );
+        let state = state.flatten();
         for asked in [postgres, cloud_tasks] {
             if asked.problem.is_some()
                 && !sources.iter().any(|it| it.source == asked.source && it.problem.is_some())
@@ -148,7 +158,7 @@ impl Operations {
 
     /// The task of that name, if its key is made of its name.
     async fn found_task(&self, queue: Queue, key: &str) -> anyhow::Result<Option<FoundTask>> {
-        let name = key.strip_prefix("task:").unwrap_or(key);
+        let name = name_in(queue, key);
         let is_name = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_');
         if is_name { self.cloud_tasks()?.task(queue, name).await } else { Ok(None) }
     }
@@ -200,6 +210,15 @@ fn life(queue: Queue, recorded: &Recorded) -> u32 {
     let of_dead_letter = of_dead_letter.map(|it| if it.state == "open" { it.deaths - 1 } else { it.deaths });
     let of_runs = recorded.runs.iter().filter(|run| is_ours(&run.function)).map(|run| run.life);
     of_dead_letter.chain(of_runs).max().unwrap_or_default().unsigned_abs()
+}
+
+/// The name of the task in its key, as `shared::envelope` makes one of it: after its queue, or after the hash of its content.
+fn name_in(queue: Queue, key: &str) -> &str {
+    let is_hash =
+        |text: &str| text.len() == SHA256_HEX_CHARS && text.bytes().all(|it| it.is_ascii_hexdigit());
+    let parts = key.rsplit_once(':');
+    let named = parts.filter(|(before, _)| *before == "task" || *before == queue.name() || is_hash(before));
+    named.map_or(key, |(_, name)| name)
 }
 
 fn lease_key(key: &str, life: u32) -> String {
@@ -294,6 +313,16 @@ fn replay(has_dead_letter: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_task_is_found_in_its_key() {
+        let check = |key: &str, expected: &str| assert_eq!(name_in(queues::TOKEN_REFRESH, key), expected);
+        check("token-refresh:17", "17");
+        check("task:17", "17");
+        check(&format!("{}:17", "a".repeat(64)), "17");
+        check("17-token-refresh", "17-token-refresh");
+        check("calendar-sync:17", "calendar-sync:17");
+    }
 
     #[test]
     fn what_a_delivery_would_do_follows_from_lease_and_failures() {

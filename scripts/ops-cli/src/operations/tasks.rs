@@ -1,5 +1,7 @@
 //! The tasks that wait in a queue: found, dispatched before their time, deleted, created.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, ensure};
 use catchup::payload;
 use chrono::{DateTime, Utc};
@@ -13,6 +15,7 @@ use uuid::Uuid;
 
 use super::actions::Request;
 use super::cloud_tasks::{FoundTask, PAGE, View};
+use super::dead_letters::{exact, quoted};
 use super::{Listed, Operations, UNCHANGED};
 use crate::{moment, said};
 
@@ -26,11 +29,13 @@ pub(crate) struct TaskFilter<'a> {
     pub(crate) key: Option<&'a str>,
     /// Created from then on.
     pub(crate) since: Option<DateTime<Utc>>,
+    /// Created until then.
+    pub(crate) until: Option<DateTime<Utc>>,
 }
 
 impl TaskFilter<'_> {
     fn is_all(&self) -> bool {
-        self.user.is_none() && self.key.is_none() && self.since.is_none()
+        self.user.is_none() && self.key.is_none() && self.since.is_none() && self.until.is_none()
     }
 
     /// In words: ` with key …`, or nothing when all are meant.
@@ -39,14 +44,32 @@ impl TaskFilter<'_> {
             self.user.map(|user| format!("user {user}")),
             self.key.map(|key| format!("key {key}")),
             self.since.map(|since| format!("since {}", moment::text(since))),
+            self.until.map(|until| format!("until {}", moment::text(until))),
         ];
         said::conditions(conditions.into_iter().flatten())
+    }
+
+    /// The command that lists the same, as it can be pasted into a shell.
+    pub(crate) fn command(&self, queue: Queue) -> String {
+        let mut text = format!("tasks {}", queue.name());
+        for (name, value) in [
+            ("user", self.user.map(|user| user.to_string())),
+            ("key", self.key.map(quoted)),
+            ("since", self.since.map(exact)),
+            ("until", self.until.map(exact)),
+        ] {
+            if let Some(value) = value {
+                let _infallible = write!(text, " --{name} {value}");
+            }
+        }
+        text
     }
 
     fn matches(&self, task: &WaitingTask) -> bool {
         self.user.is_none_or(|user| task.user == Some(user))
             && self.key.is_none_or(|key| task.key.as_deref() == Some(key) || task.name == key)
             && self.since.is_none_or(|since| task.created_at >= since)
+            && self.until.is_none_or(|until| task.created_at <= until)
     }
 }
 
@@ -76,6 +99,11 @@ pub(crate) struct WaitingTasks {
 }
 
 impl WaitingTask {
+    /// What leads to its life.
+    pub(crate) fn key_or_name(&self) -> &str {
+        self.key.as_deref().unwrap_or(&self.name)
+    }
+
     fn of(queue: Queue, found: &FoundTask) -> Self {
         let (name, body) = (found.name().to_owned(), found.body());
         let envelope = Envelope::parse(queue, None, &body).ok();

@@ -60,6 +60,12 @@ impl Findings {
         missing.map(|finding| finding.subject).collect()
     }
 
+    /// What failed: subject and detail.
+    pub(crate) fn wrong(&self) -> impl Iterator<Item = (&str, &str)> {
+        let wrong = self.0.iter().filter(|finding| finding.verdict == FindingStatus::Wrong);
+        wrong.map(|finding| (finding.subject, finding.detail.as_str()))
+    }
+
     /// No check failed.
     pub(crate) fn is_ready(&self) -> bool {
         self.0.iter().all(|finding| finding.verdict != FindingStatus::Wrong)
@@ -124,7 +130,7 @@ impl Findings {
     }
 
     /// The queue dispatches as many tasks concurrently as the service can hold: more would be refused, and slow the queue.
-    pub(super) fn concurrency(&mut self, declared: u32, found: &Found) {
+    pub(crate) fn concurrency(&mut self, declared: u32, found: &Found) {
         match found.rate_limits.max_concurrent_dispatches {
             None => self.unknown("concurrency", format!("not shown, declared {declared} concurrent tasks")),
             Some(limit) => self.expect(

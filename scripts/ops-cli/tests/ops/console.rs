@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use tests::within;
+use tests::{Delivery, within};
 
 use crate::operator::{System, user};
 
@@ -162,7 +162,7 @@ async fn a_dead_letter_is_found_read_replayed_and_seen_done_with_the_console_onl
     let replay = &actions["actions"]["items"][0];
     assert_eq!((&replay["via"], &replay["changed"]), (&json!("console"), &json!(2)), "{actions}");
     let task =
-        console.page(&format!("/tasks?key={}", of_one["deadLetters"][0]["key"].as_str().unwrap())).await;
+        console.page(&format!("/task?key={}", of_one["deadLetters"][0]["key"].as_str().unwrap())).await;
     assert!(task.contains("a delivery is a duplicate: the task is done"), "{task}");
     assert!(console.page("/dead-letters").await.contains("No dead letters."));
     for path in
@@ -182,6 +182,51 @@ async fn a_queue_is_paused_and_resumed_from_its_page() {
         assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
         assert_eq!(console.json("/queues/token-refresh?json").await["state"], expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_wait_are_listed_and_each_leads_to_its_life() {
+    let system = System::start().await;
+    system.stack.tasks.pause(System::QUEUE).await.unwrap();
+    for n in 1..=45 {
+        let task = Delivery::of(System::QUEUE, &json!({ "n": n, "userId": user(n) }));
+        system.stack.tasks.create(System::QUEUE, task.body.as_bytes()).await.unwrap();
+    }
+    let console = Console::start(&system.environment()).await;
+    assert!(console.page("/tasks").await.contains("<option>token-refresh</option>"));
+    let all = console.page("/tasks?queue=token-refresh-queue").await;
+    assert!(all.contains("The first 30 are shown; there are more."), "{all}");
+    let of_one = format!("/tasks?queue=token-refresh&user={}", user(7));
+    let found = console.json(&format!("{of_one}&json")).await;
+    let [task] = &found["tasks"].as_array().unwrap()[..] else { panic!("{found}") };
+    assert_eq!((&task["user"], &found["isCut"]), (&json!(user(7)), &json!(false)), "{found}");
+    let page = console.page(&of_one).await;
+    assert!(page.contains(&format!("scripts/ops tasks token-refresh --user {}", user(7))), "{page}");
+    let (_, life) = page.split_once("<td data-name=\"task\"><a href=\"").unwrap();
+    let life = console.page(&life.split('"').next().unwrap().replace("&#38;", "&")).await;
+    assert!(life.contains("is due") && life.contains("a delivery runs: attempt 1"), "{life}");
+    let none = console.page("/tasks?queue=token-refresh&until=1h").await;
+    assert!(none.contains("No tasks in token-refresh with until "), "{none}");
+    let by_key = console.get("/tasks?key=some-key").await;
+    assert_eq!((by_key.status, by_key.location.as_str()), (StatusCode::SEE_OTHER, "/task?key=some-key"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_is_shown_in_words_and_run_from_its_page() {
+    let system = System::start().await;
+    system.stack.tasks.pause(System::QUEUE).await.unwrap();
+    let console = Console::start(&system.environment()).await;
+    assert!(console.page("/schedules").await.contains("every 15 minutes"));
+    let path = "/schedules/token-refresh-sweep";
+    let page = console.page(path).await;
+    assert!(page.contains("every day at 03:00 UTC") && page.contains("none is recorded"), "{page}");
+    assert!(!page.contains("value=\"pause\""), "there is no Cloud Scheduler: {page}");
+    let run = console.fill(path, &page, &[("action", "run"), ("why", "a person waits")]).await;
+    assert_eq!((run.status, run.location.as_str()), (StatusCode::SEE_OTHER, "/tasks?queue=token-refresh"));
+    assert_eq!(system.stack.tasks.payloads(System::QUEUE).await.unwrap(), [json!({})]);
+    let actions = console.json("/actions?json").await;
+    let action = &actions["actions"]["items"][0];
+    assert_eq!((&action["action"], &action["why"]), (&json!("run_schedule"), &json!("a person waits")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,7 +309,7 @@ async fn what_others_wrote_is_shown_as_text_and_no_parameter_breaks_a_page() {
         let page = console.page(path).await;
         assert!(!page.contains(script) && page.contains("&#60;script&#62;alert"), "{path}: {page}");
     }
-    let task = console.page("/tasks?key=%3Cscript%3Ealert(1)%3C/script%3E").await;
+    let task = console.page("/task?key=%3Cscript%3Ealert(1)%3C/script%3E").await;
     assert!(!task.contains(script), "{task}");
     for hostile in ["../../etc/passwd", "%00", "..%2f..%2f", "%27;DROP TABLE x;--", "%ff%fe", "<script>"] {
         for path in [
@@ -278,7 +323,11 @@ async fn what_others_wrote_is_shown_as_text_and_no_parameter_breaks_a_page() {
             format!("/queues/{hostile}"),
             format!("/bulks/{hostile}"),
             format!("/users/{hostile}"),
-            format!("/tasks?key={hostile}"),
+            format!("/task?key={hostile}"),
+            format!("/tasks?queue={hostile}"),
+            format!("/tasks?queue=token-refresh&key={hostile}"),
+            format!("/tasks?queue=token-refresh&since={hostile}"),
+            format!("/schedules/{hostile}"),
             format!("/messages?state={hostile}"),
             format!("/search?q={hostile}"),
         ] {
@@ -303,7 +352,9 @@ async fn a_source_that_is_unavailable_has_a_banner_and_the_rest_is_shown() {
         ("DATABASE_URL", "Postgres", "/messages"),
         ("DATABASE_URL", "Postgres", "/actions"),
         ("CLOUD_TASKS_URL", "Cloud Tasks", "/"),
-        ("UPSTASH_REDIS_REST_URL", "Redis", "/tasks?key=some-key"),
+        ("CLOUD_TASKS_URL", "Cloud Tasks", "/tasks?queue=token-refresh"),
+        ("CLOUD_TASKS_URL", "Cloud Tasks", "/deploys"),
+        ("UPSTASH_REDIS_REST_URL", "Redis", "/task?key=some-key"),
     ] {
         let mut environment = system.environment();
         environment.remove(variable);

@@ -104,3 +104,25 @@ async fn without_cloud_scheduler_the_command_creates_the_task_and_nothing_can_be
     assert!(refused.err.contains("this machine has no Cloud Scheduler"), "{refused:?}");
     assert_eq!(actions(&system).await, [("run_schedule".to_owned(), Some(1))]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_runs_the_tasks_of_a_queue_is_asked_of_cloud_run_and_cloud_tasks() {
+    let project = Project::start().await;
+    let local = project.succeeds(&["deploys", "--json"]).json();
+    assert_eq!(local["isLocal"], true);
+    let mut environment = project.environment.clone();
+    environment.insert("CLOUD_RUN_ADMIN_URL", environment["CLOUD_SCHEDULER_URL"].clone());
+    let said = ops_with(&environment, &["deploys", "--json"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let deploys = said.json();
+    let row = deploys["functions"].as_array().unwrap().iter().find(|it| it["queue"] == "token-refresh");
+    let row = row.unwrap();
+    assert_eq!((&deploys["isLocal"], &row["owner"]), (&json!(false), &json!("ours")), "{deploys}");
+    // The project has no services, and its queue has the settings of the local cloud.
+    assert_eq!(row["revisions"], Value::Null);
+    assert_eq!(row["commands"], json!(["scripts/ops giveback token-refresh", "terraform apply"]), "{row}");
+    environment.insert("CLOUD_RUN_ADMIN_URL", "http://127.0.0.1:1".to_owned());
+    let said = ops_with(&environment, &["deploys"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("not known from Cloud Run: Cloud Run does not respond"), "{said:?}");
+}

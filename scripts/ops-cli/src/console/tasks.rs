@@ -1,0 +1,122 @@
+//! What waits in a queue.
+
+use askama::Template;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse as _, Redirect};
+use catchup::queues;
+use serde_json::json;
+use shared::queue::Queue;
+
+use super::App;
+use super::access::Visitor;
+use super::page::{Frame, show};
+use super::pages::Shown;
+use super::parameters::{Parameters, address};
+use crate::operations::Source;
+use crate::operations::overview::Row;
+use crate::operations::tasks::{LOOKED_AT, TaskFilter, WaitingTask, WaitingTasks};
+
+/// Rows of a page: with the longest keys, of which each is shown and in an address, it stays within its budget of 50 KB.
+const ROWS: u32 = 30;
+/// What of a key is shown.
+const KEY_CHARS: usize = 64;
+
+#[derive(Template)]
+#[template(path = "console/tasks.html")]
+struct TasksPage<'a> {
+    frame: &'a Frame,
+    fields: Fields,
+    /// All queues, when none was chosen.
+    rows: &'a [Row],
+    found: Option<&'a WaitingTasks>,
+    /// What was looked for, in words.
+    words: String,
+}
+
+/// What the list is narrowed by, as it is shown in its form.
+struct Fields {
+    queue: &'static str,
+    user: String,
+    key: String,
+    since: String,
+    until: String,
+}
+
+impl Fields {
+    fn of(parameters: &Parameters, queue: Option<Queue>) -> Result<Self, super::Refusal> {
+        let get = |name| parameters.get(name).map(|value| value.unwrap_or_default().to_owned());
+        Ok(Self {
+            queue: queue.map(Queue::name).unwrap_or_default(),
+            user: get("user")?,
+            key: get("key")?,
+            since: get("since")?,
+            until: get("until")?,
+        })
+    }
+}
+
+#[expect(clippy::unused_self, reason = "a template calls methods")]
+impl TasksPage<'_> {
+    fn queues(&self) -> Vec<&'static str> {
+        queues::all().map(Queue::name).collect()
+    }
+
+    fn key(&self, task: &WaitingTask) -> String {
+        shared::db::shortened(task.key_or_name(), KEY_CHARS)
+    }
+
+    fn life(&self, task: &WaitingTask) -> String {
+        let parameters = [("key", task.key_or_name().to_owned()), ("queue", self.fields.queue.to_owned())];
+        address("/task", &parameters)
+    }
+
+    fn is_all_looked_at(&self, found: &WaitingTasks) -> bool {
+        found.looked_at >= LOOKED_AT
+    }
+}
+
+pub(super) async fn waiting(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
+    let parameters = Parameters::of_query(query.as_deref());
+    match (parameters.queue()?, parameters.get("key")?) {
+        (Some(queue), _) => of_queue(&app, visitor, &parameters, queue).await,
+        // A key is of one task, whatever its queue.
+        (None, Some(key)) => Ok(Redirect::to(&address("/task", &[("key", key.to_owned())])).into_response()),
+        (None, None) => of_all(&app, visitor, &parameters).await,
+    }
+}
+
+async fn of_queue(app: &App, visitor: Visitor, parameters: &Parameters, queue: Queue) -> Shown {
+    let filter = TaskFilter {
+        user: parameters.user()?,
+        key: parameters.get("key")?,
+        since: parameters.time("since")?,
+        until: parameters.time("until")?,
+    };
+    let mut frame = Frame { is_live: true, ..app.frame("Tasks", visitor, filter.command(queue)) };
+    let question = app.operations.waiting_tasks(queue, filter, ROWS);
+    let (found, asked) = app.operations.ask(Source::CloudTasks, question).await;
+    frame.sources.push(asked);
+    let data = json!({
+        "sources": frame.sources,
+        "tasks": found.as_ref().map(|found| &found.tasks.items),
+        "isCut": found.as_ref().map(|found| found.tasks.is_cut),
+        "isUnfinished": found.as_ref().map(|found| found.is_unfinished),
+    });
+    let page = TasksPage {
+        frame: &frame,
+        fields: Fields::of(parameters, Some(queue))?,
+        rows: &[],
+        found: found.as_ref(),
+        words: format!("{}{}", queue.name(), filter.words()),
+    };
+    show(parameters, &data, &frame.nonce, &page)
+}
+
+async fn of_all(app: &App, visitor: Visitor, parameters: &Parameters) -> Shown {
+    let overview = app.operations.overview().await;
+    let mut frame = Frame { is_live: true, ..app.frame("Tasks", visitor, "queues") };
+    frame.sources.clone_from(&overview.sources);
+    let fields = Fields::of(parameters, None)?;
+    let page = TasksPage { frame: &frame, fields, rows: &overview.queues, found: None, words: String::new() };
+    show(parameters, &overview, &frame.nonce, &page)
+}
