@@ -10,6 +10,7 @@ mod cost;
 mod database;
 mod dead_letters;
 mod deploy;
+mod doctor;
 mod enqueue;
 mod errors;
 mod explain;
@@ -82,6 +83,8 @@ enum Command {
     #[command(after_help = deploy::EXIT_CODES)]
     Deploy(deploy::Deploy),
     #[command(after_help = EXIT_CODES)]
+    Doctor(doctor::Doctor),
+    #[command(after_help = EXIT_CODES)]
     Enqueue(enqueue::Enqueue),
     #[command(after_help = EXIT_CODES)]
     Errors(errors::Errors),
@@ -137,6 +140,7 @@ fn main() -> ExitCode {
         Command::DeadLetters(dead_letters) => dead_letters.run(),
         Command::Delete(delete) => delete.run(),
         Command::Deploy(deploy) => deploy.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Enqueue(enqueue) => enqueue.run(),
         Command::Errors(errors) => errors.run(),
         Command::Explain(explain) => explain.run(),

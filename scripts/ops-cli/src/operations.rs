@@ -16,6 +16,7 @@ pub(crate) mod bulks;
 mod cloud_scheduler;
 pub(crate) mod cloud_tasks;
 pub(crate) mod dead_letters;
+pub(crate) mod doctor;
 pub(crate) mod errors;
 mod google_api;
 pub(crate) mod holds;
