@@ -38,10 +38,12 @@ mod schedule;
 mod service;
 mod settings;
 mod suggestions;
+mod sweeps;
 mod table;
 mod takeover;
 mod task;
 mod tasks;
+mod usage;
 mod usage_error;
 mod user;
 
@@ -123,9 +125,13 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Suggestions(suggestions::Suggestions),
     #[command(after_help = EXIT_CODES)]
+    Sweeps(sweeps::Sweeps),
+    #[command(after_help = EXIT_CODES)]
     Takeover(takeover::Takeover),
     #[command(after_help = EXIT_CODES)]
     Tasks(tasks::Tasks),
+    #[command(after_help = EXIT_CODES)]
+    Usage(usage::Usage),
     #[command(after_help = EXIT_CODES)]
     User(user::User),
 }
@@ -158,8 +164,10 @@ fn main() -> ExitCode {
         Command::Schedule(schedule) => schedule.run(),
         Command::Show(show) => show.run(),
         Command::Suggestions(suggestions) => suggestions.run(),
+        Command::Sweeps(sweeps) => sweeps.run(),
         Command::Takeover(takeover) => takeover.run(),
         Command::Tasks(tasks) => tasks.run(),
+        Command::Usage(usage) => usage.run(),
         Command::User(user) => user.run(),
     };
     result.unwrap_or_else(|error| {

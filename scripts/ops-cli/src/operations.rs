@@ -27,6 +27,7 @@ pub(crate) mod producers;
 pub(crate) mod schedules;
 pub(crate) mod task;
 pub(crate) mod tasks;
+pub(crate) mod usage;
 pub(crate) mod user;
 
 use std::sync::Arc;

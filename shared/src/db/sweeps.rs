@@ -15,12 +15,14 @@ pub struct RecentSweep {
     pub is_finished: bool,
 }
 
-/// The newest sweep of a queue.
+/// A sweep, and what became of it.
 #[derive(Debug, Clone, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastSweep {
     /// The queue, by its function.
     pub queue: String,
+    /// What names it.
+    pub id: String,
     /// When it began.
     pub started_at: DateTime<Utc>,
     /// When it had gone through all its pages.
@@ -57,20 +59,22 @@ impl From<Database> for Sweeps {
 }
 
 impl Sweeps {
-    /// The newest sweep of each of these queues, if there was one.
-    pub async fn last(&self, queues: &[&str]) -> Result<Vec<LastSweep>, Error> {
+    /// The sweeps of these queues that began last, at most `per_queue` of each, newest first.
+    pub async fn last(&self, queues: &[&str], per_queue: u32) -> Result<Vec<LastSweep>, Error> {
         let sweeps = sqlx::query_as!(
             LastSweep,
             r#"
-            SELECT last.queue AS "queue!", last.started_at AS "started_at!", last.finished_at, last.tasks AS "tasks!",
-                   last.succeeded AS "succeeded!", last.failed AS "failed!"
+            SELECT last.queue AS "queue!", last.sweep_id AS "id!", last.started_at AS "started_at!", last.finished_at,
+                   last.tasks AS "tasks!", last.succeeded AS "succeeded!", last.failed AS "failed!"
             FROM UNNEST($1::text[]) AS asked (queue)
             CROSS JOIN LATERAL (
-                SELECT queue, started_at, finished_at, tasks, succeeded, failed FROM jobs.sweeps
-                WHERE queue = asked.queue ORDER BY started_at DESC LIMIT 1
+                SELECT queue, sweep_id, started_at, finished_at, tasks, succeeded, failed FROM jobs.sweeps
+                WHERE queue = asked.queue ORDER BY started_at DESC LIMIT $2
             ) AS last
+            ORDER BY last.started_at DESC
             "#,
             queues as _,
+            i64::from(per_queue),
         )
         .fetch_all(self.0.statement())
         .await?;

@@ -13,7 +13,7 @@ use shared::queue::{Queue, Schedule};
 
 use super::actions::Request;
 pub(crate) use super::cloud_scheduler::{State, Verb};
-use super::{Operations, UNCHANGED};
+use super::{Listed, Operations, UNCHANGED};
 
 /// A schedule, and the last sweep of its queue.
 #[derive(Debug, Clone, Serialize)]
@@ -94,10 +94,17 @@ impl Operations {
         Ok(Changed::Done)
     }
 
+    /// The sweeps of these queues, newest first.
+    pub(crate) async fn sweeps(&self, queues: &[Queue], limit: u32) -> anyhow::Result<Listed<LastSweep>> {
+        let names: Vec<&str> = queues.iter().copied().map(Queue::name).collect();
+        let sweeps = Sweeps::from(self.database()?).last(&names, limit.saturating_add(1)).await?;
+        Ok(Listed::of(sweeps, limit))
+    }
+
     /// Every schedule, in the order of the declaration.
     pub(crate) async fn schedules(&self) -> anyhow::Result<Vec<Scheduled>> {
         let names: Vec<&str> = queues::all().map(Queue::name).collect();
-        let last = &Sweeps::from(self.database()?).last(&names).await?;
+        let last = &Sweeps::from(self.database()?).last(&names, 1).await?;
         let now = self.clock.now();
         let schedules = queues::all().flat_map(|queue| {
             let schedules = queue.policy().schedules.iter();

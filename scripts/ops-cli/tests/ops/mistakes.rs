@@ -30,6 +30,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("run 17 --queue calender-sync", MEANT),
     ("delete calender-sync:17", MEANT),
     ("enqueue calender-sync --user 00000000-0000-4000-8000-000000000001", MEANT),
+    ("sweeps --queue calender-sync", MEANT),
     // A schedule.
     (
         "schedule run token-refesh-sweep",
@@ -107,6 +108,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("user forget", "the following required arguments were not provided:\n  <USER>"),
     ("user forget ada", "invalid value 'ada' for '<USER>'"),
     // A command, an option.
+    ("doctor redis", "unexpected argument 'redis'"),
+    ("usage --queue calendar-sync", "unexpected argument '--queue'"),
     ("queue", "some similar subcommands exist: 'enqueue', 'queues'"),
     ("deadletters", "some similar subcommands exist: 'delete', 'dead-letters'"),
     ("dead-letters lst", "a similar subcommand exists: 'list'"),

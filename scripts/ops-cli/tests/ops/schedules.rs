@@ -104,3 +104,25 @@ async fn without_cloud_scheduler_the_command_creates_the_task_and_nothing_can_be
     assert!(refused.err.contains("this machine has no Cloud Scheduler"), "{refused:?}");
     assert_eq!(actions(&system).await, [("run_schedule".to_owned(), Some(1))]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sweeps_are_listed_newest_first() {
+    let system = System::start().await;
+    let none = system.succeeds(&["sweeps", "--queue", "token-refresh"]);
+    assert_eq!(none.all(), "no sweeps of token-refresh\n");
+    system
+        .stack
+        .run(
+            "INSERT INTO jobs.sweeps (queue, sweep_id, started_at, finished_at, tasks, succeeded, failed)
+             SELECT queue, queue || n, now() - n * interval '1 hour', now(), n, n - 1, 1
+             FROM unnest('{token-refresh,adaptive-sync}'::text[]) AS queue, generate_series(1, 3) AS n",
+        )
+        .await;
+    let listed = system.succeeds(&["sweeps", "--queue", "token-refresh-queue", "--json"]).json();
+    let ids: Vec<_> = listed["sweeps"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
+    assert_eq!(ids, ["token-refresh1", "token-refresh2", "token-refresh3"]);
+    assert_eq!((&listed["isCut"], &listed["sweeps"][1]["succeeded"]), (&json!(false), &json!(1)), "{listed}");
+    let cut = system.succeeds(&["sweeps", "--limit", "4"]);
+    assert_eq!(cut.out.lines().count(), 5, "{cut:?}");
+    assert!(cut.err.contains("the first 4 sweeps; there are more"), "{cut:?}");
+}
