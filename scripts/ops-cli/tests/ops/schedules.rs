@@ -76,7 +76,8 @@ async fn a_schedule_is_paused_resumed_and_run() {
     assert!(listed.contains("token-refresh-sweep          paused"), "{listed}");
     let said = project.succeeds(&["schedule", "pause", SCHEDULE]).err;
     assert_eq!(said, format!("{SCHEDULE}: is paused already\n"));
-    project.succeeds(&["schedule", "resume", SCHEDULE]);
+    let resumed = project.succeeds(&["schedule", "resume", SCHEDULE, "--json"]).json();
+    assert_eq!(resumed, json!({ "schedule": SCHEDULE, "isChanged": true, "task": null }));
     assert_eq!(project.state(), "enabled");
     project.succeeds(&["schedule", "run", SCHEDULE, "--dry-run"]);
     assert_eq!(project.system.stack.tasks.count(System::QUEUE).await.unwrap(), 0);
