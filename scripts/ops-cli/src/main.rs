@@ -5,6 +5,7 @@
 mod actions;
 mod affected;
 mod canary;
+mod completions;
 mod console;
 mod cost;
 mod database;
@@ -43,13 +44,14 @@ mod table;
 mod takeover;
 mod task;
 mod tasks;
+mod top;
 mod usage;
 mod usage_error;
 mod user;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::usage_error::UsageError;
 
@@ -75,6 +77,8 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Affected(affected::Affected),
     #[command(after_help = EXIT_CODES)]
+    Completions(completions::Completions),
+    #[command(after_help = EXIT_CODES)]
     Console(console::Console),
     #[command(after_help = EXIT_CODES)]
     Cost(cost::Cost),
@@ -96,6 +100,8 @@ enum Command {
     Giveback(giveback::Giveback),
     #[command(after_help = EXIT_CODES)]
     Image(image::Image),
+    #[command(after_help = EXIT_CODES)]
+    Man(completions::Manual),
     #[command(after_help = EXIT_CODES)]
     Messages(messages::Messages),
     #[command(after_help = EXIT_CODES)]
@@ -131,6 +137,8 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Tasks(tasks::Tasks),
     #[command(after_help = EXIT_CODES)]
+    Top(top::Top),
+    #[command(after_help = EXIT_CODES)]
     Usage(usage::Usage),
     #[command(after_help = EXIT_CODES)]
     User(user::User),
@@ -141,6 +149,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Actions(actions) => actions.run(),
         Command::Affected(affected) => affected.run(),
+        Command::Completions(completions) => completions.print(Arguments::command()),
         Command::Console(console) => console.run(),
         Command::Cost(cost) => cost.run(),
         Command::DeadLetters(dead_letters) => dead_letters.run(),
@@ -152,6 +161,7 @@ fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Giveback(giveback) => giveback.run(),
         Command::Image(image) => image.run(),
+        Command::Man(manual) => manual.print(Arguments::command()),
         Command::Messages(messages) => messages.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::NewFunction(new_function) => new_function.run(),
@@ -167,6 +177,7 @@ fn main() -> ExitCode {
         Command::Sweeps(sweeps) => sweeps.run(),
         Command::Takeover(takeover) => takeover.run(),
         Command::Tasks(tasks) => tasks.run(),
+        Command::Top(top) => top.run(),
         Command::Usage(usage) => usage.run(),
         Command::User(user) => user.run(),
     };
@@ -178,8 +189,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -46,6 +46,7 @@ enum Verb {
 #[derive(Args)]
 struct Change {
     /// Name of the schedule in Cloud Scheduler, such as token-refresh-sweep, or of a queue that has one schedule.
+    #[arg(value_name = "SCHEDULE")]
     name: String,
     #[command(flatten)]
     reason: Reason,
