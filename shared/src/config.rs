@@ -13,10 +13,15 @@ pub mod variables;
 
 pub use variables::Variable;
 
+/// What is wrong with a variable that is needed and missing.
+const UNSET: &str = "is not set";
+
 /// The environment of a process and the problems found in it so far.
 #[derive(Default)]
 pub struct Config {
     values: HashMap<String, String>,
+    /// Variables whose values lost white space at an end.
+    trimmed: Vec<String>,
     problems: Vec<Problem>,
 }
 
@@ -37,6 +42,14 @@ pub struct Problem {
     pub place: &'static str,
 }
 
+impl Problem {
+    /// The variable is missing, as opposed to one that has a value which cannot be used.
+    #[must_use]
+    pub fn is_unset(&self) -> bool {
+        self.what.starts_with(UNSET)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} {}: expected {}; set it in {}", self.name, self.what, self.form, self.place)
@@ -53,19 +66,39 @@ impl Config {
 
     /// An environment made by hand.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
-        let values = pairs
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into().trim().to_owned()))
-            .filter(|(_, value)| !value.is_empty())
-            .collect();
-        Self { values, problems: Vec::new() }
+        let (mut values, mut trimmed) = (HashMap::new(), Vec::new());
+        for (name, value) in pairs {
+            let (name, value) = (name.into(), value.into());
+            let kept = value.trim();
+            if kept.is_empty() {
+                continue;
+            }
+            if kept.len() < value.len() {
+                trimmed.push(name.clone());
+            }
+            values.insert(name, kept.to_owned());
+        }
+        Self { values, trimmed, problems: Vec::new() }
+    }
+
+    /// Whether a variable has a value of its own, which may be malformed.
+    #[must_use]
+    pub fn has(&self, variable: &Variable) -> bool {
+        self.values.contains_key(variable.name)
+    }
+
+    /// Whether the value of a variable had white space at an end: it is not part of the value here, but may be for another program
+    /// that reads the same secret.
+    #[must_use]
+    pub fn was_trimmed(&self, variable: &Variable) -> bool {
+        self.trimmed.iter().any(|name| name == variable.name)
     }
 
     /// The variable, else its default; without both, a problem.
     pub fn required<T: FromStr>(&mut self, variable: &Variable) -> Result<T, InvalidConfig> {
         match self.optional(variable)? {
             Some(value) => Ok(value),
-            None => Err(self.problem(variable, "is not set")),
+            None => Err(self.problem(variable, UNSET)),
         }
     }
 
@@ -121,6 +154,7 @@ mod tests {
     fn a_secret_loses_its_trailing_newline() {
         let mut config = Config::from_pairs([("UPSTASH_REDIS_REST_TOKEN", "abc\n")]);
         assert_eq!(config.secret(&UPSTASH_REDIS_REST_TOKEN).unwrap().expose_secret(), "abc");
+        assert!(config.was_trimmed(&UPSTASH_REDIS_REST_TOKEN) && !config.was_trimmed(&PORT));
     }
 
     #[test]

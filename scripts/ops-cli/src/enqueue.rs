@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
+use serde_json::json;
 use shared::clock::Clock;
 use uuid::Uuid;
 
@@ -36,7 +37,7 @@ pub(crate) struct Enqueue {
     /// Only say what would be created.
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON: the `queue` and the `task`.
+    /// Print JSON: the `queue` and the `task`, if it was created.
     #[arg(long)]
     json: bool,
 }
@@ -63,13 +64,16 @@ impl Enqueue {
         eprintln!("{}: a task about the user {}, due {due}", queue.cloud_name(), self.user);
         if self.dry_run {
             eprintln!("none is created: this is a dry run");
+            if self.json {
+                println!("{}", json!({ "queue": queue.name(), "task": null }));
+            }
             return Ok(ExitCode::SUCCESS);
         }
         wait_for(async {
             let name =
                 Operations::from_process().enqueue(queue, self.user, at, self.reason.request()).await?;
             if self.json {
-                println!("{}", serde_json::json!({ "queue": queue.name(), "task": name }));
+                println!("{}", json!({ "queue": queue.name(), "task": name }));
             } else {
                 println!("{name}");
             }

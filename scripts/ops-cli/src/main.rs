@@ -5,12 +5,14 @@
 mod actions;
 mod affected;
 mod canary;
+mod completions;
 mod console;
 mod cost;
 mod database;
 mod dead_letters;
 mod deploy;
 mod deploys;
+mod doctor;
 mod enqueue;
 mod errors;
 mod explain;
@@ -38,16 +40,19 @@ mod schedule;
 mod service;
 mod settings;
 mod suggestions;
+mod sweeps;
 mod table;
 mod takeover;
 mod task;
 mod tasks;
+mod top;
+mod usage;
 mod usage_error;
 mod user;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::usage_error::UsageError;
 
@@ -73,6 +78,8 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Affected(affected::Affected),
     #[command(after_help = EXIT_CODES)]
+    Completions(completions::Completions),
+    #[command(after_help = EXIT_CODES)]
     Console(console::Console),
     #[command(after_help = EXIT_CODES)]
     Cost(cost::Cost),
@@ -84,6 +91,7 @@ enum Command {
     Deploy(deploy::Deploy),
     #[command(after_help = EXIT_CODES)]
     Deploys(deploys::Deploys),
+    Doctor(doctor::Doctor),
     #[command(after_help = EXIT_CODES)]
     Enqueue(enqueue::Enqueue),
     #[command(after_help = EXIT_CODES)]
@@ -94,6 +102,8 @@ enum Command {
     Giveback(giveback::Giveback),
     #[command(after_help = EXIT_CODES)]
     Image(image::Image),
+    #[command(after_help = EXIT_CODES)]
+    Man(completions::Manual),
     #[command(after_help = EXIT_CODES)]
     Messages(messages::Messages),
     #[command(after_help = EXIT_CODES)]
@@ -123,9 +133,15 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Suggestions(suggestions::Suggestions),
     #[command(after_help = EXIT_CODES)]
+    Sweeps(sweeps::Sweeps),
+    #[command(after_help = EXIT_CODES)]
     Takeover(takeover::Takeover),
     #[command(after_help = EXIT_CODES)]
     Tasks(tasks::Tasks),
+    #[command(after_help = EXIT_CODES)]
+    Top(top::Top),
+    #[command(after_help = EXIT_CODES)]
+    Usage(usage::Usage),
     #[command(after_help = EXIT_CODES)]
     User(user::User),
 }
@@ -135,17 +151,20 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Actions(actions) => actions.run(),
         Command::Affected(affected) => affected.run(),
+        Command::Completions(completions) => completions.print(Arguments::command()),
         Command::Console(console) => console.run(),
         Command::Cost(cost) => cost.run(),
         Command::DeadLetters(dead_letters) => dead_letters.run(),
         Command::Delete(delete) => delete.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Deploys(deploys) => deploys.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Enqueue(enqueue) => enqueue.run(),
         Command::Errors(errors) => errors.run(),
         Command::Explain(explain) => explain.run(),
         Command::Giveback(giveback) => giveback.run(),
         Command::Image(image) => image.run(),
+        Command::Man(manual) => manual.print(Arguments::command()),
         Command::Messages(messages) => messages.run(),
         Command::Migrate(migrate) => migrate.run(),
         Command::NewFunction(new_function) => new_function.run(),
@@ -158,8 +177,11 @@ fn main() -> ExitCode {
         Command::Schedule(schedule) => schedule.run(),
         Command::Show(show) => show.run(),
         Command::Suggestions(suggestions) => suggestions.run(),
+        Command::Sweeps(sweeps) => sweeps.run(),
         Command::Takeover(takeover) => takeover.run(),
         Command::Tasks(tasks) => tasks.run(),
+        Command::Top(top) => top.run(),
+        Command::Usage(usage) => usage.run(),
         Command::User(user) => user.run(),
     };
     result.unwrap_or_else(|error| {
@@ -170,8 +192,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) fn task(name: &str, of: Option<&str>) -> Result<(Queue, String), Usag
 }
 
 /// What is said of a name that is none of the known ones.
-fn unknown(kind: &str, name: &str, known: &[&str]) -> UsageError {
+pub(crate) fn unknown(kind: &str, name: &str, known: &[&str]) -> UsageError {
     let bare = bare(name);
     let alike = known.iter().map(|known| (strsim::normalized_damerau_levenshtein(&bare, known), *known));
     let nearest = alike.max_by(|one, other| one.0.total_cmp(&other.0)).filter(|(alike, _)| *alike >= ALIKE);

@@ -19,6 +19,7 @@ mod cloud_scheduler;
 pub(crate) mod cloud_tasks;
 pub(crate) mod dead_letters;
 pub(crate) mod deploys;
+pub(crate) mod doctor;
 pub(crate) mod errors;
 mod google_api;
 pub(crate) mod holds;
@@ -29,6 +30,7 @@ pub(crate) mod producers;
 pub(crate) mod schedules;
 pub(crate) mod task;
 pub(crate) mod tasks;
+pub(crate) mod usage;
 pub(crate) mod user;
 
 use std::sync::Arc;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use catchup::queues;
 use clap::Args;
+use serde_json::{Value, json};
 use shared::db::operator_actions::Action;
+use shared::queue::Queue;
 
 use crate::database::wait_for;
 use crate::names;
@@ -28,6 +30,9 @@ pub(crate) struct Queues {
     /// Print the changes without making them.
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON: of each queue `changed`, `unchanged`, `left` or `failed`, and why.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Queues {
@@ -47,12 +52,13 @@ impl Queues {
             Action::Pause => ("pause", "paused"),
             _ => ("resume", "running"),
         };
-        let mut failed = Vec::new();
+        let (mut failed, mut outcomes) = (Vec::new(), Vec::new());
         wait_for(async {
             let operations = Operations::from_process();
             let region = operations.cloud_tasks()?.region.clone();
-            let report = |queue: shared::queue::Queue, outcome| {
+            let report = |queue: Queue, outcome| {
                 let name = queue.cloud_name();
+                outcomes.push(as_json(queue, &outcome));
                 match outcome {
                     Outcome::Changed { unrecorded } => {
                         eprintln!("+ gcloud tasks queues {verb} {name} --location={region}");
@@ -75,7 +81,20 @@ impl Queues {
             };
             operations.change_holds(&change, self.reason.request(), report).await
         })?;
+        if self.json {
+            println!("{}", json!({ "queues": outcomes }));
+        }
         ensure!(failed.is_empty(), "cannot {verb} {}", failed.join(", "));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn as_json(queue: Queue, outcome: &Outcome) -> Value {
+    let (word, why) = match outcome {
+        Outcome::Changed { unrecorded } => ("changed", unrecorded.clone()),
+        Outcome::Unchanged => ("unchanged", None),
+        Outcome::Left { why } => ("left", Some(why.clone())),
+        Outcome::Failed(error) => ("failed", Some(format!("{error:#}"))),
+    };
+    json!({ "queue": queue.name(), "outcome": word, "why": why })
 }

@@ -187,6 +187,17 @@ impl Found {
         self.http_target.as_ref().is_some_and(HttpTarget::is_empty)
     }
 
+    /// The same with the backoffs of production, where they are divided by a number.
+    pub(crate) fn with_backoffs_times(mut self, divisor: u32) -> Self {
+        for backoff in [&mut self.retry_config.min_backoff, &mut self.retry_config.max_backoff] {
+            let seconds = backoff.strip_suffix('s').and_then(|seconds| seconds.parse::<f64>().ok());
+            if let Some(seconds) = seconds {
+                *backoff = format!("{}s", (seconds * f64::from(divisor) * 1e3).round() / 1e3);
+            }
+        }
+        self
+    }
+
     /// Its tasks wait.
     pub(crate) fn is_paused(&self) -> bool {
         self.state == PAUSED

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 
 use crate::database::wait_for;
@@ -30,15 +31,15 @@ impl Queues {
             if self.json {
                 println!("{}", serde_json::to_string(&overview)?);
             } else {
-                print(&overview, &operations);
+                table(&overview, operations.clock.now()).print();
             }
             Ok(said::sources(&overview.sources))
         })
     }
 }
 
-fn print(overview: &Overview, operations: &Operations) {
-    let now = operations.clock.now();
+/// One row per queue.
+pub(crate) fn table(overview: &Overview, now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[
         "queue",
         "state",
@@ -74,7 +75,7 @@ fn print(overview: &Overview, operations: &Operations) {
             row.why.clone().unwrap_or_default(),
         ]);
     }
-    table.print();
+    table
 }
 
 /// A percentile of a histogram, of which only the bound of its bucket is known.

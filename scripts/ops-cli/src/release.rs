@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
+use serde_json::json;
 
 use crate::FAILURE;
 use crate::database::wait_for;
@@ -31,6 +32,9 @@ pub(crate) struct Release {
     /// Only say what would be released.
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON: `queue`, `key`, and whether it `isReleased`.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Release {
@@ -60,7 +64,14 @@ impl Release {
                 }
             };
             eprintln!("{}  {}: lease {}", task.queue, task.key, task.lease.as_deref().unwrap_or_default());
+            let report = |is_released: bool| {
+                if self.json {
+                    let released = json!({ "queue": task.queue, "key": task.key, "isReleased": is_released });
+                    println!("{released}");
+                }
+            };
             if self.dry_run {
+                report(false);
                 return Ok(ExitCode::SUCCESS);
             }
             if task.is_live && !self.yes {
@@ -71,6 +82,7 @@ impl Release {
             }
             if operations.release(task, self.reason.request()).await? {
                 eprintln!("released");
+                report(true);
                 return Ok(ExitCode::SUCCESS);
             }
             bail!("the run has ended or lost the lease meanwhile; nothing is released")

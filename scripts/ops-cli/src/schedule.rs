@@ -46,12 +46,16 @@ enum Verb {
 #[derive(Args)]
 struct Change {
     /// Name of the schedule in Cloud Scheduler, such as token-refresh-sweep, or of a queue that has one schedule.
+    #[arg(value_name = "SCHEDULE")]
     name: String,
     #[command(flatten)]
     reason: Reason,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON: `schedule`, whether it `isChanged`, and the `task` that was created, if it was created here.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Schedule {
@@ -74,14 +78,24 @@ impl Change {
             let region = operations.cloud_tasks()?.region.clone();
             let command =
                 format!("+ gcloud scheduler jobs {} {name} --location={region}", <&str>::from(verb));
+            let (mut is_changed, mut created) = (false, None);
             if self.dry_run {
                 eprintln!("{command}");
-                return Ok(ExitCode::SUCCESS);
+            } else {
+                match operations.change_schedule(queue, schedule, verb, self.reason.request()).await? {
+                    Changed::Done => {
+                        eprintln!("{command}");
+                        is_changed = true;
+                    }
+                    Changed::Unchanged(state) => eprintln!("{name}: is {state} already"),
+                    Changed::Created { task } => {
+                        eprintln!("{name}: its task is {task}");
+                        (is_changed, created) = (true, Some(task));
+                    }
+                }
             }
-            match operations.change_schedule(queue, schedule, verb, self.reason.request()).await? {
-                Changed::Done => eprintln!("{command}"),
-                Changed::Unchanged(state) => eprintln!("{name}: is {state} already"),
-                Changed::Created { task } => eprintln!("{name}: its task is {task}"),
+            if self.json {
+                println!("{}", json!({ "schedule": name, "isChanged": is_changed, "task": created }));
             }
             Ok(ExitCode::SUCCESS)
         })

@@ -2,9 +2,17 @@
 
 use serde_json::Value;
 
+fn entries(service: &Value) -> impl Iterator<Item = &Value> {
+    service["spec"]["template"]["spec"]["containers"][0]["env"].as_array().into_iter().flatten()
+}
+
 fn entry<'a>(service: &'a Value, name: &str) -> Option<&'a Value> {
-    let environment = service["spec"]["template"]["spec"]["containers"][0]["env"].as_array()?;
-    environment.iter().find(|variable| variable["name"] == name)
+    entries(service).find(|variable| variable["name"] == name)
+}
+
+fn reference(entry: &Value) -> Option<(&str, &str)> {
+    let secret = &entry["valueFrom"]["secretKeyRef"];
+    Some((secret["name"].as_str()?, secret["key"].as_str()?))
 }
 
 /// Whether the service has the variable, plain or from a secret.
@@ -19,8 +27,17 @@ pub(crate) fn variable<'a>(service: &'a Value, name: &str) -> Option<&'a str> {
 
 /// The secret and the version from which a variable comes.
 pub(crate) fn secret<'a>(service: &'a Value, name: &str) -> Option<(&'a str, &'a str)> {
-    let secret = &entry(service, name)?["valueFrom"]["secretKeyRef"];
-    Some((secret["name"].as_str()?, secret["key"].as_str()?))
+    reference(entry(service, name)?)
+}
+
+/// The plain variables, by their names.
+pub(crate) fn variables(service: &Value) -> impl Iterator<Item = (&str, &str)> {
+    entries(service).filter_map(|entry| Some((entry["name"].as_str()?, entry["value"].as_str()?)))
+}
+
+/// The secrets and their versions from which variables come.
+pub(crate) fn secrets(service: &Value) -> impl Iterator<Item = (&str, &str)> {
+    entries(service).filter_map(reference)
 }
 
 /// Where producers send the tasks of a function: the address is also the audience of their tokens.

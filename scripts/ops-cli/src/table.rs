@@ -26,7 +26,7 @@ impl Table {
         }
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let heads: Vec<String> = self.heads.iter().map(|head| (*head).to_owned()).collect();
         let all: Vec<&Vec<String>> = std::iter::once(&heads).chain(&self.rows).collect();
         let width =

@@ -4,7 +4,7 @@ pub(crate) mod check;
 mod database;
 pub(crate) mod findings;
 pub(crate) mod harmless_task;
-mod push_address;
+pub(crate) mod push_address;
 
 use std::process::ExitCode;
 

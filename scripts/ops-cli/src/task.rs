@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use serde_json::json;
 use shared::queue::Queue;
 
 use crate::FAILURE;
@@ -28,6 +29,9 @@ struct Waiting {
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON: `queue`, `task`, and whether it `isDone`.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Dispatch a task immediately, whatever its time, the rate of its queue, and whether that is paused.
@@ -88,6 +92,7 @@ impl Waiting {
             let task = operations.waiting_task(queue, &name).await?;
             print(queue, &task, operations.clock.now());
             if self.dry_run {
+                self.report(queue, &name, false);
                 return Ok(ExitCode::SUCCESS);
             }
             if !is_agreed()? {
@@ -96,8 +101,15 @@ impl Waiting {
             let region = &operations.cloud_tasks()?.region;
             eprintln!("+ gcloud tasks {verb} {name} --queue={} --location={region}", queue.cloud_name());
             change(&operations, queue, &task, self.reason.request()).await?;
+            self.report(queue, &name, true);
             Ok(ExitCode::SUCCESS)
         })
+    }
+
+    fn report(&self, queue: Queue, name: &str, is_done: bool) {
+        if self.json {
+            println!("{}", json!({ "queue": queue.name(), "task": name, "isDone": is_done }));
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 use shared::clock::Clock;
-use shared::config::InvalidConfig;
+use shared::config::{Config, InvalidConfig};
 use shared::db;
 use shared::http;
 use shared::job::{Context, Setup};
@@ -54,6 +54,12 @@ use message::{Acts, Frame, InAppDigest, Notification, StillUseful};
 pub use retry::Wait;
 use twilio::Twilio;
 use zone::ReaderClock;
+
+/// Checks the addresses that messages come from, as a function does before it takes its first task.
+pub fn check_senders(config: &mut Config) -> Result<(), InvalidConfig> {
+    let texts = twilio::check_sender(config);
+    email::check_sender(config).and(texts)
+}
 
 /// How long to wait for providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

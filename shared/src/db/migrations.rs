@@ -1,8 +1,12 @@
 //! Migrations of the schema `jobs`. Nothing outside of it is created, altered or dropped.
 
-use sqlx::migrate::Migrator;
+use std::collections::BTreeSet;
+
+use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
+
+use super::Database;
 
 /// The schema of all tables that are ours, the migrations' own included.
 const SCHEMA: &str = "jobs";
@@ -26,6 +30,17 @@ pub async fn migrate(options: PgConnectOptions, product: &Migrator) -> Result<()
     migrator(product).run(&mut connection).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// The migrations that this program has and the database has not, in the order of their versions: the version and what it is about.
+pub async fn pending(database: &Database, product: &Migrator) -> Result<Vec<String>, Error> {
+    let mut transaction = database.begin().await.map_err(|error| error.0)?;
+    let applied = transaction.statement().list_applied_migrations(TABLE).await?;
+    let applied: BTreeSet<_> = applied.into_iter().map(|it| it.version).collect();
+    let migrator = migrator(product);
+    let mut pending: Vec<_> = migrator.iter().filter(|it| !applied.contains(&it.version)).collect();
+    pending.sort_by_key(|it| it.version);
+    Ok(pending.into_iter().map(|it| format!("{} {}", it.version, it.description)).collect())
 }
 
 fn migrator(product: &Migrator) -> Migrator {

@@ -42,6 +42,10 @@ pub enum Action {
     Forget,
     /// A bulk ends early.
     Cancel,
+    /// A bulk that stands still is run, or one that runs is waited for.
+    ContinueBulk,
+    /// A bulk runs at another rate.
+    ChangeRate,
 }
 
 /// Where an operator asks for it.

@@ -15,12 +15,14 @@ pub struct RecentSweep {
     pub is_finished: bool,
 }
 
-/// What became of a sweep.
+/// A sweep, and what became of it.
 #[derive(Debug, Clone, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PastSweep {
     /// The queue, by its function.
     pub queue: String,
+    /// What names it.
+    pub id: String,
     /// When it began.
     pub started_at: DateTime<Utc>,
     /// When it had gone through all its pages.
@@ -57,22 +59,22 @@ impl From<Database> for Sweeps {
 }
 
 impl Sweeps {
-    /// The `limit` newest sweeps of each of these queues, the newest of a queue first.
-    pub async fn newest(&self, queues: &[&str], limit: u32) -> Result<Vec<PastSweep>, Error> {
+    /// The newest sweeps of these queues, at most `per_queue` of each, the newest first.
+    pub async fn newest(&self, queues: &[&str], per_queue: u32) -> Result<Vec<PastSweep>, Error> {
         let sweeps = sqlx::query_as!(
             PastSweep,
             r#"
-            SELECT newest.queue AS "queue!", newest.started_at AS "started_at!", newest.finished_at, newest.tasks AS "tasks!",
-                   newest.succeeded AS "succeeded!", newest.failed AS "failed!"
+            SELECT newest.queue AS "queue!", newest.sweep_id AS "id!", newest.started_at AS "started_at!", newest.finished_at,
+                   newest.tasks AS "tasks!", newest.succeeded AS "succeeded!", newest.failed AS "failed!"
             FROM UNNEST($1::text[]) AS asked (queue)
             CROSS JOIN LATERAL (
-                SELECT queue, started_at, finished_at, tasks, succeeded, failed FROM jobs.sweeps
+                SELECT queue, sweep_id, started_at, finished_at, tasks, succeeded, failed FROM jobs.sweeps
                 WHERE queue = asked.queue ORDER BY started_at DESC LIMIT $2
             ) AS newest
-            ORDER BY newest.queue, newest.started_at DESC
+            ORDER BY newest.started_at DESC
             "#,
             queues as _,
-            i64::from(limit),
+            i64::from(per_queue),
         )
         .fetch_all(self.0.statement())
         .await?;

@@ -29,6 +29,7 @@ struct Metrics {
     task_duration: Family<[Label; 1], Histogram>,
     task_wait: Family<[Label; 1], Histogram>,
     sweep_finished: Family<[(&'static str, String); 2], Gauge>,
+    process_start: Gauge,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
@@ -43,7 +44,9 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         task_duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
         task_wait: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
         sweep_finished: Family::default(),
+        process_start: Gauge::default(),
     };
+    metrics.process_start.set(Clock::system().now().timestamp());
     let registry = &mut metrics.registry;
     registry.register(
         "redis_commands",
@@ -65,6 +68,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         "sweep_finished_timestamp_seconds",
         "When a sweep last went through all its pages, by queue and part",
         metrics.sweep_finished.clone(),
+    );
+    registry.register(
+        "process_start_time_seconds",
+        "Since when this process counts",
+        metrics.process_start.clone(),
     );
     metrics
 });

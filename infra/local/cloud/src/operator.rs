@@ -8,10 +8,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use catchup::variables::{
+    CALENDAR_WEBHOOK_URL, GOOGLE_API_URL, GOOGLE_TOKEN_URL, SENDGRID_FROM_EMAIL, TWILIO_PHONE_NUMBER,
+};
 use shared::config::Variable;
 use shared::config::variables::{
     CLOUD_RUN_URL, CLOUD_TASKS_URL, DATABASE_URL, GCP_PROJECT_ID, GCP_REGION, LEASE_DIVISOR,
-    SERVICE_ACCOUNT_EMAIL, UPSTASH_REDIS_REST_TOKEN, UPSTASH_REDIS_REST_URL,
+    RETRY_BACKOFF_DIVISOR, SERVICE_ACCOUNT_EMAIL, UPSTASH_REDIS_REST_TOKEN, UPSTASH_REDIS_REST_URL,
 };
 use uuid::Uuid;
 
@@ -22,14 +25,20 @@ use crate::functions::{ServiceProcess, free_address, program};
 const PROGRAM: &str = "ops";
 const CONSOLE: &str = "console";
 /// Of all that a function knows, what an operator needs: no key of a vendor, and none of the users' tokens.
-const NEEDED: [&Variable; 9] = [
+const NEEDED: [&Variable; 15] = [
+    &CALENDAR_WEBHOOK_URL,
     &CLOUD_RUN_URL,
     &CLOUD_TASKS_URL,
     &DATABASE_URL,
     &GCP_PROJECT_ID,
     &GCP_REGION,
+    &GOOGLE_API_URL,
+    &GOOGLE_TOKEN_URL,
     &LEASE_DIVISOR,
+    &RETRY_BACKOFF_DIVISOR,
+    &SENDGRID_FROM_EMAIL,
     &SERVICE_ACCOUNT_EMAIL,
+    &TWILIO_PHONE_NUMBER,
     &UPSTASH_REDIS_REST_TOKEN,
     &UPSTASH_REDIS_REST_URL,
 ];

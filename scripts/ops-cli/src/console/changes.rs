@@ -145,7 +145,7 @@ pub(super) async fn dead_letters(State(app): State<App>, Posted(form): Posted) -
         pace: Pace { rate, again: false },
     };
     app.operations.begin_bulk(id, change, request(&form)?).await?;
-    Ok(run(&app, id))
+    Ok(run(&app, id, None))
 }
 
 /// Cancels or continues a bulk.
@@ -157,16 +157,27 @@ pub(super) async fn bulk(State(app): State<App>, Path(id): Path<String>, Posted(
             app.operations.cancel_bulk(id, request(&form)?).await?;
             Ok(Redirect::to(&format!("/bulks/{id}")).into_response())
         }
-        Some("resume") => Ok(run(&app, id)),
+        Some("resume") => {
+            let action = app.operations.continue_bulk(id, request(&form)?).await?;
+            Ok(run(&app, id, action))
+        }
         _ => Err(Refusal::BadRequest("Cancel, or resume?".to_owned())),
     }
 }
 
-/// Runs a bulk while its page is shown. If this process ends, the bulk stands still until it is continued.
-fn run(app: &App, id: Uuid) -> Response {
+/// Runs a bulk while its page is shown, and ends the action that continues it. If this process ends, the bulk stands still until it is
+/// continued.
+fn run(app: &App, id: Uuid, action: Option<Uuid>) -> Response {
     let operations = app.operations.clone();
     tokio::spawn(async move {
-        if let Err(error) = operations.run_bulk(id, |_| {}).await {
+        let ran = async {
+            operations.run_bulk(id, |_| {}).await?;
+            match action {
+                Some(action) => operations.end(action, 1).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = ran.await {
             eprintln!("console: {error:#}");
         }
     });

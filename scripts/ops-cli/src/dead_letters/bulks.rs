@@ -35,6 +35,8 @@ pub(super) struct Resume {
     /// Dead letters per second from now on.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=i64::from(MAX_RATE)))]
     rate: Option<i32>,
+    #[command(flatten)]
+    reason: Reason,
 }
 
 #[derive(Args)]
@@ -113,10 +115,16 @@ impl Bulks {
 
 impl Resume {
     pub(super) async fn run(&self, operations: &Operations) -> anyhow::Result<ExitCode> {
+        let request = self.reason.request();
         if let Some(rate) = self.rate {
-            operations.set_rate(self.id, rate).await?;
+            operations.change_rate(self.id, rate, request).await?;
         }
-        run(operations, self.id).await
+        let action = operations.continue_bulk(self.id, request).await?;
+        let code = run(operations, self.id).await?;
+        if let Some(action) = action {
+            operations.end(action, 1).await?;
+        }
+        Ok(code)
     }
 }
 

@@ -63,6 +63,9 @@ pub(super) struct Settle {
     provider_id: Option<String>,
     #[command(flatten)]
     reason: Reason,
+    /// Print JSON: the `message`, and that it `isSettled`.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -155,6 +158,9 @@ impl Settle {
         };
         operations.settle(self.message, &known, self.reason.request()).await?;
         eprintln!("settled");
+        if self.json {
+            println!("{}", json!({ "message": self.message, "isSettled": true }));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

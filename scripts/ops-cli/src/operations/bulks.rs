@@ -97,8 +97,26 @@ impl Operations {
     }
 
     /// From now on it runs at this rate.
-    pub(crate) async fn set_rate(&self, id: Uuid, rate: i32) -> anyhow::Result<()> {
-        Ok(Bulks::from(self.database()?).set_rate(id, rate).await?)
+    pub(crate) async fn change_rate(&self, id: Uuid, rate: i32, request: Request<'_>) -> anyhow::Result<()> {
+        let bulk = self.bulk(id).await?;
+        if bulk.ended_at.is_some() || bulk.rate == rate {
+            return Ok(());
+        }
+        let filter = json!({ "bulk": id, "rate": rate, "before": bulk.rate });
+        let action = self.begin(&of_bulk(Action::ChangeRate, &filter, request)).await.context(UNCHANGED)?;
+        Bulks::from(self.database()?).set_rate(id, rate).await?;
+        self.end(action, 1).await
+    }
+
+    /// Writes that a bulk is continued, unless it has ended, and returns what is to be ended with it. [`Operations::run_bulk`] then
+    /// continues it.
+    pub(crate) async fn continue_bulk(&self, id: Uuid, request: Request<'_>) -> anyhow::Result<Option<Uuid>> {
+        if self.bulk(id).await?.ended_at.is_some() {
+            return Ok(None);
+        }
+        let filter = json!({ "bulk": id });
+        let action = self.begin(&of_bulk(Action::ContinueBulk, &filter, request)).await;
+        action.context(UNCHANGED).map(Some)
     }
 
     /// Ends a bulk between two dead letters; returns it as it is then.
@@ -107,16 +125,8 @@ impl Operations {
         if bulk.ended_at.is_some() {
             return Ok(bulk);
         }
-        let new = NewAction {
-            action: Action::Cancel,
-            via: request.via,
-            function: None,
-            user_id: None,
-            filter: &json!({ "bulk": id }),
-            count: 1,
-            why: request.why,
-        };
-        let action = self.begin(&new).await.context(UNCHANGED)?;
+        let filter = json!({ "bulk": id });
+        let action = self.begin(&of_bulk(Action::Cancel, &filter, request)).await.context(UNCHANGED)?;
         let cancelled = Bulks::from(self.database()?).cancel(id, self.clock.now()).await?;
         self.end(action, usize::from(cancelled)).await?;
         self.run_bulk(id, |_| {}).await
@@ -181,6 +191,12 @@ impl Operations {
         }
         Ok(db.end(bulk.id, self.clock.now()).await?)
     }
+}
+
+/// What is recorded of an action on one bulk.
+fn of_bulk<'a>(action: Action, filter: &'a Value, request: Request<'a>) -> NewAction<'a> {
+    let Request { via, why } = request;
+    NewAction { action, via, function: None, user_id: None, filter, count: 1, why }
 }
 
 /// So many dead letters at the same time, each time the clock ticks, are `rate` per second.

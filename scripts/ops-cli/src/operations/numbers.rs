@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::http;
 use url::Url;
@@ -28,6 +29,12 @@ pub(crate) struct Numbers {
     pub(crate) p50_ms: Option<f64>,
     /// Nor did 95 % of them.
     pub(crate) p95_ms: Option<f64>,
+    /// Since when it counts; none, if the process does not say so.
+    pub(crate) since: Option<DateTime<Utc>>,
+    /// As they are billed, by purpose.
+    pub(crate) redis_commands: BTreeMap<String, u64>,
+    /// By method.
+    pub(crate) vendor_calls: BTreeMap<String, u64>,
 }
 
 /// Where the process that serves `address` shows its numbers, if it is on this machine.
@@ -52,9 +59,13 @@ fn parse(text: &str) -> Numbers {
     for line in text.lines() {
         let Some((name, value)) = line.rsplit_once(' ') else { continue };
         if name.starts_with("tasks_total{") {
-            if let (Some(outcome), Ok(count)) = (label(name, "outcome"), value.parse::<u64>()) {
-                *numbers.by_outcome.entry(outcome.to_owned()).or_default() += count;
-            }
+            count(&mut numbers.by_outcome, label(name, "outcome"), value);
+        } else if name.starts_with("redis_commands_total{") {
+            count(&mut numbers.redis_commands, label(name, "purpose"), value);
+        } else if name.starts_with("vendor_calls_total{") {
+            count(&mut numbers.vendor_calls, label(name, "method"), value);
+        } else if name == "process_start_time_seconds" {
+            numbers.since = value.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         } else if name.starts_with("task_duration_seconds_bucket{")
             && let (Some(Ok(bound)), Ok(count)) = (label(name, "le").map(bound), value.parse())
         {
@@ -67,6 +78,12 @@ fn parse(text: &str) -> Numbers {
     buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
     (numbers.p50_ms, numbers.p95_ms) = (percentile(&buckets, 50), percentile(&buckets, 95));
     numbers
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, label: Option<&str>, value: &str) {
+    if let (Some(label), Ok(count)) = (label, value.parse::<u64>()) {
+        *counts.entry(label.to_owned()).or_default() += count;
+    }
 }
 
 fn label<'a>(name: &'a str, label: &str) -> Option<&'a str> {
@@ -104,8 +121,13 @@ mod tests {
             task_duration_seconds_bucket{le=\"0.1\",queue=\"q\"} 10\n\
             task_duration_seconds_bucket{le=\"2.5\",queue=\"q\"} 19\n\
             task_duration_seconds_bucket{le=\"+Inf\",queue=\"q\"} 20\n\
+            redis_commands_total{purpose=\"cache\"} 3\n\
+            vendor_calls_total{method=\"calendar.events.list\"} 4\n\
+            process_start_time_seconds 1700000000\n\
             # EOF\n";
         let numbers = parse(text);
+        assert_eq!(numbers.since.map(|since| since.timestamp()), Some(1_700_000_000));
+        assert_eq!((numbers.redis_commands["cache"], numbers.vendor_calls["calendar.events.list"]), (3, 4));
         assert_eq!((numbers.dispatches, numbers.success_percent), (20, Some(90.0)));
         assert_eq!((numbers.p50_ms, numbers.p95_ms), (Some(100.0), Some(2500.0)));
         assert_eq!(parse("# EOF\n"), Numbers::default());

@@ -29,6 +29,13 @@ impl Functions {
     }
 }
 
+impl Functions {
+    /// Address of the function of a queue, and as whom the queue calls it.
+    pub(super) fn of(&self, queue: Queue) -> Option<(String, String)> {
+        Some((self.url.as_ref()?.replace("{function}", queue.name()), self.caller.clone()?))
+    }
+}
+
 impl Operations {
     /// What creates tasks of a queue. In a project one call of gcloud, which knows the service.
     pub(crate) async fn producer(&self, queue: Queue) -> anyhow::Result<Tasks> {

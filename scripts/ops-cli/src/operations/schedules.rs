@@ -14,7 +14,7 @@ use shared::queue::{Queue, Schedule};
 
 use super::actions::Request;
 pub(crate) use super::cloud_scheduler::{State, Verb};
-use super::{Asked, Operations, Source, UNCHANGED};
+use super::{Asked, Listed, Operations, Source, UNCHANGED};
 
 /// Periods of a schedule whose sweeps are shown.
 pub(crate) const PERIODS: i32 = 60;
@@ -154,9 +154,16 @@ impl Operations {
         Ok(Changed::Done)
     }
 
+    /// The sweeps of these queues, newest first.
+    pub(crate) async fn sweeps(&self, queues: &[Queue], limit: u32) -> anyhow::Result<Listed<PastSweep>> {
+        let names: Vec<&str> = queues.iter().copied().map(Queue::name).collect();
+        let sweeps = Sweeps::from(self.database()?).newest(&names, limit.saturating_add(1)).await?;
+        Ok(Listed::of(sweeps, limit))
+    }
+
     /// Every schedule, in the order of the declaration, and what is to be said of Postgres, which has their sweeps.
     pub(crate) async fn schedules(&self) -> (Vec<Scheduled>, Asked) {
-        let (sweeps, asked) = self.ask(Source::Postgres, self.sweeps()).await;
+        let (sweeps, asked) = self.ask(Source::Postgres, self.recent_sweeps()).await;
         let sweeps = sweeps.as_deref();
         let now = self.clock.now();
         let schedules = queues::all().flat_map(|queue| {
@@ -187,7 +194,7 @@ impl Operations {
         (schedules.collect(), asked)
     }
 
-    async fn sweeps(&self) -> anyhow::Result<Vec<PastSweep>> {
+    async fn recent_sweeps(&self) -> anyhow::Result<Vec<PastSweep>> {
         let names: Vec<&str> = queues::all().map(Queue::name).collect();
         Ok(Sweeps::from(self.database()?).newest(&names, SWEEPS).await?)
     }

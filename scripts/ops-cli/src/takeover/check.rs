@@ -38,16 +38,31 @@ pub(crate) struct CheckOptions {
 
 /// The service, as the checks need it.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) function: String,
-    pub(super) queue: String,
-    pub(super) caller: String,
+pub(crate) struct Target {
+    pub(crate) function: String,
+    pub(crate) queue: String,
+    pub(crate) caller: String,
     /// Address of the service.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// Audience of the queue's tokens.
-    pub(super) audience: String,
+    pub(crate) audience: String,
     /// A task's own identity does not count.
-    pub(super) has_remains: bool,
+    pub(crate) has_remains: bool,
+}
+
+impl Target {
+    /// What the service of a function and its queue say, with the caller that Terraform creates.
+    pub(crate) fn of(service: &Value, function: &str, project: &str, found: &Found) -> Self {
+        let queue = cloud_name(function);
+        Self {
+            url: service["status"]["url"].as_str().unwrap_or_default().to_owned(),
+            audience: settings::audience(service, function).unwrap_or_default(),
+            caller: format!("{queue}@{project}.iam.gserviceaccount.com"),
+            function: function.to_owned(),
+            queue,
+            has_remains: found.has_remains(),
+        }
+    }
 }
 
 /// All that is checked without a task of our own.
@@ -67,16 +82,10 @@ pub(super) fn all(
     findings.concurrency(concurrent_dispatches(function)?, &found);
 
     let service: Value = gcloud.read(&["run", "services", "describe", function, &region])?;
-    let caller = options.caller.clone();
-    let caller = caller.unwrap_or_else(|| format!("{queue}@{}.iam.gserviceaccount.com", place.project));
-    let target = Target {
-        url: service["status"]["url"].as_str().unwrap_or_default().to_owned(),
-        audience: settings::audience(&service, function).unwrap_or_default(),
-        function: function.to_owned(),
-        queue,
-        caller,
-        has_remains: found.has_remains(),
-    };
+    let mut target = Target::of(&service, function, &place.project, &found);
+    if let Some(caller) = &options.caller {
+        target.caller.clone_from(caller);
+    }
     findings.service(&service, &target);
     findings.target(&found, &target);
     let policy: Value = gcloud.read(&["run", "services", "get-iam-policy", &target.function, &region])?;

@@ -45,13 +45,18 @@ impl Findings {
         self.note(subject, if is_right { FindingStatus::Right } else { FindingStatus::Wrong }, detail);
     }
 
-    pub(super) fn unknown(&mut self, subject: &'static str, detail: impl Into<String>) {
+    pub(crate) fn unknown(&mut self, subject: &'static str, detail: impl Into<String>) {
         self.note(subject, FindingStatus::Unknown, detail);
     }
 
     /// What has to be checked before a take-over, and could not be.
     pub(super) fn unchecked(&mut self, subject: &'static str, detail: impl Into<String>) {
         self.note(subject, FindingStatus::Unchecked, detail);
+    }
+
+    /// Each of them: subject, status, and what was expected and found.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, FindingStatus, &str)> {
+        self.0.iter().map(|finding| (finding.subject, finding.verdict, finding.detail.as_str()))
     }
 
     /// Subjects that must still be checked.
@@ -142,7 +147,7 @@ impl Findings {
     }
 
     /// The service exists and accepts the caller's tokens.
-    pub(super) fn service(&mut self, service: &Value, target: &Target) {
+    pub(crate) fn service(&mut self, service: &Value, target: &Target) {
         let conditions = service["status"]["conditions"].as_array();
         let is_ready = conditions
             .into_iter()
@@ -167,7 +172,7 @@ impl Findings {
     }
 
     /// A queue that is enabled already sends its tasks to the function, with the right token.
-    pub(super) fn target(&mut self, found: &Found, target: &Target) {
+    pub(crate) fn target(&mut self, found: &Found, target: &Target) {
         let Some(http_target) = found.overriding() else {
             self.note(
                 "target",
@@ -196,7 +201,7 @@ impl Findings {
     }
 
     /// Only the caller may invoke the service.
-    pub(super) fn invokers(&mut self, policy: &Value, target: &Target) {
+    pub(crate) fn invokers(&mut self, policy: &Value, target: &Target) {
         let bindings = policy["bindings"].as_array().into_iter().flatten();
         let members: Vec<&str> = bindings
             .filter(|binding| binding["role"] == "roles/run.invoker")

@@ -3,35 +3,41 @@
 
 use std::time::Duration;
 
+use catchup::variables::CALENDAR_WEBHOOK_URL;
 use serde_json::Value;
 
 use super::findings::Findings;
 use crate::database::wait_for;
 use crate::settings::variable;
 
-const ADDRESS: &str = "CALENDAR_WEBHOOK_URL";
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// What the receiver answers to whom it does not know, with an empty body.
 const UNKNOWN_CALLER: u16 = 404;
 
-/// Asks the address as a caller without a channel does.
 pub(super) fn check(service: &Value, findings: &mut Findings) -> anyhow::Result<()> {
-    let Some(address) = variable(service, ADDRESS) else { return Ok(()) };
+    let Some(address) = variable(service, CALENDAR_WEBHOOK_URL.name) else { return Ok(()) };
     wait_for(async {
-        let http = shared::http::client(TIMEOUT, TIMEOUT);
-        let (is_right, answer) = match http.post(address).send().await {
-            Ok(response) => {
-                let status = response.status().as_u16();
-                let body = response.bytes().await.unwrap_or_default();
-                (status == UNKNOWN_CALLER && body.is_empty(), format!("{status} with {} bytes", body.len()))
-            }
-            Err(error) => (false, format!("nothing ({})", error.without_url())),
-        };
-        findings.expect(
-            "push address",
-            is_right,
-            format!("{address} answers {answer}; the receiver answers {UNKNOWN_CALLER} with 0 bytes to unknown callers"),
-        );
+        ask(address, findings).await;
         Ok(())
     })
+}
+
+/// Asks the address as a caller without a channel does.
+pub(crate) async fn ask(address: &str, findings: &mut Findings) {
+    let http = shared::http::client(TIMEOUT, TIMEOUT);
+    let (is_right, answer) = match http.post(address).send().await {
+        Ok(response) => {
+            let status = response.status().as_u16();
+            let body = response.bytes().await.unwrap_or_default();
+            (status == UNKNOWN_CALLER && body.is_empty(), format!("{status} with {} bytes", body.len()))
+        }
+        Err(error) => (false, format!("nothing ({})", error.without_url())),
+    };
+    findings.expect(
+        "push address",
+        is_right,
+        format!(
+            "{address} answers {answer}; the receiver answers {UNKNOWN_CALLER} with 0 bytes to unknown callers"
+        ),
+    );
 }

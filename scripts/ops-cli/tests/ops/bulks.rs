@@ -283,13 +283,26 @@ async fn an_error_of_one_dead_letter_is_its_outcome_and_one_of_all_ends_the_run(
     }
     incident.front.status.store(0, Ordering::SeqCst);
     let bulk = incident.bulk().await;
-    let said = incident.ops(&["resume", &bulk, "--rate", "100"]);
+    let said = incident.ops(&["resume", &bulk, "--rate", "100", "--why", "it is available again"]);
     assert_eq!(said.code, 1, "two failed: {said:?}");
     assert!(said.err.contains("task was refused with status 400"), "{said:?}");
     assert!(said.err.contains("there is no queue unknown"), "{said:?}");
     assert!(said.err.ends_with("28 replayed, 2 failed\n"), "{said:?}");
     let bulk = incident.shown(&bulk);
     assert_eq!((&bulk["rate"], &bulk["problem"]), (&json!(100), &Value::Null), "{bulk}");
+    // Each is an action of its own; those that ended with an error have no end.
+    let actions = ops_with(&incident.environment(), &["actions", "--json"]).json();
+    let ended = |action: &Value| (action["action"].clone(), action["changed"].clone());
+    let actions: Vec<_> = actions["actions"].as_array().unwrap().iter().map(ended).collect();
+    assert_eq!(
+        actions[..4],
+        [
+            (json!("continue_bulk"), json!(1)),
+            (json!("change_rate"), json!(1)),
+            (json!("continue_bulk"), Value::Null),
+            (json!("continue_bulk"), Value::Null),
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,10 @@ async fn resume_all_leaves_what_is_held_for_a_reason_of_its_own() {
     assert!(said.contains("scripts/ops resume calendar-sync resumes it"), "{said}");
     assert_eq!(state(&system, "token-refresh").0, "running");
     assert_eq!(state(&system, "calendar-sync").0, "paused");
-    system.succeeds(&["resume", "calendar-sync"]);
+    let resumed = system.succeeds(&["resume", "calendar-sync", "token-refresh", "--json"]).json();
+    let outcomes = [("calendar-sync", "changed"), ("token-refresh", "unchanged")]
+        .map(|(queue, outcome)| json!({ "queue": queue, "outcome": outcome, "why": null }));
+    assert_eq!(resumed, json!({ "queues": outcomes }));
     assert_eq!(state(&system, "calendar-sync").0, "running");
 }
 

@@ -5,6 +5,7 @@ mod arguments;
 mod bulks;
 mod console;
 mod delivery;
+mod doctor;
 mod entry;
 mod forget;
 mod history;

@@ -87,8 +87,9 @@ async fn messages_of_unknown_status_are_listed_by_message_and_settled_once() {
     assert!(refused.err.contains("may be in transit"), "{refused:?}");
     let missing = settle(user(9), &["not-sent"]);
     assert!(missing.code == 1 && missing.err.contains("there is no message"), "{missing:?}");
-    let sent = settle(old, &["sent", "--provider", "twilio", "--provider-id", "SM1"]);
+    let sent = settle(old, &["sent", "--provider", "twilio", "--provider-id", "SM1", "--json"]);
     assert_eq!((sent.code, sent.err.as_str()), (0, "settled\n"));
+    assert_eq!(sent.json(), json!({ "message": old, "isSettled": true }));
     let again = settle(old, &["not-sent"]);
     assert!(again.code == 1 && again.err.contains("the message is sent"), "{again:?}");
     let shown = system.succeeds(&["messages", "show", &old.to_string(), "--json"]).json();

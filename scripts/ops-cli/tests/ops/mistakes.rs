@@ -30,6 +30,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("run 17 --queue calender-sync", MEANT),
     ("delete calender-sync:17", MEANT),
     ("enqueue calender-sync --user 00000000-0000-4000-8000-000000000001", MEANT),
+    ("sweeps --queue calender-sync", MEANT),
     // A schedule.
     (
         "schedule run token-refesh-sweep",
@@ -37,7 +38,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     ("schedule pause calendar-sync", "calendar-sync has no schedule; there are token-refresh-sweep, "),
     ("schedule resume adaptive-sync", "adaptive-sync has several schedules: adaptive-sync-contacts, "),
-    ("schedule run", "the following required arguments were not provided:\n  <NAME>"),
+    ("schedule run", "the following required arguments were not provided:\n  <SCHEDULE>"),
     // One that is none.
     ("pause mail", NO_QUEUE),
     ("dead-letters list --queue mail", NO_QUEUE),
@@ -106,7 +107,15 @@ const MISTAKES: &[(&str, &str)] = &[
     ("user", "the following required arguments were not provided:\n  <USER>"),
     ("user forget", "the following required arguments were not provided:\n  <USER>"),
     ("user forget ada", "invalid value 'ada' for '<USER>'"),
+    // Where it is asked for.
+    ("top", "top draws on a terminal, and this is none; scripts/ops queues --json shows the same once"),
+    ("top --every 0", "0 is not in 1..=3600"),
+    ("completions bsh", "a similar value exists: 'bash'"),
+    ("man dead-leters", "there is no command dead-leters; did you mean dead-letters?"),
+    ("man dead-letters rplay", "there is no command rplay; did you mean replay?"),
     // A command, an option.
+    ("doctor redis", "unexpected argument 'redis'"),
+    ("usage --queue calendar-sync", "unexpected argument '--queue'"),
     ("queue", "some similar subcommands exist: 'enqueue', 'queues'"),
     ("deadletters", "some similar subcommands exist: 'delete', 'dead-letters'"),
     ("dead-letters lst", "a similar subcommand exists: 'list'"),

@@ -52,7 +52,7 @@ pub(crate) struct System {
     /// Its job fails for good until this is true.
     is_fixed: Arc<AtomicBool>,
     pub(crate) probe: Probe<Numbered>,
-    _function: Background,
+    function: Background,
 }
 
 impl System {
@@ -71,7 +71,14 @@ impl System {
             }
         });
         let function = serve(&stack, probe.clone()).await;
-        Self { stack, is_fixed, probe, _function: function }
+        Self { stack, is_fixed, probe, function }
+    }
+
+    /// Leads the tasks of all queues to the function, as in a project in which all are taken over.
+    pub(crate) async fn route_all(&self) {
+        for queue in catchup::queues::all() {
+            self.stack.tasks.route(queue, self.function.address()).await.unwrap();
+        }
     }
 
     /// The cause of the failures is gone.

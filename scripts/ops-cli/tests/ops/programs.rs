@@ -9,10 +9,10 @@ use crate::shell;
 
 /// What is started of Debian's required packages: bash, coreutils, diffutils, findutils, grep, libc-bin, sed, tar,
 /// util-linux.
-const MINIMAL: [&str; 30] = [
+const MINIMAL: [&str; 31] = [
     "basename", "bash", "cat", "chmod", "chown", "cmp", "cp", "diff", "dirname", "find", "getconf", "grep",
-    "id", "install", "ln", "mkdir", "mktemp", "paste", "rm", "sed", "seq", "sh", "sleep", "sort", "tail",
-    "tar", "touch", "tr", "unshare", "wc",
+    "id", "install", "ln", "mkdir", "mktemp", "paste", "rm", "sed", "seq", "sh", "sleep", "sort", "stty",
+    "tail", "tar", "touch", "tr", "unshare", "wc",
 ];
 /// Those who ship and operate the functions have it, and the command line says so when it is missing.
 const OF_OPERATORS: [&str; 1] = ["gcloud"];

@@ -76,7 +76,8 @@ async fn a_schedule_is_paused_resumed_and_run() {
     assert!(listed.contains("token-refresh-sweep          paused"), "{listed}");
     let said = project.succeeds(&["schedule", "pause", SCHEDULE]).err;
     assert_eq!(said, format!("{SCHEDULE}: is paused already\n"));
-    project.succeeds(&["schedule", "resume", SCHEDULE]);
+    let resumed = project.succeeds(&["schedule", "resume", SCHEDULE, "--json"]).json();
+    assert_eq!(resumed, json!({ "schedule": SCHEDULE, "isChanged": true, "task": null }));
     assert_eq!(project.state(), "enabled");
     project.succeeds(&["schedule", "run", SCHEDULE, "--dry-run"]);
     assert_eq!(project.system.stack.tasks.count(System::QUEUE).await.unwrap(), 0);
@@ -125,4 +126,26 @@ async fn who_runs_the_tasks_of_a_queue_is_asked_of_cloud_run_and_cloud_tasks() {
     let said = ops_with(&environment, &["deploys"]);
     assert_eq!(said.code, 1);
     assert!(said.err.contains("not known from Cloud Run: Cloud Run does not respond"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sweeps_are_listed_newest_first() {
+    let system = System::start().await;
+    let none = system.succeeds(&["sweeps", "--queue", "token-refresh"]);
+    assert_eq!(none.all(), "no sweeps of token-refresh\n");
+    system
+        .stack
+        .run(
+            "INSERT INTO jobs.sweeps (queue, sweep_id, started_at, finished_at, tasks, succeeded, failed)
+             SELECT queue, queue || n, now() - n * interval '1 hour', now(), n, n - 1, 1
+             FROM unnest('{token-refresh,adaptive-sync}'::text[]) AS queue, generate_series(1, 3) AS n",
+        )
+        .await;
+    let listed = system.succeeds(&["sweeps", "--queue", "token-refresh-queue", "--json"]).json();
+    let ids: Vec<_> = listed["sweeps"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
+    assert_eq!(ids, ["token-refresh1", "token-refresh2", "token-refresh3"]);
+    assert_eq!((&listed["isCut"], &listed["sweeps"][1]["succeeded"]), (&json!(false), &json!(1)), "{listed}");
+    let cut = system.succeeds(&["sweeps", "--limit", "4"]);
+    assert_eq!(cut.out.lines().count(), 5, "{cut:?}");
+    assert!(cut.err.contains("the first 4 sweeps; there are more"), "{cut:?}");
 }

@@ -62,7 +62,8 @@ async fn one_task_is_run_while_its_queue_is_paused() {
     let unknown = system.ops(&["run", name]);
     assert_eq!(unknown.code, 2, "Cloud Tasks named it: {unknown:?}");
     assert!(unknown.err.contains("does not say its queue; pass --queue QUEUE"), "{unknown:?}");
-    system.succeeds(&["run", name, "--queue", "token-refresh", "--dry-run"]);
+    let dry = system.succeeds(&["run", name, "--queue", "token-refresh", "--dry-run", "--json"]).json();
+    assert_eq!(dry, json!({ "queue": "token-refresh", "task": name, "isDone": false }));
     assert_eq!(system.probe.runs(), 0);
     let said = system.succeeds(&["run", name, "--queue", "token-refresh", "--why", "a person waits"]).err;
     assert!(said.contains(&format!("+ gcloud tasks run {name} --queue=token-refresh-queue ")), "{said}");
@@ -86,7 +87,8 @@ async fn a_task_is_deleted_only_when_that_is_confirmed() {
     assert_eq!(unasked.code, 1);
     assert!(unasked.err.contains("stdin is not a terminal; pass --yes"), "{unasked:?}");
     assert!(actions(&system).await.is_empty());
-    system.succeeds(&["delete", key, "--yes", "--why", "it is not wanted"]);
+    let deleted = system.succeeds(&["delete", key, "--yes", "--why", "it is not wanted", "--json"]).json();
+    assert_eq!(deleted, json!({ "queue": "token-refresh", "task": name, "isDone": true }));
     let left = tasks(&system, &[]);
     assert!(left.len() == 1 && left[0]["name"] != name, "{left:?}");
     let filter = json!({ "queue": "token-refresh", "task": name });

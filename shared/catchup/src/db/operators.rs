@@ -21,11 +21,62 @@ const RIGHTS: &str = "
     GRANT USAGE ON SCHEMA jobs TO jobs_operators;
     GRANT SELECT ON ALL TABLES IN SCHEMA jobs TO jobs_operators;
     ALTER DEFAULT PRIVILEGES IN SCHEMA jobs GRANT SELECT ON TABLES TO jobs_operators;
-    GRANT UPDATE, DELETE ON jobs.dead_letters, jobs.failures, jobs.notification_deliveries TO jobs_operators;
-    GRANT INSERT, UPDATE (ended_at, changed, cancelled_at, rate, problem) ON jobs.operator_actions TO jobs_operators;
-    GRANT INSERT, UPDATE (outcome, error, at) ON jobs.bulk_members TO jobs_operators;
-    GRANT DELETE ON jobs.swept_users TO jobs_operators;
 ";
+/// The rights to change: table, privilege, and the columns of an update if it is not one of all.
+const CHANGES: [(&str, &str, &[&str]); 11] = [
+    ("dead_letters", "UPDATE", &[]),
+    ("dead_letters", "DELETE", &[]),
+    ("failures", "UPDATE", &[]),
+    ("failures", "DELETE", &[]),
+    ("notification_deliveries", "UPDATE", &[]),
+    ("notification_deliveries", "DELETE", &[]),
+    ("operator_actions", "INSERT", &[]),
+    ("operator_actions", "UPDATE", &["ended_at", "changed", "cancelled_at", "rate", "problem"]),
+    ("bulk_members", "INSERT", &[]),
+    ("bulk_members", "UPDATE", &["outcome", "error", "at"]),
+    ("swept_users", "DELETE", &[]),
+];
+
+super::handle! {
+    /// What the connected database user may do.
+    Operators
+}
+
+impl Operators {
+    /// The rights of [`ROLE`] that the connected user does not have, such as `UPDATE on dead_letters`. Nothing if the user may do all
+    /// that operators do.
+    pub async fn missing_rights(&self) -> Result<Vec<String>, shared::db::Error> {
+        let changes = changes();
+        let tables: Vec<&str> = changes.iter().map(|(table, ..)| *table).collect();
+        let privileges: Vec<&str> = changes.iter().map(|(_, privilege, _)| *privilege).collect();
+        let columns: Vec<String> = changes.iter().map(|(.., columns)| columns.join(",")).collect();
+        let missing = sqlx::query_scalar!(
+            r#"
+            SELECT 'SELECT on ' || c.relname AS "missing!" FROM pg_class c
+            WHERE c.relnamespace = 'jobs'::regnamespace AND c.relkind = 'r' AND NOT has_table_privilege(c.oid, 'SELECT')
+            UNION ALL
+            SELECT privilege || ' on ' || relation FROM unnest($1::text[], $2::text[], $3::text[]) AS needed (relation, privilege, names)
+            WHERE NOT CASE
+                WHEN names = '' THEN has_table_privilege('jobs.' || relation, privilege)
+                ELSE (SELECT bool_and(has_column_privilege('jobs.' || relation, name, privilege))
+                      FROM unnest(string_to_array(names, ',')) AS name)
+            END
+            "#,
+            &tables as _,
+            &privileges as _,
+            &columns as _,
+        )
+        .fetch_all(self.0.statement())
+        .await?;
+        Ok(missing)
+    }
+}
+
+/// All of [`CHANGES`], and the deletion of what is kept of users who are gone.
+fn changes() -> Vec<(&'static str, &'static str, &'static [&'static str])> {
+    let personal = RETENTION.personal.iter().map(|Personal { table, .. }| (*table, "DELETE", &[][..]));
+    CHANGES.into_iter().chain(personal).collect()
+}
 
 /// What operators' questions read of the application, by table: [`super::user_overview`], whether a user exists, and what is open
 /// ([`super::handover::OpenWork`]). No secret, and nothing that a person wrote.
@@ -71,8 +122,10 @@ pub async fn grant(options: PgConnectOptions, users: &[String]) -> Result<(), Er
         }
         transaction.execute(AssertSqlSafe(format!("GRANT SELECT ({columns}) ON {table} TO {ROLE}"))).await?;
     }
-    for Personal { table, .. } in RETENTION.personal {
-        transaction.execute(AssertSqlSafe(format!("GRANT DELETE ON jobs.{table} TO {ROLE}"))).await?;
+    for (table, privilege, columns) in changes() {
+        let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+        let grant = format!("GRANT {privilege}{columns} ON jobs.{table} TO {ROLE}");
+        transaction.execute(AssertSqlSafe(grant)).await?;
     }
     for user in users {
         // A name cannot be a parameter of this statement.

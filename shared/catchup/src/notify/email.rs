@@ -83,6 +83,15 @@ impl Mailer {
     }
 }
 
+/// Checks the address that e-mail comes from, as its provider does before its first message.
+pub(super) fn check_sender(config: &mut Config) -> Result<(), InvalidConfig> {
+    let variable = match config.required(&variables::EMAIL_PROVIDER)? {
+        Provider::SendGrid => &variables::SENDGRID_FROM_EMAIL,
+        Provider::Smtp => &variables::SMTP_FROM_EMAIL,
+    };
+    sender(config, variable).map(drop)
+}
+
 /// The address that e-mail comes from. One that is none, or that not every server can take, would be found only with the first
 /// message.
 pub(super) fn sender(config: &mut Config, variable: &Variable) -> Result<Address, InvalidConfig> {

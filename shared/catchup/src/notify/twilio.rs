@@ -125,6 +125,11 @@ impl fmt::Debug for Twilio {
     }
 }
 
+/// Checks the sender of text messages, as the client does before its first one.
+pub(super) fn check_sender(config: &mut Config) -> Result<(), InvalidConfig> {
+    sender(config).map(drop)
+}
+
 /// A messaging service, which has senders of its own, or else the one sender.
 fn sender(config: &mut Config) -> Result<Sender, InvalidConfig> {
     if let Some(service) = config.optional::<String>(&variables::TWILIO_MESSAGING_SERVICE_SID)? {

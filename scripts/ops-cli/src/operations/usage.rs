@@ -1,0 +1,167 @@
+//! What is used of what is limited: Redis commands, which are billed, and calls of vendors, which have quotas.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::numbers::Numbers;
+use super::{Asked, Operations};
+
+const PRICES: &str = include_str!("../../../../infra/cost.json");
+const ALERTS: &str = include_str!("../../../../infra/alerts.json");
+const MONTH: TimeDelta = TimeDelta::days(30);
+/// The price is that of so many.
+const PRICED: f64 = 1e5;
+
+/// What is used.
+#[derive(Debug, Serialize)]
+pub(crate) struct Usage {
+    pub(crate) sources: Vec<Asked>,
+    pub(crate) queues: Vec<QueueUsage>,
+    /// Of all queues whose numbers are known, in thirty days at their present rate; none, if none are.
+    #[serde(rename = "redisCommandsPerMonth")]
+    pub(crate) per_month: Option<f64>,
+    pub(crate) budget: Budget,
+}
+
+/// What the process that serves a queue has counted since it started.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct QueueUsage {
+    pub(crate) queue: &'static str,
+    /// None where the numbers are not known.
+    pub(crate) counted: Option<Counted>,
+}
+
+/// Counts of one process.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Counted {
+    pub(crate) since: DateTime<Utc>,
+    /// By purpose.
+    pub(crate) redis_commands: BTreeMap<String, u64>,
+    /// In thirty days at this rate.
+    pub(crate) redis_commands_per_month: f64,
+    /// By method.
+    pub(crate) vendor_calls: BTreeMap<String, u64>,
+}
+
+/// Redis commands per month.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Budget {
+    /// Those that are not paid for.
+    pub(crate) free: f64,
+    /// The alert.
+    pub(crate) warning: f64,
+    pub(crate) critical: f64,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    prices: Prices,
+}
+
+#[derive(Deserialize)]
+struct Prices {
+    #[serde(rename = "redisCommandsPer100k")]
+    redis: Price,
+}
+
+#[derive(Deserialize)]
+struct Price {
+    #[serde(rename = "freePerMonth")]
+    free_per_month: f64,
+}
+
+#[derive(Deserialize)]
+struct Alerts {
+    alerts: BTreeMap<String, Alert>,
+}
+
+#[derive(Deserialize)]
+struct Alert {
+    warning: Option<f64>,
+    critical: Option<f64>,
+}
+
+impl Budget {
+    /// As `infra/cost.json` and `infra/alerts.json` declare it.
+    fn declared() -> anyhow::Result<Self> {
+        let model: Model = serde_json::from_str(PRICES).context("infra/cost.json is malformed")?;
+        let alerts: Alerts = serde_json::from_str(ALERTS).context("infra/alerts.json is malformed")?;
+        let alert = alerts.alerts.get("redis-commands").context("there is no alert redis-commands")?;
+        Ok(Self {
+            free: model.prices.redis.free_per_month * PRICED,
+            warning: alert.warning.context("redis-commands has no warning")?,
+            critical: alert.critical.context("redis-commands is never critical")?,
+        })
+    }
+}
+
+impl Operations {
+    /// What each queue uses, as far as its numbers are known.
+    pub(crate) async fn usage(&self) -> anyhow::Result<Usage> {
+        let budget = Budget::declared()?;
+        let overview = self.overview().await;
+        let now = self.clock.now();
+        let queues: Vec<_> = overview
+            .queues
+            .into_iter()
+            .map(|row| QueueUsage {
+                queue: row.queue,
+                counted: row.numbers.and_then(|numbers| Counted::of(numbers, now)),
+            })
+            .collect();
+        let counted = queues.iter().filter_map(|queue| queue.counted.as_ref());
+        let per_month =
+            counted.map(|counted| counted.redis_commands_per_month).reduce(|one, other| one + other);
+        Ok(Usage { sources: overview.sources, queues, per_month, budget })
+    }
+}
+
+impl Counted {
+    /// None, if it is not known since when.
+    fn of(numbers: Numbers, now: DateTime<Utc>) -> Option<Self> {
+        let since = numbers.since?;
+        let seconds = (now - since).num_seconds().max(1);
+        let commands: u64 = numbers.redis_commands.values().sum();
+        Some(Self {
+            since,
+            redis_commands_per_month: float(commands) * float(MONTH.num_seconds().unsigned_abs())
+                / float(seconds.unsigned_abs()),
+            redis_commands: numbers.redis_commands,
+            vendor_calls: numbers.vendor_calls,
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "commands and seconds of one process are far below 2^52")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_what_is_declared() {
+        let budget = Budget::declared().unwrap();
+        assert!(0.0 < budget.warning && budget.warning < budget.critical && budget.critical < budget.free);
+    }
+
+    #[test]
+    fn a_day_of_commands_is_a_thirtieth_of_a_month() {
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let numbers = Numbers {
+            since: Some(now - TimeDelta::days(1)),
+            redis_commands: BTreeMap::from([("idempotency".to_owned(), 20), ("cache".to_owned(), 10)]),
+            ..Numbers::default()
+        };
+        let counted = Counted::of(numbers, now).unwrap();
+        assert!((counted.redis_commands_per_month - 900.0).abs() < 1e-6, "{counted:?}");
+        assert_eq!(Counted::of(Numbers::default(), now), None);
+    }
+}
