@@ -8,6 +8,7 @@ mod pages;
 mod parameters;
 mod refusal;
 mod search;
+mod spark;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -75,6 +76,7 @@ fn router(app: App) -> Router {
     Router::new()
         .route("/", get(pages::now))
         .route("/errors", get(pages::errors))
+        .route("/errors/change", get(pages::error).post(changes::error))
         .route("/dead-letters", get(pages::dead_letters))
         .route("/dead-letters/change", get(changes::preview).post(changes::dead_letters))
         .route("/dead-letters/{id}", get(pages::dead_letter))

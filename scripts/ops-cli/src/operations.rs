@@ -115,7 +115,7 @@ impl Operations {
         let redis = configured(&config, Redis::from_config);
         let leases = redis.map(|redis| Leases::new(redis, clock.clone(), pace, Arc::from("ops")));
         Self {
-            database: configured(&config, Database::from_config),
+            database: configured(&config, Database::for_lists),
             tasks: configured(&config, CloudTasks::from_config),
             scheduler: configured(&config, CloudScheduler::from_config),
             functions: Functions::from_config(&mut config()),

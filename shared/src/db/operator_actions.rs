@@ -42,6 +42,12 @@ pub enum Action {
     Forget,
     /// A bulk ends early.
     Cancel,
+    /// The cause of an error is said to be gone.
+    FixError,
+    /// An error is not shown until it has happened more often.
+    IgnoreError,
+    /// An error is shown again.
+    ReopenError,
 }
 
 /// Where an operator asks for it.

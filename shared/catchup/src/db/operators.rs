@@ -10,7 +10,7 @@ use crate::retention::RETENTION;
 pub const ROLE: &str = "jobs_operators";
 
 /// Everything of ours can be read, which `scripts/ops` and the runbook's questions need, and changed is what they change:
-/// dead letters with their failures, deliveries of unknown status, what a person took back, rows of users who are gone, and the
+/// dead letters with their failures, what is said of errors, deliveries of unknown status, what a person took back, rows of users who are gone, and the
 /// record of all this, which they may add to and not delete from. Nothing of the application.
 const RIGHTS: &str = "
     DO $$ BEGIN
@@ -23,6 +23,7 @@ const RIGHTS: &str = "
     GRANT UPDATE, DELETE ON jobs.dead_letters, jobs.failures, jobs.notification_deliveries TO jobs_operators;
     GRANT INSERT, UPDATE (ended_at, changed, cancelled_at, rate, problem) ON jobs.operator_actions TO jobs_operators;
     GRANT INSERT, UPDATE (outcome, error, at) ON jobs.bulk_members TO jobs_operators;
+    GRANT INSERT, UPDATE, DELETE ON jobs.error_states TO jobs_operators;
     GRANT DELETE ON jobs.swept_users TO jobs_operators;
 ";
 
