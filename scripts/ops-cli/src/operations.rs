@@ -8,11 +8,13 @@
 //! | Postgres | failures, dead letters, messages, actions; of the application's tables, a user's connections | `shared::db`, `catchup::db` |
 //! | Cloud Tasks | the queues and the tasks that wait | [`cloud_tasks`] |
 //! | Cloud Scheduler | the schedules | [`cloud_scheduler`] |
-//! | metrics | how tasks end, and how fast: of the functions' processes | [`numbers`] |
+//! | metrics | how tasks end, and how fast: of the functions' processes on this machine | [`numbers`] |
+//! | Cloud Monitoring | the same of a project | [`cloud_monitoring`] |
 //! | Redis | the lease of a task; asked only for one task at a time | `shared::idempotency` |
 
 pub(crate) mod actions;
 pub(crate) mod bulks;
+mod cloud_monitoring;
 mod cloud_scheduler;
 pub(crate) mod cloud_tasks;
 pub(crate) mod dead_letters;
@@ -39,6 +41,7 @@ use shared::idempotency::Leases;
 use shared::pace::Pace;
 use shared::redis::Redis;
 
+use cloud_monitoring::CloudMonitoring;
 use cloud_scheduler::CloudScheduler;
 use cloud_tasks::CloudTasks;
 use producers::Functions;
@@ -59,6 +62,10 @@ pub(crate) enum Source {
     #[serde(rename = "metrics")]
     #[strum(serialize = "metrics")]
     Metrics,
+    /// The numbers of a project are of the last hour.
+    #[serde(rename = "Cloud Monitoring")]
+    #[strum(serialize = "Cloud Monitoring (last hour)")]
+    CloudMonitoring,
     Redis,
 }
 
@@ -97,6 +104,8 @@ pub(crate) struct Operations {
     tasks: Result<CloudTasks, String>,
     /// None on a machine that has Cloud Tasks and no Cloud Scheduler.
     scheduler: Result<Option<CloudScheduler>, String>,
+    /// None on a machine whose functions are asked themselves.
+    monitoring: Result<Option<CloudMonitoring>, String>,
     leases: Result<Leases, String>,
     functions: Functions,
     pace: Pace,
@@ -118,6 +127,7 @@ impl Operations {
             database: configured(&config, Database::for_lists),
             tasks: configured(&config, CloudTasks::from_config),
             scheduler: configured(&config, CloudScheduler::from_config),
+            monitoring: configured(&config, CloudMonitoring::from_config),
             functions: Functions::from_config(&mut config()),
             clock,
             leases,

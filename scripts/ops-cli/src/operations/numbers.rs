@@ -1,7 +1,6 @@
-//! How tasks end, and how fast: what a function's process counts since it started, read from its `/metrics`.
+//! How tasks end, and how fast: of functions on this machine what each process counts since it started, read from its `/metrics`.
 //!
-//! That is where the numbers are of functions on this machine. Those of a project are in Cloud Monitoring, which is not asked:
-//! there they are unknown.
+//! Those of a project are in Cloud Monitoring ([`super::cloud_monitoring`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::canary::FAILURES;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a process has counted since it started.
+/// What a process has counted since it started, or all instances of a function in a time that ends now.
 #[derive(Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Numbers {
@@ -28,6 +27,17 @@ pub(crate) struct Numbers {
     pub(crate) p50_ms: Option<f64>,
     /// Nor did 95 % of them.
     pub(crate) p95_ms: Option<f64>,
+    /// The length of that time; none, since the process started.
+    pub(crate) window_minutes: Option<u32>,
+}
+
+impl Numbers {
+    pub(super) fn of(by_outcome: BTreeMap<String, u64>, p50_ms: Option<f64>, p95_ms: Option<f64>) -> Self {
+        let dispatches = by_outcome.values().sum();
+        let failed: u64 = FAILURES.iter().filter_map(|outcome| by_outcome.get(*outcome)).sum();
+        let success_percent = percent(dispatches - failed, dispatches);
+        Self { dispatches, by_outcome, success_percent, p50_ms, p95_ms, window_minutes: None }
+    }
 }
 
 /// Where the process that serves `address` shows its numbers, if it is on this machine.
@@ -46,14 +56,14 @@ pub(crate) async fn read(page: Url) -> anyhow::Result<Numbers> {
 }
 
 fn parse(text: &str) -> Numbers {
-    let mut numbers = Numbers::default();
+    let mut by_outcome: BTreeMap<String, u64> = BTreeMap::new();
     // Upper bound in seconds, and how many dispatches took no longer.
     let mut buckets: Vec<(f64, u64)> = Vec::new();
     for line in text.lines() {
         let Some((name, value)) = line.rsplit_once(' ') else { continue };
         if name.starts_with("tasks_total{") {
             if let (Some(outcome), Ok(count)) = (label(name, "outcome"), value.parse::<u64>()) {
-                *numbers.by_outcome.entry(outcome.to_owned()).or_default() += count;
+                *by_outcome.entry(outcome.to_owned()).or_default() += count;
             }
         } else if name.starts_with("task_duration_seconds_bucket{")
             && let (Some(Ok(bound)), Ok(count)) = (label(name, "le").map(bound), value.parse())
@@ -61,12 +71,8 @@ fn parse(text: &str) -> Numbers {
             buckets.push((bound, count));
         }
     }
-    numbers.dispatches = numbers.by_outcome.values().sum();
-    let failed: u64 = FAILURES.iter().filter_map(|outcome| numbers.by_outcome.get(*outcome)).sum();
-    numbers.success_percent = percent(numbers.dispatches - failed, numbers.dispatches);
     buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
-    (numbers.p50_ms, numbers.p95_ms) = (percentile(&buckets, 50), percentile(&buckets, 95));
-    numbers
+    Numbers::of(by_outcome, percentile(&buckets, 50), percentile(&buckets, 95))
 }
 
 fn label<'a>(name: &'a str, label: &str) -> Option<&'a str> {

@@ -14,6 +14,7 @@ mod incident;
 mod messages;
 mod mistakes;
 mod new_function;
+mod numbers;
 mod operator;
 mod output;
 mod pages;
