@@ -3,6 +3,7 @@
 
 mod access;
 mod changes;
+mod iap;
 mod page;
 mod pages;
 mod parameters;
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 use crate::database::wait_for;
 use crate::operations::Operations;
 use access::Access;
+use iap::{Iap, Policy};
 use refusal::Refusal;
 
 /// A form of ours is far smaller.
@@ -36,6 +38,8 @@ const MAX_FORM_BYTES: usize = 64 * 1024;
 ///
 /// On loopback, the address that is printed has a token: who opens it may act and see bodies. Without the token, and beyond
 /// loopback, the pages are read-only and show no personal data.
+///
+/// Behind Identity-Aware Proxy (--iap-audience), whom it lets through may read; the others are named.
 #[derive(Args)]
 pub(crate) struct Console {
     /// Address to listen on.
@@ -47,6 +51,31 @@ pub(crate) struct Console {
     /// The token, which is not printed then; one is made up otherwise.
     #[arg(long, env = "OPS_CONSOLE_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Serve only whom Identity-Aware Proxy lets through: the audience of its assertions, such as
+    /// /projects/NUMBER/global/backendServices/ID.
+    #[arg(long, env = "OPS_CONSOLE_IAP_AUDIENCE", value_name = "AUDIENCE")]
+    iap_audience: Option<String>,
+    /// Who may act, behind Identity-Aware Proxy.
+    #[arg(
+        long,
+        env = "OPS_CONSOLE_IAP_OPERATORS",
+        requires = "iap_audience",
+        value_name = "E-MAIL,…",
+        value_delimiter = ','
+    )]
+    iap_operators: Vec<String>,
+    /// Who may act and see bodies, behind Identity-Aware Proxy.
+    #[arg(
+        long,
+        env = "OPS_CONSOLE_IAP_PERSONAL",
+        requires = "iap_audience",
+        value_name = "E-MAIL,…",
+        value_delimiter = ','
+    )]
+    iap_personal: Vec<String>,
+    /// Where the keys of Identity-Aware Proxy are: Google's, or, for tests, on loopback.
+    #[arg(long, env = "OPS_CONSOLE_IAP_KEYS", hide = true, default_value = iap::KEYS)]
+    iap_keys: String,
 }
 
 /// What all pages share.
@@ -63,7 +92,11 @@ impl Console {
             let listener = TcpListener::bind(address).await;
             let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
             let is_given = self.token.is_some();
-            let access = Access::on(listener.local_addr()?, self.token);
+            let iap = self.iap_audience.map(|audience| {
+                let (operators, personal) = (self.iap_operators, self.iap_personal);
+                Iap::new(Policy { audience, operators, personal }, &self.iap_keys)
+            });
+            let access = Access::on(listener.local_addr()?, self.token, iap.transpose()?);
             println!("console: {}", if is_given { format!("http://{address}/") } else { access.address() });
             let app = App { operations: Operations::from_process(), access };
             axum::serve(listener, router(app)).await?;

@@ -131,7 +131,8 @@ pub(super) async fn preview(State(app): State<App>, visitor: Visitor, RawQuery(q
 
 /// As the record of actions has it.
 fn request(form: &Parameters) -> Result<Request<'_>, Refusal> {
-    Ok(Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() })
+    let via = form.sender.as_deref().map_or(Via::Console, Via::ConsoleOf);
+    Ok(Request { via, why: form.get("why")?.unwrap_or_default() })
 }
 
 /// Begins the replay or discard of dead letters, which this process runs.

@@ -376,10 +376,10 @@ pub(super) async fn dead_letter(
     let frame = app.frame("Dead letter", visitor, format!("dead-letters show {id}"));
     let mut data = summary(&it);
     data["runs"] = runs.iter().map(run_as_json).collect();
-    // Personal data: only for who has the token.
+    // Personal data.
     let body = &it.body[..it.body.len().min(BODY_BYTES)];
     let body =
-        if frame.visitor.may_operate { String::from_utf8_lossy(body).into_owned() } else { String::new() };
+        if frame.visitor.sees_bodies { String::from_utf8_lossy(body).into_owned() } else { String::new() };
     let parameters_of_task = [("key", it.key.clone()), ("queue", it.function.clone())];
     let page = DeadLetterPage {
         frame: &frame,

@@ -10,6 +10,7 @@ mod errors;
 mod forget;
 mod history;
 mod holds;
+mod iap;
 mod incident;
 mod messages;
 mod mistakes;
