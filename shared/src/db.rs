@@ -23,6 +23,7 @@ pub use text::shortened;
 pub mod bulks;
 mod connections;
 pub mod dead_letters;
+pub mod error_states;
 pub mod errors;
 pub mod failures;
 #[cfg(feature = "migrate")]
@@ -99,6 +100,14 @@ impl Database {
         let size = config.required::<NonZeroU32>(&variables::DATABASE_POOL_SIZE);
         let options = connect_options(config);
         Ok(Self::connect_lazily(options?, size?.get()))
+    }
+
+    /// The same for lists with conditions, any of which may be absent: each is planned for those that are given. One plan for all
+    /// would read the whole table.
+    pub fn for_lists(config: &mut Config) -> Result<Self, InvalidConfig> {
+        let size = config.required::<NonZeroU32>(&variables::DATABASE_POOL_SIZE);
+        let options = connect_options(config)?.options([("plan_cache_mode", "force_custom_plan")]);
+        Ok(Self::connect_lazily(options, size?.get()))
     }
 
     /// A pool of at most `size` connections, none of them open yet.

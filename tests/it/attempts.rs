@@ -288,7 +288,17 @@ async fn a_task_that_is_dispatched_often_is_recorded_before_it_runs_and_counts_i
     let mut delivery = Delivery::new(body()).again(20);
     let errors = Errors::from(stack.setup([]).database().unwrap());
     let listed = async || {
-        let groups = errors.list(&errors::Filter::default(), stack.now(), 10).await.unwrap();
+        let since = stack.now() - TimeDelta::days(1);
+        let filter = errors::Filter {
+            function: None,
+            reason: None,
+            user_id: None,
+            since,
+            until: None,
+            without_functions: &[],
+            without_fingerprints: &[],
+        };
+        let groups = errors.list(&filter, stack.now(), 10).await.unwrap();
         groups.into_iter().map(|it| (it.reason, it.failures)).collect::<Vec<_>>()
     };
     for attempt in 1..=attempts() {

@@ -5,6 +5,7 @@ mod access;
 mod bars;
 mod changes;
 mod deploys;
+mod iap;
 mod page;
 mod pages;
 mod parameters;
@@ -12,6 +13,7 @@ mod refusal;
 mod samples;
 mod schedules;
 mod search;
+mod spark;
 mod tasks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,6 +32,7 @@ use tokio::net::TcpListener;
 use crate::database::wait_for;
 use crate::operations::Operations;
 use access::Access;
+use iap::{Iap, Policy};
 use refusal::Refusal;
 use samples::Samples;
 
@@ -41,6 +44,8 @@ const MAX_FORM_BYTES: usize = 64 * 1024;
 ///
 /// On loopback, the address that is printed has a token: who opens it may act and see bodies. Without the token, and beyond
 /// loopback, the pages are read-only and show no personal data.
+///
+/// Behind Identity-Aware Proxy (--iap-audience), whom it lets through may read; the others are named.
 #[derive(Args)]
 pub(crate) struct Console {
     /// Address to listen on.
@@ -52,6 +57,31 @@ pub(crate) struct Console {
     /// The token, which is not printed then; one is made up otherwise.
     #[arg(long, env = "OPS_CONSOLE_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Serve only whom Identity-Aware Proxy lets through: the audience of its assertions, such as
+    /// /projects/NUMBER/global/backendServices/ID.
+    #[arg(long, env = "OPS_CONSOLE_IAP_AUDIENCE", value_name = "AUDIENCE")]
+    iap_audience: Option<String>,
+    /// Who may act, behind Identity-Aware Proxy.
+    #[arg(
+        long,
+        env = "OPS_CONSOLE_IAP_OPERATORS",
+        requires = "iap_audience",
+        value_name = "E-MAIL,…",
+        value_delimiter = ','
+    )]
+    iap_operators: Vec<String>,
+    /// Who may act and see bodies, behind Identity-Aware Proxy.
+    #[arg(
+        long,
+        env = "OPS_CONSOLE_IAP_PERSONAL",
+        requires = "iap_audience",
+        value_name = "E-MAIL,…",
+        value_delimiter = ','
+    )]
+    iap_personal: Vec<String>,
+    /// Where the keys of Identity-Aware Proxy are: Google's, or, for tests, on loopback.
+    #[arg(long, env = "OPS_CONSOLE_IAP_KEYS", hide = true, default_value = iap::KEYS)]
+    iap_keys: String,
 }
 
 /// What all pages share.
@@ -69,7 +99,11 @@ impl Console {
             let listener = TcpListener::bind(address).await;
             let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
             let is_given = self.token.is_some();
-            let access = Access::on(listener.local_addr()?, self.token);
+            let iap = self.iap_audience.map(|audience| {
+                let (operators, personal) = (self.iap_operators, self.iap_personal);
+                Iap::new(Policy { audience, operators, personal }, &self.iap_keys)
+            });
+            let access = Access::on(listener.local_addr()?, self.token, iap.transpose()?);
             println!("console: {}", if is_given { format!("http://{address}/") } else { access.address() });
             let app = App { operations: Operations::from_process(), access, samples: Samples::default() };
             tokio::spawn(app.samples.clone().take(app.operations.clone()));
@@ -83,6 +117,7 @@ fn router(app: App) -> Router {
     Router::new()
         .route("/", get(pages::now))
         .route("/errors", get(pages::errors))
+        .route("/errors/change", get(pages::error).post(changes::error))
         .route("/dead-letters", get(pages::dead_letters))
         .route("/dead-letters/change", get(changes::preview).post(changes::dead_letters))
         .route("/dead-letters/{id}", get(pages::dead_letter))

@@ -9,11 +9,13 @@
 //! | Cloud Tasks | the queues and the tasks that wait | [`cloud_tasks`] |
 //! | Cloud Scheduler | the schedules | [`cloud_scheduler`] |
 //! | Cloud Run | the services and their revisions | [`cloud_run`] |
-//! | metrics | how tasks end, and how fast: of the functions' processes | [`numbers`] |
+//! | metrics | how tasks end, and how fast: of the functions' processes on this machine | [`numbers`] |
+//! | Cloud Monitoring | the same of a project | [`cloud_monitoring`] |
 //! | Redis | the lease of a task; asked only for one task at a time | `shared::idempotency` |
 
 pub(crate) mod actions;
 pub(crate) mod bulks;
+mod cloud_monitoring;
 mod cloud_run;
 mod cloud_scheduler;
 pub(crate) mod cloud_tasks;
@@ -44,6 +46,7 @@ use shared::idempotency::Leases;
 use shared::pace::Pace;
 use shared::redis::Redis;
 
+use cloud_monitoring::CloudMonitoring;
 use cloud_run::CloudRun;
 use cloud_scheduler::CloudScheduler;
 use cloud_tasks::CloudTasks;
@@ -68,6 +71,10 @@ pub(crate) enum Source {
     #[serde(rename = "metrics")]
     #[strum(serialize = "metrics")]
     Metrics,
+    /// The numbers of a project are of the last hour.
+    #[serde(rename = "Cloud Monitoring")]
+    #[strum(serialize = "Cloud Monitoring (last hour)")]
+    CloudMonitoring,
     Redis,
 }
 
@@ -108,6 +115,8 @@ pub(crate) struct Operations {
     scheduler: Result<Option<CloudScheduler>, String>,
     /// The same of Cloud Run.
     run: Result<Option<CloudRun>, String>,
+    /// None on a machine whose functions are asked themselves.
+    monitoring: Result<Option<CloudMonitoring>, String>,
     leases: Result<Leases, String>,
     functions: Functions,
     pace: Pace,
@@ -126,10 +135,11 @@ impl Operations {
         let redis = configured(&config, Redis::from_config);
         let leases = redis.map(|redis| Leases::new(redis, clock.clone(), pace, Arc::from("ops")));
         Self {
-            database: configured(&config, Database::from_config),
+            database: configured(&config, Database::for_lists),
             tasks: configured(&config, CloudTasks::from_config),
             scheduler: configured(&config, CloudScheduler::from_config),
             run: configured(&config, CloudRun::from_config),
+            monitoring: configured(&config, CloudMonitoring::from_config),
             functions: Functions::from_config(&mut config()),
             clock,
             leases,

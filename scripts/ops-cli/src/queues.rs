@@ -15,7 +15,8 @@ use crate::table::{Table, known};
 /// Show the queues: what each does and why, what waits in it, how its tasks end, and its dead letters.
 ///
 /// `?` is not known: its source is named below the table, and the exit code is 1. The API of Cloud Tasks shows the first 1,000 tasks of a
-/// queue; success and times are those of a function's process on this machine since it started.
+/// queue; success and times are those of a function's process on this machine since it started, or, in a project, of all its instances in the
+/// last hour, as Cloud Monitoring has them.
 #[derive(Args)]
 pub(crate) struct Queues {
     /// Print JSON: `sources` and `queues`.

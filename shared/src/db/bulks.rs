@@ -25,7 +25,7 @@ pub struct NewBulk<'a> {
     /// [`Action::Replay`] or [`Action::Discard`].
     pub action: Action,
     /// Where it is asked for.
-    pub via: Via,
+    pub via: Via<'a>,
     /// What was asked for, as it can be asked for again.
     pub filter: &'a Value,
     /// The operator's reason.

@@ -6,10 +6,15 @@ use uuid::Uuid;
 use super::{Database, Error};
 
 /// Cloud Tasks waits for no answer any longer: <https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks>.
-const LONGEST_DISPATCH: TimeDelta = TimeDelta::minutes(30);
+pub(super) const LONGEST_DISPATCH: TimeDelta = TimeDelta::minutes(30);
+
+/// Parts of the time that was asked for, in each of which the runs of an error are counted.
+pub const BARS: i64 = 24;
+/// Failed runs that are looked at for one list: a tenth of a second.
+const LOOKED_AT: i64 = 12_000;
 
 /// Which failures are meant.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Filter<'a> {
     /// Of one function.
     pub function: Option<&'a str>,
@@ -18,9 +23,13 @@ pub struct Filter<'a> {
     /// Of one user.
     pub user_id: Option<Uuid>,
     /// From then on.
-    pub since: Option<DateTime<Utc>>,
+    pub since: DateTime<Utc>,
     /// Before then.
     pub until: Option<DateTime<Utc>>,
+    /// Functions of errors that are left out.
+    pub without_functions: &'a [String],
+    /// Their fingerprints, in the same order.
+    pub without_fingerprints: &'a [String],
 }
 
 /// Failures that look the same.
@@ -49,6 +58,10 @@ pub struct ErrorGroup {
     pub last: DateTime<Utc>,
     /// What ran, each once.
     pub revisions: Vec<String>,
+    /// Failed runs of each of [`BARS`] equal parts of the time that was asked for; the last one ends with it, or now.
+    pub bars: Vec<i64>,
+    /// There are more failed runs than were looked at: runs, tasks and users are at least so many, revisions may be missing.
+    pub is_cut: bool,
 }
 
 /// A failed run of a user's task.
@@ -82,6 +95,10 @@ impl From<Database> for Errors {
 impl Errors {
     /// What failed, the newest first. A dead letter without a recorded run, such as of a body that is no envelope, is an
     /// error of its own. A run that was recorded before it began is none while it may be under way.
+    ///
+    /// However much has failed, no error is left out for another, and no more than [`LOOKED_AT`] runs are looked at, the newest
+    /// of each bar of each error: [`ErrorGroup::is_cut`] says where there are more.
+    #[expect(clippy::too_many_lines, reason = "it is one statement")]
     pub async fn list(
         &self,
         filter: &Filter<'_>,
@@ -91,30 +108,112 @@ impl Errors {
         let groups = sqlx::query_as!(
             ErrorGroup,
             r#"
-            WITH seen AS (
-                SELECT function, fingerprint, reason, error, user_id, key, revision, at, true AS is_run
-                FROM jobs.failures
-                WHERE (kind IN ('failed', 'permanent', 'killed') OR kind = 'started' AND began_at <= $7)
-                  AND ($1::text IS NULL OR function = $1) AND ($2::text IS NULL OR reason = $2)
-                  AND ($3::uuid IS NULL OR user_id = $3)
-                  AND at >= COALESCE($4::timestamptz, '-infinity') AND at < COALESCE($5::timestamptz, 'infinity')
+            WITH RECURSIVE known AS (
+                SELECT * FROM (
+                    SELECT function, fingerprint FROM jobs.failures
+                    WHERE kind IN ('failed', 'permanent', 'killed', 'started')
+                      AND $3::uuid IS NULL AND function >= COALESCE($1::text, '')
+                    ORDER BY function, fingerprint LIMIT 1
+                ) first WHERE $1::text IS NULL OR function = $1
                 UNION ALL
-                SELECT function, fingerprint, reason, error, user_id, key, NULL, updated_at, false
-                FROM jobs.dead_letters
-                WHERE state <> 'sent'
-                  AND ($1::text IS NULL OR function = $1) AND ($2::text IS NULL OR reason = $2)
+                SELECT next.function, next.fingerprint FROM known CROSS JOIN LATERAL (
+                    SELECT f.function, f.fingerprint FROM jobs.failures f
+                    WHERE f.kind IN ('failed', 'permanent', 'killed', 'started')
+                      AND (f.function, f.fingerprint) > (known.function, known.fingerprint)
+                    ORDER BY f.function, f.fingerprint LIMIT 1
+                ) next WHERE $1::text IS NULL OR next.function = $1
+            ), of_user AS MATERIALIZED (
+                SELECT function, fingerprint, reason, error, key, user_id, revision, at FROM jobs.failures
+                WHERE kind IN ('failed', 'permanent', 'killed', 'started') AND (kind <> 'started' OR began_at <= $7)
+                  AND user_id = $3 AND ($1::text IS NULL OR function = $1) AND ($2::text IS NULL OR reason = $2)
+                  AND at >= $4 AND at < COALESCE($5::timestamptz, 'infinity')
+            ), letters AS MATERIALIZED (
+                SELECT function, fingerprint, reason, error, key, user_id, updated_at AS at FROM jobs.dead_letters
+                WHERE state <> 'sent' AND ($1::text IS NULL OR function = $1) AND ($2::text IS NULL OR reason = $2)
                   AND ($3::uuid IS NULL OR user_id = $3)
-                  AND updated_at >= COALESCE($4::timestamptz, '-infinity')
-                  AND updated_at < COALESCE($5::timestamptz, 'infinity')
+                  AND updated_at >= $4 AND updated_at < COALESCE($5::timestamptz, 'infinity')
+            ), newest AS MATERIALIZED (
+                SELECT row_number() OVER (ORDER BY max(seen.at) DESC, seen.function, seen.fingerprint) AS place,
+                       seen.function, seen.fingerprint, max(seen.at) AS at,
+                       (array_agg(seen.reason ORDER BY seen.at DESC))[1] AS reason,
+                       (array_agg(seen.error ORDER BY seen.at DESC))[1] AS error
+                FROM (
+                    SELECT known.function, known.fingerprint, run.at, run.reason, run.error
+                    FROM known CROSS JOIN LATERAL (
+                        SELECT f.at, f.reason, f.error FROM jobs.failures f
+                        WHERE f.kind IN ('failed', 'permanent', 'killed', 'started')
+                          AND (f.kind <> 'started' OR f.began_at <= $7)
+                          AND f.function = known.function AND f.fingerprint = known.fingerprint
+                          AND f.at >= $4 AND f.at < COALESCE($5::timestamptz, 'infinity')
+                        ORDER BY f.at DESC LIMIT 1
+                    ) run
+                    -- What looks the same has the same reason.
+                    WHERE $2::text IS NULL OR run.reason = $2
+                    UNION ALL
+                    SELECT function, fingerprint, at, reason, error FROM of_user
+                    UNION ALL
+                    SELECT function, fingerprint, at, reason, error FROM letters
+                ) seen
+                WHERE NOT EXISTS (
+                    SELECT FROM UNNEST($11::text[], $12::text[]) AS without (function, fingerprint)
+                    WHERE without.function = seen.function AND without.fingerprint = seen.fingerprint
+                )
+                GROUP BY seen.function, seen.fingerprint
+                ORDER BY place LIMIT $6
+            ), looked_at AS MATERIALIZED (
+                SELECT newest.place, bar.number AS bar, run.key, run.user_id, run.revision, run.at
+                FROM newest CROSS JOIN (
+                    SELECT number, $4 + number * length AS since,
+                           CASE WHEN number < $8::bigint - 1 THEN $4 + (number + 1) * length
+                                ELSE COALESCE($5::timestamptz, 'infinity') END AS until
+                    FROM generate_series(0, $8::bigint - 1) AS number,
+                         (SELECT (COALESCE($5::timestamptz, $9) - $4) / $8::bigint AS length) AS bars
+                ) bar
+                LEFT JOIN LATERAL (
+                    (SELECT f.key, f.user_id, f.revision, f.at FROM jobs.failures f
+                     WHERE f.kind IN ('failed', 'permanent', 'killed', 'started')
+                       AND (f.kind <> 'started' OR f.began_at <= $7)
+                       AND $3::uuid IS NULL AND f.function = newest.function AND f.fingerprint = newest.fingerprint
+                       AND f.at >= bar.since AND f.at < bar.until
+                     ORDER BY f.at DESC LIMIT GREATEST($10::bigint / (SELECT count(*) FROM newest), 1) + 1)
+                    UNION ALL
+                    SELECT f.key, f.user_id, f.revision, f.at FROM of_user f
+                    WHERE f.function = newest.function AND f.fingerprint = newest.fingerprint
+                      AND f.at >= bar.since AND f.at < bar.until
+                ) run ON true
+            ), about AS (
+                SELECT place, count(DISTINCT key COLLATE "C") AS tasks, count(DISTINCT user_id) AS users,
+                       array_agg(DISTINCT revision COLLATE "C") FILTER (WHERE revision IS NOT NULL) AS revisions,
+                       count(*) FILTER (WHERE is_letter) AS dead_letters, min(at) AS first
+                FROM (
+                    SELECT place, key, user_id, revision, at, false AS is_letter FROM looked_at
+                    UNION ALL
+                    SELECT place, key, user_id, NULL, letters.at, true
+                    FROM letters JOIN newest USING (function, fingerprint)
+                ) seen
+                GROUP BY place
+            ), bars AS (
+                SELECT place, array_agg(runs ORDER BY bar) AS bars, sum(runs)::bigint AS failures,
+                       max(runs) > GREATEST($10::bigint / (SELECT count(*) FROM newest), 1) AS is_cut
+                FROM (
+                    SELECT place, bar, count(at) AS runs FROM looked_at GROUP BY place, bar
+                ) counted
+                GROUP BY place
             )
-            SELECT function AS "function!", fingerprint AS "fingerprint!",
-                   (array_agg(reason ORDER BY at DESC))[1] AS "reason!",
-                   (array_agg(error ORDER BY at DESC))[1] AS "error!",
-                   count(*) FILTER (WHERE is_run) AS "failures!", count(DISTINCT key) AS "tasks!",
-                   count(DISTINCT user_id) AS "users!", count(*) FILTER (WHERE NOT is_run) AS "dead_letters!",
-                   min(at) AS "first!", max(at) AS "last!",
-                   COALESCE(array_agg(DISTINCT revision) FILTER (WHERE is_run), '{}') AS "revisions!"
-            FROM seen GROUP BY function, fingerprint ORDER BY max(at) DESC, function, fingerprint LIMIT $6
+            SELECT function AS "function!", fingerprint AS "fingerprint!", reason AS "reason!", error AS "error!",
+                   failures AS "failures!", tasks AS "tasks!", users AS "users!", dead_letters AS "dead_letters!",
+                   LEAST(first, oldest.at) AS "first!", newest.at AS "last!", COALESCE(revisions, '{}') AS "revisions!",
+                   bars AS "bars!", is_cut AND $3::uuid IS NULL AS "is_cut!"
+            FROM newest JOIN about USING (place) JOIN bars USING (place)
+            LEFT JOIN LATERAL (
+                SELECT f.at FROM jobs.failures f
+                WHERE f.kind IN ('failed', 'permanent', 'killed', 'started')
+                  AND (f.kind <> 'started' OR f.began_at <= $7)
+                  AND $3::uuid IS NULL AND f.function = newest.function AND f.fingerprint = newest.fingerprint
+                  AND f.at >= $4
+                ORDER BY f.at LIMIT 1
+            ) oldest ON true
+            ORDER BY place
             "#,
             filter.function,
             filter.reason,
@@ -123,6 +222,11 @@ impl Errors {
             filter.until,
             i64::from(limit),
             now - LONGEST_DISPATCH,
+            BARS,
+            now,
+            LOOKED_AT / BARS,
+            filter.without_functions,
+            filter.without_fingerprints,
         )
         .fetch_all(self.0.statement())
         .await?;

@@ -46,17 +46,35 @@ pub enum Action {
     ContinueBulk,
     /// A bulk runs at another rate.
     ChangeRate,
+    /// The cause of an error is said to be gone.
+    FixError,
+    /// An error is not shown until it has happened more often.
+    IgnoreError,
+    /// An error is shown again.
+    ReopenError,
 }
 
 /// Where an operator asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
-pub enum Via {
+pub enum Via<'a> {
     /// `ops`.
     #[strum(serialize = "command line")]
     CommandLine,
     /// A page of the console.
     #[strum(serialize = "console")]
     Console,
+    /// The same, by whom a proxy verified: this is recorded instead of the user of the database session, who is the console.
+    #[strum(serialize = "console")]
+    ConsoleOf(&'a str),
+}
+
+impl<'a> Via<'a> {
+    fn who(self) -> Option<&'a str> {
+        match self {
+            Self::ConsoleOf(who) => Some(who),
+            Self::CommandLine | Self::Console => None,
+        }
+    }
 }
 
 /// An action that is about to begin.
@@ -65,7 +83,7 @@ pub struct NewAction<'a> {
     /// What.
     pub action: Action,
     /// Where it is asked for.
-    pub via: Via,
+    pub via: Via<'a>,
     /// The function, if it is about one.
     pub function: Option<&'a str>,
     /// The user, if it is about one.
@@ -95,7 +113,7 @@ pub struct StoredAction {
     pub id: Uuid,
     /// When it began.
     pub at: DateTime<Utc>,
-    /// The user of the database session.
+    /// The user of the database session, or who was verified.
     pub who: String,
     /// Where it was asked for.
     pub via: String,
@@ -215,7 +233,7 @@ pub(super) async fn insert(
     let inserted = sqlx::query!(
         "
         INSERT INTO jobs.operator_actions (id, at, who, via, action, function, user_id, filter, count, why, rate, again)
-        VALUES ($1, $2, session_user, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        VALUES ($1, $2, COALESCE($12::text, session_user), $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (id) DO NOTHING
         ",
         id,
@@ -229,6 +247,7 @@ pub(super) async fn insert(
         shortened(new.why, TEXT_CHARS),
         pace.map(|pace| pace.rate),
         pace.map(|pace| pace.again),
+        new.via.who().map(|who| shortened(who, TEXT_CHARS)),
     )
     .execute(executor)
     .await?;

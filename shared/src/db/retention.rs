@@ -11,11 +11,12 @@ use super::sweeps::Sweeps;
 use crate::queue::{Aged, Personal, Retention};
 
 /// The platform's own rows that are deleted at an age, in this order: failures are kept as long as their dead letter.
-const AGED: [(Aged, &str); 5] = [
+const AGED: [(Aged, &str); 6] = [
     (Aged { table: "dead_letters", time: "updated_at", days: 90 }, ANY),
     (Aged { table: "failures", time: "at", days: 90 }, WITHOUT_DEAD_LETTER),
     (Aged { table: "operator_actions", time: "at", days: 400 }, ANY),
     (Aged { table: "bulk_members", time: "at", days: 90 }, ANY),
+    (Aged { table: "error_states", time: "at", days: 400 }, ANY),
     (Aged { table: "sweeps", time: "started_at", days: 90 }, ANY),
 ];
 /// What else must be true of a row: nothing.

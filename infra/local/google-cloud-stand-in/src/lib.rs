@@ -1,5 +1,5 @@
-//! Cloud Run, Cloud Scheduler and Cloud Logging on loopback, as far as gcloud needs them to deploy a function, to shift
-//! its traffic, to run its schedules and to read its log.
+//! Cloud Run, Cloud Scheduler, Cloud Logging and Cloud Monitoring on loopback, as far as gcloud and scripts/ops need them to deploy
+//! a function, to shift its traffic, to run its schedules, and to read its log and its numbers.
 //!
 //! A revision is a real process: [`containers`] starts the program that an image stands for, [`front`] splits the tasks
 //! of a service among its revisions, and the log is what they wrote. Cloud Tasks is `local_cloud`'s.
@@ -11,12 +11,14 @@ pub mod containers;
 pub mod environment;
 mod front;
 mod logs;
+mod monitoring;
 mod rest;
 mod run;
 mod scheduler;
 mod service;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -24,6 +26,7 @@ use axum::routing::{get, post};
 use local_cloud::Background;
 
 pub use containers::Containers;
+use monitoring::Monitoring;
 use run::Run;
 use scheduler::Scheduler;
 
@@ -32,6 +35,7 @@ use scheduler::Scheduler;
 pub struct GoogleCloud {
     server: Background,
     run: Arc<Run>,
+    monitoring: Arc<Monitoring>,
 }
 
 impl GoogleCloud {
@@ -44,6 +48,7 @@ impl GoogleCloud {
     ) -> anyhow::Result<Self> {
         let run = Arc::new(Run::new(containers, project.to_owned(), caller.to_owned()));
         let scheduler = Arc::new(Scheduler::new(tasks_url.to_owned()));
+        let monitoring = Arc::new(Monitoring::default());
         let knative = "/apis/serving.knative.dev/v1/namespaces/{project}";
         let location = "/v1/projects/{project}/locations/{location}";
         let router = Router::new()
@@ -59,10 +64,18 @@ impl GoogleCloud {
                     .route(&format!("{location}/jobs/{{job}}"), get(scheduler::job).post(scheduler::call))
                     .with_state(scheduler),
             )
+            .merge(
+                Router::new()
+                    .route(
+                        "/v1/projects/{project}/location/global/prometheus/api/v1/query",
+                        get(monitoring::query),
+                    )
+                    .with_state(Arc::clone(&monitoring)),
+            )
             .fallback(rest::not_here);
         let server =
             Background::start("google-cloud", |listener| async { axum::serve(listener, router).await })?;
-        Ok(Self { server, run })
+        Ok(Self { server, run, monitoring })
     }
 
     /// Where it listens, as an origin.
@@ -79,6 +92,16 @@ impl GoogleCloud {
         image: &str,
     ) -> anyhow::Result<std::net::SocketAddr> {
         self.run.create(name, timeout, image).await
+    }
+
+    /// Has Cloud Monitoring count a dispatch of the last hour.
+    pub fn record_dispatch(&self, queue: &str, outcome: &str, ms: f64) {
+        self.monitoring.record(queue, outcome, ms);
+    }
+
+    /// From now on Cloud Monitoring refuses calls without credentials, as Google does.
+    pub fn want_credentials(&self) {
+        self.monitoring.wants_credentials.store(true, Ordering::Relaxed);
     }
 
     /// Kills all instances of a service where they stand, and starts them again.

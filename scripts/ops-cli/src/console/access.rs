@@ -2,6 +2,9 @@
 //!
 //! On loopback the token makes the difference; it is in the address that is printed, and in a cookie from then on. A form also
 //! carries a second token made of it, and comes from a page of ours: the browser says from where.
+//!
+//! Behind Identity-Aware Proxy its assertion makes the difference: whom it lets through may read, and who may act, or see bodies,
+//! is configured.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,11 +14,13 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::App;
+use super::iap::{self, Iap, Person};
 use super::parameters::Parameters;
 use super::refusal::Refusal;
 
@@ -26,28 +31,38 @@ const TOKEN_BYTES: usize = 24;
 #[derive(Clone)]
 pub(super) struct Access {
     listens_on: SocketAddr,
-    /// None beyond loopback, where the console cannot tell who is there.
+    /// None beyond loopback, where the console cannot tell who is there, and behind Identity-Aware Proxy, which says it.
     token: Option<String>,
+    iap: Option<Iap>,
+    /// What the tokens of forms are made of.
+    secret: String,
 }
 
 /// Who asks for a page.
 pub(super) struct Visitor {
-    /// May act, and see bodies.
+    /// As Identity-Aware Proxy knows who is there; none with a token, or without.
+    pub(super) email: Option<String>,
     pub(super) may_operate: bool,
+    /// Bodies are personal data.
+    pub(super) sees_bodies: bool,
     /// What a form must carry; empty for who may not act.
     pub(super) form_token: String,
 }
 
 impl Access {
-    pub(super) fn on(listens_on: SocketAddr, token: Option<String>) -> Self {
+    pub(super) fn on(listens_on: SocketAddr, token: Option<String>, iap: Option<Iap>) -> Self {
         let token = token.filter(|token| !token.is_empty()).unwrap_or_else(new_token);
-        Self { listens_on, token: listens_on.ip().is_loopback().then_some(token) }
+        let has_token = listens_on.ip().is_loopback() && iap.is_none();
+        Self { listens_on, secret: token.clone(), token: has_token.then_some(token), iap }
     }
 
     /// What is printed for the operator.
     pub(super) fn address(&self) -> String {
         match &self.token {
             Some(token) => format!("http://{}/?token={token}", self.listens_on),
+            None if self.iap.is_some() => {
+                format!("http://{}/ (behind Identity-Aware Proxy)", self.listens_on)
+            }
             None => format!("http://{}/ (read-only: it is not on loopback)", self.listens_on),
         }
     }
@@ -63,15 +78,36 @@ impl Access {
         format!("ops_console_{}", self.listens_on.port())
     }
 
-    fn visitor(&self, headers: &HeaderMap) -> Visitor {
-        let shown = self.token.as_ref().filter(|token| {
+    async fn visitor(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Visitor, Refusal> {
+        if let Some(iap) = &self.iap {
+            return self.person(iap, headers, now).await;
+        }
+        let is_shown = self.token.as_ref().is_some_and(|token| {
             let name = self.cookie_name();
             cookies(headers).any(|(cookie, value)| cookie == name && is_same(token, value))
         });
-        match shown {
-            Some(token) => Visitor { may_operate: true, form_token: form_token(token) },
-            None => Visitor { may_operate: false, form_token: String::new() },
-        }
+        let form_token = if is_shown { self.form_token("") } else { String::new() };
+        Ok(Visitor { email: None, may_operate: is_shown, sees_bodies: is_shown, form_token })
+    }
+
+    /// Whom Identity-Aware Proxy lets through. No one else is there.
+    async fn person(&self, iap: &Iap, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Visitor, Refusal> {
+        let mut assertions = headers.get_all(iap::HEADER).iter().map(|it| it.to_str().unwrap_or_default());
+        let assertion = assertions.next().filter(|_| assertions.next().is_none());
+        let Person { email, may_operate, sees_bodies } =
+            iap.verify(assertion, now).await.map_err(|error| match error {
+                iap::Error::Rejected(why) => Refusal::Forbidden(why),
+                iap::Error::Unavailable(error) => {
+                    Refusal::Failed(error.context("the keys of Identity-Aware Proxy are not known"))
+                }
+            })?;
+        let form_token = if may_operate { self.form_token(&email) } else { String::new() };
+        Ok(Visitor { email: Some(email), may_operate, sees_bodies, form_token })
+    }
+
+    /// Of one visitor.
+    fn form_token(&self, email: &str) -> String {
+        hex(&Sha256::digest(format!("form:{}:{email}", self.secret)))
     }
 
     /// A page of another site may have a name that leads here: only our own names are answered.
@@ -93,7 +129,7 @@ impl FromRequestParts<App> for Visitor {
         if !app.access.knows(host) {
             return Err(Refusal::Forbidden("The console does not go by this name."));
         }
-        Ok(app.access.visitor(&parts.headers))
+        app.access.visitor(&parts.headers, app.operations.clock.now()).await
     }
 }
 
@@ -101,12 +137,16 @@ impl Visitor {
     /// Whether a form may change something.
     fn may_post(&self, headers: &HeaderMap, form: &Parameters) -> Result<(), Refusal> {
         if !self.may_operate {
-            return Err(Refusal::Forbidden(
-                "Acting takes the address with the token, which the console printed.",
-            ));
+            return Err(Refusal::Forbidden(if self.email.is_some() {
+                "You may read, and not act."
+            } else {
+                "Acting takes the address with the token, which the console printed."
+            }));
         }
         let origin = text(headers, &header::ORIGIN);
-        if origin != format!("http://{}", text(headers, &header::HOST)) {
+        // Identity-Aware Proxy is reached with TLS.
+        let scheme = if self.email.is_some() { "https" } else { "http" };
+        if origin != format!("{scheme}://{}", text(headers, &header::HOST)) {
             return Err(Refusal::Forbidden("The form does not come from a page of the console."));
         }
         let site = text(headers, &SEC_FETCH_SITE);
@@ -134,7 +174,7 @@ impl FromRequest<App> for Posted {
         let body = Bytes::from_request(Request::from_parts(parts, body), app).await;
         let form = Parameters::of(&body.map_err(IntoResponse::into_response)?);
         visitor.may_post(&headers, &form).map_err(Refusal::into_response)?;
-        Ok(Self(form))
+        Ok(Self(form.sent_by(visitor.email)))
     }
 }
 
@@ -153,10 +193,6 @@ fn is_same(one: &str, other: &str) -> bool {
 
 fn new_token() -> String {
     hex(&rand::rng().random::<[u8; TOKEN_BYTES]>())
-}
-
-fn form_token(token: &str) -> String {
-    hex(&Sha256::digest(format!("form:{token}")))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

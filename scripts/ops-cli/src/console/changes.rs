@@ -11,17 +11,19 @@ use uuid::Uuid;
 use super::App;
 use super::access::{Posted, Visitor};
 use super::page::{Frame, show};
-use super::pages::{Shown, bulk_id};
+use super::pages::{Shown, bulk_id, error_of};
 use super::parameters::{Parameters, checked};
 use super::refusal::Refusal;
+use crate::errors::MAX_COUNT;
 use crate::operations::actions::Request;
 use crate::operations::bulks::{self, DEFAULT_RATE, MAX_MEMBERS, MAX_RATE};
 use crate::operations::dead_letters::{Selection, summary};
+use crate::operations::errors::ErrorChange;
 use crate::operations::holds::{Change, Outcome};
 use crate::{explain, names};
 
 /// Dead letters that the preview shows.
-const SAMPLE: usize = 10;
+const SAMPLE: u32 = 10;
 
 /// What is to be done with which dead letters.
 struct Wanted {
@@ -94,16 +96,18 @@ pub(super) async fn preview(State(app): State<App>, visitor: Visitor, RawQuery(q
     if wanted.ids.is_empty() {
         wanted.selection.until = Some(wanted.selection.until.unwrap_or(now));
     }
-    let found = wanted.found(&app).await?;
-    let mut shown = Vec::new();
-    for id in found.iter().take(SAMPLE) {
-        shown.extend(app.operations.find_dead_letter(id).await?);
-    }
     let all = match wanted.ids.len() {
         0 => app.operations.count_dead_letters(&wanted.selection).await?,
-        _ => i64::try_from(found.len()).unwrap_or(i64::MAX),
+        ids => i64::try_from(ids).unwrap_or(i64::MAX),
     };
-    let is_cut = usize::try_from(all).is_ok_and(|all| all > found.len());
+    let count = usize::try_from(all.min(i64::from(MAX_MEMBERS))).unwrap_or_default();
+    let mut shown = Vec::new();
+    if wanted.ids.is_empty() {
+        shown = app.operations.dead_letters(&wanted.selection, SAMPLE).await?.items;
+    }
+    for id in wanted.ids.iter().take(SAMPLE as usize) {
+        shown.extend(app.operations.find_dead_letter(id).await?);
+    }
     let frame = app.frame("Dead letters", visitor, wanted.command());
     let mut hidden = vec![("action", wanted.verb().to_owned()), ("form", frame.visitor.form_token.clone())];
     // Sent again by a browser that reloads, it is the same bulk.
@@ -114,20 +118,21 @@ pub(super) async fn preview(State(app): State<App>, visitor: Visitor, RawQuery(q
         frame: &frame,
         verb: wanted.verb(),
         shown: &shown,
-        count: found.len(),
+        count,
         all,
-        is_cut,
+        is_cut: all > i64::from(MAX_MEMBERS),
         hidden,
         rate: DEFAULT_RATE,
         max_rate: MAX_RATE,
     };
     let sample: Value = shown.iter().map(summary).collect();
-    show(&parameters, &json!({ "count": found.len(), "all": all, "sample": sample }), &frame.nonce, &page)
+    show(&parameters, &json!({ "count": count, "all": all, "sample": sample }), &frame.nonce, &page)
 }
 
 /// As the record of actions has it.
 pub(super) fn request(form: &Parameters) -> Result<Request<'_>, Refusal> {
-    Ok(Request { via: Via::Console, why: form.get("why")?.unwrap_or_default() })
+    let via = form.sender.as_deref().map_or(Via::Console, Via::ConsoleOf);
+    Ok(Request { via, why: form.get("why")?.unwrap_or_default() })
 }
 
 /// Begins the replay or discard of dead letters, which this process runs.
@@ -205,6 +210,24 @@ pub(super) async fn hold(State(app): State<App>, Path(name): Path<String>, Poste
         Some(error) => Err(error.into()),
         None => Ok(Redirect::to(&format!("/queues/{}", queue.name())).into_response()),
     }
+}
+
+/// Records what is said of an error.
+pub(super) async fn error(State(app): State<App>, Posted(form): Posted) -> Shown {
+    let (queue, fingerprint) = error_of(&form)?;
+    let change = match form.get("action")? {
+        Some("fixed") => ErrorChange::Fixed { revision: form.get("revision")?.map(str::to_owned) },
+        Some("ignore") => {
+            let count = form.get("until-count")?.and_then(|count| count.parse().ok());
+            let count = count.filter(|count| (1..=MAX_COUNT).contains(&i64::from(*count)));
+            let bad = || Refusal::BadRequest(format!("A count is 1 to {MAX_COUNT}."));
+            ErrorChange::Ignored { until_count: count.ok_or_else(bad)? }
+        }
+        Some("reopen") => ErrorChange::Open,
+        _ => return Err(Refusal::BadRequest("Fixed, ignore, or reopen?".to_owned())),
+    };
+    app.operations.change_error(queue, fingerprint, &change, request(&form)?).await?;
+    Ok(Redirect::to("/errors").into_response())
 }
 
 /// Releases the lease of a task.

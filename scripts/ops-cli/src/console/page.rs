@@ -19,6 +19,11 @@ use crate::operations::Asked;
 pub(super) const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = concat!(include_str!("keys.js"), include_str!("live.js"));
 
+/// What of a text is shown in a row, as it is written.
+const TEXT_BYTES: usize = 300;
+/// What askama writes for a character that means something in HTML.
+const ESCAPED_BYTES: usize = "&#60;".len();
+
 /// Path and name of each page, and the key that leads there after `g`.
 const PAGES: &[(&str, &str, char)] = &[
     ("/", "Now", 'q'),
@@ -78,6 +83,11 @@ impl Frame {
         self.sources.iter().filter(|asked| asked.problem.is_none())
     }
 
+    /// As much of a text as a row has place for.
+    pub(super) fn short(&self, text: &str) -> String {
+        short(text)
+    }
+
     pub(super) fn time(&self, time: &DateTime<Utc>) -> String {
         moment::text(*time)
     }
@@ -86,6 +96,16 @@ impl Frame {
     pub(super) fn distance(&self, time: &DateTime<Utc>) -> String {
         moment::distance(*time, self.now)
     }
+}
+
+/// As much of a text as a row has place for: of what is written in a page, where some characters take five.
+pub(super) fn short(text: &str) -> String {
+    let mut written = 0;
+    let fits = |char: &char| {
+        written += if "<>&\"'".contains(*char) { ESCAPED_BYTES } else { char.len_utf8() };
+        written <= TEXT_BYTES
+    };
+    text.chars().take_while(fits).collect()
 }
 
 /// The page, or the same as JSON if `?json` asks for it.
@@ -114,4 +134,16 @@ pub(super) fn respond(status: StatusCode, nonce: &Nonce, page: &impl Template) -
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_place_for_so_many_bytes_as_they_are_written() {
+        assert_eq!(short(&"x".repeat(1000)).len(), TEXT_BYTES);
+        assert_eq!(short(&"<".repeat(1000)).len(), TEXT_BYTES / ESCAPED_BYTES);
+        assert_eq!(short("a < b"), "a < b");
+    }
 }

@@ -6,35 +6,38 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use catchup::db::deliveries::{LedgerFilter, LedgerMessage, STATES};
 use catchup::queues;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use shared::db::bulks::{StoredBulk, StoredMember};
 use shared::db::dead_letters::{StoredDeadLetter, StoredFailure};
+use shared::db::error_states::ErrorState;
 use shared::db::errors::ErrorGroup;
 use shared::db::operator_actions::StoredAction;
+use shared::queue::Queue;
 use uuid::Uuid;
 
 use super::App;
 use super::access::Visitor;
-use super::page::{Frame, Nonce, show};
+use super::page::{Frame, Nonce, short, show};
 use super::parameters::{Parameters, address, checked};
 use super::refusal::Refusal;
 use super::samples::LastHour;
+use super::spark;
 use crate::dead_letters::run_as_json;
-use crate::operations::bulks;
+use crate::errors::{self as errors_command, MAX_COUNT};
 use crate::operations::dead_letters::{Selection, summary};
-use crate::operations::errors::Question;
+use crate::operations::errors::{self, KnownError, KnownErrors, Question};
 use crate::operations::overview::Row;
 use crate::operations::schedules::Scheduled;
 use crate::operations::task::Tasks;
 use crate::operations::user::User;
-use crate::operations::{Listed, Source};
+use crate::operations::{Listed, Source, bulks};
 use crate::{explain, names, queues as queues_command};
 
 /// Rows of a page: with their longest texts they stay within its budget of 50 KB.
 const ROWS: u32 = 40;
-/// What of a text is shown in a row.
-const TEXT_CHARS: usize = 200;
+/// Errors of a page, each with its bars.
+const ERRORS: u32 = 25;
 /// What of a body is shown; the command line shows all of it.
 const BODY_BYTES: usize = 16 * 1024;
 
@@ -68,11 +71,6 @@ impl App {
         frame.sources.push(asked);
         answer
     }
-}
-
-/// As much of a text as a row has place for.
-fn short(text: &str) -> String {
-    shared::db::shortened(text, TEXT_CHARS)
 }
 
 #[derive(Template)]
@@ -161,7 +159,9 @@ pub(super) async fn queue(
 #[template(path = "console/errors.html")]
 struct ErrorsPage<'a> {
     frame: &'a Frame,
-    errors: Option<&'a Listed<ErrorGroup>>,
+    errors: Option<&'a KnownErrors>,
+    since: DateTime<Utc>,
+    all: String,
     filters: Filters,
 }
 
@@ -182,7 +182,7 @@ impl Filters {
 
     #[expect(clippy::unused_self, reason = "a template calls methods")]
     fn queues(&self) -> Vec<&'static str> {
-        queues::all().map(shared::queue::Queue::name).collect()
+        queues::all().map(Queue::name).collect()
     }
 }
 
@@ -190,30 +190,128 @@ impl Filters {
 impl ErrorsPage<'_> {
     /// Its dead letters.
     fn dead_letters(&self, group: &ErrorGroup) -> String {
-        let parameters = [("queue", group.function.clone()), ("fingerprint", group.fingerprint.clone())];
-        address("/dead-letters", &parameters)
+        of_error("/dead-letters", group)
     }
 
-    fn short(&self, text: &str) -> String {
-        short(text)
+    /// The preview of their replay.
+    fn replay(&self, group: &ErrorGroup) -> String {
+        format!("{}&action=replay", of_error("/dead-letters/change", group))
     }
+
+    /// Where its state is changed.
+    fn change(&self, group: &ErrorGroup) -> String {
+        of_error("/errors/change", group)
+    }
+
+    fn words(&self, it: &KnownError) -> String {
+        errors::words(it.state.as_ref())
+    }
+
+    fn has_regressed(&self, it: &KnownError) -> bool {
+        it.state.as_ref().is_some_and(|state| state.has_regressed)
+    }
+
+    fn runs(&self, group: &ErrorGroup) -> String {
+        errors_command::at_least(group, group.failures)
+    }
+
+    fn tasks(&self, group: &ErrorGroup) -> String {
+        errors_command::at_least(group, group.tasks)
+    }
+
+    fn users(&self, group: &ErrorGroup) -> String {
+        errors_command::at_least(group, group.users)
+    }
+
+    /// The newest, by its name, and how many others.
+    fn revisions(&self, group: &ErrorGroup) -> String {
+        match &group.revisions[..] {
+            [] => String::new(),
+            [only] => only.clone(),
+            [others @ .., newest] => format!("{newest} and {} more", others.len()),
+        }
+    }
+
+    fn path(&self, group: &ErrorGroup) -> String {
+        spark::path(&group.bars)
+    }
+
+    fn bars(&self, group: &ErrorGroup) -> String {
+        spark::words(&group.bars)
+    }
+}
+
+fn of_error(path: &str, group: &ErrorGroup) -> String {
+    address(path, &[("queue", group.function.clone()), ("fingerprint", group.fingerprint.clone())])
 }
 
 pub(super) async fn errors(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
     let parameters = Parameters::of_query(query.as_deref());
     let since = parameters.time("since")?;
-    let mut frame = Frame { is_live: true, ..app.frame("Errors", visitor, "errors") };
+    let all = parameters.has("all");
+    let command = if all { "errors --all" } else { "errors" };
+    let mut frame = Frame { is_live: true, ..app.frame("Errors", visitor, command) };
+    let since = since.unwrap_or(frame.now - TimeDelta::days(1));
     let question = Question {
         queue: parameters.queue()?,
         reason: parameters.get("reason")?.map(str::to_owned),
         user: parameters.user()?,
-        since: Some(since.unwrap_or(frame.now - TimeDelta::days(1))),
+        since,
         until: parameters.time("until")?,
+        all,
     };
-    let errors = app.ask(&mut frame, app.operations.errors(&question, ROWS)).await;
-    let data = json!({ "sources": frame.sources, "errors": errors });
-    let page = ErrorsPage { frame: &frame, errors: errors.as_ref(), filters: Filters::of(&parameters)? };
+    let errors = app.ask(&mut frame, app.operations.errors(&question, ERRORS)).await;
+    let data = json!({
+        "sources": frame.sources,
+        "errors": errors.as_ref().map(|known| &known.errors),
+        "hidden": errors.as_ref().map(|known| &known.hidden),
+    });
+    let query = query.unwrap_or_default();
+    let all = format!("/errors?{query}{}all", if query.is_empty() { "" } else { "&" });
+    let page =
+        ErrorsPage { frame: &frame, errors: errors.as_ref(), since, all, filters: Filters::of(&parameters)? };
     show(&parameters, &data, &frame.nonce, &page)
+}
+
+#[derive(Template)]
+#[template(path = "console/error.html")]
+struct ErrorPage<'a> {
+    frame: &'a Frame,
+    queue: &'static str,
+    fingerprint: &'a str,
+    state: Option<&'a ErrorState>,
+    said: String,
+    dead_letters: String,
+    hidden: Vec<(&'static str, String)>,
+    max_count: i64,
+}
+
+pub(super) async fn error(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
+    let parameters = Parameters::of_query(query.as_deref());
+    let (queue, fingerprint) = error_of(&parameters)?;
+    let state = app.operations.state_of_error(queue, fingerprint).await?;
+    let command = format!("errors fixed {fingerprint} --queue {}", queue.name());
+    let frame = app.frame("Error", visitor, command);
+    let of_error = [("queue", queue.name().to_owned()), ("fingerprint", fingerprint.to_owned())];
+    let mut hidden = vec![("form", frame.visitor.form_token.clone())];
+    hidden.extend(of_error.clone());
+    let page = ErrorPage {
+        frame: &frame,
+        queue: queue.name(),
+        fingerprint,
+        state: state.as_ref(),
+        said: errors::words(state.as_ref()),
+        dead_letters: address("/dead-letters", &of_error),
+        hidden,
+        max_count: MAX_COUNT,
+    };
+    show(&parameters, &json!({ "state": state }), &frame.nonce, &page)
+}
+
+/// Which error is meant.
+pub(super) fn error_of(parameters: &Parameters) -> Result<(Queue, &str), Refusal> {
+    let (queue, fingerprint) = (parameters.queue()?, parameters.get("fingerprint")?);
+    queue.zip(fingerprint).ok_or_else(|| Refusal::BadRequest("Which error, of which queue?".to_owned()))
 }
 
 #[derive(Template)]
@@ -225,13 +323,6 @@ struct DeadLettersPage<'a> {
     words: String,
     hidden: Vec<(&'static str, String)>,
     filters: Filters,
-}
-
-#[expect(clippy::unused_self, reason = "a template calls methods")]
-impl DeadLettersPage<'_> {
-    fn short(&self, text: &str) -> String {
-        short(text)
-    }
 }
 
 pub(super) async fn dead_letters(
@@ -288,10 +379,10 @@ pub(super) async fn dead_letter(
     let frame = app.frame("Dead letter", visitor, format!("dead-letters show {id}"));
     let mut data = summary(&it);
     data["runs"] = runs.iter().map(run_as_json).collect();
-    // Personal data: only for who has the token.
+    // Personal data.
     let body = &it.body[..it.body.len().min(BODY_BYTES)];
     let body =
-        if frame.visitor.may_operate { String::from_utf8_lossy(body).into_owned() } else { String::new() };
+        if frame.visitor.sees_bodies { String::from_utf8_lossy(body).into_owned() } else { String::new() };
     let parameters_of_task = [("key", it.key.clone()), ("queue", it.function.clone())];
     let page = DeadLetterPage {
         frame: &frame,

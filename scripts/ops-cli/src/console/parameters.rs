@@ -10,7 +10,11 @@ use crate::operations::dead_letters::Selection;
 use crate::{moment, names};
 
 /// What was given, in its order.
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(super) struct Parameters {
+    given: Vec<(String, String)>,
+    /// Of a form: the e-mail address of who sent it, if Identity-Aware Proxy said it.
+    pub(super) sender: Option<String>,
+}
 
 impl Parameters {
     /// Of the part of an address after `?`.
@@ -20,7 +24,12 @@ impl Parameters {
 
     /// Of a form's body, or of the part of an address after `?`.
     pub(super) fn of(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).into_owned().collect())
+        Self { given: form_urlencoded::parse(text).into_owned().collect(), sender: None }
+    }
+
+    /// Says who sent the form.
+    pub(super) fn sent_by(self, sender: Option<String>) -> Self {
+        Self { sender, ..self }
     }
 
     /// What is not given, or empty, is not there.
@@ -29,12 +38,12 @@ impl Parameters {
     }
 
     pub(super) fn all(&self, name: &str) -> Result<Vec<&str>, Refusal> {
-        let values = self.0.iter().filter(|(given, _)| given == name).map(|(_, value)| value.trim());
+        let values = self.given.iter().filter(|(given, _)| given == name).map(|(_, value)| value.trim());
         values.filter(|value| !value.is_empty()).map(checked).collect()
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(given, _)| given == name)
+        self.given.iter().any(|(given, _)| given == name)
     }
 
     pub(super) fn queue(&self) -> Result<Option<Queue>, Refusal> {

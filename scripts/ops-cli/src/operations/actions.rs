@@ -9,7 +9,7 @@ use super::{Listed, Operations};
 /// Who asks for an action, and why.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
-    pub(crate) via: Via,
+    pub(crate) via: Via<'a>,
     pub(crate) why: &'a str,
 }
 

@@ -34,10 +34,29 @@ struct Refusal {
     error: Explained,
 }
 
-#[derive(Default, Deserialize)]
-struct Explained {
-    #[serde(default)]
-    message: String,
+/// As Google's APIs explain themselves, and as those do that are Prometheus'.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Explained {
+    Google {
+        #[serde(default)]
+        message: String,
+    },
+    Prometheus(String),
+}
+
+impl Default for Explained {
+    fn default() -> Self {
+        Self::Prometheus(String::new())
+    }
+}
+
+impl Explained {
+    fn text(&self) -> &str {
+        match self {
+            Self::Google { message } | Self::Prometheus(message) => message,
+        }
+    }
 }
 
 impl GoogleApi {
@@ -88,7 +107,7 @@ impl GoogleApi {
         if !status.is_success() {
             let body = http::read_limited(response, MAX_REFUSAL_BYTES).await.unwrap_or_default();
             let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
-            bail!("{} responded {status}: {}", self.name, refusal.error.message);
+            bail!("{} responded {status}: {}", self.name, refusal.error.text());
         }
         let answer = response.json().await.map_err(reqwest::Error::without_url);
         answer.with_context(|| format!("cannot read the response of {}", self.name))

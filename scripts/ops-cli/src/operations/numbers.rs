@@ -1,7 +1,6 @@
-//! How tasks end, and how fast: what a function's process counts since it started, read from its `/metrics`.
+//! How tasks end, and how fast: of functions on this machine what each process counts since it started, read from its `/metrics`.
 //!
-//! That is where the numbers are of functions on this machine. Those of a project are in Cloud Monitoring, which is not asked:
-//! there they are unknown.
+//! Those of a project are in Cloud Monitoring ([`super::cloud_monitoring`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use crate::canary::FAILURES;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a process has counted since it started.
+/// What a process has counted since it started, or all instances of a function in a time that ends now.
 #[derive(Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Numbers {
@@ -35,6 +34,17 @@ pub(crate) struct Numbers {
     pub(crate) redis_commands: BTreeMap<String, u64>,
     /// By method.
     pub(crate) vendor_calls: BTreeMap<String, u64>,
+    /// The length of that time; none, since the process started.
+    pub(crate) window_minutes: Option<u32>,
+}
+
+impl Numbers {
+    pub(super) fn of(by_outcome: BTreeMap<String, u64>, p50_ms: Option<f64>, p95_ms: Option<f64>) -> Self {
+        let dispatches = by_outcome.values().sum();
+        let failed: u64 = FAILURES.iter().filter_map(|outcome| by_outcome.get(*outcome)).sum();
+        let success_percent = percent(dispatches - failed, dispatches);
+        Self { dispatches, by_outcome, success_percent, p50_ms, p95_ms, ..Self::default() }
+    }
 }
 
 /// Where the process that serves `address` shows its numbers, if it is on this machine.
@@ -53,31 +63,29 @@ pub(crate) async fn read(page: Url) -> anyhow::Result<Numbers> {
 }
 
 fn parse(text: &str) -> Numbers {
-    let mut numbers = Numbers::default();
+    let (mut by_outcome, mut redis_commands, mut vendor_calls) = Default::default();
+    let mut since = None;
     // Upper bound in seconds, and how many dispatches took no longer.
     let mut buckets: Vec<(f64, u64)> = Vec::new();
     for line in text.lines() {
         let Some((name, value)) = line.rsplit_once(' ') else { continue };
         if name.starts_with("tasks_total{") {
-            count(&mut numbers.by_outcome, label(name, "outcome"), value);
+            count(&mut by_outcome, label(name, "outcome"), value);
         } else if name.starts_with("redis_commands_total{") {
-            count(&mut numbers.redis_commands, label(name, "purpose"), value);
+            count(&mut redis_commands, label(name, "purpose"), value);
         } else if name.starts_with("vendor_calls_total{") {
-            count(&mut numbers.vendor_calls, label(name, "method"), value);
+            count(&mut vendor_calls, label(name, "method"), value);
         } else if name == "process_start_time_seconds" {
-            numbers.since = value.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+            since = value.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         } else if name.starts_with("task_duration_seconds_bucket{")
             && let (Some(Ok(bound)), Ok(count)) = (label(name, "le").map(bound), value.parse())
         {
             buckets.push((bound, count));
         }
     }
-    numbers.dispatches = numbers.by_outcome.values().sum();
-    let failed: u64 = FAILURES.iter().filter_map(|outcome| numbers.by_outcome.get(*outcome)).sum();
-    numbers.success_percent = percent(numbers.dispatches - failed, numbers.dispatches);
     buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
-    (numbers.p50_ms, numbers.p95_ms) = (percentile(&buckets, 50), percentile(&buckets, 95));
-    numbers
+    let (p50, p95) = (percentile(&buckets, 50), percentile(&buckets, 95));
+    Numbers { since, redis_commands, vendor_calls, ..Numbers::of(by_outcome, p50, p95) }
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, label: Option<&str>, value: &str) {

@@ -11,6 +11,7 @@ use shared::db::dead_letters::DeadLetters;
 use shared::db::operator_actions::Hold;
 use shared::queue::Queue;
 
+use super::cloud_monitoring::WINDOW_MINUTES;
 use super::cloud_tasks::Waiting;
 use super::numbers::{self, Numbers};
 use super::{Asked, Operations, Source, holds};
@@ -42,7 +43,7 @@ pub(crate) struct Row {
     /// Since when the oldest task waits whose time has come.
     pub(crate) oldest_due: Option<DateTime<Utc>>,
     pub(crate) max_per_second: Option<f64>,
-    /// Since the function's process started.
+    /// Since the function's process started, or of the last hour.
     pub(crate) numbers: Option<Numbers>,
     /// Those that were not replayed.
     pub(crate) dead_letters: Option<i64>,
@@ -64,7 +65,7 @@ impl Operations {
                 row.dead_letters = Some(dead_letters.get(row.queue).copied().unwrap_or_default());
             }
         }
-        let (_, metrics) = self.ask(Source::Metrics, add_numbers(&mut rows)).await;
+        let metrics = self.add_numbers(&mut rows).await;
         for (row, waiting) in rows.iter_mut().zip(found.into_iter().flat_map(|found| found.waiting)) {
             row.tasks = waiting.as_ref().map(|waiting| waiting.tasks);
             row.in_flight = waiting.as_ref().map(|waiting| waiting.in_flight);
@@ -100,6 +101,25 @@ impl Operations {
         });
         let waiting = join_all(waiting).await.into_iter().collect::<anyhow::Result<_>>()?;
         Ok(FoundQueues { queues, waiting })
+    }
+
+    /// Adds the numbers of the project, or of the processes on this machine.
+    async fn add_numbers(&self, rows: &mut [Row]) -> Asked {
+        let monitoring = match &self.monitoring {
+            Ok(None) => return self.ask(Source::Metrics, read_numbers(rows)).await.1,
+            Ok(Some(monitoring)) => Ok(monitoring.numbers()),
+            Err(problem) => Err(anyhow::Error::msg(problem.clone())),
+        };
+        let numbers = async { monitoring?.await };
+        let (numbers, asked) = self.ask(Source::CloudMonitoring, numbers).await;
+        if let Some(mut numbers) = numbers {
+            for row in rows {
+                // What is not counted there did not happen.
+                let none = || Numbers { window_minutes: Some(WINDOW_MINUTES), ..Numbers::default() };
+                row.numbers = Some(numbers.remove(row.queue).unwrap_or_else(none));
+            }
+        }
+        asked
     }
 
     async fn open_dead_letters(&self) -> anyhow::Result<BTreeMap<String, i64>> {
@@ -155,10 +175,10 @@ fn row(queue: Queue, found: Option<&FoundQueues>, holds: &BTreeMap<String, Hold>
 }
 
 /// Numbers of the processes that serve the queues.
-async fn add_numbers(rows: &mut [Row]) -> anyhow::Result<()> {
+async fn read_numbers(rows: &mut [Row]) -> anyhow::Result<()> {
     let pages: Vec<_> = rows.iter().map(|row| numbers::page_of(row.served_by.as_deref()?)).collect();
     if pages.iter().all(Option::is_none) {
-        bail!("no function runs on this machine; those of a project are in Cloud Monitoring");
+        bail!("no function runs on this machine");
     }
     let read = join_all(pages.into_iter().map(async |page| match page {
         Some(page) => Some(numbers::read(page).await),

@@ -266,6 +266,7 @@ mod tests {
             let started_at = now - TimeDelta::hours(hours_ago) - TimeDelta::minutes(19);
             PastSweep {
                 queue: "q".to_owned(),
+                id: String::new(),
                 started_at,
                 finished_at: is_finished.then_some(started_at),
                 tasks: 7,

@@ -11,8 +11,9 @@ pub const ROLE: &str = "jobs_operators";
 const IS_OWNER: &str = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = $1::regclass";
 
 /// Everything of ours can be read, which `scripts/ops` and the runbook's questions need, and changed is what they change:
-/// dead letters with their failures, deliveries of unknown status, what a person took back, rows of users who are gone, and the
-/// record of all this, which they may add to and not delete from. Nothing of the application, but for [`READABLE`].
+/// dead letters with their failures, what is said of errors, deliveries of unknown status, what a person took back, rows of users
+/// who are gone, and the record of all this, which they may add to and not delete from. Nothing of the application, but for
+/// [`READABLE`].
 const RIGHTS: &str = "
     DO $$ BEGIN
         CREATE ROLE jobs_operators NOLOGIN;
@@ -23,9 +24,12 @@ const RIGHTS: &str = "
     ALTER DEFAULT PRIVILEGES IN SCHEMA jobs GRANT SELECT ON TABLES TO jobs_operators;
 ";
 /// The rights to change: table, privilege, and the columns of an update if it is not one of all.
-const CHANGES: [(&str, &str, &[&str]); 11] = [
+const CHANGES: [(&str, &str, &[&str]); 14] = [
     ("dead_letters", "UPDATE", &[]),
     ("dead_letters", "DELETE", &[]),
+    ("error_states", "INSERT", &[]),
+    ("error_states", "UPDATE", &[]),
+    ("error_states", "DELETE", &[]),
     ("failures", "UPDATE", &[]),
     ("failures", "DELETE", &[]),
     ("notification_deliveries", "UPDATE", &[]),

@@ -4,6 +4,7 @@ mod calendars;
 mod circuit_breaker;
 mod contact_groups;
 mod contacts;
+mod lists;
 mod meetings;
 mod migrations;
 mod plans;

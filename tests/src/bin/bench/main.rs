@@ -7,6 +7,7 @@ use shared::stdout;
 
 mod calendars;
 mod cold_start;
+mod console;
 mod contacts;
 mod load;
 mod options;
@@ -28,6 +29,7 @@ struct Arguments {
 enum What {
     Calendars(calendars::Options),
     ColdStart(cold_start::Options),
+    Console(console::Options),
     Task(task::Options),
     Contacts(contacts::Options),
     Sweeps(sweeps::Options),
@@ -39,6 +41,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let missed = match Arguments::parse().what {
         What::Calendars(options) => calendars::run(&options),
         What::ColdStart(options) => cold_start::run(&options),
+        What::Console(options) => console::run(&options),
         What::Task(options) => task::run(&options),
         What::Contacts(options) => contacts::run(&options),
         What::Sweeps(options) => sweeps::run(&options),

@@ -14,7 +14,7 @@ use crate::db::plans::Reading;
 const MANY: i64 = 200_000;
 const STEP: i64 = 5_000;
 /// Tables of the platform whose rows are deleted at an age.
-const PLATFORMS_AGES: u32 = 5;
+const PLATFORMS_AGES: u32 = 6;
 
 /// So many times there is time.
 fn times(count: u32) -> impl Fn() -> bool {
