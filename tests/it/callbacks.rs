@@ -489,8 +489,8 @@ async fn yes_to_the_question_ends_the_silence_and_a_scanner_does_not_say_it() {
     let messages = fixture.batch().await;
     let html = of(&messages, Channel::Email).html.clone().unwrap();
     assert!(html.contains("Yes, more ideas"), "{html}");
-    let links = html.split('"').filter_map(|part| part.strip_prefix(WEBHOOKS_URL));
-    let yes = links.filter(|path| path.starts_with("/suggestion?t=")).last().unwrap();
+    let mut links = html.split('"').filter_map(|part| part.strip_prefix(WEBHOOKS_URL));
+    let yes = links.rfind(|path| path.starts_with("/suggestion?t=")).unwrap();
     let (status, page) = fixture.send(Request::get(yes).body(Body::empty()).unwrap()).await;
     assert!(status == 200 && page.contains("<form method=\"post\">"), "{page}");
     assert_eq!(fixture.channels_of_batch().await, []);

@@ -91,6 +91,7 @@ enum Command {
     Deploy(deploy::Deploy),
     #[command(after_help = EXIT_CODES)]
     Deploys(deploys::Deploys),
+    #[command(after_help = EXIT_CODES)]
     Doctor(doctor::Doctor),
     #[command(after_help = EXIT_CODES)]
     Enqueue(enqueue::Enqueue),

@@ -325,7 +325,7 @@ async fn an_instance_that_has_to_stop_begins_no_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_without_time_for_a_slow_provider_begins_no_message() {
-    let answer = Duration::from_secs(600);
+    let answer = Duration::from_mins(10);
     let fixture = Fixture::with_timeouts(Timeouts { answer, ..Timeouts::default() }).await;
     fixture.stack.advance_to_noon();
     let user = fixture.user("ada", BOTH).await;

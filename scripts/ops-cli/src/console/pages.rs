@@ -30,6 +30,7 @@ use crate::operations::errors::{self, KnownError, KnownErrors, Question};
 use crate::operations::overview::Row;
 use crate::operations::schedules::Scheduled;
 use crate::operations::task::Tasks;
+use crate::operations::usage::Usage;
 use crate::operations::user::User;
 use crate::operations::{Listed, Source, bulks};
 use crate::{explain, names, queues as queues_command};
@@ -80,6 +81,7 @@ struct NowPage<'a> {
     rows: &'a [Row],
     unknown_messages: Option<usize>,
     last_hour: Option<LastHour>,
+    usage: Option<Usage>,
 }
 
 pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
@@ -96,8 +98,9 @@ pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query
     frame.sources.clone_from(&overview.sources);
     let unknown_messages = unknown.ok().map(|listed| listed.items.len());
     let last_hour = app.samples.last_hour();
-    let data = json!({ "sources": overview.sources, "queues": overview.queues, "lastHour": last_hour });
-    let page = NowPage { frame: &frame, rows: &overview.queues, unknown_messages, last_hour };
+    let usage = Usage::of(&overview, frame.now).ok().filter(|usage| usage.per_month.is_some());
+    let data = json!({ "sources": overview.sources, "queues": overview.queues, "lastHour": last_hour, "usage": usage });
+    let page = NowPage { frame: &frame, rows: &overview.queues, unknown_messages, last_hour, usage };
     show(&parameters, &data, &frame.nonce, &page)
 }
 
@@ -105,6 +108,12 @@ pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query
 impl NowPage<'_> {
     fn success(&self, row: &Row) -> String {
         queues_command::success(row).unwrap_or_else(|| "?".to_owned())
+    }
+
+    /// Redis commands per month at the present rate, and of those that are free.
+    fn redis(&self, usage: &Usage) -> Option<String> {
+        let commands = usage.per_month?;
+        Some(format!("{commands:.0}, {:.0} % of what is free", commands * 100.0 / usage.budget.free))
     }
 
     fn p50(&self, row: &Row) -> String {

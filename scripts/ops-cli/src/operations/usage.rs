@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::numbers::Numbers;
+use super::overview::{Overview, Row};
 use super::{Asked, Operations};
 
 const PRICES: &str = include_str!("../../../../infra/cost.json");
@@ -103,27 +104,29 @@ impl Budget {
 impl Operations {
     /// What each queue uses, as far as its numbers are known.
     pub(crate) async fn usage(&self) -> anyhow::Result<Usage> {
+        Usage::of(&self.overview().await, self.clock.now())
+    }
+}
+
+impl Usage {
+    /// By the numbers of an overview.
+    pub(crate) fn of(overview: &Overview, now: DateTime<Utc>) -> anyhow::Result<Self> {
         let budget = Budget::declared()?;
-        let overview = self.overview().await;
-        let now = self.clock.now();
-        let queues: Vec<_> = overview
-            .queues
-            .into_iter()
-            .map(|row| QueueUsage {
-                queue: row.queue,
-                counted: row.numbers.and_then(|numbers| Counted::of(numbers, now)),
-            })
-            .collect();
+        let usage = |row: &Row| QueueUsage {
+            queue: row.queue,
+            counted: row.numbers.as_ref().and_then(|numbers| Counted::of(numbers, now)),
+        };
+        let queues: Vec<_> = overview.queues.iter().map(usage).collect();
         let counted = queues.iter().filter_map(|queue| queue.counted.as_ref());
         let per_month =
             counted.map(|counted| counted.redis_commands_per_month).reduce(|one, other| one + other);
-        Ok(Usage { sources: overview.sources, queues, per_month, budget })
+        Ok(Self { sources: overview.sources.clone(), queues, per_month, budget })
     }
 }
 
 impl Counted {
     /// None, if it is not known since when.
-    fn of(numbers: Numbers, now: DateTime<Utc>) -> Option<Self> {
+    fn of(numbers: &Numbers, now: DateTime<Utc>) -> Option<Self> {
         let since = numbers.since?;
         let seconds = (now - since).num_seconds().max(1);
         let commands: u64 = numbers.redis_commands.values().sum();
@@ -131,8 +134,8 @@ impl Counted {
             since,
             redis_commands_per_month: float(commands) * float(MONTH.num_seconds().unsigned_abs())
                 / float(seconds.unsigned_abs()),
-            redis_commands: numbers.redis_commands,
-            vendor_calls: numbers.vendor_calls,
+            redis_commands: numbers.redis_commands.clone(),
+            vendor_calls: numbers.vendor_calls.clone(),
         })
     }
 }
@@ -160,8 +163,8 @@ mod tests {
             redis_commands: BTreeMap::from([("idempotency".to_owned(), 20), ("cache".to_owned(), 10)]),
             ..Numbers::default()
         };
-        let counted = Counted::of(numbers, now).unwrap();
+        let counted = Counted::of(&numbers, now).unwrap();
         assert!((counted.redis_commands_per_month - 900.0).abs() < 1e-6, "{counted:?}");
-        assert_eq!(Counted::of(Numbers::default(), now), None);
+        assert_eq!(Counted::of(&Numbers::default(), now), None);
     }
 }

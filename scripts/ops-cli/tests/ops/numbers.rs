@@ -42,7 +42,7 @@ async fn the_numbers_of_a_project_are_those_of_the_last_hour_in_cloud_monitoring
     assert!(source(&overview, "Cloud Monitoring")["at"].is_string());
     let expected = json!({
         "dispatches": 20, "byOutcome": { "done": 18, "retry": 2 }, "successPercent": 90.0, "p50Ms": 100.0, "p95Ms": 190.0,
-        "windowMinutes": 60,
+        "since": null, "redisCommands": {}, "vendorCalls": {}, "windowMinutes": 60,
     });
     assert_eq!(numbers(&overview, "token-refresh"), &expected);
     let none = numbers(&overview, "calendar-sync");
