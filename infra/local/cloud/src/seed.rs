@@ -221,7 +221,7 @@ impl Sower<'_> {
         for notice in &seeded.notices {
             notice.insert(self.db, user.id, self.at).await?;
         }
-        let is_free = !seeded.notices.iter().any(OwnNotice::is_due);
+        let is_free = seeded.notices.is_empty();
         seeded.reach = Reach::plan(user, self.place, self.at, is_free);
         seeded.reach.insert(self.db, user, self.cipher).await?;
         Ok(())

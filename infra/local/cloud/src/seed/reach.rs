@@ -65,8 +65,8 @@ impl Reach {
         }
     }
 
-    /// By the user's place in the world. `is_free`: nothing else is sent to the user, so that no limit is met; whom a reminder is
-    /// due to, it is day for, so that nothing waits for the morning.
+    /// By the user's place in the world. `is_free`: nothing else is sent to the user, so that no limit is met; for whom a reminder
+    /// may be due it is day, so that nothing waits for the morning.
     pub(super) fn plan(user: &User, place: usize, at: DateTime<Utc>, is_free: bool) -> Self {
         let number = format!("+442079{place:06}");
         let mut reach = Self::unknown(user);
