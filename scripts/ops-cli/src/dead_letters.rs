@@ -230,6 +230,11 @@ impl Change {
         if let more @ 1.. = all.saturating_sub(shown.len()) {
             println!("… and {more} more");
         }
+        if verb == "replayed" {
+            eprintln!(
+                "the same payload is sent: one that could not be read fails again, unless its function has changed"
+            );
+        }
         eprintln!("none is {verb}: this is a dry run");
     }
 

@@ -12,6 +12,7 @@ use crate::database::wait_for;
 use crate::operations::schedules::{self, Changed, Scheduled, State};
 use crate::operations::{Operations, Source};
 use crate::reason::Reason;
+use crate::sweeps::results;
 use crate::table::{Table, UNKNOWN, known, present};
 use crate::{moment, names, said};
 
@@ -126,8 +127,7 @@ fn print(schedules: &[Scheduled], states: Option<&BTreeMap<String, State>>, now:
         "last began",
         "finished",
         "tasks",
-        "succeeded",
-        "failed",
+        "results",
         "",
     ]);
     for it in schedules {
@@ -142,8 +142,7 @@ fn print(schedules: &[Scheduled], states: Option<&BTreeMap<String, State>>, now:
             present(last.map(|sweep| moment::distance(sweep.started_at, now))),
             present(last.and_then(|sweep| sweep.finished_at).map(|at| moment::distance(at, now))),
             present(last.map(|sweep| sweep.tasks)),
-            present(last.map(|sweep| sweep.succeeded)),
-            present(last.map(|sweep| sweep.failed)),
+            present(last.and_then(results)),
             match it.is_missed {
                 Some(true) => "missed".to_owned(),
                 Some(false) => String::new(),

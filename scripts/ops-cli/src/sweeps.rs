@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use catchup::queues;
 use clap::Args;
 use serde_json::json;
+use shared::db::sweeps::PastSweep;
 use shared::queue::Queue;
 
 use crate::database::wait_for;
@@ -12,7 +13,8 @@ use crate::operations::Operations;
 use crate::table::{Table, present};
 use crate::{moment, names, said};
 
-/// List the sweeps, newest first: when each began and finished, and what became of the tasks that it created.
+/// List the sweeps, newest first: when each began and finished, the tasks that it created, and their results. A task may have several, such as
+/// one for each token of a user, and most queues count none.
 #[derive(Args)]
 pub(crate) struct Sweeps {
     /// Only of one queue.
@@ -39,16 +41,14 @@ impl Sweeps {
             }
             if !sweeps.items.is_empty() {
                 let now = operations.clock.now();
-                let mut table =
-                    Table::new(&["queue", "began", "finished", "tasks", "succeeded", "failed", "sweep"]);
+                let mut table = Table::new(&["queue", "began", "finished", "tasks", "results", "sweep"]);
                 for it in &sweeps.items {
                     table.row([
                         it.queue.clone(),
                         moment::text(it.started_at),
                         present(it.finished_at.map(|at| moment::distance(at, now))),
                         it.tasks.to_string(),
-                        it.succeeded.to_string(),
-                        it.failed.to_string(),
+                        present(results(it)),
                         it.id.clone(),
                     ]);
                 }
@@ -59,4 +59,10 @@ impl Sweeps {
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+/// How many results of its tasks were good and bad; none where none were counted.
+pub(crate) fn results(sweep: &PastSweep) -> Option<String> {
+    let PastSweep { succeeded, failed, .. } = sweep;
+    (succeeded + failed > 0).then(|| format!("{succeeded} succeeded, {failed} failed"))
 }

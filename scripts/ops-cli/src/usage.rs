@@ -18,8 +18,8 @@ const LIMITS: [&Limit; 2] = [&GOOGLE_CALENDAR, &GOOGLE_PEOPLE];
 
 /// Show the Redis commands of each queue by purpose, projected to a month, with the budget, and the calls of vendors.
 ///
-/// They are those of a function's process on this machine since it started; a short time says little about a month. Commands of the
-/// application and of the service `webhooks` are not among them.
+/// They are those of a function's process on this machine since it started; after an hour they are projected to a month. Commands
+/// of the application and of the service `webhooks` are not among them.
 #[derive(Args)]
 pub(crate) struct Usage {
     /// Print JSON: `sources`, `queues`, `redisCommandsPerMonth` and `budget`.
@@ -59,14 +59,16 @@ fn redis_commands(used: &Used, operations: &Operations) {
             queue.queue.to_owned(),
             known(counted.map(|it| moment::length(now - it.since))),
             known(counted.map(|it| it.redis_commands.values().sum::<u64>())),
-            known(counted.map(|it| format!("{:.0}", it.redis_commands_per_month))),
+            known(
+                counted.and_then(|it| it.redis_commands_per_month).map(|commands| format!("{commands:.0}")),
+            ),
             known(by_purpose),
         ]);
     }
     table.print();
     let budget = used.budget;
     println!(
-        "\nRedis commands per month at this rate: {}, {} % of the {:.0} that are free; alerts at {:.0} and {:.0}",
+        "\nRedis commands per month, known after an hour: {}, {} % of the {:.0} that are free; alerts at {:.0} and {:.0}",
         known(used.per_month.map(|commands| format!("{commands:.0}"))),
         known(used.per_month.map(|commands| format!("{:.0}", commands * 100.0 / budget.free))),
         budget.free,
@@ -84,7 +86,7 @@ fn vendor_calls(used: &Used) {
     }
     println!();
     if calls.is_empty() {
-        let is_known = used.per_month.is_some();
+        let is_known = used.queues.iter().any(|queue| queue.counted.is_some());
         println!("calls of vendors: {}", if is_known { "none" } else { UNKNOWN });
     } else {
         let mut table = Table::new(&["calls of vendors", "count"]);

@@ -29,9 +29,9 @@ pub struct PastSweep {
     pub finished_at: Option<DateTime<Utc>>,
     /// Tasks that it created.
     pub tasks: i64,
-    /// Those of them that succeeded.
+    /// Results of them that were good: a task may have several, and most queues count none.
     pub succeeded: i64,
-    /// Those that failed.
+    /// Those that were bad.
     pub failed: i64,
 }
 

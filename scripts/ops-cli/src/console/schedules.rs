@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Redirect};
 use serde_json::json;
+use shared::db::sweeps::PastSweep;
 use shared::queue::{Queue, Schedule};
 
 use super::App;
@@ -16,11 +17,11 @@ use super::page::{Frame, show};
 use super::pages::Shown;
 use super::parameters::{Parameters, checked};
 use super::refusal::Refusal;
-use crate::names;
 use crate::operations::Source;
 use crate::operations::schedules::{
     Changed, Period, PeriodState, Scheduled, State as JobState, Verb, cloud_name,
 };
+use crate::{names, sweeps};
 
 type States = BTreeMap<String, JobState>;
 
@@ -105,6 +106,13 @@ struct SchedulePage<'a> {
     bars: Bars,
     /// What can be done with it.
     verbs: &'static [&'static str],
+}
+
+#[expect(clippy::unused_self, reason = "a template calls methods")]
+impl SchedulePage<'_> {
+    fn results(&self, sweep: &PastSweep) -> Option<String> {
+        sweeps::results(sweep)
+    }
 }
 
 pub(super) async fn one(

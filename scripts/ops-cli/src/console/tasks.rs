@@ -70,6 +70,20 @@ impl TasksPage<'_> {
         address("/task", &parameters)
     }
 
+    fn is_narrowed(&self) -> bool {
+        let Fields { user, since, until, .. } = &self.fields;
+        [user, since, until].iter().any(|field| !field.is_empty())
+    }
+
+    /// The same conditions in that queue.
+    fn of(&self, row: &Row) -> String {
+        let Fields { user, since, until, .. } = &self.fields;
+        let conditions = [("user", user), ("since", since), ("until", until)];
+        let given = conditions.into_iter().filter(|(_, value)| !value.is_empty());
+        let given = given.map(|(name, value)| (name, value.clone()));
+        address("/tasks", &[("queue", row.queue.to_owned())].into_iter().chain(given).collect::<Vec<_>>())
+    }
+
     fn is_all_looked_at(&self, found: &WaitingTasks) -> bool {
         found.looked_at >= LOOKED_AT
     }

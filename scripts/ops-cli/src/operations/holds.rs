@@ -105,12 +105,18 @@ impl Operations {
 }
 
 /// An operator holds the queue.
-pub(crate) fn is_held(hold: &Hold) -> bool {
+fn is_held(hold: &Hold) -> bool {
     hold.action == <&str>::from(Action::Pause)
 }
 
+/// Why a queue that is paused is so, as far as is recorded.
+pub(crate) fn why_paused(holds: &BTreeMap<String, Hold>, queue: Queue) -> String {
+    let hold = holds.get(queue.name()).filter(|hold| is_held(hold));
+    hold.map_or_else(|| "paused, and not by scripts/ops pause as far as is recorded".to_owned(), reason)
+}
+
 /// Who holds a queue, since when, and why.
-pub(crate) fn reason(hold: &Hold) -> String {
+fn reason(hold: &Hold) -> String {
     let why = if hold.why.is_empty() { "no reason given" } else { &hold.why };
     format!("paused by {} at {}: {why}", hold.who, moment::text(hold.at))
 }

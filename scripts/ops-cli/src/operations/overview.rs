@@ -161,11 +161,7 @@ fn row(queue: Queue, found: Option<&FoundQueues>, holds: &BTreeMap<String, Hold>
     row.state = Some(found.state.to_ascii_lowercase());
     row.max_per_second = Some(found.rate_limits.max_dispatches_per_second);
     row.why = if found.is_paused() {
-        let hold = holds.get(queue.name()).filter(|hold| holds::is_held(hold));
-        Some(hold.map_or_else(
-            || "paused, and not by scripts/ops pause as far as is recorded".to_owned(),
-            holds::reason,
-        ))
+        Some(holds::why_paused(holds, queue))
     } else if row.served_by.is_none() {
         Some("its tasks go where each of them says: it is not taken over".to_owned())
     } else {

@@ -15,8 +15,9 @@ use uuid::Uuid;
 use super::actions::Request;
 use super::cloud_tasks::FoundTask;
 use super::dead_letters::summary;
-use super::{Asked, Operations, Source, UNCHANGED};
+use super::{Asked, Operations, Source, UNCHANGED, holds};
 use crate::moment;
+use crate::queue::Found;
 
 /// Hexadecimal digits of a SHA-256.
 const SHA256_HEX_CHARS: usize = 64;
@@ -118,9 +119,9 @@ impl Operations {
         let is_connected = !sources.iter().any(|it| it.source == Source::Postgres && it.problem.is_some());
         let state =
             async { if is_connected { self.state(queue, key, life).await.map(Some) } else { Ok(None) } };
-        let ((state, postgres), (found, cloud_tasks)) = tokio::join!(
+        let ((state, postgres), (waiting, cloud_tasks)) = tokio::join!(
             self.ask(Source::Postgres, Box::pin(state)),
-            self.ask(Source::CloudTasks, self.found_task(queue, key)),
+            self.ask(Source::CloudTasks, self.waiting(queue, key)),
         );
         let state = state.flatten();
         for asked in [postgres, cloud_tasks] {
@@ -149,18 +150,26 @@ impl Operations {
                 _ => None,
             },
             is_live: matches!(seen, Some(Seen::Held { is_live: true, .. })),
-            waiting: found.flatten().map(|found| waiting(&found, now)),
+            waiting: waiting.flatten(),
             next: next(queue, seen, state.as_ref(), dead_letter.is_some(), now),
             runs,
             of: Some(queue),
         }
     }
 
-    /// The task of that name, if its key is made of its name.
-    async fn found_task(&self, queue: Queue, key: &str) -> anyhow::Result<Option<FoundTask>> {
+    /// Where the task waits, in words, if its key is made of its name, and what keeps it there.
+    async fn waiting(&self, queue: Queue, key: &str) -> anyhow::Result<Option<String>> {
         let name = name_in(queue, key);
         let is_name = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_');
-        if is_name { self.cloud_tasks()?.task(queue, name).await } else { Ok(None) }
+        let cloud_tasks = self.cloud_tasks()?;
+        let found = if is_name { cloud_tasks.task(queue, name).await? } else { None };
+        let Some(found) = found else { return Ok(None) };
+        let mut words = waiting(&found, self.clock.now());
+        if cloud_tasks.queues().await?.get(&queue.cloud_name()).is_some_and(Found::is_paused) {
+            let holds = self.holds().await.unwrap_or_default();
+            words = format!("{words}; its queue is {}", holds::why_paused(&holds, queue));
+        }
+        Ok(Some(words))
     }
 
     /// As a delivery of the task would see it; writes nothing.
@@ -252,7 +261,8 @@ fn waiting(found: &FoundTask, now: DateTime<Utc>) -> String {
     let state = if found.is_in_flight() {
         "is dispatched at present".to_owned()
     } else {
-        format!("is due {}", moment::distance(found.schedule_time, now))
+        let due = found.schedule_time;
+        format!("is due {} ({})", moment::distance(due, now), moment::text(due))
     };
     format!(
         "created {}, {state}, {} dispatches so far",

@@ -13,6 +13,7 @@ use super::{Asked, Operations};
 const PRICES: &str = include_str!("../../../../infra/cost.json");
 const ALERTS: &str = include_str!("../../../../infra/alerts.json");
 const MONTH: TimeDelta = TimeDelta::days(30);
+const SHORTEST: TimeDelta = TimeDelta::hours(1);
 /// The price is that of so many.
 const PRICED: f64 = 1e5;
 
@@ -21,7 +22,7 @@ const PRICED: f64 = 1e5;
 pub(crate) struct Usage {
     pub(crate) sources: Vec<Asked>,
     pub(crate) queues: Vec<QueueUsage>,
-    /// Of all queues whose numbers are known, in thirty days at their present rate; none, if none are.
+    /// Of all queues that were counted for long enough, in thirty days at their present rate; none, if none were.
     #[serde(rename = "redisCommandsPerMonth")]
     pub(crate) per_month: Option<f64>,
     pub(crate) budget: Budget,
@@ -43,8 +44,8 @@ pub(crate) struct Counted {
     pub(crate) since: DateTime<Utc>,
     /// By purpose.
     pub(crate) redis_commands: BTreeMap<String, u64>,
-    /// In thirty days at this rate.
-    pub(crate) redis_commands_per_month: f64,
+    /// In thirty days at this rate; none before [`SHORTEST`] has passed, which says nothing about a month.
+    pub(crate) redis_commands_per_month: Option<f64>,
     /// By method.
     pub(crate) vendor_calls: BTreeMap<String, u64>,
 }
@@ -117,9 +118,8 @@ impl Usage {
             counted: row.numbers.as_ref().and_then(|numbers| Counted::of(numbers, now)),
         };
         let queues: Vec<_> = overview.queues.iter().map(usage).collect();
-        let counted = queues.iter().filter_map(|queue| queue.counted.as_ref());
-        let per_month =
-            counted.map(|counted| counted.redis_commands_per_month).reduce(|one, other| one + other);
+        let per_month = queues.iter().filter_map(|queue| queue.counted.as_ref()?.redis_commands_per_month);
+        let per_month = per_month.reduce(|one, other| one + other);
         Ok(Self { sources: overview.sources.clone(), queues, per_month, budget })
     }
 }
@@ -128,12 +128,11 @@ impl Counted {
     /// None, if it is not known since when.
     fn of(numbers: &Numbers, now: DateTime<Utc>) -> Option<Self> {
         let since = numbers.since?;
-        let seconds = (now - since).num_seconds().max(1);
         let commands: u64 = numbers.redis_commands.values().sum();
+        let months = (now - since).as_seconds_f64() / MONTH.as_seconds_f64();
         Some(Self {
             since,
-            redis_commands_per_month: float(commands) * float(MONTH.num_seconds().unsigned_abs())
-                / float(seconds.unsigned_abs()),
+            redis_commands_per_month: (now - since >= SHORTEST).then(|| float(commands) / months),
             redis_commands: numbers.redis_commands.clone(),
             vendor_calls: numbers.vendor_calls.clone(),
         })
@@ -164,7 +163,9 @@ mod tests {
             ..Numbers::default()
         };
         let counted = Counted::of(&numbers, now).unwrap();
-        assert!((counted.redis_commands_per_month - 900.0).abs() < 1e-6, "{counted:?}");
+        assert!((counted.redis_commands_per_month.unwrap() - 900.0).abs() < 1e-6, "{counted:?}");
+        let young = Numbers { since: Some(now - TimeDelta::minutes(59)), ..numbers };
+        assert_eq!(Counted::of(&young, now).unwrap().redis_commands_per_month, None);
         assert_eq!(Counted::of(&Numbers::default(), now), None);
     }
 }

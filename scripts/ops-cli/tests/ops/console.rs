@@ -205,6 +205,14 @@ async fn tasks_that_wait_are_listed_and_each_leads_to_its_life() {
     let (_, life) = page.split_once("<td data-name=\"task\"><a href=\"").unwrap();
     let life = console.page(&life.split('"').next().unwrap().replace("&#38;", "&")).await;
     assert!(life.contains("is due") && life.contains("a delivery runs: attempt 1"), "{life}");
+    assert!(
+        life.contains("its queue is paused, and not by scripts/ops pause as far as is recorded"),
+        "{life}"
+    );
+    // The conditions stay when a queue is chosen.
+    let user = user(7);
+    let choose = console.page(&format!("/tasks?user={user}")).await;
+    assert!(choose.contains(&format!("/tasks?queue=token-refresh&#38;user={user}")), "{choose}");
     let none = console.page("/tasks?queue=token-refresh&until=1h").await;
     assert!(none.contains("No tasks in token-refresh with until "), "{none}");
     let by_key = console.get("/tasks?key=some-key").await;

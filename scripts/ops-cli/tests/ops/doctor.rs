@@ -112,7 +112,7 @@ async fn a_role_that_lacks_rights_and_a_schema_that_is_old_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_commands_are_counted_by_purpose_and_projected_to_a_month() {
+async fn redis_commands_are_counted_by_purpose_and_minutes_say_nothing_about_a_month() {
     let system = System::start().await;
     system.fix();
     system.run_task(&json!({ "n": 1 })).await;
@@ -122,7 +122,7 @@ async fn redis_commands_are_counted_by_purpose_and_projected_to_a_month() {
     let idempotency = counted("token-refresh")["redisCommands"]["idempotency"].as_u64();
     assert!(idempotency.is_some_and(|commands| commands >= 2), "a lease and its end: {used}");
     assert_eq!(counted("calendar-sync"), Value::Null, "no function serves it");
-    assert!(used["redisCommandsPerMonth"].as_f64().is_some_and(|commands| commands > 0.0), "{used}");
+    assert_eq!(used["redisCommandsPerMonth"], Value::Null, "{used}");
     let said = system.succeeds(&["usage"]).out;
     assert!(said.contains("that are free; alerts at ") && said.contains("limit google-calendar: "), "{said}");
 }
