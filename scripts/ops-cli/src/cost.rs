@@ -28,7 +28,7 @@ const MINUTES_PER_MONTH: f64 = DAYS_PER_MONTH * SECONDS_PER_DAY / 60.0;
 const MIB_PER_GIB: f64 = 1024.0;
 const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
 
-/// Estimate the cost of a month.
+/// Estimate the cost of a month. Without --report, that of a local cloud, which is built and run for minutes.
 #[derive(Args)]
 pub(crate) struct Cost {
     /// Number of users; several numbers give several columns.
