@@ -289,15 +289,7 @@ async fn a_task_that_is_dispatched_often_is_recorded_before_it_runs_and_counts_i
     let errors = Errors::from(stack.setup([]).database().unwrap());
     let listed = async || {
         let since = stack.now() - TimeDelta::days(1);
-        let filter = errors::Filter {
-            function: None,
-            reason: None,
-            user_id: None,
-            since,
-            until: None,
-            without_functions: &[],
-            without_fingerprints: &[],
-        };
+        let filter = errors::Filter { since, ..errors::Filter::default() };
         let groups = errors.list(&filter, stack.now(), 10).await.unwrap();
         groups.into_iter().map(|it| (it.reason, it.failures)).collect::<Vec<_>>()
     };

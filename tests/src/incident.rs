@@ -56,7 +56,7 @@ impl Incident {
                 "INSERT INTO jobs.dead_letters (id, function, key, state, deaths, reason, error, fingerprint, body, user_id,
                     created_at, updated_at)
                  SELECT lpad(to_hex(task), 64, '0'), {function}, 'task:' || task, 'open', 1, 'reason-' || task % {CAUSES} % 8,
-                    {error}, md5((task % {CAUSES})::text), convert_to(repeat('x', 600), 'UTF8'), {user_of_task}, at, at
+                    {error}, md5((task % {CAUSES})::text), convert_to(CASE WHEN task = 7 THEN repeat('<', 20000) ELSE 'x' END, 'UTF8'), {user_of_task}, at, at
                  FROM (SELECT task, now() - task * interval '60 days' / {dead_letters} AS at
                        FROM generate_series(1, {dead_letters}) task) letters",
                 user_of_task = user("task")
@@ -119,6 +119,7 @@ impl Incident {
             "/deploys",
             &format!("/users/{user}"),
             "/schedules",
+            "/errors?all",
             "/messages",
             "/messages?state=unknown",
             "/messages?state=complained",

@@ -13,7 +13,6 @@ mod refusal;
 mod samples;
 mod schedules;
 mod search;
-mod spark;
 mod tasks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -181,6 +181,11 @@ impl Found {
         self.http_target.as_ref().filter(|http_target| !http_target.is_empty())
     }
 
+    /// Where its tasks go, if not where each of them says.
+    pub(crate) fn address(&self) -> Option<String> {
+        self.overriding()?.uri_override.as_ref()?.address()
+    }
+
     /// Nothing is overridden, but the setting is not gone: what gcloud leaves of an identity that was cleared replaces that of
     /// each task.
     pub(crate) fn has_remains(&self) -> bool {

@@ -14,7 +14,7 @@ pub const BARS: i64 = 24;
 const LOOKED_AT: i64 = 12_000;
 
 /// Which failures are meant.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Filter<'a> {
     /// Of one function.
     pub function: Option<&'a str>,

@@ -30,10 +30,11 @@ pub(super) struct Bars {
 }
 
 impl Bars {
-    /// A row of bars, each of parts that are stacked from its foot. The highest is as high as the drawing.
-    pub(super) fn of(label: String, bars: &[Vec<(Colour, u64)>]) -> Self {
+    /// A row of bars, each of parts that are stacked from its foot. One of `highest`, or the highest of them if that is more, is as
+    /// high as the drawing.
+    pub(super) fn of(label: String, highest: u64, bars: &[Vec<(Colour, u64)>]) -> Self {
         let sum = |parts: &[(Colour, u64)]| parts.iter().map(|(_, size)| size).sum::<u64>();
-        let highest = bars.iter().map(|parts| sum(parts)).max().unwrap_or_default();
+        let highest = bars.iter().map(|parts| sum(parts)).max().unwrap_or_default().max(highest);
         let mut paths = COLOURS.map(|_| String::new());
         for (index, parts) in bars.iter().enumerate() {
             let mut foot = HEIGHT;
@@ -58,6 +59,7 @@ mod tests {
     fn bars_are_as_high_as_their_share_of_the_highest() {
         let bars = Bars::of(
             "three".to_owned(),
+            0,
             &[
                 vec![(Colour::Ok, 6), (Colour::Bad, 6)],
                 vec![],
@@ -70,6 +72,8 @@ mod tests {
             [("ok", "M1 24v-12M7 24v-6".to_owned()), ("bad", "M1 12v-12M5 24v-3".to_owned())]
         );
         assert_eq!(bars.width, 8);
-        assert!(Bars::of(String::new(), &[]).paths.is_empty());
+        let low = Bars::of(String::new(), 4, &[vec![(Colour::Bad, 1)]]);
+        assert_eq!(low.paths, [("bad", "M1 24v-6".to_owned())], "a quarter of what it could be");
+        assert!(Bars::of(String::new(), 0, &[]).paths.is_empty());
     }
 }

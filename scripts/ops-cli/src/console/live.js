@@ -62,8 +62,9 @@
       status.textContent = '';
     } catch (error) {
       status.textContent = `Not updated: ${error.message}`;
+    } finally {
+      isAsking = false;
     }
-    isAsking = false;
     showAges();
   };
 

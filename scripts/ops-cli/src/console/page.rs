@@ -98,12 +98,17 @@ impl Frame {
     }
 }
 
-/// As much of a text as a row has place for: of what is written in a page, where some characters take five.
+/// As much of a text as a row has place for.
 pub(super) fn short(text: &str) -> String {
+    cut(text, TEXT_BYTES)
+}
+
+/// As much of a text as so many bytes hold of what is written in a page, where some characters take five.
+pub(super) fn cut(text: &str, bytes: usize) -> String {
     let mut written = 0;
     let fits = |char: &char| {
         written += if "<>&\"'".contains(*char) { ESCAPED_BYTES } else { char.len_utf8() };
-        written <= TEXT_BYTES
+        written <= bytes
     };
     text.chars().take_while(fits).collect()
 }

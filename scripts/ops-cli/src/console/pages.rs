@@ -18,11 +18,11 @@ use uuid::Uuid;
 
 use super::App;
 use super::access::Visitor;
-use super::page::{Frame, Nonce, short, show};
+use super::bars::{Bars, Colour};
+use super::page::{Frame, Nonce, cut, short, show};
 use super::parameters::{Parameters, address, checked};
 use super::refusal::Refusal;
 use super::samples::LastHour;
-use super::spark;
 use crate::dead_letters::run_as_json;
 use crate::errors::{self as errors_command, MAX_COUNT};
 use crate::operations::dead_letters::{Selection, summary};
@@ -39,8 +39,8 @@ use crate::{explain, names, queues as queues_command};
 const ROWS: u32 = 40;
 /// Errors of a page, each with its bars.
 const ERRORS: u32 = 25;
-/// What of a body is shown; the command line shows all of it.
-const BODY_BYTES: usize = 16 * 1024;
+/// What of a body is shown, in bytes of the page; the command line shows all of it.
+const BODY_BYTES: usize = 24 * 1024;
 
 pub(super) type Shown = Result<Response, Refusal>;
 
@@ -92,8 +92,7 @@ pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query
         return Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response());
     }
     let unknown = LedgerFilter { state: Some("unknown"), ..LedgerFilter::default() };
-    let (overview, unknown) =
-        tokio::join!(app.operations.overview(), app.operations.messages(&unknown, ROWS));
+    let (overview, unknown) = tokio::join!(app.operations.overview(), app.operations.messages(&unknown, 1));
     let mut frame = Frame { is_live: true, ..app.frame("Now", visitor, "queues") };
     frame.sources.clone_from(&overview.sources);
     let unknown_messages = unknown.ok().map(|listed| listed.items.len());
@@ -241,12 +240,13 @@ impl ErrorsPage<'_> {
         }
     }
 
-    fn path(&self, group: &ErrorGroup) -> String {
-        spark::path(&group.bars)
-    }
-
-    fn bars(&self, group: &ErrorGroup) -> String {
-        spark::words(&group.bars)
+    /// When it happened, in equal parts of the time that is shown.
+    fn bars(&self, group: &ErrorGroup) -> Bars {
+        let counts: Vec<_> = group.bars.iter().map(ToString::to_string).collect();
+        let label =
+            format!("failed runs in {} equal parts, oldest first: {}", counts.len(), counts.join(" "));
+        let bar = |count: &i64| vec![(Colour::Bad, count.unsigned_abs())];
+        Bars::of(label, 0, &group.bars.iter().map(bar).collect::<Vec<_>>())
     }
 }
 
@@ -389,9 +389,12 @@ pub(super) async fn dead_letter(
     let mut data = summary(&it);
     data["runs"] = runs.iter().map(run_as_json).collect();
     // Personal data.
-    let body = &it.body[..it.body.len().min(BODY_BYTES)];
-    let body =
-        if frame.visitor.sees_bodies { String::from_utf8_lossy(body).into_owned() } else { String::new() };
+    let body = if frame.visitor.sees_bodies {
+        let begin = &it.body[..it.body.len().min(BODY_BYTES)];
+        cut(&String::from_utf8_lossy(begin), BODY_BYTES)
+    } else {
+        String::new()
+    };
     let parameters_of_task = [("key", it.key.clone()), ("queue", it.function.clone())];
     let page = DeadLetterPage {
         frame: &frame,

@@ -44,7 +44,7 @@ pub(super) struct LastHour {
 }
 
 impl Samples {
-    /// Samples until the process ends. What cannot be read in one minute is counted in the next.
+    /// Samples until the process ends. A minute in which nothing can be read has no bar of its own: it is counted in the next.
     pub(super) async fn take(self, operations: Operations) {
         let mut minutes = interval(MINUTE);
         minutes.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -58,6 +58,10 @@ impl Samples {
 
     fn add(&self, now: DateTime<Utc>, counted: Counted) {
         let mut sampled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // In a project no process is asked.
+        if sampled.since.is_none() && counted.is_empty() {
+            return;
+        }
         let mut minute = Counted::new();
         for (queue, counts) in counted {
             if let Some(before) = sampled.before.get(queue) {
@@ -110,7 +114,7 @@ impl LastHour {
         }
         let sums: Vec<_> = sums.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
         let said = if sums.is_empty() { "no task ended".to_owned() } else { sums.join(", ") };
-        Bars::of(format!("{queue}, the last {} minutes: {said}", self.minutes.len()), &bars)
+        Bars::of(format!("{queue}, the last {} minutes: {said}", self.minutes.len()), 0, &bars)
     }
 }
 
@@ -126,8 +130,9 @@ mod tests {
     #[test]
     fn a_minute_has_what_was_counted_in_it() {
         let samples = Samples::default();
-        assert!(samples.last_hour().is_none());
         let now = DateTime::UNIX_EPOCH;
+        samples.add(now, Counted::new());
+        assert!(samples.last_hour().is_none(), "no function is on this machine");
         for (done, retry) in [(5, 0), (5, 0), (8, 1), (2, 0)] {
             samples.add(now, counted(done, retry));
         }

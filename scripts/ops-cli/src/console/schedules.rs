@@ -23,6 +23,9 @@ use crate::operations::schedules::{
 };
 use crate::{names, sweeps};
 
+/// A period of which all is known.
+const FULL: u64 = 4;
+
 type States = BTreeMap<String, JobState>;
 
 #[derive(Template)]
@@ -60,18 +63,18 @@ fn bars(it: &Scheduled) -> Bars {
         it.periods.iter().filter(|period| period.failed > 0).count(),
         count(PeriodState::Unrecorded),
     );
-    Bars::of(label, &it.periods.iter().map(parts).collect::<Vec<_>>())
+    Bars::of(label, FULL, &it.periods.iter().map(parts).collect::<Vec<_>>())
 }
 
-/// In quarters of the height.
+/// Of [`FULL`].
 fn parts(period: &Period) -> Vec<(Colour, u64)> {
     match period.state {
         PeriodState::Unrecorded => Vec::new(),
         PeriodState::Missed => vec![(Colour::Bad, 1)],
         PeriodState::Awaited => vec![(Colour::Soft, 1)],
-        PeriodState::Unfinished => vec![(Colour::Soft, 4)],
-        PeriodState::Finished if period.failed > 0 => vec![(Colour::Ok, 2), (Colour::Bad, 2)],
-        PeriodState::Finished => vec![(Colour::Ok, 4)],
+        PeriodState::Unfinished => vec![(Colour::Soft, FULL)],
+        PeriodState::Finished if period.failed > 0 => vec![(Colour::Ok, FULL / 2), (Colour::Bad, FULL / 2)],
+        PeriodState::Finished => vec![(Colour::Ok, FULL)],
     }
 }
 

@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use shared::config::{Config, InvalidConfig, Variable, variables};
-use shared::http;
-use url::Url;
 
-use super::google_api::GoogleApi;
+use super::google_api::{GoogleApi, endpoint};
 use super::numbers::Numbers;
 
 const SCOPES: &[&str] = &["https://www.googleapis.com/auth/monitoring.read"];
@@ -67,18 +65,9 @@ impl CloudMonitoring {
     /// Reads `CLOUD_MONITORING_URL` and `GCP_PROJECT_ID`. Cloud Tasks on this machine is that of the local cloud, whose functions
     /// are asked themselves.
     pub(super) fn from_config(config: &mut Config) -> Result<Option<Self>, InvalidConfig> {
-        let given = config.optional::<Url>(&CLOUD_MONITORING_URL);
-        let cloud_tasks = config.required::<Url>(&variables::CLOUD_TASKS_URL);
+        let endpoint = endpoint(config, &CLOUD_MONITORING_URL, ENDPOINT);
         let project = config.required::<String>(&variables::GCP_PROJECT_ID);
-        let (given, cloud_tasks, project) = (given?, cloud_tasks?, project?);
-        let endpoint = match given {
-            Some(given) if http::is_safe_for_credentials(&given) => given,
-            Some(_) => {
-                return Err(config.problem(&CLOUD_MONITORING_URL, "would send credentials in the clear"));
-            }
-            None if http::is_loopback(&cloud_tasks) => return Ok(None),
-            None => ENDPOINT.parse().map_err(|_| config.problem(&CLOUD_MONITORING_URL, "is malformed"))?,
-        };
+        let (Some(endpoint), project) = (endpoint?, project?) else { return Ok(None) };
         let base = endpoint.as_str().trim_end_matches('/');
         Ok(Some(Self {
             api: GoogleApi::new("Cloud Monitoring", SCOPES, &endpoint),

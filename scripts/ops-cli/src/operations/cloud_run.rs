@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::config::{Config, InvalidConfig, Variable, variables};
-use shared::http;
-use url::Url;
 
-use super::google_api::GoogleApi;
+use super::google_api::{GoogleApi, endpoint};
 use crate::service::Service;
 
 const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
@@ -49,21 +47,11 @@ impl CloudRun {
     /// Reads `CLOUD_RUN_ADMIN_URL`, `GCP_PROJECT_ID` and `GCP_REGION`. Cloud Tasks on this machine is that of the local cloud, whose
     /// functions are processes and no services.
     pub(super) fn from_config(config: &mut Config) -> Result<Option<Self>, InvalidConfig> {
-        let given = config.optional::<Url>(&CLOUD_RUN_ADMIN_URL);
-        let cloud_tasks = config.required::<Url>(&variables::CLOUD_TASKS_URL);
         let project = config.required::<String>(&variables::GCP_PROJECT_ID);
         let region = config.required::<String>(&variables::GCP_REGION);
-        let (given, cloud_tasks, project, region) = (given?, cloud_tasks?, project?, region?);
-        let endpoint = match given {
-            Some(given) if http::is_safe_for_credentials(&given) => given,
-            Some(_) => {
-                return Err(config.problem(&CLOUD_RUN_ADMIN_URL, "would send credentials in the clear"));
-            }
-            None if http::is_loopback(&cloud_tasks) => return Ok(None),
-            None => format!("https://{region}-run.googleapis.com")
-                .parse()
-                .map_err(|_| config.problem(&variables::GCP_REGION, "is no region"))?,
-        };
+        let of_google = format!("https://{}-run.googleapis.com", region?);
+        let endpoint = endpoint(config, &CLOUD_RUN_ADMIN_URL, &of_google);
+        let (Some(endpoint), project) = (endpoint?, project?) else { return Ok(None) };
         let base = endpoint.as_str().trim_end_matches('/');
         Ok(Some(Self {
             api: GoogleApi::new("Cloud Run", SCOPES, &endpoint),

@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::config::{Config, InvalidConfig, Variable, variables};
-use shared::http;
-use url::Url;
 
-use super::google_api::GoogleApi;
+use super::google_api::{GoogleApi, endpoint};
 
 const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
 const ENDPOINT: &str = "https://cloudscheduler.googleapis.com";
@@ -69,19 +67,10 @@ impl CloudScheduler {
     /// Reads `CLOUD_SCHEDULER_URL`, `GCP_PROJECT_ID` and `GCP_REGION`. Cloud Tasks on this machine is that of the local cloud, which
     /// has no Cloud Scheduler.
     pub(super) fn from_config(config: &mut Config) -> Result<Option<Self>, InvalidConfig> {
-        let given = config.optional::<Url>(&CLOUD_SCHEDULER_URL);
-        let cloud_tasks = config.required::<Url>(&variables::CLOUD_TASKS_URL);
+        let endpoint = endpoint(config, &CLOUD_SCHEDULER_URL, ENDPOINT);
         let project = config.required::<String>(&variables::GCP_PROJECT_ID);
         let region = config.required::<String>(&variables::GCP_REGION);
-        let (given, cloud_tasks, project, region) = (given?, cloud_tasks?, project?, region?);
-        let endpoint = match given {
-            Some(given) if http::is_safe_for_credentials(&given) => given,
-            Some(_) => {
-                return Err(config.problem(&CLOUD_SCHEDULER_URL, "would send credentials in the clear"));
-            }
-            None if http::is_loopback(&cloud_tasks) => return Ok(None),
-            None => ENDPOINT.parse().map_err(|_| config.problem(&CLOUD_SCHEDULER_URL, "is malformed"))?,
-        };
+        let (Some(endpoint), project, region) = (endpoint?, project?, region?) else { return Ok(None) };
         let base = endpoint.as_str().trim_end_matches('/');
         Ok(Some(Self {
             api: GoogleApi::new("Cloud Scheduler", SCOPES, &endpoint),

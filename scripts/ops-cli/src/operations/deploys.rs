@@ -8,7 +8,7 @@ use serde::Serialize;
 use shared::queue::Queue;
 
 use super::{Asked, Operations, Source};
-use crate::queue::{Declaration, Found, UriOverride, concurrent_dispatches};
+use crate::queue::{Declaration, Found, concurrent_dispatches};
 use crate::service::{Service, Share};
 use crate::settings;
 use crate::takeover::findings::Findings;
@@ -97,7 +97,7 @@ fn deployed(
     declaration: &Declaration,
     is_local: bool,
 ) -> anyhow::Result<Deployed> {
-    let address = found.and_then(address);
+    let address = found.and_then(Found::address);
     let owner = found.map(|found| owner(queue, found, address.as_deref(), service));
     let drift = match found {
         // Those of the local cloud have shorter waits than they are declared with.
@@ -113,10 +113,6 @@ fn deployed(
         drift,
         commands,
     })
-}
-
-fn address(found: &Found) -> Option<String> {
-    found.overriding()?.uri_override.as_ref().and_then(UriOverride::address)
 }
 
 fn owner(queue: Queue, found: &Found, address: Option<&str>, service: Option<&Service>) -> Owner {

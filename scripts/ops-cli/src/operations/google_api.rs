@@ -8,6 +8,7 @@ use gcp_auth::TokenProvider;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use shared::config::{Config, InvalidConfig, Variable, variables};
 use shared::http;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -55,6 +56,25 @@ impl Explained {
     fn text(&self) -> &str {
         match self {
             Self::Google { message } | Self::Prometheus(message) => message,
+        }
+    }
+}
+
+/// Where an API is that the local cloud has not: what the variable says, or else Google's own. None where Cloud Tasks is on this
+/// machine, which is the local cloud's.
+pub(super) fn endpoint(
+    config: &mut Config,
+    variable: &'static Variable,
+    of_google: &str,
+) -> Result<Option<Url>, InvalidConfig> {
+    let given = config.optional::<Url>(variable);
+    let cloud_tasks = config.required::<Url>(&variables::CLOUD_TASKS_URL);
+    match (given?, cloud_tasks?) {
+        (Some(given), _) if http::is_safe_for_credentials(&given) => Ok(Some(given)),
+        (Some(_), _) => Err(config.problem(variable, "would send credentials in the clear")),
+        (None, cloud_tasks) if http::is_loopback(&cloud_tasks) => Ok(None),
+        (None, _) => {
+            of_google.parse().map(Some).map_err(|_| config.problem(variable, "has no usable default"))
         }
     }
 }

@@ -15,7 +15,7 @@ use super::cloud_monitoring::WINDOW_MINUTES;
 use super::cloud_tasks::Waiting;
 use super::numbers::{self, Numbers};
 use super::{Asked, Operations, Source, holds};
-use crate::queue::{Found, HttpTarget, UriOverride};
+use crate::queue::Found;
 
 /// The state of the system.
 #[derive(Debug, Serialize)]
@@ -80,8 +80,8 @@ impl Operations {
     pub(crate) async fn counted(&self) -> anyhow::Result<BTreeMap<&'static str, BTreeMap<String, u64>>> {
         let found = self.cloud_tasks()?.queues().await?;
         let pages = queues::all().filter_map(|queue| {
-            let target = found.get(&queue.cloud_name())?.overriding()?.uri_override.as_ref()?;
-            Some((queue.name(), numbers::page_of(&target.address()?)?))
+            let address = found.get(&queue.cloud_name())?.address()?;
+            Some((queue.name(), numbers::page_of(&address)?))
         });
         let read = join_all(pages.map(async |(queue, page)| (queue, numbers::read(page).await)));
         let read = read.await.into_iter();
@@ -156,8 +156,7 @@ fn row(queue: Queue, found: Option<&FoundQueues>, holds: &BTreeMap<String, Hold>
             Some(format!("Cloud Tasks has no queue {}; terraform apply creates it", queue.cloud_name()));
         return row;
     };
-    let target = found.overriding().and_then(|target: &HttpTarget| target.uri_override.as_ref());
-    row.served_by = target.and_then(UriOverride::address);
+    row.served_by = found.address();
     row.state = Some(found.state.to_ascii_lowercase());
     row.max_per_second = Some(found.rate_limits.max_dispatches_per_second);
     row.why = if found.is_paused() {

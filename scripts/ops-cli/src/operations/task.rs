@@ -1,5 +1,7 @@
 //! One task by its key: what it went through, what holds it now, and what its next delivery would do.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail, ensure};
 use catchup::queues;
 use chrono::{DateTime, Utc};
@@ -121,7 +123,7 @@ impl Operations {
             async { if is_connected { self.state(queue, key, life).await.map(Some) } else { Ok(None) } };
         let ((state, postgres), (waiting, cloud_tasks)) = tokio::join!(
             self.ask(Source::Postgres, Box::pin(state)),
-            self.ask(Source::CloudTasks, self.waiting(queue, key)),
+            self.ask(Source::CloudTasks, self.waiting(queue, key, is_connected)),
         );
         let state = state.flatten();
         for asked in [postgres, cloud_tasks] {
@@ -158,7 +160,7 @@ impl Operations {
     }
 
     /// Where the task waits, in words, if its key is made of its name, and what keeps it there.
-    async fn waiting(&self, queue: Queue, key: &str) -> anyhow::Result<Option<String>> {
+    async fn waiting(&self, queue: Queue, key: &str, is_connected: bool) -> anyhow::Result<Option<String>> {
         let name = name_in(queue, key);
         let is_name = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_');
         let cloud_tasks = self.cloud_tasks()?;
@@ -166,7 +168,8 @@ impl Operations {
         let Some(found) = found else { return Ok(None) };
         let mut words = waiting(&found, self.clock.now());
         if cloud_tasks.queues().await?.get(&queue.cloud_name()).is_some_and(Found::is_paused) {
-            let holds = self.holds().await.unwrap_or_default();
+            let holds = if is_connected { self.holds().await } else { Ok(BTreeMap::new()) };
+            let holds = holds.unwrap_or_default();
             words = format!("{words}; its queue is {}", holds::why_paused(&holds, queue));
         }
         Ok(Some(words))

@@ -78,7 +78,7 @@ async fn an_error_is_ignored_and_reopened_from_its_page() {
     let console = Console::start(&system.environment()).await;
     let page = console.page("/errors").await;
     let error = fingerprint(&json!({ "errors": console.json("/errors?json").await["errors"]["items"] }));
-    assert!(page.contains("replay all 2&nbsp;…") && page.contains("<svg class=\"spark\""), "{page}");
+    assert!(page.contains("replay all 2&nbsp;…") && page.contains("<svg class=\"bars\""), "{page}");
     let path = format!("/errors/change?queue=token-refresh&fingerprint={error}");
     let form = console.page(&path).await;
     assert!(form.contains("<dt>state</dt><dd>open</dd>"), "{form}");

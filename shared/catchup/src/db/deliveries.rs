@@ -144,7 +144,9 @@ impl Deliveries {
             SELECT $1, $2, subject, $4, $5, sha256(convert_to($6, 'UTF8'))
             FROM UNNEST($3::text[]) AS asked (subject)
             WHERE NOT EXISTS (
-                SELECT FROM suggestions WHERE user_id = $1 AND status <> 'pending' AND 'suggestion:' || id = subject
+                SELECT FROM suggestions
+                WHERE id = CASE WHEN subject LIKE 'suggestion:%' THEN substr(subject, 12)::uuid END
+                  AND user_id = $1 AND status <> 'pending'
             )
             ORDER BY subject
             ON CONFLICT DO NOTHING

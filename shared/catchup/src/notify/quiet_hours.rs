@@ -5,18 +5,22 @@ use chrono_tz::Tz;
 
 use super::Channel;
 
-/// E-mails go out from this hour of the recipient's day …
-const EMAIL_BEGIN: u32 = 6;
-/// … and before this one. A batch is at the time that its user chose; this is for who never did, and whose zone only the calendar shows.
-const EMAIL_END: u32 = 23;
-/// Texts go out from this hour of the recipient's day …
-const BEGIN: u32 = 9;
-/// … and before this one.
-const END: u32 = 20;
-/// A time that the user chose holds from this hour …
-const CHOSEN_BEGIN: u32 = 8;
-/// … and before this one: what is outside is against the law in places.
-const CHOSEN_END: u32 = 21;
+/// Hours of the recipient's day in which messages of a channel go out.
+struct Hours {
+    /// From this hour …
+    begin: u32,
+    /// … and before this one.
+    end: u32,
+    /// A time that the user chose holds from this hour …
+    chosen_begin: u32,
+    /// … and before this one.
+    chosen_end: u32,
+}
+
+/// What is outside is against the law in places.
+const TEXTS: Hours = Hours { begin: 9, end: 20, chosen_begin: 8, chosen_end: 21 };
+/// Who never chose a time may live where the default is in the night.
+const EMAILS: Hours = Hours { begin: 6, end: 23, chosen_begin: 0, chosen_end: 24 };
 
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 
@@ -24,13 +28,11 @@ const MINUTE: TimeDelta = TimeDelta::minutes(1);
 /// the day.
 #[must_use]
 pub fn end(channel: Channel, now: DateTime<Utc>, zone: Tz, chosen: Option<NaiveTime>) -> DateTime<Utc> {
-    let is_open = |moment: DateTime<Utc>| {
-        let time = moment.with_timezone(&zone).time();
-        match channel {
-            Channel::Email => (EMAIL_BEGIN..EMAIL_END).contains(&time.hour()),
-            Channel::Sms => is_texting_time(time, chosen),
-        }
+    let hours = match channel {
+        Channel::Email => EMAILS,
+        Channel::Sms => TEXTS,
     };
+    let is_open = |moment: DateTime<Utc>| hours.contain(moment.with_timezone(&zone).time(), chosen);
     if is_open(now) {
         return now;
     }
@@ -44,14 +46,17 @@ pub fn end(channel: Channel, now: DateTime<Utc>, zone: Tz, chosen: Option<NaiveT
     moment
 }
 
-/// Whether a text message may go out at that time of the recipient's day.
-fn is_texting_time(time: NaiveTime, chosen: Option<NaiveTime>) -> bool {
-    let is_chosen = chosen.is_some_and(|chosen| {
-        let is_early = (CHOSEN_BEGIN..BEGIN).contains(&chosen.hour()) && time.hour() < BEGIN;
-        let is_late = (END..CHOSEN_END).contains(&chosen.hour()) && time.hour() < CHOSEN_END;
-        time >= chosen && (is_early || is_late)
-    });
-    (BEGIN..END).contains(&time.hour()) || is_chosen
+impl Hours {
+    /// Whether a message may go out at that time of the recipient's day.
+    fn contain(&self, time: NaiveTime, chosen: Option<NaiveTime>) -> bool {
+        let Self { begin, end, chosen_begin, chosen_end } = *self;
+        let is_chosen = chosen.is_some_and(|chosen| {
+            let is_early = (chosen_begin..begin).contains(&chosen.hour()) && time.hour() < begin;
+            let is_late = (end..chosen_end).contains(&chosen.hour()) && time.hour() < chosen_end;
+            time >= chosen && (is_early || is_late)
+        });
+        (begin..end).contains(&time.hour()) || is_chosen
+    }
 }
 
 #[cfg(test)]
@@ -84,16 +89,21 @@ mod tests {
 
     #[test]
     fn emails_wait_for_the_recipients_morning_too() {
-        let check = |now: &str, expected: &str| {
+        let check_chosen = |chosen: Option<&str>, now: &str, expected: &str| {
+            let chosen = chosen.map(|time| NaiveTime::parse_from_str(time, "%H:%M").unwrap());
             let moment = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
-            let next = end(Channel::Email, moment(now), Tz::America__Los_Angeles, None);
-            assert_eq!(next, moment(expected), "{now}");
+            let next = end(Channel::Email, moment(now), Tz::America__Los_Angeles, chosen);
+            assert_eq!(next, moment(expected), "{chosen:?} {now}");
         };
+        let check = |now: &str, expected: &str| check_chosen(None, now, expected);
         // 09:00 UTC is one in the morning in Los Angeles.
         check("2026-11-29T09:00:00Z", "2026-11-29T14:00:00Z");
         check("2026-11-29T14:00:00Z", "2026-11-29T14:00:00Z");
         check("2026-11-30T06:59:00Z", "2026-11-30T06:59:00Z");
         check("2026-11-30T07:00:00Z", "2026-11-30T14:00:00Z");
+        // Five in the morning, and half past eleven at night, as it was chosen.
+        check_chosen(Some("05:00"), "2026-11-29T13:00:00Z", "2026-11-29T13:00:00Z");
+        check_chosen(Some("23:30"), "2026-11-30T07:00:00Z", "2026-11-30T07:30:00Z");
     }
 
     #[test]

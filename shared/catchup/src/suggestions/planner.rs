@@ -20,7 +20,7 @@ use crate::db::availability::{Availabilities, StoredUser};
 use crate::db::meetings::Meetings;
 use crate::db::opt_outs::List;
 use crate::db::recipients::Recipients;
-use crate::db::suggestions::{Changes, Contact, Known, Suggestion, Suggestions, SuggestionsTx};
+use crate::db::suggestions::{Changes, Contact, Known, Status, Suggestion, Suggestions, SuggestionsTx};
 use crate::span::{Span, Spans};
 use crate::time_zone;
 
@@ -218,6 +218,9 @@ impl UserContext {
 
     /// The suggestions whose time was found when the user had another zone or other hours.
     fn outside_hours(&self, suggestions: &[Suggestion], now: DateTime<Utc>) -> Vec<Uuid> {
+        if suggestions.iter().all(|suggestion| suggestion.status != Status::Pending) {
+            return Vec::new();
+        }
         let window = Span { start: now, end: now + CONFLICT_WINDOW };
         let clock = WallClock::new(self.clock.zone(), window);
         outside_hours(suggestions, &Availability::read(&self.stored.availability).times(&clock), window)

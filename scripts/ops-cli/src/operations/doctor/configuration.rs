@@ -8,6 +8,8 @@ use shared::db::Database;
 use shared::pace::Pace;
 use shared::redis::Redis;
 
+use super::super::cloud_monitoring::CloudMonitoring;
+use super::super::cloud_run::CloudRun;
 use super::super::cloud_scheduler::CloudScheduler;
 use super::super::cloud_tasks::CloudTasks;
 use super::Checks;
@@ -31,6 +33,8 @@ fn variables(config: &mut Config, checks: &mut Checks) {
     let _problems_are_collected = (
         Database::from_config(config).map(drop),
         CloudTasks::from_config(config).map(drop),
+        CloudMonitoring::from_config(config).map(drop),
+        CloudRun::from_config(config).map(drop),
         CloudScheduler::from_config(config).map(drop),
         Redis::from_config(config).map(drop),
         Pace::from_config(config).map(drop),

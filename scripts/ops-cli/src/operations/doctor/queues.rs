@@ -4,12 +4,12 @@ use catchup::queues;
 use serde_json::Value;
 use shared::config::Config;
 use shared::config::variables::RETRY_BACKOFF_DIVISOR;
-use shared::queue::{JOBS_PATH, Queue};
+use shared::queue::Queue;
 
 use super::super::{Operations, numbers};
 use super::Checks;
 use super::services::Services;
-use crate::queue::{Declaration, Declared, Found, UriOverride, concurrent_dispatches};
+use crate::queue::{Declaration, Declared, Found, concurrent_dispatches};
 use crate::takeover::check::Target;
 use crate::takeover::findings::Findings;
 
@@ -60,15 +60,14 @@ pub(super) async fn check(
 
 /// The function is a process on this machine.
 async fn of_process(operations: &Operations, queue: Queue, found: &Found, findings: &mut Findings) {
-    let address =
-        found.overriding().and_then(|target| target.uri_override.as_ref()).and_then(UriOverride::address);
-    let (Some(address), Some((url, caller))) = (address, operations.functions.of(queue)) else { return };
-    let path = format!("{JOBS_PATH}{}", queue.name());
+    let (Some(address), Some((url, caller))) = (found.address(), operations.functions.of(queue)) else {
+        return;
+    };
     let target = Target {
         function: queue.name().to_owned(),
         queue: queue.cloud_name(),
         caller,
-        url: address.strip_suffix(&path).unwrap_or(&address).to_owned(),
+        url: address.strip_suffix(&queue.path()).unwrap_or(&address).to_owned(),
         audience: url,
         has_remains: found.has_remains(),
     };

@@ -1,7 +1,6 @@
 //! The services of a project, as gcloud shows them: who may call them, their secrets, and the addresses that they use.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
 
 use catchup::queues;
 use catchup::variables::CALENDAR_WEBHOOK_URL;
@@ -12,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::super::Operations;
 use super::{Checks, configuration, endpoints};
+use crate::deploy::in_parallel;
 use crate::gcloud::{Gcloud, Place};
 use crate::settings;
 use crate::takeover::findings::Findings;
@@ -46,18 +46,20 @@ impl Services {
         let by_name: BTreeMap<_, _> = listed.into_iter().filter_map(with_name).collect();
         let functions: Vec<&str> =
             queues::all().map(Queue::name).filter(|name| by_name.contains_key(*name)).collect();
-        let policies = in_parallel(&functions, |function| {
+        let policy_of = |function: &&str| {
             let policy = gcloud.read(&["run", "services", "get-iam-policy", function, &region]);
             policy.map_err(|error| format!("{error:#}"))
-        });
+        };
+        let policies = functions.chunks(AT_A_TIME).flat_map(|some| in_parallel(some, policy_of));
         let secrets: BTreeSet<_> = by_name.values().flat_map(settings::secrets).collect();
         let secrets: Vec<_> = secrets.into_iter().collect();
-        let values = in_parallel(&secrets, |(secret, version)| {
+        let is_dirty = |(secret, version): &(&str, &str)| {
             let value =
                 gcloud.text(&["secrets", "versions", "access", version, &format!("--secret={secret}")]);
             // gcloud's own words could show what it read.
             value.ok().map(|value| value.trim().len() < value.len())
-        });
+        };
+        let values = secrets.chunks(AT_A_TIME).flat_map(|some| in_parallel(some, is_dirty));
         let names = secrets.iter().map(|(secret, version)| format!("{secret}, version {version}"));
         Ok(Self {
             policies: functions.iter().map(|it| (*it).to_owned()).zip(policies).collect(),
@@ -123,18 +125,6 @@ async fn addresses(name: &str, service: &Value, checks: &mut Checks) {
     }
     let mut config = Config::from_pairs(settings::variables(service));
     configuration::senders(&mut config, Some(name), checks);
-}
-
-fn in_parallel<T: Sync, R: Send>(items: &[T], ask: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let ask = &ask;
-    let mut answers = Vec::new();
-    for chunk in items.chunks(AT_A_TIME) {
-        thread::scope(|scope| {
-            let running: Vec<_> = chunk.iter().map(|item| scope.spawn(move || ask(item))).collect();
-            answers.extend(running.into_iter().filter_map(|it| it.join().ok()));
-        });
-    }
-    answers
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the lists of operators read when very much has failed: counted by Postgres itself.
 
 use catchup::db::deliveries::{Deliveries, LedgerFilter};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use shared::clock::Clock;
 use shared::db::dead_letters::{DeadLetters, Filter};
 use shared::db::errors::{self, Errors};
@@ -23,18 +23,6 @@ const MOST_OF_MESSAGES: i64 = 5_000;
 /// Of any other list: each dead letter, and what is counted for those that are shown.
 const MOST: i64 = 3_000;
 
-fn errors_since(since: DateTime<Utc>) -> errors::Filter<'static> {
-    errors::Filter {
-        function: None,
-        reason: None,
-        user_id: None,
-        since,
-        until: None,
-        without_functions: &[],
-        without_fingerprints: &[],
-    }
-}
-
 #[tokio::test]
 async fn no_list_reads_a_whole_table_however_much_has_failed() {
     let database = Database::new().await;
@@ -43,11 +31,14 @@ async fn no_list_reads_a_whole_table_however_much_has_failed() {
     }
     let reading = Reading { database: &database, plans: "force_custom_plan" };
     let now = Clock::system().now();
-    let day = errors_since(now - TimeDelta::days(1));
+    let day = errors::Filter { since: now - TimeDelta::days(1), ..errors::Filter::default() };
     let user_id = Some(Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0007));
     for (what, filter) in [
         ("errors", day),
-        ("errors of 90 days", errors_since(now - TimeDelta::days(90))),
+        (
+            "errors of 90 days",
+            errors::Filter { since: now - TimeDelta::days(90), ..errors::Filter::default() },
+        ),
         ("errors of a queue", errors::Filter { function: Some("calendar-sync"), ..day }),
         ("errors with a reason", errors::Filter { reason: Some("reason-1"), ..day }),
         ("errors of a user", errors::Filter { user_id, since: now - TimeDelta::days(90), ..day }),
@@ -104,7 +95,7 @@ async fn an_error_with_very_many_runs_hides_no_other_and_says_that_it_has_more()
         )
         .await;
     let now = Clock::system().now();
-    let filter = errors_since(now - TimeDelta::days(1));
+    let filter = errors::Filter { since: now - TimeDelta::days(1), ..errors::Filter::default() };
     let groups = database.of::<Errors>().list(&filter, now, 1_000).await.unwrap();
     let of = |reason: &str| groups.iter().find(|it| it.reason == reason).unwrap();
     assert!(of("many").is_cut && of("many").failures < 20_000, "{:?}", of("many"));
