@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::iter;
 
-use catchup::db::contacts::{ContactsPage, ListedPage, MatchKeys, NewContact, StoredContact};
+use catchup::db::contacts::{ContactsPage, ListedPage, NewContact, StoredContact};
 use catchup::payload::SyncType;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -128,7 +128,7 @@ async fn linked<'a>(
     Ok(Linked { contacts, deleted, merged, gone })
 }
 
-/// Finds match candidates for people without a contact, by e-mail address, else by number.
+/// Finds match candidates for people without a contact.
 async fn matched(
     page: &mut ContactsPage,
     people: &[ContactFields],
@@ -151,12 +151,8 @@ async fn matched(
     if *candidates == Candidates::None {
         return Ok(());
     }
-    let keys: Vec<_> = unlinked
-        .iter()
-        .map(|fields| MatchKeys { email: fields.email.as_deref(), phone: fields.phone.as_deref() })
-        .collect();
     let taken: Vec<Uuid> = contacts.values().map(|contact| contact.id).collect();
-    for (index, contact) in page.match_candidates(&keys, &taken).await? {
+    for (index, contact) in duplicates::matches(page, &unlinked, &taken).await? {
         contacts.insert(unlinked[index].resource_name.clone(), contact);
     }
     Ok(())

@@ -1,8 +1,8 @@
-//! Several contacts of one person become one: the one that is worth most to the user stays, and the others go.
+//! Of several contacts of one person the one that is worth most to the user stays, and the others go.
 
 use std::collections::HashMap;
 
-use catchup::db::contacts::{ContactsPage, Duplicates, OwnData, StoredContact};
+use catchup::db::contacts::{ContactsPage, Duplicates, MatchKeys, OwnData, StoredContact};
 use chrono::{DateTime, Utc};
 use shared::db;
 use uuid::Uuid;
@@ -52,6 +52,47 @@ impl Owned {
     fn rank(&self, contact: &StoredContact, organization: Option<&str>) -> Rank {
         Rank { is_in_use: !contact.archived_by_user, own: self.own(contact.id, organization) }
     }
+}
+
+/// Finds match candidates for people without a contact, by e-mail address, else by number: pairs of the person's index in
+/// `people` and the contact, none of which is in `taken`.
+///
+/// Google gives a person the addresses and numbers of those who are merged into them, so one person may have a candidate by
+/// address and another by number. The one by number goes first if it is in use, has no address that says whose it is, and more
+/// of it is the user's.
+pub(crate) async fn matches(
+    page: &mut ContactsPage,
+    people: &[&ContactFields],
+    taken: &[Uuid],
+) -> Result<Vec<(usize, StoredContact)>, db::Error> {
+    let keys: Vec<_> = people
+        .iter()
+        .map(|fields| MatchKeys { email: fields.email.as_deref(), phone: fields.phone.as_deref() })
+        .collect();
+    let mut matches = page.match_candidates(&keys, taken).await?;
+    let numbers: Vec<_> = matches
+        .iter()
+        .map(|(index, found)| MatchKeys {
+            email: None,
+            phone: keys[*index].phone.filter(|_| found.email.is_some()),
+        })
+        .collect();
+    if numbers.iter().all(|keys| keys.phone.is_none()) {
+        return Ok(matches);
+    }
+    let taken: Vec<Uuid> = taken.iter().copied().chain(matches.iter().map(|(_, found)| found.id)).collect();
+    let mut others = page.match_candidates(&numbers, &taken).await?;
+    others.retain(|(_, other)| other.email.is_none() && !other.archived_by_sync && !other.archived_by_user);
+    let compared = others.iter().flat_map(|(at, other)| [matches[*at].1.id, other.id]);
+    let owned = Owned::of(page, &compared.collect::<Vec<_>>()).await?;
+    for (at, other) in others {
+        let (index, found) = &mut matches[at];
+        let organization = people[*index].organization.as_deref();
+        if owned.rank(&other, organization) > owned.rank(found, organization) {
+            *found = other;
+        }
+    }
+    Ok(matches)
 }
 
 /// Of the contacts of each person the one with the highest rank, the first of equals, by the people's resource names; and the

@@ -1,6 +1,6 @@
 //! The end of a full sync: what becomes of the contacts that it did not list.
 
-use catchup::db::contacts::{ContactsPage, Duplicates, MatchKeys, StoredContact};
+use catchup::db::contacts::{ContactsPage, Duplicates, StoredContact};
 use catchup::payload::{self, SyncType};
 use chrono::TimeDelta;
 use shared::tasks::Options;
@@ -8,6 +8,7 @@ use shared::tasks::Options;
 use crate::WRITE_RESERVE;
 use crate::apply::Candidates;
 use crate::duplicates;
+use crate::page::shown;
 use crate::sync::{Part, Stop};
 
 /// Up to so many contacts, a full sync is believed that misses most of them.
@@ -57,12 +58,8 @@ impl Part<'_> {
         for number in pages {
             let mut page = self.end().await?;
             let inserted = page.inserted(self.listing, *number).await?;
-            let keys: Vec<_> = inserted
-                .iter()
-                .map(|contact| MatchKeys { email: contact.email.as_deref(), phone: contact.phone.as_deref() })
-                .collect();
-            let matches =
-                if keys.is_empty() { Vec::new() } else { page.match_candidates(&keys, &[]).await? };
+            let people: Vec<_> = inserted.iter().map(shown).collect();
+            let matches = duplicates::matches(&mut page, &people.iter().collect::<Vec<_>>(), &[]).await?;
             if matches.is_empty() {
                 continue;
             }

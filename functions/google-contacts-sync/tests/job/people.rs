@@ -206,6 +206,41 @@ async fn a_full_sync_matches_a_contact_in_use_before_one_that_gave_way_to_it() {
     assert_eq!(fixture.count("contacts WHERE NOT archived").await, 1);
 }
 
+/// Whoever was merged into the person brought an address along, by which their own contact is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_that_the_user_wrote_on_is_found_by_its_number_unless_its_address_says_otherwise() {
+    for (of_gone, of_kept, address) in [
+        (false, true, None),
+        (true, true, None),
+        (false, false, None),
+        // Another one of the same household.
+        (false, true, Some("home@example.test")),
+    ] {
+        let fixture = Fixture::with(0).await;
+        let mut kept = person("Ada", address.unwrap_or_default());
+        kept.emails.retain(|_| address.is_some());
+        kept.phones = vec![Labelled { value: "+44 (20) 1".into(), label: "home".into(), primary: true }];
+        let kept = fixture.world().add_person(fixture.user, kept).unwrap().resource_name;
+        let gone = fixture.add("A. L.", "ada@example.test");
+        check_done(&fixture.sync().await, false);
+        let (first, second) = (fixture.contact(&gone).await.unwrap(), fixture.contact(&kept).await.unwrap());
+        for (annotated, contact) in [(of_gone, first), (of_kept, second)] {
+            if annotated {
+                fixture.annotate(contact).await;
+            }
+        }
+        fixture.world().merge_people(fixture.user, &gone, &kept).unwrap();
+        let forget =
+            |person: &mut Person| person.emails.retain(|email| Some(email.value.as_str()) != address);
+        fixture.world().change_person(fixture.user, &kept, forget).unwrap();
+        let renamed = fixture.world().rename_person(fixture.user, &kept, false).unwrap().resource_name;
+        check_done(&fixture.sync_as("full").await, false);
+        let expected = if of_kept && !of_gone && address.is_none() { second } else { first };
+        assert_eq!(fixture.contact(&renamed).await, Some(expected), "{of_gone} {of_kept} {address:?}");
+        assert_eq!(fixture.count("contacts WHERE NOT archived").await, 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_google_has_forgotten_is_not_tried() {
     for (days, expected) in [(6, "incremental"), (7, "full")] {
