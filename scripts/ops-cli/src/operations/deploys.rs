@@ -82,7 +82,7 @@ impl Operations {
     }
 
     /// None on a machine without Cloud Run.
-    async fn services(&self) -> anyhow::Result<Option<BTreeMap<String, Service>>> {
+    pub(super) async fn services(&self) -> anyhow::Result<Option<BTreeMap<String, Service>>> {
         match self.cloud_run()? {
             Some(run) => run.services().await.map(Some),
             None => Ok(None),

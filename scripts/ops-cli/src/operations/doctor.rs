@@ -104,6 +104,6 @@ impl Operations {
 
     /// Queues, functions and everything else are programs on this machine.
     fn is_local(&self) -> bool {
-        matches!(self.cloud_scheduler(), Ok(None))
+        matches!(self.cloud_run(), Ok(None))
     }
 }
