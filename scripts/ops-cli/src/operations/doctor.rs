@@ -97,7 +97,7 @@ impl Operations {
         stores::redis(self, &mut checks).await;
         let services = services::read(self).await;
         let found = services.as_ref().ok().and_then(Option::as_ref);
-        queues::check(self, config, found, &mut checks).await;
+        queues::check(self, found, &mut checks).await;
         services::check(&services, config, &mut checks).await;
         checks
     }
