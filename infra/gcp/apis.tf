@@ -1,5 +1,5 @@
 resource "google_project_service" "api" {
-  for_each = toset(concat(var.cloud_build ? ["cloudbuild.googleapis.com"] : [], [
+  for_each = toset(concat(var.cloud_build == null ? [] : ["cloudbuild.googleapis.com", "pubsub.googleapis.com"], [
     "artifactregistry.googleapis.com",
     "billingbudgets.googleapis.com",
     "cloudresourcemanager.googleapis.com",

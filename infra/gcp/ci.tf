@@ -1,20 +1,17 @@
-# GitHub's workflows show a token of their own and hold no key; Cloud Build runs as an account of the project.
+# GitHub's workflows show a token of their own and hold no key; Cloud Build runs as accounts of the project.
 locals {
-  ci = var.ci[*]
+  ci          = var.ci[*]
+  cloud_build = var.cloud_build[*]
   # What GitHub's environments let in, and from which workflow.
   workflows = { production = "deliver.yml", scan = "scan.yml" }
   # A project has one pool as a rule, and its providers share its identities: ours are told apart by an attribute that no other
   # provider maps.
-  pool        = try(coalesce(var.ci.pool, "jobs"), null)
-  makes_pool  = try(var.ci.pool == null, false)
-  cloud_build = toset(var.cloud_build ? ["jobs-builds"] : [])
+  pool       = try(coalesce(var.ci.pool, "jobs"), null)
+  makes_pool = try(var.ci.pool == null, false)
 
-  builders = toset([
-    for account in google_service_account.cloud_build : "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com"
-  ])
-  deployers = setunion(var.deployers, var.operators, local.builders, [
-    for account in google_service_account.ci : "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com"
-  ])
+  builders  = [for account in google_service_account.builds : "${account.account_id}@${account.project}.iam.gserviceaccount.com"]
+  deploying = [for account in google_service_account.ci : "${account.account_id}@${account.project}.iam.gserviceaccount.com"]
+  deployers = setunion(var.deployers, var.operators, [for account in local.deploying : "serviceAccount:${account}"])
 }
 
 resource "google_iam_workload_identity_pool" "ci" {
@@ -59,7 +56,7 @@ resource "google_iam_workload_identity_pool_provider" "ci" {
 }
 
 resource "google_service_account" "ci" {
-  count = length(local.ci)
+  count = min(1, length(local.ci) + length(local.cloud_build))
 
   project      = var.project
   account_id   = "jobs-deployment"
@@ -95,23 +92,100 @@ resource "google_service_account_iam_binding" "ci" {
   ]
 }
 
-resource "google_service_account" "cloud_build" {
-  for_each = local.cloud_build
+# Compiles what others wrote, and so may hand on what it has built, and not deploy it.
+resource "google_service_account" "builds" {
+  count = length(local.cloud_build)
 
   project      = var.project
-  account_id   = each.key
-  display_name = "Runs infra/cloudbuild.yaml: pushes images and deploys functions"
+  account_id   = "jobs-builds"
+  display_name = "Tests, and builds candidates"
 }
 
-# A build writes its own log, and asks which commit was delivered last.
+# Both write the log of their builds. One asks which commit was delivered last, the other whether it is its turn.
 resource "google_project_iam_member" "cloud_build" {
   for_each = {
-    for grant in setproduct(local.builders, ["roles/logging.logWriter", "roles/cloudbuild.builds.viewer"]) : grant[1] => grant[0]
+    for grant in setproduct(
+      length(local.cloud_build) > 0 ? concat(local.builders, local.deploying) : [],
+      ["roles/logging.logWriter", "roles/cloudbuild.builds.viewer"],
+    ) : join(" ", grant) => { member = "serviceAccount:${grant[0]}", role = grant[1] }
   }
 
   project = var.project
-  role    = each.key
-  member  = each.value
+  role    = each.value.role
+  member  = each.value.member
+}
+
+resource "google_artifact_registry_repository_iam_member" "candidates" {
+  for_each = length(local.cloud_build) > 0 ? {
+    "roles/artifactregistry.writer" = local.builders[0]
+    "roles/artifactregistry.reader" = local.deploying[0]
+  } : {}
+
+  project    = var.project
+  location   = var.region
+  repository = google_artifact_registry_repository.candidates[0].repository_id
+  role       = each.key
+  member     = "serviceAccount:${each.value}"
+}
+
+resource "google_cloudbuild_trigger" "build" {
+  count = length(local.cloud_build)
+
+  project         = var.project
+  location        = var.region
+  name            = "jobs-build"
+  description     = "Tests a commit, and builds its candidate"
+  filename        = "infra/cloudbuild/build.yaml"
+  service_account = "projects/${var.project}/serviceAccounts/${local.builders[0]}"
+
+  repository_event_config {
+    repository = var.cloud_build.repository
+
+    push {
+      branch = "^${var.cloud_build.branch}$"
+    }
+  }
+
+  depends_on = [google_project_service.api, google_project_iam_member.cloud_build]
+}
+
+# What it does is read from the branch and not from the commit that was built. The account of a build may not publish to the topic,
+# and what others say there is not believed: the deployment asks Cloud Build which build it was and how it ended.
+resource "google_cloudbuild_trigger" "deploy" {
+  count = length(local.cloud_build)
+
+  project         = var.project
+  location        = var.region
+  name            = "jobs-deploy"
+  description     = "Deploys a candidate"
+  service_account = "projects/${var.project}/serviceAccounts/${local.deploying[0]}"
+  filter          = "_STATUS == \"SUCCESS\" && _TRIGGER == \"${google_cloudbuild_trigger.build[0].trigger_id}\""
+
+  substitutions = {
+    _BUILD   = "$(body.message.data.id)"
+    _COMMIT  = "$(body.message.data.substitutions.COMMIT_SHA)"
+    _STATUS  = "$(body.message.data.status)"
+    _TRIGGER = "$(body.message.data.buildTriggerId)"
+  }
+
+  pubsub_config {
+    topic = "projects/${var.project}/topics/cloud-builds"
+  }
+
+  git_file_source {
+    path       = "infra/cloudbuild/deploy.yaml"
+    repository = var.cloud_build.repository
+    revision   = "refs/heads/${var.cloud_build.branch}"
+    repo_type  = "GITHUB"
+  }
+
+  source_to_build {
+    repository = var.cloud_build.repository
+    ref        = "refs/heads/${var.cloud_build.branch}"
+    repo_type  = "GITHUB"
+  }
+
+  depends_on = [google_project_service.api, google_project_iam_member.cloud_build]
 }
 
 # The deployer pushes images and their bills of materials, and may deploy and run as each function (modules/queue-function/identity.tf).

@@ -43,8 +43,3 @@ output "ci" {
     scanner                    = "${google_service_account.scanner[0].account_id}@${var.project}.iam.gserviceaccount.com"
   }])
 }
-
-output "cloud_build" {
-  description = "Service account of the trigger that runs infra/cloudbuild.yaml."
-  value       = one([for account in google_service_account.cloud_build : "${account.account_id}@${account.project}.iam.gserviceaccount.com"])
-}

@@ -54,3 +54,26 @@ resource "google_artifact_registry_repository" "bills" {
 
   depends_on = [google_project_service.api]
 }
+
+# What a build in Cloud Build hands on to the deployment, by the build's number.
+resource "google_artifact_registry_repository" "candidates" {
+  count = length(local.cloud_build)
+
+  project       = var.project
+  location      = var.region
+  repository_id = "jobs-candidates"
+  format        = "GENERIC"
+  labels        = local.labels
+  description   = "Images, bills of materials and the program that deploys them, one archive per build."
+
+  cleanup_policies {
+    id     = "delete-old"
+    action = "DELETE"
+
+    condition {
+      older_than = "2592000s"
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}

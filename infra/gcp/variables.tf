@@ -212,9 +212,14 @@ variable "ci" {
 }
 
 variable "cloud_build" {
-  description = "Whether builds of infra/cloudbuild.yaml push images and deploy: makes the account that they run as."
-  type        = bool
-  default     = false
+  description = "Repository, as Cloud Build is connected to it (projects/PROJECT/locations/REGION/connections/CONNECTION/repositories/NAME), and the branch that the builds of infra/cloudbuild test and deploy; null for none."
+  type        = object({ repository = string, branch = optional(string, "main") })
+  default     = null
+
+  validation {
+    condition     = var.cloud_build == null || can(regex("^projects/[^/]+/locations/[^/]+/connections/[^/]+/repositories/[^/]+$", var.cloud_build.repository))
+    error_message = "The repository is named as projects/PROJECT/locations/REGION/connections/CONNECTION/repositories/NAME."
+  }
 }
 
 variable "deployers" {

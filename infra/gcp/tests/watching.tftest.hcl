@@ -113,14 +113,15 @@ run "everything_that_has_labels_has_them" {
   command = plan
 
   variables {
-    labels = { team = "sync" }
+    labels      = { team = "sync" }
+    cloud_build = { repository = "projects/example/locations/europe-west1/connections/github/repositories/jobs" }
   }
 
   assert {
     condition = toset(concat(
       [for secret in google_secret_manager_secret.secret : secret.labels],
       [for policy in google_monitoring_alert_policy.alert : policy.user_labels],
-      [google_artifact_registry_repository.images.labels, google_artifact_registry_repository.bills.labels],
+      [google_artifact_registry_repository.images.labels, google_artifact_registry_repository.bills.labels, google_artifact_registry_repository.candidates[0].labels],
       [google_monitoring_custom_service.jobs.user_labels, google_monitoring_slo.success.user_labels, google_monitoring_slo.latency.user_labels],
     )) == toset([tomap({ app = "jobs", team = "sync" })])
     error_message = "Something is on the bill without its label."

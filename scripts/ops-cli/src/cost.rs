@@ -27,6 +27,8 @@ const SECONDS_PER_DAY: f64 = 86_400.0;
 const MINUTES_PER_MONTH: f64 = DAYS_PER_MONTH * SECONDS_PER_DAY / 60.0;
 const MIB_PER_GIB: f64 = 1024.0;
 const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
+/// The price of Redis commands is that of so many.
+const REDIS_COMMANDS: f64 = 1e5;
 
 /// Estimate the cost of a month. Without --report, that of a local cloud, which is built and run for minutes.
 #[derive(Args)]
@@ -195,7 +197,9 @@ const ROWS: [(&str, Amount); 20] = [
     }),
     ("USD Cloud Run, at least", |model, month, _| model.instances(month.cpu_seconds)),
     ("USD Cloud Run, at most", |model, month, _| model.instances(month.seconds)),
-    ("USD Redis", |model, month, _| model.prices.redis_commands_per_100k.of(month.redis_commands / 1e5)),
+    ("USD Redis", |model, month, _| {
+        model.prices.redis_commands_per_100k.of(month.redis_commands / REDIS_COMMANDS)
+    }),
     ("USD logs", |model, month, _| model.prices.log_gib.of(model.log_gib(month))),
     ("USD metrics", |model, month, rest| model.prices.metric_mib.of(model.metric_mib(month, rest))),
     ("USD alert conditions", |model, _, rest| model.prices.alert_conditions.of(rest.conditions)),
@@ -212,9 +216,14 @@ const ROWS: [(&str, Amount); 20] = [
 
 type Amount = fn(&Model, &Month, &AtRest) -> f64;
 
+/// Redis commands per month that are not paid for.
+pub(crate) fn free_redis_commands() -> anyhow::Result<f64> {
+    Ok(Model::declared()?.prices.redis_commands_per_100k.free_per_month * REDIS_COMMANDS)
+}
+
 impl Cost {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let model: Model = serde_json::from_str(MODEL).context("infra/cost.json is malformed")?;
+        let model = Model::declared()?;
         let declaration: Value =
             serde_json::from_str(DECLARATION).context("infra/queues.json is malformed")?;
         let report = if let Some(file) = &self.report {
@@ -259,6 +268,10 @@ impl Cost {
 }
 
 impl Model {
+    fn declared() -> anyhow::Result<Self> {
+        serde_json::from_str(MODEL).context("infra/cost.json is malformed")
+    }
+
     /// Queues that cannot keep up with that many users: tasks per second that arrive, and that may be dispatched.
     fn too_slow<'a>(
         &'a self,

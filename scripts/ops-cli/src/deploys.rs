@@ -42,7 +42,7 @@ fn print(deploys: &Found) {
             it.queue.to_owned(),
             known(it.owner),
             known(serves(it)),
-            differs(it, deploys.is_local),
+            differs(it),
             it.commands.join("; "),
         ]);
     }
@@ -57,10 +57,7 @@ pub(crate) fn serves(it: &Deployed) -> Option<String> {
 }
 
 /// The settings that are not as they are declared.
-pub(crate) fn differs(it: &Deployed, is_local: bool) -> String {
-    if is_local {
-        return "-".to_owned();
-    }
+pub(crate) fn differs(it: &Deployed) -> String {
     known(it.drift.as_ref().map(|drift| {
         let wrong: Vec<_> = drift.iter().map(|it| format!("{}: {}", it.setting, it.detail)).collect();
         if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("; ") }

@@ -40,6 +40,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::clock::Clock;
+use shared::config::variables::RETRY_BACKOFF_DIVISOR;
 use shared::config::{Config, InvalidConfig};
 use shared::db::Database;
 use shared::idempotency::Leases;
@@ -120,6 +121,8 @@ pub(crate) struct Operations {
     leases: Result<Leases, String>,
     functions: Functions,
     pace: Pace,
+    /// By what the backoffs of the queues are divided: those of the local cloud.
+    backoff_divisor: u32,
 }
 
 impl Operations {
@@ -141,6 +144,7 @@ impl Operations {
             run: configured(&config, CloudRun::from_config),
             monitoring: configured(&config, CloudMonitoring::from_config),
             functions: Functions::from_config(&mut config()),
+            backoff_divisor: config().optional(&RETRY_BACKOFF_DIVISOR).ok().flatten().unwrap_or(1),
             clock,
             leases,
             pace,

@@ -26,7 +26,7 @@ impl DeploysPage<'_> {
     }
 
     fn differs(&self, it: &Deployed) -> String {
-        differs(it, self.deploys.is_local)
+        differs(it)
     }
 
     fn has_drift(&self, it: &Deployed) -> bool {

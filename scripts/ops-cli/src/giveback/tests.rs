@@ -1,4 +1,4 @@
-//! Give-backs against a cloud in memory, cut off after each of their calls.
+//! Give-backs against a cloud in memory. tests/ops/kills.rs kills them after each of their calls.
 
 use super::*;
 use crate::fake_cloud::FakeCloud;
@@ -49,26 +49,6 @@ fn tasks_of_the_application_in_a_queue_that_it_has_back_are_not_purged() {
     assert!(run(&cloud, "suggestion-generation").unwrap());
     let changes = cloud.changes();
     assert!(cloud.is_running() && !changes.iter().any(|change| change.contains("purge")), "{changes:?}");
-}
-
-#[test]
-fn a_give_back_that_was_cut_off_after_any_call_is_ended_by_the_next() {
-    for function in ["calendar-sync", "token-refresh"] {
-        let calls = {
-            let cloud = ours(function);
-            run(&cloud, function).unwrap();
-            cloud.calls()
-        };
-        for cut_after in 0..calls {
-            let cloud = ours(function);
-            cloud.cut_off_after(cut_after);
-            run(&cloud, function).unwrap_err();
-            cloud.continue_();
-            assert!(run(&cloud, function).unwrap(), "{function}, cut off after {cut_after}");
-            assert!(!cloud.is_ours() && cloud.is_running(), "{function}, cut off after {cut_after}");
-            assert!(cloud.schedules_are("PAUSED"), "{function}, cut off after {cut_after}");
-        }
-    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::takeover::findings::Findings;
 pub(crate) struct Deploys {
     pub(crate) sources: Vec<Asked>,
     pub(crate) functions: Vec<Deployed>,
-    /// There is no Cloud Run: the functions are processes on this machine, and their queues have settings of their own.
+    /// There is no Cloud Run: the functions are processes on this machine.
     #[serde(rename = "isLocal")]
     pub(crate) is_local: bool,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Deployed {
     pub(crate) address: Option<String>,
     /// What serves, the newest first; none on a machine without Cloud Run.
     pub(crate) revisions: Option<Vec<Share>>,
-    /// Settings of the queue that differ from the declaration.
+    /// Settings of the queue that differ from the declaration; of the local cloud's, those that do not depend on a service.
     pub(crate) drift: Option<Vec<Drift>>,
     /// What changes it, as it can be pasted into a shell.
     pub(crate) commands: Vec<String>,
@@ -65,16 +65,17 @@ impl Operations {
     /// Asks Cloud Tasks for the queues, and Cloud Run for all services: one list of each, none per queue.
     pub(crate) async fn deploys(&self) -> anyhow::Result<Deploys> {
         let declaration = Declaration::read()?;
-        let ((found, cloud_tasks), (services, cloud_run)) = tokio::join!(
+        let ((mut found, cloud_tasks), (services, cloud_run)) = tokio::join!(
             self.ask(Source::CloudTasks, async { self.cloud_tasks()?.queues().await }),
             self.ask(Source::CloudRun, self.services()),
         );
         let is_local = matches!(services, Some(None));
         let services = services.flatten();
         let functions = queues::all().map(|queue| {
-            let found = found.as_ref().and_then(|found| found.get(&queue.cloud_name()));
+            let found = found.as_mut().and_then(|found| found.remove(&queue.cloud_name()));
+            let found = found.map(|found| found.with_backoffs_times(self.backoff_divisor));
             let service = services.as_ref().and_then(|services| services.get(queue.name()));
-            deployed(queue, found, service, &declaration, is_local)
+            deployed(queue, found.as_ref(), service, &declaration, is_local)
         });
         let functions = functions.collect::<anyhow::Result<_>>()?;
         let sources = if is_local { vec![cloud_tasks] } else { vec![cloud_tasks, cloud_run] };
@@ -82,7 +83,7 @@ impl Operations {
     }
 
     /// None on a machine without Cloud Run.
-    async fn services(&self) -> anyhow::Result<Option<BTreeMap<String, Service>>> {
+    pub(super) async fn services(&self) -> anyhow::Result<Option<BTreeMap<String, Service>>> {
         match self.cloud_run()? {
             Some(run) => run.services().await.map(Some),
             None => Ok(None),
@@ -99,11 +100,7 @@ fn deployed(
 ) -> anyhow::Result<Deployed> {
     let address = found.and_then(Found::address);
     let owner = found.map(|found| owner(queue, found, address.as_deref(), service));
-    let drift = match found {
-        // Those of the local cloud have shorter waits than they are declared with.
-        Some(found) if !is_local => Some(drift(queue, found, declaration)?),
-        _ => None,
-    };
+    let drift = found.map(|found| drift(queue, found, declaration, is_local)).transpose()?;
     let commands = if is_local { Vec::new() } else { commands(queue, owner, drift.as_deref(), service) };
     Ok(Deployed {
         queue: queue.name(),
@@ -129,10 +126,18 @@ fn owner(queue: Queue, found: &Found, address: Option<&str>, service: Option<&Se
 }
 
 /// As a take-over checks it.
-fn drift(queue: Queue, found: &Found, declaration: &Declaration) -> anyhow::Result<Vec<Drift>> {
+fn drift(
+    queue: Queue,
+    found: &Found,
+    declaration: &Declaration,
+    is_local: bool,
+) -> anyhow::Result<Vec<Drift>> {
     let mut findings = Findings::default();
     findings.settings(&declaration.queues[queue.name()], found);
-    findings.concurrency(concurrent_dispatches(queue.name())?, found);
+    // A process holds as many tasks as come.
+    if !is_local {
+        findings.concurrency(concurrent_dispatches(queue.name())?, found);
+    }
     let wrong = findings
         .wrong()
         .map(|(setting, detail)| Drift { setting: setting.to_owned(), detail: detail.to_owned() });

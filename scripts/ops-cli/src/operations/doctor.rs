@@ -97,13 +97,13 @@ impl Operations {
         stores::redis(self, &mut checks).await;
         let services = services::read(self).await;
         let found = services.as_ref().ok().and_then(Option::as_ref);
-        queues::check(self, config, found, &mut checks).await;
+        queues::check(self, found, &mut checks).await;
         services::check(&services, config, &mut checks).await;
         checks
     }
 
     /// Queues, functions and everything else are programs on this machine.
     fn is_local(&self) -> bool {
-        matches!(self.cloud_scheduler(), Ok(None))
+        matches!(self.cloud_run(), Ok(None))
     }
 }

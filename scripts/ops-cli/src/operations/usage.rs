@@ -9,13 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::numbers::Numbers;
 use super::overview::{Overview, Row};
 use super::{Asked, Operations};
+use crate::cost::free_redis_commands;
 
-const PRICES: &str = include_str!("../../../../infra/cost.json");
 const ALERTS: &str = include_str!("../../../../infra/alerts.json");
 const MONTH: TimeDelta = TimeDelta::days(30);
 const SHORTEST: TimeDelta = TimeDelta::hours(1);
-/// The price is that of so many.
-const PRICED: f64 = 1e5;
 
 /// What is used.
 #[derive(Debug, Serialize)]
@@ -61,23 +59,6 @@ pub(crate) struct Budget {
 }
 
 #[derive(Deserialize)]
-struct Model {
-    prices: Prices,
-}
-
-#[derive(Deserialize)]
-struct Prices {
-    #[serde(rename = "redisCommandsPer100k")]
-    redis: Price,
-}
-
-#[derive(Deserialize)]
-struct Price {
-    #[serde(rename = "freePerMonth")]
-    free_per_month: f64,
-}
-
-#[derive(Deserialize)]
 struct Alerts {
     alerts: BTreeMap<String, Alert>,
 }
@@ -91,11 +72,10 @@ struct Alert {
 impl Budget {
     /// As `infra/cost.json` and `infra/alerts.json` declare it.
     fn declared() -> anyhow::Result<Self> {
-        let model: Model = serde_json::from_str(PRICES).context("infra/cost.json is malformed")?;
         let alerts: Alerts = serde_json::from_str(ALERTS).context("infra/alerts.json is malformed")?;
         let alert = alerts.alerts.get("redis-commands").context("there is no alert redis-commands")?;
         Ok(Self {
-            free: model.prices.redis.free_per_month * PRICED,
+            free: free_redis_commands()?,
             warning: alert.warning.context("redis-commands has no warning")?,
             critical: alert.critical.context("redis-commands is never critical")?,
         })

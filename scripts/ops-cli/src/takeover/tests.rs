@@ -1,4 +1,4 @@
-//! Take-overs and give-backs against a cloud in memory, cut off after each of their calls.
+//! Take-overs and give-backs against a cloud in memory. tests/ops/kills.rs kills them after each of their calls.
 
 use serde_json::json;
 
@@ -33,24 +33,6 @@ fn a_take_over_pauses_waits_switches_and_resumes_in_this_order() {
         .collect();
     assert!(places.is_sorted(), "{changes:?}");
     assert!(changes[places[1]].contains("--max-attempts=-1"), "{changes:?}");
-}
-
-#[test]
-fn a_take_over_that_was_cut_off_after_any_call_is_ended_by_the_next() {
-    let calls = {
-        let cloud = FakeCloud::new(FUNCTION);
-        run(&cloud).unwrap();
-        cloud.calls()
-    };
-    for cut_after in 0..calls {
-        let cloud = FakeCloud::new(FUNCTION);
-        cloud.cut_off_after(cut_after);
-        run(&cloud).unwrap_err();
-        cloud.continue_();
-        assert!(run(&cloud).unwrap(), "cut off after {cut_after}");
-        assert!(cloud.is_ours() && cloud.is_running(), "cut off after {cut_after}");
-        assert!(cloud.schedules_are("ENABLED"), "cut off after {cut_after}");
-    }
 }
 
 #[test]

@@ -112,6 +112,17 @@ async fn a_role_that_lacks_rights_and_a_schema_that_is_old_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn services_are_those_that_cloud_run_lists() {
+    let system = System::start().await;
+    let mut environment = system.environment();
+    environment.insert("CLOUD_RUN_ADMIN_URL", "http://127.0.0.1:1".to_owned());
+    let (_, checks) = checks(&environment);
+    let services = checks.iter().find(|check| check["subject"] == "services").unwrap();
+    assert_eq!(services["status"], "unknown");
+    assert!(services["detail"].as_str().unwrap().contains("Cloud Run does not respond"), "{services}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn redis_commands_are_counted_by_purpose_and_minutes_say_nothing_about_a_month() {
     let system = System::start().await;
     system.fix();

@@ -13,6 +13,7 @@ mod history;
 mod holds;
 mod iap;
 mod incident;
+mod kills;
 mod messages;
 mod mistakes;
 mod new_function;

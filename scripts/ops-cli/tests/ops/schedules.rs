@@ -129,6 +129,43 @@ async fn who_runs_the_tasks_of_a_queue_is_asked_of_cloud_run_and_cloud_tasks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_of_the_local_cloud_are_compared_with_backoffs_as_they_are_divided_there() {
+    let system = System::start().await;
+    system.route_all().await;
+    let mut environment = system.environment();
+    let differing = |environment: &BTreeMap<&'static str, String>| -> Vec<(Value, Value)> {
+        let said = ops_with(environment, &["deploys", "--json"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        let deploys = said.json();
+        let settings = |row: &Value| -> Vec<_> {
+            let drift = row["drift"].as_array().unwrap_or_else(|| panic!("{row}")).iter();
+            drift.map(|it| (row["queue"].clone(), it["setting"].clone())).collect()
+        };
+        deploys["functions"].as_array().unwrap().iter().flat_map(settings).collect()
+    };
+    assert_eq!(differing(&environment), []);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let policy = System::QUEUE.policy();
+    let name = format!("{}/queues/{}", system.stack.tasks.settings().parent(), System::QUEUE.cloud_name());
+    let mask = "rateLimits.maxDispatchesPerSecond,retryConfig.minBackoff,retryConfig.maxBackoff";
+    let half = |backoff: std::time::Duration| format!("{}s", backoff.as_secs_f64() / 2.0);
+    let changed = http
+        .patch(format!("{}/v2/{name}?updateMask={mask}", system.stack.tasks.url()))
+        .json(&json!({
+            "rateLimits": { "maxDispatchesPerSecond": policy.max_dispatches_per_second + 1 },
+            "retryConfig": { "minBackoff": half(policy.min_backoff()), "maxBackoff": half(policy.max_backoff()) },
+        }))
+        .send()
+        .await;
+    assert!(changed.unwrap().status().is_success());
+    let its = |setting: &str| (json!(System::QUEUE.name()), json!(setting));
+    assert_eq!(differing(&environment), [its("rate"), its("backoff")]);
+    environment.insert("RETRY_BACKOFF_DIVISOR", "2".to_owned());
+    let found = differing(&environment);
+    assert!(found.contains(&its("rate")) && !found.contains(&its("backoff")), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sweeps_are_listed_newest_first() {
     let system = System::start().await;
     let none = system.succeeds(&["sweeps", "--queue", "token-refresh"]);

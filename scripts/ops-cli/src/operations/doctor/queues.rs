@@ -2,8 +2,6 @@
 
 use catchup::queues;
 use serde_json::Value;
-use shared::config::Config;
-use shared::config::variables::RETRY_BACKOFF_DIVISOR;
 use shared::queue::Queue;
 
 use super::super::{Operations, numbers};
@@ -13,12 +11,7 @@ use crate::queue::{Declaration, Declared, Found, concurrent_dispatches};
 use crate::takeover::check::Target;
 use crate::takeover::findings::Findings;
 
-pub(super) async fn check(
-    operations: &Operations,
-    config: &mut Config,
-    services: Option<&Services>,
-    checks: &mut Checks,
-) {
+pub(super) async fn check(operations: &Operations, services: Option<&Services>, checks: &mut Checks) {
     let found = match operations.cloud_tasks() {
         Ok(tasks) => tasks.queues().await,
         Err(problem) => return checks.unknown("queues", problem.to_string()),
@@ -33,8 +26,6 @@ pub(super) async fn check(
             );
         }
     };
-    // Of the local cloud.
-    let divisor = config.optional(&RETRY_BACKOFF_DIVISOR).ok().flatten().unwrap_or(1);
     for queue in queues::all() {
         let Some(found) = found.remove(&queue.cloud_name()) else {
             checks.failed(
@@ -44,7 +35,7 @@ pub(super) async fn check(
             );
             continue;
         };
-        let found = found.with_backoffs_times(divisor);
+        let found = found.with_backoffs_times(operations.backoff_divisor);
         let declared = &declaration.queues[queue.name()];
         let mut findings = Findings::default();
         findings.settings(declared, &found);

@@ -1,4 +1,4 @@
-//! The services of a project, as gcloud shows them: who may call them, their secrets, and the addresses that they use.
+//! The services of a project, as Cloud Run lists them: who may call them, their secrets, and the addresses that they use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::takeover::push_address;
 /// Processes of gcloud that run at the same time.
 const AT_A_TIME: usize = 6;
 
-/// What gcloud shows of a project.
+/// What there is in a project.
 pub(super) struct Services {
     /// As they are described, by their names.
     by_name: BTreeMap<String, Value>,
@@ -39,11 +39,9 @@ impl Services {
         self.policies.get(function)
     }
 
-    fn read(gcloud: &Gcloud) -> anyhow::Result<Self> {
+    /// Asks gcloud for the policies and the secrets of these.
+    fn read(gcloud: &Gcloud, by_name: BTreeMap<String, Value>) -> Self {
         let region = format!("--region={}", gcloud.place().region);
-        let listed: Vec<Value> = gcloud.read(&["run", "services", "list", &region])?;
-        let with_name = |service: Value| Some((service["metadata"]["name"].as_str()?.to_owned(), service));
-        let by_name: BTreeMap<_, _> = listed.into_iter().filter_map(with_name).collect();
         let functions: Vec<&str> =
             queues::all().map(Queue::name).filter(|name| by_name.contains_key(*name)).collect();
         let policy_of = |function: &&str| {
@@ -61,22 +59,21 @@ impl Services {
         };
         let values = secrets.chunks(AT_A_TIME).flat_map(|some| in_parallel(some, is_dirty));
         let names = secrets.iter().map(|(secret, version)| format!("{secret}, version {version}"));
-        Ok(Self {
+        Self {
             policies: functions.iter().map(|it| (*it).to_owned()).zip(policies).collect(),
             has_white_space: names.zip(values).collect(),
             by_name,
-        })
+        }
     }
 }
 
 /// What there is in the project; none on a machine without Cloud Run.
 pub(super) async fn read(operations: &Operations) -> anyhow::Result<Option<Services>> {
-    if operations.is_local() {
-        return Ok(None);
-    }
+    let Some(services) = operations.services().await? else { return Ok(None) };
+    let by_name = services.into_iter().map(|(name, service)| (name, service.document)).collect();
     let tasks = operations.cloud_tasks()?;
     let place = Place { project: tasks.project.clone(), region: tasks.region.clone() };
-    spawn_blocking(move || Services::read(&Gcloud::new(place, false))).await?.map(Some)
+    Ok(Some(spawn_blocking(move || Services::read(&Gcloud::new(place, false), by_name)).await?))
 }
 
 pub(super) async fn check(
@@ -136,21 +133,19 @@ mod tests {
     #[test]
     fn a_secret_with_a_line_break_is_found_and_not_shown() {
         let service = json!({
-            "metadata": { "name": "token-refresh" },
             "spec": { "template": { "spec": { "containers": [{ "env": [
                 { "name": "A", "valueFrom": { "secretKeyRef": { "name": "clean", "key": "1" } } },
                 { "name": "B", "valueFrom": { "secretKeyRef": { "name": "broken", "key": "2" } } },
                 { "name": "C", "valueFrom": { "secretKeyRef": { "name": "hidden", "key": "3" } } },
             ] }] } } },
         });
-        let gcloud = Gcloud::fake(move |arguments| match arguments {
-            ["run", "services", "list", ..] => Ok(json!([service])),
+        let gcloud = Gcloud::fake(|arguments| match arguments {
             ["run", "services", "get-iam-policy", ..] => Ok(json!({})),
             [.., "--secret=clean"] => Ok(json!("hunter2")),
             [.., "--secret=broken"] => Ok(json!("hunter2\n")),
             _ => anyhow::bail!("not allowed: hunter2"),
         });
-        let services = Services::read(&gcloud).unwrap();
+        let services = Services::read(&gcloud, BTreeMap::from([("token-refresh".to_owned(), service)]));
         let mut checks = Checks::default();
         secrets(&services, &mut checks);
         let text = serde_json::to_string(&checks).unwrap();
