@@ -117,6 +117,7 @@ impl Incident {
             &format!("/tasks?queue={queue}"),
             "/task?key=task:7",
             "/deploys",
+            "/cost",
             &format!("/users/{user}"),
             "/schedules",
             "/errors?all",

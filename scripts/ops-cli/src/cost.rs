@@ -1,4 +1,5 @@
-//! `ops cost`: the cost of a month, from the measurements of a run of the whole system and from `infra/cost.json`.
+//! `ops cost`: the cost of a month, from the measurements of a run of the whole system and from `infra/cost.json`; or of this
+//! month, from what was counted.
 //!
 //! An instance is billed while it has a task. The upper bound assumes that no two tasks ever share an instance, each at its
 //! measured 95th percentile; the lower bound assumes that instances are always as busy as their CPU can be. What is charged
@@ -15,10 +16,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::at_rest::AtRest;
-use crate::program;
+use crate::database::wait_for;
+use crate::operations::Operations;
+use crate::operations::cost::Estimate;
 use crate::repository::Repository;
+use crate::table::{Table, known};
+use crate::{moment, program, said};
 
 mod at_rest;
+pub(crate) mod counted;
 
 const MODEL: &str = include_str!("../../../infra/cost.json");
 const DECLARATION: &str = include_str!("../../../infra/queues.json");
@@ -37,6 +43,9 @@ pub(crate) struct Cost {
     /// Output of `scripts/up --once --json`; by default, it is run now.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// This month by what was counted: of a project in Cloud Monitoring, or by the processes on this machine since they started.
+    #[arg(long, conflicts_with_all = ["users", "report"])]
+    counted: bool,
 }
 
 /// `infra/cost.json`.
@@ -214,6 +223,9 @@ type Amount = fn(&Model, &Month, &AtRest) -> f64;
 
 impl Cost {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.counted {
+            return wait_for(counted());
+        }
         let model: Model = serde_json::from_str(MODEL).context("infra/cost.json is malformed")?;
         let declaration: Value =
             serde_json::from_str(DECLARATION).context("infra/queues.json is malformed")?;
@@ -256,6 +268,25 @@ impl Cost {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+async fn counted() -> anyhow::Result<ExitCode> {
+    let (cost, asked) = Operations::from_process().cost_of_month().await;
+    if let Some(cost) = cost {
+        let mut table = Table::new(&["", "so far", "per month"]);
+        let mut row = |what: &str, it: Estimate, digits: usize| {
+            let text = |number: f64| format!("{number:.digits$}");
+            table.row([what.to_owned(), text(it.so_far), known(it.projected.map(text))]);
+        };
+        row("tasks and requests", cost.tasks, 0);
+        row("Redis commands", cost.redis_commands, 0);
+        cost.parts.iter().for_each(|part| row(&format!("USD {}", part.what), part.usd, 2));
+        row("USD total, at most", cost.total, 2);
+        table.print();
+        println!("counted from {} until {}", moment::text(cost.since), moment::text(cost.until));
+        cost.notes.iter().for_each(|note| println!("{note}"));
+    }
+    Ok(said::sources(&[asked]))
 }
 
 impl Model {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::database::wait_for;
 use crate::operations::Operations;
-use crate::operations::deploys::{Deployed, Deploys as Found};
+use crate::operations::deploys::{Deployed, Deploys as Found, Owner};
 use crate::said;
 use crate::table::{Table, known};
 
@@ -58,7 +58,7 @@ pub(crate) fn serves(it: &Deployed) -> Option<String> {
 
 /// The settings that are not as they are declared.
 pub(crate) fn differs(it: &Deployed, is_local: bool) -> String {
-    if is_local {
+    if is_local || it.owner == Some(Owner::Public) {
         return "-".to_owned();
     }
     known(it.drift.as_ref().map(|drift| {
