@@ -10,6 +10,8 @@ pub(super) const LONGEST_DISPATCH: TimeDelta = TimeDelta::minutes(30);
 
 /// Parts of the time that was asked for, in each of which the runs of an error are counted.
 pub const BARS: i64 = 24;
+/// Users of an error that are named.
+pub const NAMED_USERS: i32 = 3;
 /// Failed runs that are looked at for one list: a tenth of a second.
 const LOOKED_AT: i64 = 12_000;
 
@@ -50,6 +52,8 @@ pub struct ErrorGroup {
     pub tasks: i64,
     /// Users whom these tasks are about.
     pub users: i64,
+    /// A few of them, by their ids: [`NAMED_USERS`] at most.
+    pub first_users: Vec<Uuid>,
     /// Dead letters that were not replayed.
     pub dead_letters: i64,
     /// The first one.
@@ -183,6 +187,7 @@ impl Errors {
                 ) run ON true
             ), about AS (
                 SELECT place, count(DISTINCT key COLLATE "C") AS tasks, count(DISTINCT user_id) AS users,
+                       (array_agg(DISTINCT user_id) FILTER (WHERE user_id IS NOT NULL))[:$13::int] AS first_users,
                        array_agg(DISTINCT revision COLLATE "C") FILTER (WHERE revision IS NOT NULL) AS revisions,
                        count(*) FILTER (WHERE is_letter) AS dead_letters, min(at) AS first
                 FROM (
@@ -201,7 +206,7 @@ impl Errors {
                 GROUP BY place
             )
             SELECT function AS "function!", fingerprint AS "fingerprint!", reason AS "reason!", error AS "error!",
-                   failures AS "failures!", tasks AS "tasks!", users AS "users!", dead_letters AS "dead_letters!",
+                   failures AS "failures!", tasks AS "tasks!", users AS "users!", COALESCE(first_users, '{}') AS "first_users!", dead_letters AS "dead_letters!",
                    LEAST(first, oldest.at) AS "first!", newest.at AS "last!", COALESCE(revisions, '{}') AS "revisions!",
                    bars AS "bars!", is_cut AND $3::uuid IS NULL AS "is_cut!"
             FROM newest JOIN about USING (place) JOIN bars USING (place)
@@ -227,6 +232,7 @@ impl Errors {
             LOOKED_AT / BARS,
             filter.without_functions,
             filter.without_fingerprints,
+            NAMED_USERS,
         )
         .fetch_all(self.0.statement())
         .await?;

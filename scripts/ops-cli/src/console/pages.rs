@@ -22,6 +22,7 @@ use super::bars::{Bars, Colour};
 use super::page::{Frame, Nonce, cut, short, show};
 use super::parameters::{Parameters, address, checked};
 use super::refusal::Refusal;
+use super::tasks;
 use crate::dead_letters::run_as_json;
 use crate::errors::{self as errors_command, MAX_COUNT};
 use crate::operations::alerts::Alerts;
@@ -33,6 +34,7 @@ use crate::operations::numbers::Numbers;
 use crate::operations::overview::{PublicService, Row};
 use crate::operations::schedules::Scheduled;
 use crate::operations::task::Tasks;
+use crate::operations::tasks::WaitingTask;
 use crate::operations::user::User;
 use crate::operations::{Asked, Listed, Source, bulks};
 use crate::table::known;
@@ -263,6 +265,10 @@ impl ErrorsPage<'_> {
         errors_command::at_least(group, group.users)
     }
 
+    fn more_users(&self, group: &ErrorGroup) -> String {
+        errors_command::more_users(group).unwrap_or_default()
+    }
+
     /// The newest, by its name, and how many others.
     fn revisions(&self, group: &ErrorGroup) -> String {
         match &group.revisions[..] {
@@ -462,6 +468,13 @@ pub(super) async fn task(State(app): State<App>, visitor: Visitor, RawQuery(quer
 struct UserPage<'a> {
     frame: &'a Frame,
     user: &'a User,
+}
+
+#[expect(clippy::unused_self, reason = "a template calls methods")]
+impl UserPage<'_> {
+    fn life(&self, task: &WaitingTask) -> String {
+        tasks::life(task.key_or_name(), Some(task.queue))
+    }
 }
 
 pub(super) async fn user(

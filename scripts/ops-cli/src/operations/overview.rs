@@ -48,7 +48,7 @@ pub(crate) struct Row {
     pub(crate) why: Option<String>,
     /// Where its tasks go; none when each task says so itself.
     pub(crate) served_by: Option<String>,
-    /// Those under way included.
+    /// Those in flight included.
     pub(crate) tasks: Option<usize>,
     /// There are more tasks than were counted, and what is said of them is about those.
     pub(crate) is_cut: bool,
