@@ -43,7 +43,7 @@ use crate::{explain, names, queues as queues_command};
 /// Rows of a page: with their longest texts they stay within its budget of 50 KB.
 const ROWS: u32 = 40;
 /// Errors of a page, each with its bars.
-const ERRORS: u32 = 25;
+const ERRORS: u32 = 22;
 /// What of a body is shown, in bytes of the page; the command line shows all of it.
 const BODY_BYTES: usize = 24 * 1024;
 

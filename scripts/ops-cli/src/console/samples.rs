@@ -56,7 +56,11 @@ impl Samples {
                 Err(_) => {}
             }
             let cost = operations.cost_of_month().await;
-            self.sampled().cost = Some(cost);
+            let mut sampled = self.sampled();
+            let was_known = matches!(sampled.cost, Some((Some(_), _)));
+            if cost.0.is_some() || !was_known {
+                sampled.cost = Some(cost);
+            }
         }
     }
 

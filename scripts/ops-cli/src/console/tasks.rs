@@ -17,7 +17,7 @@ use crate::operations::overview::Row;
 use crate::operations::tasks::{LOOKED_AT, TaskFilter, WaitingTask, WaitingTasks};
 
 /// Rows of a page: with the longest keys, of which each is shown and in an address, it stays within its budget of 50 KB.
-const ROWS: u32 = 30;
+const ROWS: u32 = 24;
 /// What of a key is shown.
 const KEY_CHARS: usize = 64;
 

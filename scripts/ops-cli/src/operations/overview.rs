@@ -65,10 +65,13 @@ pub(crate) struct Row {
 impl Operations {
     /// Asks every source for what it knows of the queues.
     pub(crate) async fn overview(&self) -> Overview {
-        let ((found, cloud_tasks), (dead_letters, postgres), (alerts, alerting), holds) = tokio::join!(
+        // At the same time, also those that are one source: each may take until its timeout.
+        let ((found, cloud_tasks), (dead_letters, postgres), (alerts, alerting), of_project, holds) = tokio::join!(
             self.ask(Source::CloudTasks, self.found_queues()),
             self.ask(Source::Postgres, self.open_dead_letters()),
             self.alerts(),
+            // Boxed: it holds several calls.
+            Box::pin(self.numbers_of_project()),
             self.holds(),
         );
         // Without Postgres, that it is unavailable is said once.
@@ -80,7 +83,14 @@ impl Operations {
             }
         }
         let mut webhooks = PublicService { served_by: self.functions.webhooks.clone(), numbers: None };
-        let metrics = self.add_numbers(&mut rows, &mut webhooks).await;
+        let metrics = if let Some((numbers, asked)) = of_project {
+            if let Some(numbers) = numbers {
+                add_numbers(numbers, &mut rows, &mut webhooks);
+            }
+            asked
+        } else {
+            self.ask(Source::Metrics, read_numbers(&mut rows, &mut webhooks)).await.1
+        };
         for (row, waiting) in rows.iter_mut().zip(found.into_iter().flat_map(|found| found.waiting)) {
             row.tasks = waiting.as_ref().map(|waiting| waiting.tasks);
             row.in_flight = waiting.as_ref().map(|waiting| waiting.in_flight);
@@ -122,24 +132,14 @@ impl Operations {
         Ok(FoundQueues { queues, waiting })
     }
 
-    /// Adds the numbers of the project, or of the processes on this machine.
-    async fn add_numbers(&self, rows: &mut [Row], webhooks: &mut PublicService) -> Asked {
+    /// What Cloud Monitoring says; none on a machine whose functions are asked themselves.
+    async fn numbers_of_project(&self) -> Option<(Option<BTreeMap<String, Numbers>>, Asked)> {
         let monitoring = match self.cloud_monitoring() {
-            Ok(None) => return self.ask(Source::Metrics, read_numbers(rows, webhooks)).await.1,
+            Ok(None) => return None,
             Ok(Some(monitoring)) => Ok(monitoring.numbers()),
             Err(problem) => Err(problem),
         };
-        let numbers = async { monitoring?.await };
-        let (numbers, asked) = self.ask(Source::CloudMonitoring, numbers).await;
-        if let Some(mut numbers) = numbers {
-            // What is not counted there did not happen.
-            let none = || Numbers { window_minutes: Some(WINDOW_MINUTES), ..Numbers::default() };
-            for row in rows {
-                row.numbers = Some(numbers.remove(row.queue).unwrap_or_else(none));
-            }
-            webhooks.numbers = Some(numbers.remove(WEBHOOKS).unwrap_or_else(none).of_public());
-        }
-        asked
+        Some(self.ask(Source::CloudMonitoring, async { monitoring?.await }).await)
     }
 
     async fn open_dead_letters(&self) -> anyhow::Result<BTreeMap<String, i64>> {
@@ -187,6 +187,15 @@ fn row(queue: Queue, found: Option<&FoundQueues>, holds: &BTreeMap<String, Hold>
         None
     };
     row
+}
+
+fn add_numbers(mut numbers: BTreeMap<String, Numbers>, rows: &mut [Row], webhooks: &mut PublicService) {
+    // What is not counted there did not happen.
+    let none = || Numbers { window_minutes: Some(WINDOW_MINUTES), ..Numbers::default() };
+    for row in rows {
+        row.numbers = Some(numbers.remove(row.queue).unwrap_or_else(none));
+    }
+    webhooks.numbers = Some(numbers.remove(WEBHOOKS).unwrap_or_else(none).of_public());
 }
 
 /// Numbers of the processes that serve the queues, and of the one that anybody may call.

@@ -27,3 +27,4 @@ mod shell;
 mod sizes;
 mod suggestions;
 mod tasks;
+mod terminal;
