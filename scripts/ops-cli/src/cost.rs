@@ -245,12 +245,12 @@ impl Cost {
         }
         let rest = AtRest::declared(&declaration)?;
         print!("{:<27}", "per month, users");
-        self.users.iter().for_each(|users| print!("{users:>13}"));
+        self.users.iter().for_each(|users| print!("{users:>15}"));
         println!();
         for (what, amount) in ROWS {
             print!("{what:<27}");
             for month in &months {
-                print!("{:>13.2}", amount(&model, month, &rest));
+                print!("{:>15}", figure(amount(&model, month, &rest)));
             }
             println!();
         }
@@ -268,6 +268,19 @@ impl Cost {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Two digits of what is less than a hundred; the rest in whole numbers, by thousands.
+fn figure(amount: f64) -> String {
+    let cents = format!("{amount:.2}");
+    if amount < 100.0 && cents != "100.00" {
+        return if cents == "0.00" { "0".to_owned() } else { cents };
+    }
+    let whole = format!("{amount:.0}");
+    let head = whole.len() % 3;
+    let groups = whole.as_bytes()[head..].chunks(3).map(String::from_utf8_lossy);
+    let head = (head > 0).then(|| whole[..head].into());
+    head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
 }
 
 async fn counted() -> anyhow::Result<ExitCode> {
@@ -426,6 +439,20 @@ mod tests {
         assert!(price(1_000_000) > 20.0 * (price(10_000) - at_rest));
         let month = model.month(&declaration, &measured, 50);
         assert!(model.total(&month, &rest, "USD Cloud Run, at most") <= price(50));
+    }
+
+    #[test]
+    fn figures_have_no_more_digits_than_mean_something() {
+        let check = |amount: f64, expected: &str| assert_eq!(figure(amount), expected);
+        check(0.0, "0");
+        check(0.004, "0");
+        check(0.067, "0.07");
+        check(99.99, "99.99");
+        check(99.999, "100");
+        check(999.6, "1,000");
+        check(2_533.4, "2,533");
+        check(133_985.0, "133,985");
+        check(3_000_000.0, "3,000,000");
     }
 
     #[test]

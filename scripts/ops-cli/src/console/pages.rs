@@ -167,7 +167,7 @@ fn measured(numbers: Option<&Numbers>) -> [(&'static str, String); 3] {
 struct QueuePage<'a> {
     frame: &'a Frame,
     row: &'a Row,
-    schedules: Vec<&'a Scheduled>,
+    schedules: &'a [Scheduled],
     verb: &'static str,
     hidden: Vec<(&'static str, String)>,
 }
@@ -180,17 +180,18 @@ pub(super) async fn queue(
 ) -> Shown {
     let queue = names::queue(checked(&name)?).map_err(|error| Refusal::NotFound(error.to_string()))?;
     let parameters = Parameters::of_query(query.as_deref());
-    let (overview, (schedules, _)) = tokio::join!(app.operations.overview(), app.operations.schedules());
-    let row = overview.queues.iter().find(|row| row.queue == queue.name());
-    let row = row.ok_or_else(|| Refusal::NotFound("There is no such queue.".to_owned()))?;
+    let queues = [queue];
+    let ((row, sources), (schedules, _)) =
+        tokio::join!(app.operations.row(queue), app.operations.schedules(&queues));
+    let row = row.as_ref().ok_or_else(|| Refusal::NotFound("There is no such queue.".to_owned()))?;
     let verb = if row.state.as_deref() == Some("paused") { "resume" } else { "pause" };
     let command = format!("{verb} {}", queue.name());
     let mut frame = Frame { is_live: true, ..app.frame(queue.name(), visitor, command) };
-    frame.sources.clone_from(&overview.sources);
+    frame.sources = sources;
     let page = QueuePage {
         frame: &frame,
         row,
-        schedules: schedules.iter().filter(|it| it.queue == queue.name()).collect(),
+        schedules: &schedules,
         verb,
         hidden: vec![("action", verb.to_owned()), ("form", frame.visitor.form_token.clone())],
     };

@@ -65,31 +65,48 @@ pub(crate) struct Row {
 impl Operations {
     /// Asks every source for what it knows of the queues.
     pub(crate) async fn overview(&self) -> Overview {
+        let all: Vec<_> = queues::all().collect();
+        let mut webhooks = PublicService { served_by: self.functions.webhooks.clone(), numbers: None };
         // At the same time, also those that are one source: each may take until its timeout.
-        let ((found, cloud_tasks), (dead_letters, postgres), (alerts, alerting), of_project, holds) = tokio::join!(
-            self.ask(Source::CloudTasks, self.found_queues()),
+        let ((queues, mut sources), (alerts, alerting)) =
+            tokio::join!(self.rows(&all, Some(&mut webhooks)), self.alerts());
+        sources.extend(alerting);
+        Overview { sources, alerts, queues, webhooks }
+    }
+
+    /// The same of one queue, and what is to be said of the sources.
+    pub(crate) async fn row(&self, queue: Queue) -> (Option<Row>, Vec<Asked>) {
+        let (rows, sources) = self.rows(&[queue], None).await;
+        (rows.into_iter().next(), sources)
+    }
+
+    async fn rows(
+        &self,
+        queues: &[Queue],
+        mut webhooks: Option<&mut PublicService>,
+    ) -> (Vec<Row>, Vec<Asked>) {
+        let ((found, cloud_tasks), (dead_letters, postgres), of_project, holds) = tokio::join!(
+            self.ask(Source::CloudTasks, self.found_queues(queues)),
             self.ask(Source::Postgres, self.open_dead_letters()),
-            self.alerts(),
             // Boxed: it holds several calls.
             Box::pin(self.numbers_of_project()),
             self.holds(),
         );
         // Without Postgres, that it is unavailable is said once.
         let holds = holds.unwrap_or_default();
-        let mut rows: Vec<Row> = queues::all().map(|queue| row(queue, found.as_ref(), &holds)).collect();
+        let mut rows: Vec<Row> = queues.iter().map(|queue| row(*queue, found.as_ref(), &holds)).collect();
         if let Some(dead_letters) = dead_letters {
             for row in &mut rows {
                 row.dead_letters = Some(dead_letters.get(row.queue).copied().unwrap_or_default());
             }
         }
-        let mut webhooks = PublicService { served_by: self.functions.webhooks.clone(), numbers: None };
         let metrics = if let Some((numbers, asked)) = of_project {
             if let Some(numbers) = numbers {
-                add_numbers(numbers, &mut rows, &mut webhooks);
+                add_numbers(numbers, &mut rows, webhooks.as_deref_mut());
             }
             asked
         } else {
-            self.ask(Source::Metrics, read_numbers(&mut rows, &mut webhooks)).await.1
+            self.ask(Source::Metrics, read_numbers(&mut rows, webhooks)).await.1
         };
         for (row, waiting) in rows.iter_mut().zip(found.into_iter().flat_map(|found| found.waiting)) {
             row.tasks = waiting.as_ref().map(|waiting| waiting.tasks);
@@ -97,9 +114,7 @@ impl Operations {
             row.is_cut = waiting.as_ref().is_some_and(|waiting| waiting.is_cut);
             row.oldest_due = waiting.and_then(|waiting| waiting.oldest_due);
         }
-        let sources =
-            [Some(cloud_tasks), Some(postgres), Some(metrics), alerting].into_iter().flatten().collect();
-        Overview { sources, alerts, queues: rows, webhooks }
+        (rows, vec![cloud_tasks, postgres, metrics])
     }
 
     /// What the processes on this machine have counted since they started, by queue, or by service if it has none; those that
@@ -117,13 +132,14 @@ impl Operations {
         Ok(read.filter_map(|(name, numbers)| Some((name, numbers.ok()?))).collect())
     }
 
-    async fn found_queues(&self) -> anyhow::Result<FoundQueues> {
+    /// All queues, and what waits in these.
+    async fn found_queues(&self, of: &[Queue]) -> anyhow::Result<FoundQueues> {
         let tasks = self.cloud_tasks()?;
         let queues = tasks.queues().await?;
         let now = self.clock.now();
-        let waiting = queues::all().map(async |queue| {
+        let waiting = of.iter().map(async |queue| {
             if queues.contains_key(&queue.cloud_name()) {
-                tasks.waiting(queue, now).await.map(Some)
+                tasks.waiting(*queue, now).await.map(Some)
             } else {
                 Ok(None)
             }
@@ -151,7 +167,7 @@ impl Operations {
 /// What Cloud Tasks says.
 struct FoundQueues {
     queues: BTreeMap<String, Found>,
-    /// In the order of the declaration; none of a queue that is not there.
+    /// In the order in which they were asked for; none of a queue that is not there.
     waiting: Vec<Option<Waiting>>,
 }
 
@@ -189,22 +205,28 @@ fn row(queue: Queue, found: Option<&FoundQueues>, holds: &BTreeMap<String, Hold>
     row
 }
 
-fn add_numbers(mut numbers: BTreeMap<String, Numbers>, rows: &mut [Row], webhooks: &mut PublicService) {
+fn add_numbers(
+    mut numbers: BTreeMap<String, Numbers>,
+    rows: &mut [Row],
+    webhooks: Option<&mut PublicService>,
+) {
     // What is not counted there did not happen.
     let none = || Numbers { window_minutes: Some(WINDOW_MINUTES), ..Numbers::default() };
     for row in rows {
         row.numbers = Some(numbers.remove(row.queue).unwrap_or_else(none));
     }
-    webhooks.numbers = Some(numbers.remove(WEBHOOKS).unwrap_or_else(none).of_public());
+    if let Some(webhooks) = webhooks {
+        webhooks.numbers = Some(numbers.remove(WEBHOOKS).unwrap_or_else(none).of_public());
+    }
 }
 
 /// Numbers of the processes that serve the queues, and of the one that anybody may call.
-async fn read_numbers(rows: &mut [Row], webhooks: &mut PublicService) -> anyhow::Result<()> {
+async fn read_numbers(rows: &mut [Row], webhooks: Option<&mut PublicService>) -> anyhow::Result<()> {
     let functions = rows.iter_mut().map(|row| (row.queue, row.served_by.as_deref(), &mut row.numbers));
-    let public = (WEBHOOKS, webhooks.served_by.as_deref(), &mut webhooks.numbers);
+    let public = webhooks.map(|it| (WEBHOOKS, it.served_by.as_deref(), &mut it.numbers));
     let page =
         |(name, address, numbers): (_, Option<&str>, _)| Some((name, numbers::page_of(address?)?, numbers));
-    let pages: Vec<_> = functions.chain([public]).filter_map(page).collect();
+    let pages: Vec<_> = functions.chain(public).filter_map(page).collect();
     if pages.is_empty() {
         bail!("no function runs on this machine");
     }

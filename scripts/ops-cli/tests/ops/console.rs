@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::extract::Path;
+use axum::routing::get;
+use axum::{Json, Router};
+use local_cloud::Background;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tests::{Delivery, within};
@@ -418,4 +423,35 @@ async fn a_source_that_accepts_and_never_responds_has_a_banner_and_the_rest_is_s
         check("CLOUD_MONITORING_URL", &http, "Cloud Monitoring (last hour)", "/", dead_letters),
         check("CLOUD_MONITORING_URL", &http, "Cloud Monitoring (alerts)", "/", dead_letters),
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_queue_asks_for_the_tasks_of_no_other() {
+    let system = System::start().await;
+    let settings = system.stack.tasks.settings();
+    let path = format!("/v2/projects/{}/locations/{}/queues", settings.project, settings.region);
+    let http = shared::http::client(TIMEOUT, TIMEOUT);
+    let queues = http.get(format!("{}{path}", system.stack.tasks.url())).send().await.unwrap();
+    // One page, which has several.
+    let queues = json!({ "queues": queues.json::<Value>().await.unwrap()["queues"] });
+    let listed = queues["queues"].as_array().unwrap().len();
+    assert!(listed > 1 && queues.to_string().contains("/token-refresh-queue\""), "{queues}");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let tasks = move |Path(queue): Path<String>| {
+        seen.lock().unwrap().push(queue);
+        async { Json(json!({})) }
+    };
+    let router = Router::new()
+        .route(&path, get(async move || Json(queues)))
+        .route(&format!("{path}/{{queue}}/tasks"), get(tasks));
+    let cloud_tasks = Background::start("cloud-tasks", async |listener| axum::serve(listener, router).await);
+    let cloud_tasks = cloud_tasks.unwrap();
+    let mut environment = system.environment();
+    environment.insert("CLOUD_TASKS_URL", cloud_tasks.url());
+    let console = Console::start(&environment).await;
+    console.page("/queues/token-refresh").await;
+    assert_eq!(*asked.lock().unwrap(), ["token-refresh-queue"]);
+    console.page("/").await;
+    assert_eq!(asked.lock().unwrap().len(), 1 + listed);
 }
