@@ -124,6 +124,11 @@ impl NowPage<'_> {
         self.alerts.lines(self.frame.now)
     }
 
+    /// How long ago the bars were read.
+    fn read(&self, hour: &LastHour) -> String {
+        self.frame.distance(&hour.until())
+    }
+
     fn requests(&self) -> String {
         queues_command::requests(self.webhooks)
     }

@@ -47,6 +47,11 @@ pub(crate) struct Deploy {
 }
 
 impl LastHour {
+    /// When the last bar ends.
+    pub(crate) fn until(&self) -> DateTime<Utc> {
+        self.bars.last().map_or(self.since, |bar| bar.until)
+    }
+
     /// Bars of a whole hour.
     pub(crate) fn places(&self) -> usize {
         (HOUR_MINUTES / self.bar_minutes.max(1)) as usize
@@ -104,5 +109,7 @@ mod tests {
             hour.deploys_of("q").into_iter().map(|(place, deploy)| (place, deploy.at)).collect();
         assert_eq!(places, [(11, minute(7)), (11, minute(10))], "of twelve places the last two have a bar");
         assert!(hour.deploys_of("another").is_empty());
+        assert_eq!(hour.until(), minute(10));
+        assert_eq!(LastHour { bars: vec![], ..hour }.until(), minute(0), "nothing was read yet");
     }
 }
