@@ -189,6 +189,17 @@ impl Envelope {
     }
 }
 
+/// The name of a task in its key, as [`Envelope::key`] makes it: after its queue, or after the hash of its content; or after `task`,
+/// where its body is no envelope. Another key is its own name.
+#[must_use]
+pub fn name_in(queue: Queue, key: &str) -> &str {
+    let is_hash =
+        |text: &str| text.len() == SHA256_HEX_CHARS && text.bytes().all(|it| it.is_ascii_hexdigit());
+    let parts = key.rsplit_once(':');
+    let named = parts.filter(|(before, _)| *before == "task" || *before == queue.name() || is_hash(before));
+    named.map_or(key, |(_, name)| name)
+}
+
 /// The user whom a task of any schema is about: what is kept of it goes when the user does.
 #[must_use]
 pub fn user_of(body: &[u8]) -> Option<Uuid> {
@@ -292,6 +303,20 @@ mod tests {
         let content = sha256_hex([QUEUE.name(), "{}"]);
         let envelope = parse(&format!(r#"{{"data":{{}},"idempotencyKey":"{content}"}}"#)).unwrap();
         assert_ne!(envelope.key(QUEUE, None, minute("2026-01-01T00:00:00Z")).text, content);
+    }
+
+    #[test]
+    fn the_name_of_a_task_is_found_in_its_key() {
+        let check = |key: &str, expected: &str| assert_eq!(name_in(QUEUE, key), expected, "{key}");
+        let now = minute("2026-01-01T00:00:00Z");
+        check(&parse(r#"{"data":{}}"#).unwrap().key(QUEUE, Some("17"), now).text, "17");
+        let content = sha256_hex([QUEUE.name(), "{}"]);
+        let named = parse(&format!(r#"{{"data":{{}},"idempotencyKey":"{content}"}}"#)).unwrap();
+        check(&named.key(QUEUE, Some("17"), now).text, "17");
+        check("task:17", "17");
+        let own = format!("17-{}", QUEUE.name());
+        check(&own, &own);
+        check("another:17", "another:17");
     }
 
     #[test]

@@ -45,6 +45,37 @@ test('a live page keeps selection and scroll, and stops while it is paused or hi
   await isAskedFor('looked at', true);
 });
 
+test('a page that is paused while it is asked for stays as it is, and asks again afterwards', async () => {
+  await page.open(`${origin}/dead-letters`);
+  await page.evaluate(() => {
+    document.querySelector('main').id = 'old';
+    window.asked = 0;
+    const fetched = window.fetch.bind(window);
+    const released = new Promise((resolve) => (window.release = resolve));
+    window.fetch = async (...request) => {
+      window.asked += 1;
+      await released;
+      const answer = await fetched(...request);
+      const text = answer.text.bind(answer);
+      answer.text = async () => {
+        const html = await text();
+        window.isRead = true;
+        return html;
+      };
+      return answer;
+    };
+  });
+  await look();
+  assert.equal(await page.evaluate(() => window.asked), 1);
+  await look();
+  assert.equal(await page.evaluate(() => window.asked), 1, 'not while it is being asked for');
+  await page.press('p');
+  await page.evaluate(() => window.release());
+  await page.until('the answer is read', () => window.isRead);
+  assert(await page.evaluate(() => document.querySelector('#old') !== null), 'paused');
+  await isReplacedBy(() => page.press('p'));
+});
+
 test('what is being filled in stays as it is', async () => {
   await page.open(`${origin}/errors`);
   await page.tabTo('reason');

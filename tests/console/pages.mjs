@@ -16,6 +16,7 @@ export const PAGES = {
   schedules: '/schedules',
   schedule: '/schedules/batch-notifications-sweep',
   deploys: '/deploys',
+  cost: '/cost',
   messages: '/messages',
   actions: '/actions',
 };

@@ -97,6 +97,8 @@ impl Incident {
     pub fn views(&self) -> Vec<String> {
         let queue = queues::all().next().map(Queue::name).unwrap_or_default();
         let (user, dead_letter) = ("00000000-0000-4000-8000-000000000007", format!("{:064x}", 7));
+        // That of cause 0.
+        let fingerprint = "cfcd208495d565ef66e7dff9f98764da";
         [
             "/",
             "/errors",
@@ -105,6 +107,7 @@ impl Incident {
             &format!("/errors?queue={queue}"),
             "/errors?reason=reason-1",
             &format!("/errors?user={user}&since=90d"),
+            &format!("/errors/change?queue={queue}&fingerprint={fingerprint}"),
             "/dead-letters",
             &format!("/dead-letters?queue={queue}"),
             "/dead-letters?reason=reason-1",
@@ -117,8 +120,10 @@ impl Incident {
             &format!("/tasks?queue={queue}"),
             "/task?key=task:7",
             "/deploys",
+            "/cost",
             &format!("/users/{user}"),
             "/schedules",
+            "/schedules/token-refresh-sweep",
             "/errors?all",
             "/messages",
             "/messages?state=unknown",

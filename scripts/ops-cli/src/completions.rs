@@ -43,9 +43,7 @@ impl Completions {
 
 impl Manual {
     pub(crate) fn print(&self, ops: Command) -> anyhow::Result<ExitCode> {
-        let mut ops = ops.bin_name(PROGRAM);
-        // Names the commands below it as they are called.
-        ops.build();
+        let ops = named(ops);
         let mut found = &ops;
         for name in &self.command {
             let known: Vec<&str> = found.get_subcommands().map(Command::get_name).collect();
@@ -57,6 +55,13 @@ impl Manual {
         std::io::stdout().write_all(&page)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Names the commands below it as they are called.
+fn named(ops: Command) -> Command {
+    let mut ops = ops.bin_name(PROGRAM);
+    ops.build();
+    ops
 }
 
 fn script(shell: Shell, ops: Command) -> Vec<u8> {
@@ -114,6 +119,32 @@ mod tests {
 
     use super::*;
     use crate::Arguments;
+
+    /// All commands below it, and itself.
+    fn all(command: &Command) -> Vec<&Command> {
+        let below = command.get_subcommands().filter(|it| it.get_name() != "help").flat_map(all);
+        std::iter::once(command).chain(below).collect()
+    }
+
+    #[test]
+    fn each_command_has_a_page_that_describes_it_and_all_that_it_takes() {
+        let ops = named(Arguments::command());
+        let commands = all(&ops);
+        assert!(commands.len() > ops.get_subcommands().count() + 10, "those below others, too");
+        for command in commands {
+            let mut page = Vec::new();
+            Man::new(command.clone()).render(&mut page).unwrap();
+            let page = String::from_utf8(page).unwrap();
+            let name = command.get_name();
+            let described =
+                page.split_once("\n.SH DESCRIPTION\n").map(|(_, rest)| rest.split("\n.SH").next());
+            assert!(described.flatten().is_some_and(|text| text.trim().len() > 10), "{name}: {page}");
+            for argument in command.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(!help.is_empty(), "{name}: {}", argument.get_id());
+            }
+        }
+    }
 
     #[test]
     fn each_shell_completes_commands_queues_and_schedules() {

@@ -4,6 +4,7 @@
 mod access;
 mod bars;
 mod changes;
+mod cost;
 mod deploys;
 mod iap;
 mod page;
@@ -128,6 +129,7 @@ fn router(app: App) -> Router {
         .route("/users/{id}", get(pages::user))
         .route("/schedules", get(schedules::list))
         .route("/schedules/{name}", get(schedules::one).post(schedules::change))
+        .route("/cost", get(cost::cost))
         .route("/deploys", get(deploys::deploys))
         .route("/messages", get(pages::messages))
         .route("/actions", get(pages::actions))

@@ -1,4 +1,5 @@
-//! `ops cost`: the cost of a month, from the measurements of a run of the whole system and from `infra/cost.json`.
+//! `ops cost`: the cost of a month, from the measurements of a run of the whole system and from `infra/cost.json`; or of this
+//! month, from what was counted.
 //!
 //! An instance is billed while it has a task. The upper bound assumes that no two tasks ever share an instance, each at its
 //! measured 95th percentile; the lower bound assumes that instances are always as busy as their CPU can be. What is charged
@@ -15,10 +16,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::at_rest::AtRest;
-use crate::program;
+use crate::database::wait_for;
+use crate::operations::Operations;
+use crate::operations::cost::Estimate;
 use crate::repository::Repository;
+use crate::table::{Table, known};
+use crate::{moment, program, said};
 
 mod at_rest;
+pub(crate) mod counted;
 
 const MODEL: &str = include_str!("../../../infra/cost.json");
 const DECLARATION: &str = include_str!("../../../infra/queues.json");
@@ -39,6 +45,9 @@ pub(crate) struct Cost {
     /// Output of `scripts/up --once --json`; by default, it is run now.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// This month by what was counted: of a project in Cloud Monitoring, or by the processes on this machine since they started.
+    #[arg(long, conflicts_with_all = ["users", "report"])]
+    counted: bool,
 }
 
 /// `infra/cost.json`.
@@ -223,6 +232,9 @@ pub(crate) fn free_redis_commands() -> anyhow::Result<f64> {
 
 impl Cost {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.counted {
+            return wait_for(counted());
+        }
         let model = Model::declared()?;
         let declaration: Value =
             serde_json::from_str(DECLARATION).context("infra/queues.json is malformed")?;
@@ -242,12 +254,12 @@ impl Cost {
         }
         let rest = AtRest::declared(&declaration)?;
         print!("{:<27}", "per month, users");
-        self.users.iter().for_each(|users| print!("{users:>13}"));
+        self.users.iter().for_each(|users| print!("{users:>15}"));
         println!();
         for (what, amount) in ROWS {
             print!("{what:<27}");
             for month in &months {
-                print!("{:>13.2}", amount(&model, month, &rest));
+                print!("{:>15}", figure(amount(&model, month, &rest)));
             }
             println!();
         }
@@ -265,6 +277,38 @@ impl Cost {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Two digits of what is less than a hundred; the rest in whole numbers, by thousands.
+fn figure(amount: f64) -> String {
+    let cents = format!("{amount:.2}");
+    if amount < 100.0 && cents != "100.00" {
+        return if cents == "0.00" { "0".to_owned() } else { cents };
+    }
+    let whole = format!("{amount:.0}");
+    let head = whole.len() % 3;
+    let groups = whole.as_bytes()[head..].chunks(3).map(String::from_utf8_lossy);
+    let head = (head > 0).then(|| whole[..head].into());
+    head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
+}
+
+async fn counted() -> anyhow::Result<ExitCode> {
+    let (cost, asked) = Operations::from_process().cost_of_month().await;
+    if let Some(cost) = cost {
+        let mut table = Table::new(&["", "so far", "per month"]);
+        let mut row = |what: &str, it: Estimate, digits: usize| {
+            let text = |number: f64| format!("{number:.digits$}");
+            table.row([what.to_owned(), text(it.so_far), known(it.projected.map(text))]);
+        };
+        row("tasks and requests", cost.tasks, 0);
+        row("Redis commands", cost.redis_commands, 0);
+        cost.parts.iter().for_each(|part| row(&format!("USD {}", part.what), part.usd, 2));
+        row("USD total, at most", cost.total, 2);
+        table.print();
+        println!("counted from {} until {}", moment::text(cost.since), moment::text(cost.until));
+        cost.notes.iter().for_each(|note| println!("{note}"));
+    }
+    Ok(said::sources(&[asked]))
 }
 
 impl Model {
@@ -408,6 +452,20 @@ mod tests {
         assert!(price(1_000_000) > 20.0 * (price(10_000) - at_rest));
         let month = model.month(&declaration, &measured, 50);
         assert!(model.total(&month, &rest, "USD Cloud Run, at most") <= price(50));
+    }
+
+    #[test]
+    fn figures_have_no_more_digits_than_mean_something() {
+        let check = |amount: f64, expected: &str| assert_eq!(figure(amount), expected);
+        check(0.0, "0");
+        check(0.004, "0");
+        check(0.067, "0.07");
+        check(99.99, "99.99");
+        check(99.999, "100");
+        check(999.6, "1,000");
+        check(2_533.4, "2,533");
+        check(133_985.0, "133,985");
+        check(3_000_000.0, "3,000,000");
     }
 
     #[test]

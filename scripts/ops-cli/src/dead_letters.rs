@@ -20,6 +20,7 @@ use crate::operations::Operations;
 use crate::operations::bulks::{self as operations_bulks, DEFAULT_RATE, MAX_MEMBERS, MAX_RATE};
 use crate::operations::dead_letters::{Selection, summary};
 use crate::reason::Reason;
+use crate::table::present;
 use crate::usage_error::UsageError;
 use crate::{moment, names, said};
 
@@ -291,9 +292,8 @@ pub(crate) fn run_as_json(run: &StoredFailure) -> Value {
 }
 
 fn print(dead_letter: &StoredDeadLetter) {
-    let StoredDeadLetter { id, function, failures, state, reason, error, updated_at, .. } = dead_letter;
-    println!(
-        "{id}  {}  {function}  {state}, {failures} failures  {reason}: {error}",
-        updated_at.to_rfc3339()
-    );
+    let StoredDeadLetter { id, function, user_id, failures, state, reason, error, updated_at, .. } =
+        dead_letter;
+    let (died, user) = (updated_at.to_rfc3339(), present(*user_id));
+    println!("{id}  {died}  {function}  user {user}  {state}, {failures} failures  {reason}: {error}");
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::database::wait_for;
 use crate::operations::Operations;
-use crate::operations::deploys::{Deployed, Deploys as Found};
+use crate::operations::deploys::{Deployed, Deploys as Found, Owner};
 use crate::said;
 use crate::table::{Table, known};
 
@@ -58,6 +58,9 @@ pub(crate) fn serves(it: &Deployed) -> Option<String> {
 
 /// The settings that are not as they are declared.
 pub(crate) fn differs(it: &Deployed) -> String {
+    if it.owner == Some(Owner::Public) {
+        return "-".to_owned();
+    }
     known(it.drift.as_ref().map(|drift| {
         let wrong: Vec<_> = drift.iter().map(|it| format!("{}: {}", it.setting, it.detail)).collect();
         if wrong.is_empty() { "nothing".to_owned() } else { wrong.join("; ") }

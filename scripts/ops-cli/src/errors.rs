@@ -20,7 +20,8 @@ use crate::{moment, names, said};
 /// As often an error is counted.
 pub(crate) const MAX_COUNT: i64 = 10_000;
 
-/// List what fails: failed runs and dead letters that look the same are one line, the newest first. Shows no personal data.
+/// List what fails: failed runs and dead letters that look the same are one line, the newest first, with the ids of a few users.
+/// Shows no personal data.
 ///
 /// Of an error with very many runs not all are looked at: `1200+` is at least so many.
 ///
@@ -150,13 +151,13 @@ impl Errors {
                     "reason",
                     "runs",
                     "tasks",
-                    "users",
                     "dead letters",
                     "first",
                     "last",
                     "revisions",
                     "state",
                     "fingerprint",
+                    "users",
                     "error",
                 ]);
                 for it in &errors.items {
@@ -166,13 +167,13 @@ impl Errors {
                         group.reason.clone(),
                         at_least(group, group.failures),
                         at_least(group, group.tasks),
-                        at_least(group, group.users),
                         group.dead_letters.to_string(),
                         moment::text(group.first),
                         moment::text(group.last),
                         group.revisions.join(" "),
                         words(it.state.as_ref()),
                         group.fingerprint.clone(),
+                        users(group),
                         group.error.clone(),
                     ]);
                 }
@@ -185,6 +186,20 @@ impl Errors {
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+/// How many users, the first few by name, and how many more.
+fn users(group: &ErrorGroup) -> String {
+    let count = at_least(group, group.users);
+    let named: Vec<_> = group.first_users.iter().map(ToString::to_string).collect();
+    let named = named.into_iter().chain(more_users(group)).collect::<Vec<_>>().join(" ");
+    if named.is_empty() { count } else { format!("{count}: {named}") }
+}
+
+/// How many users are not named, if there are more.
+pub(crate) fn more_users(group: &ErrorGroup) -> Option<String> {
+    let more = group.users - i64::try_from(group.first_users.len()).unwrap_or(i64::MAX);
+    (more > 0).then(|| format!("and {} more", at_least(group, more)))
 }
 
 /// As many, or as many of the runs that were looked at.

@@ -9,7 +9,7 @@ use crate::usage_error::UsageError;
 /// How alike two names must be for one to be meant by the other.
 const ALIKE: f64 = 0.6;
 /// The service without a queue.
-const WEBHOOKS: &str = "webhooks";
+pub(crate) const WEBHOOKS: &str = "webhooks";
 /// What the names of queues in Cloud Tasks end with.
 const SUFFIX: &str = "-queue";
 

@@ -10,21 +10,24 @@
 //! | Cloud Scheduler | the schedules | [`cloud_scheduler`] |
 //! | Cloud Run | the services and their revisions | [`cloud_run`] |
 //! | metrics | how tasks end, and how fast: of the functions' processes on this machine | [`numbers`] |
-//! | Cloud Monitoring | the same of a project | [`cloud_monitoring`] |
+//! | Cloud Monitoring | the same of a project, and the alerts that fire | [`cloud_monitoring`] |
 //! | Redis | the lease of a task; asked only for one task at a time | `shared::idempotency` |
 
 pub(crate) mod actions;
+pub(crate) mod alerts;
 pub(crate) mod bulks;
 mod cloud_monitoring;
 mod cloud_run;
 mod cloud_scheduler;
 pub(crate) mod cloud_tasks;
+pub(crate) mod cost;
 pub(crate) mod dead_letters;
 pub(crate) mod deploys;
 pub(crate) mod doctor;
 pub(crate) mod errors;
 mod google_api;
 pub(crate) mod holds;
+pub(crate) mod last_hour;
 pub(crate) mod messages;
 pub(crate) mod numbers;
 pub(crate) mod overview;
@@ -76,6 +79,12 @@ pub(crate) enum Source {
     #[serde(rename = "Cloud Monitoring")]
     #[strum(serialize = "Cloud Monitoring (last hour)")]
     CloudMonitoring,
+    #[serde(rename = "Cloud Monitoring (month)")]
+    #[strum(serialize = "Cloud Monitoring (month)")]
+    CloudMonitoringMonth,
+    #[serde(rename = "Cloud Monitoring (alerts)")]
+    #[strum(serialize = "Cloud Monitoring (alerts)")]
+    CloudMonitoringAlerts,
     Redis,
 }
 
@@ -170,6 +179,12 @@ impl Operations {
     pub(crate) fn cloud_run(&self) -> anyhow::Result<Option<&CloudRun>> {
         let run = self.run.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))?;
         Ok(run.as_ref())
+    }
+
+    /// None on a machine whose functions are asked themselves.
+    fn cloud_monitoring(&self) -> anyhow::Result<Option<&CloudMonitoring>> {
+        let monitoring = self.monitoring.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))?;
+        Ok(monitoring.as_ref())
     }
 
     pub(crate) fn leases(&self) -> anyhow::Result<&Leases> {

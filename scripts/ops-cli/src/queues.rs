@@ -7,19 +7,22 @@ use clap::Args;
 
 use crate::database::wait_for;
 use crate::moment;
+use crate::names::WEBHOOKS;
 use crate::operations::Operations;
-use crate::operations::overview::{Overview, Row};
+use crate::operations::numbers::Numbers;
+use crate::operations::overview::{Overview, PublicService};
 use crate::said;
-use crate::table::{Table, known};
+use crate::table::{Table, UNKNOWN, known};
 
-/// Show the queues: what each does and why, what waits in it, how its tasks end, and its dead letters.
+/// Show the queues: what each does and why, what waits in it, how its tasks end, and its dead letters; the alerts that fire; and
+/// the service `webhooks`, which has no queue: what it refuses is no failure of its own.
 ///
 /// `?` is not known: its source is named below the table, and the exit code is 1. The API of Cloud Tasks shows the first 1,000 tasks of a
 /// queue; success and times are those of a function's process on this machine since it started, or, in a project, of all its instances in the
 /// last hour, as Cloud Monitoring has them.
 #[derive(Args)]
 pub(crate) struct Queues {
-    /// Print JSON: `sources` and `queues`.
+    /// Print JSON: `sources`, the `alerts` that fire, `queues`, and the service `webhooks`.
     #[arg(long)]
     json: bool,
 }
@@ -32,14 +35,16 @@ impl Queues {
             if self.json {
                 println!("{}", serde_json::to_string(&overview)?);
             } else {
-                table(&overview, operations.clock.now()).print();
+                let now = operations.clock.now();
+                overview.alerts.lines(now).iter().for_each(|line| println!("{line}"));
+                table(&overview, now).print();
             }
             Ok(said::sources(&overview.sources))
         })
     }
 }
 
-/// One row per queue.
+/// One row per queue, and one of the service without a queue.
 pub(crate) fn table(overview: &Overview, now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[
         "queue",
@@ -69,14 +74,38 @@ pub(crate) fn table(overview: &Overview, now: DateTime<Utc>) -> Table {
             known(oldest),
             known(row.in_flight),
             rounded(row.max_per_second),
-            known(success(row)),
+            known(success(numbers)),
             known(at_most(numbers.and_then(|numbers| numbers.p50_ms))),
             known(at_most(numbers.and_then(|numbers| numbers.p95_ms))),
             known(row.dead_letters),
             row.why.clone().unwrap_or_default(),
         ]);
     }
+    let numbers = overview.webhooks.numbers.as_ref();
+    let none = || "-".to_owned();
+    table.row([
+        WEBHOOKS.to_owned(),
+        "public".to_owned(),
+        none(),
+        none(),
+        none(),
+        none(),
+        known(success(numbers)),
+        known(at_most(numbers.and_then(|numbers| numbers.p50_ms))),
+        known(at_most(numbers.and_then(|numbers| numbers.p95_ms))),
+        none(),
+        requests(&overview.webhooks),
+    ]);
     table
+}
+
+/// What came to the service that anybody may call, in words.
+pub(crate) fn requests(webhooks: &PublicService) -> String {
+    match (&webhooks.numbers, &webhooks.served_by) {
+        (Some(numbers), _) => format!("{} requests, {} refused", numbers.dispatches, numbers.refused()),
+        (None, Some(address)) => format!("{UNKNOWN} requests to {address}"),
+        (None, None) => format!("{UNKNOWN} requests: WEBHOOKS_URL is not set"),
+    }
 }
 
 /// A percentile of a histogram, of which only the bound of its bucket is known.
@@ -85,7 +114,6 @@ pub(crate) fn at_most(ms: Option<f64>) -> Option<String> {
 }
 
 /// Share of the dispatches that did not fail; `-` when there was none.
-pub(crate) fn success(row: &Row) -> Option<String> {
-    let numbers = row.numbers.as_ref()?;
-    Some(numbers.success_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1} %")))
+pub(crate) fn success(numbers: Option<&Numbers>) -> Option<String> {
+    Some(numbers?.success_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1} %")))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use catchup::queues;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -106,7 +107,7 @@ impl Change {
 fn list(as_json: bool) -> anyhow::Result<ExitCode> {
     wait_for(async {
         let operations = Operations::from_process();
-        let (schedules, postgres) = operations.schedules().await;
+        let (schedules, postgres) = operations.schedules(&queues::all().collect::<Vec<_>>()).await;
         let (states, asked) = operations.ask(Source::CloudScheduler, operations.schedule_states()).await;
         let states = states.flatten();
         if as_json {

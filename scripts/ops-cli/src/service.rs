@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -310,6 +311,11 @@ impl Service {
     /// When a revision was made.
     pub(crate) fn created(&self, revision: &str) -> &str {
         self.revisions.get(revision).map_or("", |revision| &revision.created)
+    }
+
+    /// When each revision was made that there is.
+    pub(crate) fn made(&self) -> impl Iterator<Item = (DateTime<Utc>, String)> {
+        self.revisions.iter().filter_map(|(name, it)| Some((it.created.parse().ok()?, name.clone())))
     }
 
     /// A revision with a tag that is newer than all that get traffic: its deployment was interrupted before it had a share.

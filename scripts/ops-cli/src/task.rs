@@ -115,7 +115,7 @@ impl Waiting {
 
 fn print(queue: Queue, task: &WaitingTask, now: DateTime<Utc>) {
     let due = if task.is_in_flight {
-        "under way".to_owned()
+        "in flight".to_owned()
     } else {
         format!("due {}", moment::distance(task.due_at, now))
     };

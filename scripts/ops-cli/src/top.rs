@@ -70,6 +70,7 @@ impl Top {
         let now = operations.clock.now();
         let mut lines =
             vec![format!("{}, every {} s; q ends it", moment::text(now), self.every), String::new()];
+        lines.extend(overview.alerts.lines(now));
         lines.extend(queues::table(overview, now).lines());
         for asked in &overview.sources {
             if let Some(problem) = &asked.problem {

@@ -19,7 +19,7 @@ const LIMITS: [&Limit; 2] = [&GOOGLE_CALENDAR, &GOOGLE_PEOPLE];
 /// Show the Redis commands of each queue by purpose, projected to a month, with the budget, and the calls of vendors.
 ///
 /// They are those of a function's process on this machine since it started; after an hour they are projected to a month. Commands
-/// of the application and of the service `webhooks` are not among them.
+/// of the application are not among them.
 #[derive(Args)]
 pub(crate) struct Usage {
     /// Print JSON: `sources`, `queues`, `redisCommandsPerMonth` and `budget`.

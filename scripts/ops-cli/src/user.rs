@@ -17,7 +17,7 @@ use crate::reason::Reason;
 use crate::table::{Table, present};
 use crate::{EXIT_CODES, FAILURE, moment, said};
 
-/// Show what is known of a user: connections to Google, the last syncs, what failed, and messages. Shows nothing that the user
+/// Show what is known of a user: connections to Google, the last syncs, what waits, what failed, and messages. Shows nothing that the user
 /// or a contact wrote.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -121,6 +121,24 @@ pub(crate) async fn show(user: Uuid, json: bool) -> anyhow::Result<ExitCode> {
 fn print(found: &Found, now: DateTime<Utc>) {
     if let Some(overview) = &found.overview {
         print_overview(overview, now);
+    }
+    if let Some(waiting) = &found.waiting {
+        println!("\ntasks that wait, in all queues");
+        for task in &waiting.tasks.items {
+            let due =
+                if task.is_in_flight { "in flight".to_owned() } else { moment::distance(task.due_at, now) };
+            let answer = task.last_answer.as_deref().unwrap_or("no answer yet");
+            println!(
+                "  {due}  {}  {} dispatches, {answer}  {}",
+                task.queue,
+                task.dispatches,
+                task.key_or_name()
+            );
+        }
+        extent(waiting.tasks.items.len(), waiting.tasks.is_cut);
+        if let Some(unfinished) = waiting.unfinished() {
+            println!("  {unfinished}");
+        }
     }
     if let Some(failures) = &found.failures {
         println!("\nfailed runs");

@@ -10,6 +10,8 @@ pub(super) const LONGEST_DISPATCH: TimeDelta = TimeDelta::minutes(30);
 
 /// Parts of the time that was asked for, in each of which the runs of an error are counted.
 pub const BARS: i64 = 24;
+/// Users of an error that are named.
+pub const NAMED_USERS: i32 = 3;
 /// Failed runs that are looked at for one list: a tenth of a second.
 const LOOKED_AT: i64 = 12_000;
 
@@ -50,6 +52,8 @@ pub struct ErrorGroup {
     pub tasks: i64,
     /// Users whom these tasks are about.
     pub users: i64,
+    /// A few of them, by their ids: [`NAMED_USERS`] at most.
+    pub first_users: Vec<Uuid>,
     /// Dead letters that were not replayed.
     pub dead_letters: i64,
     /// The first one.
@@ -108,19 +112,22 @@ impl Errors {
         let groups = sqlx::query_as!(
             ErrorGroup,
             r#"
+            -- Each error with its newest run, from the last error of the index to the first: one row of the index per error.
             WITH RECURSIVE known AS (
                 SELECT * FROM (
-                    SELECT function, fingerprint FROM jobs.failures
-                    WHERE kind IN ('failed', 'permanent', 'killed', 'started')
-                      AND $3::uuid IS NULL AND function >= COALESCE($1::text, '')
-                    ORDER BY function, fingerprint LIMIT 1
-                ) first WHERE $1::text IS NULL OR function = $1
+                    SELECT function, fingerprint, kind, reason, error, began_at, at FROM jobs.failures
+                    WHERE kind IN ('failed', 'permanent', 'killed', 'started') AND $3::uuid IS NULL
+                      AND function <= COALESCE($1::text, (
+                          SELECT max(function) FROM jobs.failures WHERE kind IN ('failed', 'permanent', 'killed', 'started')
+                      ))
+                    ORDER BY function DESC, fingerprint DESC, at DESC LIMIT 1
+                ) last WHERE $1::text IS NULL OR function = $1
                 UNION ALL
-                SELECT next.function, next.fingerprint FROM known CROSS JOIN LATERAL (
-                    SELECT f.function, f.fingerprint FROM jobs.failures f
+                SELECT next.* FROM known CROSS JOIN LATERAL (
+                    SELECT f.function, f.fingerprint, f.kind, f.reason, f.error, f.began_at, f.at FROM jobs.failures f
                     WHERE f.kind IN ('failed', 'permanent', 'killed', 'started')
-                      AND (f.function, f.fingerprint) > (known.function, known.fingerprint)
-                    ORDER BY f.function, f.fingerprint LIMIT 1
+                      AND (f.function, f.fingerprint) < (known.function, known.fingerprint)
+                    ORDER BY f.function DESC, f.fingerprint DESC, f.at DESC LIMIT 1
                 ) next WHERE $1::text IS NULL OR next.function = $1
             ), of_user AS MATERIALIZED (
                 SELECT function, fingerprint, reason, error, key, user_id, revision, at FROM jobs.failures
@@ -140,19 +147,28 @@ impl Errors {
                 FROM (
                     SELECT known.function, known.fingerprint, run.at, run.reason, run.error
                     FROM known CROSS JOIN LATERAL (
-                        SELECT f.at, f.reason, f.error FROM jobs.failures f
-                        WHERE f.kind IN ('failed', 'permanent', 'killed', 'started')
-                          AND (f.kind <> 'started' OR f.began_at <= $7)
-                          AND f.function = known.function AND f.fingerprint = known.fingerprint
-                          AND f.at >= $4 AND f.at < COALESCE($5::timestamptz, 'infinity')
-                        ORDER BY f.at DESC LIMIT 1
+                        SELECT known.at, known.reason, known.error
+                        WHERE (known.kind <> 'started' OR known.began_at <= $7)
+                          AND known.at >= $4 AND known.at < COALESCE($5::timestamptz, 'infinity')
+                        UNION ALL
+                        -- The newest is not meant: another one may be.
+                        (SELECT f.at, f.reason, f.error FROM jobs.failures f
+                         WHERE NOT ((known.kind <> 'started' OR known.began_at <= $7)
+                                    AND known.at < COALESCE($5::timestamptz, 'infinity'))
+                           AND f.kind IN ('failed', 'permanent', 'killed', 'started')
+                           AND (f.kind <> 'started' OR f.began_at <= $7)
+                           AND f.function = known.function AND f.fingerprint = known.fingerprint
+                           AND f.at >= $4 AND f.at < COALESCE($5::timestamptz, 'infinity')
+                         ORDER BY f.at DESC LIMIT 1)
                     ) run
                     -- What looks the same has the same reason.
                     WHERE $2::text IS NULL OR run.reason = $2
                     UNION ALL
                     SELECT function, fingerprint, at, reason, error FROM of_user
                     UNION ALL
-                    SELECT function, fingerprint, at, reason, error FROM letters
+                    SELECT function, fingerprint, at, reason, error FROM letters JOIN (
+                        SELECT function, fingerprint, max(at) AS at FROM letters GROUP BY function, fingerprint
+                    ) last USING (function, fingerprint, at)
                 ) seen
                 WHERE NOT EXISTS (
                     SELECT FROM UNNEST($11::text[], $12::text[]) AS without (function, fingerprint)
@@ -183,6 +199,7 @@ impl Errors {
                 ) run ON true
             ), about AS (
                 SELECT place, count(DISTINCT key COLLATE "C") AS tasks, count(DISTINCT user_id) AS users,
+                       (array_agg(DISTINCT user_id) FILTER (WHERE user_id IS NOT NULL))[:$13::int] AS first_users,
                        array_agg(DISTINCT revision COLLATE "C") FILTER (WHERE revision IS NOT NULL) AS revisions,
                        count(*) FILTER (WHERE is_letter) AS dead_letters, min(at) AS first
                 FROM (
@@ -201,7 +218,7 @@ impl Errors {
                 GROUP BY place
             )
             SELECT function AS "function!", fingerprint AS "fingerprint!", reason AS "reason!", error AS "error!",
-                   failures AS "failures!", tasks AS "tasks!", users AS "users!", dead_letters AS "dead_letters!",
+                   failures AS "failures!", tasks AS "tasks!", users AS "users!", COALESCE(first_users, '{}') AS "first_users!", dead_letters AS "dead_letters!",
                    LEAST(first, oldest.at) AS "first!", newest.at AS "last!", COALESCE(revisions, '{}') AS "revisions!",
                    bars AS "bars!", is_cut AND $3::uuid IS NULL AS "is_cut!"
             FROM newest JOIN about USING (place) JOIN bars USING (place)
@@ -227,6 +244,7 @@ impl Errors {
             LOOKED_AT / BARS,
             filter.without_functions,
             filter.without_fingerprints,
+            NAMED_USERS,
         )
         .fetch_all(self.0.statement())
         .await?;

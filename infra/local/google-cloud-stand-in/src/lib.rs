@@ -51,6 +51,7 @@ impl GoogleCloud {
         let monitoring = Arc::new(Monitoring::default());
         let knative = "/apis/serving.knative.dev/v1/namespaces/{project}";
         let location = "/v1/projects/{project}/locations/{location}";
+        let prometheus = "/v1/projects/{project}/location/global/prometheus/api/v1";
         let router = Router::new()
             .route(&format!("{knative}/services"), get(run::list_services))
             .route(&format!("{knative}/services/{{service}}"), get(run::service).put(run::replace_service))
@@ -66,10 +67,9 @@ impl GoogleCloud {
             )
             .merge(
                 Router::new()
-                    .route(
-                        "/v1/projects/{project}/location/global/prometheus/api/v1/query",
-                        get(monitoring::query),
-                    )
+                    .route(&format!("{prometheus}/query"), get(monitoring::query))
+                    .route(&format!("{prometheus}/query_range"), get(monitoring::query_range))
+                    .route("/v3/projects/{project}/alerts", get(monitoring::alerts))
                     .with_state(Arc::clone(&monitoring)),
             )
             .fallback(rest::not_here);
@@ -94,9 +94,19 @@ impl GoogleCloud {
         self.run.create(name, timeout, image).await
     }
 
-    /// Has Cloud Monitoring count a dispatch of the last hour.
+    /// Has Cloud Monitoring count a dispatch of the last hour; where it is asked for several times, one in each of them.
     pub fn record_dispatch(&self, queue: &str, outcome: &str, ms: f64) {
         self.monitoring.record(queue, outcome, ms);
+    }
+
+    /// The same of Redis commands.
+    pub fn record_lease_commands(&self, queue: &str, commands: u32) {
+        self.monitoring.record_lease_commands(queue, commands);
+    }
+
+    /// Has an alert of Cloud Monitoring fire.
+    pub fn open_alert(&self, policy: &str, severity: &str, queue: &str) {
+        self.monitoring.open_alert(policy, severity, queue);
     }
 
     /// From now on Cloud Monitoring refuses calls without credentials, as Google does.

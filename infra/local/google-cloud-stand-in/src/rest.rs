@@ -14,6 +14,10 @@ pub(crate) enum Refusal {
     NotFound(String),
     Invalid(String),
     Exists(String),
+    /// The caller does not say who it is.
+    Unauthenticated,
+    /// As an API answers that is Prometheus'.
+    BadData(String),
 }
 
 impl IntoResponse for Refusal {
@@ -22,6 +26,14 @@ impl IntoResponse for Refusal {
             Self::NotFound(message) => (StatusCode::NOT_FOUND, "NOT_FOUND", message),
             Self::Invalid(message) => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message),
             Self::Exists(message) => (StatusCode::CONFLICT, "ALREADY_EXISTS", message),
+            Self::Unauthenticated => {
+                let message = "Request is missing required authentication credential.".to_owned();
+                (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
+            }
+            Self::BadData(message) => {
+                let error = json!({ "status": "error", "errorType": "bad_data", "error": message });
+                return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+            }
         };
         let error = json!({ "code": code.as_u16(), "status": status, "message": message });
         (code, Json(json!({ "error": error }))).into_response()

@@ -49,6 +49,16 @@ impl Bars {
         let paths = classes.into_iter().zip(paths).filter(|(_, path)| !path.is_empty()).collect();
         Self { label, paths, width: bars.len() * STEP, height: HEIGHT }
     }
+
+    /// With a line over the whole height before each of these bars.
+    pub(super) fn marked(mut self, places: &[usize]) -> Self {
+        let lines: Vec<_> =
+            places.iter().map(|place| format!("M{} {HEIGHT}v-{HEIGHT}", place * STEP)).collect();
+        if !lines.is_empty() {
+            self.paths.push(("mark", lines.concat()));
+        }
+        self
+    }
 }
 
 #[cfg(test)]
@@ -75,5 +85,7 @@ mod tests {
         let low = Bars::of(String::new(), 4, &[vec![(Colour::Bad, 1)]]);
         assert_eq!(low.paths, [("bad", "M1 24v-6".to_owned())], "a quarter of what it could be");
         assert!(Bars::of(String::new(), 0, &[]).paths.is_empty());
+        let marked = Bars::of(String::new(), 0, &[vec![], vec![(Colour::Ok, 1)]]).marked(&[0, 1]);
+        assert_eq!(marked.paths, [("ok", "M3 24v-24".to_owned()), ("mark", "M0 24v-24M2 24v-24".to_owned())]);
     }
 }

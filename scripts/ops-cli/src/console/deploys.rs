@@ -9,7 +9,7 @@ use super::page::{Frame, show};
 use super::pages::Shown;
 use super::parameters::Parameters;
 use crate::deploys::{differs, serves};
-use crate::operations::deploys::{Deployed, Deploys};
+use crate::operations::deploys::{Deployed, Deploys, Owner};
 use crate::table::known;
 
 #[derive(Template)]
@@ -27,6 +27,10 @@ impl DeploysPage<'_> {
 
     fn differs(&self, it: &Deployed) -> String {
         differs(it)
+    }
+
+    fn has_queue(&self, it: &Deployed) -> bool {
+        it.owner != Some(Owner::Public)
     }
 
     fn has_drift(&self, it: &Deployed) -> bool {

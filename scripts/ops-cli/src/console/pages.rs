@@ -22,23 +22,28 @@ use super::bars::{Bars, Colour};
 use super::page::{Frame, Nonce, cut, short, show};
 use super::parameters::{Parameters, address, checked};
 use super::refusal::Refusal;
-use super::samples::LastHour;
+use super::tasks;
 use crate::dead_letters::run_as_json;
 use crate::errors::{self as errors_command, MAX_COUNT};
+use crate::operations::alerts::Alerts;
+use crate::operations::cost::{Estimate, MonthCost};
 use crate::operations::dead_letters::{Selection, summary};
 use crate::operations::errors::{self, KnownError, KnownErrors, Question};
-use crate::operations::overview::Row;
+use crate::operations::last_hour::LastHour;
+use crate::operations::numbers::Numbers;
+use crate::operations::overview::{PublicService, Row};
 use crate::operations::schedules::Scheduled;
 use crate::operations::task::Tasks;
-use crate::operations::usage::Usage;
+use crate::operations::tasks::WaitingTask;
 use crate::operations::user::User;
-use crate::operations::{Listed, Source, bulks};
+use crate::operations::{Asked, Listed, Source, bulks};
+use crate::table::known;
 use crate::{explain, names, queues as queues_command};
 
 /// Rows of a page: with their longest texts they stay within its budget of 50 KB.
 const ROWS: u32 = 40;
 /// Errors of a page, each with its bars.
-const ERRORS: u32 = 25;
+const ERRORS: u32 = 22;
 /// What of a body is shown, in bytes of the page; the command line shows all of it.
 const BODY_BYTES: usize = 24 * 1024;
 
@@ -78,10 +83,12 @@ impl App {
 #[template(path = "console/now.html")]
 struct NowPage<'a> {
     frame: &'a Frame,
+    alerts: &'a Alerts,
     rows: &'a [Row],
+    webhooks: &'a PublicService,
     unknown_messages: Option<usize>,
     last_hour: Option<LastHour>,
-    usage: Option<Usage>,
+    cost: Option<(Option<MonthCost>, Asked)>,
 }
 
 pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
@@ -97,35 +104,67 @@ pub(super) async fn now(State(app): State<App>, visitor: Visitor, RawQuery(query
     frame.sources.clone_from(&overview.sources);
     let unknown_messages = unknown.ok().map(|listed| listed.items.len());
     let last_hour = app.samples.last_hour();
-    let usage = Usage::of(&overview, frame.now).ok().filter(|usage| usage.per_month.is_some());
-    let data = json!({ "sources": overview.sources, "queues": overview.queues, "lastHour": last_hour, "usage": usage });
-    let page = NowPage { frame: &frame, rows: &overview.queues, unknown_messages, last_hour, usage };
+    let cost = app.samples.cost();
+    let data = json!({
+        "sources": overview.sources,
+        "alerts": overview.alerts,
+        "queues": overview.queues,
+        "webhooks": overview.webhooks,
+        "lastHour": last_hour,
+        "cost": cost.as_ref().map(|(cost, asked)| json!({ "source": asked, "month": cost })),
+    });
+    let (alerts, rows, webhooks) = (&overview.alerts, &overview.queues, &overview.webhooks);
+    let page = NowPage { frame: &frame, alerts, rows, webhooks, unknown_messages, last_hour, cost };
     show(&parameters, &data, &frame.nonce, &page)
 }
 
 #[expect(clippy::unused_self, reason = "a template calls methods")]
 impl NowPage<'_> {
-    fn success(&self, row: &Row) -> String {
-        queues_command::success(row).unwrap_or_else(|| "?".to_owned())
+    fn alerts(&self) -> Vec<String> {
+        self.alerts.lines(self.frame.now)
     }
 
-    /// Redis commands per month at the present rate, and of those that are free.
-    fn redis(&self, usage: &Usage) -> Option<String> {
-        let commands = usage.per_month?;
-        Some(format!("{commands:.0}, {:.0} % of what is free", commands * 100.0 / usage.budget.free))
+    /// How long ago the bars were read.
+    fn read(&self, hour: &LastHour) -> String {
+        self.frame.distance(&hour.until())
     }
 
-    fn p50(&self, row: &Row) -> String {
-        at_most(row.numbers.as_ref().and_then(|numbers| numbers.p50_ms))
+    fn requests(&self) -> String {
+        queues_command::requests(self.webhooks)
     }
 
-    fn p95(&self, row: &Row) -> String {
-        at_most(row.numbers.as_ref().and_then(|numbers| numbers.p95_ms))
+    fn measured(&self, row: &Row) -> [(&'static str, String); 3] {
+        measured(row.numbers.as_ref())
+    }
+
+    fn measured_of_webhooks(&self) -> [(&'static str, String); 3] {
+        measured(self.webhooks.numbers.as_ref())
+    }
+
+    /// Redis commands so far and per month, of those that are free.
+    fn redis(&self, cost: &MonthCost) -> String {
+        let Estimate { so_far, projected } = cost.redis_commands;
+        let per_month = projected.map_or_else(String::new, |commands| {
+            format!(", {commands:.0} per month: {:.0} % of what is free", commands * 100.0 / cost.budget.free)
+        });
+        format!("Redis commands: {so_far:.0} so far{per_month}.")
+    }
+
+    fn usd(&self, cost: &MonthCost) -> String {
+        let Estimate { so_far, projected } = cost.total;
+        let per_month = projected.map_or_else(String::new, |usd| format!(", {usd:.2} USD per month"));
+        format!("Cost of this month: at most {so_far:.2} USD so far{per_month}.")
     }
 }
 
-fn at_most(ms: Option<f64>) -> String {
-    queues_command::at_most(ms).unwrap_or_else(|| "?".to_owned())
+/// Names and texts of three cells.
+fn measured(numbers: Option<&Numbers>) -> [(&'static str, String); 3] {
+    let at_most = |ms: fn(&Numbers) -> Option<f64>| known(queues_command::at_most(numbers.and_then(ms)));
+    [
+        ("success", known(queues_command::success(numbers))),
+        ("p50", at_most(|numbers| numbers.p50_ms)),
+        ("p95", at_most(|numbers| numbers.p95_ms)),
+    ]
 }
 
 #[derive(Template)]
@@ -133,7 +172,7 @@ fn at_most(ms: Option<f64>) -> String {
 struct QueuePage<'a> {
     frame: &'a Frame,
     row: &'a Row,
-    schedules: Vec<&'a Scheduled>,
+    schedules: &'a [Scheduled],
     verb: &'static str,
     hidden: Vec<(&'static str, String)>,
 }
@@ -146,17 +185,18 @@ pub(super) async fn queue(
 ) -> Shown {
     let queue = names::queue(checked(&name)?).map_err(|error| Refusal::NotFound(error.to_string()))?;
     let parameters = Parameters::of_query(query.as_deref());
-    let (overview, (schedules, _)) = tokio::join!(app.operations.overview(), app.operations.schedules());
-    let row = overview.queues.iter().find(|row| row.queue == queue.name());
-    let row = row.ok_or_else(|| Refusal::NotFound("There is no such queue.".to_owned()))?;
+    let queues = [queue];
+    let ((row, sources), (schedules, _)) =
+        tokio::join!(app.operations.row(queue), app.operations.schedules(&queues));
+    let row = row.as_ref().ok_or_else(|| Refusal::NotFound("There is no such queue.".to_owned()))?;
     let verb = if row.state.as_deref() == Some("paused") { "resume" } else { "pause" };
     let command = format!("{verb} {}", queue.name());
     let mut frame = Frame { is_live: true, ..app.frame(queue.name(), visitor, command) };
-    frame.sources.clone_from(&overview.sources);
+    frame.sources = sources;
     let page = QueuePage {
         frame: &frame,
         row,
-        schedules: schedules.iter().filter(|it| it.queue == queue.name()).collect(),
+        schedules: &schedules,
         verb,
         hidden: vec![("action", verb.to_owned()), ("form", frame.visitor.form_token.clone())],
     };
@@ -229,6 +269,10 @@ impl ErrorsPage<'_> {
 
     fn users(&self, group: &ErrorGroup) -> String {
         errors_command::at_least(group, group.users)
+    }
+
+    fn more_users(&self, group: &ErrorGroup) -> String {
+        errors_command::more_users(group).unwrap_or_default()
     }
 
     /// The newest, by its name, and how many others.
@@ -430,6 +474,13 @@ pub(super) async fn task(State(app): State<App>, visitor: Visitor, RawQuery(quer
 struct UserPage<'a> {
     frame: &'a Frame,
     user: &'a User,
+}
+
+#[expect(clippy::unused_self, reason = "a template calls methods")]
+impl UserPage<'_> {
+    fn life(&self, task: &WaitingTask) -> String {
+        tasks::life(task.key_or_name(), Some(task.queue))
+    }
 }
 
 pub(super) async fn user(

@@ -1,26 +1,24 @@
-//! How tasks ended in the last hour: what the functions' processes on this machine count, read each minute while the console
-//! runs, and kept in its memory.
+//! What a console reads each minute while it runs, and keeps in its memory: how tasks ended in the last hour, and what the month
+//! costs. So no view of it asks for more, however many look at it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::bars::{Bars, Colour};
 use crate::canary::FAILURES;
-use crate::operations::Operations;
+use crate::moment;
+use crate::operations::cost::MonthCost;
+use crate::operations::last_hour::{Bar, Counted, Counts, Deploy, LastHour};
+use crate::operations::numbers::Numbers;
+use crate::operations::{Asked, Operations};
 
 const MINUTE: Duration = Duration::from_mins(1);
 /// Minutes of which samples are kept.
 const HOUR_MINUTES: usize = 60;
-
-/// Counts by outcome.
-type Counts = BTreeMap<String, u64>;
-/// The same by queue.
-type Counted = BTreeMap<&'static str, Counts>;
 
 /// What was sampled; clones share it.
 #[derive(Clone, Default)]
@@ -28,19 +26,16 @@ pub(super) struct Samples(Arc<Mutex<Sampled>>);
 
 #[derive(Default)]
 struct Sampled {
-    /// When the first sample was taken.
+    /// When the first sample of processes was taken.
     since: Option<DateTime<Utc>>,
     /// What each process had counted at its last sample.
     before: Counted,
     /// What was counted in each minute, the last one at the end.
-    minutes: VecDeque<Counted>,
-}
-
-/// The last hour, or as much of it as was sampled.
-#[derive(Debug, Serialize)]
-pub(super) struct LastHour {
-    pub(super) since: DateTime<Utc>,
-    pub(super) minutes: Vec<BTreeMap<&'static str, Counts>>,
+    minutes: VecDeque<Bar>,
+    started: BTreeMap<String, Vec<Deploy>>,
+    /// Of a project.
+    hour: Option<LastHour>,
+    cost: Option<(Option<MonthCost>, Asked)>,
 }
 
 impl Samples {
@@ -50,39 +45,79 @@ impl Samples {
         minutes.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             minutes.tick().await;
-            if let Ok(counted) = operations.counted().await {
-                self.add(operations.clock.now(), counted);
+            match operations.last_hour().await {
+                Ok(Some(hour)) => self.sampled().hour = Some(hour),
+                Ok(None) => {
+                    if let Ok(counted) = operations.counted().await {
+                        self.add(operations.clock.now(), counted);
+                    }
+                }
+                // The page says which source does not respond; what was read before keeps its time.
+                Err(_) => {}
+            }
+            let cost = operations.cost_of_month().await;
+            let mut sampled = self.sampled();
+            let was_known = matches!(sampled.cost, Some((Some(_), _)));
+            if cost.0.is_some() || !was_known {
+                sampled.cost = Some(cost);
             }
         }
     }
 
-    fn add(&self, now: DateTime<Utc>, counted: Counted) {
-        let mut sampled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // In a project no process is asked.
-        if sampled.since.is_none() && counted.is_empty() {
+    fn sampled(&self) -> MutexGuard<'_, Sampled> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, now: DateTime<Utc>, numbers: BTreeMap<&'static str, Numbers>) {
+        let mut sampled = self.sampled();
+        if sampled.since.is_none() && numbers.is_empty() {
             return;
         }
-        let mut minute = Counted::new();
-        for (queue, counts) in counted {
-            if let Some(before) = sampled.before.get(queue) {
-                minute.insert(queue, since(before, &counts));
+        let mut counted = Counted::new();
+        for (name, numbers) in numbers {
+            let counts = numbers.by_outcome;
+            if let Some(before) = sampled.before.get(name) {
+                counted.insert(name.to_owned(), since(before, &counts));
             }
-            sampled.before.insert(queue, counts);
+            sampled.before.insert(name.to_owned(), counts);
+            let started = sampled.started.entry(name.to_owned()).or_default();
+            if let Some(at) = numbers.since.filter(|at| started.last().is_none_or(|last| last.at < *at)) {
+                started.push(Deploy { at, revision: None });
+            }
         }
         if sampled.since.is_none() {
             sampled.since = Some(now);
             return;
         }
-        sampled.minutes.push_back(minute);
+        sampled.minutes.push_back(Bar { until: now, counted });
         if sampled.minutes.len() > HOUR_MINUTES {
-            sampled.minutes.pop_front();
+            let first = sampled.minutes.pop_front();
+            sampled.since = first.map(|first| first.until);
+            let since = sampled.since;
+            for started in sampled.started.values_mut() {
+                // The newest stays: it is what the next start is told from.
+                let newest = started.last().map(|it| it.at);
+                started.retain(|it| Some(it.at) == newest || since.is_none_or(|since| it.at > since));
+            }
         }
     }
 
-    /// None before anything was sampled: there is no function on this machine.
+    /// None before anything was sampled.
     pub(super) fn last_hour(&self) -> Option<LastHour> {
-        let sampled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(LastHour { since: sampled.since?, minutes: sampled.minutes.iter().cloned().collect() })
+        let sampled = self.sampled();
+        sampled.hour.clone().or_else(|| {
+            Some(LastHour {
+                since: sampled.since?,
+                bar_minutes: 1,
+                bars: sampled.minutes.iter().cloned().collect(),
+                deploys: Some(sampled.started.clone()),
+            })
+        })
+    }
+
+    /// What the month costs, and what is to be said of its source; none before it was asked for.
+    pub(super) fn cost(&self) -> Option<(Option<MonthCost>, Asked)> {
+        self.sampled().cost.clone()
     }
 }
 
@@ -98,13 +133,13 @@ fn since(before: &Counts, counts: &Counts) -> Counts {
 }
 
 impl LastHour {
-    /// A bar per minute of a queue, the last one at the end.
-    pub(super) fn bars(&self, queue: &str) -> Bars {
+    /// The bars of a queue, the last one at the end, with a mark for each deploy.
+    pub(super) fn bars_of(&self, queue: &str) -> Bars {
         let mut sums = Counts::new();
-        let missing = HOUR_MINUTES - self.minutes.len();
+        let missing = self.places().saturating_sub(self.bars.len());
         let mut bars = vec![Vec::new(); missing];
-        for minute in &self.minutes {
-            let counts = minute.get(queue).into_iter().flatten();
+        for bar in &self.bars {
+            let counts = bar.counted.get(queue).into_iter().flatten();
             let (mut succeeded, mut failed) = (0, 0);
             for (outcome, count) in counts {
                 *sums.entry(outcome.clone()).or_default() += count;
@@ -113,47 +148,87 @@ impl LastHour {
             bars.push(vec![(Colour::Ok, succeeded), (Colour::Bad, failed)]);
         }
         let sums: Vec<_> = sums.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
-        let said = if sums.is_empty() { "no task ended".to_owned() } else { sums.join(", ") };
-        Bars::of(format!("{queue}, the last {} minutes: {said}", self.minutes.len()), 0, &bars)
+        let said = if sums.is_empty() { "nothing ended".to_owned() } else { sums.join(", ") };
+        let minutes = self.bars.len() * self.bar_minutes as usize;
+        let deploys = self.deploys_of(queue);
+        let deployed: String = deploys.iter().map(|(_, deploy)| deploy.words()).collect();
+        let places: Vec<_> = deploys.iter().map(|(place, _)| *place).collect();
+        Bars::of(format!("{queue}, the last {minutes} minutes: {said}{deployed}"), 0, &bars).marked(&places)
+    }
+}
+
+impl Deploy {
+    /// After what the bars say.
+    fn words(&self) -> String {
+        let at = moment::text(self.at);
+        match &self.revision {
+            Some(revision) => format!("; {revision} deployed at {at}"),
+            None => format!("; process started at {at}"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
 
-    fn counted(done: u64, retry: u64) -> Counted {
+    fn counts(done: u64, retry: u64) -> Counts {
         let counts = [("done".to_owned(), done), ("retry".to_owned(), retry)];
-        BTreeMap::from([("q", counts.into_iter().filter(|(_, count)| *count > 0).collect())])
+        counts.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn counted(done: u64, retry: u64, since: DateTime<Utc>) -> BTreeMap<&'static str, Numbers> {
+        let numbers = Numbers { by_outcome: counts(done, retry), since: Some(since), ..Numbers::default() };
+        BTreeMap::from([("q", numbers)])
+    }
+
+    fn minute(minute: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::minutes(minute)
     }
 
     #[test]
-    fn a_minute_has_what_was_counted_in_it() {
+    fn a_minute_has_what_was_counted_in_it_and_a_mark_where_a_process_started() {
         let samples = Samples::default();
-        let now = DateTime::UNIX_EPOCH;
-        samples.add(now, Counted::new());
+        samples.add(minute(0), BTreeMap::new());
         assert!(samples.last_hour().is_none(), "no function is on this machine");
-        for (done, retry) in [(5, 0), (5, 0), (8, 1), (2, 0)] {
-            samples.add(now, counted(done, retry));
+        let restarted = minute(3) - TimeDelta::seconds(10);
+        for (at, (done, retry), since) in [
+            (0, (5, 0), minute(-9)),
+            (1, (5, 0), minute(-9)),
+            (2, (8, 1), minute(-9)),
+            (3, (2, 0), restarted),
+        ] {
+            samples.add(minute(at), counted(done, retry, since));
         }
         let hour = samples.last_hour().unwrap();
-        let minutes: Vec<_> = hour.minutes.iter().map(|minute| minute["q"].clone()).collect();
-        let expected = [counted(0, 0), counted(3, 1), counted(2, 0)];
-        assert_eq!(minutes, expected.map(|counted| counted["q"].clone()), "the process has restarted");
-        let bars = hour.bars("q");
-        assert_eq!(bars.label, "q, the last 3 minutes: 5 done, 1 retry");
-        assert_eq!(bars.paths.len(), 2);
-        assert_eq!(hour.bars("another").label, "another, the last 3 minutes: no task ended");
+        let minutes: Vec<_> = hour.bars.iter().map(|bar| bar.counted["q"].clone()).collect();
+        assert_eq!(minutes, [counts(0, 0), counts(3, 1), counts(2, 0)], "the process has restarted");
+        let bars = hour.bars_of("q");
+        assert_eq!(
+            bars.label,
+            "q, the last 3 minutes: 5 done, 1 retry; process started at 1970-01-01T00:02:50Z"
+        );
+        let classes: Vec<_> = bars.paths.iter().map(|(class, _)| *class).collect();
+        assert_eq!(classes, ["ok", "bad", "mark"]);
+        assert_eq!(hour.bars_of("another").label, "another, the last 3 minutes: nothing ended");
     }
 
     #[test]
     fn an_hour_is_kept_and_no_more() {
         let samples = Samples::default();
-        for minute in 0..100 {
-            samples.add(DateTime::UNIX_EPOCH, counted(minute, 0));
+        for at in 0..100 {
+            samples.add(minute(at), counted(at.unsigned_abs(), 0, minute(at.min(50) - 1)));
         }
         let hour = samples.last_hour().unwrap();
-        assert_eq!(hour.minutes.len(), HOUR_MINUTES);
-        assert_eq!(hour.bars("q").label, "q, the last 60 minutes: 60 done");
+        assert_eq!((hour.bars.len(), hour.since), (HOUR_MINUTES, minute(39)));
+        let deploys = hour.deploys_of("q");
+        assert_eq!(
+            deploys.iter().map(|(_, it)| it.at).collect::<Vec<_>>(),
+            (40..50).map(minute).collect::<Vec<_>>()
+        );
+        assert!(hour.deploys.unwrap()["q"].len() < 12, "what is older is forgotten");
+        assert!(samples.last_hour().unwrap().bars_of("q").label.starts_with("q, the last 60 minutes: "));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use askama::Template;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Redirect};
+use catchup::queues;
 use serde_json::json;
 use shared::db::sweeps::PastSweep;
 use shared::queue::{Queue, Schedule};
@@ -80,15 +81,15 @@ fn parts(period: &Period) -> Vec<(Colour, u64)> {
 
 pub(super) async fn list(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
     let mut frame = Frame { is_live: true, ..app.frame("Schedules", visitor, "schedule list") };
-    let (schedules, states) = found(&app, &mut frame).await;
+    let (schedules, states) = found(&app, &mut frame, &queues::all().collect::<Vec<_>>()).await;
     let page = SchedulesPage { frame: &frame, schedules: &schedules, states: states.as_ref() };
     let data = json!({ "sources": frame.sources, "schedules": schedules, "states": states });
     show(&Parameters::of_query(query.as_deref()), &data, &frame.nonce, &page)
 }
 
-async fn found(app: &App, frame: &mut Frame) -> (Vec<Scheduled>, Option<States>) {
+async fn found(app: &App, frame: &mut Frame, queues: &[Queue]) -> (Vec<Scheduled>, Option<States>) {
     let ((schedules, postgres), (states, asked)) = tokio::join!(
-        app.operations.schedules(),
+        app.operations.schedules(queues),
         app.operations.ask(Source::CloudScheduler, app.operations.schedule_states()),
     );
     frame.sources.push(postgres);
@@ -127,7 +128,7 @@ pub(super) async fn one(
     let (queue, schedule) = named(&name)?;
     let name = cloud_name(queue, schedule);
     let mut frame = Frame { is_live: true, ..app.frame(&name, visitor, format!("schedule run {name}")) };
-    let (schedules, states) = found(&app, &mut frame).await;
+    let (schedules, states) = found(&app, &mut frame, &[queue]).await;
     let parameters = Parameters::of_query(query.as_deref());
     let it = schedules.iter().find(|it| it.cloud_name == name);
     let data = json!({ "sources": frame.sources, "schedule": it, "states": states });

@@ -1,4 +1,4 @@
-//! What waits in a queue.
+//! What waits in a queue, or what of a user waits in any.
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
@@ -17,7 +17,7 @@ use crate::operations::overview::Row;
 use crate::operations::tasks::{LOOKED_AT, TaskFilter, WaitingTask, WaitingTasks};
 
 /// Rows of a page: with the longest keys, of which each is shown and in an address, it stays within its budget of 50 KB.
-const ROWS: u32 = 30;
+const ROWS: u32 = 24;
 /// What of a key is shown.
 const KEY_CHARS: usize = 64;
 
@@ -65,25 +65,25 @@ impl TasksPage<'_> {
         shared::db::shortened(task.key_or_name(), KEY_CHARS)
     }
 
-    fn life(&self, task: &WaitingTask) -> String {
-        let parameters = [("key", task.key_or_name().to_owned()), ("queue", self.fields.queue.to_owned())];
-        address("/task", &parameters)
-    }
-
     fn is_narrowed(&self) -> bool {
-        let Fields { user, since, until, .. } = &self.fields;
-        [user, since, until].iter().any(|field| !field.is_empty())
+        let Fields { since, until, .. } = &self.fields;
+        [since, until].iter().any(|field| !field.is_empty())
     }
 
     /// The same conditions in that queue.
     fn of(&self, row: &Row) -> String {
-        let Fields { user, since, until, .. } = &self.fields;
-        let conditions = [("user", user), ("since", since), ("until", until)];
+        let Fields { since, until, .. } = &self.fields;
+        let conditions = [("since", since), ("until", until)];
         let given = conditions.into_iter().filter(|(_, value)| !value.is_empty());
         let given = given.map(|(name, value)| (name, value.clone()));
         address("/tasks", &[("queue", row.queue.to_owned())].into_iter().chain(given).collect::<Vec<_>>())
     }
 
+    fn life(&self, task: &WaitingTask) -> String {
+        life(task.key_or_name(), Some(task.queue))
+    }
+
+    /// A condition, or a queue, has more of them looked at.
     fn is_all_looked_at(&self, found: &WaitingTasks) -> bool {
         found.looked_at >= LOOKED_AT
     }
@@ -91,15 +91,21 @@ impl TasksPage<'_> {
 
 pub(super) async fn waiting(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {
     let parameters = Parameters::of_query(query.as_deref());
-    match (parameters.queue()?, parameters.get("key")?) {
-        (Some(queue), _) => of_queue(&app, visitor, &parameters, queue).await,
+    match (parameters.queue()?, parameters.get("key")?, parameters.user()?) {
+        (None, None, None) => of_all(&app, visitor, &parameters).await,
         // A key is of one task, whatever its queue.
-        (None, Some(key)) => Ok(Redirect::to(&address("/task", &[("key", key.to_owned())])).into_response()),
-        (None, None) => of_all(&app, visitor, &parameters).await,
+        (None, Some(key), None) => Ok(Redirect::to(&life(key, None)).into_response()),
+        (queue, ..) => found(&app, visitor, &parameters, queue).await,
     }
 }
 
-async fn of_queue(app: &App, visitor: Visitor, parameters: &Parameters, queue: Queue) -> Shown {
+/// Where the life of a task is shown.
+pub(super) fn life(key: &str, queue: Option<&str>) -> String {
+    let queue = queue.map(|queue| ("queue", queue.to_owned()));
+    address("/task", &[("key", key.to_owned())].into_iter().chain(queue).collect::<Vec<_>>())
+}
+
+async fn found(app: &App, visitor: Visitor, parameters: &Parameters, queue: Option<Queue>) -> Shown {
     let filter = TaskFilter {
         user: parameters.user()?,
         key: parameters.get("key")?,
@@ -114,14 +120,14 @@ async fn of_queue(app: &App, visitor: Visitor, parameters: &Parameters, queue: Q
         "sources": frame.sources,
         "tasks": found.as_ref().map(|found| &found.tasks.items),
         "isCut": found.as_ref().map(|found| found.tasks.is_cut),
-        "isUnfinished": found.as_ref().map(|found| found.is_unfinished),
+        "unfinished": found.as_ref().map(|found| &found.unfinished),
     });
     let page = TasksPage {
         frame: &frame,
-        fields: Fields::of(parameters, Some(queue))?,
+        fields: Fields::of(parameters, queue)?,
         rows: &[],
         found: found.as_ref(),
-        words: format!("{}{}", queue.name(), filter.words()),
+        words: format!("{}{}", queue.map_or("any queue", Queue::name), filter.words()),
     };
     show(parameters, &data, &frame.nonce, &page)
 }

@@ -1,13 +1,20 @@
-//! Cloud Monitoring (its Prometheus API): the numbers of all instances of the functions in a project, from their log lines.
+//! Cloud Monitoring: the numbers of all instances of the functions in a project, from their log lines (its Prometheus API), and
+//! the alerts that fire.
 //!
-//! Source: <https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.location.prometheus.api.v1/query>.
+//! Sources: <https://cloud.google.com/monitoring/api/ref_v3/rest/v1/projects.location.prometheus.api.v1>,
+//! <https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.alerts/list>.
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use shared::config::{Config, InvalidConfig, Variable, variables};
 
+use super::Listed;
+use super::alerts::Alert;
 use super::google_api::{GoogleApi, endpoint};
+use super::last_hour::Counted;
 use super::numbers::Numbers;
 
 const SCOPES: &[&str] = &["https://www.googleapis.com/auth/monitoring.read"];
@@ -29,35 +36,125 @@ const RESOURCE: &str = "{monitored_resource=\"cloud_run_revision\"}";
 #[derive(Clone)]
 pub(crate) struct CloudMonitoring {
     api: GoogleApi,
-    /// `https://…/v1/projects/P/location/global/prometheus/api/v1/query`
-    query: String,
+    /// `https://…/v1/projects/P/location/global/prometheus/api/v1`
+    prometheus: String,
+    /// `https://…/v3/projects/P/alerts`
+    alerts: String,
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    data: Data,
+struct Answer<T> {
+    data: Data<T>,
 }
 
 #[derive(Deserialize)]
-struct Data {
-    result: Vec<Sample>,
+struct Data<T> {
+    result: Vec<T>,
 }
+
+/// Seconds since 1970, and a number as text.
+type Point = (f64, String);
 
 #[derive(Deserialize)]
 struct Sample {
-    metric: BTreeMap<String, String>,
-    /// Seconds since 1970, and a number as text.
-    value: (f64, String),
+    #[serde(rename = "metric")]
+    labels: Labels,
+    value: Point,
 }
 
-impl Sample {
-    fn label(&self, name: &str) -> String {
-        self.metric.get(name).cloned().unwrap_or_default()
+/// The points of a time.
+#[derive(Deserialize)]
+struct Series {
+    #[serde(rename = "metric")]
+    labels: Labels,
+    values: Vec<Point>,
+}
+
+#[derive(Deserialize)]
+struct Labels(BTreeMap<String, String>);
+
+impl Labels {
+    fn get(&self, name: &str) -> String {
+        self.0.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// None, if nothing was counted.
+fn number((_, text): &Point) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// A time that is cut into equal steps, whose ends are `first`, … `last`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Steps {
+    pub(super) first: DateTime<Utc>,
+    pub(super) last: DateTime<Utc>,
+    pub(super) minutes: u32,
+}
+
+impl Steps {
+    /// So many, the last of which is whole.
+    pub(super) fn until(now: DateTime<Utc>, minutes: u32, count: u32) -> Self {
+        let length = TimeDelta::minutes(minutes.into());
+        let last = now.duration_trunc(length).unwrap_or(now);
+        Self { first: last - TimeDelta::minutes((minutes * (count - 1)).into()), last, minutes }
     }
 
-    /// None, if nothing was counted.
-    fn number(&self) -> Option<f64> {
-        self.value.1.parse().ok().filter(|number: &f64| number.is_finite())
+    pub(super) fn ends(self) -> impl Iterator<Item = DateTime<Utc>> {
+        let length = TimeDelta::minutes(self.minutes.into());
+        std::iter::successors(Some(self.first), move |end| Some(*end + length))
+            .take_while(move |end| *end <= self.last)
+    }
+}
+
+/// What all instances of a function counted in one step.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) dispatches: f64,
+    pub(super) total_ms: f64,
+    pub(super) redis_commands: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedAlerts {
+    #[serde(default)]
+    alerts: Vec<OpenAlert>,
+    #[serde(default)]
+    next_page_token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OpenAlert {
+    open_time: DateTime<Utc>,
+    #[serde(default)]
+    metric: Metric,
+    policy: Policy,
+}
+
+#[derive(Default, Deserialize)]
+struct Metric {
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Policy {
+    display_name: String,
+    #[serde(default)]
+    severity: String,
+}
+
+impl From<OpenAlert> for Alert {
+    fn from(mut found: OpenAlert) -> Self {
+        Self {
+            policy: found.policy.display_name,
+            severity: found.policy.severity.to_ascii_lowercase(),
+            queue: found.metric.labels.remove("queue"),
+            since: found.open_time,
+        }
     }
 }
 
@@ -71,7 +168,8 @@ impl CloudMonitoring {
         let base = endpoint.as_str().trim_end_matches('/');
         Ok(Some(Self {
             api: GoogleApi::new("Cloud Monitoring", SCOPES, &endpoint),
-            query: format!("{base}/v1/projects/{project}/location/global/prometheus/api/v1/query"),
+            prometheus: format!("{base}/v1/projects/{project}/location/global/prometheus/api/v1"),
+            alerts: format!("{base}/v3/projects/{project}/alerts"),
         }))
     }
 
@@ -91,12 +189,14 @@ impl CloudMonitoring {
             tokio::try_join!(self.samples(&dispatches), self.samples(&p50), self.samples(&p95))?;
         let mut outcomes: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
         for sample in &dispatches {
-            if let Some(count) = sample.number().map(whole) {
-                outcomes.entry(sample.label("queue")).or_default().insert(sample.label("outcome"), count);
+            if let Some(count) = number(&sample.value).map(whole) {
+                let labels = &sample.labels;
+                outcomes.entry(labels.get("queue")).or_default().insert(labels.get("outcome"), count);
             }
         }
         let ms = |samples: &[Sample], queue: &str| {
-            samples.iter().find(|sample| sample.label("queue") == queue).and_then(Sample::number)
+            let of_queue = samples.iter().find(|sample| sample.labels.get("queue") == queue);
+            of_queue.and_then(|sample| number(&sample.value))
         };
         let numbers = outcomes.into_iter().map(|(queue, by_outcome)| {
             let (p50, p95) = (ms(&p50, &queue), ms(&p95, &queue));
@@ -106,10 +206,85 @@ impl CloudMonitoring {
         Ok(numbers.collect())
     }
 
+    /// How the dispatches of each queue ended, step by step, with the end of each step.
+    pub(super) async fn outcomes(&self, steps: Steps) -> anyhow::Result<BTreeMap<DateTime<Utc>, Counted>> {
+        let mut counted: BTreeMap<_, Counted> = BTreeMap::new();
+        for series in self.series("queue, outcome", "tasks_total", steps).await? {
+            let (queue, outcome) = (series.labels.get("queue"), series.labels.get("outcome"));
+            for (at, count) in series.points() {
+                let of_queue = counted.entry(at).or_default().entry(queue.clone()).or_default();
+                of_queue.insert(outcome.clone(), whole(count));
+            }
+        }
+        Ok(counted)
+    }
+
+    /// What the functions used, by queue, step by step.
+    pub(super) async fn used(
+        &self,
+        steps: Steps,
+    ) -> anyhow::Result<BTreeMap<String, BTreeMap<DateTime<Utc>, Step>>> {
+        let (dispatches, durations, leases, limits, caches) = tokio::try_join!(
+            self.series("queue", "tasks_total", steps),
+            self.series("queue", "task_duration_ms_sum", steps),
+            self.series("queue", "redis_idempotency_sum", steps),
+            self.series("queue", "redis_rate_limit_sum", steps),
+            self.series("queue", "redis_cache_sum", steps),
+        )?;
+        let mut used: BTreeMap<String, BTreeMap<_, Step>> = BTreeMap::new();
+        let mut add = |all: Vec<Series>, field: fn(&mut Step) -> &mut f64| {
+            for series in all {
+                let of_queue = used.entry(series.labels.get("queue")).or_default();
+                series.points().for_each(|(at, count)| *field(of_queue.entry(at).or_default()) += count);
+            }
+        };
+        add(dispatches, |step| &mut step.dispatches);
+        add(durations, |step| &mut step.total_ms);
+        for commands in [leases, limits, caches] {
+            add(commands, |step| &mut step.redis_commands);
+        }
+        Ok(used)
+    }
+
+    /// The alerts that fire, the newest first.
+    pub(super) async fn alerts(&self, limit: u32) -> anyhow::Result<Listed<Alert>> {
+        let query = [("filter", "state=\"OPEN\"".to_owned()), ("pageSize", limit.to_string())];
+        let listed: ListedAlerts = self.api.call(self.api.http.get(&self.alerts).query(&query)).await?;
+        let items = listed.alerts.into_iter().map(Alert::from).collect();
+        Ok(Listed { items, is_cut: !listed.next_page_token.is_empty() })
+    }
+
     async fn samples(&self, query: &str) -> anyhow::Result<Vec<Sample>> {
-        let request = self.api.http.get(&self.query).query(&[("query", query)]);
-        // Boxed: there are three of them at the same time.
-        Ok(Box::pin(self.api.call::<Answer>(request)).await?.data.result)
+        self.ask("query", &[("query", query.to_owned())]).await
+    }
+
+    /// By how much a metric grew in each step.
+    async fn series(&self, by: &str, metric: &str, steps: Steps) -> anyhow::Result<Vec<Series>> {
+        let Steps { first, last, minutes } = steps;
+        let query = format!("sum by ({by}) (increase({METRICS}{metric}{RESOURCE}[{minutes}m]))");
+        let [start, end] = [first, last].map(|time| time.timestamp().to_string());
+        let parameters =
+            [("query", query), ("start", start), ("end", end), ("step", format!("{}s", minutes * 60))];
+        self.ask("query_range", &parameters).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        parameters: &[(&str, String)],
+    ) -> anyhow::Result<Vec<T>> {
+        let request = self.api.http.get(format!("{}/{method}", self.prometheus)).query(parameters);
+        // Boxed: there are several of them at the same time.
+        Ok(Box::pin(self.api.call::<Answer<T>>(request)).await?.data.result)
+    }
+}
+
+impl Series {
+    fn points(&self) -> impl Iterator<Item = (DateTime<Utc>, f64)> {
+        self.values.iter().filter_map(|point| {
+            let at = DateTime::from_timestamp(whole(point.0).try_into().ok()?, 0)?;
+            Some((at, number(point)?))
+        })
     }
 }
 

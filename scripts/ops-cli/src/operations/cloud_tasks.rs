@@ -34,7 +34,7 @@ pub(crate) struct CloudTasks {
 /// The tasks of a queue, as far as they were looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// Those under way included.
+    /// Those in flight included.
     pub(crate) tasks: usize,
     /// There are more than were looked at.
     pub(crate) is_cut: bool,

@@ -8,12 +8,13 @@ use serde::Serialize;
 use shared::queue::Queue;
 
 use super::{Asked, Operations, Source};
+use crate::names::WEBHOOKS;
 use crate::queue::{Declaration, Found, concurrent_dispatches};
 use crate::service::{Service, Share};
 use crate::settings;
 use crate::takeover::findings::Findings;
 
-/// All queues with their functions.
+/// All queues with their functions, and the service without a queue.
 #[derive(Debug, Serialize)]
 pub(crate) struct Deploys {
     pub(crate) sources: Vec<Asked>,
@@ -23,7 +24,7 @@ pub(crate) struct Deploys {
     pub(crate) is_local: bool,
 }
 
-/// One queue and its function. What is not known is not there.
+/// One queue and its function, or the service without a queue. What is not known is not there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Deployed {
@@ -52,6 +53,9 @@ pub(crate) enum Owner {
     /// They go elsewhere.
     #[strum(serialize = "another's")]
     Other,
+    /// It has no queue: anybody may call it.
+    #[strum(serialize = "public")]
+    Public,
 }
 
 /// A setting that is not as it was declared.
@@ -77,9 +81,22 @@ impl Operations {
             let service = services.as_ref().and_then(|services| services.get(queue.name()));
             deployed(queue, found.as_ref(), service, &declaration, is_local)
         });
-        let functions = functions.collect::<anyhow::Result<_>>()?;
+        let mut functions = functions.collect::<anyhow::Result<Vec<_>>>()?;
+        functions.push(self.public(services.as_ref().and_then(|services| services.get(WEBHOOKS))));
         let sources = if is_local { vec![cloud_tasks] } else { vec![cloud_tasks, cloud_run] };
         Ok(Deploys { sources, functions, is_local })
+    }
+
+    /// The service without a queue, of which nothing is declared that could differ.
+    fn public(&self, service: Option<&Service>) -> Deployed {
+        Deployed {
+            queue: WEBHOOKS,
+            owner: Some(Owner::Public),
+            address: self.functions.webhooks.clone(),
+            revisions: service.map(Service::shares),
+            drift: None,
+            commands: roll_back(WEBHOOKS, service).into_iter().collect(),
+        }
     }
 
     /// None on a machine without Cloud Run.
@@ -151,15 +168,19 @@ fn commands(
     service: Option<&Service>,
 ) -> Vec<String> {
     let name = queue.name();
-    let can_roll_back = service
-        .is_some_and(|service| service.newest_serving().is_ok_and(|newest| service.before(newest).is_some()));
     let hand_over = owner.map(|owner| match owner {
         Owner::Ours => format!("scripts/ops giveback {name}"),
-        Owner::EachTask | Owner::Other => format!("scripts/ops takeover {name}"),
+        Owner::EachTask | Owner::Other | Owner::Public => format!("scripts/ops takeover {name}"),
     });
     let correct = drift.is_some_and(|drift| !drift.is_empty()).then(|| "terraform apply".to_owned());
-    let roll_back = can_roll_back.then(|| format!("scripts/ops rollback {name}"));
-    [hand_over, correct, roll_back].into_iter().flatten().collect()
+    [hand_over, correct, roll_back(name, service)].into_iter().flatten().collect()
+}
+
+/// None, if there is no revision to return to.
+fn roll_back(name: &str, service: Option<&Service>) -> Option<String> {
+    let service = service?;
+    service.before(service.newest_serving().ok()?)?;
+    Some(format!("scripts/ops rollback {name}"))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use url::Url;
 
 use crate::canary::FAILURES;
 
+/// The outcome of a request that its service refused.
+const REFUSED: &str = "refused";
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -34,6 +36,8 @@ pub(crate) struct Numbers {
     pub(crate) redis_commands: BTreeMap<String, u64>,
     /// By method.
     pub(crate) vendor_calls: BTreeMap<String, u64>,
+    /// Of all dispatches together; none of a project's last hour.
+    pub(crate) total_ms: Option<f64>,
     /// The length of that time; none, since the process started.
     pub(crate) window_minutes: Option<u32>,
 }
@@ -44,6 +48,25 @@ impl Numbers {
         let failed: u64 = FAILURES.iter().filter_map(|outcome| by_outcome.get(*outcome)).sum();
         let success_percent = percent(dispatches - failed, dispatches);
         Self { dispatches, by_outcome, success_percent, p50_ms, p95_ms, ..Self::default() }
+    }
+
+    /// The same of a service that anybody may call: what it refuses is no failure of its own.
+    pub(super) fn of_public(self) -> Self {
+        let served = Self::of(
+            self.by_outcome
+                .iter()
+                .filter(|(outcome, _)| *outcome != REFUSED)
+                .map(|(it, n)| (it.clone(), *n))
+                .collect(),
+            None,
+            None,
+        );
+        Self { success_percent: served.success_percent, ..self }
+    }
+
+    /// Requests that were refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.by_outcome.get(REFUSED).copied().unwrap_or_default()
     }
 }
 
@@ -64,7 +87,7 @@ pub(crate) async fn read(page: Url) -> anyhow::Result<Numbers> {
 
 fn parse(text: &str) -> Numbers {
     let (mut by_outcome, mut redis_commands, mut vendor_calls) = Default::default();
-    let mut since = None;
+    let (mut since, mut total_ms) = (None, None);
     // Upper bound in seconds, and how many dispatches took no longer.
     let mut buckets: Vec<(f64, u64)> = Vec::new();
     for line in text.lines() {
@@ -77,6 +100,8 @@ fn parse(text: &str) -> Numbers {
             count(&mut vendor_calls, label(name, "method"), value);
         } else if name == "process_start_time_seconds" {
             since = value.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        } else if name.starts_with("task_duration_seconds_sum{") {
+            total_ms = value.parse().ok().map(|seconds: f64| seconds * 1e3);
         } else if name.starts_with("task_duration_seconds_bucket{")
             && let (Some(Ok(bound)), Ok(count)) = (label(name, "le").map(bound), value.parse())
         {
@@ -85,7 +110,7 @@ fn parse(text: &str) -> Numbers {
     }
     buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
     let (p50, p95) = (percentile(&buckets, 50), percentile(&buckets, 95));
-    Numbers { since, redis_commands, vendor_calls, ..Numbers::of(by_outcome, p50, p95) }
+    Numbers { since, redis_commands, vendor_calls, total_ms, ..Numbers::of(by_outcome, p50, p95) }
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, label: Option<&str>, value: &str) {
@@ -129,6 +154,7 @@ mod tests {
             task_duration_seconds_bucket{le=\"0.1\",queue=\"q\"} 10\n\
             task_duration_seconds_bucket{le=\"2.5\",queue=\"q\"} 19\n\
             task_duration_seconds_bucket{le=\"+Inf\",queue=\"q\"} 20\n\
+            task_duration_seconds_sum{queue=\"q\"} 12.5\n\
             redis_commands_total{purpose=\"cache\"} 3\n\
             vendor_calls_total{method=\"calendar.events.list\"} 4\n\
             process_start_time_seconds 1700000000\n\
@@ -138,7 +164,17 @@ mod tests {
         assert_eq!((numbers.redis_commands["cache"], numbers.vendor_calls["calendar.events.list"]), (3, 4));
         assert_eq!((numbers.dispatches, numbers.success_percent), (20, Some(90.0)));
         assert_eq!((numbers.p50_ms, numbers.p95_ms), (Some(100.0), Some(2500.0)));
+        assert_eq!(numbers.total_ms, Some(12_500.0));
         assert_eq!(parse("# EOF\n"), Numbers::default());
+    }
+
+    #[test]
+    fn what_a_public_service_refuses_is_no_failure_of_its_own() {
+        let outcomes = [("done", 6), ("retry", 2), ("refused", 92)];
+        let outcomes = outcomes.map(|(outcome, count)| (outcome.to_owned(), count));
+        let numbers = Numbers::of(outcomes.into(), None, Some(5.0)).of_public();
+        assert_eq!((numbers.dispatches, numbers.refused(), numbers.success_percent), (100, 92, Some(75.0)));
+        assert_eq!(numbers.p95_ms, Some(5.0));
     }
 
     #[test]

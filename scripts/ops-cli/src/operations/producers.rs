@@ -1,6 +1,7 @@
 //! What creates tasks on behalf of operators, as the functions create theirs.
 
 use anyhow::Context as _;
+use catchup::variables::WEBHOOKS_URL;
 use serde_json::Value;
 use shared::config::{Config, Variable, variables};
 use shared::queue::Queue;
@@ -16,6 +17,8 @@ pub(crate) struct Functions {
     url: Option<String>,
     caller: Option<String>,
     cloud_tasks: Option<String>,
+    /// Of the service that anybody may call.
+    pub(super) webhooks: Option<String>,
 }
 
 impl Functions {
@@ -25,6 +28,7 @@ impl Functions {
             url: value(&variables::CLOUD_RUN_URL),
             caller: value(&variables::SERVICE_ACCOUNT_EMAIL),
             cloud_tasks: value(&variables::CLOUD_TASKS_URL),
+            webhooks: value(&WEBHOOKS_URL),
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use catchup::queues;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::json;
@@ -161,12 +160,12 @@ impl Operations {
         Ok(Listed::of(sweeps, limit))
     }
 
-    /// Every schedule, in the order of the declaration, and what is to be said of Postgres, which has their sweeps.
-    pub(crate) async fn schedules(&self) -> (Vec<Scheduled>, Asked) {
-        let (sweeps, asked) = self.ask(Source::Postgres, self.recent_sweeps()).await;
+    /// The schedules of these queues, and what is to be said of Postgres, which has their sweeps.
+    pub(crate) async fn schedules(&self, queues: &[Queue]) -> (Vec<Scheduled>, Asked) {
+        let (sweeps, asked) = self.ask(Source::Postgres, self.recent_sweeps(queues)).await;
         let sweeps = sweeps.as_deref();
         let now = self.clock.now();
-        let schedules = queues::all().flat_map(|queue| {
+        let schedules = queues.iter().flat_map(|queue| {
             let schedules = queue.policy().schedules.iter();
             schedules.map(move |schedule| {
                 let is_its = |sweep: &&PastSweep| sweep.queue == queue.name();
@@ -177,7 +176,7 @@ impl Operations {
                 Scheduled {
                     queue: queue.name(),
                     name: &schedule.name,
-                    cloud_name: cloud_name(queue, schedule),
+                    cloud_name: cloud_name(*queue, schedule),
                     cron: &schedule.cron,
                     words: cron.and_then(Cron::words),
                     next: cron.map(|cron| cron.next(now)),
@@ -194,8 +193,8 @@ impl Operations {
         (schedules.collect(), asked)
     }
 
-    async fn recent_sweeps(&self) -> anyhow::Result<Vec<PastSweep>> {
-        let names: Vec<&str> = queues::all().map(Queue::name).collect();
+    async fn recent_sweeps(&self, queues: &[Queue]) -> anyhow::Result<Vec<PastSweep>> {
+        let names: Vec<&str> = queues.iter().copied().map(Queue::name).collect();
         Ok(Sweeps::from(self.database()?).newest(&names, SWEEPS).await?)
     }
 }
@@ -246,6 +245,8 @@ fn period_of(
 
 #[cfg(test)]
 mod tests {
+    use catchup::queues;
+
     use super::*;
 
     #[test]

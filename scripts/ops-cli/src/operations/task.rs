@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use shared::db::dead_letters::{DeadLetters, StoredDeadLetter};
 use shared::db::failures::{Failures, RecordedRun, TaskRef, TaskState};
 use shared::db::operator_actions::{Action, NewAction};
+use shared::envelope;
 use shared::idempotency::Seen;
 use shared::queue::Queue;
 use uuid::Uuid;
@@ -20,9 +21,6 @@ use super::dead_letters::summary;
 use super::{Asked, Operations, Source, UNCHANGED, holds};
 use crate::moment;
 use crate::queue::Found;
-
-/// Hexadecimal digits of a SHA-256.
-const SHA256_HEX_CHARS: usize = 64;
 
 /// A task in its present life.
 #[derive(Debug, Serialize)]
@@ -161,7 +159,7 @@ impl Operations {
 
     /// Where the task waits, in words, if its key is made of its name, and what keeps it there.
     async fn waiting(&self, queue: Queue, key: &str, is_connected: bool) -> anyhow::Result<Option<String>> {
-        let name = name_in(queue, key);
+        let name = envelope::name_in(queue, key);
         let is_name = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_');
         let cloud_tasks = self.cloud_tasks()?;
         let found = if is_name { cloud_tasks.task(queue, name).await? } else { None };
@@ -222,15 +220,6 @@ fn life(queue: Queue, recorded: &Recorded) -> u32 {
     let of_dead_letter = of_dead_letter.map(|it| if it.state == "open" { it.deaths - 1 } else { it.deaths });
     let of_runs = recorded.runs.iter().filter(|run| is_ours(&run.function)).map(|run| run.life);
     of_dead_letter.chain(of_runs).max().unwrap_or_default().unsigned_abs()
-}
-
-/// The name of the task in its key, as `shared::envelope` makes one of it: after its queue, or after the hash of its content.
-fn name_in(queue: Queue, key: &str) -> &str {
-    let is_hash =
-        |text: &str| text.len() == SHA256_HEX_CHARS && text.bytes().all(|it| it.is_ascii_hexdigit());
-    let parts = key.rsplit_once(':');
-    let named = parts.filter(|(before, _)| *before == "task" || *before == queue.name() || is_hash(before));
-    named.map_or(key, |(_, name)| name)
 }
 
 fn lease_key(key: &str, life: u32) -> String {
@@ -326,16 +315,6 @@ fn replay(has_dead_letter: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_name_of_a_task_is_found_in_its_key() {
-        let check = |key: &str, expected: &str| assert_eq!(name_in(queues::TOKEN_REFRESH, key), expected);
-        check("token-refresh:17", "17");
-        check("task:17", "17");
-        check(&format!("{}:17", "a".repeat(64)), "17");
-        check("17-token-refresh", "17-token-refresh");
-        check("calendar-sync:17", "calendar-sync:17");
-    }
 
     #[test]
     fn what_a_delivery_would_do_follows_from_lease_and_failures() {

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, ensure};
-use catchup::payload;
+use catchup::{payload, queues};
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::db::operator_actions::{Action, NewAction};
@@ -17,7 +18,7 @@ use super::actions::Request;
 use super::cloud_tasks::{FoundTask, PAGE, View};
 use super::dead_letters::{exact, quoted};
 use super::{Listed, Operations, UNCHANGED};
-use crate::{moment, said};
+use crate::said;
 
 /// Tasks of a queue that are looked at for those that match a filter.
 pub(crate) const LOOKED_AT: usize = 10_000;
@@ -38,29 +39,30 @@ impl TaskFilter<'_> {
         self.user.is_none() && self.key.is_none() && self.since.is_none() && self.until.is_none()
     }
 
+    /// Each condition by its name, as the options of the command spell it.
+    fn conditions(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let conditions = [
+            ("user", self.user.map(|user| user.to_string())),
+            ("key", self.key.map(str::to_owned)),
+            ("since", self.since.map(exact)),
+            ("until", self.until.map(exact)),
+        ];
+        conditions.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+
     /// In words: ` with key …`, or nothing when all are meant.
     pub(crate) fn words(&self) -> String {
-        let conditions = [
-            self.user.map(|user| format!("user {user}")),
-            self.key.map(|key| format!("key {key}")),
-            self.since.map(|since| format!("since {}", moment::text(since))),
-            self.until.map(|until| format!("until {}", moment::text(until))),
-        ];
-        said::conditions(conditions.into_iter().flatten())
+        said::conditions(self.conditions().map(|(name, value)| format!("{name} {value}")))
     }
 
     /// The command that lists the same, as it can be pasted into a shell.
-    pub(crate) fn command(&self, queue: Queue) -> String {
-        let mut text = format!("tasks {}", queue.name());
-        for (name, value) in [
-            ("user", self.user.map(|user| user.to_string())),
-            ("key", self.key.map(quoted)),
-            ("since", self.since.map(exact)),
-            ("until", self.until.map(exact)),
-        ] {
-            if let Some(value) = value {
-                let _infallible = write!(text, " --{name} {value}");
-            }
+    pub(crate) fn command(&self, queue: Option<Queue>) -> String {
+        let mut text = "tasks".to_owned();
+        if let Some(queue) = queue {
+            let _infallible = write!(text, " {}", queue.name());
+        }
+        for (name, value) in self.conditions() {
+            let _infallible = write!(text, " --{name} {}", quoted(&value));
         }
         text
     }
@@ -77,6 +79,7 @@ impl TaskFilter<'_> {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WaitingTask {
+    pub(crate) queue: &'static str,
     pub(crate) name: String,
     /// What its leases and failures are recorded under; none, if its body is no envelope.
     pub(crate) key: Option<String>,
@@ -89,13 +92,24 @@ pub(crate) struct WaitingTask {
     pub(crate) last_answer: Option<String>,
 }
 
-/// Tasks of a queue.
-#[derive(Debug)]
+/// Tasks of a queue, or of all.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct WaitingTasks {
+    #[serde(flatten)]
     pub(crate) tasks: Listed<WaitingTask>,
-    /// The queue has more tasks than were looked at, which are so many.
-    pub(crate) is_unfinished: bool,
+    /// Queues that have more tasks than were looked at, which are so many.
+    pub(crate) unfinished: Vec<&'static str>,
     pub(crate) looked_at: usize,
+}
+
+impl WaitingTasks {
+    /// That not all tasks were looked at, if so.
+    pub(crate) fn unfinished(&self) -> Option<String> {
+        let queues = self.unfinished.join(", ");
+        (!self.unfinished.is_empty())
+            .then(|| format!("only the first {} tasks of {queues} were looked at", self.looked_at))
+    }
 }
 
 impl WaitingTask {
@@ -108,6 +122,7 @@ impl WaitingTask {
         let (name, body) = (found.name().to_owned(), found.body());
         let envelope = Envelope::parse(queue, None, &body).ok();
         Self {
+            queue: queue.name(),
             key: envelope.map(|it| {
                 let created = it.enqueued_at.unwrap_or(found.create_time);
                 it.key(queue, Some(&name), created).text
@@ -125,24 +140,40 @@ impl WaitingTask {
 
 impl Operations {
     /// The tasks that wait in a queue, those that are due first: of its first [`PAGE`], or with a filter those of its first
-    /// [`LOOKED_AT`] that match. Cloud Tasks lists them in any order.
+    /// [`LOOKED_AT`] that match. Of all queues, those that match of the first [`PAGE`] of each: one call per queue. Cloud Tasks lists
+    /// them in any order.
     pub(crate) async fn waiting_tasks(
         &self,
-        queue: Queue,
+        queue: Option<Queue>,
         filter: TaskFilter<'_>,
         limit: u32,
     ) -> anyhow::Result<WaitingTasks> {
-        let at_most = if filter.is_all() { PAGE } else { LOOKED_AT };
-        let mut tasks = Vec::new();
-        let take = |found: FoundTask| {
-            let task = WaitingTask::of(queue, &found);
-            if filter.matches(&task) {
-                tasks.push(task);
-            }
+        let looked_at = if queue.is_none() || filter.is_all() { PAGE } else { LOOKED_AT };
+        let cloud_tasks = self.cloud_tasks()?;
+        let queues: Vec<_> = if let Some(queue) = queue {
+            vec![queue]
+        } else {
+            let found = cloud_tasks.queues().await?;
+            queues::all().filter(|queue| found.contains_key(&queue.cloud_name())).collect()
         };
-        let is_unfinished = self.cloud_tasks()?.tasks(queue, View::Full, at_most, take).await?;
+        let look = async |queue: Queue| {
+            let mut tasks = Vec::new();
+            let take = |found: FoundTask| {
+                let task = WaitingTask::of(queue, &found);
+                if filter.matches(&task) {
+                    tasks.push(task);
+                }
+            };
+            let has_more = cloud_tasks.tasks(queue, View::Full, looked_at, take).await?;
+            anyhow::Ok((tasks, has_more.then_some(queue.name())))
+        };
+        let looked: Vec<_> =
+            join_all(queues.into_iter().map(look)).await.into_iter().collect::<anyhow::Result<_>>()?;
+        let (tasks, unfinished): (Vec<_>, Vec<_>) = looked.into_iter().unzip();
+        let mut tasks = tasks.concat();
         tasks.sort_by_key(|task| task.due_at);
-        Ok(WaitingTasks { tasks: Listed::of(tasks, limit), looked_at: at_most, is_unfinished })
+        let unfinished = unfinished.into_iter().flatten().collect();
+        Ok(WaitingTasks { tasks: Listed::of(tasks, limit), looked_at, unfinished })
     }
 
     /// A task that waits, by its name in its queue.

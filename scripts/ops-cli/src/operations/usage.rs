@@ -7,9 +7,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::numbers::Numbers;
-use super::overview::{Overview, Row};
+use super::overview::Overview;
 use super::{Asked, Operations};
 use crate::cost::free_redis_commands;
+use crate::names::WEBHOOKS;
 
 const ALERTS: &str = include_str!("../../../../infra/alerts.json");
 const MONTH: TimeDelta = TimeDelta::days(30);
@@ -26,7 +27,7 @@ pub(crate) struct Usage {
     pub(crate) budget: Budget,
 }
 
-/// What the process that serves a queue has counted since it started.
+/// What the process that serves a queue has counted since it started; or the service that has none.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct QueueUsage {
@@ -71,7 +72,7 @@ struct Alert {
 
 impl Budget {
     /// As `infra/cost.json` and `infra/alerts.json` declare it.
-    fn declared() -> anyhow::Result<Self> {
+    pub(super) fn declared() -> anyhow::Result<Self> {
         let alerts: Alerts = serde_json::from_str(ALERTS).context("infra/alerts.json is malformed")?;
         let alert = alerts.alerts.get("redis-commands").context("there is no alert redis-commands")?;
         Ok(Self {
@@ -93,11 +94,13 @@ impl Usage {
     /// By the numbers of an overview.
     pub(crate) fn of(overview: &Overview, now: DateTime<Utc>) -> anyhow::Result<Self> {
         let budget = Budget::declared()?;
-        let usage = |row: &Row| QueueUsage {
-            queue: row.queue,
-            counted: row.numbers.as_ref().and_then(|numbers| Counted::of(numbers, now)),
+        let functions = overview.queues.iter().map(|row| (row.queue, row.numbers.as_ref()));
+        let all = functions.chain([(WEBHOOKS, overview.webhooks.numbers.as_ref())]);
+        let usage = |(queue, numbers): (_, Option<&Numbers>)| QueueUsage {
+            queue,
+            counted: numbers.and_then(|numbers| Counted::of(numbers, now)),
         };
-        let queues: Vec<_> = overview.queues.iter().map(usage).collect();
+        let queues: Vec<_> = all.map(usage).collect();
         let per_month = queues.iter().filter_map(|queue| queue.counted.as_ref()?.redis_commands_per_month);
         let per_month = per_month.reduce(|one, other| one + other);
         Ok(Self { sources: overview.sources.clone(), queues, per_month, budget })

@@ -1,4 +1,4 @@
-//! One user: connections, the last syncs, what failed, and messages. Shows nothing that the user or a contact wrote.
+//! One user: connections, the last syncs, what waits, what failed, and messages. Shows nothing that the user or a contact wrote.
 
 use anyhow::{Context as _, ensure};
 use catchup::db::deliveries::{LedgerFilter, LedgerMessage};
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::actions::Request;
 use super::dead_letters::{Selection, summary};
+use super::tasks::{TaskFilter, WaitingTasks};
 use super::{Asked, Listed, Operations, Source, UNCHANGED};
 
 /// Rows of each list.
@@ -32,6 +33,8 @@ pub(crate) struct User {
     pub(crate) failures: Option<Listed<UserFailure>>,
     pub(crate) dead_letters: Option<Listed<Value>>,
     pub(crate) messages: Option<Listed<LedgerMessage>>,
+    /// The user's tasks in all queues.
+    pub(crate) waiting: Option<WaitingTasks>,
 }
 
 /// What is ours.
@@ -44,11 +47,15 @@ struct Own {
 impl Operations {
     /// What is known of a user.
     pub(crate) async fn user(&self, user: Uuid) -> User {
-        let (overview, application) = self.ask(Source::Postgres, self.user_overview(user)).await;
-        let (own, ours) = self.ask(Source::Postgres, self.own_rows(user)).await;
+        let filter = TaskFilter { user: Some(user), ..TaskFilter::default() };
+        let ((overview, application), (own, ours), (waiting, cloud_tasks)) = tokio::join!(
+            self.ask(Source::Postgres, self.user_overview(user)),
+            self.ask(Source::Postgres, self.own_rows(user)),
+            self.ask(Source::CloudTasks, self.waiting_tasks(None, filter, ROWS)),
+        );
         // The database is one source: what it did not say is said once.
         let is_refused = application.problem.is_some() && ours.problem.is_none();
-        let mut sources = vec![if is_refused { application } else { ours }];
+        let mut sources = vec![if is_refused { application } else { ours }, cloud_tasks];
         if is_refused && let Some(problem) = &mut sources[0].problem {
             *problem = format!("the application's tables: {problem}");
         }
@@ -57,7 +64,8 @@ impl Operations {
             Some(own) => (Some(own.failures), Some(own.dead_letters), Some(own.messages)),
             None => (None, None, None),
         };
-        User { id: user, sources, overview: overview.flatten(), is_missing, failures, dead_letters, messages }
+        let overview = overview.flatten();
+        User { id: user, sources, overview, is_missing, failures, dead_letters, messages, waiting }
     }
 
     /// The tables of ours that have rows of a user who is gone, and how many. The rows of one who is not are not to be deleted: the

@@ -3,24 +3,30 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::extract::Path;
+use axum::routing::get;
+use axum::{Json, Router};
+use local_cloud::Background;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tests::{Delivery, within};
+use tokio::net::TcpListener;
 
 use crate::operator::{System, user};
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_PAGE_BYTES: usize = 50_000;
 
 /// A console, and an operator who opened the address that it printed.
 pub(crate) struct Console {
     pub(crate) process: Child,
     /// Without a slash at its end.
-    origin: String,
-    cookie: String,
-    http: Client,
+    pub(crate) origin: String,
+    pub(crate) cookie: String,
+    pub(crate) http: Client,
 }
 
 impl Drop for Console {
@@ -37,19 +43,30 @@ pub(crate) struct Page {
     pub(crate) location: String,
 }
 
+/// Starts a console with these options, and returns the process with the address that it prints.
+pub(crate) fn serve(
+    environment: &BTreeMap<&'static str, String>,
+    options: &[&str],
+    log: Stdio,
+) -> (Child, String) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_ops"))
+        .args(["console", "--port", "0"])
+        .args(options)
+        .env_clear()
+        .envs(environment)
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("console: ").unwrap_or_else(|| panic!("{line}"));
+    (process, address.to_owned())
+}
+
 impl Console {
     pub(crate) async fn start(environment: &BTreeMap<&'static str, String>) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ops"))
-            .args(["console", "--port", "0"])
-            .env_clear()
-            .envs(environment)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("console: ").unwrap().to_owned();
+        let (process, address) = serve(environment, &[], Stdio::null());
         let (origin, _) = address.split_once("/?token=").unwrap();
         let http = shared::http::client(TIMEOUT, TIMEOUT);
         let opened = http.get(&address).send().await.unwrap();
@@ -117,7 +134,7 @@ impl Console {
 }
 
 /// The hidden fields of the form that posts.
-fn hidden(page: &str) -> Vec<(String, String)> {
+pub(crate) fn hidden(page: &str) -> Vec<(String, String)> {
     let (_, form) = page.split_once("method=\"post\"").unwrap_or_else(|| panic!("no form: {page}"));
     let (form, _) = form.split_once("</form>").unwrap();
     let attribute = |text: &str| text.split('"').next().unwrap().to_owned();
@@ -195,7 +212,7 @@ async fn tasks_that_wait_are_listed_and_each_leads_to_its_life() {
     let console = Console::start(&system.environment()).await;
     assert!(console.page("/tasks").await.contains("<option>token-refresh</option>"));
     let all = console.page("/tasks?queue=token-refresh-queue").await;
-    assert!(all.contains("The first 30 are shown; there are more."), "{all}");
+    assert!(all.contains("The first 24 are shown; there are more."), "{all}");
     let of_one = format!("/tasks?queue=token-refresh&user={}", user(7));
     let found = console.json(&format!("{of_one}&json")).await;
     let [task] = &found["tasks"].as_array().unwrap()[..] else { panic!("{found}") };
@@ -210,9 +227,8 @@ async fn tasks_that_wait_are_listed_and_each_leads_to_its_life() {
         "{life}"
     );
     // The conditions stay when a queue is chosen.
-    let user = user(7);
-    let choose = console.page(&format!("/tasks?user={user}")).await;
-    assert!(choose.contains(&format!("/tasks?queue=token-refresh&#38;user={user}")), "{choose}");
+    let choose = console.page("/tasks?since=2h").await;
+    assert!(choose.contains("/tasks?queue=token-refresh&#38;since=2h"), "{choose}");
     let none = console.page("/tasks?queue=token-refresh&until=1h").await;
     assert!(none.contains("No tasks in token-refresh with until "), "{none}");
     let by_key = console.get("/tasks?key=some-key").await;
@@ -362,6 +378,7 @@ async fn a_source_that_is_unavailable_has_a_banner_and_the_rest_is_shown() {
         ("CLOUD_TASKS_URL", "Cloud Tasks", "/"),
         ("CLOUD_TASKS_URL", "Cloud Tasks", "/tasks?queue=token-refresh"),
         ("CLOUD_TASKS_URL", "Cloud Tasks", "/deploys"),
+        ("CLOUD_TASKS_URL", "Cloud Tasks", "/users/00000000-0000-4000-8000-000000000001"),
         ("UPSTASH_REDIS_REST_URL", "Redis", "/task?key=some-key"),
     ] {
         let mut environment = system.environment();
@@ -376,4 +393,65 @@ async fn a_source_that_is_unavailable_has_a_banner_and_the_rest_is_shown() {
         let page = console.page(path).await;
         assert!(page.contains(&format!("Not known from {source}: ")), "{path} without {source}: {page}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_accepts_and_never_responds_has_a_banner_and_the_rest_is_shown() {
+    let system = System::start().await;
+    system.fail(1).await;
+    // The system's backlog takes connections; no one reads from them.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let http = format!("http://{}", silent.local_addr().unwrap());
+    let postgres = format!("postgres://unknown@{}/none", silent.local_addr().unwrap());
+    let check = async |variable, url: &str, source: &str, path: &str, rest: &str| {
+        let mut environment = system.environment();
+        environment.insert(variable, url.to_owned());
+        let console = Console::start(&environment).await;
+        let page = console.page(path).await;
+        assert!(page.contains(&format!("Not known from {source}: ")), "{path} without {source}: {page}");
+        assert!(page.contains(rest), "{path} without {source}: {page}");
+    };
+    let dead_letters = r#"href="/dead-letters?queue=token-refresh">1</a>"#;
+    let fields = r#"<input name="queue" list="queues" value="token-refresh">"#;
+    tokio::join!(
+        check("DATABASE_URL", &postgres, "Postgres", "/", r#"<span class="ok">running</span>"#),
+        check("DATABASE_URL", &postgres, "Postgres", "/schedules", "every 15 minutes"),
+        check("CLOUD_TASKS_URL", &http, "Cloud Tasks", "/", dead_letters),
+        check("CLOUD_TASKS_URL", &http, "Cloud Tasks", "/tasks?queue=token-refresh", fields),
+        check("UPSTASH_REDIS_REST_URL", &http, "Redis", "/task?key=some-key", "Postgres <time"),
+        check("WEBHOOKS_URL", &http, "metrics", "/", dead_letters),
+        check("CLOUD_MONITORING_URL", &http, "Cloud Monitoring (last hour)", "/", dead_letters),
+        check("CLOUD_MONITORING_URL", &http, "Cloud Monitoring (alerts)", "/", dead_letters),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_queue_asks_for_the_tasks_of_no_other() {
+    let system = System::start().await;
+    let settings = system.stack.tasks.settings();
+    let path = format!("/v2/projects/{}/locations/{}/queues", settings.project, settings.region);
+    let http = shared::http::client(TIMEOUT, TIMEOUT);
+    let queues = http.get(format!("{}{path}", system.stack.tasks.url())).send().await.unwrap();
+    // One page, which has several.
+    let queues = json!({ "queues": queues.json::<Value>().await.unwrap()["queues"] });
+    let listed = queues["queues"].as_array().unwrap().len();
+    assert!(listed > 1 && queues.to_string().contains("/token-refresh-queue\""), "{queues}");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let tasks = move |Path(queue): Path<String>| {
+        seen.lock().unwrap().push(queue);
+        async { Json(json!({})) }
+    };
+    let router = Router::new()
+        .route(&path, get(async move || Json(queues)))
+        .route(&format!("{path}/{{queue}}/tasks"), get(tasks));
+    let cloud_tasks = Background::start("cloud-tasks", async |listener| axum::serve(listener, router).await);
+    let cloud_tasks = cloud_tasks.unwrap();
+    let mut environment = system.environment();
+    environment.insert("CLOUD_TASKS_URL", cloud_tasks.url());
+    let console = Console::start(&environment).await;
+    console.page("/queues/token-refresh").await;
+    assert_eq!(*asked.lock().unwrap(), ["token-refresh-queue"]);
+    console.page("/").await;
+    assert_eq!(asked.lock().unwrap().len(), 1 + listed);
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::console::Console;
-use crate::operator::System;
+use crate::operator::{System, user};
 
 /// The fingerprint of the only error.
 fn fingerprint(listed: &Value) -> String {
@@ -94,4 +94,36 @@ async fn an_error_is_ignored_and_reopened_from_its_page() {
     let reopened = console.fill("/errors/change", &console.page(&path).await, &[("action", "reopen")]).await;
     assert_eq!(reopened.location, "/errors", "{}", reopened.text);
     assert!(console.page("/errors").await.contains(">open</a>"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_names_a_few_users_and_how_many_more_and_each_dead_letter_its_own() {
+    let system = System::start().await;
+    system.fail(2).await;
+    let two = system.succeeds(&["errors", "--json"]).json();
+    assert_eq!(two["errors"][0]["firstUsers"], json!([user(1), user(2)]), "{two}");
+    let named = format!("2: {} {}", user(1), user(2));
+    let said = system.succeeds(&["errors"]).out;
+    assert!(said.contains(&named) && !said.contains("more"), "{said}");
+    for n in 3..=5 {
+        system.run_task(&json!({ "n": n, "userId": user(n) })).await;
+    }
+    let five = system.succeeds(&["errors", "--json"]).json();
+    let error = &five["errors"][0];
+    assert_eq!((&error["users"], error["firstUsers"].as_array().unwrap().len()), (&json!(5), 3), "{five}");
+    let named = format!("5: {} {} {} and 2 more", user(1), user(2), user(3));
+    let said = system.succeeds(&["errors"]).out;
+    assert!(said.contains(&named), "{said}");
+    let console = Console::start(&system.environment()).await;
+    let page = console.page("/errors").await;
+    assert_eq!(page.matches("<a href=\"/users/").count(), 3, "{page}");
+    assert!(page.contains(&format!("<a href=\"/users/{0}\">{0}</a> and 2 more", user(3))), "{page}");
+
+    // A task that is about no user.
+    system.run_task(&json!({ "n": 6 })).await;
+    let listed = system.succeeds(&["dead-letters", "list"]).out;
+    let users: Vec<_> = listed.lines().map(|line| line.split("  ").nth(3).unwrap().to_owned()).collect();
+    let mut expected: Vec<_> = (1..=5).map(|n| format!("user {}", user(n))).collect();
+    expected.push("user -".to_owned());
+    assert_eq!(users, expected, "oldest first: {listed}");
 }

@@ -1,16 +1,8 @@
 //! What is kept of a user whom the application has deleted can be deleted before a sweep does.
 
 use serde_json::{Value, json};
-use url::Url;
 
 use crate::operator::{System, ops_with, user};
-
-/// The URL of the system's database for another user of it.
-fn url_for(system: &System, role: &str) -> String {
-    let mut url: Url = system.environment()["DATABASE_URL"].parse().unwrap();
-    url.set_username(role).unwrap();
-    url.to_string()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_user_who_is_gone_is_forgotten_and_by_an_operator() {
@@ -33,11 +25,7 @@ async fn only_a_user_who_is_gone_is_forgotten_and_by_an_operator() {
     system.stack.run(&format!("DELETE FROM users WHERE id = '{gone}'")).await;
 
     // With no more than an operator's rights.
-    let role = format!("operator-{}", uuid::Uuid::new_v4());
-    system.stack.run(&format!("CREATE ROLE \"{role}\" LOGIN")).await;
-    system.succeeds(&["migrate", "--operator", &role]);
-    let mut environment = system.environment();
-    environment.insert("DATABASE_URL", url_for(&system, &role));
+    let (environment, role) = system.environment_of_operator().await;
     let unasked = ops_with(&environment, &["user", "forget", &gone]);
     assert!(unasked.code == 1 && unasked.err.contains("pass --yes"), "{unasked:?}");
     let dry = ops_with(&environment, &["user", "forget", &gone, "--dry-run", "--json"]);

@@ -1,9 +1,8 @@
 //! The console behind Identity-Aware Proxy, asked as the proxy asks it, and as no one may.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
+use std::io::Read as _;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
@@ -15,10 +14,10 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as 
 use serde_json::{Value, json};
 use shared::clock::Clock;
 
+use crate::console::{self, TIMEOUT, hidden};
 use crate::operator::System;
 
 const AUDIENCE: &str = "/projects/1/global/backendServices/2";
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A key pair with its id.
 struct Key {
@@ -86,69 +85,42 @@ impl Keys {
 }
 
 /// A console that trusts these keys.
-struct Console {
-    process: Child,
-    origin: String,
-    http: reqwest::Client,
-}
-
-impl Drop for Console {
-    fn drop(&mut self) {
-        let _ended = self.process.kill();
-        let _status = self.process.wait();
-    }
-}
+struct Console(console::Console);
 
 impl Console {
     fn start(system: &System, keys: &Keys) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ops"))
-            .args(["console", "--port", "0", "--iap-audience", AUDIENCE])
-            .args(["--iap-operators", "operator@example.test", "--iap-personal", "Personal@example.test"])
-            .args(["--iap-keys", &format!("{}/keys", keys.server.url())])
-            .env_clear()
-            .envs(system.environment())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("console: ").unwrap();
-        let origin =
-            address.strip_suffix("/ (behind Identity-Aware Proxy)").unwrap_or_else(|| panic!("{line}"));
-        Self { origin: origin.to_owned(), process, http: shared::http::client(TIMEOUT, TIMEOUT) }
+        let url = format!("{}/keys", keys.server.url());
+        let people = ["--iap-operators", "operator@example.test", "--iap-personal", "Personal@example.test"];
+        let options = [&["--iap-audience", AUDIENCE, "--iap-keys", &url][..], &people].concat();
+        let (process, address) = console::serve(&system.environment(), &options, Stdio::piped());
+        let origin = address.strip_suffix("/ (behind Identity-Aware Proxy)");
+        let origin = origin.unwrap_or_else(|| panic!("{address}")).to_owned();
+        let cookie = String::new();
+        Self(console::Console { process, origin, cookie, http: shared::http::client(TIMEOUT, TIMEOUT) })
     }
 
     async fn get(&self, path: &str, assertion: &str) -> (StatusCode, String) {
-        let request = self.http.get(format!("{}{path}", self.origin));
+        let request = self.0.http.get(format!("{}{path}", self.0.origin));
         let response = request.header("x-goog-iap-jwt-assertion", assertion).send().await.unwrap();
         (response.status(), response.text().await.unwrap())
     }
 
     /// Sends a form with these fields; the origin is that of a page behind the proxy.
     async fn post(&self, path: &str, assertion: &str, fields: &[(String, String)]) -> (StatusCode, String) {
-        let request = self.http.post(format!("{}{path}", self.origin)).form(fields);
+        let request = self.0.http.post(format!("{}{path}", self.0.origin)).form(fields);
         let request = request.header("x-goog-iap-jwt-assertion", assertion);
-        let request = request.header("origin", self.origin.replace("http://", "https://"));
+        let request = request.header("origin", self.0.origin.replace("http://", "https://"));
         let response = request.send().await.unwrap();
         (response.status(), response.text().await.unwrap())
     }
 
     /// Ends it, and returns what it logged.
     fn log(mut self) -> String {
-        self.process.kill().unwrap();
+        self.0.process.kill().unwrap();
         let mut log = String::new();
-        self.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        self.0.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         log
     }
-}
-
-/// The hidden fields of the form that posts.
-fn hidden(page: &str) -> Vec<(String, String)> {
-    let (_, form) = page.split_once("method=\"post\"").unwrap_or_else(|| panic!("no form: {page}"));
-    let attribute = |text: &str| text.split('"').next().unwrap().to_owned();
-    let fields = form.split("</form>").next().unwrap().split("type=\"hidden\" name=\"").skip(1);
-    fields.map(|field| (attribute(field), attribute(field.split_once("value=\"").unwrap().1))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,14 +161,14 @@ async fn no_one_gets_in_without_an_assertion_that_is_genuine_and_meant_for_this_
             assert!(text.contains(&format!("The assertion of Identity-Aware Proxy {why}.")), "{why}: {text}");
         }
     }
-    let without = console.http.get(format!("{}/errors", console.origin)).send().await.unwrap();
+    let without = console.0.http.get(format!("{}/errors", console.0.origin)).send().await.unwrap();
     assert_eq!(without.status(), StatusCode::FORBIDDEN);
-    let twice = console.http.get(format!("{}/errors", console.origin));
+    let twice = console.0.http.get(format!("{}/errors", console.0.origin));
     let twice =
         twice.header("x-goog-iap-jwt-assertion", &genuine).header("x-goog-iap-jwt-assertion", &genuine);
     assert_eq!(twice.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     // What only says who is there is not believed.
-    let named = console.http.get(format!("{}/errors", console.origin));
+    let named = console.0.http.get(format!("{}/errors", console.0.origin));
     let named = named.header("x-goog-authenticated-user-email", "accounts.google.com:operator@example.test");
     assert_eq!(named.send().await.unwrap().status(), StatusCode::FORBIDDEN);
 

@@ -28,3 +28,4 @@ mod shell;
 mod sizes;
 mod suggestions;
 mod tasks;
+mod terminal;

@@ -13,6 +13,7 @@ use shared::payload::Payload;
 use shared::queue::Queue;
 use tests::probe::{Numbered, done};
 use tests::{Delivery, Probe, Stack, within};
+use url::Url;
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -89,6 +90,18 @@ impl System {
     /// What an operator's shell has, as `scripts/up` writes it.
     pub(crate) fn environment(&self) -> BTreeMap<&'static str, String> {
         self.stack.environment()
+    }
+
+    /// The same, for a database user who has no more than an operator's role, whose name is returned, too.
+    pub(crate) async fn environment_of_operator(&self) -> (BTreeMap<&'static str, String>, String) {
+        let role = format!("operator-{}", Uuid::new_v4());
+        self.stack.run(&format!("CREATE ROLE \"{role}\" LOGIN")).await;
+        self.succeeds(&["migrate", "--operator", &role]);
+        let mut environment = self.environment();
+        let mut url: Url = environment["DATABASE_URL"].parse().unwrap();
+        url.set_username(&role).unwrap();
+        environment.insert("DATABASE_URL", url.to_string());
+        (environment, role)
     }
 
     /// Calls `ops`.

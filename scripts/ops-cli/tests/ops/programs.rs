@@ -7,12 +7,12 @@ use std::process::Command;
 
 use crate::shell;
 
-/// What is started of Debian's required packages: bash, coreutils, diffutils, findutils, grep, libc-bin, sed, tar,
+/// What is started of Debian's required packages: bash, bsdutils, coreutils, diffutils, findutils, grep, libc-bin, sed, tar,
 /// util-linux.
-const MINIMAL: [&str; 31] = [
+const MINIMAL: [&str; 32] = [
     "basename", "bash", "cat", "chmod", "chown", "cmp", "cp", "diff", "dirname", "find", "getconf", "grep",
-    "id", "install", "ln", "mkdir", "mktemp", "paste", "rm", "sed", "seq", "sh", "sleep", "sort", "stty",
-    "tail", "tar", "touch", "tr", "unshare", "wc",
+    "id", "install", "ln", "mkdir", "mktemp", "paste", "rm", "script", "sed", "seq", "sh", "sleep", "sort",
+    "stty", "tail", "tar", "touch", "tr", "unshare", "wc",
 ];
 /// Those who ship and operate the functions have it, and the command line says so when it is missing.
 const OF_OPERATORS: [&str; 1] = ["gcloud"];

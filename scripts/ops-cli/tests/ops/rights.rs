@@ -5,8 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use url::Url;
-use uuid::Uuid;
 
 use crate::operator::{Said, System, ops_with, user};
 
@@ -82,13 +80,7 @@ impl Gcloud {
 
 /// What the shell of an operator has whose database user has no more than the role.
 async fn environment(system: &System, gcloud: &Gcloud) -> BTreeMap<&'static str, String> {
-    let role = format!("operator-{}", Uuid::new_v4());
-    system.stack.run(&format!("CREATE ROLE \"{role}\" LOGIN")).await;
-    system.succeeds(&["migrate", "--operator", &role]);
-    let mut environment = system.environment();
-    let mut url: Url = environment["DATABASE_URL"].parse().unwrap();
-    url.set_username(&role).unwrap();
-    environment.insert("DATABASE_URL", url.to_string());
+    let (mut environment, _) = system.environment_of_operator().await;
     environment.insert("GCP_PROJECT_ID", "p".to_owned());
     environment.insert("PATH", format!("{}:/usr/bin:/bin", gcloud.0.path().display()));
     environment

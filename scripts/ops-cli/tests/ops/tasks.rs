@@ -1,10 +1,14 @@
 //! Tasks that wait are found, dispatched before their time, deleted and created.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use catchup::queues::CALENDAR_SYNC;
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tests::{Delivery, within};
 
+use crate::console::Console;
 use crate::operator::{System, user};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -51,6 +55,69 @@ async fn tasks_are_found_by_user_key_and_time() {
     assert!(!cut.out.contains(r#""n""#), "no body: {cut:?}");
     let empty = system.succeeds(&["tasks", "token-refresh", "--key", "another-key"]);
     assert_eq!(empty.all(), "no tasks in token-refresh-queue with key another-key\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tasks_of_a_user_are_found_in_all_queues() {
+    let system = with_waiting(2).await;
+    let (id, other) = (user(1).to_string(), user(3).to_string());
+    let of_user = Delivery::of(CALENDAR_SYNC, &json!({ "userId": id }));
+    // Its queue has no function, and does not dispatch.
+    system.stack.tasks.create(CALENDAR_SYNC, of_user.body.as_bytes()).await.unwrap();
+    let no_queue = system.ops(&["tasks"]);
+    assert!(no_queue.code == 2 && no_queue.err.contains("QUEUE"), "{no_queue:?}");
+    let found = system.succeeds(&["tasks", "--user", &id, "--json"]).json();
+    let queues: BTreeSet<_> =
+        found["tasks"].as_array().unwrap().iter().map(|task| task["queue"].as_str().unwrap()).collect();
+    assert_eq!(queues, BTreeSet::from(["calendar-sync", "token-refresh"]), "{found}");
+    assert_eq!((&found["isCut"], &found["unfinished"]), (&json!(false), &json!([])));
+    let cut = system.succeeds(&["tasks", "--user", &id, "--limit", "1"]);
+    let words = format!("the first 1 tasks in any queue with user {id}; there are more");
+    assert!(cut.out.lines().count() == 2 && cut.err.contains(&words), "{cut:?}");
+    let none = system.succeeds(&["tasks", "--user", &other]);
+    assert_eq!(none.all(), format!("no tasks in any queue with user {other}\n"));
+
+    let column = "INSERT INTO users (id, email, google_id) VALUES";
+    system
+        .stack
+        .run(&format!("{column} ('{id}', 'a@example.test', 'a'), ('{other}', 'b@example.test', 'b')"))
+        .await;
+    let said = system.succeeds(&["user", &id]).out;
+    let (_, waiting) = said.split_once("tasks that wait, in all queues\n").unwrap();
+    let waiting: Vec<_> = waiting.lines().take_while(|line| !line.is_empty()).collect();
+    assert_eq!(waiting.len(), 2, "{said}");
+    assert!(
+        waiting.iter().any(|line| line.contains("  calendar-sync  0 dispatches, no answer yet")),
+        "{said}"
+    );
+    assert!(system.succeeds(&["user", &other]).out.contains("tasks that wait, in all queues\n  none\n"));
+
+    let console = Console::start(&system.environment()).await;
+    let page = console.page(&format!("/users/{id}")).await;
+    assert!(
+        page.contains(">calendar-sync</a>, dispatches: 0") && page.contains(">token-refresh</a>"),
+        "{page}"
+    );
+    assert!(console.page(&format!("/users/{other}")).await.contains("None in any queue."));
+    let page = console.page(&format!("/tasks?user={id}")).await;
+    assert!(page.contains("In all queues, the next due first"), "{page}");
+    assert!(page.contains(&format!("scripts/ops tasks --user {id}")), "{page}");
+    assert_eq!(page.matches("<td data-name=\"task\">").count(), 2, "{page}");
+
+    // Of each queue the first thousand are looked at, and that there are more is said.
+    let many = (0..1_001).map(async |n| {
+        let task = Delivery::of(CALENDAR_SYNC, &json!({ "userId": user(100 + n) }));
+        system.stack.tasks.create(CALENDAR_SYNC, task.body.as_bytes()).await.unwrap();
+    });
+    futures_util::stream::iter(many).buffer_unordered(16).collect::<Vec<_>>().await;
+    let said = system.succeeds(&["tasks", "--user", &other]).err;
+    assert!(said.contains("only the first 1000 tasks of calendar-sync were looked at"), "{said}");
+    let found = system.succeeds(&["user", &other, "--json"]).json();
+    assert_eq!(found["waiting"]["unfinished"], json!(["calendar-sync"]), "{found}");
+    for path in [format!("/users/{other}"), format!("/tasks?user={other}")] {
+        let page = console.page(&path).await;
+        assert!(page.contains("only the first 1000 tasks of calendar-sync were looked at"), "{page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

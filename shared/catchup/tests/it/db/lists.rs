@@ -103,3 +103,44 @@ async fn an_error_with_very_many_runs_hides_no_other_and_says_that_it_has_more()
     // An hour and a half ago is the last part but one of twenty-four hours.
     assert_eq!(of("one").bars[of("one").bars.len() - 2..], [1, 0], "{:?}", of("one"));
 }
+
+#[tokio::test]
+async fn an_error_is_described_by_the_newest_of_the_runs_that_are_asked_for() {
+    let database = Database::new().await;
+    for function in ["adaptive-sync", "calendar-sync", "token-refresh"] {
+        for (kind, hours, error) in
+            [("failed", 30, "before"), ("failed", 3, "old"), ("permanent", 1, "new"), ("started", 0, "begun")]
+        {
+            database
+                .run(format!(
+                    "INSERT INTO jobs.failures (function, key, life, run, kind, reason, error, fingerprint, revision, instance,
+                        alone, began_at, at)
+                     SELECT '{function}', 'k', 0, gen_random_uuid(), '{kind}', 'r', '{error}', 'f', 'r', 'i', false, at, at
+                     FROM (SELECT now() - interval '{hours} hours' AS at) a"
+                ))
+                .await;
+        }
+    }
+    let now = Clock::system().now();
+    let hours = TimeDelta::hours;
+    let check = async |function, since, until, expected: &[(&str, &str, i64)]| {
+        let filter = errors::Filter { function, since, until, ..errors::Filter::default() };
+        let groups = database.of::<Errors>().list(&filter, now, 10).await.unwrap();
+        let mut found: Vec<_> =
+            groups.iter().map(|it| (it.function.as_str(), it.error.as_str(), it.failures)).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{function:?} {since} {until:?}");
+    };
+    let all = |error, failures| {
+        ["adaptive-sync", "calendar-sync", "token-refresh"].map(|function| (function, error, failures))
+    };
+    // A run that has begun may be under way.
+    check(None, now - hours(24), None, &all("new", 2)).await;
+    check(None, now - hours(24), Some(now - hours(2)), &all("old", 1)).await;
+    check(None, now - hours(24), Some(now - hours(12)), &[]).await;
+    check(None, now - hours(48), Some(now - hours(12)), &all("before", 1)).await;
+    check(Some("calendar-sync"), now - hours(24), None, &[("calendar-sync", "new", 2)]).await;
+    check(Some("contacts"), now - hours(24), None, &[]).await;
+    check(Some("aaa"), now - hours(24), None, &[]).await;
+    check(Some("zzz"), now - hours(24), None, &[]).await;
+}
