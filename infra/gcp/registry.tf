@@ -55,7 +55,7 @@ resource "google_artifact_registry_repository" "bills" {
   depends_on = [google_project_service.api]
 }
 
-# What a build in Cloud Build hands on to the deployment, by the build's number.
+# What a build in Cloud Build hands on to the deployment, by the build's ID.
 resource "google_artifact_registry_repository" "candidates" {
   count = length(local.cloud_build)
 
@@ -71,7 +71,7 @@ resource "google_artifact_registry_repository" "candidates" {
     action = "DELETE"
 
     condition {
-      older_than = "2592000s"
+      older_than = "604800s"
     }
   }
 

@@ -212,7 +212,7 @@ variable "ci" {
 }
 
 variable "cloud_build" {
-  description = "Repository, as Cloud Build is connected to it (projects/PROJECT/locations/REGION/connections/CONNECTION/repositories/NAME), and the branch that the builds of infra/cloudbuild test and deploy; null for none."
+  description = "Repository on GitHub, as Cloud Build is connected to it (projects/PROJECT/locations/REGION/connections/CONNECTION/repositories/NAME), and the branch that the builds of infra/cloudbuild test and deploy; null for none."
   type        = object({ repository = string, branch = optional(string, "main") })
   default     = null
 

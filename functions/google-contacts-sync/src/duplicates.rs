@@ -65,6 +65,9 @@ pub(crate) async fn matches(
     people: &[&ContactFields],
     taken: &[Uuid],
 ) -> Result<Vec<(usize, StoredContact)>, db::Error> {
+    if people.is_empty() {
+        return Ok(Vec::new());
+    }
     let keys: Vec<_> = people
         .iter()
         .map(|fields| MatchKeys { email: fields.email.as_deref(), phone: fields.phone.as_deref() })

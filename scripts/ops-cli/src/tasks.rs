@@ -67,7 +67,7 @@ impl Tasks {
                 let more = match queue {
                     Some(_) if found.looked_at < LOOKED_AT => "; --since 30d looks at more",
                     Some(_) => "",
-                    None => "; of one QUEUE more are",
+                    None => "; name a QUEUE to look at more",
                 };
                 eprintln!("{unfinished}{more}");
             }

@@ -206,7 +206,7 @@ async fn a_full_sync_matches_a_contact_in_use_before_one_that_gave_way_to_it() {
     assert_eq!(fixture.count("contacts WHERE NOT archived").await, 1);
 }
 
-/// Whoever was merged into the person brought an address along, by which their own contact is found.
+/// The one who was merged into the person brought an address along, by which their own contact is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contact_that_the_user_wrote_on_is_found_by_its_number_unless_its_address_says_otherwise() {
     for (of_gone, of_kept, address) in [

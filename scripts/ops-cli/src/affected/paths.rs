@@ -33,7 +33,7 @@ const TERRAFORM_TESTS: &str = "/tests/";
 const UNBUILT: [&str; 11] = [
     "scripts/",
     "infra/local/",
-    "infra/cloudbuild/",
+    "infra/cloudbuild",
     "infra/prometheus",
     ".github/",
     ".ci/",

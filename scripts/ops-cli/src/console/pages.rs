@@ -153,7 +153,9 @@ impl NowPage<'_> {
     fn usd(&self, cost: &MonthCost) -> String {
         let Estimate { so_far, projected } = cost.total;
         let per_month = projected.map_or_else(String::new, |usd| format!(", {usd:.2} USD per month"));
-        format!("Cost of this month: at most {so_far:.2} USD so far{per_month}.")
+        format!(
+            "Cost of this month at list prices, with what is charged at rest: at most {so_far:.2} USD so far{per_month}."
+        )
     }
 }
 

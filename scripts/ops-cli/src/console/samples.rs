@@ -1,5 +1,5 @@
 //! What a console reads each minute while it runs, and keeps in its memory: how tasks ended in the last hour, and what the month
-//! costs. So no view of it asks for more, however many look at it.
+//! costs. So the page of all queues asks for neither, however many look at it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::bars::{Bars, Colour};
 use crate::canary::FAILURES;
 use crate::moment;
+use crate::names::WEBHOOKS;
 use crate::operations::cost::MonthCost;
 use crate::operations::last_hour::{Bar, Counted, Counts, Deploy, LastHour};
-use crate::operations::numbers::Numbers;
+use crate::operations::numbers::{Numbers, REFUSED};
 use crate::operations::{Asked, Operations};
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -49,7 +50,7 @@ impl Samples {
                 Ok(Some(hour)) => self.sampled().hour = Some(hour),
                 Ok(None) => {
                     if let Ok(counted) = operations.counted().await {
-                        self.add(operations.clock.now(), counted);
+                        self.add(operations.clock.now(), counted.numbers);
                     }
                 }
                 // The page says which source does not respond; what was read before keeps its time.
@@ -143,13 +144,16 @@ impl LastHour {
             let (mut succeeded, mut failed) = (0, 0);
             for (outcome, count) in counts {
                 *sums.entry(outcome.clone()).or_default() += count;
-                *if FAILURES.contains(&outcome.as_str()) { &mut failed } else { &mut succeeded } += count;
+                let is_refusal_of_public = queue == WEBHOOKS && outcome == REFUSED;
+                let is_failure = FAILURES.contains(&outcome.as_str()) && !is_refusal_of_public;
+                *if is_failure { &mut failed } else { &mut succeeded } += count;
             }
             bars.push(vec![(Colour::Ok, succeeded), (Colour::Bad, failed)]);
         }
         let sums: Vec<_> = sums.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
         let said = if sums.is_empty() { "nothing ended".to_owned() } else { sums.join(", ") };
-        let minutes = self.bars.len() * self.bar_minutes as usize;
+        // A minute that could not be read is in the next bar.
+        let minutes = self.bars.last().map_or(0, |last| (last.until - self.since).num_minutes());
         let deploys = self.deploys_of(queue);
         let deployed: String = deploys.iter().map(|(_, deploy)| deploy.words()).collect();
         let places: Vec<_> = deploys.iter().map(|(place, _)| *place).collect();
@@ -162,7 +166,7 @@ impl Deploy {
     fn words(&self) -> String {
         let at = moment::text(self.at);
         match &self.revision {
-            Some(revision) => format!("; {revision} deployed at {at}"),
+            Some(revision) => format!("; {revision} made at {at}"),
             None => format!("; process started at {at}"),
         }
     }
@@ -213,6 +217,29 @@ mod tests {
         let classes: Vec<_> = bars.paths.iter().map(|(class, _)| *class).collect();
         assert_eq!(classes, ["ok", "bad", "mark"]);
         assert_eq!(hour.bars_of("another").label, "another, the last 3 minutes: nothing ended");
+    }
+
+    #[test]
+    fn a_bar_after_minutes_that_could_not_be_read_says_how_long_it_is() {
+        let samples = Samples::default();
+        for at in [0, 1, 31] {
+            samples.add(minute(at), counted(at.unsigned_abs(), 0, minute(-1)));
+        }
+        assert_eq!(samples.last_hour().unwrap().bars_of("q").label, "q, the last 31 minutes: 31 done");
+    }
+
+    #[test]
+    fn what_a_public_service_refuses_is_drawn_as_no_failure() {
+        let refused = Counts::from([(REFUSED.to_owned(), 9)]);
+        let counted = Counted::from([WEBHOOKS, "q"].map(|name| (name.to_owned(), refused.clone())));
+        let hour = LastHour {
+            since: minute(0),
+            bar_minutes: 1,
+            bars: vec![Bar { until: minute(1), counted }],
+            deploys: None,
+        };
+        let classes = |name| hour.bars_of(name).paths.into_iter().map(|(class, _)| class).collect::<Vec<_>>();
+        assert_eq!((classes(WEBHOOKS), classes("q")), (vec!["ok"], vec!["bad"]));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl TasksPage<'_> {
         life(task.key_or_name(), Some(task.queue))
     }
 
-    /// A condition, or a queue, has more of them looked at.
+    /// As many were looked at as ever are.
     fn is_all_looked_at(&self, found: &WaitingTasks) -> bool {
         found.looked_at >= LOOKED_AT
     }
@@ -112,7 +112,7 @@ async fn found(app: &App, visitor: Visitor, parameters: &Parameters, queue: Opti
         since: parameters.time("since")?,
         until: parameters.time("until")?,
     };
-    let mut frame = Frame { is_live: true, ..app.frame("Tasks", visitor, filter.command(queue)) };
+    let mut frame = Frame { is_live: queue.is_some(), ..app.frame("Tasks", visitor, filter.command(queue)) };
     let question = app.operations.waiting_tasks(queue, filter, ROWS);
     let (found, asked) = app.operations.ask(Source::CloudTasks, question).await;
     frame.sources.push(asked);

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::cloud_monitoring::{Step, Steps};
 use super::numbers::Numbers;
+use super::overview::Totals;
 use super::usage::Budget;
 use super::{Asked, Operations, Source};
 use crate::cost::counted::{MONTH, Used, priced};
@@ -17,7 +18,7 @@ const SHORTEST: TimeDelta = TimeDelta::hours(1);
 const STEP_MINUTES: u32 = 60;
 const STEPS_PER_DAY: u32 = 24;
 const NOT_INCLUDED: &str = "Not included: Postgres, which the application pays for, and messages.";
-const AT_MOST: &str = "Cloud Run is at most so much: as if no two tasks ever shared an instance.";
+const AT_MOST: &str = "Cloud Run is an upper bound, as if no two tasks ever shared an instance.";
 const AT_REST: &str = "What is charged whether tasks run or not is in both columns for the whole month.";
 
 /// The price of this month: list prices and counts, and nothing else.
@@ -91,9 +92,9 @@ fn start_of_month(now: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// A process has counted since it started, whenever the month began.
-fn of_processes(counted: &BTreeMap<&'static str, Numbers>, now: DateTime<Utc>) -> anyhow::Result<Counts> {
+fn of_processes(counted: &Totals, now: DateTime<Utc>) -> anyhow::Result<Counts> {
     let started: Vec<_> =
-        counted.iter().filter_map(|(name, numbers)| Some((*name, numbers, numbers.since?))).collect();
+        counted.numbers.iter().filter_map(|(name, numbers)| Some((*name, numbers, numbers.since?))).collect();
     ensure!(!started.is_empty(), "no function runs on this machine");
     let since = started.iter().map(|(.., since)| *since).min().unwrap_or(now);
     let used = |numbers: &Numbers, name: &str| Used {
@@ -107,10 +108,13 @@ fn of_processes(counted: &BTreeMap<&'static str, Numbers>, now: DateTime<Utc>) -
         let ran = now - *since;
         (ran >= SHORTEST).then(|| used(numbers, name).times(MONTH.as_seconds_f64() / ran.as_seconds_f64()))
     };
-    let projected: Option<Vec<_>> = started.iter().map(paced).collect();
+    let are_all_read = counted.silent.is_empty();
+    let projected: Option<Vec<_>> = started.iter().map(paced).collect::<Option<_>>().filter(|_| are_all_read);
     let mut notes = vec!["This machine costs nothing: it is what a project would be charged.".to_owned()];
     notes.push(if projected.is_some() {
-        "Projected: each process at its pace since it started.".to_owned()
+        "Projected from the pace of each process since its start.".to_owned()
+    } else if !are_all_read {
+        format!("Not counted, and nothing is projected: {} do not respond.", counted.silent.join(", "))
     } else {
         "Nothing is projected before each process has counted for an hour.".to_owned()
     });
@@ -138,7 +142,7 @@ fn of_project(
     let days = MONTH.as_seconds_f64() / TimeDelta::days(1).as_seconds_f64();
     let notes = [
         "Projected: thirty times the last 24 hours.",
-        "Calls to vendors are not counted in a project: their network is not in it.",
+        "Network traffic to vendors is not included: their calls are not counted in a project.",
     ];
     Counts {
         since,
@@ -190,7 +194,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn counted(since: DateTime<Utc>) -> BTreeMap<&'static str, Numbers> {
+    fn counted(since: DateTime<Utc>) -> Totals {
         let numbers = Numbers {
             since: Some(since),
             dispatches: 10,
@@ -198,7 +202,7 @@ mod tests {
             redis_commands: BTreeMap::from([("idempotency".to_owned(), 20), ("cache".to_owned(), 10)]),
             ..Numbers::default()
         };
-        BTreeMap::from([("token-refresh", numbers)])
+        Totals { numbers: BTreeMap::from([("token-refresh", numbers)]), ..Totals::default() }
     }
 
     #[test]
@@ -212,7 +216,12 @@ mod tests {
         let young = of_processes(&counted(now - TimeDelta::minutes(59)), now).unwrap();
         let young = MonthCost::of(young).unwrap();
         assert_eq!((young.total.projected, young.tasks.projected), (None, None));
-        assert!(of_processes(&BTreeMap::new(), now).is_err());
+        assert!(of_processes(&Totals::default(), now).is_err());
+        let mut partly = counted(now - TimeDelta::days(3));
+        partly.silent.push("calendar-sync");
+        let partly = MonthCost::of(of_processes(&partly, now).unwrap()).unwrap();
+        assert_eq!((partly.tasks.so_far, partly.tasks.projected), (10.0, None));
+        assert!(partly.notes.iter().any(|note| note.contains("calendar-sync")), "{partly:?}");
     }
 
     #[test]

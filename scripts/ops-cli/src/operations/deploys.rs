@@ -168,9 +168,10 @@ fn commands(
     service: Option<&Service>,
 ) -> Vec<String> {
     let name = queue.name();
-    let hand_over = owner.map(|owner| match owner {
-        Owner::Ours => format!("scripts/ops giveback {name}"),
-        Owner::EachTask | Owner::Other | Owner::Public => format!("scripts/ops takeover {name}"),
+    let hand_over = owner.and_then(|owner| match owner {
+        Owner::Ours => Some(format!("scripts/ops giveback {name}")),
+        Owner::EachTask | Owner::Other => Some(format!("scripts/ops takeover {name}")),
+        Owner::Public => None,
     });
     let correct = drift.is_some_and(|drift| !drift.is_empty()).then(|| "terraform apply".to_owned());
     [hand_over, correct, roll_back(name, service)].into_iter().flatten().collect()

@@ -74,8 +74,8 @@ impl Operations {
     pub(crate) async fn last_hour(&self) -> anyhow::Result<Option<LastHour>> {
         let Some(monitoring) = self.cloud_monitoring()? else { return Ok(None) };
         let steps = Steps::until(self.clock.now(), PROJECT_BAR_MINUTES, HOUR_MINUTES / PROJECT_BAR_MINUTES);
-        let (mut counted, services) = tokio::join!(monitoring.outcomes(steps), self.services());
-        let counted = counted.as_mut().map_err(|error| anyhow::Error::msg(format!("{error:#}")))?;
+        let (counted, services) = tokio::join!(monitoring.outcomes(steps), self.services());
+        let mut counted = counted?;
         let bars =
             steps.ends().map(|until| Bar { until, counted: counted.remove(&until).unwrap_or_default() });
         let deploys = services.ok().flatten().map(|services| {

@@ -14,7 +14,7 @@ use url::Url;
 use crate::canary::FAILURES;
 
 /// The outcome of a request that its service refused.
-const REFUSED: &str = "refused";
+pub(crate) const REFUSED: &str = "refused";
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 

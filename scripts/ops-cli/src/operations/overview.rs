@@ -37,6 +37,15 @@ pub(crate) struct PublicService {
     pub(crate) numbers: Option<Numbers>,
 }
 
+/// What the processes on this machine have counted since they started.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// By queue, or by service if it has none.
+    pub(crate) numbers: BTreeMap<&'static str, Numbers>,
+    /// Those that do not respond.
+    pub(crate) silent: Vec<&'static str>,
+}
+
 /// One queue. What is not known is not there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,9 +126,8 @@ impl Operations {
         (rows, vec![cloud_tasks, postgres, metrics])
     }
 
-    /// What the processes on this machine have counted since they started, by queue, or by service if it has none; those that
-    /// cannot be read are left out.
-    pub(crate) async fn counted(&self) -> anyhow::Result<BTreeMap<&'static str, Numbers>> {
+    /// What the processes on this machine have counted since they started.
+    pub(crate) async fn counted(&self) -> anyhow::Result<Totals> {
         let found = self.cloud_tasks()?.queues().await?;
         let functions = queues::all().filter_map(|queue| {
             let address = found.get(&queue.cloud_name())?.address()?;
@@ -128,8 +136,14 @@ impl Operations {
         let webhooks = self.functions.webhooks.as_deref().and_then(numbers::page_of);
         let pages = functions.chain(webhooks.map(|page| (WEBHOOKS, page)));
         let read = join_all(pages.map(async |(name, page)| (name, numbers::read(page).await)));
-        let read = read.await.into_iter();
-        Ok(read.filter_map(|(name, numbers)| Some((name, numbers.ok()?))).collect())
+        let mut counted = Totals::default();
+        for (name, numbers) in read.await {
+            match numbers {
+                Ok(numbers) => drop(counted.numbers.insert(name, numbers)),
+                Err(_) => counted.silent.push(name),
+            }
+        }
+        Ok(counted)
     }
 
     /// All queues, and what waits in these.
@@ -228,7 +242,7 @@ async fn read_numbers(rows: &mut [Row], webhooks: Option<&mut PublicService>) ->
         |(name, address, numbers): (_, Option<&str>, _)| Some((name, numbers::page_of(address?)?, numbers));
     let pages: Vec<_> = functions.chain(public).filter_map(page).collect();
     if pages.is_empty() {
-        bail!("no function runs on this machine");
+        bail!("no process on this machine serves what is asked for");
     }
     let read =
         pages.into_iter().map(async |(name, page, place): (_, _, &mut Option<Numbers>)| match numbers::read(

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 use crate::operator::{System, user};
 
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_PAGE_BYTES: usize = 50_000;
 
 /// A console, and an operator who opened the address that it printed.

@@ -34,7 +34,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const SCALING: &str = include_str!("../../../../infra/gcp/functions.json");
 const PROJECT: &str = "local";
 const REGION: &str = "loopback1";
-/// Says its arguments, each on a line, and then an empty one; gets its exit code and what it prints.
+/// Sends its arguments, one per line, then an empty line; receives its exit code and output.
 const GCLOUD: &str = r#"#!/usr/bin/env bash
 exec 3<>/dev/tcp/127.0.0.1/PORT
 printf '%s\n' "$@" '' >&3
@@ -392,9 +392,14 @@ async fn check(queue: Queue, from: Side, command: &[&str], to: Side) {
         "{steps:?}"
     );
 
-    for kill_after in 1..=whole.calls.len() {
+    // A run may look more often than another for what is in flight: the last one is that which ends before it is killed.
+    for kill_after in 1.. {
         project.belongs_to(from).await;
         let killed = project.ops(&arguments, Some(kill_after)).await;
+        if killed.code == Some(0) {
+            assert_eq!(killed.calls.len() + 1, kill_after, "{killed:#?}");
+            break;
+        }
         let what = format!("killed after {:?}", killed.calls.last());
         assert_eq!((killed.code, killed.calls.len()), (None, kill_after), "{killed:#?}");
         let again = project.ops(&arguments, None).await;
@@ -404,17 +409,17 @@ async fn check(queue: Queue, from: Side, command: &[&str], to: Side) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_take_over_is_ended_by_the_next_and_no_task_is_lost_or_done_twice() {
+async fn a_killed_take_over_is_completed_by_the_next_run_and_no_task_is_lost_or_done_twice() {
     check(queues::TOKEN_REFRESH, Side::Application, &["takeover"], Side::Function).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_give_back_is_ended_by_the_next_and_no_task_is_lost_or_done_twice() {
+async fn a_killed_give_back_is_completed_by_the_next_run_and_no_task_is_lost_or_done_twice() {
     check(queues::CALENDAR_SYNC, Side::Function, &["giveback"], Side::Application).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_give_back_that_is_forced_and_purges_is_ended_by_the_next() {
+async fn a_killed_give_back_that_is_forced_and_purges_is_completed_by_the_next_run() {
     check(queues::TOKEN_REFRESH, Side::Function, &["giveback", "--force"], Side::Application).await;
 }
 

@@ -23,7 +23,7 @@ async fn top_draws_what_queues_prints_and_leaves_the_terminal_as_it_was() {
     let cells: Vec<_> = row.split_whitespace().take(4).collect();
     assert_eq!(cells, ["token-refresh", "paused", "3", "-"], "{table}");
 
-    let top = format!("{} top --every 3600", env!("CARGO_BIN_EXE_ops"));
+    let top = format!("timeout --foreground 60 {} top --every 3600", env!("CARGO_BIN_EXE_ops"));
     let mut terminal = Command::new("script")
         .args(["--quiet", "--return", "--command", &top, "/dev/null"])
         .env_clear()
