@@ -12,8 +12,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use self::at_rest::AtRest;
 use crate::database::wait_for;
@@ -48,6 +48,10 @@ pub(crate) struct Cost {
     /// This month by what was counted: of a project in Cloud Monitoring, or by the processes on this machine since they started.
     #[arg(long, conflicts_with_all = ["users", "report"])]
     counted: bool,
+    /// Print JSON: `users`, `rows` with an amount for each, the queues that were `notMeasured`, and those that are `tooSlow`; with
+    /// --counted, `sources` and `cost`.
+    #[arg(long)]
+    json: bool,
 }
 
 /// `infra/cost.json`.
@@ -233,7 +237,7 @@ pub(crate) fn free_redis_commands() -> anyhow::Result<f64> {
 impl Cost {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         if self.counted {
-            return wait_for(counted());
+            return wait_for(counted(self.json));
         }
         let model = Model::declared()?;
         let declaration: Value =
@@ -249,10 +253,26 @@ impl Cost {
             serde_json::from_value(report["queues"].clone()).context("the report has no queues")?;
         let months: Vec<Month> =
             self.users.iter().map(|users| model.month(&declaration, &measured, *users)).collect();
-        for name in model.functions.keys().filter(|name| !measured.contains_key(*name)) {
+        let not_measured: Vec<_> =
+            model.functions.keys().filter(|name| !measured.contains_key(*name)).collect();
+        let rest = AtRest::declared(&declaration)?;
+        let too_slow: Vec<_> =
+            self.users.iter().flat_map(|users| model.too_slow(&declaration, *users)).collect();
+        if self.json {
+            let row = |(what, amount): (&str, Amount)| {
+                let amounts: Vec<_> = months.iter().map(|month| amount(&model, month, &rest)).collect();
+                json!({ "what": what, "amounts": amounts })
+            };
+            let rows: Vec<_> = ROWS.into_iter().map(row).collect();
+            println!(
+                "{}",
+                json!({ "users": self.users, "rows": rows, "notMeasured": not_measured, "tooSlow": too_slow })
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
+        for name in not_measured {
             println!("{name} was not measured: calculated as the slowest of the others");
         }
-        let rest = AtRest::declared(&declaration)?;
         print!("{:<27}", "per month, users");
         self.users.iter().for_each(|users| print!("{users:>15}"));
         println!();
@@ -268,12 +288,10 @@ impl Cost {
             let given = model.instance.gib * MIB_PER_GIB;
             println!("peak memory: {name}, {:.1} MiB of {given:.0}", most.peak_mib);
         }
-        for users in &self.users {
-            for (name, needed, allowed) in model.too_slow(&declaration, *users) {
-                println!(
-                    "{users} users: {name} gets {needed:.1} tasks per second, and its queue dispatches at most {allowed}"
-                );
-            }
+        for TooSlow { users, queue, needed, allowed } in too_slow {
+            println!(
+                "{users} users: {queue} gets {needed:.1} tasks per second, and its queue dispatches at most {allowed}"
+            );
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -292,9 +310,22 @@ fn figure(amount: f64) -> String {
     head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
 }
 
-async fn counted() -> anyhow::Result<ExitCode> {
+/// A queue that cannot keep up with its tasks.
+#[derive(Serialize)]
+struct TooSlow<'a> {
+    users: u64,
+    queue: &'a str,
+    /// Tasks per second that arrive.
+    needed: f64,
+    /// Tasks per second that may be dispatched.
+    allowed: f64,
+}
+
+async fn counted(is_json: bool) -> anyhow::Result<ExitCode> {
     let (cost, asked) = Operations::from_process().cost_of_month().await;
-    if let Some(cost) = cost {
+    if is_json {
+        println!("{}", json!({ "sources": [&asked], "cost": cost }));
+    } else if let Some(cost) = cost {
         let mut table = Table::new(&["", "so far", "per month"]);
         let mut row = |what: &str, it: Estimate, digits: usize| {
             let text = |number: f64| format!("{number:.digits$}");
@@ -316,16 +347,12 @@ impl Model {
         serde_json::from_str(MODEL).context("infra/cost.json is malformed")
     }
 
-    /// Queues that cannot keep up with that many users: tasks per second that arrive, and that may be dispatched.
-    fn too_slow<'a>(
-        &'a self,
-        declaration: &'a Value,
-        users: u64,
-    ) -> impl Iterator<Item = (&'a str, f64, f64)> {
+    /// Queues that cannot keep up with that many users.
+    fn too_slow<'a>(&'a self, declaration: &'a Value, users: u64) -> impl Iterator<Item = TooSlow<'a>> {
         self.functions.iter().filter_map(move |(name, load)| {
             let needed = number(users) * load.per_user_day / SECONDS_PER_DAY;
             let allowed = declaration["queues"][name]["maxDispatchesPerSecond"].as_f64()?;
-            (needed > allowed).then_some((name.as_str(), needed, allowed))
+            (needed > allowed).then_some(TooSlow { users, queue: name, needed, allowed })
         })
     }
 
@@ -494,7 +521,7 @@ mod tests {
         let declaration =
             |rate: f64| json!({ "queues": { "token-refresh": { "maxDispatchesPerSecond": rate } } });
         let slow = declaration(0.5);
-        let found: Vec<_> = model.too_slow(&slow, 86_400).map(|(name, _, allowed)| (name, allowed)).collect();
+        let found: Vec<_> = model.too_slow(&slow, 86_400).map(|it| (it.queue, it.allowed)).collect();
         assert_eq!(found, [("token-refresh", 0.5)]);
         assert_eq!(model.too_slow(&declaration(2.0), 86_400).count(), 0);
     }

@@ -194,6 +194,8 @@ async fn the_month_of_a_project_is_counted_by_the_hour_and_projected_from_its_la
     );
 
     let total = format!("{:.2}", sum("projected"));
+    let said = ops_with(&environment, &["cost", "--counted", "--json"]);
+    assert_eq!((said.code, &said.json()["cost"]["total"]), (0, &cost["total"]), "{said:?}");
     let said = ops_with(&environment, &["cost", "--counted"]);
     assert!(said.code == 0 && said.out.contains(&total), "{said:?}");
     assert!(said.out.contains("Network traffic to vendors is not included"), "{said:?}");
