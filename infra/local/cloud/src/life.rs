@@ -53,8 +53,11 @@ const CLOCK_CHANGES: (u32, u32) = (3, 29);
 const LATENESS: TimeDelta = TimeDelta::hours(36);
 /// After the calendar is connected again, it is known from then on.
 const UNTIL_SYNCED: TimeDelta = TimeDelta::days(3);
+/// After a move to another zone, suggestions have times of that zone from then on: the sweep that finds them is every six hours.
+const UNTIL_MOVED: TimeDelta = TimeDelta::hours(7);
 /// A snoozed suggestion is announced within two batches after it is due.
 const SNOOZED_LATENESS: TimeDelta = TimeDelta::days(17);
+const LONGEST_SNOOZE: TimeDelta = TimeDelta::days(14);
 /// An operator looks at a message of unknown status when its provider would have reported it.
 const UNTIL_SETTLED: TimeDelta = TimeDelta::hours(48);
 const MAX_OPEN: i64 = 5;
@@ -289,6 +292,9 @@ impl Life {
             && is_reached(person, memory)
             && !memory.is_paused(at)
             && !memory.is_paused(at - TimeDelta::days(1))
+            // One that the reader had in the zone before.
+            && memory.digests.iter().all(|digest| digest.at + APART <= at)
+            && memory.moved_at.is_none_or(|moved| moved + UNTIL_MOVED <= at)
             && memory.calendar_lost.is_none()
             && memory.calendar_found.is_none_or(|since| since + UNTIL_SYNCED <= at);
         if is_expected && taken.known < MAX_OPEN {
@@ -317,8 +323,9 @@ impl Life {
         } else if record::has_unknown(&mut self.db, person.id, week.at).await? {
             memory.unanswered_weeks += 1;
         } else {
-            let what =
-                format!("a contact was due, and the batch of {} brought nothing", week.at.format("%F %H:%M"));
+            let at = week.at.format("%F %H:%M");
+            let open = record::open(&mut self.db, person.id).await?.join("; ");
+            let what = format!("a contact was due, and the batch of {at} brought nothing; open are: {open}");
             self.problem(Some(place), what);
         }
         Ok(())
@@ -385,10 +392,9 @@ impl Life {
                 if !is_reached || *due + SNOOZED_LATENESS > now {
                     continue;
                 }
-                let became = record::suggestions_of(&mut self.db, *contact).await?;
-                // Who was met, or will be, needs no other message.
-                if !became.last().is_some_and(|last| last.starts_with("dismissed unwanted")) {
-                    let became = became.join("; ");
+                // Who was met meanwhile, or will be, needs no other message.
+                if !record::was_unwanted(&mut self.db, *contact, *due - LONGEST_SNOOZE).await? {
+                    let became = record::suggestions_of(&mut self.db, *contact).await?.join("; ");
                     problems.push(format!(
                         "a contact that was snoozed until {due} was not heard of again: {became}"
                     ));

@@ -132,10 +132,10 @@ fn dismiss_expired_and_unwanted(situation: &mut Situation, plan: &mut Plan) {
     }
 }
 
-/// Whether the user wants to have met the contact by then.
-fn is_due(contact: &Contact, time: DateTime<Utc>) -> bool {
-    let Some(interval) = contact.frequency.unwrap_or_default().interval() else { return false };
-    contact.last_met.is_none_or(|met| met + interval <= time + DUE_EARLIER)
+/// By when the user wants to have met the contact again; none of whom it is never.
+fn due_at(contact: &Contact) -> Option<DateTime<Utc>> {
+    let interval = contact.frequency.unwrap_or_default().interval()?;
+    Some(contact.last_met.map_or(DateTime::<Utc>::MIN_UTC, |met| met + interval))
 }
 
 /// When the calendar shows that the two meet soon.
@@ -149,7 +149,8 @@ pub(super) fn announceable(mut situation: Situation, conflicts: &[Uuid]) -> Vec<
     let Situation { now, contacts, suggestions, .. } = situation;
     let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
     let is_due = |it: &Suggestion| {
-        it.contacts.iter().filter_map(|id| contacts.get(id)).all(|contact| is_due(contact, it.slot.start))
+        let mut contacts = it.contacts.iter().filter_map(|id| contacts.get(id));
+        contacts.all(|contact| due_at(contact).is_some_and(|due| due <= it.slot.start + DUE_EARLIER))
     };
     let is_announceable = |it: &&Suggestion| {
         let is_pending = it.status == Status::Pending && !needs_time(it, now, conflicts);
@@ -193,17 +194,20 @@ fn needs_time(suggestion: &Suggestion, now: DateTime<Utc>, conflicts: &[Uuid]) -
     }
 }
 
-/// Finds another time for those that need one.
+/// Finds another time for those that need one: when the contact is due, as before.
 fn find_other_times(situation: &mut Situation, conflicts: &[Uuid], pool: &mut SlotPool, plan: &mut Plan) {
     let histories = situation.histories();
     let Situation { now, contacts, suggestions, .. } = situation;
-    let zones: HashMap<Uuid, Tz> =
-        contacts.iter().filter_map(|contact| Some((contact.id, contact.zone?))).collect();
+    let contacts: HashMap<Uuid, &Contact> = contacts.iter().map(|contact| (contact.id, contact)).collect();
     for suggestion in suggestions.iter_mut().filter(|it| needs_time(it, *now, conflicts)) {
-        let zone = suggestion.contacts.iter().find_map(|id| zones.get(id).copied());
+        let mut known = suggestion.contacts.iter().filter_map(|id| contacts.get(id));
+        // What was snoozed is wanted when its time has come.
+        let needs_due = suggestion.is_timebound && suggestion.status == Status::Pending;
+        let due = known.clone().filter(|_| needs_due).filter_map(|contact| due_at(contact)).max();
+        let zone = known.find_map(|contact| contact.zone);
         let history = suggestion.contacts.first().and_then(|id| histories.get(id));
         let unsuitable = history.map_or(&[][..], |history| &history.unsuitable);
-        match pool.take(zone, unsuitable, false) {
+        match pool.take(zone, unsuitable, due.unwrap_or(*now), false) {
             Some(slot) => {
                 let (id, changed_at) = (suggestion.id, suggestion.changed_at);
                 suggestion.status = Status::Pending;
@@ -251,7 +255,7 @@ fn fill_up(situation: &Situation, pool: &mut SlotPool, plan: &mut Plan) {
             Decision::LimitReached
         } else {
             // What is not announced needs to be due by now.
-            match pool.take(contact.zone, &history.unsuitable, due.since <= *now) {
+            match pool.take(contact.zone, &history.unsuitable, due.since, due.since <= *now) {
                 Some(slot) => {
                     open.push(&contact.id);
                     has_question |= due.is_question;

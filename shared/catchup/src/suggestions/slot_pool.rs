@@ -127,17 +127,19 @@ impl SlotPool {
         pool
     }
 
-    /// Takes the best slot that is left for a contact; with `may_be_early` and when the next batch has no place, the one that no
-    /// message announces, if it is left.
+    /// Takes the best slot that is left for a contact who is due then; with `may_be_early` and when the next batch has no place, the
+    /// one that no message announces, if it is left.
     pub(super) fn take(
         &mut self,
         contacts_zone: Option<Tz>,
         unsuitable: &[PartOfWeek],
+        due: DateTime<Utc>,
         may_be_early: bool,
     ) -> Option<Span> {
         let find = |is_early| {
             let fits = |slot: &Slot| {
                 self.horizon.is_early(slot.span.start) == is_early
+                    && due <= slot.span.start + DUE_EARLIER
                     && !unsuitable.contains(&slot.part)
                     && contacts_zone.is_none_or(|zone| is_daytime(slot.span, zone))
             };
@@ -229,7 +231,7 @@ mod tests {
     }
 
     fn take(times: &mut SlotPool) -> Option<Span> {
-        times.take(None, &[], false)
+        times.take(None, &[], now(), false)
     }
 
     fn hours_ahead(slot: Option<Span>) -> Option<i64> {
@@ -273,7 +275,7 @@ mod tests {
     #[test]
     fn an_early_slot_is_one_before_the_batch() {
         let mut times = times(Some(72), &[]);
-        let slots: Vec<_> = (0..5).map(|_| hours_ahead(times.take(None, &[], true))).collect();
+        let slots: Vec<_> = (0..5).map(|_| hours_ahead(times.take(None, &[], now(), true))).collect();
         // When the batch has its three, and there is one.
         assert_eq!(slots, [102, 143, 198, 30, 270].map(Some));
     }
@@ -291,11 +293,11 @@ mod tests {
     #[test]
     fn a_slot_suits_the_user_and_the_contacts_day() {
         let evening = PartOfWeek::of(now() + TimeDelta::hours(30), Tz::UTC);
-        let slot = times(None, &[]).take(None, &[evening], false);
+        let slot = times(None, &[]).take(None, &[evening], now(), false);
         // Saturday morning: not an evening of a weekday.
         assert_eq!(hours_ahead(slot), Some(143));
         // It is night in Auckland when it is evening here, and morning when it is 21 o'clock.
-        let slot = times(None, &[]).take(Some(Tz::Pacific__Auckland), &[], false).unwrap();
+        let slot = times(None, &[]).take(Some(Tz::Pacific__Auckland), &[], now(), false).unwrap();
         assert!(is_daytime(slot, Tz::Pacific__Auckland), "{slot:?}");
     }
 
@@ -316,7 +318,12 @@ mod tests {
             .map(|span| Span { start: span.start, end: span.end - TimeDelta::hours(4) })
             .collect();
         let first = |accepted: &[PartOfWeek]| {
-            hours_ahead(SlotPool::new(Tz::UTC, horizon, &work, &[], accepted, true).take(None, &[], false))
+            hours_ahead(SlotPool::new(Tz::UTC, horizon, &work, &[], accepted, true).take(
+                None,
+                &[],
+                now(),
+                false,
+            ))
         };
         assert_eq!(first(&[]), Some(24));
         assert_eq!(first(&[morning]), Some(47));

@@ -232,6 +232,25 @@ fn a_time_that_is_lost_is_replaced_and_only_without_another_the_suggestion_ends(
     assert_eq!(decision_on(&none, 1), Decision::NoTime);
 }
 
+/// Otherwise no batch would announce it, and it would keep the place of another.
+#[test]
+fn a_time_that_is_lost_is_replaced_by_one_at_which_the_contact_is_due() {
+    let last_met = Some(now() - TimeDelta::days(18));
+    let twelve_days_from_now = Contact { last_met, ..monthly(1) };
+    let contacts = || vec![twelve_days_from_now.clone(), weekly(2)];
+    let lost = [suggestion(1).id];
+    let found = plan(situation(contacts(), vec![suggestion(1)]), &free(), &lost);
+    let slot = found.moved[0].slot;
+    assert!(slot.start >= now() + TimeDelta::days(11), "{slot:?}");
+    let moved = Suggestion { slot, ..suggestion(1) };
+    assert_eq!(announceable(situation(contacts(), vec![moved]), &[]), lost);
+    // The first days in which nobody but the other is due.
+    let soon = Spans::from(Span { start: now(), end: now() + TimeDelta::days(10) }).and(&free());
+    let none = plan(situation(contacts(), vec![suggestion(1)]), &soon, &lost);
+    assert_eq!((none.moved.len(), reasons(&none)), (0, vec![(lost[0], DismissalReason::Conflict)]));
+    assert_eq!(none.new.iter().map(|new| new.contact_id).collect::<Vec<_>>(), [Uuid::from_u128(2)]);
+}
+
 #[test]
 fn a_snoozed_one_whose_time_has_come_gets_a_new_time_or_waits() {
     let snoozed = |until| Suggestion {

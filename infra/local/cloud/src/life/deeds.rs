@@ -283,6 +283,7 @@ impl Stage<'_> {
                 .execute(&mut *self.db)
                 .await?;
                 person.zone = zone;
+                memory.moved_at = Some(now);
             }
             Deed::Revoke => {
                 self.world.revoke_grant(person.id, Integration::GoogleCalendar)?;

@@ -66,6 +66,8 @@ pub(crate) struct Memory {
     pub(crate) calendar_lost: Option<DateTime<Utc>>,
     /// Since when it is known again.
     pub(crate) calendar_found: Option<DateTime<Utc>>,
+    /// When a person came to the zone in which they live.
+    pub(crate) moved_at: Option<DateTime<Utc>>,
     /// When a person said of a contact that the two are in touch.
     pub(crate) in_touch: HashMap<Uuid, DateTime<Utc>>,
     pub(crate) meetings: Vec<Meeting>,

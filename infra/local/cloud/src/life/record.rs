@@ -127,6 +127,36 @@ pub(crate) async fn suggestions_of(db: &mut PgConnection, contact: Uuid) -> sqlx
     .await
 }
 
+/// The open suggestions of a user, the newest last, each with how it can be announced.
+pub(crate) async fn open(db: &mut PgConnection, user: Uuid) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT concat_ws(' ', s.status, s.proposed_timeslot_start, 'made', s.created_at, 'changed', s.updated_at,
+                          'met', c.last_contact_date, c.frequency_preference, d.state, d.claimed_at)
+         FROM suggestions s JOIN contacts c ON c.id = s.contact_id
+         LEFT JOIN jobs.notification_deliveries d ON d.subject LIKE 'suggestion:' || s.id || '%'
+         WHERE s.user_id = $1 AND s.status IN ('pending', 'snoozed') ORDER BY s.created_at, d.claimed_at",
+    )
+    .bind(user)
+    .fetch_all(db)
+    .await
+}
+
+/// Whether we ended a suggestion of a contact since then, because it was not wanted any more.
+pub(crate) async fn was_unwanted(
+    db: &mut PgConnection,
+    contact: Uuid,
+    since: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM suggestions s JOIN jobs.ended_suggestions e ON e.suggestion_id = s.id
+                        WHERE s.contact_id = $1 AND e.reason = 'unwanted' AND e.ended_at >= $2)",
+    )
+    .bind(contact)
+    .bind(since)
+    .fetch_one(db)
+    .await
+}
+
 /// Whether no provider said what became of a message since then.
 pub(crate) async fn has_unknown(
     db: &mut PgConnection,
