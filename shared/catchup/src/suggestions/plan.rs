@@ -194,7 +194,7 @@ fn needs_time(suggestion: &Suggestion, now: DateTime<Utc>, conflicts: &[Uuid]) -
     }
 }
 
-/// Finds another time for those that need one: when the contact is due, as before.
+/// Finds another time for those that need one: if there is one, when the contact is due, since no batch announces another.
 fn find_other_times(situation: &mut Situation, conflicts: &[Uuid], pool: &mut SlotPool, plan: &mut Plan) {
     let histories = situation.histories();
     let Situation { now, contacts, suggestions, .. } = situation;
@@ -207,7 +207,8 @@ fn find_other_times(situation: &mut Situation, conflicts: &[Uuid], pool: &mut Sl
         let zone = known.find_map(|contact| contact.zone);
         let history = suggestion.contacts.first().and_then(|id| histories.get(id));
         let unsuitable = history.map_or(&[][..], |history| &history.unsuitable);
-        match pool.take(zone, unsuitable, due.unwrap_or(*now), false) {
+        let mut take = |due| pool.take(zone, unsuitable, due, false);
+        match due.and_then(&mut take).or_else(|| take(*now)) {
             Some(slot) => {
                 let (id, changed_at) = (suggestion.id, suggestion.changed_at);
                 suggestion.status = Status::Pending;
