@@ -298,7 +298,7 @@ impl Cost {
 }
 
 /// Two digits of what is less than a hundred; the rest in whole numbers, by thousands.
-fn figure(amount: f64) -> String {
+pub(crate) fn figure(amount: f64) -> String {
     let cents = format!("{amount:.2}");
     if amount < 100.0 && cents != "100.00" {
         return if cents == "0.00" { "0".to_owned() } else { cents };
@@ -327,14 +327,13 @@ async fn counted(is_json: bool) -> anyhow::Result<ExitCode> {
         println!("{}", json!({ "sources": [&asked], "cost": cost }));
     } else if let Some(cost) = cost {
         let mut table = Table::new(&["", "so far", "per month"]);
-        let mut row = |what: &str, it: Estimate, digits: usize| {
-            let text = |number: f64| format!("{number:.digits$}");
-            table.row([what.to_owned(), text(it.so_far), known(it.projected.map(text))]);
+        let mut row = |what: &str, it: Estimate| {
+            table.row([what.to_owned(), figure(it.so_far), known(it.projected.map(figure))]);
         };
-        row("tasks and requests", cost.tasks, 0);
-        row("Redis commands", cost.redis_commands, 0);
-        cost.parts.iter().for_each(|part| row(&format!("USD {}", part.what), part.usd, 2));
-        row("USD total, at most", cost.total, 2);
+        row("tasks and requests", cost.tasks);
+        row("Redis commands", cost.redis_commands);
+        cost.parts.iter().for_each(|part| row(&format!("USD {}", part.what), part.usd));
+        row("USD total, at most", cost.total);
         table.print();
         println!("counted from {} until {}", moment::text(cost.since), moment::text(cost.until));
         cost.notes.iter().for_each(|note| println!("{note}"));

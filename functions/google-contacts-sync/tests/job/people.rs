@@ -33,6 +33,18 @@ impl Fixture {
         self.service.deliver(Delivery::of(queues::GOOGLE_CONTACTS_SYNC, &data)).await
     }
 
+    /// The contacts of two people, those with the user's own values that are to have some.
+    async fn annotated(&self, people: [(&str, bool); 2]) -> [Uuid; 2] {
+        let mut contacts = [Uuid::nil(); 2];
+        for (place, (resource_name, is_annotated)) in people.into_iter().enumerate() {
+            contacts[place] = self.contact(resource_name).await.unwrap();
+            if is_annotated {
+                self.annotate(contacts[place]).await;
+            }
+        }
+        contacts
+    }
+
     async fn contact(&self, resource_name: &str) -> Option<Uuid> {
         let contact = format!(
             "SELECT id FROM contacts WHERE google_resource_name = '{resource_name}' AND NOT archived"
@@ -90,12 +102,7 @@ async fn of_two_contacts_of_a_merged_person_the_one_that_the_user_wrote_on_stays
         let fixture = Fixture::with(0).await;
         let (gone, kept) = (fixture.add("Ada", "ada@example.test"), fixture.add("A. L.", "al@example.test"));
         check_done(&fixture.sync().await, false);
-        let (first, second) = (fixture.contact(&gone).await.unwrap(), fixture.contact(&kept).await.unwrap());
-        for (annotated, contact) in [(of_gone, first), (of_kept, second)] {
-            if annotated {
-                fixture.annotate(contact).await;
-            }
-        }
+        let [first, second] = fixture.annotated([(&gone, of_gone), (&kept, of_kept)]).await;
         fixture.world().merge_people(fixture.user, &gone, &kept).unwrap();
         check_done(&fixture.sync_as("incremental").await, false);
         let expected = if of_gone && !of_kept { first } else { second };
@@ -223,12 +230,7 @@ async fn a_contact_that_the_user_wrote_on_is_found_by_its_number_unless_its_addr
         let kept = fixture.world().add_person(fixture.user, kept).unwrap().resource_name;
         let gone = fixture.add("A. L.", "ada@example.test");
         check_done(&fixture.sync().await, false);
-        let (first, second) = (fixture.contact(&gone).await.unwrap(), fixture.contact(&kept).await.unwrap());
-        for (annotated, contact) in [(of_gone, first), (of_kept, second)] {
-            if annotated {
-                fixture.annotate(contact).await;
-            }
-        }
+        let [first, second] = fixture.annotated([(&gone, of_gone), (&kept, of_kept)]).await;
         fixture.world().merge_people(fixture.user, &gone, &kept).unwrap();
         let forget =
             |person: &mut Person| person.emails.retain(|email| Some(email.value.as_str()) != address);

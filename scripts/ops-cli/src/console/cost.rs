@@ -9,6 +9,7 @@ use super::access::Visitor;
 use super::page::{Frame, show};
 use super::pages::Shown;
 use super::parameters::Parameters;
+use crate::cost::figure;
 use crate::operations::cost::{Estimate, MonthCost};
 use crate::operations::usage::Budget;
 use crate::table::known;
@@ -22,24 +23,15 @@ struct CostPage<'a> {
 
 #[expect(clippy::unused_self, reason = "a template calls methods")]
 impl CostPage<'_> {
-    fn counted(&self, estimate: &Estimate) -> [(&'static str, String); 2] {
-        cells(*estimate, 0)
-    }
-
-    fn usd(&self, estimate: &Estimate) -> [(&'static str, String); 2] {
-        cells(*estimate, 2)
+    /// Names and texts of two cells.
+    fn cells(&self, estimate: &Estimate) -> [(&'static str, String); 2] {
+        [("so far", figure(estimate.so_far)), ("per month", known(estimate.projected.map(figure)))]
     }
 
     fn budget(&self, cost: &MonthCost) -> String {
         let Budget { free, warning, .. } = cost.budget;
         format!("Of the Redis commands of a month {free:.0} are free; an alert fires from {warning:.0} on.")
     }
-}
-
-/// Names and texts of two cells.
-fn cells(estimate: Estimate, digits: usize) -> [(&'static str, String); 2] {
-    let text = |number: f64| format!("{number:.digits$}");
-    [("so far", text(estimate.so_far)), ("per month", known(estimate.projected.map(text)))]
 }
 
 pub(super) async fn cost(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Shown {

@@ -153,7 +153,7 @@ impl LastHour {
         let sums: Vec<_> = sums.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
         let said = if sums.is_empty() { "nothing ended".to_owned() } else { sums.join(", ") };
         // A minute that could not be read is in the next bar.
-        let minutes = self.bars.last().map_or(0, |last| (last.until - self.since).num_minutes());
+        let minutes = (self.until() - self.since).num_minutes();
         let deploys = self.deploys_of(queue);
         let deployed: String = deploys.iter().map(|(_, deploy)| deploy.words()).collect();
         let places: Vec<_> = deploys.iter().map(|(place, _)| *place).collect();

@@ -9,12 +9,10 @@ use serde::Serialize;
 use super::cloud_monitoring::{Step, Steps};
 use super::numbers::Numbers;
 use super::overview::Totals;
-use super::usage::Budget;
+use super::usage::{Budget, SHORTEST, float};
 use super::{Asked, Operations, Source};
 use crate::cost::counted::{MONTH, Used, priced};
 
-/// A month's pace is read from a time that is not shorter.
-const SHORTEST: TimeDelta = TimeDelta::hours(1);
 const STEP_MINUTES: u32 = 60;
 const STEPS_PER_DAY: u32 = 24;
 const NOT_INCLUDED: &str = "Not included: Postgres, which the application pays for, and messages.";
@@ -179,11 +177,6 @@ impl MonthCost {
             (estimate(|used| used.dispatches), estimate(|used| used.redis_commands));
         Ok(Self { since, until, tasks, redis_commands, budget: Budget::declared()?, total, parts, notes })
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of one process are far below 2^52")]
-fn float(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

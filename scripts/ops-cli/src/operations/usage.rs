@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::numbers::Numbers;
 use super::overview::Overview;
 use super::{Asked, Operations};
+use crate::cost::counted::MONTH;
 use crate::cost::free_redis_commands;
 use crate::names::WEBHOOKS;
 
 const ALERTS: &str = include_str!("../../../../infra/alerts.json");
-const MONTH: TimeDelta = TimeDelta::days(30);
-const SHORTEST: TimeDelta = TimeDelta::hours(1);
+/// A month's pace is read from a time that is not shorter.
+pub(super) const SHORTEST: TimeDelta = TimeDelta::hours(1);
 
 /// What is used.
 #[derive(Debug, Serialize)]
@@ -123,7 +124,7 @@ impl Counted {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "commands and seconds of one process are far below 2^52")]
-fn float(number: u64) -> f64 {
+pub(super) fn float(number: u64) -> f64 {
     number as f64
 }
 

@@ -200,7 +200,7 @@ async fn the_month_of_a_project_is_counted_by_the_hour_and_projected_from_its_la
     assert!(said.code == 0 && said.out.contains(&total), "{said:?}");
     assert!(said.out.contains("Network traffic to vendors is not included"), "{said:?}");
     let page = console.page("/cost").await;
-    assert!(page.contains(&total) && page.contains("<td data-name=\"per month\">43200</td>"), "{page}");
+    assert!(page.contains(&total) && page.contains("<td data-name=\"per month\">43,200</td>"), "{page}");
     let is_counted = async || console.page("/").await.contains("Cost of this month");
     within(LIMIT, "the month is counted", is_counted).await;
     let now = console.page("/").await;
