@@ -7,7 +7,7 @@
 use anyhow::Context as _;
 use catchup::google::TokenCipher;
 use chrono::{DateTime, TimeDelta, Utc};
-use google_stand_in::{Event, Grant, GrantState, Integration, User, World};
+use google_stand_in::{Event, Grant, GrantState, Integration, Unknown, User, World};
 use secrecy::SecretString;
 use sqlx::{Connection, PgConnection};
 use url::Url;
@@ -231,12 +231,8 @@ impl Sower<'_> {
     async fn meetings(&mut self, user: &User, seeded: &mut SeededUser) -> anyhow::Result<()> {
         seeded.availability = OwnAvailability::plan(self.place);
         seeded.availability.insert(self.db, seeded.id).await?;
-        let mut busy = Vec::new();
-        for calendar in self.world.calendars(seeded.id)? {
-            let events = self.world.events(seeded.id, &calendar.id)?;
-            busy.extend(events.iter().filter(|event| event.busy()).map(Event::instants));
-        }
         let hours = Hours::new(seeded.availability, seeded.reach.home(user));
+        let busy = busy(self.world, seeded.id)?;
         seeded.suggestions = meetings::plan(&seeded.contacts, self.place, self.at, &busy, &hours);
         for suggestion in &seeded.suggestions {
             suggestion.insert(self.db, seeded.id, self.at).await?;
@@ -353,6 +349,16 @@ impl Sower<'_> {
         }
         Ok(())
     }
+}
+
+/// When the user's calendars have events.
+fn busy(world: &World, user: Uuid) -> Result<Vec<(DateTime<Utc>, DateTime<Utc>)>, Unknown> {
+    let mut busy = Vec::new();
+    for calendar in world.calendars(user)? {
+        let events = world.events(user, &calendar.id)?;
+        busy.extend(events.iter().filter(|event| event.busy()).map(Event::instants));
+    }
+    Ok(busy)
 }
 
 /// Whether refreshing this grant's tokens works.

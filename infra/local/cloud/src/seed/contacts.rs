@@ -26,7 +26,9 @@ pub struct OwnContact {
     email: Option<String>,
     phone: Option<String>,
     pub(crate) note: Option<&'static str>,
-    /// The user is overdue to meet this one, who comes before all others.
+    /// The user wants to meet this one every month, and has not for longer.
+    pub(super) is_overdue: bool,
+    /// Comes before all others.
     pub is_close_friend: bool,
 }
 
@@ -79,14 +81,14 @@ pub(super) fn plan(people: &[Person]) -> Vec<OwnContact> {
         Some(contact(Origin::Linked(person.resource_name.clone()), None, None, Some(note)))
     };
     let noted = [linked(EARLIER_NOTE), linked(OWN_NOTE)];
-    let others = [
-        contact(Origin::Gone, Some("gone@nowhere.example.test".to_owned()), None, None),
-        contact(Origin::Foreign, Some("foreign@nowhere.example.test".to_owned()), None, Some(OWN_NOTE)),
-    ];
-    let friend =
-        contact(Origin::Foreign, Some("friend@nowhere.example.test".to_owned()), None, Some(OWN_NOTE));
-    let friend = OwnContact { is_close_friend: true, ..friend };
-    [by_email, by_phone].into_iter().chain(noted).flatten().chain(others).chain([friend]).collect()
+    let gone = contact(Origin::Gone, Some("gone@nowhere.example.test".to_owned()), None, None);
+    let overdue = |email: &str| OwnContact {
+        is_overdue: true,
+        ..contact(Origin::Foreign, Some(email.to_owned()), None, Some(OWN_NOTE))
+    };
+    let foreign = overdue("foreign@nowhere.example.test");
+    let friend = OwnContact { is_close_friend: true, ..overdue("friend@nowhere.example.test") };
+    [by_email, by_phone].into_iter().chain(noted).flatten().chain([gone, foreign, friend]).collect()
 }
 
 fn contact(
@@ -95,7 +97,7 @@ fn contact(
     phone: Option<String>,
     note: Option<&'static str>,
 ) -> OwnContact {
-    OwnContact { id: Uuid::new_v4(), origin, email, phone, note, is_close_friend: false }
+    OwnContact { id: Uuid::new_v4(), origin, email, phone, note, is_overdue: false, is_close_friend: false }
 }
 
 fn count(values: impl Iterator<Item = String>) -> HashMap<String, u32> {
@@ -130,7 +132,7 @@ impl OwnContact {
         .bind(&self.email)
         .bind(INSTAGRAM)
         .bind(TIME_ZONE)
-        .bind(now - TimeDelta::days(if self.is_close_friend { 60 } else { 20 }))
+        .bind(now - TimeDelta::days(if self.is_overdue { 60 } else { 20 }))
         .bind(self.note)
         .bind(if resource_name.is_some() { "google" } else { "manual" })
         .bind(resource_name)

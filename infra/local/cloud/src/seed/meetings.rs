@@ -112,8 +112,8 @@ impl OwnAvailability {
     }
 }
 
-/// One that waits, and one of another kind, by the user's place in the world. `busy` is when the calendars have events: the time of
-/// some suggestions is free and in the user's hours, that of others as it may be.
+/// One that waits, for a contact who is overdue, and one of another kind, by the user's place in the world. `busy` is when the
+/// calendars have events: the time of some suggestions is free and in the user's hours, that of others as it may be.
 pub(super) fn plan(
     contacts: &[OwnContact],
     place: usize,

@@ -206,11 +206,13 @@ pub(crate) async fn insert_number(
 mod tests {
     use google_stand_in::{Clock, Integration, SeedOptions, World};
 
-    use super::super::{Start, Variety, notices, works};
+    use super::super::hours::Hours;
+    use super::super::meetings::{self, OwnAvailability, SuggestionState};
+    use super::super::{Start, Variety, busy, contacts, notices, works};
     use super::*;
 
     #[test]
-    fn at_every_hour_a_batch_is_due_that_has_a_channel_a_calendar_and_contacts() {
+    fn at_every_hour_a_batch_is_due_that_has_a_channel_and_a_contact_who_is_due_at_a_free_time() {
         for (seed, users) in [(1, 12), (1, 20), (7, 16)] {
             for hour in 0..24 {
                 let at = DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::minutes(hour * 60 + 37);
@@ -223,13 +225,30 @@ mod tests {
                     ..SeedOptions::default()
                 });
                 let until = at.duration_trunc(QUARTER).unwrap();
+                let has_suggestion = |user: &User, place: usize, reach: &Reach| {
+                    let contacts = contacts::plan(&world.people(user.id).unwrap());
+                    let hours = Hours::new(OwnAvailability::plan(place), reach.home(user));
+                    let busy = busy(&world, user.id).unwrap();
+                    let is_free = |start, end| {
+                        hours.contain_all(start, end)
+                            && busy.iter().all(|span| span.1 <= start || end <= span.0)
+                    };
+                    let is_overdue =
+                        |id| contacts.iter().any(|contact| contact.id == id && contact.is_overdue);
+                    let suggestions = meetings::plan(&contacts, place, at, &busy, &hours);
+                    suggestions.iter().any(|it| {
+                        it.state == SuggestionState::Pending
+                            && is_overdue(it.contact)
+                            && is_free(it.start, it.end)
+                    })
+                };
                 let is_sent = |(place, user): &(usize, User)| {
-                    let is_free = !notices::plan(user, *place, at).iter().any(notices::OwnNotice::is_due);
-                    let reach = Reach::plan(user, *place, at, is_free);
+                    let reach = Reach::plan(user, *place, at, notices::plan(user, *place, at).is_empty());
                     let is_due = !reach.batches(until - QUARTER * 2, until).is_empty();
                     let is_known = Start::of(*place, Variety::Varied) == Start::Due
                         && Integration::ALL.into_iter().all(|of| user.grant(of).is_some_and(works));
-                    is_due && is_known && place.is_multiple_of(2) && (reach.email || reach.number.is_some())
+                    let is_reached = reach.email || reach.number.is_some();
+                    is_due && is_known && is_reached && has_suggestion(user, *place, &reach)
                 };
                 let sent = world.users().into_iter().enumerate().filter(is_sent).count();
                 assert!(sent > 0, "seed {seed}, {users} users, {hour}:37 UTC");
