@@ -57,6 +57,15 @@ impl From<Error> for Failure {
     }
 }
 
+/// How long a value stays in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It expires after this.
+    Expires(Duration),
+    /// Until it is dropped.
+    UntilDropped,
+}
+
 /// The cache; clones share it.
 #[derive(Debug, Clone)]
 pub struct Cache(Arc<Inner>);
@@ -172,6 +181,11 @@ impl Cache {
         let dropped = self.0.remote.next_generation(scope, K::TIME_TO_LIVE).await;
         self.0.epochs.advance(scope);
         Ok(dropped?)
+    }
+
+    /// How long Redis keeps the value of a scope without parts; `None` when there is none. One command.
+    pub async fn lifetime(&self, scope: &str) -> Result<Option<Lifetime>, redis::Error> {
+        self.0.remote.lifetime(scope).await
     }
 
     fn fresh(&self, scope: &str, entry: &Entry) -> bool {

@@ -4,6 +4,7 @@
 
 mod actions;
 mod affected;
+mod cache;
 mod canary;
 mod completions;
 mod console;
@@ -77,6 +78,8 @@ enum Command {
     Actions(actions::Actions),
     #[command(after_help = EXIT_CODES)]
     Affected(affected::Affected),
+    #[command(after_help = EXIT_CODES)]
+    Cache(cache::Cache),
     #[command(after_help = EXIT_CODES)]
     Completions(completions::Completions),
     #[command(after_help = EXIT_CODES)]
@@ -152,6 +155,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Actions(actions) => actions.run(),
         Command::Affected(affected) => affected.run(),
+        Command::Cache(cache) => cache.run(),
         Command::Completions(completions) => completions.print(Arguments::command()),
         Command::Console(console) => console.run(),
         Command::Cost(cost) => cost.run(),

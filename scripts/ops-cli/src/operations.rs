@@ -11,11 +11,12 @@
 //! | Cloud Run | the services and their revisions | [`cloud_run`] |
 //! | metrics | how tasks end, and how fast: of the functions' processes on this machine | [`numbers`] |
 //! | Cloud Monitoring | the same of a project, and the alerts that fire | [`cloud_monitoring`] |
-//! | Redis | the lease of a task; asked only for one task at a time | `shared::idempotency` |
+//! | Redis | the lease of a task, and what is cached of a user; asked only for one at a time | `shared::idempotency`, `catchup::cache` |
 
 pub(crate) mod actions;
 pub(crate) mod alerts;
 pub(crate) mod bulks;
+pub(crate) mod cached;
 mod cloud_monitoring;
 mod cloud_run;
 mod cloud_scheduler;
@@ -40,6 +41,7 @@ pub(crate) mod user;
 
 use std::sync::Arc;
 
+use catchup::cache::Cache;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::clock::Clock;
@@ -128,6 +130,7 @@ pub(crate) struct Operations {
     /// None on a machine whose functions are asked themselves.
     monitoring: Result<Option<CloudMonitoring>, String>,
     leases: Result<Leases, String>,
+    cache: Result<Cache, String>,
     functions: Functions,
     pace: Pace,
     /// By what the backoffs of the queues are divided: those of the local cloud.
@@ -146,6 +149,7 @@ impl Operations {
         let pace = Pace::from_config(&mut config()).unwrap_or_default();
         let redis = configured(&config, Redis::from_config);
         let leases = redis.map(|redis| Leases::new(redis, clock.clone(), pace, Arc::from("ops")));
+        let cache = configured(&config, |config| Cache::from_config(config, clock.clone()));
         Self {
             database: configured(&config, Database::for_lists),
             tasks: configured(&config, CloudTasks::from_config),
@@ -156,6 +160,7 @@ impl Operations {
             backoff_divisor: config().optional(&RETRY_BACKOFF_DIVISOR).ok().flatten().unwrap_or(1),
             clock,
             leases,
+            cache,
             pace,
         }
     }
@@ -189,6 +194,10 @@ impl Operations {
 
     pub(crate) fn leases(&self) -> anyhow::Result<&Leases> {
         self.leases.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))
+    }
+
+    fn cache(&self) -> anyhow::Result<&Cache> {
+        self.cache.as_ref().map_err(|problem| anyhow::Error::msg(problem.clone()))
     }
 
     /// What a source says, and what is to be said about the source.

@@ -1,15 +1,17 @@
 //! What is cached of users, and what a change drops.
 //!
-//! The running application's own lists are not read here, only dropped: `contact:list:`, `contact:profile:` and
-//! `suggestion:list:`, each with an id.
+//! The running application's own values are not read here, only dropped: `contact:list:`, `contact:profile:`,
+//! `suggestion:list:` and `user:prefs:`, each with an id.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use shared::cache::{CacheKey, Error};
-use shared::config::InvalidConfig;
+use shared::cache::{CacheKey, Error, Lifetime};
+use shared::clock::Clock;
+use shared::config::{Config, InvalidConfig};
 use shared::job::Setup;
+use shared::redis::{self, Redis};
 use uuid::Uuid;
 
 use crate::span::Spans;
@@ -68,6 +70,14 @@ impl Cache {
         Ok(Self { engine, legacy: drops_legacy_slots?.then(|| LegacySlots::new(redis)) })
     }
 
+    /// The same outside a job.
+    pub fn from_config(config: &mut Config, clock: Clock) -> Result<Self, InvalidConfig> {
+        let drops_legacy_slots = config.required::<bool>(&LEGACY_SLOT_CACHE);
+        let redis = Redis::from_config(config)?;
+        let engine = shared::cache::Cache::new(redis.clone(), clock);
+        Ok(Self { engine, legacy: drops_legacy_slots?.then(|| LegacySlots::new(redis)) })
+    }
+
     /// The cached slots, else what `load` gives, which is then cached.
     pub async fn slots<E>(
         &self,
@@ -79,19 +89,18 @@ impl Cache {
 
     /// The user's contacts changed, of those that were there before perhaps these: one command for some hundreds of them.
     pub async fn contacts_changed(&self, user_id: Uuid, contact_ids: &[Uuid]) -> Result<(), Error> {
-        let profiles = contact_ids.iter().map(|contact_id| format!("contact:profile:{contact_id}"));
-        let scopes: Vec<_> = std::iter::once(format!("contact:list:{user_id}")).chain(profiles).collect();
+        let scopes: Vec<_> = std::iter::once(contact_list(user_id)).chain(profiles(contact_ids)).collect();
         self.engine.drop_scopes(&scopes).await
     }
 
     /// A suggestion of the user changed: one command.
     pub async fn suggestions_changed(&self, user_id: Uuid) -> Result<(), Error> {
-        self.engine.drop_scopes(&[format!("suggestion:list:{user_id}")]).await
+        self.engine.drop_scopes(&[suggestion_list(user_id)]).await
     }
 
     /// The user's preferences changed: one command.
     pub async fn preferences_changed(&self, user_id: Uuid) -> Result<(), Error> {
-        self.engine.drop_scopes(&[format!("user:prefs:{user_id}")]).await
+        self.engine.drop_scopes(&[preferences(user_id)]).await
     }
 
     /// The user's calendar events changed: one command, and with `LEGACY_SLOT_CACHE` a bounded search.
@@ -100,4 +109,45 @@ impl Cache {
         let Some(legacy) = &self.legacy else { return Ok(()) };
         self.engine.drop_scopes(&legacy.find(user_id).await?).await
     }
+
+    /// What the running application caches of the user and of these contacts, and how long: one command for each key.
+    pub async fn look(
+        &self,
+        user_id: Uuid,
+        contact_ids: &[Uuid],
+    ) -> Result<Vec<(String, Option<Lifetime>)>, redis::Error> {
+        let mut found = Vec::new();
+        for key in keys(user_id, contact_ids) {
+            let lifetime = self.engine.lifetime(&key).await?;
+            found.push((key, lifetime));
+        }
+        Ok(found)
+    }
+
+    /// Drops all that is cached of the user, and the profiles of these contacts.
+    pub async fn drop_all(&self, user_id: Uuid, contact_ids: &[Uuid]) -> Result<(), Error> {
+        self.engine.drop_scopes(&keys(user_id, contact_ids)).await?;
+        self.events_changed(user_id).await
+    }
+}
+
+fn keys(user_id: Uuid, contact_ids: &[Uuid]) -> Vec<String> {
+    let lists = [contact_list(user_id), suggestion_list(user_id), preferences(user_id)];
+    lists.into_iter().chain(profiles(contact_ids)).collect()
+}
+
+fn contact_list(user_id: Uuid) -> String {
+    format!("contact:list:{user_id}")
+}
+
+fn suggestion_list(user_id: Uuid) -> String {
+    format!("suggestion:list:{user_id}")
+}
+
+fn preferences(user_id: Uuid) -> String {
+    format!("user:prefs:{user_id}")
+}
+
+fn profiles(contact_ids: &[Uuid]) -> impl Iterator<Item = String> {
+    contact_ids.iter().map(|contact_id| format!("contact:profile:{contact_id}"))
 }

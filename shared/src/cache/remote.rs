@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::CacheKey;
 use super::encoding::decode;
+use super::{CacheKey, Lifetime};
 use crate::redis::{Command, Error, Purpose, Redis, Value};
 
 /// Keys in one `DEL`.
@@ -105,6 +105,19 @@ impl Remote {
         let set = set(&generation_of(scope), &generation, time_to_live * 2);
         self.redis.run(Purpose::Cache, set).await?;
         Ok(())
+    }
+
+    /// One command.
+    pub(super) async fn lifetime(&self, key: &str) -> Result<Option<Lifetime>, Error> {
+        match self.redis.run(Purpose::Cache, Command::new("PTTL").arg(key)).await? {
+            Value::Int(-2) => Ok(None),
+            Value::Int(-1) => Ok(Some(Lifetime::UntilDropped)),
+            Value::Int(millis) => {
+                let millis = u64::try_from(millis).map_err(|_negative| Error::Garbage)?;
+                Ok(Some(Lifetime::Expires(Duration::from_millis(millis))))
+            }
+            Value::Nil | Value::Text(_) | Value::List(_) => Err(Error::Garbage),
+        }
     }
 
     async fn get(&self, key: &str) -> Result<Option<String>, Error> {

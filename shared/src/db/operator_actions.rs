@@ -52,6 +52,8 @@ pub enum Action {
     IgnoreError,
     /// An error is shown again.
     ReopenError,
+    /// What is cached of a user is made anew.
+    DropCache,
 }
 
 /// Where an operator asks for it.

@@ -352,7 +352,7 @@ impl Sower<'_> {
 }
 
 /// When the user's calendars have events.
-fn busy(world: &World, user: Uuid) -> Result<Vec<(DateTime<Utc>, DateTime<Utc>)>, Unknown> {
+fn busy(world: &World, user: Uuid) -> Result<Vec<meetings::Period>, Unknown> {
     let mut busy = Vec::new();
     for calendar in world.calendars(user)? {
         let events = world.events(user, &calendar.id)?;

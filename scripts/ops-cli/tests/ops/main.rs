@@ -3,6 +3,7 @@
 mod affected;
 mod arguments;
 mod bulks;
+mod cache;
 mod console;
 mod delivery;
 mod doctor;

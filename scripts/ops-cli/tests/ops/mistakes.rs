@@ -69,6 +69,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     // A user, a number.
     ("user ada", "invalid value 'ada' for '<USER>'"),
+    ("cache drop ada", "invalid value 'ada' for '<USER>'"),
     ("errors --user ada", "invalid value 'ada' for '--user <USER>'"),
     ("dead-letters list --user ada", "invalid value 'ada' for '--user <USER>'"),
     ("errors --limit many", "invalid value 'many' for '--limit <N>'"),

@@ -73,6 +73,9 @@ const WORKING_LUNCHES: &[Block] = &[
 ];
 const COMMUTE: &[Block] = &[(1, "08:00", "09:30"), (3, "17:15", "18:45"), (6, "12:00", "12:20")];
 
+/// From one moment to another.
+pub(super) type Period = (DateTime<Utc>, DateTime<Utc>);
+
 /// For a time without an event; it is announced in the present batch, not the next.
 const DAYS_SEARCHED: i32 = 4;
 
@@ -118,7 +121,7 @@ pub(super) fn plan(
     contacts: &[OwnContact],
     place: usize,
     at: DateTime<Utc>,
-    busy: &[(DateTime<Utc>, DateTime<Utc>)],
+    busy: &[Period],
     hours: &Hours,
 ) -> Vec<OwnSuggestion> {
     let other = match place % 4 {
