@@ -175,6 +175,11 @@ impl Batch {
                  WHERE s.user_id = $1 AND s.status = 'pending' AND s.calendar_event_id IS NULL AND s.created_at < $3
                    -- The batch may have come some minutes after the sweep.
                    AND s.proposed_timeslot_start > $3 + interval '3 hours'
+                   -- Of a calendar that is not known no time is announced.
+                   AND EXISTS (SELECT FROM users u WHERE u.id = $1 AND u.last_calendar_sync > $3 - interval '2 days'
+                       AND NOT EXISTS (SELECT FROM token_health h WHERE h.user_id = u.id AND h.status = 'revoked'
+                           AND h.integration_type = 'google_calendar'
+                           AND h.last_checked AT TIME ZONE 'UTC' >= u.last_calendar_sync))
                    AND NOT EXISTS (SELECT FROM jobs.notification_deliveries d
                                    WHERE d.user_id = $1 AND d.channel = $2 AND d.subject = 'suggestion:' || s.id)
                    -- Who is not due by then, or met anyway, is not announced, and neither is a time that is taken.
