@@ -194,7 +194,8 @@ fn needs_time(suggestion: &Suggestion, now: DateTime<Utc>, conflicts: &[Uuid]) -
     }
 }
 
-/// Finds another time for those that need one: if there is one, when the contact is due, since no batch announces another.
+/// Finds another time for those that need one, never the one that it had: if there is one, when the contact is due, since no batch
+/// announces another.
 fn find_other_times(situation: &mut Situation, conflicts: &[Uuid], pool: &mut SlotPool, plan: &mut Plan) {
     let histories = situation.histories();
     let Situation { now, contacts, suggestions, .. } = situation;
@@ -207,6 +208,7 @@ fn find_other_times(situation: &mut Situation, conflicts: &[Uuid], pool: &mut Sl
         let zone = known.find_map(|contact| contact.zone);
         let history = suggestion.contacts.first().and_then(|id| histories.get(id));
         let unsuitable = history.map_or(&[][..], |history| &history.unsuitable);
+        pool.drop_near(suggestion.slot);
         let mut take = |due| pool.take(zone, unsuitable, due, false);
         match due.and_then(&mut take).or_else(|| take(*now)) {
             Some(slot) => {

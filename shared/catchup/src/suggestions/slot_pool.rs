@@ -163,6 +163,11 @@ impl SlotPool {
         Some(span)
     }
 
+    /// Drops the slots that overlap one.
+    pub(super) fn drop_near(&mut self, slot: Span) {
+        self.slots.retain(|it| it.span.and(&slot).is_empty());
+    }
+
     /// Leaves only slots of days and batches that are not full, with time before and after what is used.
     fn drop_unusable(&mut self) {
         let mut slots = std::mem::take(&mut self.slots);

@@ -259,6 +259,10 @@ fn a_snoozed_one_whose_time_has_come_gets_a_new_time_or_waits() {
     };
     let due = made(situation(vec![weekly(1)], vec![snoozed(now())]));
     assert_eq!(due.moved.len(), 1);
+    // Also where the best time is the one that it had, which the user has just declined.
+    let same = Suggestion { slot: due.moved[0].slot, ..snoozed(now()) };
+    let other = made(situation(vec![weekly(1)], vec![same.clone()]));
+    assert!(other.moved.len() == 1 && other.moved[0].slot.and(&same.slot).is_empty(), "{other:?}");
     let later = made(situation(vec![weekly(1)], vec![snoozed(now() + TimeDelta::hours(1))]));
     assert_eq!((later.moved.len(), later.dismissed.len()), (0, 0));
     let busy = plan(situation(vec![weekly(1)], vec![snoozed(now())]), &Spans::default(), &[]);
