@@ -73,6 +73,17 @@ impl Horizon {
     }
 }
 
+/// Which slot is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// The best one.
+    Best,
+    /// The same; when the next batch has no place, the one that no message announces, if it is left.
+    BestOrEarly,
+    /// The best one of the next batch that has a place.
+    NextBatch,
+}
+
 /// A slot that may be used.
 struct Slot {
     span: Span,
@@ -127,14 +138,13 @@ impl SlotPool {
         pool
     }
 
-    /// Takes the best slot that is left for a contact who is due then; with `may_be_early` and when the next batch has no place, the
-    /// one that no message announces, if it is left.
+    /// Takes a slot that is left for a contact who is due then.
     pub(super) fn take(
         &mut self,
         contacts_zone: Option<Tz>,
         unsuitable: &[PartOfWeek],
         due: DateTime<Utc>,
-        may_be_early: bool,
+        wish: Wish,
     ) -> Option<Span> {
         let find = |is_early| {
             let fits = |slot: &Slot| {
@@ -147,12 +157,14 @@ impl SlotPool {
             let worth = |(place, Slot { span, part, is_tight }): &(usize, &Slot)| {
                 let (is_leisure, is_accepted) = (part.is_leisure(), self.accepted.contains(part));
                 let batch = self.horizon.batch_of(span.start);
-                (!is_leisure, !is_accepted, *is_tight, self.on_day(*span), batch, self.next_to(*span), *place)
+                let next = batch.filter(|_| wish == Wish::NextBatch);
+                let (on_day, next_to) = (self.on_day(*span), self.next_to(*span));
+                (next, !is_leisure, !is_accepted, *is_tight, on_day, batch, next_to, *place)
             };
             let fitting = self.slots.iter().enumerate().filter(|(_, slot)| fits(slot));
             fitting.min_by_key(worth).map(|(place, _)| place)
         };
-        let may_be_early = may_be_early && self.in_batch(0) >= MAX_PER_BATCH;
+        let may_be_early = wish == Wish::BestOrEarly && self.in_batch(0) >= MAX_PER_BATCH;
         let place = may_be_early.then(|| find(true)).flatten().or_else(|| find(false))?;
         let span = self.slots.remove(place).span;
         self.used.push(span);
@@ -236,7 +248,7 @@ mod tests {
     }
 
     fn take(times: &mut SlotPool) -> Option<Span> {
-        times.take(None, &[], now(), false)
+        times.take(None, &[], now(), Wish::Best)
     }
 
     fn hours_ahead(slot: Option<Span>) -> Option<i64> {
@@ -280,7 +292,8 @@ mod tests {
     #[test]
     fn an_early_slot_is_one_before_the_batch() {
         let mut times = times(Some(72), &[]);
-        let slots: Vec<_> = (0..5).map(|_| hours_ahead(times.take(None, &[], now(), true))).collect();
+        let slots: Vec<_> =
+            (0..5).map(|_| hours_ahead(times.take(None, &[], now(), Wish::BestOrEarly))).collect();
         // When the batch has its three, and there is one.
         assert_eq!(slots, [102, 143, 198, 30, 270].map(Some));
     }
@@ -298,11 +311,11 @@ mod tests {
     #[test]
     fn a_slot_suits_the_user_and_the_contacts_day() {
         let evening = PartOfWeek::of(now() + TimeDelta::hours(30), Tz::UTC);
-        let slot = times(None, &[]).take(None, &[evening], now(), false);
+        let slot = times(None, &[]).take(None, &[evening], now(), Wish::Best);
         // Saturday morning: not an evening of a weekday.
         assert_eq!(hours_ahead(slot), Some(143));
         // It is night in Auckland when it is evening here, and morning when it is 21 o'clock.
-        let slot = times(None, &[]).take(Some(Tz::Pacific__Auckland), &[], now(), false).unwrap();
+        let slot = times(None, &[]).take(Some(Tz::Pacific__Auckland), &[], now(), Wish::Best).unwrap();
         assert!(is_daytime(slot, Tz::Pacific__Auckland), "{slot:?}");
     }
 
@@ -327,7 +340,7 @@ mod tests {
                 None,
                 &[],
                 now(),
-                false,
+                Wish::Best,
             ))
         };
         assert_eq!(first(&[]), Some(24));

@@ -117,7 +117,8 @@ pub(crate) async fn taken(db: &mut PgConnection, user: Uuid) -> sqlx::Result<Tak
 /// What became of the suggestions of a contact, the newest last.
 pub(crate) async fn suggestions_of(db: &mut PgConnection, contact: Uuid) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
-        "SELECT concat_ws(' ', s.status, e.reason, s.proposed_timeslot_start, d.state, d.claimed_at)
+        "SELECT concat_ws(' ', s.status, e.reason, s.proposed_timeslot_start, 'made', s.created_at, 'changed', s.updated_at,
+                          d.state, d.claimed_at)
          FROM suggestions s LEFT JOIN jobs.ended_suggestions e ON e.suggestion_id = s.id
          LEFT JOIN jobs.notification_deliveries d ON d.subject LIKE 'suggestion:' || s.id || '%'
          WHERE s.contact_id = $1 ORDER BY s.created_at, d.claimed_at",
