@@ -148,8 +148,10 @@ impl Operations {
         let clock = Clock::system();
         let pace = Pace::from_config(&mut config()).unwrap_or_default();
         let redis = configured(&config, Redis::from_config);
+        let cache = redis
+            .clone()
+            .and_then(|redis| configured(&config, |config| Cache::from_config(config, redis, clock.clone())));
         let leases = redis.map(|redis| Leases::new(redis, clock.clone(), pace, Arc::from("ops")));
-        let cache = configured(&config, |config| Cache::from_config(config, clock.clone()));
         Self {
             database: configured(&config, Database::for_lists),
             tasks: configured(&config, CloudTasks::from_config),

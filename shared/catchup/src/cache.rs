@@ -67,15 +67,17 @@ impl Cache {
     pub fn new(setup: &mut Setup) -> Result<Self, InvalidConfig> {
         let drops_legacy_slots = setup.config().required::<bool>(&LEGACY_SLOT_CACHE);
         let (engine, redis) = (setup.cache()?, setup.redis()?);
-        Ok(Self { engine, legacy: drops_legacy_slots?.then(|| LegacySlots::new(redis)) })
+        Ok(Self::over(engine, redis, drops_legacy_slots?))
     }
 
-    /// The same outside a job.
-    pub fn from_config(config: &mut Config, clock: Clock) -> Result<Self, InvalidConfig> {
-        let drops_legacy_slots = config.required::<bool>(&LEGACY_SLOT_CACHE);
-        let redis = Redis::from_config(config)?;
-        let engine = shared::cache::Cache::new(redis.clone(), clock);
-        Ok(Self { engine, legacy: drops_legacy_slots?.then(|| LegacySlots::new(redis)) })
+    /// The same outside a job, over that Redis.
+    pub fn from_config(config: &mut Config, redis: Redis, clock: Clock) -> Result<Self, InvalidConfig> {
+        let drops_legacy_slots = config.required::<bool>(&LEGACY_SLOT_CACHE)?;
+        Ok(Self::over(shared::cache::Cache::new(redis.clone(), clock), redis, drops_legacy_slots))
+    }
+
+    fn over(engine: shared::cache::Cache, redis: Redis, drops_legacy_slots: bool) -> Self {
+        Self { engine, legacy: drops_legacy_slots.then(|| LegacySlots::new(redis)) }
     }
 
     /// The cached slots, else what `load` gives, which is then cached.

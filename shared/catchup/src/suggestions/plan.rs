@@ -11,7 +11,7 @@ use super::part_of_week::PartOfWeek;
 use super::person::{identities, is_person};
 use super::ranking::Due;
 use super::reason::reason;
-use super::slot_pool::{DUE_EARLIER, Horizon, SlotPool, Wish};
+use super::slot_pool::{DUE_EARLIER, Horizon, SlotPool};
 use crate::db::suggestions::{
     Contact, Dismissal, DismissalReason, Frequency, NewSuggestion, NewTime, Status, Suggestion,
 };
@@ -194,8 +194,8 @@ fn needs_time(suggestion: &Suggestion, now: DateTime<Utc>, conflicts: &[Uuid]) -
     }
 }
 
-/// Finds another time for those that need one, never the one that it had, and such that the next batch that has a place announces it: who
-/// snoozed one, or lost its time, has waited. If there is one, when the contact is due, since no batch announces another.
+/// Finds another time for those that need one, never the one that it had: if there is one, when the contact is due, since no batch
+/// announces another.
 fn find_other_times(situation: &mut Situation, conflicts: &[Uuid], pool: &mut SlotPool, plan: &mut Plan) {
     let histories = situation.histories();
     let Situation { now, contacts, suggestions, .. } = situation;
@@ -208,8 +208,8 @@ fn find_other_times(situation: &mut Situation, conflicts: &[Uuid], pool: &mut Sl
         let zone = known.find_map(|contact| contact.zone);
         let history = suggestion.contacts.first().and_then(|id| histories.get(id));
         let unsuitable = history.map_or(&[][..], |history| &history.unsuitable);
-        pool.drop_near(suggestion.slot);
-        let mut take = |due| pool.take(zone, unsuitable, due, Wish::NextBatch);
+        pool.drop_overlapping(suggestion.slot);
+        let mut take = |due| pool.take(zone, unsuitable, due, false);
         match due.and_then(&mut take).or_else(|| take(*now)) {
             Some(slot) => {
                 let (id, changed_at) = (suggestion.id, suggestion.changed_at);
@@ -258,8 +258,7 @@ fn fill_up(situation: &Situation, pool: &mut SlotPool, plan: &mut Plan) {
             Decision::LimitReached
         } else {
             // What is not announced needs to be due by now.
-            let wish = if due.since <= *now { Wish::BestOrEarly } else { Wish::Best };
-            match pool.take(contact.zone, &history.unsuitable, due.since, wish) {
+            match pool.take(contact.zone, &history.unsuitable, due.since, due.since <= *now) {
                 Some(slot) => {
                     open.push(&contact.id);
                     has_question |= due.is_question;

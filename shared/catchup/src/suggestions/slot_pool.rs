@@ -73,17 +73,6 @@ impl Horizon {
     }
 }
 
-/// Which slot is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// The best one.
-    Best,
-    /// The same; when the next batch has no place, the one that no message announces, if it is left.
-    BestOrEarly,
-    /// The best one of the next batch that has a place.
-    NextBatch,
-}
-
 /// A slot that may be used.
 struct Slot {
     span: Span,
@@ -138,13 +127,14 @@ impl SlotPool {
         pool
     }
 
-    /// Takes a slot that is left for a contact who is due then.
+    /// Takes the best slot that is left for a contact who is due then; with `may_be_early` and when the next batch has no place, the
+    /// one that no message announces, if it is left.
     pub(super) fn take(
         &mut self,
         contacts_zone: Option<Tz>,
         unsuitable: &[PartOfWeek],
         due: DateTime<Utc>,
-        wish: Wish,
+        may_be_early: bool,
     ) -> Option<Span> {
         let find = |is_early| {
             let fits = |slot: &Slot| {
@@ -157,14 +147,12 @@ impl SlotPool {
             let worth = |(place, Slot { span, part, is_tight }): &(usize, &Slot)| {
                 let (is_leisure, is_accepted) = (part.is_leisure(), self.accepted.contains(part));
                 let batch = self.horizon.batch_of(span.start);
-                let next = batch.filter(|_| wish == Wish::NextBatch);
-                let (on_day, next_to) = (self.on_day(*span), self.next_to(*span));
-                (next, !is_leisure, !is_accepted, *is_tight, on_day, batch, next_to, *place)
+                (!is_leisure, !is_accepted, *is_tight, self.on_day(*span), batch, self.next_to(*span), *place)
             };
             let fitting = self.slots.iter().enumerate().filter(|(_, slot)| fits(slot));
             fitting.min_by_key(worth).map(|(place, _)| place)
         };
-        let may_be_early = wish == Wish::BestOrEarly && self.in_batch(0) >= MAX_PER_BATCH;
+        let may_be_early = may_be_early && self.in_batch(0) >= MAX_PER_BATCH;
         let place = may_be_early.then(|| find(true)).flatten().or_else(|| find(false))?;
         let span = self.slots.remove(place).span;
         self.used.push(span);
@@ -176,7 +164,7 @@ impl SlotPool {
     }
 
     /// Drops the slots that overlap one.
-    pub(super) fn drop_near(&mut self, slot: Span) {
+    pub(super) fn drop_overlapping(&mut self, slot: Span) {
         self.slots.retain(|it| it.span.and(&slot).is_empty());
     }
 
@@ -248,7 +236,7 @@ mod tests {
     }
 
     fn take(times: &mut SlotPool) -> Option<Span> {
-        times.take(None, &[], now(), Wish::Best)
+        times.take(None, &[], now(), false)
     }
 
     fn hours_ahead(slot: Option<Span>) -> Option<i64> {
@@ -292,8 +280,7 @@ mod tests {
     #[test]
     fn an_early_slot_is_one_before_the_batch() {
         let mut times = times(Some(72), &[]);
-        let slots: Vec<_> =
-            (0..5).map(|_| hours_ahead(times.take(None, &[], now(), Wish::BestOrEarly))).collect();
+        let slots: Vec<_> = (0..5).map(|_| hours_ahead(times.take(None, &[], now(), true))).collect();
         // When the batch has its three, and there is one.
         assert_eq!(slots, [102, 143, 198, 30, 270].map(Some));
     }
@@ -311,11 +298,11 @@ mod tests {
     #[test]
     fn a_slot_suits_the_user_and_the_contacts_day() {
         let evening = PartOfWeek::of(now() + TimeDelta::hours(30), Tz::UTC);
-        let slot = times(None, &[]).take(None, &[evening], now(), Wish::Best);
+        let slot = times(None, &[]).take(None, &[evening], now(), false);
         // Saturday morning: not an evening of a weekday.
         assert_eq!(hours_ahead(slot), Some(143));
         // It is night in Auckland when it is evening here, and morning when it is 21 o'clock.
-        let slot = times(None, &[]).take(Some(Tz::Pacific__Auckland), &[], now(), Wish::Best).unwrap();
+        let slot = times(None, &[]).take(Some(Tz::Pacific__Auckland), &[], now(), false).unwrap();
         assert!(is_daytime(slot, Tz::Pacific__Auckland), "{slot:?}");
     }
 
@@ -340,7 +327,7 @@ mod tests {
                 None,
                 &[],
                 now(),
-                Wish::Best,
+                false,
             ))
         };
         assert_eq!(first(&[]), Some(24));

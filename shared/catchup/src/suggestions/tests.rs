@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Datelike as _, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use uuid::Uuid;
 
@@ -267,26 +267,6 @@ fn a_snoozed_one_whose_time_has_come_gets_a_new_time_or_waits() {
     assert_eq!((later.moved.len(), later.dismissed.len()), (0, 0));
     let busy = plan(situation(vec![weekly(1)], vec![snoozed(now())]), &Spans::default(), &[]);
     assert_eq!(busy, Plan { decisions: vec![(Uuid::from_u128(1), Decision::Open)], ..Plan::default() });
-}
-
-#[test]
-fn what_needs_another_time_waits_for_no_evening_of_a_later_batch() {
-    // The week of the next batch has time at work only, the one behind it has evenings.
-    let evenings_from = now() + TimeDelta::days(14) + TimeDelta::hours(12);
-    let at_work = |span: &Span| Span { end: span.start + TimeDelta::hours(4), ..*span };
-    let free: Spans = free()
-        .iter()
-        .filter(|span| span.end >= evenings_from || span.start.weekday().num_days_from_monday() < 5)
-        .map(|span| if span.start < evenings_from { at_work(span) } else { *span })
-        .collect();
-    let new = plan(situation(vec![weekly(1)], Vec::new()), &free, &[]);
-    assert!(new.new[0].slot.start >= evenings_from, "{new:?}");
-    let snoozed = Suggestion { status: Status::Snoozed, snoozed_until: Some(now()), ..suggestion(1) };
-    let lost = suggestion(1);
-    for (it, conflicts) in [(snoozed, Vec::new()), (lost.clone(), vec![lost.id])] {
-        let moved = plan(situation(vec![weekly(1)], vec![it]), &free, &conflicts);
-        assert!(moved.moved.len() == 1 && moved.moved[0].slot.start < evenings_from, "{moved:?}");
-    }
 }
 
 #[test]

@@ -134,10 +134,7 @@ pub(super) fn plan(
     let linked = contacts.iter().find(|contact| matches!(contact.origin, Origin::Linked(_)));
     let hour = TimeDelta::hours(1);
     let first = (at + TimeDelta::days(2)).duration_trunc(hour).unwrap_or(at);
-    let is_free = |start: &DateTime<Utc>| {
-        let is_not_busy = busy.iter().all(|span| span.1 <= *start || *start + hour <= span.0);
-        is_not_busy && hours.contain_all(*start, *start + hour)
-    };
+    let is_free = |start: &DateTime<Utc>| is_free((*start, *start + hour), busy, hours);
     let free = (0..DAYS_SEARCHED * 24).map(|hours| first + hour * hours).find(is_free);
     let waiting = free.filter(|_| place.is_multiple_of(2)).unwrap_or(first);
     [(foreign, SuggestionState::Pending, waiting), (linked, other, first + hour * 26)]
@@ -147,6 +144,11 @@ pub(super) fn plan(
             Some(OwnSuggestion { id: Uuid::new_v4(), contact: contact?.id, state, start, end })
         })
         .collect()
+}
+
+/// Whether the user can meet somebody then.
+pub(super) fn is_free((start, end): Period, busy: &[Period], hours: &Hours) -> bool {
+    busy.iter().all(|(from, until)| *until <= start || end <= *from) && hours.contain_all(start, end)
 }
 
 impl OwnSuggestion {

@@ -229,17 +229,13 @@ mod tests {
                     let contacts = contacts::plan(&world.people(user.id).unwrap());
                     let hours = Hours::new(OwnAvailability::plan(place), reach.home(user));
                     let busy = busy(&world, user.id).unwrap();
-                    let is_free = |start, end| {
-                        hours.contain_all(start, end)
-                            && busy.iter().all(|span| span.1 <= start || end <= span.0)
-                    };
                     let is_overdue =
                         |id| contacts.iter().any(|contact| contact.id == id && contact.is_overdue);
                     let suggestions = meetings::plan(&contacts, place, at, &busy, &hours);
                     suggestions.iter().any(|it| {
                         it.state == SuggestionState::Pending
                             && is_overdue(it.contact)
-                            && is_free(it.start, it.end)
+                            && meetings::is_free((it.start, it.end), &busy, &hours)
                     })
                 };
                 let is_sent = |(place, user): &(usize, User)| {

@@ -82,9 +82,7 @@ fn most(question: Question) -> i64 {
         // Resolved ones are in none of its indexes; of the others, of both kinds, the planner may take the old ones first.
         Question::InvalidReminders => 2 * due,
         Question::ExpiringReminders => 4 * due,
-        Question::CalendarUsers => 3 * i64::from(PAGE),
-        // Also the entry of the version before, as long as a vacuum that began earlier looks at the table.
-        Question::SweepUsers | Question::UsersSwept => 4 * i64::from(PAGE),
+        Question::CalendarUsers | Question::SweepUsers | Question::UsersSwept => 3 * i64::from(PAGE),
         Question::TasksCreated => 5 * i64::from(PAGE),
     }
 }
