@@ -25,15 +25,22 @@ pub const PAGE: u32 = 500;
 /// A sweep after the one that all users are swept by.
 const NEXT_SWEEP: &str = "next";
 
-/// References are dropped: to check them would take longer than all the rest.
+/// References are dropped: to check them would take longer than all the rest. No table is analyzed by itself: a row that was replaced
+/// is read as long as a snapshot is held, as that of an analysis that comes when it likes.
 pub const PREPARE: &str = "
     DO $$
     DECLARE
         reference record;
+        own regclass;
         big text;
     BEGIN
         FOR reference IN SELECT conrelid::regclass AS of, conname FROM pg_constraint WHERE contype = 'f' LOOP
             EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', reference.of, reference.conname);
+        END LOOP;
+        FOR own IN SELECT oid FROM pg_class
+            WHERE relkind = 'r' AND relnamespace IN ('public'::regnamespace, 'jobs'::regnamespace)
+        LOOP
+            EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', own);
         END LOOP;
         FOREACH big IN ARRAY ARRAY[
             'users', 'oauth_tokens', 'token_health', 'sync_schedule', 'calendar_webhook_subscriptions',
