@@ -146,7 +146,7 @@ pub(super) fn plan(
         .collect()
 }
 
-/// Whether the user can meet somebody then.
+/// Whether the user can meet a contact then.
 pub(super) fn is_free((start, end): Period, busy: &[Period], hours: &Hours) -> bool {
     busy.iter().all(|(from, until)| *until <= start || end <= *from) && hours.contain_all(start, end)
 }
