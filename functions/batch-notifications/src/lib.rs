@@ -30,8 +30,6 @@ const QUEUE: Queue = <payload::BatchNotifications as Payload>::QUEUE;
 /// Sweeps among which the last window is looked for: those of more than [`schedule::LOOK_BACK`], in whatever order they
 /// ran.
 const RECENT_SWEEPS: u32 = 600;
-/// A suggestion that begins sooner is too late to be read, and to be arranged.
-const LEAD: TimeDelta = TimeDelta::hours(2);
 
 /// Sends batches, and finds those that are due.
 pub struct BatchNotifications {
@@ -240,7 +238,7 @@ impl BatchNotifications {
         max: usize,
     ) -> Result<Vec<Suggestion>, Failure> {
         let next_batch = at + TimeDelta::weeks(1);
-        let times = [at + LEAD, next_batch + suggestions::AFTER_BATCH];
+        let times = [at + suggestions::NOTICE, next_batch + suggestions::AFTER_BATCH];
         let pending = self.batches.suggestions_to_send(user_id, channel, times, among, max).await?;
         let suggestion = |PendingSuggestion { id, contacts, start, end, reasoning }| Suggestion {
             id,

@@ -31,7 +31,7 @@ use crate::db::suggestions::Contact;
 
 pub use plan::{Decision, MAX_OPEN, Plan};
 pub use planner::{Planner, explain};
-pub use slot_pool::{AFTER_BATCH, MAX_PER_BATCH};
+pub use slot_pool::{AFTER_BATCH, MAX_PER_BATCH, NOTICE};
 
 impl Contact {
     /// Whether the user said anything about how close the two are.

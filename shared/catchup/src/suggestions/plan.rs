@@ -11,7 +11,7 @@ use super::part_of_week::PartOfWeek;
 use super::person::{identities, is_person};
 use super::ranking::Due;
 use super::reason::reason;
-use super::slot_pool::{DUE_EARLIER, Horizon, SlotPool};
+use super::slot_pool::{DUE_EARLIER, Horizon, SlotPool, UsedSlot};
 use crate::db::suggestions::{
     Contact, Dismissal, DismissalReason, Frequency, NewSuggestion, NewTime, Status, Suggestion,
 };
@@ -174,14 +174,15 @@ fn pool(situation: &Situation, free: &Spans, conflicts: &[Uuid]) -> SlotPool {
         Status::Accepted => it.slot.end > *now,
         Status::Snoozed | Status::Dismissed => false,
     };
-    let used: Vec<_> = suggestions.iter().filter(keeps_its_time).map(|it| it.slot).collect();
+    let is_known = |it: &Suggestion| it.status == Status::Accepted || (it.was_notified && !it.awaits_message);
+    let used = suggestions.iter().filter(keeps_its_time);
+    let used: Vec<_> = used.map(|it| UsedSlot { span: it.slot, is_known: is_known(it) }).collect();
     let accepted = suggestions.iter().filter(|it| it.status == Status::Accepted);
     let accepted: Vec<_> = accepted.map(|it| PartOfWeek::of(it.slot.start, *zone)).collect();
     // One place of those who look into the application is for a time that no message announces.
     let is_active = situation.acted_at.is_some_and(|acted| acted + ACTIVE > *now);
-    let is_early =
-        |it: &Suggestion| it.status == Status::Pending && !it.was_notified && horizon.is_early(it.slot.start);
-    let has_early = is_active && !suggestions.iter().any(is_early);
+    let is_early = |used: &UsedSlot| !used.is_known && horizon.is_early(used.span.start);
+    let has_early = is_active && !used.iter().any(is_early);
     SlotPool::new(*zone, *horizon, free, &used, &accepted, has_early)
 }
 

@@ -9,8 +9,10 @@ use super::part_of_week::PartOfWeek;
 use super::slots::slots;
 use crate::span::{Span, Spans};
 
-/// A slot begins so long after the message that announces it, at least.
+/// A slot begins so long after the batch that announces it, at least: its message may have to wait.
 pub const AFTER_BATCH: TimeDelta = TimeDelta::hours(12);
+/// A message says nothing of a slot that begins sooner: it is too late to be read, and to be arranged.
+pub const NOTICE: TimeDelta = TimeDelta::hours(2);
 /// And so long ahead in any case: people need time to arrange something.
 const LEAD: TimeDelta = TimeDelta::hours(24);
 /// A contact may be met so long before they are due: what is announced comes some days later, and a weekly contact would otherwise be met
@@ -56,6 +58,12 @@ impl Horizon {
         self.batch_of(start).is_none()
     }
 
+    /// Whether a new slot may begin then. Between [`NOTICE`] and [`AFTER_BATCH`] it would take a place of the batch, which may be
+    /// sent too late for it.
+    fn may_begin(self, start: DateTime<Utc>, has_early: bool) -> bool {
+        start >= self.announced_from() || (has_early && self.is_early(start))
+    }
+
     /// Who is due by then is suggested.
     pub(super) fn due_by(self) -> DateTime<Utc> {
         self.announced_from() + DUE_EARLIER
@@ -68,8 +76,12 @@ impl Horizon {
 
     /// Which of the next batches announces a slot that begins then; `None`: it begins too early for any.
     fn batch_of(self, start: DateTime<Utc>) -> Option<i64> {
-        let behind = start - self.announced_from();
-        (behind >= TimeDelta::zero()).then(|| behind.num_seconds() / WEEK.num_seconds())
+        let (too_early, first) = match self.next_batch {
+            Some(batch) => (batch + NOTICE, batch + AFTER_BATCH),
+            None => (self.now + LEAD, self.now + LEAD),
+        };
+        let behind = (start - first).max(TimeDelta::zero());
+        (start >= too_early).then(|| behind.num_seconds() / WEEK.num_seconds())
     }
 }
 
@@ -81,6 +93,14 @@ struct Slot {
     is_tight: bool,
 }
 
+/// A slot of a suggestion, or of an appointment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UsedSlot {
+    pub(super) span: Span,
+    /// The user knows of it, and it takes no place in a batch.
+    pub(super) is_known: bool,
+}
+
 /// The free slots of a user that may still be used.
 pub(super) struct SlotPool {
     zone: Tz,
@@ -89,22 +109,20 @@ pub(super) struct SlotPool {
     slots: Vec<Slot>,
     /// When the user met contacts before.
     accepted: Vec<PartOfWeek>,
-    /// Slots of suggestions, and of appointments.
-    used: Vec<Span>,
+    used: Vec<UsedSlot>,
 }
 
 impl SlotPool {
-    /// `used` are the slots of suggestions, and of appointments. With `has_early`, one slot may be used that no message
-    /// announces.
+    /// With `has_early`, one slot may be used that no message announces.
     pub(super) fn new(
         zone: Tz,
         horizon: Horizon,
         free: &Spans,
-        used: &[Span],
+        used: &[UsedSlot],
         accepted: &[PartOfWeek],
         has_early: bool,
     ) -> Self {
-        let free = free.except(&used.iter().map(|slot| with_travel(*slot)).collect());
+        let free = free.except(&used.iter().map(|used| with_travel(used.span)).collect());
         let has_time_around = |slot: Span| {
             let around = with_travel(slot);
             free.iter().any(|span| span.start <= around.start && around.end <= span.end)
@@ -114,7 +132,7 @@ impl SlotPool {
             Slot { span, part, is_tight }
         };
         let mut slots: Vec<_> = slots(&free.and(&horizon.span().into()))
-            .filter(|span| has_early || !horizon.is_early(span.start))
+            .filter(|span| horizon.may_begin(span.start, has_early))
             .map(slot)
             .collect();
         slots.sort_by_cached_key(|Slot { span, part, .. }| {
@@ -155,7 +173,7 @@ impl SlotPool {
         let may_be_early = may_be_early && self.in_batch(0) >= MAX_PER_BATCH;
         let place = may_be_early.then(|| find(true)).flatten().or_else(|| find(false))?;
         let span = self.slots.remove(place).span;
-        self.used.push(span);
+        self.used.push(UsedSlot { span, is_known: false });
         self.drop_unusable();
         if self.horizon.is_early(span.start) {
             self.slots.retain(|slot| !self.horizon.is_early(slot.span.start));
@@ -175,27 +193,29 @@ impl SlotPool {
             let batch = self.horizon.batch_of(span.start).filter(|_| self.horizon.next_batch.is_some());
             self.on_day(*span) < MAX_PER_DAY
                 && batch.is_none_or(|batch| self.in_batch(batch) < MAX_PER_BATCH)
-                && self.used.iter().all(|used| with_travel(*used).and(span).is_empty())
+                && self.used.iter().all(|used| with_travel(used.span).and(span).is_empty())
         });
         self.slots = slots;
     }
 
     /// Slots that are used of those which that batch announces.
     fn in_batch(&self, batch: i64) -> usize {
-        self.used.iter().filter(|slot| self.horizon.batch_of(slot.start) == Some(batch)).count()
+        let needs_place =
+            |used: &&UsedSlot| !used.is_known && self.horizon.batch_of(used.span.start) == Some(batch);
+        self.used.iter().filter(needs_place).count()
     }
 
     /// Slots that are used on the day of that one.
     fn on_day(&self, slot: Span) -> usize {
         let date = self.date(slot);
-        self.used.iter().filter(|used| self.date(**used) == date).count()
+        self.used.iter().filter(|used| self.date(used.span) == date).count()
     }
 
     /// Slots that are used on the days before and after that one's.
     fn next_to(&self, slot: Span) -> usize {
         let date = self.date(slot);
         let days = [date.pred_opt(), date.succ_opt()];
-        self.used.iter().filter(|used| days.contains(&Some(self.date(**used)))).count()
+        self.used.iter().filter(|used| days.contains(&Some(self.date(used.span)))).count()
     }
 
     fn date(&self, slot: Span) -> NaiveDate {
@@ -230,9 +250,18 @@ mod tests {
         (0..28).map(day).collect()
     }
 
-    fn times(next_batch: Option<i64>, used: &[Span]) -> SlotPool {
+    fn times(next_batch: Option<i64>, used: &[UsedSlot]) -> SlotPool {
         let horizon = Horizon::new(now(), next_batch.map(|hours| now() + TimeDelta::hours(hours)));
         SlotPool::new(Tz::UTC, horizon, &free(), used, &[], true)
+    }
+
+    fn hour(ahead: i64) -> UsedSlot {
+        let start = now() + TimeDelta::hours(ahead);
+        unknown(Span { start, end: start + TimeDelta::hours(1) })
+    }
+
+    fn unknown(span: Span) -> UsedSlot {
+        UsedSlot { span, is_known: false }
     }
 
     fn take(times: &mut SlotPool) -> Option<Span> {
@@ -286,9 +315,30 @@ mod tests {
     }
 
     #[test]
+    fn no_early_slot_is_one_that_the_batch_would_announce() {
+        // The batch is on Wednesday at noon, has its three, and may say something of Wednesday afternoon.
+        let batch = now() + TimeDelta::days(3);
+        let until_evening = Spans::from(Span { start: now(), end: batch + TimeDelta::hours(9) });
+        let used = [102, 143, 198].map(hour);
+        let horizon = Horizon::new(now(), Some(batch));
+        let mut times = SlotPool::new(Tz::UTC, horizon, &free().and(&until_evening), &used, &[], true);
+        assert!(times.slots.iter().all(|slot| slot.span.start < batch + NOTICE));
+        assert_eq!(hours_ahead(times.take(None, &[], now(), true)), Some(30));
+    }
+
+    #[test]
+    fn a_batch_that_is_near_has_no_place_for_a_fourth() {
+        // The batch is at six o'clock, and one of its three is in less than a day.
+        let used = [21, 78, 143].map(hour);
+        let is_of_next = |used| hours_ahead(take(&mut times(Some(6), used))).unwrap() < 6 + 12 + 7 * 24;
+        assert!(!is_of_next(&used));
+        assert!(is_of_next(&used.map(|used| UsedSlot { is_known: true, ..used })));
+    }
+
+    #[test]
     fn a_day_has_two_with_those_that_are_there() {
         let used = take(&mut times(None, &[])).unwrap();
-        let mut times = times(None, &[used]);
+        let mut times = times(None, &[unknown(used)]);
         let slots: Vec<_> = std::iter::from_fn(|| hours_ahead(take(&mut times))).collect();
         assert_eq!(slots[0], 78, "Wednesday evening");
         let on_monday = slots.iter().filter(|ahead| (12..36).contains(*ahead)).count();

@@ -13,6 +13,7 @@ use crate::seed::SuggestionState;
 
 const LEAD: TimeDelta = TimeDelta::hours(24);
 const AFTER_BATCH: TimeDelta = TimeDelta::hours(12);
+const NOTICE: TimeDelta = TimeDelta::hours(2);
 const HORIZON: TimeDelta = TimeDelta::days(14);
 const WEEK: TimeDelta = TimeDelta::weeks(1);
 const SHORTEST: TimeDelta = TimeDelta::minutes(30);
@@ -154,12 +155,16 @@ impl Check<'_> {
         Ok(contacts.into_iter().filter(is_due).map(|(id, ..)| id).collect())
     }
 
-    /// From when on a batch announces what was suggested at a moment.
-    fn announced_from(&self, made_at: DateTime<Utc>) -> DateTime<Utc> {
+    /// The first batch after a moment, if a message announces it.
+    fn batch_after(&self, moment: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let reach = &self.before.reach;
         let has_channel = reach.email || reach.number.is_some();
-        let next =
-            has_channel.then(|| reach.batches(made_at, made_at + WEEK + LEAD).first().copied()).flatten();
+        has_channel.then(|| reach.batches(moment, moment + WEEK + LEAD).first().copied()).flatten()
+    }
+
+    /// From when on a batch announces what was suggested at a moment.
+    fn announced_from(&self, made_at: DateTime<Utc>) -> DateTime<Utc> {
+        let next = self.batch_after(made_at);
         next.map_or(made_at + LEAD, |batch| (batch + AFTER_BATCH).max(made_at + LEAD))
     }
 
@@ -204,12 +209,14 @@ impl Check<'_> {
             return Ok(());
         }
         let from = self.announced_from(self.now);
-        let batch = |start: DateTime<Utc>| (start - from).num_seconds() / WEEK.num_seconds();
+        let next = self.batch_after(self.now);
+        let (told_from, first) = next.map_or((from, from), |batch| (batch + NOTICE, batch + AFTER_BATCH));
+        let batch = |start: DateTime<Utc>| (start - first).num_seconds() / WEEK.num_seconds();
         let mut per_day: BTreeMap<NaiveDate, usize> = BTreeMap::new();
         let mut per_batch: BTreeMap<i64, usize> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.takes_time()) {
             *per_day.entry(week.date(row.start)).or_default() += 1;
-            if row.start >= from {
+            if row.status == "pending" && row.start >= told_from {
                 *per_batch.entry(batch(row.start)).or_default() += 1;
             }
         }
