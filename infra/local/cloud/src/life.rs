@@ -55,7 +55,7 @@ const LATENESS: TimeDelta = TimeDelta::hours(36);
 const UNTIL_SYNCED: TimeDelta = TimeDelta::days(3);
 /// After a move to another zone, suggestions have times of that zone from then on: the sweep that finds them is every six hours.
 const UNTIL_MOVED: TimeDelta = TimeDelta::hours(7);
-/// A snoozed suggestion is announced within two batches after it is due.
+/// A snoozed suggestion is announced within two batches after it is due, or after one whose message was lost.
 const SNOOZED_LATENESS: TimeDelta = TimeDelta::days(17);
 const LONGEST_SNOOZE: TimeDelta = TimeDelta::days(14);
 /// An operator looks at a message of unknown status when its provider would have reported it.
@@ -313,14 +313,19 @@ impl Life {
     async fn end_week(&mut self, place: usize) -> anyhow::Result<()> {
         let (person, memory) = &mut self.people[place];
         let Some(week) = memory.week.take() else { return Ok(()) };
+        let is_told = memory.digests.iter().any(|digest| digest.at >= week.at);
+        let is_unanswered = !is_told && record::has_unknown(&mut self.db, person.id, week.at).await?;
+        if is_unanswered {
+            memory.unanswered_at = Some(week.at);
+        }
         // Who pauses while the batch waits for a provider gets none.
         if !week.is_expected || memory.is_paused(week.at + LATENESS) {
             return Ok(());
         }
         memory.expected_weeks += 1;
-        if memory.digests.iter().any(|digest| digest.at >= week.at) {
+        if is_told {
             memory.good_weeks += 1;
-        } else if record::has_unknown(&mut self.db, person.id, week.at).await? {
+        } else if is_unanswered {
             memory.unanswered_weeks += 1;
         } else {
             let at = week.at.format("%F %H:%M");
@@ -389,14 +394,19 @@ impl Life {
             let is_reached =
                 is_reached(person, memory) && memory.paused.is_none() && memory.calendar_lost.is_none();
             for (contact, due) in &memory.snoozed {
-                if !is_reached || *due + SNOOZED_LATENESS > now {
+                let since = memory.unanswered_at.map_or(*due, |at| at.max(*due));
+                if !is_reached || since + SNOOZED_LATENESS > now {
                     continue;
                 }
                 // Who was met meanwhile, or will be, needs no other message.
                 if !record::was_unwanted(&mut self.db, *contact, *due - LONGEST_SNOOZE).await? {
                     let became = record::suggestions_of(&mut self.db, *contact).await?.join("; ");
+                    let digests = memory.digests.iter().filter(|digest| digest.at >= *due);
+                    let digests: Vec<_> =
+                        digests.map(|digest| digest.at.format("%F %H:%M").to_string()).collect();
                     problems.push(format!(
-                        "a contact that was snoozed until {due} was not heard of again: {became}"
+                        "a contact that was snoozed until {due} was not heard of again: {became}; digests since then: {}",
+                        digests.join(", ")
                     ));
                 }
             }

@@ -80,6 +80,8 @@ pub(crate) struct Memory {
     pub(crate) good_weeks: u32,
     /// Weeks whose message met a provider that did not answer.
     pub(crate) unanswered_weeks: u32,
+    /// When the last batch was due whose message met one, and did not come.
+    pub(crate) unanswered_at: Option<DateTime<Utc>>,
     pub(crate) other_messages: u32,
     pub(crate) deeds: u32,
     todo: BTreeMap<(DateTime<Utc>, usize), Deed>,
