@@ -77,6 +77,7 @@ async fn a_channel_says_hello_reports_changes_and_is_quiet_once_stopped() {
         ("x-goog-channel-token", "secret"),
         ("x-goog-resource-state", "sync"),
         ("x-goog-message-number", "1"),
+        ("x-forwarded-for", "203.0.113.1"),
         ("x-goog-resource-id", opened["resourceId"].as_str().expect("text")),
         ("x-goog-resource-uri", opened["resourceUri"].as_str().expect("text")),
         ("x-goog-channel-expiration", "Fri, 27 Mar 2026 10:30:00 GMT"),
